@@ -1,0 +1,70 @@
+/** Stable, documented error codes. The code names the kind of trouble; the message names the value. */
+export type ErrorCode =
+  | 'usage'
+  | 'config'
+  | 'format'
+  | 'model'
+  | 'source'
+  | 'graph'
+  | 'runtime'
+  | 'target'
+  | 'judge'
+  | 'store'
+  | 'run'
+  | 'interrupted';
+
+export interface ErrorDetails {
+  /** The command or config key that mends it, shown below the message. */
+  readonly hint?: string;
+  readonly cause?: unknown;
+}
+
+/** Values that never belong in a message: hub tokens, bearer headers, keys in a URL. */
+const SECRET_PATTERNS: readonly RegExp[] = [
+  /\bhf_[A-Za-z0-9]{8,}/g,
+  /\bBearer\s+[^\s"']+/gi,
+  /\bsk-[A-Za-z0-9_-]{8,}/g,
+  /([?&](?:token|key|signature|sig|x-amz-[a-z-]+)=)[^&\s"']+/gi,
+  /(\/\/)[^/\s:@]+:[^/\s@]+@/g,
+];
+
+/** Returns `text` with every secret replaced by `[redacted]`. */
+export function redactSecrets(text: string): string {
+  let redacted = text;
+  for (const pattern of SECRET_PATTERNS) {
+    redacted = redacted.replace(pattern, (_match, lead: unknown) =>
+      typeof lead === 'string' ? `${lead}[redacted]` : '[redacted]',
+    );
+  }
+  return redacted;
+}
+
+/**
+ * The one error class of Floodgate. Message form: *operation: what is wrong, got the value, expected what*.
+ * Secrets are redacted when the error is built, so that no later printer can leak them.
+ */
+export class FloodgateError extends Error {
+  readonly code: ErrorCode;
+  readonly hint: string | undefined;
+
+  constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
+    super(redactSecrets(message), details.cause === undefined ? undefined : { cause: details.cause });
+    this.name = 'FloodgateError';
+    this.code = code;
+    this.hint = details.hint === undefined ? undefined : redactSecrets(details.hint);
+  }
+}
+
+/** Process exit codes: 0 done, 1 failure, 2 bad usage or config, 130 interrupted. */
+export function exitCodeOf(error: unknown): number {
+  if (!(error instanceof FloodgateError)) return 1;
+  switch (error.code) {
+    case 'usage':
+    case 'config':
+      return 2;
+    case 'interrupted':
+      return 130;
+    default:
+      return 1;
+  }
+}
