@@ -1,0 +1,15 @@
+import type { ProgressSink } from '../base/progress.ts';
+
+/** What every command is given instead of the process: where text goes, how progress is drawn, when to stop. */
+export interface CliContext {
+  /** Terminal bar, plain log lines or silence, chosen once from the flags and the terminal. */
+  readonly progress: ProgressSink;
+  /** Writes one piece of text to standard output, followed by a newline. */
+  out(text: string): void;
+  /** True under `--json`: the command prints exactly one JSON object through `out` and nothing else. */
+  readonly json: boolean;
+  /** Aborted by the first Ctrl-C: finish the current unit of work, then stop cleanly. */
+  readonly signal: AbortSignal;
+  /** Folder of the model cache, when `--cache-dir` names one. */
+  readonly cacheDir?: string;
+}
