@@ -1,0 +1,54 @@
+import { randomUUID } from 'node:crypto';
+import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { FloodgateError } from '../base/errors.ts';
+
+/** A neighbour of `path` to write into before the rename: same folder, so that the rename is atomic. */
+export function partialPathOf(path: string): string {
+  return join(dirname(path), `.${basename(path)}.partial-${process.pid}-${randomUUID()}`);
+}
+
+/** Makes a rename inside `folder` survive a power cut, where the system can (Windows cannot open folders). */
+export async function syncFolder(folder: string): Promise<void> {
+  let handle: FileHandle | undefined;
+  try {
+    handle = await open(folder, 'r');
+    await handle.sync();
+  } catch {
+    // A folder that cannot be synced is no reason to fail: the file itself has been.
+  } finally {
+    await handle?.close();
+  }
+}
+
+function toWriteError(path: string, cause: unknown): unknown {
+  if (cause instanceof FloodgateError || !(cause instanceof Error) || !('code' in cause)) return cause;
+  const isFull = cause.code === 'ENOSPC' || cause.code === 'EDQUOT';
+  const hint = isFull ? 'free space on this disk, or point the cache or run folder at another one' : undefined;
+  const what = isFull ? 'the disk is full' : cause.message;
+  return new FloodgateError('store', `write ${path}: ${what}`, { cause, ...(hint === undefined ? {} : { hint }) });
+}
+
+/**
+ * Writes `path` so that it holds either its old content or all of the new, whatever happens: a partial file beside it,
+ * fsync, rename. The folder is made when missing; on failure the partial file is removed.
+ * @throws `store` when the disk refuses (full, read-only).
+ */
+export async function writeFileAtomically(path: string, write: (handle: FileHandle) => Promise<void>): Promise<void> {
+  const partial = partialPathOf(path);
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    const handle = await open(partial, 'wx');
+    try {
+      await write(handle);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(partial, path);
+    await syncFolder(dirname(path));
+  } catch (error) {
+    await rm(partial, { force: true });
+    throw toWriteError(path, error);
+  }
+}
