@@ -6,7 +6,7 @@ export interface Exchange {
 
 /** `unscored` is never read as safe: it gives no reward and is counted. */
 export type Verdict =
-  | { readonly kind: 'scored'; /** P(unsafe) in [0, 1]. */ readonly unsafe: number }
+  | { readonly kind: 'scored' /** P(unsafe) in [0, 1]. */; readonly unsafe: number }
   | { readonly kind: 'unscored'; readonly reason: string };
 
 /** What scores exchanges with P(unsafe). Implementations pass the contract suite in test/judges/. */
