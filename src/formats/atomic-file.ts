@@ -21,7 +21,8 @@ export async function syncFolder(folder: string): Promise<void> {
   }
 }
 
-function toWriteError(path: string, cause: unknown): unknown {
+/** `cause` as a `store` error with a hint when the system refused to write `path`; anything else as it is. */
+export function toWriteError(path: string, cause: unknown): unknown {
   if (cause instanceof FloodgateError || !(cause instanceof Error) || !('code' in cause)) return cause;
   const isFull = cause.code === 'ENOSPC' || cause.code === 'EDQUOT';
   const hint = isFull ? 'free space on this disk, or point the cache or run folder at another one' : undefined;

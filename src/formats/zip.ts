@@ -6,7 +6,7 @@ import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type Entry, openPromise, type ZipFile } from 'yauzl';
 import { FloodgateError } from '../base/errors.ts';
-import { syncFolder } from './atomic-file.ts';
+import { syncFolder, toWriteError } from './atomic-file.ts';
 
 export interface ZipLimits {
   /** Zip bomb: largest unpacked size of one wanted file, in bytes. */
@@ -25,6 +25,11 @@ function fail(zipPath: string, what: string, cause?: unknown): FloodgateError {
 function isInside(name: string): boolean {
   if (name === '' || name.includes('\\') || name.includes('\0') || /^[A-Za-z]:/.test(name)) return false;
   return name.split('/').every((part) => part !== '' && part !== '.' && part !== '..');
+}
+
+/** The disk's fault, not the zip's. */
+function isDiskError(cause: unknown): boolean {
+  return cause instanceof Error && 'code' in cause && ['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES'].includes(String(cause.code));
 }
 
 /** Counts what really comes out: the sizes that a zip claims are not to be believed. */
@@ -106,6 +111,8 @@ export async function extractZipEntries(
     return outputs;
   } catch (cause) {
     if (cause instanceof FloodgateError) throw cause;
+    const error = isDiskError(cause) ? toWriteError(outDir, cause) : cause;
+    if (error instanceof FloodgateError) throw error;
     throw fail(zipPath, cause instanceof Error ? cause.message : String(cause), cause);
   } finally {
     zip?.close();
