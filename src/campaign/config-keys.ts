@@ -1,0 +1,133 @@
+import { distance } from 'fastest-levenshtein';
+import type { z } from 'zod';
+
+/** One key that a config may hold, in the order of the schema. */
+export interface ConfigKey {
+  /** Dotted path; `[]` stands for any element of a list. */
+  readonly path: string;
+  /** What may stand there, in words. */
+  readonly type: string;
+  /** JSON of the default; undefined when the key is required, or optional without one. */
+  readonly defaultText: string | undefined;
+  readonly optional: boolean;
+  readonly description: string | undefined;
+}
+
+/** How deep an ensemble of judges inside an ensemble is listed. */
+const MAX_NESTING = 2;
+
+interface SchemaNode {
+  readonly def: {
+    readonly type: string;
+    readonly innerType?: SchemaNode;
+    readonly getter?: () => SchemaNode;
+    readonly in?: SchemaNode;
+    readonly element?: SchemaNode;
+    readonly options?: readonly SchemaNode[];
+    readonly shape?: Readonly<Record<string, SchemaNode>>;
+    readonly entries?: Readonly<Record<string, string>>;
+    readonly values?: readonly unknown[];
+    readonly defaultValue?: unknown;
+  };
+  readonly description?: string;
+}
+
+interface Unwrapped {
+  readonly node: SchemaNode;
+  readonly defaultValue: unknown;
+  readonly optional: boolean;
+  readonly description: string | undefined;
+}
+
+/** Strips defaults, optionals and lazies, keeping what they say. */
+function unwrap(schema: SchemaNode): Unwrapped {
+  let node = schema;
+  let defaultValue: unknown;
+  let optional = false;
+  let description = node.description;
+  for (;;) {
+    const { type, innerType, getter } = node.def;
+    if (type === 'lazy' && getter !== undefined) node = getter();
+    else if (type === 'pipe' && node.def.in !== undefined) node = node.def.in;
+    else if (innerType === undefined) return { node, defaultValue, optional, description };
+    else {
+      if (type === 'default' || type === 'prefault') defaultValue = node.def.defaultValue;
+      optional ||= type === 'optional';
+      node = innerType;
+    }
+    description ??= node.description;
+  }
+}
+
+function typeInWords({ def }: SchemaNode): string {
+  switch (def.type) {
+    case 'enum':
+      return Object.values(def.entries ?? {}).join(' \\| ');
+    case 'literal':
+      return (def.values ?? []).map(String).join(' \\| ');
+    case 'array':
+      return def.element === undefined ? 'list' : `list of ${typeInWords(unwrap(def.element).node)}`;
+    case 'object':
+      return 'section';
+    case 'union':
+      return 'one of the sections below';
+    default:
+      return def.type;
+  }
+}
+
+function visitChildren(node: SchemaNode, path: string, depth: number, keys: Map<string, ConfigKey>): void {
+  const { shape, options, element } = node.def;
+  if (shape !== undefined) {
+    for (const [name, child] of Object.entries(shape))
+      visit(child, path === '' ? name : `${path}.${name}`, depth, keys);
+  }
+  for (const option of options ?? []) visitChildren(unwrap(option).node, path, depth, keys);
+  if (element !== undefined) visitChildren(unwrap(element).node, `${path}[]`, depth + 1, keys);
+}
+
+function visit(schema: SchemaNode, path: string, depth: number, keys: Map<string, ConfigKey>): void {
+  if (depth > MAX_NESTING) return;
+  const { node, defaultValue, optional, description } = unwrap(schema);
+  const type = typeInWords(node);
+  const earlier = keys.get(path);
+  const isSection = node.def.type === 'object' || node.def.type === 'union';
+  keys.set(path, {
+    path,
+    // The same key in several kinds of a section (`kind` itself, say) is listed once, with all its types.
+    type:
+      earlier === undefined || earlier.type.split(' \\| ').includes(type)
+        ? (earlier?.type ?? type)
+        : `${earlier.type} \\| ${type}`,
+    defaultText:
+      earlier?.defaultText ?? (isSection || defaultValue === undefined ? undefined : JSON.stringify(defaultValue)),
+    optional: optional || (isSection && defaultValue !== undefined),
+    description: earlier?.description ?? description,
+  });
+  visitChildren(node, path, depth, keys);
+}
+
+/** Returns every key of the schema, parents before children. */
+export function listConfigKeys(schema: z.ZodType): ConfigKey[] {
+  const keys = new Map<string, ConfigKey>();
+  // zod types its definitions per class; the walk needs only the few fields named in SchemaNode.
+  visitChildren(unwrap(schema as unknown as SchemaNode).node, '', 0, keys);
+  return [...keys.values()];
+}
+
+/**
+ * Returns the valid key nearest to `key` found under `parent` (dotted, `[]` for list elements), or undefined when
+ * nothing is near. A key of the same section wins over an equally near one elsewhere.
+ */
+export function nearestConfigKey(keys: readonly ConfigKey[], parent: string, key: string): string | undefined {
+  let best: string | undefined;
+  let bestScore = Math.max(2, Math.floor(key.length / 3)) + 0.75;
+  for (const { path } of keys) {
+    const cut = path.lastIndexOf('.');
+    const name = path.slice(cut + 1);
+    const isSibling = path.slice(0, Math.max(cut, 0)) === parent;
+    const score = distance(name.toLowerCase(), key.toLowerCase()) + (isSibling ? 0 : 0.5);
+    if (score < bestScore) [best, bestScore] = [path, score];
+  }
+  return best;
+}

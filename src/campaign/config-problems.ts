@@ -1,0 +1,84 @@
+import type { z } from 'zod';
+import { type ConfigKey, nearestConfigKey } from './config-keys.ts';
+
+/** One thing wrong with a config, with the path it stands at. */
+export interface ConfigProblem {
+  readonly path: readonly (string | number)[];
+  /** True when the path's last key itself is what is wrong, not its value. */
+  readonly isKey: boolean;
+  readonly message: string;
+}
+
+type Issue = z.core.$ZodIssue;
+
+/** Longest value shown in a message; the rest of a pasted text helps nobody. */
+const MAX_SHOWN = 60;
+
+function show(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  const text = typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? String(value));
+  return text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}...` : text;
+}
+
+/** `['judges', 'evaluation', 0, 'kind']` as `judges.evaluation[0].kind`. */
+export function dottedPath(path: readonly PropertyKey[]): string {
+  return path.reduce<string>(
+    (text, part) => (typeof part === 'number' ? `${text}[${part}]` : `${text}${text === '' ? '' : '.'}${String(part)}`),
+    '',
+  );
+}
+
+const EXPECTED_NAMES: Readonly<Record<string, string>> = {
+  int: 'a whole number',
+  number: 'a number',
+  string: 'a text',
+  boolean: 'true or false',
+  object: 'a section of keys',
+  array: 'a list',
+};
+
+function bound(issue: Issue & { code: 'too_small' | 'too_big' }): string {
+  const unit = issue.origin === 'string' ? ' characters' : issue.origin === 'array' ? ' entries' : '';
+  if (issue.code === 'too_small') return `${issue.inclusive ? 'at least' : 'more than'} ${issue.minimum}${unit}`;
+  return `${issue.inclusive ? 'at most' : 'less than'} ${issue.maximum}${unit}`;
+}
+
+function expectation(issue: Issue): string {
+  switch (issue.code) {
+    case 'invalid_type':
+      return EXPECTED_NAMES[issue.expected] ?? issue.expected;
+    case 'too_small':
+    case 'too_big':
+      return bound(issue);
+    case 'invalid_value':
+      return `one of ${issue.values.map(String).join(', ')}`;
+    case 'invalid_union':
+      return 'options' in issue && Array.isArray(issue.options) ? `one of ${issue.options.join(', ')}` : issue.message;
+    default:
+      return issue.message;
+  }
+}
+
+function unknownKeyProblem(path: (string | number)[], key: string, keys: readonly ConfigKey[]): ConfigProblem {
+  const parent = dottedPath(path).replace(/\[\d+\]/g, '[]');
+  const nearest = nearestConfigKey(keys, parent, key);
+  const siblings = keys
+    .filter((known) => known.path.slice(0, Math.max(known.path.lastIndexOf('.'), 0)) === parent)
+    .map((known) => known.path.slice(known.path.lastIndexOf('.') + 1));
+  const advice = nearest === undefined ? `expected one of ${siblings.join(', ')}` : `did you mean ${nearest}?`;
+  return { path: [...path, key], isKey: true, message: `${dottedPath([...path, key])}: unknown key, ${advice}` };
+}
+
+/** Returns zod's issues as problems in our words: path, value, what was expected. */
+export function problemsOfIssues(issues: readonly Issue[], keys: readonly ConfigKey[]): ConfigProblem[] {
+  return issues.flatMap((issue): ConfigProblem[] => {
+    const path = issue.path.map((part) => (typeof part === 'number' ? part : String(part)));
+    if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => unknownKeyProblem(path, key, keys));
+    const name = dottedPath(path) || 'the file';
+    const missing = issue.input === undefined && issue.code !== 'custom';
+    const message = missing
+      ? `${name}: missing, expected ${expectation(issue)}`
+      : `${name}: got ${show(issue.input)}, expected ${expectation(issue)}`;
+    return [{ path, isKey: false, message }];
+  });
+}

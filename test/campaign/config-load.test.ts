@@ -1,0 +1,143 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { FloodgateError } from '../../src/base/errors.ts';
+import { loadConfig, parseConfig } from '../../src/campaign/config-load.ts';
+import { minimalConfigText } from './minimal-config.ts';
+
+const folder = '/configs';
+const parse = (text: string, overrides: string[] = []) => parseConfig(text, { fileName: 'a.yaml', folder, overrides });
+
+function messageOf(work: () => unknown): string {
+  try {
+    work();
+  } catch (error) {
+    if (error instanceof FloodgateError) return error.message;
+    throw error;
+  }
+  throw new Error('nothing was thrown');
+}
+
+describe('parseConfig', () => {
+  it('fills in the defaults of the paper', () => {
+    const config = parse(minimalConfigText);
+    expect(config.gflownet).toMatchObject({
+      objective: 'tb',
+      batchSize: 16,
+      accumulation: 8,
+      learningRate: 1e-4,
+      beta: 0.1,
+    });
+    expect(config.gflownet.temperature).toEqual({ from: 2, to: 1, updates: 1000 });
+    expect(config.gflownet.replay.nearDuplicate).toEqual({ kind: 'edit', threshold: 0.25 });
+    expect(config.attacker).toMatchObject({ minTokens: 5, maxTokens: 20 });
+    expect(config.attacker.lora).toMatchObject({ rank: 32, alpha: 16 });
+    expect(config.evaluation).toMatchObject({ attacks: 1024, responses: 5, temperature: 1 });
+    expect(config.collect).toEqual({ minUnsafe: 0.7, minLogPRef: -100 });
+  });
+
+  it('counts relative paths from the config file and leaves catalogue names alone', () => {
+    const config = parse(minimalConfigText, ['attacker.model=./models/a', 'encoder.model=minilm']);
+    expect(config.seeds.path).toBe('/configs/seeds.txt');
+    expect(config.attacker.model).toBe('/configs/models/a');
+    expect(config.encoder.model).toBe('minilm');
+  });
+
+  it('names the nearest key with its full path and its place', () => {
+    const text = `${minimalConfigText}gflownet:\n  learningRat: 1\n  replay:\n    capcity: 5\n`;
+    const message = messageOf(() => parse(text));
+    const line = text.split('\n').indexOf('  learningRat: 1') + 1;
+    expect(message).toContain(
+      `gflownet.learningRat: unknown key, did you mean gflownet.learningRate? (line ${line}, column 3)`,
+    );
+    expect(message).toContain(
+      `gflownet.replay.capcity: unknown key, did you mean gflownet.replay.capacity? (line ${line + 2}, column 5)`,
+    );
+  });
+
+  it('finds a key that stands in the wrong section', () => {
+    expect(messageOf(() => parse(`${minimalConfigText}beta: 0.2\n`))).toContain('did you mean gflownet.beta?');
+  });
+
+  it('lists what is possible when nothing is near', () => {
+    expect(messageOf(() => parse(`${minimalConfigText}collect:\n  qqqqqqqqq: 1\n`))).toContain(
+      'collect.qqqqqqqqq: unknown key, expected one of minUnsafe, minLogPRef',
+    );
+  });
+
+  it('names value and expectation of a wrong type, at the value', () => {
+    const text = `${minimalConfigText}sft:\n  updates: many\n  batchSize: 1.5\n`;
+    const message = messageOf(() => parse(text));
+    const line = text.split('\n').indexOf('  updates: many') + 1;
+    expect(message).toContain(`sft.updates: got "many", expected a number (line ${line}, column 12)`);
+    expect(message).toContain(`sft.batchSize: got 1.5, expected a whole number (line ${line + 1}, column 14)`);
+  });
+
+  it('reports every problem at once', () => {
+    expect(messageOf(() => parse('seed: -1\nnmae: x\n'))).toMatch(/ \d+ problems:\n/);
+    expect(messageOf(() => parse('{}'))).toContain('authorisation: missing, expected a text');
+  });
+
+  it('checks rules between keys', () => {
+    const message = messageOf(() =>
+      parse(minimalConfigText, ['gflownet.updates=50', 'attacker.minTokens=30', 'target.decode.temperature=0']),
+    );
+    expect(message).toContain('gflownet.warmupUpdates: got 100, expected at most gflownet.updates (50)');
+    expect(message).toContain('attacker.minTokens: got 30, expected at most attacker.maxTokens (20)');
+    expect(message).toContain('target.responses');
+  });
+
+  it('types the value of --set as YAML, and blames it', () => {
+    const config = parse(minimalConfigText, ['gflownet.replay.rescore=true', 'evaluation.stages=[sft]', 'name=r1']);
+    expect(config.gflownet.replay.rescore).toBe(true);
+    expect(config.evaluation.stages).toEqual(['sft']);
+    expect(messageOf(() => parse(minimalConfigText, ['gflownet.beta=high']))).toContain('(--set gflownet.beta=high)');
+    expect(messageOf(() => parse(minimalConfigText, ['gflownet.bta=1']))).toContain('did you mean gflownet.beta?');
+    expect(messageOf(() => parse(minimalConfigText, ['nonsense']))).toContain('expected the form a.b=value');
+    expect(messageOf(() => parse(minimalConfigText, ['authorisation.deeper=1']))).toContain('cannot be applied');
+  });
+
+  it('does not read a prototype key as a key', () => {
+    expect(messageOf(() => parse(minimalConfigText, ['__proto__.polluted=1']))).toContain('unknown key');
+    expect(({} as Record<string, unknown>).polluted).toBeUndefined();
+  });
+
+  it('reports YAML that is none, with its place', () => {
+    expect(messageOf(() => parse('a: [1, 2\nb: 3'))).toMatch(/line 2, column/);
+  });
+
+  it('refuses an alias bomb', () => {
+    const bomb = `a: &a [x,x,x,x,x,x,x,x,x]\n${'bcdefgh'
+      .split('')
+      .map((name, i) => `${name}: &${name} [${Array(9).fill(`*${'abcdefg'[i]}`).join(',')}]`)
+      .join('\n')}`;
+    expect(messageOf(() => parse(bomb))).toContain('alias');
+  });
+
+  it('answers any text with a config or a FloodgateError', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'grapheme', maxLength: 200 }), (text) => {
+        try {
+          parse(text);
+        } catch (error) {
+          expect(error).toBeInstanceOf(FloodgateError);
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
+});
+
+describe('loadConfig', () => {
+  it('says what is wrong with a file that is missing, a folder, or no text', async () => {
+    const place = mkdtempSync(join(tmpdir(), 'floodgate-config-'));
+    await expect(loadConfig(join(place, 'none.yaml'))).rejects.toThrow(/cannot be read \(ENOENT\)/);
+    await expect(loadConfig(place)).rejects.toThrow(/cannot be read \(EISDIR\)/);
+    writeFileSync(join(place, 'binary.yaml'), Buffer.from([0xff, 0xfe, 0x00, 0x80]));
+    await expect(loadConfig(join(place, 'binary.yaml'))).rejects.toThrow(/cannot be read/);
+    writeFileSync(join(place, 'huge.yaml'), '#'.repeat(2 * 1024 * 1024));
+    await expect(loadConfig(join(place, 'huge.yaml'))).rejects.toThrow(/too large/);
+  });
+});
