@@ -14,6 +14,16 @@ export const PROFANITY_ASSET: JudgeAsset = {
   sha256: '2404f832dc3dbc1d24b05c45fd45de5cc66cecad47471d8f18f9e961c5bd4933',
 };
 
+export const TOX_BLOCK_GRAPH: JudgeAsset = {
+  file: 'tox-block.onnx',
+  sha256: 'a7658da5daf559a8c085f97bc5d1c82ecbbc7bb52e129d7933db93210bbf2bd7',
+};
+
+export const TOX_BLOCK_VOCABULARY: JudgeAsset = {
+  file: 'tox-block-vocabulary.bin',
+  sha256: 'e3b356499e865673e016972edac4a7b3d2fd557e7e3213e82b3725f1c354c5dc',
+};
+
 /** Longest header believed: a lying length field cannot make us parse the whole file as JSON. */
 const MAX_HEADER_BYTES = 65_536;
 
@@ -24,12 +34,17 @@ interface AssetTensor {
   readonly bytes: Uint8Array;
 }
 
+/** Where the asset lies beside this code, in the source tree as in the built package. */
+export function judgeAssetPath(asset: JudgeAsset): string {
+  return fileURLToPath(new URL(`../../assets/judges/${asset.file}`, import.meta.url));
+}
+
 /**
  * The asset's bytes, checked against its pinned sha256.
  * @throws FloodgateError `judge` when the file is missing or is another one.
  */
 export async function readJudgeAsset(asset: JudgeAsset): Promise<Uint8Array> {
-  const path = fileURLToPath(new URL(`../../assets/judges/${asset.file}`, import.meta.url));
+  const path = judgeAssetPath(asset);
   let content: Uint8Array;
   try {
     content = await readFile(path);
