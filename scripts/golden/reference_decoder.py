@@ -201,11 +201,11 @@ def randomise(model, seed, std=0.3):
 
 
 def check_against_transformers(model, config, ids, tolerance=1e-4):
-    """Raises unless these functions in float64 give the logits of `transformers` in float32."""
+    """Raises unless these functions in float64 give the logits of `transformers` (a float32 model)."""
     weights = decoder_weights(model)
     ours = hidden_states(config, weights, ids) @ output_matrix(config, weights).T
     with torch.no_grad():
-        theirs = model.float().eval()(input_ids=ids).logits.double()
+        theirs = model.eval()(input_ids=ids).logits.double()
     error = (ours - theirs).abs().max().item()
     if not error <= tolerance:
         raise AssertionError(f"reference decoder differs from transformers by {error}")
