@@ -29,7 +29,9 @@ function isInside(name: string): boolean {
 
 /** The disk's fault, not the zip's. */
 function isDiskError(cause: unknown): boolean {
-  return cause instanceof Error && 'code' in cause && ['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES'].includes(String(cause.code));
+  return (
+    cause instanceof Error && 'code' in cause && ['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES'].includes(String(cause.code))
+  );
 }
 
 /** Counts what really comes out: the sizes that a zip claims are not to be believed. */

@@ -1,0 +1,90 @@
+import { FloodgateError } from '../base/errors.ts';
+import type { DecoderConfig, Gpt2Config, LlamaConfig } from './decoder-config.ts';
+
+/** A tensor that a config asks for. */
+export type ExpectedTensor = readonly [name: string, shape: readonly number[]];
+
+interface Shaped {
+  readonly shape: readonly number[];
+}
+
+function* llamaTensors(config: LlamaConfig): Iterable<ExpectedTensor> {
+  const { width: D, heads: H, kvHeads, headWidth: K, feedForwardWidth: F } = config;
+  yield ['model.embed_tokens.weight', [config.vocabSize, D]];
+  for (let layer = 0; layer < config.layers; layer++) {
+    const at = `model.layers.${layer}`;
+    yield [`${at}.input_layernorm.weight`, [D]];
+    yield [`${at}.post_attention_layernorm.weight`, [D]];
+    for (const [name, rows] of [
+      ['q', H * K],
+      ['k', kvHeads * K],
+      ['v', kvHeads * K],
+    ] as const) {
+      yield [`${at}.self_attn.${name}_proj.weight`, [rows, D]];
+      if (config.qkvBias) yield [`${at}.self_attn.${name}_proj.bias`, [rows]];
+    }
+    if (config.qkNorm) {
+      yield [`${at}.self_attn.q_norm.weight`, [K]];
+      yield [`${at}.self_attn.k_norm.weight`, [K]];
+    }
+    yield [`${at}.self_attn.o_proj.weight`, [D, H * K]];
+    yield [`${at}.mlp.gate_proj.weight`, [F, D]];
+    yield [`${at}.mlp.up_proj.weight`, [F, D]];
+    yield [`${at}.mlp.down_proj.weight`, [D, F]];
+  }
+  yield ['model.norm.weight', [D]];
+  if (!config.tiedEmbeddings) yield ['lm_head.weight', [config.vocabSize, D]];
+}
+
+function* gpt2Tensors(config: Gpt2Config): Iterable<ExpectedTensor> {
+  const { width: D, feedForwardWidth: F } = config;
+  yield ['wte.weight', [config.vocabSize, D]];
+  yield ['wpe.weight', [config.maxPositions, D]];
+  for (let layer = 0; layer < config.layers; layer++) {
+    const at = `h.${layer}`;
+    for (const norm of ['ln_1', 'ln_2']) {
+      yield [`${at}.${norm}.weight`, [D]];
+      yield [`${at}.${norm}.bias`, [D]];
+    }
+    const matrices = [
+      ['attn.c_attn', D, 3 * D],
+      ['attn.c_proj', D, D],
+      ['mlp.c_fc', D, F],
+      ['mlp.c_proj', F, D],
+    ] as const;
+    for (const [name, rows, columns] of matrices) {
+      yield [`${at}.${name}.weight`, [rows, columns]];
+      yield [`${at}.${name}.bias`, [columns]];
+    }
+  }
+  yield ['ln_f.weight', [D]];
+  yield ['ln_f.bias', [D]];
+  if (!config.tiedEmbeddings) yield ['lm_head.weight', [config.vocabSize, D]];
+}
+
+/** Name and shape of every tensor that a decoder of this config has, in the `transformers` layout. */
+export function expectedDecoderTensors(config: DecoderConfig): Iterable<ExpectedTensor> {
+  return config.family === 'gpt2' ? gpt2Tensors(config) : llamaTensors(config);
+}
+
+/**
+ * Checks that the weights are those that the config asks for; ends at the first that is not, so that a config which
+ * claims a billion layers costs nothing.
+ * @throws `format` naming the tensor that is missing or of another shape.
+ */
+export function checkWeights(
+  path: string,
+  tensors: ReadonlyMap<string, Shaped>,
+  expected: Iterable<ExpectedTensor>,
+): void {
+  for (const [name, shape] of expected) {
+    const found = tensors.get(name);
+    if (found === undefined) throw new FloodgateError('format', `open ${path}: tensor ${name} is missing`);
+    if (`${found.shape}` !== `${shape}`) {
+      throw new FloodgateError(
+        'format',
+        `open ${path}: tensor ${name} has shape [${found.shape}], expected [${shape}] from its config`,
+      );
+    }
+  }
+}
