@@ -1,0 +1,209 @@
+import type Database from 'libsql';
+import { cellToText } from './cell.ts';
+import type {
+  AttackSource,
+  CostRecord,
+  DistinctAttack,
+  EventRecord,
+  RepeatedCalls,
+  StageRow,
+  StageStatus,
+  StoredAttack,
+  StoredEvent,
+  StoredMetric,
+  StoredResponse,
+  VerdictRecord,
+} from './records.ts';
+import { guardSqlite } from './sqlite-guard.ts';
+
+export interface AttackFilter {
+  readonly stage: string;
+  /** First and last update, both included. */
+  readonly fromUpdate?: number;
+  readonly toUpdate?: number;
+  readonly source?: AttackSource;
+  readonly limit?: number;
+}
+
+export interface CollectFilter {
+  readonly stage: string;
+  readonly minUnsafe: number;
+  readonly minLogPRef: number;
+}
+
+export interface StoreQueries {
+  info(key: string): string | undefined;
+  stages(): StageRow[];
+  /** Number of the last update stored for `stage`, or -1. */
+  lastUpdate(stage: string): number;
+  /** In the order in which they were stored. */
+  attacks(filter: AttackFilter): StoredAttack[];
+  /** The responses to one attack, with every verdict. */
+  responses(attackId: number): StoredResponse[];
+  /** Distinct attacks above both bounds, in the order in which they first appeared. */
+  distinctAttacks(filter: CollectFilter): DistinctAttack[];
+  /** All metrics of a stage by update; of one name when given. */
+  metrics(stage: string, name?: string): StoredMetric[];
+  /** What the stage cost; what was thrown away and made again stands in `repeatedCalls`. */
+  cost(stage: string): CostRecord;
+  events(): StoredEvent[];
+  repeatedCalls(): RepeatedCalls[];
+}
+
+type Row = readonly unknown[];
+
+const ATTACKS = `SELECT attack.id, stage.name, update_index, position, source, ids, text, log_pi, log_p_ref, log_reward,
+  mean_unsafe, response_count FROM attack JOIN stage ON stage.id = stage_id
+  WHERE stage.name = ? AND update_index >= ? AND update_index <= ? AND (? IS NULL OR source = ?)
+  ORDER BY attack.id LIMIT ?`;
+const RESPONSES = `SELECT response.id, position, text, tokens, truncated, judge, masked, unsafe, reason
+  FROM response LEFT JOIN verdict ON response_id = response.id WHERE attack_id = ? ORDER BY position, judge, masked`;
+// Replayed rows that kept an old score drew no responses and are no evidence of their own.
+const DISTINCT = `SELECT ids, text, sum(mean_unsafe * response_count) / sum(response_count) AS unsafe,
+  max(log_p_ref) AS log_p_ref, sum(response_count), min(update_index) FROM attack JOIN stage ON stage.id = stage_id
+  WHERE stage.name = ? AND mean_unsafe IS NOT NULL AND response_count > 0
+  GROUP BY ids HAVING unsafe > ? AND max(log_p_ref) > ? ORDER BY min(attack.id)`;
+const METRICS = `SELECT stage.name, update_index, metric.name, judge, value, low, high, n FROM metric
+  JOIN stage ON stage.id = stage_id WHERE stage.name = ? AND (? IS NULL OR metric.name = ?)
+  ORDER BY update_index, metric.name, judge`;
+const COST = `SELECT coalesce(sum(target_calls), 0), coalesce(sum(judge_calls), 0), coalesce(sum(tokens), 0),
+  coalesce(sum(seconds), 0) FROM cost JOIN stage ON stage.id = stage_id WHERE stage.name = ?`;
+const EVENTS = `SELECT time_ms, stage.name, update_index, level, code, message FROM event
+  LEFT JOIN stage ON stage.id = stage_id ORDER BY event.id`;
+const REPEATED = `SELECT stage.name, after_update, attacks, responses, verdicts, time_ms, target_calls, judge_calls,
+  tokens, seconds FROM repeated_calls JOIN stage ON stage.id = stage_id ORDER BY repeated_calls.id`;
+const LAST_UPDATE = `SELECT max(u) FROM (SELECT max(update_index) AS u FROM attack JOIN stage ON stage.id = stage_id
+  WHERE stage.name = ?1 UNION ALL SELECT max(update_index) FROM metric JOIN stage ON stage.id = stage_id
+  WHERE stage.name = ?1 UNION ALL SELECT max(update_index) FROM cost JOIN stage ON stage.id = stage_id
+  WHERE stage.name = ?1)`;
+
+function rowToAttack(row: Row): StoredAttack {
+  const [id, stage, update, position, source, ids, text, logPi, logPRef, logReward, meanUnsafe, responseCount] = row;
+  return {
+    id: id as number,
+    stage: stage as string,
+    update: update as number,
+    position: position as number,
+    source: source as AttackSource,
+    ids: JSON.parse(ids as string) as number[],
+    text: cellToText(text),
+    logPi: logPi as number | null,
+    logPRef: logPRef as number | null,
+    logReward: logReward as number | null,
+    meanUnsafe: meanUnsafe as number | null,
+    responseCount: responseCount as number,
+  };
+}
+
+/** Rows of one response lie together, one a verdict. */
+function rowsToResponses(rows: readonly Row[]): StoredResponse[] {
+  const responses: (StoredResponse & { verdicts: VerdictRecord[] })[] = [];
+  for (const [id, position, text, tokens, truncated, judge, masked, unsafe, reason] of rows) {
+    let response = responses.at(-1);
+    if (response === undefined || response.id !== id) {
+      response = {
+        id: id as number,
+        position: position as number,
+        text: cellToText(text),
+        tokens: tokens as number,
+        truncated: truncated === 1,
+        verdicts: [],
+      };
+      responses.push(response);
+    }
+    if (judge === null) continue;
+    response.verdicts.push({
+      judge: judge as string,
+      masked: masked === 1,
+      unsafe: unsafe as number | null,
+      ...(reason === null ? {} : { reason: reason as string }),
+    });
+  }
+  return responses;
+}
+
+function rowToMetric([stage, update, name, judge, value, low, high, n]: Row): StoredMetric {
+  return {
+    stage: stage as string,
+    update: update as number,
+    name: name as string,
+    ...(judge === '' ? {} : { judge: judge as string }),
+    value: value as number | null,
+    low: low as number | null,
+    high: high as number | null,
+    n: n as number,
+  };
+}
+
+function rowToCost([targetCalls, judgeCalls, tokens, seconds]: Row): CostRecord {
+  return {
+    targetCalls: targetCalls as number,
+    judgeCalls: judgeCalls as number,
+    tokens: tokens as number,
+    seconds: seconds as number,
+  };
+}
+
+/** Returns the reading half of a run database. */
+export function createStoreQueries(db: Database.Database): StoreQueries {
+  const select = (sql: string) => {
+    const statement = db.prepare(sql).raw();
+    return (...values: unknown[]): Row[] => guardSqlite('read run database', () => statement.all(values) as Row[]);
+  };
+  const selectInfo = select('SELECT value FROM run_info WHERE key = ?');
+  const selectStages = select('SELECT name, status, updates_planned, started_ms, finished_ms FROM stage ORDER BY id');
+  const selectAttacks = select(ATTACKS);
+  const selectResponses = select(RESPONSES);
+  const selectDistinct = select(DISTINCT);
+  const selectMetrics = select(METRICS);
+  const selectCost = select(COST);
+  const selectEvents = select(EVENTS);
+  const selectRepeated = select(REPEATED);
+  const selectLastUpdate = select(LAST_UPDATE);
+
+  return {
+    info: (key) => selectInfo(key)[0]?.[0] as string | undefined,
+    stages: () =>
+      selectStages().map(([name, status, updatesPlanned, startedMs, finishedMs]) => ({
+        name: name as string,
+        status: status as StageStatus,
+        updatesPlanned: updatesPlanned as number,
+        startedMs: startedMs as number,
+        finishedMs: finishedMs as number | null,
+      })),
+    lastUpdate: (stage) => (selectLastUpdate(stage)[0]?.[0] as number | null) ?? -1,
+    attacks: ({ stage, fromUpdate = 0, toUpdate = Number.MAX_SAFE_INTEGER, source, limit = -1 }) =>
+      selectAttacks(stage, fromUpdate, toUpdate, source ?? null, source ?? null, limit).map(rowToAttack),
+    responses: (attackId) => rowsToResponses(selectResponses(attackId)),
+    distinctAttacks: ({ stage, minUnsafe, minLogPRef }) =>
+      selectDistinct(stage, minUnsafe, minLogPRef).map(([ids, text, meanUnsafe, logPRef, responses, firstUpdate]) => ({
+        ids: JSON.parse(ids as string) as number[],
+        text: cellToText(text),
+        meanUnsafe: meanUnsafe as number,
+        logPRef: logPRef as number | null,
+        responses: responses as number,
+        firstUpdate: firstUpdate as number,
+      })),
+    metrics: (stage, name) => selectMetrics(stage, name ?? null, name ?? null).map(rowToMetric),
+    cost: (stage) => rowToCost(selectCost(stage)[0] ?? [0, 0, 0, 0]),
+    events: () =>
+      selectEvents().map(([timeMs, stage, update, level, code, message]) => ({
+        timeMs: timeMs as number,
+        stage: (stage ?? undefined) as string | undefined,
+        update: (update ?? undefined) as number | undefined,
+        level: level as EventRecord['level'],
+        code: code as string,
+        message: message as string,
+      })),
+    repeatedCalls: () =>
+      selectRepeated().map(([stage, afterUpdate, attacks, responses, verdicts, timeMs, ...cost]) => ({
+        stage: stage as string,
+        afterUpdate: afterUpdate as number,
+        attacks: attacks as number,
+        responses: responses as number,
+        verdicts: verdicts as number,
+        timeMs: timeMs as number,
+        ...rowToCost(cost),
+      })),
+  };
+}
