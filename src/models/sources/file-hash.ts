@@ -1,0 +1,30 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
+
+/** Read block while hashing, bytes: large enough that hashing, not reading, sets the pace. */
+const HASH_BLOCK_BYTES = 1 << 20;
+
+/** sha256 of the file, lower-case hex. */
+export async function sha256OfFile(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const block of createReadStream(path, { highWaterMark: HASH_BLOCK_BYTES })) hash.update(block as Buffer);
+  return hash.digest('hex');
+}
+
+/** SHA-1 that git gives this content (`blob <size>\0` first): the hub's ETag of a small file, lower-case hex. */
+export async function gitBlobSha1OfFile(path: string): Promise<string> {
+  const { size } = await stat(path);
+  const hash = createHash('sha1').update(`blob ${size}\0`);
+  for await (const block of createReadStream(path, { highWaterMark: HASH_BLOCK_BYTES })) hash.update(block as Buffer);
+  return hash.digest('hex');
+}
+
+/**
+ * Marks of a file that change whenever its content is written, even by a tool that restores the modification time.
+ * Equal stamps spare hashing gigabytes at every start.
+ */
+export async function stampOfFile(path: string): Promise<string> {
+  const { size, mtimeNs, ctimeNs, ino } = await stat(path, { bigint: true });
+  return `${size}-${mtimeNs}-${ctimeNs}-${ino}`;
+}

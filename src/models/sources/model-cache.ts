@@ -1,0 +1,174 @@
+import { createHash } from 'node:crypto';
+import { readdir, readFile, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { FloodgateError } from '../../base/errors.ts';
+import { writeFileAtomically } from '../../formats/atomic-file.ts';
+import { sha256OfFile, stampOfFile } from './file-hash.ts';
+import { isSafeFileName, joinInside } from './file-name.ts';
+
+/** Written last: a model folder without it is an unfinished pull. */
+export const MANIFEST_NAME = 'floodgate-model.json';
+
+const SHA256 = z.string().regex(/^[0-9a-f]{64}$/);
+
+const fileRecord = z.object({
+  name: z.string().refine((name) => isSafeFileName(name) && name !== MANIFEST_NAME, 'not a safe file name'),
+  sha256: SHA256,
+  bytes: z.int().nonnegative(),
+});
+
+const manifestSchema = z.object({
+  schemaVersion: z.literal(1),
+  spec: z.string(),
+  /** Hub commit, or sha256 of the wheel: what exactly was fetched. */
+  origin: z.string(),
+  files: z.array(fileRecord).min(1).max(1000),
+  /** `stampOfFile` of each file, in order, when its sha256 was last seen to be right. */
+  stamps: z.array(z.string()),
+});
+
+/** One file of a model: sha256 in lower-case hex, size in bytes. */
+export type ModelFile = z.infer<typeof fileRecord>;
+export type ModelManifest = z.infer<typeof manifestSchema>;
+
+/** What was seen at the first pull; outlives the removal of the model, so that a later pull must bring the same. */
+const recordSchema = manifestSchema.pick({ spec: true, origin: true, files: true });
+export type PullRecord = z.infer<typeof recordSchema>;
+
+/** Where one spec lives in the cache. Every path is inside `cacheDir`. */
+export interface CacheSlot {
+  readonly key: string;
+  /** The finished model. */
+  readonly folder: string;
+  /** Unfinished downloads, kept for resuming. */
+  readonly partialFolder: string;
+  readonly recordPath: string;
+  readonly lockPath: string;
+}
+
+/** The slot of a spec. The readable part is for people; the digest keeps `A` and `a` apart on every file system. */
+export function cacheSlotOf(cacheDir: string, specText: string): CacheSlot {
+  const digest = createHash('sha256').update(specText).digest('hex').slice(0, 12);
+  const readable = specText.replace(/[^A-Za-z0-9._-]+/g, '--').slice(0, 100);
+  const key = `${readable}--${digest}`;
+  return {
+    key,
+    folder: join(cacheDir, 'models', key),
+    partialFolder: join(cacheDir, 'partial', key),
+    recordPath: join(cacheDir, 'records', `${key}.json`),
+    lockPath: join(cacheDir, 'locks', `${key}.lock`),
+  };
+}
+
+/** The manifest of a finished model folder, or undefined when there is none. @throws `source` when it is damaged. */
+export async function readManifest(folder: string): Promise<ModelManifest | undefined> {
+  return readJson(join(folder, MANIFEST_NAME), manifestSchema);
+}
+
+export async function readPullRecord(slot: CacheSlot): Promise<PullRecord | undefined> {
+  return readJson(slot.recordPath, recordSchema);
+}
+
+export async function writePullRecord(slot: CacheSlot, record: PullRecord): Promise<void> {
+  await writeJson(slot.recordPath, recordSchema.parse(record));
+}
+
+/** Writes the manifest of a folder whose files have just been verified. */
+export async function writeManifest(folder: string, record: PullRecord): Promise<ModelManifest> {
+  const stamps = await Promise.all(record.files.map((file) => stampOfFile(joinInside(folder, file.name))));
+  const manifest: ModelManifest = { schemaVersion: 1, ...record, stamps };
+  await writeJson(join(folder, MANIFEST_NAME), manifest);
+  return manifest;
+}
+
+async function readJson<T>(path: string, schema: z.ZodType<T>): Promise<T | undefined> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR'))
+      return undefined;
+    throw error;
+  }
+  try {
+    return schema.parse(JSON.parse(text));
+  } catch (cause) {
+    throw new FloodgateError('source', `read ${path}: it is damaged, expected a record written by Floodgate`, {
+      cause,
+      hint: 'floodgate models rm SPEC --forget, then floodgate models pull SPEC',
+    });
+  }
+}
+
+async function writeJson(path: string, value: unknown): Promise<void> {
+  await writeFileAtomically(path, async (handle) => {
+    await handle.writeFile(`${JSON.stringify(value, undefined, 2)}\n`);
+  });
+}
+
+/** A file that is not what the manifest says. */
+export interface FileFault {
+  readonly name: string;
+  readonly fault: string;
+}
+
+export interface VerifyOptions {
+  /** Hash every file, even those whose stamp has not changed since they were last hashed. */
+  readonly isThorough: boolean;
+}
+
+/** The files of `folder` that are missing or changed; empty when the model is whole. New stamps are remembered. */
+export async function findFaults(
+  folder: string,
+  manifest: ModelManifest,
+  options: VerifyOptions,
+): Promise<readonly FileFault[]> {
+  const faults: FileFault[] = [];
+  let haveStampsMoved = false;
+  for (const [index, file] of manifest.files.entries()) {
+    const path = joinInside(folder, file.name);
+    const stamp = await stampOfFile(path).catch(() => undefined);
+    if (stamp === undefined) {
+      faults.push({ name: file.name, fault: 'missing' });
+      continue;
+    }
+    const isKnown = stamp === manifest.stamps[index];
+    if (isKnown && !options.isThorough) continue;
+    const fault = await faultOfFile(path, file);
+    if (fault !== undefined) faults.push({ name: file.name, fault });
+    haveStampsMoved ||= !isKnown;
+  }
+  if (faults.length === 0 && haveStampsMoved) await writeManifest(folder, manifest).catch(() => undefined); // read-only cache: hash again next time
+  return faults;
+}
+
+/** What is wrong with the file at `path`, or undefined when it is the one described. */
+export async function faultOfFile(path: string, expected: ModelFile): Promise<string | undefined> {
+  const { size } = await stat(path);
+  if (size !== expected.bytes) return `size differs, got ${size} bytes, expected ${expected.bytes}`;
+  const sha256 = await sha256OfFile(path);
+  return sha256 === expected.sha256 ? undefined : `sha256 differs, got ${sha256}, expected ${expected.sha256}`;
+}
+
+/** Every finished model of the cache with its folder; damaged or foreign folders are left out. */
+export async function listCachedModels(
+  cacheDir: string,
+): Promise<readonly { manifest: ModelManifest; folder: string }[]> {
+  const root = join(cacheDir, 'models');
+  const names = await readdir(root).catch(() => []);
+  const found: { manifest: ModelManifest; folder: string }[] = [];
+  for (const name of names.sort()) {
+    const folder = join(root, name);
+    const manifest = await readManifest(folder).catch(() => undefined);
+    if (manifest !== undefined) found.push({ manifest, folder });
+  }
+  return found;
+}
+
+/** Removes a model and its unfinished downloads; with `isForgetting` also what was recorded at its first pull. */
+export async function removeSlot(slot: CacheSlot, isForgetting: boolean): Promise<void> {
+  await rm(slot.folder, { recursive: true, force: true });
+  await rm(slot.partialFolder, { recursive: true, force: true });
+  if (isForgetting) await rm(slot.recordPath, { force: true });
+}

