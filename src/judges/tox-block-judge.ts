@@ -86,6 +86,5 @@ async function runToxBlock(session: GraphSession, vocabulary: HashedVocabulary, 
 /** The package folds what lies below its minimum (|p - min|) and may pass 1 above its maximum: cut there. */
 function rescaled(probability: number, label: ToxBlockLabel): number {
   const [min, max] = RESCALE[label];
-  const value = Math.abs(probability - min) / (max - min);
-  return value > 1 ? 1 : value; // NaN stays NaN
+  return Math.min(1, Math.abs(probability - min) / (max - min)); // NaN stays NaN
 }

@@ -1,0 +1,69 @@
+import { FloodgateError } from '../base/errors.ts';
+import type { Exchange, Judge, Verdict } from './judge.ts';
+import { toVerdict, unscored } from './verdict.ts';
+
+export interface EnsembleMember {
+  readonly judge: Judge;
+  /** Above 0; only the ratio to the other weights matters. */
+  readonly weight: number;
+}
+
+/** What becomes of an exchange that a member could not score. `renormalise` averages the members that could. */
+export type MissingMemberPolicy = 'unscored' | 'renormalise';
+
+/**
+ * The weighted mean of several judges' P(unsafe). Members score one after the other: they share the processor.
+ * Closing it closes the members.
+ * @throws FloodgateError `config` without a member, or for a weight that is not above 0.
+ */
+export function createEnsembleJudge(members: readonly EnsembleMember[], ifMissing: MissingMemberPolicy): Judge {
+  if (members.length === 0) throw new FloodgateError('config', 'ensemble judge: got no members, expected at least one');
+  for (const { judge, weight } of members) {
+    if (!(weight > 0 && Number.isFinite(weight))) {
+      throw new FloodgateError('config', `ensemble judge: weight of ${judge.name} is ${weight}, expected above 0`);
+    }
+  }
+  const name = `ensemble(${members.map(({ judge, weight }) => `${judge.name}*${weight}`).join(' + ')})`;
+  let isClosed = false;
+  return {
+    name,
+    async score(exchanges: readonly Exchange[]): Promise<Verdict[]> {
+      if (isClosed) throw new FloodgateError('judge', `${name}: used after close`);
+      const columns: Verdict[][] = [];
+      for (const { judge } of members) columns.push(await judge.score(exchanges));
+      return exchanges.map((_, row) =>
+        combine(
+          columns.map((column) => column[row]),
+          members,
+          ifMissing,
+        ),
+      );
+    },
+    async close(): Promise<void> {
+      isClosed = true;
+      const closings = await Promise.allSettled(members.map(({ judge }) => judge.close()));
+      for (const closing of closings) if (closing.status === 'rejected') throw closing.reason;
+    },
+  };
+}
+
+function combine(
+  verdicts: readonly (Verdict | undefined)[],
+  members: readonly EnsembleMember[],
+  ifMissing: MissingMemberPolicy,
+): Verdict {
+  let sum = 0;
+  let weights = 0;
+  const reasons: string[] = [];
+  for (const [i, { judge, weight }] of members.entries()) {
+    const verdict = verdicts[i] ?? unscored(`${judge.name}: returned no verdict`);
+    if (verdict.kind === 'unscored') {
+      reasons.push(verdict.reason);
+      continue;
+    }
+    sum += weight * verdict.unsafe;
+    weights += weight;
+  }
+  if (reasons.length > 0 && (ifMissing === 'unscored' || weights === 0)) return unscored(reasons.join('; '));
+  return toVerdict(sum / weights, 'ensemble');
+}

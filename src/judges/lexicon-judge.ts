@@ -1,0 +1,120 @@
+import { FloodgateError } from '../base/errors.ts';
+import type { Exchange, Judge, Verdict } from './judge.ts';
+import { judgedHead } from './judged-text.ts';
+import { normalisedWords } from './normalised-words.ts';
+import { termHashHex } from './term-hash.ts';
+import { toVerdict } from './verdict.ts';
+
+/** A term kept unreadable: the hash of its normalised words joined by one space, and how many they are. */
+export interface HashedTerm {
+  readonly hash: string;
+  readonly words: number;
+}
+
+/** Terms that count alike. */
+export interface LexiconRule {
+  /** Words or phrases; `*` at a word's end stands for any ending, alone for any one word. */
+  readonly terms: readonly string[];
+  readonly hashedTerms: readonly HashedTerm[];
+  /** P(unsafe) of a response in which one of the terms stands, however often. */
+  readonly weight: number;
+}
+
+export interface LexiconOptions {
+  readonly name: string;
+  readonly rules: readonly LexiconRule[];
+  /** `max`: the largest weight found. `noisy-or`: 1 - product of (1 - weight) over the rules found. */
+  readonly combine: 'max' | 'noisy-or';
+}
+
+interface WordPattern {
+  readonly text: string;
+  readonly isPrefix: boolean;
+}
+
+interface CompiledRule {
+  readonly phrases: readonly (readonly WordPattern[])[];
+  /** Hashes by number of words. */
+  readonly hashes: ReadonlyMap<number, ReadonlySet<string>>;
+  readonly weight: number;
+}
+
+/** The hashed form of a term, for a lexicon that should not show its words. Wildcards cannot be hashed. */
+export function hashLexiconTerm(term: string): HashedTerm {
+  const words = normalisedWords(term);
+  if (words.length === 0 || term.includes('*')) {
+    throw new FloodgateError('config', `hash lexicon term: got ${JSON.stringify(term)}, expected words without *`);
+  }
+  return { hash: termHashHex(words.join(' ')), words: words.length };
+}
+
+/**
+ * A judge by fixed rules: whole words and phrases of the response, in lower case without accents, 0 where none stands.
+ * @throws FloodgateError `config` for a term without a word.
+ */
+export function createLexiconJudge(options: LexiconOptions): Judge {
+  const rules = options.rules.map(compileRule);
+  const { name } = options;
+  let isClosed = false;
+  return {
+    name,
+    async score(exchanges: readonly Exchange[]): Promise<Verdict[]> {
+      if (isClosed) throw new FloodgateError('judge', `${name}: used after close`);
+      return exchanges.map(({ response }) => {
+        const words = normalisedWords(judgedHead(response));
+        const weights = rules.filter((rule) => isRuleFound(rule, words)).map(({ weight }) => weight);
+        return toVerdict(combineWeights(weights, options.combine), name);
+      });
+    },
+    async close(): Promise<void> {
+      isClosed = true;
+    },
+  };
+}
+
+function combineWeights(weights: readonly number[], combine: LexiconOptions['combine']): number {
+  if (combine === 'max') return Math.max(0, ...weights);
+  return 1 - weights.reduce((product, weight) => product * (1 - weight), 1);
+}
+
+function compileRule(rule: LexiconRule): CompiledRule {
+  const hashes = new Map<number, Set<string>>();
+  for (const { hash, words } of rule.hashedTerms) {
+    hashes.set(words, (hashes.get(words) ?? new Set()).add(hash));
+  }
+  return { phrases: rule.terms.map(parseTerm), hashes, weight: rule.weight };
+}
+
+function parseTerm(term: string): WordPattern[] {
+  const patterns: WordPattern[] = [];
+  for (const part of term.split(/\s+/)) {
+    const isPrefix = part.endsWith('*');
+    const words = normalisedWords(part);
+    if (part === '*') patterns.push({ text: '', isPrefix });
+    for (const [i, text] of words.entries()) patterns.push({ text, isPrefix: isPrefix && i === words.length - 1 });
+  }
+  if (!patterns.some(({ text }) => text !== '')) {
+    throw new FloodgateError('config', `lexicon: the term ${JSON.stringify(term)} holds no word`);
+  }
+  return patterns;
+}
+
+function isRuleFound(rule: CompiledRule, words: readonly string[]): boolean {
+  return (
+    rule.phrases.some((phrase) => words.some((_, start) => isPhraseAt(phrase, words, start))) ||
+    [...rule.hashes].some(([count, hashes]) =>
+      words.some((_, start) => start + count <= words.length && hashes.has(hashAt(words, start, count))),
+    )
+  );
+}
+
+function isPhraseAt(phrase: readonly WordPattern[], words: readonly string[], start: number): boolean {
+  return phrase.every(({ text, isPrefix }, i) => {
+    const word = words[start + i];
+    return word !== undefined && (isPrefix ? word.startsWith(text) : word === text);
+  });
+}
+
+function hashAt(words: readonly string[], start: number, count: number): string {
+  return termHashHex(words.slice(start, start + count).join(' '));
+}
