@@ -52,10 +52,31 @@ export class TokenNeighbourIndex {
   nearest(tokens: readonly number[]): Neighbour | undefined {
     const counts = countTokens(tokens);
     let best: Neighbour | undefined;
-    for (const slot of this.slotsSharingRareTokens(tokens, counts)) {
+    for (const slot of this.candidateSlots(tokens)) {
       best = nearer(best, this.neighbourAt(slot, tokens, counts, best?.closeness ?? 1));
     }
     return best;
+  }
+
+  /**
+   * Slots that hold at least one of the candidate's rarest tokens. From distance < ratio * (|a| + |b|) and the bag
+   * bound, a neighbour shares more than max(|a|, |b|) - ratio * (|a| + |b|) >= (1 - 2 ratio) * |a| tokens: take
+   * away that many of the commonest, and it must still hold one of the rest. Above ratio 0.5 nothing need be shared.
+   */
+  candidateSlots(tokens: readonly number[]): ReadonlySet<number> {
+    const counts = countTokens(tokens);
+    const shared = (1 - 2 * this.ratio) * tokens.length;
+    if (shared < 0) return new Set(this.sequences.keys());
+    const needed = tokens.length - Math.floor(shared - ROUNDING_SLACK);
+    const rarestFirst = [...counts].sort(([a], [b]) => this.frequency(a) - this.frequency(b) || a - b);
+    const slots = new Set<number>();
+    let covered = 0;
+    for (const [token, count] of rarestFirst) {
+      if (covered >= needed) break;
+      covered += count;
+      for (const slot of this.postings.get(token) ?? []) slots.add(slot);
+    }
+    return slots;
   }
 
   private neighbourAt(
@@ -72,26 +93,6 @@ export class TokenNeighbourIndex {
     if (longer - commonTokens(counts, stored.counts) > limit) return undefined;
     const distance = boundedEditDistance(tokens, stored.tokens, limit);
     return distance > limit ? undefined : { slot, id: stored.id, closeness: distance / threshold };
-  }
-
-  /**
-   * Slots that hold at least one of the candidate's rarest tokens. From distance < ratio * (|a| + |b|) and the bag
-   * bound, a neighbour shares more than max(|a|, |b|) - ratio * (|a| + |b|) >= (1 - 2 ratio) * |a| tokens: take
-   * away that many of the commonest, and it must still hold one of the rest. Above ratio 0.5 nothing need be shared.
-   */
-  private slotsSharingRareTokens(tokens: readonly number[], counts: ReadonlyMap<number, number>): Iterable<number> {
-    const shared = (1 - 2 * this.ratio) * tokens.length;
-    if (shared < 0) return this.sequences.keys();
-    const needed = tokens.length - Math.floor(shared - ROUNDING_SLACK);
-    const rarestFirst = [...counts].sort(([a], [b]) => this.frequency(a) - this.frequency(b) || a - b);
-    const slots = new Set<number>();
-    let covered = 0;
-    for (const [token, count] of rarestFirst) {
-      if (covered >= needed) break;
-      covered += count;
-      for (const slot of this.postings.get(token) ?? []) slots.add(slot);
-    }
-    return slots;
   }
 
   private frequency(token: number): number {

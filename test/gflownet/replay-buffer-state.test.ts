@@ -47,6 +47,12 @@ test('embeddings keep their bits and later writes to the caller’s batch do not
   expect(restored.get(1)?.embedding).toEqual(Float32Array.of(Math.fround(0.6), Math.fround(0.8)));
 });
 
+test('a mean of log 1 written as -0 survives JSON', () => {
+  const buffer = createReplayBuffer();
+  buffer.insert(candidateOf([1, 2], { logS: -0 }), logReward);
+  expect(restoreReplayBuffer(throughJson(serialiseReplayBuffer(buffer))).contents()).toStrictEqual(buffer.contents());
+});
+
 test('what a caller adds to a candidate is not stored', () => {
   const buffer = createReplayBuffer();
   buffer.insert({ ...candidateOf([1, 2]), extra: Number.NaN } as ReturnType<typeof candidateOf>, logReward);
