@@ -51,5 +51,8 @@ export function backward(
 function applyRule(g: GraphBuilder, node: GraphNode, gradients: readonly (Value | undefined)[]): InputGradients {
   const rule = gradientRules[node.op.kind] as ((step: BackwardStep<Op>) => InputGradients) | 'none';
   if (rule === 'none') throw new FloodgateError('graph', `backward: ${node.op.kind} has no gradient`);
+  // Statistics and log-probs beside the result have no rule: a gradient there must not vanish silently.
+  const left = node.op.kind === 'split' ? -1 : gradients.findIndex((gradient, i) => i > 0 && gradient !== undefined);
+  if (left > 0) throw new FloodgateError('graph', `backward: ${node.op.kind}: output ${left} takes no gradient`);
   return rule({ g, op: node.op, inputs: node.inputs, outputs: node.outputs, gradients });
 }
