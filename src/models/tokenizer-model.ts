@@ -1,0 +1,66 @@
+import type { ModelConfig } from './tokenizer-json.ts';
+import { BPE, type LibraryModel, Unigram, WordPiece } from './tokenizer-library.ts';
+
+/** Vocabulary and the rule that cuts a piece of text into tokens of it. */
+export interface TokenizerModel {
+  readonly idOf: ReadonlyMap<string, number>;
+  readonly unknownId: number | undefined;
+  /** Ids of one pre-tokenized, not empty piece. Characters that no token covers become `unknownId`, or nothing. */
+  encodePiece(piece: string): number[];
+}
+
+/**
+ * Longest piece handed to Unigram at once, in UTF-16 units: it passes a piece's tokens as call arguments, of which
+ * the engine takes some 100,000. A longer piece is cut there, which can move one token border.
+ */
+const MAX_UNIGRAM_PIECE = 20_000;
+
+function createLibraryModel(config: ModelConfig): LibraryModel {
+  switch (config.type) {
+    case 'BPE':
+      return new BPE({
+        type: 'BPE',
+        vocab: config.vocab,
+        merges: config.merges,
+        ...(typeof config.unk_token === 'string' ? { unk_token: config.unk_token } : {}),
+        fuse_unk: config.fuse_unk,
+        byte_fallback: config.byte_fallback,
+        ignore_merges: config.ignore_merges,
+      });
+    case 'WordPiece':
+      return new WordPiece(config);
+    case 'Unigram':
+      return new Unigram({ type: 'Unigram', vocab: config.vocab, unk_id: config.unk_id }, '');
+  }
+}
+
+/** `text` in parts of at most `limit` UTF-16 units, never within a surrogate pair. */
+function cutAt(text: string, limit: number): string[] {
+  const parts: string[] = [];
+  for (let start = 0; start < text.length; ) {
+    let end = Math.min(text.length, start + limit);
+    if (end < text.length && /[\udc00-\udfff]/.test(text.charAt(end))) end--;
+    parts.push(text.slice(start, end));
+    start = end;
+  }
+  return parts;
+}
+
+/** Returns the model of a checked definition. */
+export function createTokenizerModel(config: ModelConfig): TokenizerModel {
+  const model = createLibraryModel(config);
+  const unknownId = model.unk_token_id;
+  return {
+    idOf: new Map(model.tokens_to_ids),
+    unknownId,
+    encodePiece: (piece) => {
+      const pieces = config.type === 'Unigram' ? cutAt(piece, MAX_UNIGRAM_PIECE) : [piece];
+      const ids: number[] = [];
+      for (const token of model._call(pieces)) {
+        const id = model.tokens_to_ids.get(token) ?? unknownId;
+        if (id !== undefined) ids.push(id);
+      }
+      return ids;
+    },
+  };
+}

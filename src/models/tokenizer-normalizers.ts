@@ -1,0 +1,78 @@
+import type { NormalizerConfig } from './tokenizer-json.ts';
+import { compilePattern } from './tokenizer-pattern.ts';
+
+export type Normalize = (text: string) => string;
+
+/** Characters that BERT's cleaning drops: NUL, U+FFFD, and controls other than tab, line feed, carriage return. */
+const BERT_DROPPED = /[\0\ufffd]|(?![\t\n\r])[\p{Cc}\p{Cf}\p{Cn}\p{Co}]/gu;
+const WHITE_SPACE = /\p{White_Space}/gu;
+/** The CJK blocks that BERT sets apart by spaces, as the original code lists them. */
+const BERT_CJK =
+  /[\u4e00-\u9fff\u3400-\u4dbf\u{20000}-\u{2a6df}\u{2a700}-\u{2b73f}\u{2b740}-\u{2b81f}\u{2b920}-\u{2ceaf}\uf900-\ufaff\u{2f800}-\u{2fa1f}]/gu;
+const NONSPACING_MARK = /\p{Mn}/gu;
+const LEADING_SPACE = /^\p{White_Space}+/u;
+/** Trailing white space is cut by a scan from the end: a regex anchored there is quadratic on long runs. */
+const SPACE_CHARACTER = /^\p{White_Space}$/u;
+
+/** Lower case of each character by itself, as the original does it: no final sigma, which depends on the context. */
+function lowerCase(text: string): string {
+  const lowered = text.toLowerCase();
+  if (!lowered.includes('ς')) return lowered;
+  let each = '';
+  for (const char of text) each += char.toLowerCase();
+  return each;
+}
+
+function trimEnd(text: string): string {
+  let end = text.length;
+  while (end > 0 && SPACE_CHARACTER.test(text.charAt(end - 1))) end--;
+  return text.slice(0, end);
+}
+
+function stripMarks(text: string): string {
+  return text.normalize('NFD').replace(NONSPACING_MARK, '');
+}
+
+function bertNormalizer(config: Extract<NormalizerConfig, { type: 'BertNormalizer' }>): Normalize {
+  const stripsAccents = config.strip_accents ?? config.lowercase;
+  return (text) => {
+    let result = text;
+    if (config.clean_text) result = result.replace(BERT_DROPPED, '').replace(WHITE_SPACE, ' ');
+    if (config.handle_chinese_chars) result = result.replace(BERT_CJK, ' $& ');
+    if (stripsAccents) result = stripMarks(result);
+    return config.lowercase ? lowerCase(result) : result;
+  };
+}
+
+function createNormalizer(config: NormalizerConfig): Normalize {
+  switch (config.type) {
+    case 'BertNormalizer':
+      return bertNormalizer(config);
+    case 'NFC':
+    case 'NFD':
+    case 'NFKC':
+    case 'NFKD':
+      return (text) => text.normalize(config.type);
+    case 'Lowercase':
+      return lowerCase;
+    case 'StripAccents':
+      return (text) => text.replace(NONSPACING_MARK, '');
+    case 'Strip':
+      return (text) => {
+        const left = config.strip_left ? text.replace(LEADING_SPACE, '') : text;
+        return config.strip_right ? trimEnd(left) : left;
+      };
+    case 'Replace': {
+      const pattern = compilePattern(config.pattern);
+      return (text) => text.replace(pattern, () => config.content);
+    }
+    case 'Prepend':
+      return (text) => (text === '' ? text : config.prepend + text);
+  }
+}
+
+/** Returns the function that applies all normalizers in order. @throws `format` on a pattern that cannot be read */
+export function createNormalize(configs: readonly NormalizerConfig[]): Normalize {
+  const steps = configs.map(createNormalizer);
+  return (text) => steps.reduce((result, step) => step(result), text);
+}
