@@ -84,6 +84,11 @@ export class GraphBuilder {
     return value;
   }
 
+  /** The same tensor, through which no gradient flows. */
+  detach(value: Value): Value {
+    return { ...value, requiresGradient: false };
+  }
+
   output(name: string, value: Value): void {
     this.outputList.push({ name, value });
   }

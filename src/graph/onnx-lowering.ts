@@ -120,7 +120,6 @@ const lowerEmbeddingGradient: Lowering<'embeddingGradient'> = (op, context) => {
 };
 
 const lowerCachedAttention: Lowering<'cachedAttention'> = (op, context) => {
-  // query, key, value, past key, past value, last index, total[, cos, sin]
   context.emit({
     type: 'GroupQueryAttention',
     inputs: context.inputs,
@@ -129,8 +128,7 @@ const lowerCachedAttention: Lowering<'cachedAttention'> = (op, context) => {
     attributes: {
       num_heads: { int: op.heads },
       kv_num_heads: { int: op.kvHeads },
-      do_rotary: { int: op.rotary ? 1 : 0 },
-      rotary_interleaved: { int: 0 },
+      scale: { float: op.scale },
     },
   });
 };

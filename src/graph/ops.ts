@@ -53,20 +53,21 @@ export type Op =
   | { readonly kind: 'tokenLogProb' }
   /** all log-probs [N, V], ids [N], gradient [N] -> [N, V]: the adjoint of `tokenLogProb`. */
   | { readonly kind: 'tokenLogProbGradient' }
-  /** x [B, H, T, K], positions int64 [B, T], cos and sin [max, K/2]: rotates halves (i, i + K/2). */
+  /** x [B, T, H*K], positions int64 [B, T], cos and sin [max, K/2]: rotates the halves (i, i + K/2) of each head. */
   | { readonly kind: 'rotary' }
   /** Log-softmax over the last axis. */
   | { readonly kind: 'logSoftmax' }
   /**
-   * Cached attention for inference. query [B, T, H*K], key and value [B, T, G*K], past key and value [B, G, S, K],
-   * last index int32 [B], total int32 [1], optional cos and sin -> y, present key, present value (in place when
-   * past and present share a buffer).
+   * Cached attention of one new token a row, for inference. query [B, 1, H*K], key and value [B, 1, G*K] (already
+   * rotated), past key and value [B, G, S, K], last index int32 [B], total int32 [] -> y, present key, present value
+   * (in place when past and present share a buffer). Row b sees keys 0..last[b]; the new one stands at last[b].
    */
   | {
       readonly kind: 'cachedAttention';
       readonly heads: number;
       readonly kvHeads: number;
-      readonly rotary: boolean;
+      /** Multiplies query . key before the softmax. */
+      readonly scale: number;
     }
   /** x [N, in], int8 weight [in, out], scales [out] -> [N, out]; activations quantised on the fly, per row or per tensor. */
   | { readonly kind: 'int8Linear'; readonly activation: 'per-tensor' | 'per-row' }

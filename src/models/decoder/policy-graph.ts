@@ -1,0 +1,145 @@
+import type { WeightStore } from '../../formats/weight-store.ts';
+import { backward } from '../../graph/backward.ts';
+import { type Graph, GraphBuilder } from '../../graph/builder.ts';
+import type { Value } from '../../graph/ops.ts';
+import { addSizes, multiplySizes, subtractSizes } from '../../graph/size.ts';
+import type { DecoderConfig } from '../decoder-config.ts';
+import { frozenWeights, trainableWeights } from './decoder-weights.ts';
+import { type LoraSpec, loraParameters, loraProjections, type ParameterSpec } from './lora.ts';
+import { samplerLogits, type TokenBans } from './sampler-logits.ts';
+import { B, declareSharedPrefix, P, R } from './shared-prefix.ts';
+import { createTrunk, type LoraValues, type TrunkOptions } from './trunk.ts';
+
+/** What is trained: an adapter on frozen weights, or every weight. */
+export type Trainable = { readonly kind: 'lora'; readonly spec: LoraSpec } | { readonly kind: 'full' };
+
+/** Whether trajectory balance learns log Z, and whether its gradient enters the trunk. */
+export type LogZMode = 'none' | 'through-trunk' | 'head-only';
+
+export interface PolicyGraphOptions {
+  readonly config: DecoderConfig;
+  readonly weights: WeightStore;
+  readonly trainable: Trainable;
+  readonly bans: TokenBans;
+  readonly contextTokens: number;
+  readonly logZ: LogZMode;
+  /** Slope of the pairwise loss: quadratic (VarGrad) or clipped to [-1, 1] (Huber 1, contrastive balance). */
+  readonly pairSlope: 'identity' | 'huber';
+}
+
+const LOG_Z_WEIGHT = 'logZ.weight';
+const LOG_Z_BIAS = 'logZ.bias';
+
+/** Trained tensors of a policy, in the order of the flat parameter vector. */
+export function policyParameters(
+  options: Omit<PolicyGraphOptions, 'bans' | 'contextTokens' | 'pairSlope'>,
+): ParameterSpec[] {
+  const { config, weights, trainable, logZ } = options;
+  const model: ParameterSpec[] =
+    trainable.kind === 'lora'
+      ? loraParameters(config, trainable.spec)
+      : [...weights.tensors].map(([name, { shape }]) => ({ name, shape, init: 'zeros' }));
+  if (logZ === 'none') return model;
+  return [
+    ...model,
+    { name: LOG_Z_WEIGHT, shape: [1, config.width], init: 'zeros' },
+    { name: LOG_Z_BIAS, shape: [1], init: 'zeros' },
+  ];
+}
+
+/** Adapter inputs of a graph; `trainable` marks them for differentiation. */
+export function declareLora(g: GraphBuilder, config: DecoderConfig, spec: LoraSpec, trainable: boolean): LoraValues {
+  const adapters = new Map<string, { a: Value; b: Value }>();
+  for (const { module, inSize, outSize } of loraProjections(config, spec)) {
+    adapters.set(module, {
+      a: g.input(`${module}.lora_A.weight`, 'float32', [spec.rank, inSize], { trainable }),
+      b: g.input(`${module}.lora_B.weight`, 'float32', [outSize, spec.rank], { trainable }),
+    });
+  }
+  return { scale: g.input('loraScale', 'float32', []), of: (module) => adapters.get(module) };
+}
+
+function declareTrunk(g: GraphBuilder, options: PolicyGraphOptions): TrunkOptions {
+  const { config, weights, trainable, contextTokens } = options;
+  if (trainable.kind === 'full') return { g, config, weights: trainableWeights(g, weights), contextTokens };
+  return {
+    g,
+    config,
+    weights: frozenWeights(g, weights),
+    lora: declareLora(g, config, trainable.spec, true),
+    contextTokens,
+  };
+}
+
+/**
+ * One training step as one graph: forward, objective, backward.
+ *
+ * delta_i = log pi(x_i) - logR_i. The gradient entering row i is
+ *   w_i = sum_j pairWeight_ij slope(delta_i - delta_j) + rowWeight_i (delta_i + log Z) + directWeight_i,
+ * from which every objective follows by its weights (see `gflownet/objectives.ts`): trajectory balance by rowWeight,
+ * VarGrad and contrastive balance by pairWeight, likelihood and REINFORCE by directWeight.
+ *
+ * Inputs besides the shared prefix's: targetIds [B, R], targetMask [B, R], endBan [B, R], logReward [B],
+ * pairWeight [B, B], rowWeight [B], directWeight [B], and the trained tensors by name.
+ * Outputs: `logProb` [B], `logZ` [] (0 without a head), `gradient:NAME` for each trained tensor.
+ */
+export function buildPolicyGraph(options: PolicyGraphOptions): Graph {
+  const g = new GraphBuilder();
+  const trunkOptions = declareTrunk(g, options);
+  const trunk = createTrunk(trunkOptions);
+  const tokens = declareSharedPrefix(g, options.config);
+  const BR = multiplySizes(B, R);
+  const targetIds = g.input('targetIds', 'int64', [B, R]);
+  const targetMask = g.input('targetMask', 'float32', [B, R]);
+  const endBan = g.input('endBan', 'float32', [B, R]);
+
+  const hidden = trunk.hidden(tokens.ids, tokens.positions, tokens.attend);
+  const [prefixHidden, rowHidden] = g.split(hidden, 0, [P, BR]) as [Value, Value];
+  const rows = trunk.finalNorm(rowHidden);
+  const logits = samplerLogits(g, trunk.logits(rows), g.reshape(endBan, [BR]), options.bans);
+  const tokenLogProb = g.reshape(g.tokenLogProb(logits, g.reshape(targetIds, [BR])), [B, R]);
+  const logProb = g.reduceSum(g.multiply(tokenLogProb, targetMask), [1]); // [B]
+  g.output('logProb', logProb);
+
+  const logZ = options.logZ === 'none' ? g.scalar(0) : buildLogZ(g, options, trunk.finalNorm(prefixHidden), rows);
+  g.output('logZ', logZ);
+  const { rowGradient, logZGradient } = objectiveGradient(g, options, g.detach(logProb), g.detach(logZ));
+  const seeds = [{ output: logProb, gradient: rowGradient }];
+  if (options.logZ !== 'none') seeds.push({ output: logZ, gradient: logZGradient });
+  const specs = policyParameters(options);
+  const inputs = new Map(g.build().inputs.map(({ name, value }) => [name, value]));
+  const parameters = specs.map(({ name }) => inputs.get(name) as Value);
+  for (const [i, gradient] of backward(g, seeds, parameters).entries())
+    g.output(`gradient:${specs[i]?.name}`, gradient);
+  return g.build();
+}
+
+/** log Z(c) = w . mean over the meta-prompt's positions of the final hidden state + b (the last position lies in row 0). */
+function buildLogZ(g: GraphBuilder, options: PolicyGraphOptions, prefix: Value, rows: Value): Value {
+  const weight = g.input(LOG_Z_WEIGHT, 'float32', [1, options.config.width], { trainable: true });
+  const bias = g.input(LOG_Z_BIAS, 'float32', [1], { trainable: true });
+  const stop = (x: Value): Value => (options.logZ === 'head-only' ? g.detach(x) : x);
+  const [lastPromptToken] = g.split(stop(rows), 0, [1, subtractSizes(multiplySizes(B, R), 1)]) as [Value, Value];
+  const all = g.concat([stop(prefix), lastPromptToken], 0);
+  const pooled = g.reshape(g.reduceMean(all, [0], true), [1, options.config.width]);
+  return g.reshape(g.linear(pooled, weight, 'outIn', bias), []);
+}
+
+function objectiveGradient(g: GraphBuilder, options: PolicyGraphOptions, logProb: Value, logZ: Value) {
+  const logReward = g.input('logReward', 'float32', [B]);
+  const pairWeight = g.input('pairWeight', 'float32', [B, B]);
+  const rowWeight = g.input('rowWeight', 'float32', [B]);
+  const directWeight = g.input('directWeight', 'float32', [B]);
+  const delta = g.subtract(logProb, logReward);
+  const difference = g.subtract(g.reshape(delta, [B, 1]), g.reshape(delta, [1, B]));
+  const slope = options.pairSlope === 'huber' ? g.clip(difference, -1, 1) : difference;
+  const pairTerm = g.reduceSum(g.multiply(pairWeight, slope), [1]);
+  const rowTerm = g.multiply(rowWeight, g.add(delta, logZ));
+  return {
+    rowGradient: g.add(g.add(pairTerm, rowTerm), directWeight),
+    logZGradient: g.reduceSum(rowTerm, [0]),
+  };
+}
+
+/** P + B*R: flat tokens of one run, for memory estimates. */
+export const flatTokens = addSizes(P, multiplySizes(B, R));

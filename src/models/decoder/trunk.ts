@@ -1,0 +1,118 @@
+import type { GraphBuilder } from '../../graph/builder.ts';
+import type { Value } from '../../graph/ops.ts';
+import type { Size } from '../../graph/size.ts';
+import type { DecoderConfig, Gpt2Config, LlamaConfig } from '../decoder-config.ts';
+import type { WeightSource } from './decoder-weights.ts';
+import { ropeTables } from './rope.ts';
+
+/** Adapter tensors of one projection, and the scale alpha / rank (0 turns the adapter off). */
+export interface LoraValues {
+  readonly scale: Value;
+  /** A [rank, in] and B [out, rank] of a module, or undefined where it is not adapted. */
+  of(module: string): { readonly a: Value; readonly b: Value } | undefined;
+}
+
+/** Attention over whatever keys the graph provides: q [N, H*K], k and v [N, G*K], rotated already -> [N, H*K]. */
+export type Attend = (layer: number, q: Value, k: Value, v: Value) => Value;
+
+export interface TrunkOptions {
+  readonly g: GraphBuilder;
+  readonly config: DecoderConfig;
+  readonly weights: WeightSource;
+  readonly lora?: LoraValues;
+  /** Longest position + 1 that the graph will see: the height of the RoPE tables. */
+  readonly contextTokens: number;
+}
+
+/** A decoder's layers over N flat tokens; families differ here and nowhere else. */
+export interface Trunk {
+  /** ids and positions int64 [N] -> hidden states after the last layer, before the final norm [N, D]. */
+  hidden(ids: Value, positions: Value, attend: Attend): Value;
+  /** Final norm [N, D] -> [N, D]. */
+  finalNorm(x: Value): Value;
+  /** Normed hidden [N, D] -> logits [N, V]. */
+  logits(x: Value): Value;
+}
+
+/** x [N, in] -> [N, out], with the module's bias where it has one and its adapter where it is adapted. */
+function project(options: TrunkOptions, module: string, x: Value): Value {
+  const { g, config, weights, lora } = options;
+  const layout = config.family === 'gpt2' ? 'inOut' : 'outIn';
+  const bias = weights.has(`${module}.bias`) ? weights.get(`${module}.bias`) : undefined;
+  const base = g.linear(x, weights.get(`${module}.weight`), layout, bias);
+  const adapter = lora?.of(module);
+  if (lora === undefined || adapter === undefined) return base;
+  const reduced = g.multiply(g.linear(x, adapter.a, 'outIn'), lora.scale); // [N, rank]
+  return g.linear(reduced, adapter.b, 'outIn', base);
+}
+
+function gpt2Trunk(options: TrunkOptions, config: Gpt2Config): Trunk {
+  const { g, weights } = options;
+  const norm = (name: string, x: Value): Value =>
+    g.layerNorm(x, weights.get(`${name}.weight`), weights.get(`${name}.bias`), config.normEpsilon);
+  const layer = (index: number, x: Value, attend: Attend): Value => {
+    const at = `h.${index}`;
+    const qkv = project(options, `${at}.attn.c_attn`, norm(`${at}.ln_1`, x));
+    const [q, k, v] = g.split(qkv, 1, [config.width, config.width, config.width]) as [Value, Value, Value];
+    const attended = g.add(x, project(options, `${at}.attn.c_proj`, attend(index, q, k, v)));
+    const inner = g.gelu(project(options, `${at}.mlp.c_fc`, norm(`${at}.ln_2`, attended)), 'tanh');
+    return g.add(attended, project(options, `${at}.mlp.c_proj`, inner));
+  };
+  return {
+    hidden: (ids, positions, attend) => {
+      let x = g.add(g.embedding(weights.get('wte.weight'), ids), g.embedding(weights.get('wpe.weight'), positions));
+      for (let index = 0; index < config.layers; index++) x = layer(index, x, attend);
+      return x;
+    },
+    finalNorm: (x) => norm('ln_f', x),
+    logits: (x) => g.linear(x, weights.get(config.tiedEmbeddings ? 'wte.weight' : 'lm_head.weight'), 'outIn'),
+  };
+}
+
+function llamaTrunk(options: TrunkOptions, config: LlamaConfig): Trunk {
+  const { g, weights } = options;
+  const { heads, kvHeads, headWidth } = config;
+  const norm = (name: string, x: Value): Value => g.rmsNorm(x, weights.get(`${name}.weight`), config.normEpsilon);
+  const tables = ropeTables(config, options.contextTokens);
+  const tableShape = [options.contextTokens, headWidth / 2];
+  const cosine = g.constant('float32', tableShape, tables.cosine);
+  const sine = g.constant('float32', tableShape, tables.sine);
+  /** Per-head norm (Qwen 3), then rotation: [N, heads*K] -> same. */
+  const prepare = (x: Value, count: number, normName: string, positions: Value): Value => {
+    const n = x.shape[0] as Size;
+    const flat: readonly Size[] = [n, count * headWidth];
+    const normed = config.qkNorm ? g.reshape(norm(normName, g.reshape(x, [n, count, headWidth])), flat) : x;
+    const rotated = g.rotary(g.reshape(normed, [1, n, count * headWidth]), positions, cosine, sine);
+    return g.reshape(rotated, flat);
+  };
+  const layer = (index: number, x: Value, positions: Value, attend: Attend): Value => {
+    const at = `model.layers.${index}`;
+    const h = norm(`${at}.input_layernorm`, x);
+    const q = prepare(project(options, `${at}.self_attn.q_proj`, h), heads, `${at}.self_attn.q_norm`, positions);
+    const k = prepare(project(options, `${at}.self_attn.k_proj`, h), kvHeads, `${at}.self_attn.k_norm`, positions);
+    const v = project(options, `${at}.self_attn.v_proj`, h);
+    const attended = g.add(x, project(options, `${at}.self_attn.o_proj`, attend(index, q, k, v)));
+    const h2 = norm(`${at}.post_attention_layernorm`, attended);
+    const gated = g.multiply(
+      g.silu(project(options, `${at}.mlp.gate_proj`, h2)),
+      project(options, `${at}.mlp.up_proj`, h2),
+    );
+    return g.add(attended, project(options, `${at}.mlp.down_proj`, gated));
+  };
+  return {
+    hidden: (ids, positions, attend) => {
+      const flatPositions = g.reshape(positions, [1, positions.shape[0] as Size]);
+      let x = g.embedding(weights.get('model.embed_tokens.weight'), ids);
+      for (let index = 0; index < config.layers; index++) x = layer(index, x, flatPositions, attend);
+      return x;
+    },
+    finalNorm: (x) => norm('model.norm', x),
+    logits: (x) =>
+      g.linear(x, weights.get(config.tiedEmbeddings ? 'model.embed_tokens.weight' : 'lm_head.weight'), 'outIn'),
+  };
+}
+
+export function createTrunk(options: TrunkOptions): Trunk {
+  const { config } = options;
+  return config.family === 'gpt2' ? gpt2Trunk(options, config) : llamaTrunk(options, config);
+}
