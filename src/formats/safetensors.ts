@@ -1,6 +1,6 @@
 import type { FileHandle } from 'node:fs/promises';
+import { writeFileAtomically } from '../base/atomic-file.ts';
 import { FloodgateError } from '../base/errors.ts';
-import { writeFileAtomically } from './atomic-file.ts';
 import { bfloatToFloat, bytesToFloat, halfToFloat } from './half-float.ts';
 import { openRandomAccessFile, type RandomAccessFile } from './random-access-file.ts';
 import {

@@ -5,8 +5,8 @@ import { dirname, join } from 'node:path';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type Entry, openPromise, type ZipFile } from 'yauzl';
+import { syncFolder, toWriteError } from '../base/atomic-file.ts';
 import { FloodgateError } from '../base/errors.ts';
-import { syncFolder, toWriteError } from './atomic-file.ts';
 
 export interface ZipLimits {
   /** Zip bomb: largest unpacked size of one wanted file, in bytes. */

@@ -1,8 +1,8 @@
 import { copyFile, link, mkdir, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { partialPathOf, syncFolder, toWriteError } from '../base/atomic-file.ts';
 import { FloodgateError } from '../base/errors.ts';
 import type { ProgressSink } from '../base/progress.ts';
-import { partialPathOf, syncFolder, toWriteError } from '../formats/atomic-file.ts';
 import { openRandomAccessFile } from '../formats/random-access-file.ts';
 import { readSafetensorsHeader, writeSafetensorsStreamed } from '../formats/safetensors.ts';
 import type { SafetensorsHeader } from '../formats/safetensors-header.ts';

@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import { readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { writeFileAtomically } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
-import { writeFileAtomically } from '../../formats/atomic-file.ts';
 import { sha256OfFile, stampOfFile } from './file-hash.ts';
 import { isSafeFileName, joinInside } from './file-name.ts';
 

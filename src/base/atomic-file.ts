@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { FloodgateError } from '../base/errors.ts';
+import { FloodgateError } from './errors.ts';
 
 /** A neighbour of `path` to write into before the rename: same folder, so that the rename is atomic. */
 export function partialPathOf(path: string): string {
@@ -21,13 +21,24 @@ export async function syncFolder(folder: string): Promise<void> {
   }
 }
 
+const REASONS: Readonly<Record<string, readonly [reason: string, hint: string]>> = {
+  ENOSPC: ['the disk is full', 'free space on this disk, or point the cache or run folder at another one'],
+  EDQUOT: ['the disk quota is used up', 'free space, or point the cache or run folder at another disk'],
+  EROFS: ['the file system is read-only', 'choose a folder that can be written'],
+  EACCES: ['permission denied', 'check the owner and mode of the folder'],
+  EPERM: ['permission denied', 'check the owner and mode of the folder'],
+  ENOTDIR: ['a parent is a file, not a folder', 'choose another path'],
+  EISDIR: ['a folder stands in its place', 'choose another path'],
+};
+
 /** `cause` as a `store` error with a hint when the system refused to write `path`; anything else as it is. */
 export function toWriteError(path: string, cause: unknown): unknown {
   if (cause instanceof FloodgateError || !(cause instanceof Error) || !('code' in cause)) return cause;
-  const isFull = cause.code === 'ENOSPC' || cause.code === 'EDQUOT';
-  const hint = isFull ? 'free space on this disk, or point the cache or run folder at another one' : undefined;
-  const what = isFull ? 'the disk is full' : cause.message;
-  return new FloodgateError('store', `write ${path}: ${what}`, { cause, ...(hint === undefined ? {} : { hint }) });
+  const [reason, hint] = REASONS[String(cause.code)] ?? [cause.message, undefined];
+  return new FloodgateError('store', `write ${path}: ${reason} (${cause.code})`, {
+    cause,
+    ...(hint === undefined ? {} : { hint }),
+  });
 }
 
 /**
