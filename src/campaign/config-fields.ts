@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { DEVICES } from '../runtime/device.ts';
 
 /** The kinds of number and text that the config sections share, each with its own range. */
 
@@ -21,7 +22,7 @@ export const modelSpec = line.describe(
 );
 
 /** Where a model runs. `cpu` is the one measured; the others are named to ONNX Runtime as they are. */
-export const device = z.enum(['cpu', 'webgpu', 'cuda', 'coreml', 'dml']);
+export const device = z.enum(DEVICES);
 
 /** A value that moves linearly from `from` to `to` over the first `updates` updates and then stays. */
 export const schedule = (from: number, to: number, updates: number) =>

@@ -1,7 +1,5 @@
 import { z } from 'zod';
-import { line } from './config-fields.ts';
-
-const judgeConfigSchema = z.looseObject({ kind: line });
+import { judgeConfigSchema } from '../judges/judge-config.ts';
 
 /** The judge that rewards, and the judges that measure. A judge used as reward is no independent evidence. */
 export const judgesSection = z

@@ -13,9 +13,6 @@ export interface ConfigKey {
   readonly description: string | undefined;
 }
 
-/** How deep an ensemble of judges inside an ensemble is listed. */
-const MAX_NESTING = 2;
-
 interface SchemaNode {
   readonly def: {
     readonly type: string;
@@ -30,6 +27,8 @@ interface SchemaNode {
     readonly defaultValue?: unknown;
   };
   readonly description?: string;
+  /** Of zod's number schema. */
+  readonly isInt?: boolean;
 }
 
 interface Unwrapped {
@@ -59,59 +58,70 @@ function unwrap(schema: SchemaNode): Unwrapped {
   }
 }
 
-function typeInWords({ def }: SchemaNode): string {
+function typeInWords({ def, isInt }: SchemaNode): string {
   switch (def.type) {
+    case 'number':
+      return isInt ? 'whole number' : 'number';
+    case 'string':
+      return 'text';
+    case 'boolean':
+      return 'true | false';
     case 'enum':
-      return Object.values(def.entries ?? {}).join(' \\| ');
+      return Object.values(def.entries ?? {}).join(' | ');
     case 'literal':
-      return (def.values ?? []).map(String).join(' \\| ');
+      return (def.values ?? []).map(String).join(' | ');
     case 'array':
       return def.element === undefined ? 'list' : `list of ${typeInWords(unwrap(def.element).node)}`;
     case 'object':
       return 'section';
     case 'union':
-      return 'one of the sections below';
+      return 'section';
     default:
       return def.type;
   }
 }
 
-function visitChildren(node: SchemaNode, path: string, depth: number, keys: Map<string, ConfigKey>): void {
+/** `within` holds the definitions on the way here: a schema inside itself (a judge in an ensemble) is listed once. */
+function visitChildren(node: SchemaNode, path: string, within: readonly object[], keys: Map<string, ConfigKey>): void {
+  if (within.includes(node.def)) return;
+  const inside = [...within, node.def];
   const { shape, options, element } = node.def;
-  if (shape !== undefined) {
-    for (const [name, child] of Object.entries(shape))
-      visit(child, path === '' ? name : `${path}.${name}`, depth, keys);
+  for (const [name, child] of Object.entries(shape ?? {})) {
+    visit(child, path === '' ? name : `${path}.${name}`, inside, keys);
   }
-  for (const option of options ?? []) visitChildren(unwrap(option).node, path, depth, keys);
-  if (element !== undefined) visitChildren(unwrap(element).node, `${path}[]`, depth + 1, keys);
+  for (const option of options ?? []) visitChildren(unwrap(option).node, path, inside, keys);
+  if (element !== undefined) visitChildren(unwrap(element).node, `${path}[]`, inside, keys);
 }
 
-function visit(schema: SchemaNode, path: string, depth: number, keys: Map<string, ConfigKey>): void {
-  if (depth > MAX_NESTING) return;
+function visit(schema: SchemaNode, path: string, within: readonly object[], keys: Map<string, ConfigKey>): void {
   const { node, defaultValue, optional, description } = unwrap(schema);
-  const type = typeInWords(node);
   const earlier = keys.get(path);
   const isSection = node.def.type === 'object' || node.def.type === 'union';
+  const ownDefault = isSection || defaultValue === undefined ? undefined : JSON.stringify(defaultValue);
+  const isKind = node.def.type === 'literal' && description !== undefined;
+  const ownDescription = isKind ? `${typeInWords(node)}: ${description}` : description;
   keys.set(path, {
     path,
-    // The same key in several kinds of a section (`kind` itself, say) is listed once, with all its types.
-    type:
-      earlier === undefined || earlier.type.split(' \\| ').includes(type)
-        ? (earlier?.type ?? type)
-        : `${earlier.type} \\| ${type}`,
-    defaultText:
-      earlier?.defaultText ?? (isSection || defaultValue === undefined ? undefined : JSON.stringify(defaultValue)),
+    type: join(earlier?.type, typeInWords(node), ' | ') ?? '',
+    defaultText: earlier?.defaultText ?? ownDefault,
     optional: optional || (isSection && defaultValue !== undefined),
-    description: earlier?.description ?? description,
+    description: join(earlier?.description, ownDescription, '; '),
   });
-  visitChildren(node, path, depth, keys);
+  visitChildren(node, path, within, keys);
+}
+
+/** The same key in several kinds of a section (`kind` itself, say) is listed once, with all that is said of it. */
+function join(earlier: string | undefined, later: string | undefined, separator: string): string | undefined {
+  if (earlier === undefined || later === undefined) return earlier ?? later;
+  const parts = earlier.split(separator);
+  return [...parts, ...later.split(separator).filter((part) => !parts.includes(part))].join(separator);
 }
 
 /** Returns every key of the schema, parents before children. */
 export function listConfigKeys(schema: z.ZodType): ConfigKey[] {
   const keys = new Map<string, ConfigKey>();
   // zod types its definitions per class; the walk needs only the few fields named in SchemaNode.
-  visitChildren(unwrap(schema as unknown as SchemaNode).node, '', 0, keys);
+  visitChildren(unwrap(schema as unknown as SchemaNode).node, '', [], keys);
   return [...keys.values()];
 }
 

@@ -157,6 +157,10 @@ export const configSchema = z.strictObject({
     .max(2 ** 32 - 1)
     .default(0)
     .describe('one number behind every random draw'),
+  threads: positiveCount
+    .max(1024)
+    .optional()
+    .describe('of the model runtime; all cores when absent. Runs repeat bit for bit at the same number only'),
   authorisation: line.describe('who authorised the test of this target'),
   attacker,
   seeds,

@@ -11,5 +11,5 @@ judges:
   training:
     kind: profanity
   evaluation:
-    - kind: toxicity
+    - kind: tox-block
 `;
