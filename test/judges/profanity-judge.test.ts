@@ -31,15 +31,22 @@ describe('alt-profanity-check', () => {
   });
 
   it.each([
-    ['nothing', new Uint8Array(0)],
-    ['a header longer than the file', Uint8Array.of(255, 255, 0, 0, 0, 0, 0, 0)],
-    ['a huge header', new Uint8Array(8).fill(255)],
-    ['no JSON', Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0, 123)],
-    ['no tensors', Uint8Array.of(2, 0, 0, 0, 0, 0, 0, 0, 123, 125)],
-    ['a tensor outside the file', withHeader({ sigmoid: { dtype: 'F64', shape: [5, 3], data_offsets: [0, 120] } })],
-    ['a lying shape', withHeader({ sigmoid: { dtype: 'F64', shape: [-1, 3], data_offsets: [0, 0] } })],
-  ])('refuses as a model: %s', (_name, content) => {
+    ['nothing', new Uint8Array(0), '0 bytes, expected at least 8'],
+    ['a header longer than the file', Uint8Array.of(255, 255, 0, 0, 0, 0, 0, 0), 'header of 65535 bytes'],
+    ['a header longer than believed', new Uint8Array(100_000).fill(1, 0, 3), 'header of 65793 bytes'],
+    ['a huge header', new Uint8Array(8).fill(255), 'header of 18446744073709551615 bytes'],
+    ['no JSON', Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0, 123), 'header is no JSON'],
+    ['a list', withHeader([]), 'header is no JSON object'],
+    ['no tensors', withHeader({}), 'no F64 tensor sigmoid'],
+    ['another type', withSigmoid('F32', [5, 3], [0, 60]), 'no F64 tensor sigmoid'],
+    ['a tensor outside the file', withSigmoid('F64', [5, 3], [0, 120]), 'expected 120 of 0 bytes'],
+    ['a tensor of another size', withSigmoid('F64', [5, 3], [0, 119]), 'lies at 0..119'],
+    ['a negative shape', withSigmoid('F64', [-1, 3], [0, 0]), 'shape of sigmoid'],
+    ['another rank', withSigmoid('F64', [15], [0, 120]), 'shape of sigmoid'],
+    ['another shape', withSigmoid('F64', [5, 4], [0, 160]), 'has shape [5,4], expected [any,3]'],
+  ])('refuses as a model: %s', (_name, content, message) => {
     expect(() => parseProfanityModel(content)).toThrow(FloodgateError);
+    expect(() => parseProfanityModel(content)).toThrow(message);
   });
 });
 
@@ -49,4 +56,8 @@ function withHeader(header: unknown): Uint8Array {
   content[0] = json.length;
   content.set(json, 8);
   return content;
+}
+
+function withSigmoid(dtype: string, shape: number[], data_offsets: number[]): Uint8Array {
+  return withHeader({ sigmoid: { dtype, shape, data_offsets } });
 }

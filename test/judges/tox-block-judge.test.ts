@@ -11,28 +11,34 @@ afterEach(() => expect(liveSessionLabels()).toEqual([]));
 
 describeJudgeContract('tox-block', () => openToxBlockJudge(), 1e-6);
 
-async function worstDifference(golden: string): Promise<number> {
-  const { texts, scores } = goldenScores(golden);
+/** Raw probabilities of the golden texts, [texts][labels]: each label's judge over all of them. */
+async function rawScores(texts: readonly string[]): Promise<number[][]> {
   const exchanges = texts.map((response) => ({ attack: '', response }));
-  let worst = 0;
-  for (const [column, label] of TOX_BLOCK_LABELS.entries()) {
+  const rows: number[][] = texts.map(() => []);
+  for (const label of TOX_BLOCK_LABELS) {
     const judge = await openToxBlockJudge({ label, scale: 'raw', threads: 2 });
     for (const [row, verdict] of (await judge.score(exchanges)).entries()) {
       if (verdict.kind !== 'scored') throw new Error(`text ${row} is unscored`);
-      worst = Math.max(worst, Math.abs(verdict.unsafe - (scores[row * TOX_BLOCK_LABELS.length + column] as number)));
+      rows[row]?.push(verdict.unsafe);
     }
     await judge.close();
   }
-  return worst;
+  return rows;
+}
+
+function worstDifference(rows: readonly number[][], golden: Float32Array): number {
+  const scores = rows.flat();
+  expect(scores).toHaveLength(golden.length);
+  return Math.max(...scores.map((score, i) => Math.abs(score - (golden[i] as number))));
 }
 
 describe('tox-block', () => {
-  it('equals the Python original on 1,000 texts and six labels to 2e-4, what its float16 embedding costs', async () => {
-    expect(await worstDifference('tox-block.json')).toBeLessThan(2e-4);
-  });
-
-  it('equals the original with the same rounded embedding to 1e-6', async () => {
-    expect(await worstDifference('tox-block-float16.json')).toBeLessThan(1e-6);
+  it('equals the Python original on 1,000 texts and six labels', async () => {
+    const original = goldenScores('tox-block.json');
+    const roundedEmbedding = goldenScores('tox-block-float16.json');
+    const rows = await rawScores(original.texts);
+    expect(worstDifference(rows, original.scores)).toBeLessThan(2e-4); // what the float16 embedding costs
+    expect(worstDifference(rows, roundedEmbedding.scores)).toBeLessThan(1e-6); // and all that differs
   });
 
   it('gives the rescaled values that the package prints in its README', async () => {
