@@ -1,5 +1,6 @@
 import { FloodgateError } from '../base/errors.ts';
 import type { DecoderConfig, Gpt2Config, LlamaConfig } from './decoder-config.ts';
+import type { EncoderConfig } from './encoder-config.ts';
 
 /** A tensor that a config asks for. */
 export type ExpectedTensor = readonly [name: string, shape: readonly number[]];
@@ -67,16 +68,61 @@ export function expectedDecoderTensors(config: DecoderConfig): Iterable<Expected
   return config.family === 'gpt2' ? gpt2Tensors(config) : llamaTensors(config);
 }
 
+/** Weight and bias of a linear layer or of a LayerNorm (no `columns`). */
+function* affine(name: string, rows: number, columns?: number): Iterable<ExpectedTensor> {
+  yield [`${name}.weight`, columns === undefined ? [rows] : [rows, columns]];
+  yield [`${name}.bias`, [rows]];
+}
+
+function* classifierTensors(config: EncoderConfig): Iterable<ExpectedTensor> {
+  const { width: D, labels } = config;
+  switch (config.family) {
+    case 'bert':
+      yield* affine('pooler.dense', D, D);
+      yield* affine('classifier', labels.length, D);
+      break;
+    case 'roberta':
+      yield* affine('classifier.dense', D, D);
+      yield* affine('classifier.out_proj', labels.length, D);
+      break;
+    case 'distilbert':
+      yield* affine('pre_classifier', D, D);
+      yield* affine('classifier', labels.length, D);
+      break;
+  }
+}
+
+/** Name and shape of every tensor that an encoder of this config uses, in the naming of `tensor-names.ts`. */
+export function* expectedEncoderTensors(config: EncoderConfig): Iterable<ExpectedTensor> {
+  const { width: D, feedForwardWidth: F } = config;
+  yield ['embeddings.word_embeddings.weight', [config.vocabSize, D]];
+  yield ['embeddings.position_embeddings.weight', [config.maxPositions, D]];
+  if (config.tokenTypes > 0) yield ['embeddings.token_type_embeddings.weight', [config.tokenTypes, D]];
+  yield* affine('embeddings.LayerNorm', D);
+  for (let layer = 0; layer < config.layers; layer++) {
+    const at = `encoder.layer.${layer}`;
+    for (const name of ['query', 'key', 'value']) yield* affine(`${at}.attention.self.${name}`, D, D);
+    yield* affine(`${at}.attention.output.dense`, D, D);
+    yield* affine(`${at}.attention.output.LayerNorm`, D);
+    yield* affine(`${at}.intermediate.dense`, F, D);
+    yield* affine(`${at}.output.dense`, D, F);
+    yield* affine(`${at}.output.LayerNorm`, D);
+  }
+  if (config.labels.length > 0) yield* classifierTensors(config);
+}
+
 /**
- * Checks that the weights are those that the config asks for; ends at the first that is not, so that a config which
- * claims a billion layers costs nothing.
- * @throws `format` naming the tensor that is missing or of another shape.
+ * Returns just the tensors that the config asks for, in its order; ends at the first that is missing, so that a config
+ * which claims millions of layers costs nothing.
+ * @throws `format` naming a tensor that is missing, of another shape, or that the config has no use for (a bias, a head
+ * of another task): leaving it out silently would change the model.
  */
-export function checkWeights(
+export function pickExpectedTensors<T extends Shaped>(
   path: string,
-  tensors: ReadonlyMap<string, Shaped>,
+  tensors: ReadonlyMap<string, T>,
   expected: Iterable<ExpectedTensor>,
-): void {
+): Map<string, T> {
+  const picked = new Map<string, T>();
   for (const [name, shape] of expected) {
     const found = tensors.get(name);
     if (found === undefined) throw new FloodgateError('format', `open ${path}: tensor ${name} is missing`);
@@ -86,5 +132,15 @@ export function checkWeights(
         `open ${path}: tensor ${name} has shape [${found.shape}], expected [${shape}] from its config`,
       );
     }
+    picked.set(name, found);
   }
+  for (const name of tensors.keys()) {
+    if (!picked.has(name)) {
+      throw new FloodgateError(
+        'format',
+        `open ${path}: tensor ${name} is not part of the model that its config describes`,
+      );
+    }
+  }
+  return picked;
 }

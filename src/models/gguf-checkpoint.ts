@@ -4,7 +4,7 @@ import { type GgufFile, type GgufTensor, type GgufValue, readGguf } from '../for
 import { openRandomAccessFile } from '../formats/random-access-file.ts';
 import type { WeightStore } from '../formats/weight-store.ts';
 import type { DecoderConfig } from './decoder-config.ts';
-import { checkWeights, expectedDecoderTensors } from './expected-tensors.ts';
+import { expectedDecoderTensors, pickExpectedTensors } from './expected-tensors.ts';
 import { parseGgufArchitecture, parseGgufConfig } from './gguf-config.ts';
 import { ggufWeightFiles } from './gguf-weights.ts';
 import { sha256OfFile } from './sources/file-hash.ts';
@@ -60,7 +60,11 @@ export async function openGguf(path: string, options: OpenOptions): Promise<Open
   const parsed = parseGgufConfig(file, await readRopeFactors(path, file));
   const config = { ...parsed, tiedEmbeddings: await isHeadTied(path, file) };
   const files = ggufWeightFiles(path, file, config, architecture);
-  checkWeights(path, new Map(files.tensors.map((tensor) => [tensor.name, tensor])), expectedDecoderTensors(config));
+  pickExpectedTensors(
+    path,
+    new Map(files.tensors.map((tensor) => [tensor.name, tensor])),
+    expectedDecoderTensors(config),
+  );
   const sha256 = await sha256OfFile(path);
   const weights = await materializeWeights(files, { ...options, sha256 });
   return { sha256, config, weights, metadata: file.metadata };
