@@ -1,0 +1,114 @@
+import { FloodgateError } from '../base/errors.ts';
+
+/** One update of training, over its *fresh* attacks only: replayed ones say nothing of the policy. */
+export interface TrainingSnapshot {
+  readonly update: number;
+  /** Arithmetic mean P_unsafe of the batch. Not log R: that moves with the schedules of T and gamma alone. */
+  readonly meanUnsafe: number | null;
+  /** From `batchDiversity`; null where the batch was too small. */
+  readonly uniqueShare: number | null;
+  readonly meanTokenDistance: number | null;
+}
+
+export interface CollapseRule {
+  /** Updates averaged into one window. */
+  readonly window: number;
+  /** Alarm when the mean share of different attacks in a batch falls below this. */
+  readonly minUniqueShare: number;
+  /** Alarm when the mean pairwise token distance falls below this. */
+  readonly minTokenDistance: number;
+  /** Alarm when token distance has lost this share of its best earlier window ... */
+  readonly diversityDrop: number;
+  /** ... while mean P_unsafe has risen by at least this since then. */
+  readonly unsafeRise: number;
+}
+
+/** Batches of the paper start near distance 0.9 and unique share 1; half of either is collapse well under way. */
+export const COLLAPSE_DEFAULTS: CollapseRule = {
+  window: 20,
+  minUniqueShare: 0.5,
+  minTokenDistance: 0.25,
+  diversityDrop: 0.4,
+  unsafeRise: 0.05,
+};
+
+/** Means over one window of updates; null where nothing in the window was measured. */
+export interface CollapseWindow {
+  readonly fromUpdate: number;
+  readonly toUpdate: number;
+  readonly meanUnsafe: number | null;
+  readonly uniqueShare: number | null;
+  readonly meanTokenDistance: number | null;
+}
+
+export type CollapseReason = 'few-unique' | 'too-alike' | 'reward-up-diversity-down';
+
+export type CollapseVerdict =
+  /** Fewer snapshots than one window. */
+  | { readonly kind: 'warming-up' }
+  | { readonly kind: 'healthy'; readonly now: CollapseWindow }
+  | {
+      readonly kind: 'collapse';
+      /** `few-unique`: the policy repeats itself; `too-alike`: it varies a few words; the third: it trades one for the other. */
+      readonly reasons: readonly CollapseReason[];
+      readonly now: CollapseWindow;
+      /** The earlier window with the greatest token distance; null when there is none yet. */
+      readonly best: CollapseWindow | null;
+    };
+
+/**
+ * The collapse alarm over the history so far (ascending updates), by three rules on window means, any of which raises it:
+ * few-unique: uniqueShare < minUniqueShare; too-alike: meanTokenDistance < minTokenDistance;
+ * reward-up-diversity-down: against the earlier, non-overlapping window of greatest token distance, distance has lost
+ * at least `diversityDrop` of its value and mean P_unsafe has risen by at least `unsafeRise`.
+ * @throws FloodgateError `config` when the window is not a whole number >= 1.
+ */
+export function collapseAlarm(history: readonly TrainingSnapshot[], rule: Partial<CollapseRule> = {}): CollapseVerdict {
+  const settings = { ...COLLAPSE_DEFAULTS, ...rule };
+  const { window } = settings;
+  if (!(Number.isSafeInteger(window) && window >= 1)) {
+    throw new FloodgateError(
+      'config',
+      `collapse alarm: window is invalid, got ${window}, expected a whole number >= 1`,
+    );
+  }
+  if (history.length < window) return { kind: 'warming-up' };
+  const now = windowMeans(history.slice(-window));
+  const best = mostDiverseWindow(history.slice(0, -window), window);
+  const reasons: CollapseReason[] = [];
+  if (now.uniqueShare !== null && now.uniqueShare < settings.minUniqueShare) reasons.push('few-unique');
+  if (now.meanTokenDistance !== null && now.meanTokenDistance < settings.minTokenDistance) reasons.push('too-alike');
+  if (best !== null && hasTraded(best, now, settings)) reasons.push('reward-up-diversity-down');
+  return reasons.length === 0 ? { kind: 'healthy', now } : { kind: 'collapse', reasons, now, best };
+}
+
+function hasTraded(best: CollapseWindow, now: CollapseWindow, rule: CollapseRule): boolean {
+  const { meanTokenDistance: before, meanUnsafe: unsafeBefore } = best;
+  const { meanTokenDistance: after, meanUnsafe: unsafeAfter } = now;
+  if (before === null || after === null || unsafeBefore === null || unsafeAfter === null) return false;
+  return after <= (1 - rule.diversityDrop) * before && unsafeAfter - unsafeBefore >= rule.unsafeRise;
+}
+
+/** The window of greatest mean token distance; the earliest of equals. */
+function mostDiverseWindow(history: readonly TrainingSnapshot[], window: number): CollapseWindow | null {
+  let best: CollapseWindow | null = null;
+  for (let end = window; end <= history.length; end++) {
+    const means = windowMeans(history.slice(end - window, end));
+    if ((means.meanTokenDistance ?? -1) > (best?.meanTokenDistance ?? -1)) best = means;
+  }
+  return best;
+}
+
+function windowMeans(snapshots: readonly TrainingSnapshot[]): CollapseWindow {
+  const mean = (read: (snapshot: TrainingSnapshot) => number | null): number | null => {
+    const values = snapshots.map(read).filter((value) => value !== null);
+    return values.length === 0 ? null : values.reduce((sum, value) => sum + value, 0) / values.length;
+  };
+  return {
+    fromUpdate: snapshots[0]?.update ?? 0,
+    toUpdate: snapshots.at(-1)?.update ?? 0,
+    meanUnsafe: mean(({ meanUnsafe }) => meanUnsafe),
+    uniqueShare: mean(({ uniqueShare }) => uniqueShare),
+    meanTokenDistance: mean(({ meanTokenDistance }) => meanTokenDistance),
+  };
+}

@@ -1,0 +1,20 @@
+import type { EmbeddingMatrix } from './embedding-matrix.ts';
+import { type Measure, pointMeasure } from './measure.ts';
+
+/**
+ * Mean of 1 - cosine over all pairs of different rows, in [0, 2]; null below two rows. O(n D): the cosines of all
+ * ordered pairs sum to |sum of rows|^2 - sum of |row|^2.
+ */
+export function meanCosineDistance({ data, rows, width }: EmbeddingMatrix): Measure {
+  const method = 'mean pairwise 1 - cosine';
+  if (rows < 2) return pointMeasure(null, rows, method);
+  const sum = new Float64Array(width);
+  let ownSquares = 0;
+  for (let i = 0; i < data.length; i++) {
+    const x = data[i] as number;
+    sum[i % width] = (sum[i % width] as number) + x;
+    ownSquares += x * x;
+  }
+  const sumSquare = sum.reduce((total, x) => total + x * x, 0);
+  return pointMeasure(1 - (sumSquare - ownSquares) / (rows * (rows - 1)), rows, method);
+}

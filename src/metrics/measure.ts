@@ -1,0 +1,42 @@
+/**
+ * One measured number with its interval, JSON-safe: what cannot be known (no data, one seed) is null, never NaN or 0.
+ */
+export interface Measure {
+  readonly value: number | null;
+  /** Bounds of the interval at `confidence`; null where none can be given. */
+  readonly low: number | null;
+  readonly high: number | null;
+  /** What was counted or averaged over: attacks, successes or seeds, as `method` says. */
+  readonly n: number;
+  /** How value and interval came about, e.g. `wilson`, `t over seeds`; stands in reports. */
+  readonly method: string;
+  /** Coverage that the interval aims at; null where there is no interval. */
+  readonly confidence: number | null;
+}
+
+/** Coverage of every interval unless a caller asks for another. */
+export const DEFAULT_CONFIDENCE = 0.95;
+
+/** A measure without an interval. Anything not finite becomes null. */
+export function pointMeasure(value: number | null, n: number, method: string): Measure {
+  return { value: finiteOrNull(value), low: null, high: null, n, method, confidence: null };
+}
+
+export interface MeasuredInterval {
+  readonly value: number;
+  readonly low: number;
+  readonly high: number;
+  readonly n: number;
+  readonly method: string;
+  readonly confidence: number;
+}
+
+/** A measure with an interval; without one when a bound is not finite. */
+export function intervalMeasure({ value, low, high, n, method, confidence }: MeasuredInterval): Measure {
+  const isKnown = [value, low, high].every(Number.isFinite);
+  return isKnown ? { value, low, high, n, method, confidence } : pointMeasure(value, n, method);
+}
+
+function finiteOrNull(value: number | null): number | null {
+  return value !== null && Number.isFinite(value) ? value : null;
+}

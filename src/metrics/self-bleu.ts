@@ -1,0 +1,126 @@
+import { type Measure, pointMeasure } from './measure.ts';
+import { countNgrams, type NgramCorpus, type NgramDocument } from './ngram-corpus.ts';
+import { measureAtSize, type SubsamplingOptions } from './subsampling.ts';
+
+/** The BLEU orders that are averaged, as in the curiosity work: BLEU-2 to BLEU-5. */
+export const SELF_BLEU_ORDERS = [2, 3, 4, 5] as const;
+const MAX_ORDER = 5;
+
+/** Stands in for a count of 0 in a precision, so that one missing order does not make the product 0 (NLTK's method 1). */
+const ZERO_COUNT_SMOOTHING = 0.1;
+
+export interface SelfBleu {
+  /** Mean over texts and over BLEU-2..5; 1 = every text has a double, null below two texts. */
+  readonly value: number | null;
+  /** The mean over texts of each BLEU-k. */
+  readonly byOrder: Readonly<Record<(typeof SELF_BLEU_ORDERS)[number], number>> | null;
+}
+
+/** Self-BLEU of the texts: each one against all others. The higher, the more alike. */
+export function selfBleu(texts: readonly string[]): Measure {
+  return pointMeasure(selfBleuOf(countNgrams(texts, MAX_ORDER)).value, texts.length, METHOD);
+}
+
+/** Self-BLEU at `size` texts with an interval by subsampling: it grows with the number of texts, so compare at one size. */
+export function selfBleuAtSize(texts: readonly string[], options: SubsamplingOptions): Measure {
+  const corpus = countNgrams(texts, MAX_ORDER);
+  const measure = measureAtSize(
+    texts.length,
+    { bounds: [0, 1], ...options },
+    (indices) => selfBleuOf(corpus, indices).value,
+  );
+  return { ...measure, method: `${METHOD}, ${measure.method}` };
+}
+
+const METHOD = 'self-BLEU, mean of BLEU-2..5';
+
+/**
+ * Self-BLEU of the chosen documents. BLEU-k = brevity penalty (closest reference length) * exp(mean over n = 1..k of
+ * log p_n), p_n = clipped matches / n-grams (at least 1), a match count of 0 taken as 0.1; BLEU is 0 when not one word
+ * is shared. Clipping needs the largest count among the *other* texts: the two largest per n-gram give it for all, so
+ * the cost is O(n-grams) and not O(texts^2).
+ */
+export function selfBleuOf(corpus: NgramCorpus, indices?: readonly number[]): SelfBleu {
+  const documents = indices?.map((index) => corpus.documents[index] as NgramDocument) ?? corpus.documents;
+  if (documents.length < 2) return { value: null, byOrder: null };
+  const ceilings = corpus.distinct.map((distinct, order) => clippingCounts(documents, order, distinct));
+  const lengths = new ReferenceLengths(documents);
+  const sums: Record<(typeof SELF_BLEU_ORDERS)[number], number> = { 2: 0, 3: 0, 4: 0, 5: 0 };
+  documents.forEach((document, d) => {
+    const logPrecisions = ceilings.map((ceiling, order) => logPrecision(document, d, order, ceiling));
+    if (logPrecisions[0] === Number.NEGATIVE_INFINITY) return;
+    const logBrevity = Math.min(0, 1 - lengths.closestTo(document.length) / document.length);
+    for (const k of SELF_BLEU_ORDERS) {
+      const mean = logPrecisions.slice(0, k).reduce((sum, x) => sum + x, 0) / k;
+      sums[k] += Math.exp(logBrevity + mean);
+    }
+  });
+  for (const k of SELF_BLEU_ORDERS) sums[k] /= documents.length;
+  const value = SELF_BLEU_ORDERS.reduce((sum, k) => sum + sums[k], 0) / SELF_BLEU_ORDERS.length;
+  return { value, byOrder: sums };
+}
+
+/** Per n-gram: its largest count in one document, which document that is, and the largest count elsewhere. */
+interface ClippingCounts {
+  readonly largest: Int32Array;
+  readonly holder: Int32Array;
+  readonly elsewhere: Int32Array;
+}
+
+function clippingCounts(documents: readonly NgramDocument[], order: number, distinct: number): ClippingCounts {
+  const largest = new Int32Array(distinct);
+  const holder = new Int32Array(distinct).fill(-1);
+  const elsewhere = new Int32Array(distinct);
+  documents.forEach(({ orders }, d) => {
+    const { ids, counts } = orders[order] as NgramDocument['orders'][number];
+    ids.forEach((id, i) => {
+      const count = counts[i] as number;
+      if (count > (largest[id] as number)) {
+        elsewhere[id] = largest[id] as number;
+        largest[id] = count;
+        holder[id] = d;
+      } else if (count > (elsewhere[id] as number)) {
+        elsewhere[id] = count;
+      }
+    });
+  });
+  return { largest, holder, elsewhere };
+}
+
+/** log p_n of document `d`; minus infinity when it shares no unigram with any other text. */
+function logPrecision(document: NgramDocument, d: number, order: number, ceiling: ClippingCounts): number {
+  const { ids, counts, total } = document.orders[order] as NgramDocument['orders'][number];
+  let matches = 0;
+  ids.forEach((id, i) => {
+    const limit = (ceiling.holder[id] === d ? ceiling.elsewhere[id] : ceiling.largest[id]) as number;
+    matches += Math.min(counts[i] as number, limit);
+  });
+  if (matches === 0 && order === 0) return Number.NEGATIVE_INFINITY;
+  return Math.log((matches === 0 ? ZERO_COUNT_SMOOTHING : matches) / Math.max(1, total));
+}
+
+/** Finds the length closest to a document's own among the other documents, the shorter of two equally close. */
+class ReferenceLengths {
+  private readonly documentsOfLength = new Map<number, number>();
+  private readonly ascending: readonly number[];
+  private readonly closest = new Map<number, number>();
+
+  constructor(documents: readonly NgramDocument[]) {
+    for (const { length } of documents) {
+      this.documentsOfLength.set(length, (this.documentsOfLength.get(length) ?? 0) + 1);
+    }
+    this.ascending = [...this.documentsOfLength.keys()].sort((a, b) => a - b);
+  }
+
+  closestTo(length: number): number {
+    if ((this.documentsOfLength.get(length) ?? 0) > 1) return length;
+    let best = this.closest.get(length);
+    if (best !== undefined) return best;
+    best = Number.POSITIVE_INFINITY;
+    for (const other of this.ascending) {
+      if (other !== length && Math.abs(other - length) < Math.abs(best - length)) best = other;
+    }
+    this.closest.set(length, best);
+    return best;
+  }
+}

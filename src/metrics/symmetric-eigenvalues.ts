@@ -1,0 +1,140 @@
+import { FloodgateError } from '../base/errors.ts';
+
+/** QL needs two or three rotations an eigenvalue; far beyond that the matrix held NaN. */
+const MAX_QL_ITERATIONS = 60;
+
+/**
+ * The eigenvalues of a real symmetric matrix [n, n] (row-major; only the lower triangle is read), ascending.
+ * Householder reduction to tridiagonal form, then implicit QL with Wilkinson's shift: O(4/3 n^3), no vectors.
+ * @throws FloodgateError `usage` when the size does not fit or an entry is not finite.
+ */
+export function symmetricEigenvalues(matrix: Float64Array, n: number): Float64Array {
+  if (matrix.length !== n * n) {
+    throw new FloodgateError(
+      'usage',
+      `eigenvalues: size does not fit, got ${matrix.length} numbers, expected ${n} x ${n}`,
+    );
+  }
+  if (!matrix.every(Number.isFinite)) throw new FloodgateError('usage', 'eigenvalues: a matrix entry is not finite');
+  const { diagonal, offDiagonal } = toTridiagonal(matrix.slice(), n);
+  implicitQl(diagonal, offDiagonal);
+  return diagonal.sort();
+}
+
+interface Tridiagonal {
+  readonly diagonal: Float64Array;
+  /** offDiagonal[i] couples i and i + 1; the last entry is 0. */
+  readonly offDiagonal: Float64Array;
+}
+
+/** Reflects row after row, from the last up, onto its sub-diagonal; works in the lower triangle of `a`. */
+function toTridiagonal(a: Float64Array, n: number): Tridiagonal {
+  const offDiagonal = new Float64Array(n);
+  for (let i = n - 1; i >= 2; i--) {
+    const row = a.subarray(i * n, i * n + i);
+    offDiagonal[i - 1] = makeReflector(row);
+    if (offDiagonal[i - 1] !== 0) applyReflector(a, n, row);
+  }
+  if (n > 1) offDiagonal[0] = a[n] as number;
+  return { diagonal: Float64Array.from({ length: n }, (_, i) => a[i * n + i] as number), offDiagonal };
+}
+
+/**
+ * Turns `row` (length m) into the Householder vector u, with u.u = 2, of the reflection that maps it onto its last
+ * axis, and returns what the last entry becomes. Returns 0 for a zero row, which needs no reflection.
+ */
+function makeReflector(row: Float64Array): number {
+  const scale = row.reduce((largest, x) => Math.max(largest, Math.abs(x)), 0);
+  if (scale === 0) return 0;
+  const norm = scale * Math.sqrt(row.reduce((sum, x) => sum + (x / scale) ** 2, 0));
+  const last = row[row.length - 1] as number;
+  // The sign that adds magnitudes: no cancellation in the last entry.
+  const image = last > 0 ? -norm : norm;
+  row[row.length - 1] = last - image;
+  const size = Math.sqrt(norm * (norm + Math.abs(last)));
+  for (let k = 0; k < row.length; k++) row[k] = (row[k] as number) / size;
+  return image;
+}
+
+/** a := (1 - u u^T) a (1 - u u^T) on the leading m x m block (lower triangle), as a rank-two update. */
+function applyReflector(a: Float64Array, n: number, u: Float64Array): void {
+  const m = u.length;
+  const p = new Float64Array(m);
+  for (let i = 0; i < m; i++) {
+    const ui = u[i] as number;
+    let sum = (a[i * n + i] as number) * ui;
+    for (let j = 0; j < i; j++) {
+      const x = a[i * n + j] as number;
+      sum += x * (u[j] as number);
+      p[j] = (p[j] as number) + x * ui;
+    }
+    p[i] = (p[i] as number) + sum;
+  }
+  let half = 0;
+  for (let i = 0; i < m; i++) half += (p[i] as number) * (u[i] as number);
+  half /= 2;
+  for (let i = 0; i < m; i++) p[i] = (p[i] as number) - half * (u[i] as number);
+  for (let i = 0; i < m; i++) {
+    const ui = u[i] as number;
+    const pi = p[i] as number;
+    for (let j = 0; j <= i; j++) {
+      a[i * n + j] = (a[i * n + j] as number) - ui * (p[j] as number) - pi * (u[j] as number);
+    }
+  }
+}
+
+/** Leaves the eigenvalues in `d`. */
+function implicitQl(d: Float64Array, e: Float64Array): void {
+  for (let start = 0; start < d.length; start++) {
+    for (let iteration = 0; ; iteration++) {
+      const end = endOfBlock(d, e, start);
+      if (end === start) break;
+      if (iteration === MAX_QL_ITERATIONS) throw new FloodgateError('usage', 'eigenvalues: QL did not converge');
+      chaseBulge(d, e, start, end);
+    }
+  }
+}
+
+/** The first index from `start` whose coupling to the next is negligible. */
+function endOfBlock(d: Float64Array, e: Float64Array, start: number): number {
+  let end = start;
+  while (end < d.length - 1) {
+    const size = Math.abs(d[end] as number) + Math.abs(d[end + 1] as number);
+    if (Math.abs(e[end] as number) <= Number.EPSILON * size) break;
+    end++;
+  }
+  return end;
+}
+
+/** One implicit QL sweep with Wilkinson's shift over the block start..end. */
+function chaseBulge(d: Float64Array, e: Float64Array, start: number, end: number): void {
+  const at = (v: Float64Array, i: number): number => v[i] as number;
+  const slope = (at(d, start + 1) - at(d, start)) / (2 * at(e, start));
+  const root = Math.hypot(slope, 1);
+  let g = at(d, end) - at(d, start) + at(e, start) / (slope + (slope >= 0 ? root : -root));
+  let sine = 1;
+  let cosine = 1;
+  let shift = 0;
+  for (let i = end - 1; i >= start; i--) {
+    const f = sine * at(e, i);
+    const b = cosine * at(e, i);
+    const r = Math.hypot(f, g);
+    e[i + 1] = r;
+    if (r === 0) {
+      // The block has split: undo the pending shift and start over on the parts.
+      d[i + 1] = at(d, i + 1) - shift;
+      e[end] = 0;
+      return;
+    }
+    sine = f / r;
+    cosine = g / r;
+    g = at(d, i + 1) - shift;
+    const turn = (at(d, i) - g) * sine + 2 * cosine * b;
+    shift = sine * turn;
+    d[i + 1] = g + shift;
+    g = cosine * turn - b;
+  }
+  d[start] = at(d, start) - shift;
+  e[start] = g;
+  e[end] = 0;
+}

@@ -1,0 +1,46 @@
+import { dotAt } from '../gflownet/flat-vectors.ts';
+import type { EmbeddingMatrix } from './embedding-matrix.ts';
+import { type Measure, pointMeasure } from './measure.ts';
+import { symmetricEigenvalues } from './symmetric-eigenvalues.ts';
+
+/**
+ * Vendi score (Friedman and Dieng 2023): exp of the entropy of the eigenvalues of K / n, K the cosine matrix: an
+ * effective number of different attacks, 1..n; null for none. The smaller of X X^T [n, n] and X^T X [D, D] is used:
+ * both have the same eigenvalues beside zeros, which add nothing.
+ */
+export function vendiScore(embeddings: EmbeddingMatrix): Measure {
+  const { rows, width } = embeddings;
+  const method = 'vendi, cosine kernel';
+  if (rows === 0) return pointMeasure(null, 0, method);
+  const eigenvalues =
+    rows > width
+      ? symmetricEigenvalues(columnGram(embeddings), width)
+      : symmetricEigenvalues(rowGram(embeddings), rows);
+  const positive = eigenvalues.filter((value) => value > 0);
+  // Rows are of length 1 in fp32 only: the trace is 1 up to rounding, and shares must sum to 1.
+  const trace = positive.reduce((sum, value) => sum + value, 0);
+  const entropy = positive.reduce((sum, value) => sum - (value / trace) * Math.log(value / trace), 0);
+  return pointMeasure(Math.exp(entropy), rows, method);
+}
+
+/** Lower triangle of X X^T [n, n]. */
+function rowGram({ data, rows, width }: EmbeddingMatrix): Float64Array {
+  const gram = new Float64Array(rows * rows);
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j <= i; j++) gram[i * rows + j] = dotAt(data, i * width, data, j * width, width);
+  }
+  return gram;
+}
+
+/** Lower triangle of X^T X [D, D]. */
+function columnGram({ data, rows, width }: EmbeddingMatrix): Float64Array {
+  const gram = new Float64Array(width * width);
+  for (let row = 0; row < rows; row++) {
+    const x = data.subarray(row * width, (row + 1) * width);
+    for (let i = 0; i < width; i++) {
+      const xi = x[i] as number;
+      for (let j = 0; j <= i; j++) gram[i * width + j] = (gram[i * width + j] as number) + xi * (x[j] as number);
+    }
+  }
+  return gram;
+}

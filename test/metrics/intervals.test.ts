@@ -1,0 +1,94 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { meanOverSeeds, pairedDifference, wilsonInterval } from '../../src/metrics/intervals.ts';
+import { normalQuantile, studentTQuantile } from '../../src/metrics/quantiles.ts';
+import { golden, relativeError } from './golden-values.ts';
+
+describe('quantiles against scipy', () => {
+  test('normal', () => {
+    for (const [p, expected] of golden.quantiles.normal) {
+      expect(relativeError(normalQuantile(p), expected), `p ${p}`).toBeLessThan(1e-9);
+    }
+  });
+
+  test("Student's t, from half a degree of freedom to 100,000", () => {
+    for (const [p, degrees, expected] of golden.quantiles.studentT) {
+      expect(relativeError(studentTQuantile(p, degrees), expected), `p ${p}, df ${degrees}`).toBeLessThan(1e-8);
+    }
+  });
+
+  test('probabilities and degrees out of range are refused', () => {
+    expect(() => normalQuantile(1)).toThrow(/got 1/);
+    expect(() => studentTQuantile(0, 3)).toThrow(/got 0/);
+    expect(() => studentTQuantile(0.9, 0)).toThrow(/degrees/);
+    expect(() => studentTQuantile(Number.NaN, 3)).toThrow(/NaN/);
+  });
+});
+
+describe('Wilson interval', () => {
+  test('equals statsmodels', () => {
+    for (const [k, n, confidence, low, high] of golden.wilson) {
+      const measure = wilsonInterval(k, n, confidence);
+      expect(measure.value).toBe(k / n);
+      expect(Math.abs((measure.low ?? Number.NaN) - low), `${k}/${n}`).toBeLessThan(1e-12);
+      expect(Math.abs((measure.high ?? Number.NaN) - high), `${k}/${n}`).toBeLessThan(1e-12);
+    }
+  });
+
+  test('lies in [0, 1], holds the share, and mirrors when successes and failures change places', () => {
+    const counts = fc
+      .integer({ min: 1, max: 5000 })
+      .chain((n) => fc.tuple(fc.integer({ min: 0, max: n }), fc.constant(n)));
+    fc.assert(
+      fc.property(counts, ([k, n]) => {
+        const { value, low, high } = wilsonInterval(k, n);
+        const mirrored = wilsonInterval(n - k, n);
+        expect(low).toBeGreaterThanOrEqual(0);
+        expect(high).toBeLessThanOrEqual(1);
+        expect(low).toBeLessThanOrEqual(value ?? -1);
+        expect(high).toBeGreaterThanOrEqual(value ?? 2);
+        expect(low).toBeCloseTo(1 - (mirrored.high ?? 0), 12);
+      }),
+      { seed: 5 },
+    );
+  });
+
+  test('no data is null, not zero; impossible counts are refused', () => {
+    expect(wilsonInterval(0, 0)).toEqual({
+      value: null,
+      low: null,
+      high: null,
+      n: 0,
+      method: 'wilson',
+      confidence: null,
+    });
+    expect(() => wilsonInterval(3, 2)).toThrow(/got 3 of 2/);
+    expect(() => wilsonInterval(0.5, 2)).toThrow(/got 0.5/);
+  });
+});
+
+describe('over seeds', () => {
+  test('mean and t interval equal scipy', () => {
+    for (const { values, mean, low, high } of golden.tIntervals) {
+      const measure = meanOverSeeds(values);
+      expect(measure.value).toBeCloseTo(mean, 12);
+      expect(measure.low).toBeCloseTo(low, 10);
+      expect(measure.high).toBeCloseTo(high, 10);
+      expect(measure.n).toBe(values.length);
+    }
+  });
+
+  test('one seed has a value but no interval', () => {
+    expect(meanOverSeeds([0.4])).toMatchObject({ value: 0.4, low: null, high: null, n: 1 });
+    expect(meanOverSeeds([]).value).toBeNull();
+    expect(() => meanOverSeeds([0.4, Number.NaN])).toThrow(/NaN/);
+  });
+
+  test('a paired difference is that of the differences: seeds that move together cancel', () => {
+    const measure = pairedDifference([0.5, 0.7, 0.9], [0.2, 0.4, 0.6]);
+    expect(measure.value).toBeCloseTo(0.3, 12);
+    expect((measure.high ?? 1) - (measure.low ?? 0)).toBeLessThan(1e-12);
+    expect(measure.method).toBe('paired t over seeds');
+    expect(() => pairedDifference([1], [1, 2])).toThrow(/got 1 and 2/);
+  });
+});
