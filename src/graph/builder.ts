@@ -1,5 +1,5 @@
 import { FloodgateError } from '../base/errors.ts';
-import type { Dtype, GraphNode, LinearLayout, Op, OpKind, Value } from './ops.ts';
+import type { Dtype, GraphNode, LinearLayout, Op, UnaryKind, Value } from './ops.ts';
 import { type OutputSpec, shapeRules } from './shape-rules.ts';
 import { type Shape, type Size, shapesEqual } from './size.ts';
 
@@ -122,10 +122,7 @@ export class GraphBuilder {
     return this.first({ kind: 'divide' }, [a, b]);
   }
 
-  unary(
-    kind: Extract<OpKind, 'negate' | 'exp' | 'log' | 'tanh' | 'sigmoid' | 'erf' | 'sqrt' | 'abs'>,
-    x: Value,
-  ): Value {
+  unary(kind: UnaryKind, x: Value): Value {
     return this.first({ kind }, [x]);
   }
 

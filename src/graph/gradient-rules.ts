@@ -191,7 +191,9 @@ export const gradientRules: { readonly [K in OpKind]: GradientRule<K> | 'none' }
     ),
   ],
   sqrt: (s) => [s.g.multiply(s.g.divide(parts(s).dy, parts(s).y), s.g.scalar(0.5))], // dy / (2 y)
-  abs: 'none',
+  abs: (s) => [s.g.multiply(parts(s).dy, s.g.unary('sign', parts(s).a))], // dy sign(x)
+  sign: 'none',
+  relu: (s) => [s.g.multiply(parts(s).dy, s.g.unary('sign', parts(s).y))], // dy where y > 0
   clip: 'none',
   matmul: matmulRule,
   linear: linearRule,

@@ -166,6 +166,8 @@ export const lowerings: { readonly [K in OpKind]: Lowering<K> } = {
   erf: direct('Erf'),
   sqrt: direct('Sqrt'),
   abs: direct('Abs'),
+  sign: direct('Sign'),
+  relu: direct('Relu'),
   clip: (op, context) =>
     context.emit({
       type: 'Clip',

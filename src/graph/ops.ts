@@ -12,7 +12,7 @@ export interface Value {
 }
 
 export type BinaryKind = 'add' | 'subtract' | 'multiply' | 'divide';
-export type UnaryKind = 'negate' | 'exp' | 'log' | 'tanh' | 'sigmoid' | 'erf' | 'sqrt' | 'abs';
+export type UnaryKind = 'negate' | 'exp' | 'log' | 'tanh' | 'sigmoid' | 'erf' | 'sqrt' | 'abs' | 'sign' | 'relu';
 
 /**
  * The closed list of operations. Shapes are stated with the field's letters: N rows, V vocabulary, D width,

@@ -117,6 +117,8 @@ export const shapeRules: { readonly [K in OpKind]: ShapeRule<K> } = {
   erf: sameAsFirst,
   sqrt: sameAsFirst,
   abs: sameAsFirst,
+  sign: sameAsFirst,
+  relu: sameAsFirst,
   clip: sameAsFirst,
   softmax: sameAsFirst,
   logSoftmax: sameAsFirst,

@@ -4,6 +4,8 @@ import { GraphBuilder } from '../../src/graph/builder.ts';
 import { writeOnnx } from '../../src/graph/onnx-writer.ts';
 import type { Value } from '../../src/graph/ops.ts';
 import { type Shape, symbolSize } from '../../src/graph/size.ts';
+import { interpret } from './reference-interpreter.ts';
+import { floatsOf, floatTensor } from './tensor.ts';
 
 const B = symbolSize('B');
 const T = symbolSize('T');
@@ -105,6 +107,18 @@ describe('backward refuses', () => {
       gradient: g.input(`seed${i}`, 'float32', output.shape),
     }));
     expect(() => backward(g, seeds, [logits])).toThrow('tokenLogProb: output 1');
+  });
+});
+
+describe('detach', () => {
+  it('lets no gradient through: the other factor alone is differentiated', () => {
+    const [g, x] = values([B]) as [GraphBuilder, Value];
+    const seed = g.input('seed', 'float32', [B]);
+    const y = g.multiply(x, g.detach(g.unary('exp', x)));
+    g.output('gradient', backward(g, [{ output: y, gradient: seed }], [x])[0] as Value);
+    const feeds = { x0: floatTensor([2], [0.5, -1]), seed: floatTensor([2], [1, 2]) };
+    const { gradient } = interpret(g.build(), feeds);
+    expect([...floatsOf(gradient)]).toEqual([Math.exp(0.5), 2 * Math.exp(-1)]);
   });
 });
 

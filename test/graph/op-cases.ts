@@ -166,7 +166,9 @@ export const opCases: { readonly [K in OpKind]: readonly OpCase[] } = {
   sigmoid: unaryCases('sigmoid'),
   erf: unaryCases('erf'),
   sqrt: unaryCases('sqrt', positive),
-  abs: unaryCases('abs').map((c) => ({ ...c, ...forwardOnly })),
+  abs: unaryCases('abs', awayFromZero),
+  sign: unaryCases('sign').map((c) => ({ ...c, ...forwardOnly })),
+  relu: unaryCases('relu', awayFromZero),
   clip: [
     opCase('clip', {
       inputs: { x: { shape: [B, 8] } },

@@ -26,6 +26,8 @@ export const unaryFunctions: Readonly<Record<UnaryKind, (x: number) => number>> 
   erf,
   sqrt: Math.sqrt,
   abs: Math.abs,
+  sign: Math.sign,
+  relu: (x) => Math.max(x, 0),
 };
 
 const binaryFunctions: Readonly<Record<BinaryKind, (a: number, b: number) => number>> = {

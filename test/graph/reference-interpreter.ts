@@ -58,6 +58,8 @@ const referenceRules: { readonly [K in OpKind]: ReferenceRule<K> } = {
   erf: unary('erf'),
   sqrt: unary('sqrt'),
   abs: unary('abs'),
+  sign: unary('sign'),
+  relu: unary('relu'),
   clip: (s) => [mapElements(input(s, 0), (x) => Math.min(Math.max(x, s.op.low), s.op.high))],
   matmul: (s) => [matmul(s.op, input(s, 0), input(s, 1), shape(s))],
   linear: (s) => [linear(s.op, s.inputs, shape(s))],
