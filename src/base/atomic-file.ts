@@ -28,6 +28,7 @@ const REASONS: Readonly<Record<string, readonly [reason: string, hint: string]>>
   EACCES: ['permission denied', 'check the owner and mode of the folder'],
   EPERM: ['permission denied', 'check the owner and mode of the folder'],
   ENOTDIR: ['a parent is a file, not a folder', 'choose another path'],
+  EEXIST: ['a file stands where a folder must be', 'choose another path'],
   EISDIR: ['a folder stands in its place', 'choose another path'],
 };
 
@@ -60,7 +61,7 @@ export async function writeFileAtomically(path: string, write: (handle: FileHand
     await rename(partial, path);
     await syncFolder(dirname(path));
   } catch (error) {
-    await rm(partial, { force: true });
+    await rm(partial, { force: true }).catch(() => undefined); // the first error is the one that says why
     throw toWriteError(path, error);
   }
 }

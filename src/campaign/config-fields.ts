@@ -16,6 +16,9 @@ export const line = z
   .max(2000)
   .regex(/^[^\r\n\0]*$/, 'must be one line');
 
+/** A run's name is also its folder's: no separators, no leading dot. */
+export const RUN_NAME_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
+
 /** A model: a local path, `hf:owner/name[@revision]`, `wheel:package==version`, or a name from `floodgate models list`. */
 export const modelSpec = line.describe(
   'a path (./ and ../ count from the config file), hf:owner/name[@revision], wheel:package==version, or a catalogue name',

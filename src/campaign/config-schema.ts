@@ -8,6 +8,7 @@ import {
   nonNegative,
   positive,
   positiveCount,
+  RUN_NAME_PATTERN,
   share,
 } from './config-fields.ts';
 import { gflownetSection } from './config-gflownet.ts';
@@ -147,7 +148,7 @@ const evaluation = z
 export const configSchema = z.strictObject({
   name: z
     .string()
-    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/, 'must be letters, digits, dot, dash, underscore')
+    .regex(RUN_NAME_PATTERN, 'must be letters, digits, dot, dash, underscore')
     .optional()
     .describe('of the run folder; the config file name when absent'),
   seed: z

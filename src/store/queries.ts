@@ -63,7 +63,8 @@ const DISTINCT = `SELECT ids, text, sum(mean_unsafe * response_count) / sum(resp
   max(log_p_ref) AS log_p_ref, sum(response_count), min(update_index) FROM attack JOIN stage ON stage.id = stage_id
   WHERE stage.name = ? AND mean_unsafe IS NOT NULL AND response_count > 0
   GROUP BY ids HAVING unsafe > ? AND max(log_p_ref) > ? ORDER BY min(attack.id)`;
-const METRICS = `SELECT stage.name, update_index, metric.name, judge, value, low, high, n FROM metric
+const METRICS = `SELECT stage.name, update_index, metric.name, judge, value, low, high, n, method, confidence
+  FROM metric
   JOIN stage ON stage.id = stage_id WHERE stage.name = ? AND (? IS NULL OR metric.name = ?)
   ORDER BY update_index, metric.name, judge`;
 const COST = `SELECT coalesce(sum(target_calls), 0), coalesce(sum(judge_calls), 0), coalesce(sum(tokens), 0),
@@ -122,7 +123,7 @@ function rowsToResponses(rows: readonly Row[]): StoredResponse[] {
   return responses;
 }
 
-function rowToMetric([stage, update, name, judge, value, low, high, n]: Row): StoredMetric {
+function rowToMetric([stage, update, name, judge, value, low, high, n, method, confidence]: Row): StoredMetric {
   return {
     stage: stage as string,
     update: update as number,
@@ -132,6 +133,7 @@ function rowToMetric([stage, update, name, judge, value, low, high, n]: Row): St
     low: low as number | null,
     high: high as number | null,
     n: n as number,
+    ...(method === null ? {} : { method: method as string, confidence: confidence as number | null }),
   };
 }
 

@@ -29,7 +29,7 @@ const MIGRATIONS: readonly string[] = [
      PRIMARY KEY (response_id, judge, masked)) WITHOUT ROWID;
    CREATE TABLE metric (
      stage_id INTEGER NOT NULL REFERENCES stage(id), update_index INTEGER NOT NULL, name TEXT NOT NULL,
-     judge TEXT NOT NULL, value REAL, low REAL, high REAL, n INTEGER NOT NULL,
+     judge TEXT NOT NULL, value REAL, low REAL, high REAL, n INTEGER NOT NULL, method TEXT, confidence REAL,
      PRIMARY KEY (stage_id, update_index, name, judge)) WITHOUT ROWID;
    CREATE TABLE event (
      id INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, stage_id INTEGER REFERENCES stage(id), update_index INTEGER,

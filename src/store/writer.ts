@@ -55,8 +55,8 @@ const INSERT_ATTACK = `INSERT INTO attack (stage_id, update_index, position, sou
 const INSERT_RESPONSE = 'INSERT INTO response (attack_id, position, text, tokens, truncated) VALUES (?, ?, ?, ?, ?)';
 const INSERT_VERDICT =
   'INSERT OR REPLACE INTO verdict (response_id, judge, masked, unsafe, reason) VALUES (?, ?, ?, ?, ?)';
-const INSERT_METRIC = `INSERT OR REPLACE INTO metric (stage_id, update_index, name, judge, value, low, high, n)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?)`;
+const INSERT_METRIC = `INSERT OR REPLACE INTO metric (stage_id, update_index, name, judge, value, low, high, n,
+  method, confidence) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 const INSERT_EVENT =
   'INSERT INTO event (time_ms, stage_id, update_index, level, code, message) VALUES (?, ?, ?, ?, ?, ?)';
 const ADD_COST = `INSERT INTO cost (stage_id, update_index, target_calls, judge_calls, tokens, seconds)
@@ -99,9 +99,10 @@ function createInsertions(db: Database.Database) {
     }
     return attackId;
   };
-  const metric = ({ stageId, update }: Place, { name, judge, value, low, high, n }: MetricRecord): void => {
+  const metric = ({ stageId, update }: Place, record: MetricRecord): void => {
+    const { name, judge = '', value, low, high, n, method = null, confidence = null } = record;
     const cells = [numberToCell(name, value), numberToCell(name, low), numberToCell(name, high)];
-    metricRow.run([stageId, update, name, judge ?? '', ...cells, n]);
+    metricRow.run([stageId, update, name, judge, ...cells, n, method, confidence]);
   };
   const event = (place: { stageId: number | null; update: number | null }, record: EventRecord): void => {
     eventRow.run([nowMs(), place.stageId, place.update, record.level, record.code, record.message]);

@@ -1,0 +1,149 @@
+import { access, lstat, mkdir, readdir, rm } from 'node:fs/promises';
+import { basename, join, resolve, sep } from 'node:path';
+import { stringify } from 'yaml';
+import { toWriteError, writeFileAtomically } from '../base/atomic-file.ts';
+import { FloodgateError } from '../base/errors.ts';
+import { RUN_NAME_PATTERN } from './config-fields.ts';
+import { loadConfig } from './config-load.ts';
+import type { Config } from './config-schema.ts';
+import { runLockHolder } from './run-lock.ts';
+
+/** Where the parts of one run lie. The paths exist only as far as the run has come. */
+export interface RunFolder {
+  readonly name: string;
+  readonly path: string;
+  readonly databasePath: string;
+  /** The resolved config: defaults filled in, paths absolute. */
+  readonly configPath: string;
+  readonly manifestPath: string;
+  readonly checkpointsPath: string;
+  readonly reportPath: string;
+  readonly lockPath: string;
+}
+
+/** Where run folders are made unless `--runs-dir` names another place. */
+export const DEFAULT_RUNS_FOLDER = 'runs';
+
+/** More runs of one name than anybody keeps. */
+const MAX_NUMBERED = 10_000;
+
+function runFolderAt(path: string): RunFolder {
+  return {
+    name: basename(path),
+    path,
+    databasePath: join(path, 'run.db'),
+    configPath: join(path, 'config.yaml'),
+    manifestPath: join(path, 'manifest.json'),
+    checkpointsPath: join(path, 'checkpoints'),
+    reportPath: join(path, 'report.json'),
+    lockPath: join(path, 'lock'),
+  };
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+function checkName(name: string): void {
+  if (!RUN_NAME_PATTERN.test(name))
+    throw new FloodgateError(
+      'usage',
+      `run name: got ${JSON.stringify(name)}, expected letters, digits, dot, dash, underscore`,
+    );
+}
+
+/** True when the folder was made just now; false when something stands there already. */
+async function makeFolder(path: string): Promise<boolean> {
+  try {
+    await mkdir(path);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw toWriteError(path, error);
+  }
+}
+
+export interface CreateRunFolderOptions {
+  readonly runsFolder: string;
+  readonly name: string;
+  /** `refuse` when the user chose the name; `number` (name-2, name-3, ...) when it was derived. */
+  readonly ifTaken: 'refuse' | 'number';
+  readonly config: Config;
+}
+
+/**
+ * Returns a new run folder with the resolved config in it.
+ * @throws FloodgateError `usage` for a name that is bad or taken; `store` when the disk refuses.
+ */
+export async function createRunFolder(options: CreateRunFolderOptions): Promise<RunFolder> {
+  const { name, ifTaken, config } = options;
+  checkName(name);
+  const parent = resolve(options.runsFolder);
+  await mkdir(parent, { recursive: true }).catch((error: unknown) => {
+    throw toWriteError(parent, error);
+  });
+  for (let number = 1; number <= MAX_NUMBERED; number++) {
+    const path = join(parent, number === 1 ? name : `${name}-${number}`);
+    if (await makeFolder(path)) {
+      const folder = runFolderAt(path);
+      await writeFileAtomically(folder.configPath, (file) => file.writeFile(stringify(config, { lineWidth: 0 })));
+      await mkdir(folder.checkpointsPath);
+      return folder;
+    }
+    if (ifTaken === 'refuse') break;
+  }
+  throw new FloodgateError('usage', `run ${name}: a run of this name exists in ${parent}`, {
+    hint: `floodgate resume ${name} continues it; --name chooses another`,
+  });
+}
+
+/**
+ * Returns the folder of an existing run, by name inside `runsFolder`, as `run:NAME`, or by path.
+ * @throws FloodgateError `usage` when there is none.
+ */
+export async function openRunFolder(nameOrPath: string, runsFolder: string): Promise<RunFolder> {
+  const name = nameOrPath.startsWith('run:') ? nameOrPath.slice('run:'.length) : nameOrPath;
+  const isPath = name.includes('/') || name.includes(sep);
+  if (!isPath) checkName(name);
+  const folder = runFolderAt(isPath ? resolve(name) : resolve(runsFolder, name));
+  if (!(await exists(folder.configPath)))
+    throw new FloodgateError('usage', `run ${nameOrPath}: no such run at ${folder.path}`, {
+      hint: 'floodgate list shows the runs; --runs-dir names another folder of runs',
+    });
+  return folder;
+}
+
+/** Returns the runs inside a folder, by name; none when the folder is missing. */
+export async function listRunFolders(runsFolder: string): Promise<RunFolder[]> {
+  const parent = resolve(runsFolder);
+  const names = await readdir(parent).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    throw new FloodgateError('run', `list runs: ${parent} cannot be read (${error.code})`, { cause: error });
+  });
+  const folders = names.sort().map((name) => runFolderAt(join(parent, name)));
+  const isRun = await Promise.all(folders.map(({ configPath }) => exists(configPath)));
+  return folders.filter((_folder, index) => isRun[index]);
+}
+
+/** Returns the resolved config that a run was made with. */
+export async function loadRunConfig(folder: RunFolder): Promise<Config> {
+  return loadConfig(folder.configPath);
+}
+
+/**
+ * Deletes a run folder with everything in it.
+ * @throws FloodgateError `run` when another process uses it, or it is a link to some other folder.
+ */
+export async function removeRunFolder(folder: RunFolder): Promise<void> {
+  const holder = await runLockHolder(folder.lockPath);
+  if (holder !== undefined)
+    throw new FloodgateError('run', `remove run ${folder.name}: it is in use by process ${holder}`);
+  if ((await lstat(folder.path)).isSymbolicLink())
+    throw new FloodgateError('run', `remove run ${folder.name}: ${folder.path} is a link, remove the link itself`);
+  await rm(folder.path, { recursive: true }).catch((error: unknown) => {
+    throw toWriteError(folder.path, error);
+  });
+}
