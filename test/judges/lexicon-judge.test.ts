@@ -35,6 +35,8 @@ describe('lexicon judge', () => {
     expect(await unsafe('oh shut up', [], { rules })).toBe(1);
     expect(await unsafe('Idiot?', [], { rules })).toBe(1);
     expect(await unsafe('shut the door', [], { rules })).toBe(0);
+    const misnumbered = [{ terms: [], hashedTerms: [{ ...hashLexiconTerm('idiot'), words: 2 }], weight: 1 }];
+    expect(await unsafe('idiot', [], { rules: misnumbered })).toBe(0);
   });
 
   it('combines rules by the largest weight or by noisy-or, each rule once', async () => {

@@ -29,6 +29,7 @@ describe('classifier judge', () => {
     ['out of range', [0.1, 1.5, 0.2]],
     ['negative', [0.1, -0.5, -0.2]],
     ['too few values', [0.1]],
+    ['too many values', [0.1, 0.2, 0.3, 0.4]],
     ['no values', []],
   ])('cannot score on %s, and says why', async (_name, row) => {
     expect(await classified(row, 'sigmoid')).toMatchObject({ kind: 'unscored', reason: expect.stringMatching(/^c: /) });
@@ -91,7 +92,10 @@ describe('guard judge', () => {
     ['infinity', [Number.POSITIVE_INFINITY, -1]],
     ['too few labels', [-1]],
   ])('cannot score on %s', async (_name, logProbs) => {
-    expect(await guarded(logProbs, 'llama-guard-3')).toMatchObject({ kind: 'unscored' });
+    expect(await guarded(logProbs, 'llama-guard-3')).toMatchObject({
+      kind: 'unscored',
+      reason: expect.stringMatching(/^g: .*label log-probabilities/),
+    });
   });
 
   it('puts both sides of the exchange into the prompt, in order, and asks for its labels', async () => {
@@ -143,6 +147,12 @@ describe('ensemble judge', () => {
       kind: 'unscored',
       reason: 'b: broken; b: broken',
     });
+  });
+
+  it('takes a verdict that a member left out for one that it could not give', async () => {
+    const judge = { ...fixed('short', unscored), score: async () => [] };
+    const [verdict] = await createEnsembleJudge([{ judge, weight: 1 }], 'renormalise').score([EXCHANGE]);
+    expect(verdict).toEqual({ kind: 'unscored', reason: 'short: returned no verdict' });
   });
 
   it('refuses no members and weights that are not above 0', () => {

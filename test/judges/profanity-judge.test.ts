@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { FloodgateError } from '../../src/base/errors.ts';
+import { PROFANITY_ASSET, readJudgeAsset } from '../../src/judges/judge-asset.ts';
 import { openProfanityJudge, parseProfanityModel } from '../../src/judges/profanity-judge.ts';
 import { goldenScores } from './golden-texts.ts';
 import { describeJudgeContract } from './judge-contract.ts';
@@ -28,6 +29,13 @@ describe('alt-profanity-check', () => {
       { attack: '', response: 'qqzx xqzq' },
     ]);
     for (const verdict of verdicts) expect(verdict).toMatchObject({ unsafe: expect.closeTo(0.0364, 4) });
+  });
+
+  it('opens only the asset that was shipped', async () => {
+    await expect(readJudgeAsset({ ...PROFANITY_ASSET, sha256: '0'.repeat(64) })).rejects.toThrow(
+      `has sha256 ${PROFANITY_ASSET.sha256}, expected 000`,
+    );
+    await expect(readJudgeAsset({ ...PROFANITY_ASSET, file: 'nothing.bin' })).rejects.toThrow('cannot read its asset');
   });
 
   it.each([
