@@ -28,10 +28,10 @@ export function frozenWeights(g: GraphBuilder, store: WeightStore): WeightSource
   };
 }
 
-/** Every weight as a trained graph input: for full-parameter training. */
-export function trainableWeights(g: GraphBuilder, store: WeightStore): WeightSource {
+/** Every weight as a graph input: for full-parameter training, and for sampling from what it trains. */
+export function inputWeights(g: GraphBuilder, store: WeightStore, trainable: boolean): WeightSource {
   const inputs = new Map<string, Value>();
-  for (const [name, { shape }] of store.tensors) inputs.set(name, g.input(name, 'float32', shape, { trainable: true }));
+  for (const [name, { shape }] of store.tensors) inputs.set(name, g.input(name, 'float32', shape, { trainable }));
   return {
     has: (name) => inputs.has(name),
     get: (name) => {

@@ -1,36 +1,19 @@
-import type { WeightStore } from '../../formats/weight-store.ts';
 import { type Graph, GraphBuilder } from '../../graph/builder.ts';
 import type { Value } from '../../graph/ops.ts';
 import { multiplySizes, symbolSize } from '../../graph/size.ts';
 import type { DecoderConfig } from '../decoder-config.ts';
-import { frozenWeights } from './decoder-weights.ts';
-import type { LoraSpec } from './lora.ts';
-import { declareLora } from './policy-graph.ts';
+import { declareModel, type ModelOptions } from './declare-model.ts';
 import { samplerLogits, type TokenBans } from './sampler-logits.ts';
 import { B, declareSharedPrefix, P, R } from './shared-prefix.ts';
-import { createTrunk, type TrunkOptions } from './trunk.ts';
-
-export interface InferenceGraphOptions {
-  readonly config: DecoderConfig;
-  readonly weights: WeightStore;
-  /** An adapter fed at each run, switched off by `loraScale` 0; absent for a frozen model. */
-  readonly lora?: LoraSpec;
-  readonly contextTokens: number;
-}
-
-function declareTrunk(g: GraphBuilder, options: InferenceGraphOptions): TrunkOptions {
-  const { config, weights, lora, contextTokens } = options;
-  const base = { g, config, weights: frozenWeights(g, weights), contextTokens };
-  return lora === undefined ? base : { ...base, lora: declareLora(g, config, lora, false) };
-}
+import { createTrunk } from './trunk.ts';
 
 /**
  * Forward over rows that share a prefix, for scoring: log-probs of given tokens under the sampler's distribution.
  * Inputs: shared prefix, targetIds [B, R], endBan [B, R]. Output: `tokenLogProb` [B, R].
  */
-export function buildScoreGraph(options: InferenceGraphOptions & { readonly bans: TokenBans }): Graph {
+export function buildScoreGraph(options: ModelOptions & { readonly bans: TokenBans }): Graph {
   const g = new GraphBuilder();
-  const trunk = createTrunk(declareTrunk(g, options));
+  const trunk = createTrunk(declareModel(g, options, { differentiable: false }));
   const tokens = declareSharedPrefix(g, options.config);
   const BR = multiplySizes(B, R);
   const targetIds = g.input('targetIds', 'int64', [B, R]);
@@ -48,9 +31,9 @@ export function buildScoreGraph(options: InferenceGraphOptions & { readonly bans
  * Inputs: shared prefix, `wanted` int64 [M] (indices into B*R). Outputs: `logits` [M, V] and, for layer l,
  * `prefixKey.l`, `prefixValue.l` [1, G, P, K], `rowKey.l`, `rowValue.l` [B, G, R, K].
  */
-export function buildPrefillGraph(options: InferenceGraphOptions): Graph {
+export function buildPrefillGraph(options: ModelOptions): Graph {
   const g = new GraphBuilder();
-  const trunk = createTrunk(declareTrunk(g, options));
+  const trunk = createTrunk(declareModel(g, options, { differentiable: false }));
   const tokens = declareSharedPrefix(g, options.config);
   const wanted = g.input('wanted', 'int64', [symbolSize('M')]);
   const hidden = trunk.hidden(tokens.ids, tokens.positions, tokens.attend);
@@ -76,10 +59,10 @@ export function cacheHeadWidth(config: DecoderConfig): number {
  * (longest row), `pastKey.l`, `pastValue.l` [B, G, S, K']. Outputs: `logits` [B, V], `presentKey.l`, `presentValue.l`:
  * give the past buffers as outputs too, and they are updated in place.
  */
-export function buildDecodeGraph(options: InferenceGraphOptions): Graph {
+export function buildDecodeGraph(options: ModelOptions): Graph {
   const g = new GraphBuilder();
   const { config } = options;
-  const trunk = createTrunk(declareTrunk(g, options));
+  const trunk = createTrunk(declareModel(g, options, { differentiable: false }));
   const ids = g.input('ids', 'int64', [B]);
   const positions = g.input('positions', 'int64', [B]);
   const last = g.input('last', 'int32', [B]);

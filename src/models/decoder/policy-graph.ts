@@ -2,16 +2,13 @@ import type { WeightStore } from '../../formats/weight-store.ts';
 import { backward } from '../../graph/backward.ts';
 import { type Graph, GraphBuilder } from '../../graph/builder.ts';
 import type { Value } from '../../graph/ops.ts';
-import { addSizes, multiplySizes, subtractSizes } from '../../graph/size.ts';
+import { multiplySizes, subtractSizes } from '../../graph/size.ts';
 import type { DecoderConfig } from '../decoder-config.ts';
-import { frozenWeights, trainableWeights } from './decoder-weights.ts';
-import { type LoraSpec, loraParameters, loraProjections, type ParameterSpec } from './lora.ts';
+import { declareModel, type Trainable } from './declare-model.ts';
+import { loraParameters, type ParameterSpec } from './lora.ts';
 import { samplerLogits, type TokenBans } from './sampler-logits.ts';
 import { B, declareSharedPrefix, P, R } from './shared-prefix.ts';
-import { createTrunk, type LoraValues, type TrunkOptions } from './trunk.ts';
-
-/** What is trained: an adapter on frozen weights, or every weight. */
-export type Trainable = { readonly kind: 'lora'; readonly spec: LoraSpec } | { readonly kind: 'full' };
+import { createTrunk } from './trunk.ts';
 
 /** Whether trajectory balance learns log Z, and whether its gradient enters the trunk. */
 export type LogZMode = 'none' | 'through-trunk' | 'head-only';
@@ -47,30 +44,6 @@ export function policyParameters(
   ];
 }
 
-/** Adapter inputs of a graph; `trainable` marks them for differentiation. */
-export function declareLora(g: GraphBuilder, config: DecoderConfig, spec: LoraSpec, trainable: boolean): LoraValues {
-  const adapters = new Map<string, { a: Value; b: Value }>();
-  for (const { module, inSize, outSize } of loraProjections(config, spec)) {
-    adapters.set(module, {
-      a: g.input(`${module}.lora_A.weight`, 'float32', [spec.rank, inSize], { trainable }),
-      b: g.input(`${module}.lora_B.weight`, 'float32', [outSize, spec.rank], { trainable }),
-    });
-  }
-  return { scale: g.input('loraScale', 'float32', []), of: (module) => adapters.get(module) };
-}
-
-function declareTrunk(g: GraphBuilder, options: PolicyGraphOptions): TrunkOptions {
-  const { config, weights, trainable, contextTokens } = options;
-  if (trainable.kind === 'full') return { g, config, weights: trainableWeights(g, weights), contextTokens };
-  return {
-    g,
-    config,
-    weights: frozenWeights(g, weights),
-    lora: declareLora(g, config, trainable.spec, true),
-    contextTokens,
-  };
-}
-
 /**
  * One training step as one graph: forward, objective, backward.
  *
@@ -85,7 +58,7 @@ function declareTrunk(g: GraphBuilder, options: PolicyGraphOptions): TrunkOption
  */
 export function buildPolicyGraph(options: PolicyGraphOptions): Graph {
   const g = new GraphBuilder();
-  const trunkOptions = declareTrunk(g, options);
+  const trunkOptions = declareModel(g, { ...options, trained: options.trainable }, { differentiable: true });
   const trunk = createTrunk(trunkOptions);
   const tokens = declareSharedPrefix(g, options.config);
   const BR = multiplySizes(B, R);
@@ -140,6 +113,3 @@ function objectiveGradient(g: GraphBuilder, options: PolicyGraphOptions, logProb
     logZGradient: g.reduceSum(rowTerm, [0]),
   };
 }
-
-/** P + B*R: flat tokens of one run, for memory estimates. */
-export const flatTokens = addSizes(P, multiplySizes(B, R));

@@ -82,7 +82,8 @@ function llamaTrunk(options: TrunkOptions, config: LlamaConfig): Trunk {
     const n = x.shape[0] as Size;
     const flat: readonly Size[] = [n, count * headWidth];
     const normed = config.qkNorm ? g.reshape(norm(normName, g.reshape(x, [n, count, headWidth])), flat) : x;
-    const rotated = g.rotary(g.reshape(normed, [1, n, count * headWidth]), positions, cosine, sine);
+    // One token a row: the kernel refuses sequences longer than its tables, and N flat tokens may be.
+    const rotated = g.rotary(g.reshape(normed, [n, 1, count * headWidth]), positions, cosine, sine);
     return g.reshape(rotated, flat);
   };
   const layer = (index: number, x: Value, positions: Value, attend: Attend): Value => {
@@ -101,7 +102,7 @@ function llamaTrunk(options: TrunkOptions, config: LlamaConfig): Trunk {
   };
   return {
     hidden: (ids, positions, attend) => {
-      const flatPositions = g.reshape(positions, [1, positions.shape[0] as Size]);
+      const flatPositions = g.reshape(positions, [positions.shape[0] as Size, 1]);
       let x = g.embedding(weights.get('model.embed_tokens.weight'), ids);
       for (let index = 0; index < config.layers; index++) x = layer(index, x, flatPositions, attend);
       return x;

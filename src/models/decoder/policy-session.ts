@@ -1,0 +1,91 @@
+import path from 'node:path';
+import type { Tensor } from 'onnxruntime-node';
+import type { ComputeOptions } from '../../runtime/device.ts';
+import { type GraphSession, openSession } from '../../runtime/session.ts';
+import { float32Tensor, scalarTensor } from '../../runtime/tensors.ts';
+import { type ParameterVector, zeroParameters } from './parameter-vector.ts';
+import { buildPolicyGraph, type PolicyGraphOptions, policyParameters } from './policy-graph.ts';
+import { type RowBatch, rowFeeds, type TargetOptions } from './row-batch.ts';
+
+/** How the objective weighs the rows of one step: see `buildPolicyGraph`. */
+export interface RowWeights {
+  readonly pairWeight: Float32Array;
+  readonly rowWeight: Float32Array;
+  readonly directWeight: Float32Array;
+}
+
+export interface PolicyStep {
+  /** log pi of each row, at the parameters before the update [B]. */
+  readonly logProbs: Float32Array;
+  readonly logZ: number;
+}
+
+/** The training step of a decoder: one session, its trained parameters and their accumulated gradient. */
+export class PolicySession {
+  readonly parameters: ParameterVector;
+  /** Sum of the gradients of the steps since `clearGradient`. */
+  readonly gradient: Float32Array;
+  private readonly session: GraphSession;
+  private readonly latest: ParameterVector;
+  private readonly fetches: Record<string, Tensor>;
+  private readonly loraScale: number | undefined;
+
+  constructor(session: GraphSession, options: PolicyGraphOptions) {
+    this.session = session;
+    const specs = policyParameters(options);
+    this.parameters = zeroParameters(specs);
+    this.latest = zeroParameters(specs);
+    this.gradient = new Float32Array(this.parameters.data.length);
+    this.fetches = Object.fromEntries(Object.entries(this.latest.tensors).map(([name, t]) => [`gradient:${name}`, t]));
+    const { trainable } = options;
+    this.loraScale = trainable.kind === 'lora' ? trainable.spec.alpha / trainable.spec.rank : undefined;
+  }
+
+  clearGradient(): void {
+    this.gradient.fill(0);
+  }
+
+  /** Runs forward and backward over the rows and adds their gradient to `gradient`. */
+  async step(
+    batch: RowBatch,
+    targets: TargetOptions,
+    logRewards: Float32Array,
+    weights: RowWeights,
+  ): Promise<PolicyStep> {
+    const n = batch.rows.length;
+    const logProbs = new Float32Array(n);
+    const logZ = new Float32Array(1);
+    const feeds: Record<string, Tensor> = {
+      ...rowFeeds(batch, targets),
+      ...this.parameters.tensors,
+      logReward: float32Tensor(logRewards, [n]),
+      pairWeight: float32Tensor(weights.pairWeight, [n, n]),
+      rowWeight: float32Tensor(weights.rowWeight, [n]),
+      directWeight: float32Tensor(weights.directWeight, [n]),
+      ...(this.loraScale === undefined ? {} : { loraScale: scalarTensor(this.loraScale) }),
+    };
+    await this.session.run(feeds, {
+      ...this.fetches,
+      logProb: float32Tensor(logProbs, [n]),
+      logZ: float32Tensor(logZ, []),
+    });
+    const { data } = this.latest;
+    for (let i = 0; i < data.length; i++) this.gradient[i] = (this.gradient[i] as number) + (data[i] as number);
+    return { logProbs, logZ: logZ[0] as number };
+  }
+
+  async close(): Promise<void> {
+    await this.session.close();
+  }
+}
+
+/** Opens the training session of a decoder. Its weights are mapped from the file, not copied. */
+export async function openPolicySession(options: PolicyGraphOptions, compute: ComputeOptions): Promise<PolicySession> {
+  const session = await openSession(buildPolicyGraph(options), {
+    ...compute,
+    label: `policy ${path.basename(options.weights.path)}`,
+    weightFolder: path.dirname(options.weights.path),
+    prepack: false,
+  });
+  return new PolicySession(session, options);
+}

@@ -1,0 +1,91 @@
+import type { Tensor } from 'onnxruntime-node';
+import { FloodgateError } from '../../base/errors.ts';
+import { float32Tensor, int64Tensor } from '../../runtime/tensors.ts';
+
+/** One sequence after the shared prompt: its tokens (the end token included when it was written). */
+export type TokenRow = readonly number[];
+
+export interface RowBatch {
+  /** The shared prompt, at least two tokens. */
+  readonly prompt: readonly number[];
+  readonly rows: readonly TokenRow[];
+}
+
+export interface TargetOptions {
+  /** End tokens are banned at 0-based positions below this. */
+  readonly minTokens: number;
+  /** Which of a row's tokens count; every token when absent. */
+  readonly isCounted?: (row: number, position: number) => boolean;
+}
+
+const MASKED = -1e9;
+
+/** [rows, columns] additive causal mask; row t sees columns 0..offset+t. */
+function causalMask(rows: number, columns: number, offset: number): Tensor {
+  const mask = new Float32Array(rows * columns);
+  for (let t = 0; t < rows; t++) mask.fill(MASKED, t * columns + Math.min(offset + t + 1, columns), (t + 1) * columns);
+  return float32Tensor(mask, [rows, columns]);
+}
+
+/**
+ * Feeds of the shared-prefix graphs for streams that follow a prefix: prefix = prompt without its last token,
+ * streams [B][R] right-padded with 0.
+ */
+export function streamFeeds(prompt: readonly number[], streams: readonly TokenRow[]): Record<string, Tensor> {
+  if (prompt.length < 2) {
+    throw new FloodgateError('model', `batch rows: the shared prompt has ${prompt.length} tokens, expected at least 2`);
+  }
+  const P = prompt.length - 1;
+  const R = Math.max(...streams.map((stream) => stream.length));
+  const B = streams.length;
+  const ids = new Float64Array(B * R);
+  const positions = new Float64Array(B * R);
+  for (const [b, stream] of streams.entries()) {
+    ids.set(stream, b * R);
+    for (let t = 0; t < R; t++) positions[b * R + t] = P + t;
+  }
+  return {
+    prefixIds: int64Tensor(prompt.slice(0, P), [P]),
+    rowIds: int64Tensor(ids, [B, R]),
+    prefixPositions: int64Tensor(
+      Array.from({ length: P }, (_, t) => t),
+      [P],
+    ),
+    rowPositions: int64Tensor(positions, [B, R]),
+    prefixMask: causalMask(P, P, 0),
+    rowMask: causalMask(R, P + R, P),
+  };
+}
+
+/** Feeds of a step over attack rows: row i reads [last prompt token, x_1 .. x_{T-1}] and predicts x_1 .. x_T. */
+export function rowFeeds(batch: RowBatch, options: TargetOptions): Record<string, Tensor> {
+  const { prompt, rows } = batch;
+  if (rows.length === 0 || rows.some((row) => row.length === 0)) {
+    throw new FloodgateError(
+      'model',
+      `batch rows: got ${rows.length} rows, one of them empty; expected tokens in each`,
+    );
+  }
+  const last = prompt.at(-1) as number;
+  const R = Math.max(...rows.map((row) => row.length));
+  const B = rows.length;
+  const targets = new Float64Array(B * R);
+  const mask = new Float32Array(B * R);
+  const endBan = new Float32Array(B * R);
+  for (const [b, row] of rows.entries()) {
+    targets.set(row, b * R);
+    for (let t = 0; t < row.length; t++) {
+      if (options.isCounted?.(b, t) ?? true) mask[b * R + t] = 1;
+      if (t < options.minTokens) endBan[b * R + t] = 1;
+    }
+  }
+  return {
+    ...streamFeeds(
+      prompt,
+      rows.map((row) => [last, ...row.slice(0, -1)]),
+    ),
+    targetIds: int64Tensor(targets, [B, R]),
+    targetMask: float32Tensor(mask, [B, R]),
+    endBan: float32Tensor(endBan, [B, R]),
+  };
+}
