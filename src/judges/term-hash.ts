@@ -8,7 +8,7 @@ export interface TermHash {
 
 /**
  * The 64-bit FNV-1a hash of the term's UTF-8 bytes, the one that `scripts/models/judge_asset.py` stores.
- * In halves because BigInt arithmetic is thirty times slower: prime = 2^40 + 0x1b3, so
+ * In halves because BigInt allocates at every step: prime = 2^40 + 0x1b3, so
  * (high, low) * prime = (high * 0x1b3 + carry + low * 2^8, low * 0x1b3) modulo 2^32 each.
  */
 export function termHash(term: string): TermHash {
