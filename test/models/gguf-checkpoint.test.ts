@@ -1,0 +1,152 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { silentProgress } from '../../src/base/progress.ts';
+import { readGguf } from '../../src/formats/gguf.ts';
+import { readSafetensors } from '../../src/formats/safetensors.ts';
+import { openFolder } from '../../src/models/folder-checkpoint.ts';
+import { openGguf } from '../../src/models/gguf-checkpoint.ts';
+import { parseGgufConfig } from '../../src/models/gguf-config.ts';
+import { ggufToHuggingFaceName } from '../../src/models/gguf-weights.ts';
+import { recoverLlama3Scaling } from '../../src/models/llama3-rope-factors.ts';
+import { type GoldenTensor, goldenFloat32, readGolden, testPath } from '../support/golden-file.ts';
+
+let cacheDir: string;
+
+beforeEach(async () => {
+  cacheDir = await mkdtemp(join(tmpdir(), 'floodgate-gguf-checkpoint-'));
+});
+afterEach(async () => {
+  await rm(cacheDir, { recursive: true });
+});
+
+const ggufPath = (name: string): string => testPath('golden', 'formats', `${name}.gguf`);
+
+/** A GGUF file as bytes, with one metadata value of 4 bytes overwritten. */
+async function withPatchedValue(
+  name: string,
+  key: string,
+  patch: (bytes: Buffer, at: number) => void,
+): Promise<string> {
+  const bytes = await readFile(ggufPath(name));
+  const at = bytes.indexOf(key);
+  if (at < 0) throw new Error(`${name}.gguf has no ${key}`);
+  patch(bytes, at + key.length + 4);
+  const path = join(cacheDir, 'patched.gguf');
+  await writeFile(path, bytes);
+  return path;
+}
+
+test.each([
+  ['llama', 'llama-untied'],
+  ['qwen2', 'qwen2'],
+  ['qwen3', 'qwen3'],
+  ['gpt2', 'gpt2'],
+])(
+  'a %s GGUF opens as the model it was converted from: same config, same tensors bit for bit',
+  async (name, fixture) => {
+    const options = { cacheDir, progress: silentProgress };
+    const gguf = await openGguf(ggufPath(name), options);
+    const folder = await openFolder(testPath('fixtures', 'models', fixture), options);
+    // GGUF keeps its numbers as fp32.
+    expect(gguf.config).toEqual({ ...folder.config, normEpsilon: Math.fround(folder.config.normEpsilon) });
+    expect([...gguf.weights.tensors.keys()].sort()).toEqual([...folder.weights.tensors.keys()].sort());
+    const converted = await readSafetensors(gguf.weights.path);
+    const original = await readFile(folder.weights.path);
+    for (const [tensor, { shape, offset, byteLength }] of folder.weights.tensors) {
+      const found = converted.tensors.get(tensor);
+      expect([tensor, found?.shape]).toEqual([tensor, shape]);
+      const bytes = new Uint8Array(found?.data.buffer ?? new ArrayBuffer(0), found?.data.byteOffset, byteLength);
+      expect(Buffer.compare(bytes, original.subarray(offset, offset + byteLength)), tensor).toBe(0);
+    }
+  },
+);
+
+test("Llama 3's scaling is recovered from its divisors, and other divisors are refused", async () => {
+  const golden = await readGolden<{ ropeBase: number; factor: number; divisors: GoldenTensor }>('formats', 'rope');
+  const divisors = goldenFloat32(golden.divisors);
+  expect(recoverLlama3Scaling(divisors, golden.ropeBase)).toEqual({
+    kind: 'llama3',
+    factor: golden.factor,
+    lowFrequencyFactor: 1,
+    highFrequencyFactor: 4,
+    originalMaxPositions: 8192,
+  });
+  expect(recoverLlama3Scaling(new Float32Array(32).fill(1), golden.ropeBase)).toEqual({ kind: 'none' });
+  divisors[16] = (divisors[16] as number) * 1.01;
+  expect(() => recoverLlama3Scaling(divisors, golden.ropeBase)).toThrow(/not the factors/);
+});
+
+test('a head that repeats the embedding is tied, one that differs is not', async () => {
+  const bytes = await readFile(ggufPath('llama'));
+  const { tensors } = await readGguf(ggufPath('llama'));
+  const [head, embedding] = [tensors.get('output.weight'), tensors.get('token_embd.weight')];
+  if (head === undefined || embedding === undefined) throw new Error('llama.gguf has no head');
+  bytes.copy(bytes, head.offset, embedding.offset, embedding.offset + embedding.byteLength);
+  const path = join(cacheDir, 'tied.gguf');
+  await writeFile(path, bytes);
+  const options = { cacheDir, progress: silentProgress };
+  const tied = await openGguf(path, options);
+  expect(tied.config.tiedEmbeddings).toBe(true);
+  expect(tied.weights.tensors.has('lm_head.weight')).toBe(false);
+  expect((await openGguf(ggufPath('llama'), options)).config.tiedEmbeddings).toBe(false);
+});
+
+test.each<[string, string, (bytes: Buffer, at: number) => void, RegExp]>([
+  ['no heads', 'llama.attention.head_count', (bytes, at) => bytes.writeUInt32LE(0, at), /head_count is 0/],
+  ['too many layers', 'llama.block_count', (bytes, at) => bytes.writeUInt32LE(2 ** 31, at), /block_count/],
+  ['a layer too many', 'llama.block_count', (bytes, at) => bytes.writeUInt32LE(3, at), /layers\.2.* is missing/],
+  ['a layer too few', 'llama.block_count', (bytes, at) => bytes.writeUInt32LE(1, at), /layers\.1.* is not part/],
+  ['heads that do not fit', 'llama.attention.head_count', (bytes, at) => bytes.writeUInt32LE(8, at), /rows|shape/],
+  ['a NaN epsilon', 'layer_norm_rms_epsilon', (bytes, at) => bytes.writeFloatLE(Number.NaN, at), /expected a number/],
+  [
+    'another architecture',
+    'general.architecture',
+    (bytes, at) => bytes.write('mamba', at + 8),
+    /architecture is "mamba"/,
+  ],
+])('a file that claims %s is refused', async (_what, key, patch, message) => {
+  const path = await withPatchedValue('llama', key, patch);
+  const opening = openGguf(path, { cacheDir, progress: silentProgress });
+  await expect(opening).rejects.toMatchObject({ code: 'format', message: expect.stringMatching(message) });
+});
+
+test.each<[string, string, string | number, RegExp]>([
+  ['a mixture of experts', 'llama.expert_count', 8, /experts/],
+  ['a sliding window in use', 'llama.attention.sliding_window', 32, /sliding window/],
+  ['partly rotated heads', 'llama.rope.dimension_count', 2, /dimension_count/],
+  ['long rope', 'llama.rope.scaling.type', 'longrope', /"longrope" is not supported/],
+  ['key and value heads of two widths', 'llama.attention.value_length', 8, /different widths/],
+])('%s is refused: it is not built', async (_what, key, value, message) => {
+  const file = await readGguf(ggufPath('llama'));
+  expect(() => parseGgufConfig({ ...file, metadata: new Map(file.metadata).set(key, value) })).toThrow(message);
+});
+
+test('linear and YaRN scaling are read from the metadata', async () => {
+  const file = await readGguf(ggufPath('llama'));
+  const scalingOf = (entries: Record<string, string | number>) => {
+    const config = parseGgufConfig({ ...file, metadata: new Map([...file.metadata, ...Object.entries(entries)]) });
+    return config.family === 'llama' ? config.ropeScaling : undefined;
+  };
+  expect(scalingOf({ 'llama.rope.scaling.type': 'linear', 'llama.rope.scaling.factor': 4 })).toEqual({
+    kind: 'linear',
+    factor: 4,
+  });
+  expect(scalingOf({ 'llama.rope.scale_linear': 2 })).toEqual({ kind: 'linear', factor: 2 });
+  const yarn = { 'llama.rope.scaling.type': 'yarn', 'llama.rope.scaling.factor': 4 };
+  expect(scalingOf({ ...yarn, 'llama.rope.scaling.original_context_length': 16 })).toEqual({
+    kind: 'yarn',
+    factor: 4,
+    originalMaxPositions: 16,
+    betaFast: 32,
+    betaSlow: 1,
+    attentionFactor: 0.1 * Math.log(4) + 1,
+  });
+});
+
+test('names that no architecture has are not mapped', () => {
+  for (const name of ['blk.0.constructor.weight', 'toString.weight', 'blk.-1.attn_q.weight', 'blk.0.ssm_a', '']) {
+    expect(ggufToHuggingFaceName(name, 'llama')).toBeUndefined();
+  }
+});
