@@ -184,6 +184,7 @@ export const lowerings: { readonly [K in OpKind]: Lowering<K> } = {
       type: 'Reshape',
       inputs: [context.inputs[0] as string, reshapeTarget(op.shape, context)],
       outputs: context.outputs,
+      attributes: { allowzero: { int: 1 } }, // a size of 0 is a size, not "as before": an empty prefix is legal
     }),
   expand: (op, context) =>
     context.emit({

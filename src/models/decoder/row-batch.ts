@@ -6,7 +6,7 @@ import { float32Tensor, int64Tensor } from '../../runtime/tensors.ts';
 export type TokenRow = readonly number[];
 
 export interface RowBatch {
-  /** The shared prompt, at least two tokens. */
+  /** The shared prompt, at least one token. */
   readonly prompt: readonly number[];
   readonly rows: readonly TokenRow[];
 }
@@ -32,9 +32,7 @@ function causalMask(rows: number, columns: number, offset: number): Tensor {
  * streams [B][R] right-padded with 0.
  */
 export function streamFeeds(prompt: readonly number[], streams: readonly TokenRow[]): Record<string, Tensor> {
-  if (prompt.length < 2) {
-    throw new FloodgateError('model', `batch rows: the shared prompt has ${prompt.length} tokens, expected at least 2`);
-  }
+  if (prompt.length === 0) throw new FloodgateError('model', 'batch rows: the shared prompt is empty');
   const P = prompt.length - 1;
   const R = Math.max(...streams.map((stream) => stream.length));
   const B = streams.length;

@@ -1,0 +1,239 @@
+import path from 'node:path';
+import type { Tensor } from 'onnxruntime-node';
+import { FloodgateError } from '../../base/errors.ts';
+import type { RandomStream } from '../../base/random.ts';
+import type { ComputeOptions } from '../../runtime/device.ts';
+import { type GraphSession, openSession } from '../../runtime/session.ts';
+import { float32Data, float32Tensor, int32Tensor, int64Tensor } from '../../runtime/tensors.ts';
+import { chooseToken, type TokenFilter } from './choose-token.ts';
+import type { ModelOptions } from './declare-model.ts';
+import { DecodeCache } from './decode-cache.ts';
+import { buildDecodeGraph, buildPrefillGraph } from './inference-graphs.ts';
+import { streamFeeds } from './row-batch.ts';
+import type { TokenBans } from './sampler-logits.ts';
+import { openTokenDistribution, type TokenDistribution } from './token-distribution.ts';
+
+/** One sequence to sample: which prompt it continues, its own randomness and temperature. */
+export interface SampleRequest {
+  /** Index into `prompts`; requests of one prompt share its prefill. */
+  readonly prompt: number;
+  readonly stream: RandomStream;
+  readonly temperature: number;
+}
+
+export interface GenerateOptions extends TokenFilter {
+  /** Token ids, at least one each. Their common beginning is computed once. */
+  readonly prompts: readonly (readonly number[])[];
+  readonly requests: readonly SampleRequest[];
+  /** End tokens are banned before this many tokens. */
+  readonly minNewTokens: number;
+  readonly maxNewTokens: number;
+  readonly signal?: AbortSignal;
+  /** Trained tensors of the model (adapter or weights) and `loraScale`; none for a frozen model. */
+  readonly state?: Readonly<Record<string, Tensor>>;
+}
+
+export interface Generated {
+  /** The sampled tokens, the end token included when one was drawn. */
+  readonly tokens: number[];
+  /** Log-prob of each token at temperature 1 under the sampler's bans, without top-k and top-p; empty unless asked for. */
+  readonly logProbs: number[];
+  /** True when an end token was drawn, false when cut at `maxNewTokens`. */
+  readonly isTerminated: boolean;
+}
+
+interface Sequence {
+  readonly request: SampleRequest;
+  readonly result: { tokens: number[]; logProbs: number[]; isTerminated: boolean };
+  /** Tokens in the cache. */
+  length: number;
+}
+
+/** Length of the longest common beginning, leaving every prompt at least one token of its own. */
+function sharedTokens(prompts: readonly (readonly number[])[]): number {
+  const first = prompts[0] ?? [];
+  let shared = Math.min(...prompts.map((prompt) => prompt.length)) - 1;
+  for (const prompt of prompts) {
+    for (let t = 0; t < shared; t++) if (prompt[t] !== first[t]) shared = t;
+  }
+  return shared;
+}
+
+/** Samples from a decoder: one session for prompts, one for single tokens, sharing the weight file. */
+export class Generator {
+  private readonly prefill: GraphSession;
+  private readonly decode: GraphSession;
+  private readonly distribution: TokenDistribution;
+  private readonly cache: DecodeCache;
+  private readonly endIds: ReadonlySet<number>;
+  private readonly options: GeneratorOptions;
+  private logits = new Float32Array(0);
+
+  constructor(
+    sessions: { prefill: GraphSession; decode: GraphSession; distribution: TokenDistribution },
+    options: GeneratorOptions,
+  ) {
+    this.prefill = sessions.prefill;
+    this.decode = sessions.decode;
+    this.distribution = sessions.distribution;
+    this.cache = new DecodeCache(options.config);
+    this.endIds = new Set(options.bans.end);
+    this.options = options;
+  }
+
+  /**
+   * Samples every request, in order. Each draws from its own stream, so that batching changes nothing but rounding.
+   *
+   * @throws FloodgateError `model` when a prompt and its answer do not fit the context; `interrupted` on abort.
+   */
+  async generate(options: GenerateOptions): Promise<Generated[]> {
+    const { prompts, requests } = options;
+    if (requests.length === 0) return [];
+    const longest = Math.max(...prompts.map((prompt) => prompt.length)) + options.maxNewTokens;
+    if (longest > this.options.contextTokens) {
+      throw new FloodgateError(
+        'model',
+        `generate: ${longest} tokens, but the context holds ${this.options.contextTokens}`,
+      );
+    }
+    const sequences = await this.start(options, longest);
+    let live = sequences.filter((sequence) => !this.isDone(sequence, options));
+    live = this.compact(sequences, live);
+    while (live.length > 0) {
+      if (options.signal?.aborted) throw new FloodgateError('interrupted', 'generate: interrupted');
+      await this.step(live, options);
+      live = this.compact(
+        live,
+        live.filter((sequence) => !this.isDone(sequence, options)),
+      );
+    }
+    return sequences.map(({ result }) => result);
+  }
+
+  private isDone({ result }: Sequence, options: GenerateOptions): boolean {
+    return result.isTerminated || result.tokens.length >= options.maxNewTokens;
+  }
+
+  /** Feeds of trained tensors that this session takes. */
+  private stateFeeds(session: GraphSession, options: GenerateOptions): Record<string, Tensor> {
+    const state = options.state ?? {};
+    return Object.fromEntries(Object.entries(state).filter(([name]) => session.inputNames.includes(name)));
+  }
+
+  /** Prefill: fills the cache and draws each sequence's first token. */
+  private async start(options: GenerateOptions, longest: number): Promise<Sequence[]> {
+    const { prompts, requests } = options;
+    const shared = sharedTokens(prompts);
+    const streams = prompts.map((prompt) => prompt.slice(shared));
+    const prefix = (prompts[0] as readonly number[]).slice(0, shared);
+    const feeds = streamFeeds([...prefix, 0], streams); // the stream starts after the prefix; the 0 is never read
+    const R = Math.max(...streams.map((stream) => stream.length));
+    const wanted = streams.map((stream, b) => b * R + stream.length - 1);
+    const outputs = await this.prefill.run({
+      ...feeds,
+      wanted: int64Tensor(wanted, [wanted.length]),
+      ...this.stateFeeds(this.prefill, options),
+    });
+    this.cache.reserve(requests.length, longest);
+    const source = { outputs, prefixTokens: shared, rowTokens: R };
+    const sequences = requests.map((request, row): Sequence => {
+      const own = streams[request.prompt] as readonly number[];
+      this.cache.fill(row, source, request.prompt, own.length);
+      return { request, result: { tokens: [], logProbs: [], isTerminated: false }, length: shared + own.length };
+    });
+    const vocabulary = this.options.config.vocabSize;
+    const promptLogits = float32Data(outputs.logits);
+    const logits = this.logitBuffer(requests.length);
+    requests.forEach(({ prompt }, row) => {
+      logits.set(promptLogits.subarray(prompt * vocabulary, (prompt + 1) * vocabulary), row * vocabulary);
+    });
+    await this.draw(sequences, logits, options);
+    return sequences;
+  }
+
+  private logitBuffer(rows: number): Float32Array {
+    const size = rows * this.options.config.vocabSize;
+    if (this.logits.length < size) this.logits = new Float32Array(size);
+    return this.logits.subarray(0, size);
+  }
+
+  /** One token for every live sequence; row i of the cache belongs to live[i]. */
+  private async step(live: readonly Sequence[], options: GenerateOptions): Promise<void> {
+    const rows = live.length;
+    const lengths = live.map((sequence) => sequence.length);
+    const logits = this.logitBuffer(rows);
+    const { past, present } = this.cache.tensors(rows);
+    await this.decode.run(
+      {
+        ids: int64Tensor(
+          live.map(({ result }) => result.tokens.at(-1) as number),
+          [rows],
+        ),
+        positions: int64Tensor(lengths, [rows]),
+        last: int32Tensor(lengths, [rows]),
+        total: int32Tensor([Math.max(...lengths) + 1], []),
+        ...past,
+        ...this.stateFeeds(this.decode, options),
+      },
+      { ...present, logits: float32Tensor(logits, [rows, this.options.config.vocabSize]) },
+    );
+    for (const sequence of live) sequence.length++;
+    await this.draw(live, logits, options);
+  }
+
+  private async draw(sequences: readonly Sequence[], logits: Float32Array, options: GenerateOptions): Promise<void> {
+    const temperatures = Float32Array.from(sequences, ({ request }) => request.temperature);
+    const endBan = Float32Array.from(sequences, ({ result }) => (result.tokens.length < options.minNewTokens ? 1 : 0));
+    const { probabilities, logProbs } = await this.distribution.of(logits, temperatures, endBan);
+    const vocabulary = this.options.config.vocabSize;
+    sequences.forEach(({ request, result }, row) => {
+      const start = row * vocabulary;
+      const token = chooseToken(probabilities.subarray(start, start + vocabulary), options, request.stream.nextFloat());
+      result.tokens.push(token);
+      if (logProbs !== undefined) result.logProbs.push(logProbs[start + token] as number);
+      if (this.endIds.has(token)) result.isTerminated = true;
+    });
+  }
+
+  /** Lets finished rows leave the batch: the last live row moves into each gap. */
+  private compact(before: readonly Sequence[], remaining: readonly Sequence[]): Sequence[] {
+    if (remaining.length === before.length) return [...before];
+    const keep = new Set(remaining);
+    const rows = [...before];
+    for (let row = 0; row < rows.length; ) {
+      if (keep.has(rows[row] as Sequence)) {
+        row++;
+        continue;
+      }
+      const last = rows.pop() as Sequence;
+      if (row === rows.length) break;
+      this.cache.move(rows.length, row);
+      rows[row] = last;
+    }
+    return rows;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.prefill.close(), this.decode.close(), this.distribution.close()]);
+  }
+}
+
+export interface GeneratorOptions extends ModelOptions {
+  readonly bans: TokenBans;
+  readonly withLogProbs: boolean;
+}
+
+/** Opens the sessions that sample from a decoder. Only the decode session holds a repacked copy of the weights. */
+export async function openGenerator(options: GeneratorOptions, compute: ComputeOptions): Promise<Generator> {
+  const weightFolder = path.dirname(options.weights.path);
+  const name = path.basename(options.weights.path);
+  const [prefill, decode, distribution] = await Promise.all([
+    openSession(buildPrefillGraph(options), { ...compute, label: `prefill ${name}`, weightFolder, prepack: false }),
+    openSession(buildDecodeGraph(options), { ...compute, label: `decode ${name}`, weightFolder }),
+    openTokenDistribution(
+      { vocabSize: options.config.vocabSize, bans: options.bans, withLogProbs: options.withLogProbs },
+      compute,
+    ),
+  ]);
+  return new Generator({ prefill, decode, distribution }, options);
+}

@@ -1,0 +1,54 @@
+import path from 'node:path';
+import type { Tensor } from 'onnxruntime-node';
+import type { ComputeOptions } from '../../runtime/device.ts';
+import { type GraphSession, openSession } from '../../runtime/session.ts';
+import { float32Tensor } from '../../runtime/tensors.ts';
+import type { ModelOptions } from './declare-model.ts';
+import { buildScoreGraph } from './inference-graphs.ts';
+import { type RowBatch, rowFeeds } from './row-batch.ts';
+import type { TokenBans } from './sampler-logits.ts';
+
+/** Scores given tokens under the distribution that the sampler draws from. */
+export class Scorer {
+  private readonly session: GraphSession;
+
+  constructor(session: GraphSession) {
+    this.session = session;
+  }
+
+  /**
+   * Log-prob of each token of each row, given the prompt and the tokens before it.
+   *
+   * @param state trained tensors and `loraScale` (0 scores the base model); none for a frozen model.
+   */
+  async score(
+    batch: RowBatch,
+    minTokens: number,
+    state: Readonly<Record<string, Tensor>> = {},
+  ): Promise<Float32Array[]> {
+    const { targetMask: _unused, ...feeds } = rowFeeds(batch, { minTokens });
+    const B = batch.rows.length;
+    const R = Math.max(...batch.rows.map((row) => row.length));
+    const all = new Float32Array(B * R);
+    const wanted = Object.entries(state).filter(([name]) => this.session.inputNames.includes(name));
+    await this.session.run({ ...feeds, ...Object.fromEntries(wanted) }, { tokenLogProb: float32Tensor(all, [B, R]) });
+    return batch.rows.map((row, b) => all.slice(b * R, b * R + row.length));
+  }
+
+  async close(): Promise<void> {
+    await this.session.close();
+  }
+}
+
+export async function openScorer(
+  options: ModelOptions & { readonly bans: TokenBans },
+  compute: ComputeOptions,
+): Promise<Scorer> {
+  const session = await openSession(buildScoreGraph(options), {
+    ...compute,
+    label: `score ${path.basename(options.weights.path)}`,
+    weightFolder: path.dirname(options.weights.path),
+    prepack: false,
+  });
+  return new Scorer(session);
+}

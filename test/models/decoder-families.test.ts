@@ -1,0 +1,123 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { randomStream } from '../../src/base/random.ts';
+import type { DecoderCheckpoint } from '../../src/models/checkpoint.ts';
+import { type Generator, openGenerator } from '../../src/models/decoder/generator.ts';
+import { buildPrefillGraph } from '../../src/models/decoder/inference-graphs.ts';
+import { streamFeeds } from '../../src/models/decoder/row-batch.ts';
+import { openScorer } from '../../src/models/decoder/scorer.ts';
+import { openCheckpoint } from '../../src/models/open-checkpoint.ts';
+import { liveSessionLabels, openSession } from '../../src/runtime/session.ts';
+import { float32Data, int64Tensor } from '../../src/runtime/tensors.ts';
+import { type GoldenTensor, goldenFloat32, readGolden, testPath } from '../support/golden-file.ts';
+
+const FAMILIES = [
+  'gpt2',
+  'gpt2-hub',
+  'llama-untied',
+  'llama-tied',
+  'llama-linear',
+  'llama-llama3',
+  'llama-yarn',
+  'qwen2',
+  'qwen3',
+  'smollm2',
+] as const;
+const compute = { device: 'cpu', threads: 2 } as const;
+const CONTEXT = 64;
+let cacheDir: string;
+
+interface GoldenDecoder {
+  readonly rows: number[][];
+  readonly logits: GoldenTensor;
+}
+
+beforeAll(async () => {
+  cacheDir = await mkdtemp(path.join(tmpdir(), 'floodgate-families-'));
+});
+afterAll(async () => {
+  await rm(cacheDir, { recursive: true });
+  expect(liveSessionLabels()).toEqual([]);
+});
+
+async function openFixture(name: string): Promise<DecoderCheckpoint> {
+  const checkpoint = await openCheckpoint(testPath('fixtures', 'models', name), { cacheDir });
+  if (checkpoint.kind !== 'decoder') throw new Error(`${name} is not a decoder`);
+  return checkpoint;
+}
+
+function modelOptions({ config, weights }: DecoderCheckpoint) {
+  return { config, weights, contextTokens: CONTEXT };
+}
+
+describe.each(FAMILIES)('%s', (name) => {
+  test('logits equal those of float64 PyTorch to 1e-4, ragged and padded', async () => {
+    const checkpoint = await openFixture(name);
+    const golden = await readGolden<GoldenDecoder>('models', name);
+    await using session = await openSession(buildPrefillGraph(modelOptions(checkpoint)), {
+      ...compute,
+      label: name,
+      weightFolder: path.dirname(checkpoint.weights.path),
+    });
+    const expected = goldenFloat32(golden.logits);
+    const V = checkpoint.config.vocabSize;
+    // Each golden row has its own first token: rows are run alone, and the longest once more beside a short, padded one.
+    let start = 0;
+    for (const row of golden.rows) {
+      const streams = [row.slice(1), row.slice(1, 3)];
+      const wanted = row.slice(1).map((_, t) => t);
+      const outputs = await session.run({
+        ...streamFeeds([row[0] as number, 0], streams),
+        wanted: int64Tensor(wanted, [wanted.length]),
+      });
+      const logits = float32Data(outputs.logits);
+      const wantedLogits = expected.subarray((start + 1) * V, (start + row.length) * V);
+      let worst = 0;
+      for (let i = 0; i < logits.length; i++)
+        worst = Math.max(worst, Math.abs((logits[i] as number) - (wantedLogits[i] as number)));
+      expect(logits.length).toBe(wantedLogits.length);
+      expect(worst).toBeLessThan(1e-4);
+      start += row.length;
+    }
+  });
+
+  test('cached decoding gives the log-probs of the full forward, and batching changes nothing', async () => {
+    const checkpoint = await openFixture(name);
+    const golden = await readGolden<GoldenDecoder>('models', name);
+    const bans = { always: [0], end: [1] };
+    const generator = await openGenerator({ ...modelOptions(checkpoint), bans, withLogProbs: true }, compute);
+    const scorer = await openScorer({ ...modelOptions(checkpoint), bans }, compute);
+    await using _ = {
+      [Symbol.asyncDispose]: async () => {
+        await generator.close();
+        await scorer.close();
+      },
+    };
+    const prompts = golden.rows.map((row) => row.slice(0, 7)); // ragged: 7, 7 and 5 tokens
+    const together = await sample(generator, prompts, [0, 1, 2, 0, 1, 2, 2]);
+    for (const [i, prompt] of [0, 1, 2, 0, 1, 2, 2].entries()) {
+      const { tokens, logProbs } = together[i] as (typeof together)[number];
+      expect(tokens.length).toBeGreaterThanOrEqual(3);
+      expect(tokens).not.toContain(0);
+      const [scored] = await scorer.score({ prompt: prompts[prompt] as number[], rows: [tokens] }, 3);
+      logProbs.forEach((logProb, t) => expect(Math.abs(logProb - (scored?.[t] ?? Number.NaN))).toBeLessThan(1e-4));
+      const alone = await sample(generator, [prompts[prompt] as number[]], [0], i);
+      expect(alone[0]?.tokens).toEqual(tokens);
+    }
+    const ends = new Set(together.map(({ isTerminated, tokens }) => `${isTerminated}:${tokens.length}`));
+    expect(ends.size).toBeGreaterThan(1); // rows left the batch at different steps
+  });
+});
+
+function sample(generator: Generator, prompts: number[][], promptOf: number[], firstName = 0) {
+  return generator.generate({
+    prompts,
+    requests: promptOf.map((prompt, i) => ({ prompt, stream: randomStream(7, 'row', firstName + i), temperature: 2 })),
+    minNewTokens: 3,
+    maxNewTokens: 12,
+    topK: 0,
+    topP: 1,
+  });
+}
