@@ -4,7 +4,7 @@ import { compilePattern } from './tokenizer-pattern.ts';
 export type Normalize = (text: string) => string;
 
 /** Characters that BERT's cleaning drops: NUL, U+FFFD, and controls other than tab, line feed, carriage return. */
-const BERT_DROPPED = /[\0\ufffd]|(?![\t\n\r])[\p{Cc}\p{Cf}\p{Cn}\p{Co}]/gu;
+const BERT_DROPPED = /[\0\ufffd]|(?![\t\n\r])[\p{Cc}\p{Cf}\p{Co}]/gu;
 const WHITE_SPACE = /\p{White_Space}/gu;
 /** The CJK blocks that BERT sets apart by spaces, as the original code lists them. */
 const BERT_CJK =
