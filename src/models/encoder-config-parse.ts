@@ -4,7 +4,7 @@ import { parseFields } from '../formats/json-file.ts';
 import { epsilon, modelSize } from './decoder-config-parse.ts';
 import type { EncoderConfig } from './encoder-config.ts';
 
-const labelFields = {
+export const labelFields = {
   id2label: z.record(z.string(), z.string()).nullish(),
   problem_type: z.string().nullish(),
 };
@@ -68,7 +68,7 @@ interface LabelFields {
 }
 
 /** Label names in output order; `LABEL_0` and so on where the config names none, as `transformers` does. */
-function parseLabels(fields: LabelFields, count: number | undefined): readonly string[] {
+export function parseLabels(fields: LabelFields, count: number | undefined): readonly string[] {
   if (count === undefined) return [];
   const names = fields.id2label;
   if (names === null || names === undefined) return Array.from({ length: count }, (_, i) => `LABEL_${i}`);
@@ -80,7 +80,7 @@ function parseLabels(fields: LabelFields, count: number | undefined): readonly s
 }
 
 /** As the text classification pipeline of `transformers`: one lone output is a sigmoid too. */
-function parseProblem(fields: LabelFields, count: number | undefined): EncoderConfig['problem'] {
+export function parseProblem(fields: LabelFields, count: number | undefined): EncoderConfig['problem'] {
   switch (fields.problem_type) {
     case 'multi_label_classification':
       return 'multi-label';

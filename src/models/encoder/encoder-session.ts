@@ -1,0 +1,56 @@
+import path from 'node:path';
+import type { ComputeOptions } from '../../runtime/device.ts';
+import { openSession } from '../../runtime/session.ts';
+import { float32Tensor, int64Tensor } from '../../runtime/tensors.ts';
+import type { EncoderCheckpoint } from '../checkpoint.ts';
+import { type EncoderBatch, runInBatches } from './encoder-batch.ts';
+import { buildEncoderGraph, positionIds } from './encoder-graph.ts';
+import { createInputEncoder, type EncoderText } from './encoder-input.ts';
+
+/** An encoder's session behind texts: one row of numbers a text. */
+export interface EncoderSession {
+  /** Numbers a row. */
+  readonly width: number;
+  /** Returns [texts, width] row-major. */
+  run(texts: readonly EncoderText[]): Promise<Float32Array>;
+  close(): Promise<void>;
+}
+
+/** Opens the checkpoint's graph; a row holds logits for a classifier, else the sentence embedding. */
+export async function openEncoderSession(
+  checkpoint: EncoderCheckpoint,
+  runtime: ComputeOptions,
+): Promise<EncoderSession> {
+  const { config, weights, tokenizer, spec } = checkpoint;
+  const isClassifier = config.labels.length > 0;
+  const width = isClassifier ? config.labels.length : config.width;
+  const output = isClassifier ? 'logits' : 'embedding';
+  const toInput = createInputEncoder({
+    tokenizer,
+    maxTokens: config.maxTokens,
+    hasDoubleSeparator: config.family === 'roberta',
+  });
+  const session = await openSession(buildEncoderGraph(config, weights), {
+    ...runtime,
+    label: `encoder ${spec}`,
+    weightFolder: path.dirname(weights.path),
+  });
+  const runBatch = async (batch: EncoderBatch): Promise<Float32Array> => {
+    const shape = [batch.rows, batch.tokens];
+    const result = new Float32Array(batch.rows * width);
+    const feeds = {
+      ids: int64Tensor(batch.ids, shape),
+      mask: float32Tensor(Float32Array.from(batch.mask), shape),
+      positions: int64Tensor(positionIds(config, batch.tokens), [batch.tokens]),
+      ...(config.tokenTypes > 0 ? { tokenTypes: int64Tensor(batch.tokenTypes, shape) } : {}),
+    };
+    // Naming the output keeps the hidden states from being copied out.
+    await session.run(feeds, { [output]: float32Tensor(result, [batch.rows, width]) });
+    return result;
+  };
+  return {
+    width,
+    run: (texts) => runInBatches(texts.map(toInput), { padId: config.padId, width }, runBatch),
+    close: () => session.close(),
+  };
+}

@@ -1,0 +1,41 @@
+import { FloodgateError } from '../../base/errors.ts';
+import type { ComputeOptions } from '../../runtime/device.ts';
+import type { EncoderCheckpoint } from '../checkpoint.ts';
+import { type EncoderSession, openEncoderSession } from './encoder-session.ts';
+
+/** Texts to vectors whose dot product is the cosine of their meaning. */
+export interface SentenceEncoder {
+  /** Numbers a vector. */
+  readonly width: number;
+  /** Returns [texts, width] row-major, each row of L2 length 1; texts beyond the window are cut at the end. */
+  embed(texts: readonly string[]): Promise<Float32Array>;
+  close(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+export function sentenceEncoderOf(session: EncoderSession): SentenceEncoder {
+  return {
+    width: session.width,
+    embed: (texts) => session.run(texts.map((text) => ({ text }))),
+    close: () => session.close(),
+    [Symbol.asyncDispose]: () => session.close(),
+  };
+}
+
+/**
+ * Opens a sentence encoder (mean pooling, L2-normalised), such as MiniLM. Close it when done.
+ * @throws FloodgateError `model` when the checkpoint is a classifier.
+ */
+export async function openTextEncoder(
+  checkpoint: EncoderCheckpoint,
+  options: { readonly runtime: ComputeOptions },
+): Promise<SentenceEncoder> {
+  const { config, spec } = checkpoint;
+  if (config.labels.length > 0) {
+    throw new FloodgateError(
+      'model',
+      `open sentence encoder ${spec}: it is a classifier of ${config.labels.join(', ')}, expected an encoder without a head`,
+    );
+  }
+  return sentenceEncoderOf(await openEncoderSession(checkpoint, options.runtime));
+}
