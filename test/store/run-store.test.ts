@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -254,11 +254,11 @@ describe('openStore', () => {
 
 describe('a kill at any moment', () => {
   const compiled = compileSource();
-  afterAll(() => rmSync(compiled, { recursive: true }));
+  afterAll(() => compiled.remove());
 
   it('leaves whole updates only', async () => {
     store.close();
-    const script = join(compiled, 'writer.mjs');
+    const script = join(compiled.folder, 'writer.mjs');
     writeFileSync(
       script,
       `import { openStore } from './store/run-store.js';

@@ -1,20 +1,27 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
 const root = resolve(import.meta.dirname, '../..');
 
+export interface CompiledSource {
+  /** Folder that holds what `src/` holds, as JavaScript. */
+  readonly folder: string;
+  remove(): void;
+}
+
 /**
- * Returns a folder with `src/` compiled to JavaScript, for tests that need a process of their own (signals, kills).
- * It lies inside the repository, so that packages resolve; types are not checked, `npm run check` does that.
+ * Returns `src/` compiled to JavaScript, laid out as in the package, for tests that need a process of their own
+ * (signals, kills). It lies inside the repository, so that packages resolve; types are left to `npm run check`.
  */
-export function compileSource(): string {
+export function compileSource(): CompiledSource {
   const cache = join(root, 'node_modules/.cache');
   mkdirSync(cache, { recursive: true });
-  const outDir = mkdtempSync(join(cache, 'floodgate-test-'));
-  writeFileSync(join(outDir, 'package.json'), '{"type":"module"}');
+  const place = mkdtempSync(join(cache, 'floodgate-test-'));
+  const folder = join(place, 'dist');
+  copyFileSync(join(root, 'package.json'), join(place, 'package.json'));
   const tsc = join(root, 'node_modules/typescript/bin/tsc');
-  const flags = ['-p', join(root, 'tsconfig.build.json'), '--noCheck', '--declaration', 'false', '--outDir', outDir];
+  const flags = ['-p', join(root, 'tsconfig.build.json'), '--noCheck', '--declaration', 'false', '--outDir', folder];
   execFileSync(process.execPath, [tsc, ...flags]);
-  return outDir;
+  return { folder, remove: () => rmSync(place, { recursive: true }) };
 }

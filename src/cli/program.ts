@@ -1,0 +1,47 @@
+import { Command } from 'commander';
+import { packageVersion } from '../base/package-version.ts';
+import { type CampaignActions, registerCampaignCommands } from './campaign-commands.ts';
+import { registerConfigCommand } from './config-command.ts';
+import type { CliContext } from './context.ts';
+import { registerInitCommand } from './init-command.ts';
+import { registerListCommand } from './list-command.ts';
+import { registerRmCommand } from './rm-command.ts';
+import { registerShowCommand } from './show-command.ts';
+
+const EXAMPLES = `
+Examples:
+  floodgate init
+  floodgate run floodgate.yaml --dry-run
+  floodgate run floodgate.yaml --name first --set seed=1
+  floodgate resume first
+  floodgate show first --attacks 10
+  floodgate list --json
+
+Exit codes: 0 done, 1 failure, 2 bad usage or config, 130 interrupted.`;
+
+export interface ProgramParts {
+  readonly context: CliContext;
+  readonly write: (text: string) => void;
+  /** Without it the program has no commands that train. */
+  readonly campaign?: CampaignActions;
+}
+
+/** Returns the command line of Floodgate. It throws commander's own errors and never ends the process. */
+export function createProgram({ context, write, campaign }: ProgramParts): Command {
+  const program = new Command('floodgate')
+    .description('Finds the many different ways a language model can be made to misbehave.')
+    .version(packageVersion())
+    .option('--json', 'print one JSON object instead of text')
+    .option('--debug', 'show where an error came from')
+    .option('--cache-dir <folder>', 'folder of the model cache')
+    .addHelpText('after', EXAMPLES)
+    .exitOverride()
+    .configureOutput({ writeOut: write, writeErr: write, outputError: () => undefined });
+  registerInitCommand(program, context);
+  registerConfigCommand(program, context);
+  if (campaign !== undefined) registerCampaignCommands(program, context, campaign);
+  registerListCommand(program, context);
+  registerShowCommand(program, context);
+  registerRmCommand(program, context);
+  return program;
+}

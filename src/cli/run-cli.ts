@@ -1,0 +1,91 @@
+import { parseArgs } from 'node:util';
+import { CommanderError } from 'commander';
+import { exitCodeOf, FloodgateError } from '../base/errors.ts';
+import { silentProgress } from '../base/progress.ts';
+import type { CampaignActions } from './campaign-commands.ts';
+import type { CliContext } from './context.ts';
+import { errorJson, errorText } from './print-error.ts';
+import { createProgram } from './program.ts';
+import { createTerminalProgress, type ProgressStream, type TerminalProgress } from './terminal-progress.ts';
+
+/** The world of a command line: two streams and an interrupt. */
+export interface CliIo {
+  readonly stdout: { write(text: string): unknown };
+  readonly stderr: ProgressStream;
+  readonly signal: AbortSignal;
+  readonly campaign?: CampaignActions;
+}
+
+interface GlobalFlags {
+  readonly json: boolean;
+  readonly debug: boolean;
+  readonly cacheDir: string | undefined;
+}
+
+/** The flags that shape output, read before anything else so that even a usage error follows them. */
+function readGlobalFlags(args: readonly string[]): GlobalFlags {
+  const { values } = parseArgs({
+    args: [...args],
+    strict: false,
+    allowPositionals: true,
+    options: { json: { type: 'boolean' }, debug: { type: 'boolean' }, 'cache-dir': { type: 'string' } },
+  });
+  const cacheDir = values['cache-dir'];
+  return {
+    json: values.json === true,
+    debug: values.debug === true,
+    cacheDir: typeof cacheDir === 'string' ? cacheDir : undefined,
+  };
+}
+
+/** Commander's complaint in our form: `error: unknown option '--x'\n(Did you mean --y?)`. */
+function usageError(error: CommanderError): FloodgateError {
+  const [what = '', ...advice] = error.message.replace(/^error: /, '').split('\n');
+  const hint = advice
+    .join(' ')
+    .replace(/^\((.*)\)$/, '$1')
+    .trim();
+  return new FloodgateError('usage', what, {
+    hint: hint === '' ? 'floodgate --help lists commands and options' : hint,
+  });
+}
+
+function createContext(io: CliIo, flags: GlobalFlags, terminal: TerminalProgress): CliContext {
+  return {
+    progress: flags.json ? silentProgress : terminal,
+    out: (text) => {
+      if (!flags.json) terminal.clear();
+      io.stdout.write(`${text}\n`);
+    },
+    json: flags.json,
+    signal: io.signal,
+    ...(flags.cacheDir === undefined ? {} : { cacheDir: flags.cacheDir }),
+  };
+}
+
+/** Runs one command line (without node and script). Returns the exit code; every error has been printed. */
+export async function runCli(args: readonly string[], io: CliIo): Promise<number> {
+  const flags = readGlobalFlags(args);
+  const terminal = createTerminalProgress(io.stderr);
+  const context = createContext(io, flags, terminal);
+  const program = createProgram({
+    context,
+    write: (text) => void io.stdout.write(text),
+    ...(io.campaign === undefined ? {} : { campaign: io.campaign }),
+  });
+  try {
+    await program.parseAsync(args, { from: 'user' });
+    return 0;
+  } catch (thrown) {
+    // Help and version are thrown too, with exit code 0; bare `floodgate` shows help as bad usage.
+    if (thrown instanceof CommanderError && thrown.exitCode === 0) return 0;
+    if (thrown instanceof CommanderError && thrown.code === 'commander.help') return 2;
+    const error = thrown instanceof CommanderError ? usageError(thrown) : thrown;
+    if (flags.json) io.stdout.write(`${JSON.stringify(errorJson(error), null, 2)}\n`);
+    else {
+      terminal.clear();
+      io.stderr.write(`${errorText(error, flags.debug)}\n`);
+    }
+    return exitCodeOf(error);
+  }
+}

@@ -1,0 +1,128 @@
+import { type Command, InvalidArgumentError } from 'commander';
+import { openRunFolder } from '../campaign/run-folder.ts';
+import type { StoredAttack, StoredEvent, StoredResponse } from '../store/records.ts';
+import type { RunStore } from '../store/run-store.ts';
+import { alignColumns, type CommandResult, printResult } from './command-result.ts';
+import { addRunsOption, type RunsOptions } from './common-options.ts';
+import type { CliContext } from './context.ts';
+import { printable, printableWithin } from './printable.ts';
+import { measureText, type RunOverview, readRun } from './run-overview.ts';
+
+interface ShowOptions extends RunsOptions {
+  readonly attacks: number;
+  readonly stage?: string;
+}
+
+interface ShownAttack extends StoredAttack {
+  readonly responses: readonly StoredResponse[];
+}
+
+/** Rows read to find the best few; a whole run may hold hundreds of thousands. */
+const MAX_SCANNED = 100_000;
+const RESPONSE_WIDTH = 100;
+const SHOWN_EVENTS = 10;
+
+/** The distinct attacks of a stage with the highest mean P(unsafe). */
+function bestAttacks(store: RunStore, stage: string, count: number): ShownAttack[] {
+  const seen = new Set<string>();
+  const distinct = store.attacks({ stage, limit: MAX_SCANNED }).filter(({ text, responseCount }) => {
+    if (responseCount === 0 || seen.has(text)) return false;
+    seen.add(text);
+    return true;
+  });
+  return distinct
+    .sort((a, b) => (b.meanUnsafe ?? -1) - (a.meanUnsafe ?? -1))
+    .slice(0, count)
+    .map((attack) => ({ ...attack, responses: store.responses(attack.id) }));
+}
+
+function headText({ folder, status, manifest, report }: RunOverview): string {
+  const lines = [`run ${folder.name}  ${status}`, `folder ${folder.path}`];
+  if (manifest === undefined || report === undefined) return [...lines, 'nothing has been measured yet'].join('\n');
+  const { reportedJudge, trainingJudge, isJudgeIndependent } = report.run;
+  lines.push(
+    `created ${manifest.createdAt}  seed ${manifest.seed}`,
+    `authorised: ${printable(manifest.authorisation)}`,
+    isJudgeIndependent
+      ? `figures by judge ${reportedJudge}; the reward came from ${trainingJudge}`
+      : `figures by judge ${reportedJudge}, which also gave the reward: no independent evidence`,
+  );
+  return lines.join('\n');
+}
+
+function stagesText({ report }: RunOverview): string {
+  const stages = report?.stages ?? [];
+  if (stages.length === 0) return '';
+  const rows = stages.map(({ name, status, metrics, cost, evaluationCost }) => [
+    name,
+    status,
+    measureText(metrics.asr),
+    measureText(metrics.uniqueAttacks),
+    measureText(metrics.cosineDistance),
+    String(cost.targetCalls + evaluationCost.targetCalls),
+    String(Math.round(cost.seconds + evaluationCost.seconds)),
+  ]);
+  const heading = ['stage', 'status', 'ASR', 'unique attacks', 'cosine distance', 'target calls', 'seconds'];
+  return `\n${alignColumns([heading, ...rows])}`;
+}
+
+function eventsText(events: readonly StoredEvent[]): string {
+  const told = events.filter(({ level }) => level !== 'info').slice(-SHOWN_EVENTS);
+  return told
+    .map(({ level, stage, message }) => `\n${level}${stage === undefined ? '' : ` in ${stage}`}: ${printable(message)}`)
+    .join('');
+}
+
+function attacksText(attacks: readonly ShownAttack[]): string {
+  return attacks
+    .map(({ meanUnsafe, text, responses }) => {
+      const answers = responses.map((response) => `    > ${printableWithin(response.text, RESPONSE_WIDTH)}`);
+      return `\n${meanUnsafe === null ? 'unscored' : meanUnsafe.toFixed(3)}  ${printable(text)}\n${answers.join('\n')}`;
+    })
+    .join('');
+}
+
+function describe(overview: RunOverview, store: RunStore | undefined, options: ShowOptions): CommandResult {
+  const stage =
+    options.stage ?? store?.stages().findLast(({ name }) => store.attacks({ stage: name, limit: 1 })[0])?.name;
+  const attacks =
+    store === undefined || stage === undefined || options.attacks === 0
+      ? []
+      : bestAttacks(store, stage, options.attacks);
+  const events = store?.events() ?? [];
+  return {
+    text: [headText(overview), stagesText(overview), eventsText(events), attacksText(attacks)].join('\n').trimEnd(),
+    json: {
+      run: overview.folder.name,
+      folder: overview.folder.path,
+      status: overview.status,
+      manifest: overview.manifest ?? null,
+      report: overview.report ?? null,
+      repeatedCalls: store?.repeatedCalls() ?? [],
+      events,
+      attacks,
+    },
+  };
+}
+
+/** A whole number from an option's text. */
+export function parseCount(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('expected a whole number.');
+  return Number(text);
+}
+
+/** Adds `floodgate show`. */
+export function registerShowCommand(program: Command, context: CliContext): void {
+  addRunsOption(program.command('show').description('show what a run measured, what it cost, and its attacks'))
+    .argument('<run>', 'name or path of the run')
+    .option('--attacks <count>', 'show so many attacks with their responses, the most effective first', parseCount, 0)
+    .option('--stage <name>', 'stage whose attacks are shown (default: the last that has any)')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  floodgate show smollm2\n  floodgate show smollm2 --attacks 20 --stage gflownet',
+    )
+    .action(async (run: string, options: ShowOptions) => {
+      const folder = await openRunFolder(run, options.runsDir);
+      printResult(context, await readRun(folder, (overview, store) => describe(overview, store, options)));
+    });
+}

@@ -1,0 +1,165 @@
+import { z } from 'zod';
+import { writeFileAtomically } from '../base/atomic-file.ts';
+import type { Manifest } from '../campaign/manifest.ts';
+import type { StoreQueries } from '../store/queries.ts';
+import type { CostRecord, StageStatus, StoredMetric } from '../store/records.ts';
+import { evaluatedStage, evaluationStage } from '../store/stage-name.ts';
+
+/** Raised when a reader of the older form would misread the newer one. */
+export const REPORT_VERSION = 1;
+
+const measure = z.strictObject({
+  /** null: not known (no data), never zero. */
+  value: z.number().nullable(),
+  low: z.number().nullable(),
+  high: z.number().nullable(),
+  n: z.number(),
+  /** How value and interval came about, e.g. `wilson`. */
+  method: z.string().optional(),
+  confidence: z.number().nullable().optional(),
+});
+
+const metrics = z.record(z.string(), measure);
+
+const cost = z.strictObject({
+  targetCalls: z.number(),
+  judgeCalls: z.number(),
+  tokens: z.number(),
+  seconds: z.number(),
+});
+
+const judge = z.strictObject({
+  name: z.string(),
+  role: z.enum(['training', 'evaluation', 'training and evaluation']),
+  /** True for the judge whose figures stand in the stage's own `metrics`. */
+  reported: z.boolean(),
+  metrics,
+});
+
+const stage = z.strictObject({
+  name: z.string(),
+  status: z.enum(['running', 'done', 'failed', 'interrupted']),
+  metrics,
+  judges: z.array(judge),
+  cost,
+  /** Of the stage's evaluation, not contained in `cost`. */
+  evaluationCost: cost,
+  /** Thrown away by a resume and made again, not contained in either. */
+  repeatedCost: cost,
+});
+
+export const reportSchema = z.strictObject({
+  schemaVersion: z.literal(REPORT_VERSION),
+  run: z.strictObject({
+    name: z.string(),
+    status: z.string(),
+    createdAt: z.string(),
+    authorisation: z.string(),
+    seed: z.number(),
+    configSha256: z.string(),
+    trainingJudge: z.string(),
+    reportedJudge: z.string(),
+    /** False when the only judge at hand gave the reward too: then no figure here is independent evidence. */
+    isJudgeIndependent: z.boolean(),
+    models: z.array(z.strictObject({ role: z.string(), spec: z.string(), sha256: z.string() })),
+  }),
+  stages: z.array(stage),
+});
+
+export type Report = z.infer<typeof reportSchema>;
+export type ReportStage = z.infer<typeof stage>;
+type Measures = z.infer<typeof metrics>;
+
+export interface ReportSource {
+  readonly store: StoreQueries;
+  readonly manifest: Manifest;
+  readonly status: string;
+}
+
+/** The judge whose figures are shown first: an evaluation judge that did not give the reward, where there is one. */
+function chooseReportedJudge({ training, evaluation }: Manifest['judges']): string {
+  return evaluation.find((name) => name !== training) ?? training;
+}
+
+function toMeasures(stored: readonly StoredMetric[]): Measures {
+  // Ordered by update: the last one of a name stands.
+  return Object.fromEntries(
+    stored.map(({ name, value, low, high, n, method, confidence }) => [
+      name,
+      {
+        value,
+        low,
+        high,
+        n,
+        ...(method === undefined ? {} : { method }),
+        ...(confidence === undefined ? {} : { confidence }),
+      },
+    ]),
+  );
+}
+
+function sumRepeated(store: StoreQueries, name: string): CostRecord {
+  const total = { targetCalls: 0, judgeCalls: 0, tokens: 0, seconds: 0 };
+  for (const repeated of store.repeatedCalls()) {
+    if (repeated.stage !== name && evaluatedStage(repeated.stage) !== name) continue;
+    total.targetCalls += repeated.targetCalls;
+    total.judgeCalls += repeated.judgeCalls;
+    total.tokens += repeated.tokens;
+    total.seconds += repeated.seconds;
+  }
+  return total;
+}
+
+function judgeRole(name: string, { training, evaluation }: Manifest['judges']): z.infer<typeof judge>['role'] {
+  if (name !== training) return 'evaluation';
+  return evaluation.includes(name) ? 'training and evaluation' : 'training';
+}
+
+function buildStage({ store, manifest }: ReportSource, name: string, status: StageStatus): ReportStage {
+  // The evaluation's figures come last, so that they stand over the training's of the same name.
+  const stored = [...store.metrics(name), ...store.metrics(evaluationStage(name))];
+  const reported = chooseReportedJudge(manifest.judges);
+  const names = [...new Set(stored.flatMap((metric) => (metric.judge === undefined ? [] : [metric.judge])))];
+  return {
+    name,
+    status,
+    metrics: toMeasures(stored.filter((metric) => metric.judge === undefined || metric.judge === reported)),
+    judges: names.map((judgeName) => ({
+      name: judgeName,
+      role: judgeRole(judgeName, manifest.judges),
+      reported: judgeName === reported,
+      metrics: toMeasures(stored.filter((metric) => metric.judge === judgeName)),
+    })),
+    cost: store.cost(name),
+    evaluationCost: store.cost(evaluationStage(name)),
+    repeatedCost: sumRepeated(store, name),
+  };
+}
+
+/** Returns the report of a run as its database stands now, checked against its own schema. */
+export function buildReport(source: ReportSource): Report {
+  const { store, manifest } = source;
+  const reportedJudge = chooseReportedJudge(manifest.judges);
+  const stages = store.stages().filter(({ name }) => evaluatedStage(name) === undefined);
+  return reportSchema.parse({
+    schemaVersion: REPORT_VERSION,
+    run: {
+      name: manifest.run,
+      status: source.status,
+      createdAt: manifest.createdAt,
+      authorisation: manifest.authorisation,
+      seed: manifest.seed,
+      configSha256: manifest.configSha256,
+      trainingJudge: manifest.judges.training,
+      reportedJudge,
+      isJudgeIndependent: reportedJudge !== manifest.judges.training,
+      models: manifest.models,
+    },
+    stages: stages.map(({ name, status }) => buildStage(source, name, status)),
+  });
+}
+
+/** @throws FloodgateError `store` when the disk refuses. */
+export async function writeReport(path: string, report: Report): Promise<void> {
+  await writeFileAtomically(path, (file) => file.writeFile(`${JSON.stringify(report, null, 2)}\n`));
+}

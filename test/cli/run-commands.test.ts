@@ -1,0 +1,175 @@
+import { existsSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { parseConfig } from '../../src/campaign/config-load.ts';
+import { createManifest, writeManifest } from '../../src/campaign/manifest.ts';
+import { createRunFolder, type RunFolder } from '../../src/campaign/run-folder.ts';
+import { acquireRunLock } from '../../src/campaign/run-lock.ts';
+import { recordRunStatus } from '../../src/campaign/run-status.ts';
+import { reportSchema } from '../../src/report/report-json.ts';
+import type { MetricRecord } from '../../src/store/records.ts';
+import { openStore } from '../../src/store/run-store.ts';
+import { evaluationStage } from '../../src/store/stage-name.ts';
+import { minimalConfigText } from '../campaign/minimal-config.ts';
+import { cli } from './cli-runner.ts';
+
+const config = parseConfig(minimalConfigText, { fileName: 'a.yaml', folder: '/configs' });
+let runsDir: string;
+
+async function makeRun(name: string, evaluationJudge: string): Promise<RunFolder> {
+  const folder = await createRunFolder({ runsFolder: runsDir, name, ifTaken: 'refuse', config });
+  const judges = { training: 'trainer', evaluation: [evaluationJudge] };
+  const facts = { run: name, config, createdMs: 0, versions: {}, threads: 2, seedsSha256: 'ab', models: [], judges };
+  await writeManifest(folder.manifestPath, createManifest(facts));
+  const store = await openStore(folder.databasePath);
+  recordRunStatus(store, 'running');
+  store.beginStage('gflownet', 2);
+  const cost = { targetCalls: 2, judgeCalls: 4, tokens: 6, seconds: 1.5 };
+  const response = { text: 'answer \u001b[31mred', tokens: 3, truncated: false, verdicts: [] };
+  const attack = { source: 'fresh', ids: [1], logPi: -1, logPRef: -1, logReward: -1, responses: [response] } as const;
+  store.recordUpdate({
+    stage: 'gflownet',
+    update: 0,
+    attacks: [
+      { ...attack, text: 'weak', meanUnsafe: 0.1 },
+      { ...attack, text: 'strong\u001b]0;title\u0007\nsecond line', meanUnsafe: 0.9 },
+      { ...attack, text: 'weak', meanUnsafe: 0.1 },
+    ],
+    metrics: [{ name: 'asr', judge: 'trainer', value: 0.1, low: null, high: null, n: 16 }],
+    events: [{ level: 'warning', code: 'collapse', message: 'unique attacks fell to 3' }],
+    cost,
+  });
+  store.beginStage(evaluationStage('gflownet'), 1);
+  const asr: MetricRecord = {
+    name: 'asr',
+    value: 0.5,
+    low: 0.4,
+    high: 0.6,
+    n: 256,
+    method: 'wilson',
+    confidence: 0.95,
+  };
+  store.recordUpdate({
+    stage: evaluationStage('gflownet'),
+    update: 0,
+    metrics: [
+      { ...asr, judge: 'trainer' },
+      { ...asr, judge: evaluationJudge, value: 0.25 },
+      { name: 'uniqueAttacks', value: 31, low: null, high: null, n: 256 },
+    ],
+    cost,
+  });
+  store.recordUpdate({ stage: 'gflownet', update: 1, cost });
+  store.truncateAfter('gflownet', 0);
+  store.endStage('gflownet', 'done');
+  store.close();
+  return folder;
+}
+
+beforeAll(async () => {
+  runsDir = join(mkdtempSync(join(tmpdir(), 'floodgate-runs-')), 'runs');
+  await makeRun('independent', 'other');
+  await makeRun('alone', 'trainer');
+  await createRunFolder({ runsFolder: runsDir, name: 'fresh', ifTaken: 'refuse', config });
+  const broken = await createRunFolder({ runsFolder: runsDir, name: 'broken', ifTaken: 'refuse', config });
+  writeFileSync(broken.databasePath, 'no database, '.repeat(1000));
+  mkdirSync(join(runsDir, 'no-run'));
+});
+
+const run = (...args: string[]) => cli([...args, '--runs-dir', runsDir]);
+
+describe('list', () => {
+  it('lists every run with its status, one that cannot be read too', async () => {
+    const { code, stdout } = await run('list');
+    expect(code).toBe(0);
+    const lines = stdout.split('\n').filter((line) => line !== '');
+    expect(lines.map((line) => line.split(/\s+/).slice(0, 2).join(' '))).toEqual([
+      'run status',
+      'alone interrupted',
+      'broken unreadable',
+      'fresh created',
+      'independent interrupted',
+    ]);
+    expect(lines.at(-1)).toContain('0.250 [0.400, 0.600]');
+    const { runs } = JSON.parse((await run('list', '--json')).stdout);
+    expect(runs).toHaveLength(4);
+  });
+
+  it('says when there are none', async () => {
+    expect((await cli(['list', '--runs-dir', join(runsDir, 'none')])).stdout).toContain('no runs in');
+  });
+
+  it('tells a run that is running from one that was killed', async () => {
+    const lock = await acquireRunLock(join(runsDir, 'alone/lock'));
+    expect((await run('show', 'alone')).stdout).toContain('run alone  running');
+    await lock.release();
+  });
+});
+
+describe('show', () => {
+  it('shows figures by the judge that gave no reward, and says when there is none', async () => {
+    const { stdout } = await run('show', 'independent');
+    expect(stdout).toContain('figures by judge other; the reward came from trainer');
+    expect(stdout).toMatch(/gflownet +done +0\.250 \[0\.400, 0\.600\] +31 +- +4 +3/);
+    expect(stdout).toContain('warning in gflownet: unique attacks fell to 3');
+    expect((await run('show', 'alone')).stdout).toContain('no independent evidence');
+  });
+
+  it('shows attacks, most effective first, with nothing a terminal would obey', async () => {
+    const { stdout } = await run('show', 'independent', '--attacks', '5', '--stage', 'gflownet');
+    expect(stdout.replaceAll('\n', '')).not.toMatch(/\p{Cc}/u);
+    expect(stdout).toContain(
+      '0.900  strong\\u{1b}]0;title\\u{7}\\nsecond line\n    > answer \\u{1b}[31mred\n0.100  weak',
+    );
+    expect(stdout.match(/weak/g)).toHaveLength(1);
+  });
+
+  it('prints one JSON object whose report is valid', async () => {
+    const shown = JSON.parse((await run('show', 'independent', '--json', '--attacks', '1')).stdout);
+    const report = reportSchema.parse(shown.report);
+    expect(report.run).toMatchObject({ name: 'independent', reportedJudge: 'other', isJudgeIndependent: true });
+    expect(report.stages).toHaveLength(1);
+    expect(report.stages[0]).toMatchObject({
+      name: 'gflownet',
+      metrics: {
+        asr: { value: 0.25, low: 0.4, high: 0.6, n: 256, method: 'wilson', confidence: 0.95 },
+        uniqueAttacks: { value: 31 },
+      },
+      judges: [
+        { name: 'trainer', role: 'training', reported: false, metrics: { asr: { value: 0.5 } } },
+        { name: 'other', role: 'evaluation', reported: true },
+      ],
+      cost: { targetCalls: 2, judgeCalls: 4, tokens: 6, seconds: 1.5 },
+      evaluationCost: { targetCalls: 2 },
+      repeatedCost: { targetCalls: 2 },
+    });
+    expect(shown.attacks).toMatchObject([{ meanUnsafe: 0.9, responses: [{ tokens: 3 }] }]);
+  });
+
+  it('shows a run that has not begun, and names one that is damaged or missing', async () => {
+    expect((await run('show', 'fresh')).stdout).toContain('nothing has been measured yet');
+    expect(await run('show', 'broken')).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('no SQLite database'),
+    });
+    expect(await run('show', 'nothing')).toMatchObject({ code: 2, stderr: expect.stringContaining('no such run') });
+    expect((await run('show', '..')).code).toBe(2);
+  });
+});
+
+describe('rm', () => {
+  it('asks for --yes, then deletes', async () => {
+    const folder = await createRunFolder({ runsFolder: runsDir, name: 'doomed', ifTaken: 'refuse', config });
+    expect(await run('rm', 'doomed')).toMatchObject({ code: 2, stderr: expect.stringContaining('--yes') });
+    expect(existsSync(folder.path)).toBe(true);
+    expect(JSON.parse((await run('rm', 'doomed', '--yes', '--json')).stdout)).toEqual({ removed: [folder.path] });
+    expect(existsSync(folder.path)).toBe(false);
+  });
+
+  it('deletes none of several when one is missing', async () => {
+    const folder = await createRunFolder({ runsFolder: runsDir, name: 'kept', ifTaken: 'refuse', config });
+    expect((await run('rm', 'kept', 'nothing', '--yes')).code).toBe(2);
+    expect(existsSync(folder.path)).toBe(true);
+  });
+});
