@@ -90,11 +90,14 @@ test.each<[string, Buffer]>([
   ['an unknown dtype', fileOf({ a: tensor([1], [0, 4], 'F8_E4M3') }, 4)],
   ['a dtype named like an object member', fileOf({ a: tensor([1], [0, 4], 'constructor') }, 4)],
   ['a shape that does not fill its range', fileOf({ a: tensor([2], [0, 4]) }, 4)],
+  ['a range that its shape does not fill', fileOf({ a: tensor([2], [0, 4]) }, 8)],
   ['a negative size', fileOf({ a: tensor([-1, -1], [0, 4]) }, 4)],
   ['sizes whose product overflows', fileOf({ a: tensor([2 ** 52, 2 ** 52], [0, 4]) }, 4)],
   ['a range that runs backwards', fileOf({ a: tensor([1], [4, 0]) }, 4)],
   ['a range beyond the file', fileOf({ a: tensor([2], [0, 8]) }, 4)],
   ['two tensors that overlap', fileOf({ a: tensor([2], [0, 8]), b: tensor([1], [4, 8]) }, 8)],
+  ['two tensors in one place', fileOf({ a: tensor([1], [0, 4]), b: tensor([1], [0, 4]) }, 8)],
+  ['a hole, and the tensor after it beyond the file', fileOf({ a: tensor([1], [0, 4]), b: tensor([1], [8, 12]) }, 8)],
   ['a hole between tensors', fileOf({ a: tensor([1], [0, 4]), b: tensor([1], [8, 12]) }, 12)],
   ['bytes after the last tensor', fileOf({ a: tensor([1], [0, 4]) }, 8)],
   [
@@ -109,6 +112,12 @@ test.each<[string, Buffer]>([
   const path = join(folder, 'bad.safetensors');
   await writeFile(path, file);
   await expect(readSafetensors(path)).rejects.toMatchObject({ code: 'format' });
+});
+
+test('a header of 33 MB is refused before it is read, however large the file', () => {
+  const prefix = Buffer.alloc(8);
+  prefix.writeBigUInt64LE(33n * 1024n * 1024n);
+  expect(() => parseHeaderLength(prefix, 2 ** 40, 'test')).toThrow(FloodgateError);
 });
 
 test('a damaged header gives a format error or tensors inside the file, never anything else', async () => {

@@ -135,6 +135,8 @@ test('windows that are off or wider than the positions change nothing', () => {
   }
   const off = { use_sliding_window: false, sliding_window: 8, layer_types: ['full_attention', 'full_attention'] };
   expect(parseDecoderConfig({ ...llama, ...off }, 'qwen2')).toEqual(parseDecoderConfig(llama, 'qwen2'));
+  const older = { use_sliding_window: false, sliding_window: 8 };
+  expect(parseDecoderConfig({ ...llama, ...older }, 'qwen2')).toEqual(parseDecoderConfig(llama, 'qwen2'));
 });
 
 test('RoBERTa keeps positions for its padding, the tightest token limit wins', () => {
@@ -162,7 +164,9 @@ test('labels stand in output order, and say how logits become probabilities', ()
     problem: 'multi-label',
   });
   expect(parseEncoderConfig({ ...bert, id2label }, 'bert', plain).labels).toEqual([]);
-  expect(() => parseEncoderConfig({ ...bert, id2label }, 'bert', { ...two, labelCount: 3 })).toThrow(/id2label/);
+  for (const labelCount of [1, 3]) {
+    expect(() => parseEncoderConfig({ ...bert, id2label }, 'bert', { ...two, labelCount })).toThrow(/id2label/);
+  }
   expect(() => parseEncoderConfig({ ...bert, problem_type: 'regression' }, 'bert', two)).toThrow(/regression/);
 });
 

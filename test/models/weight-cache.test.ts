@@ -79,6 +79,23 @@ test('half-precision and sharded weights become one fp32 file, once', async () =
   for (const [name, tensor] of expected.tensors) expect(found.tensors.get(name)).toEqual(tensor);
 });
 
+test('two plain fp32 shards become one file', async () => {
+  const paths = [join(folder, 'a.safetensors'), join(folder, 'b.safetensors')];
+  for (const [i, path] of paths.entries()) await writeSafetensors(path, new Map([[`t${i}`, one(i)]]), new Map());
+  const { tensors } = await readSafetensors((await materialize(paths)).path);
+  expect([...tensors.keys()]).toEqual(['t0', 't1']);
+});
+
+test('bf16 weights are converted even where their bytes would pass for fp32', async () => {
+  const json = '{"a":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}}'.padEnd(56);
+  const head = Buffer.alloc(8);
+  head.writeBigUInt64LE(BigInt(json.length));
+  const path = join(folder, 'bf16.safetensors');
+  await writeFile(path, Buffer.concat([head, Buffer.from(json), Buffer.from('803f00c0', 'hex')]));
+  const { tensors } = await readSafetensors((await materialize([path])).path);
+  expect(tensors.get('a')?.data).toEqual(Float32Array.of(1, -2));
+});
+
 test('a converted file that was damaged, or that other tensors were taken into, is made anew', async () => {
   const mixed = testPath('golden', 'formats', 'mixed.safetensors');
   const store = await materialize([mixed]);
