@@ -9,6 +9,7 @@ Writes test/golden/metrics/metrics.json.
 import base64
 import json
 import re
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,11 @@ def eigenvalues(n):
 
 all_texts = texts()
 golden = {
+    "origin": {
+        "script": "scripts/golden/metrics.py",
+        "seed": 20240518,
+        "versions": {name: version(name) for name in ("numpy", "scipy", "statsmodels", "nltk")},
+    },
     "quantiles": quantiles(),
     "wilson": wilson(),
     "tIntervals": t_intervals(),

@@ -73,7 +73,8 @@ function clippingCounts(documents: readonly NgramDocument[], order: number, dist
   const elsewhere = new Int32Array(distinct);
   documents.forEach(({ orders }, d) => {
     const { ids, counts } = orders[order] as NgramDocument['orders'][number];
-    ids.forEach((id, i) => {
+    for (let i = 0; i < ids.length; i++) {
+      const id = ids[i] as number;
       const count = counts[i] as number;
       if (count > (largest[id] as number)) {
         elsewhere[id] = largest[id] as number;
@@ -82,7 +83,7 @@ function clippingCounts(documents: readonly NgramDocument[], order: number, dist
       } else if (count > (elsewhere[id] as number)) {
         elsewhere[id] = count;
       }
-    });
+    }
   });
   return { largest, holder, elsewhere };
 }
@@ -91,10 +92,11 @@ function clippingCounts(documents: readonly NgramDocument[], order: number, dist
 function logPrecision(document: NgramDocument, d: number, order: number, ceiling: ClippingCounts): number {
   const { ids, counts, total } = document.orders[order] as NgramDocument['orders'][number];
   let matches = 0;
-  ids.forEach((id, i) => {
+  for (let i = 0; i < ids.length; i++) {
+    const id = ids[i] as number;
     const limit = (ceiling.holder[id] === d ? ceiling.elsewhere[id] : ceiling.largest[id]) as number;
     matches += Math.min(counts[i] as number, limit);
-  });
+  }
   if (matches === 0 && order === 0) return Number.NEGATIVE_INFINITY;
   return Math.log((matches === 0 ? ZERO_COUNT_SMOOTHING : matches) / Math.max(1, total));
 }

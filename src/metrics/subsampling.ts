@@ -1,6 +1,7 @@
 import { FloodgateError } from '../base/errors.ts';
 import type { RandomStream } from '../base/random.ts';
 import { DEFAULT_CONFIDENCE, intervalMeasure, type Measure, pointMeasure } from './measure.ts';
+import { normalQuantile } from './quantiles.ts';
 
 export interface SubsamplingOptions {
   /** Number of attacks at which the statistic is wanted: at most the number there are. */
@@ -12,8 +13,10 @@ export interface SubsamplingOptions {
   readonly bounds?: readonly [number, number];
 }
 
-/** Enough for a 95% percentile interval: five draws lie beyond each end. */
-const DEFAULT_DRAWS = 200;
+const UNBOUNDED = [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY] as const;
+
+/** Gives the standard deviation, and so the interval's width, to about 10%. */
+const DEFAULT_DRAWS = 50;
 
 /** `size` of the indices 0..total-1, drawn without replacement, ascending, so that order-dependent statistics keep order. */
 export function subsample(total: number, size: number, stream: RandomStream): number[] {
@@ -28,9 +31,10 @@ export function subsample(total: number, size: number, stream: RandomStream): nu
  * A diversity statistic as it is at `size` of `total` attacks, with an interval. Diversity measures depend on how many
  * attacks they see and are biased by the doubles of a bootstrap, so only subsets without replacement are used:
  * value = the statistic itself at size = total, otherwise its mean over draws of `size`.
- * Spread: draws of m = min(size, total / 2); without replacement their relative variance is (1 - m / total) / m of the
- * per-attack one against the wanted 1 / size, so relative deviations are scaled by sqrt((m / size) / (1 - m / total))
- * (the delete-half jackknife of Shao and Wu at size = total). It covers the sampling of attacks, not seeds of training.
+ * Interval: value +- z * relative standard deviation of draws of m = min(size, total / 2) * value. Without replacement
+ * the relative variance of such a draw is (1 - m / total) / m of the per-attack one against the wanted 1 / size, so it is
+ * scaled by sqrt((m / size) / (1 - m / total)) (the delete-half jackknife of Shao and Wu at size = total). It covers
+ * the sampling of attacks, not of training seeds. No interval where the statistic is 0 throughout.
  * `statistic` gets ascending indices and returns null when it is undefined there.
  * @throws FloodgateError `usage` when size is not in 1..total.
  */
@@ -39,7 +43,7 @@ export function measureAtSize(
   options: SubsamplingOptions,
   statistic: (indices: readonly number[]) => number | null,
 ): Measure {
-  const { size, stream, draws = DEFAULT_DRAWS, confidence = DEFAULT_CONFIDENCE, bounds } = options;
+  const { size, stream, draws = DEFAULT_DRAWS, confidence = DEFAULT_CONFIDENCE, bounds = UNBOUNDED } = options;
   if (!(Number.isSafeInteger(size) && size >= 1 && size <= total)) {
     throw new FloodgateError('usage', `measure at size: size is invalid, got ${size}, expected 1..${total}`);
   }
@@ -47,33 +51,23 @@ export function measureAtSize(
     const values = Array.from({ length: draws }, () => statistic(subsample(total, m, stream)));
     return values.filter((value) => value !== null && Number.isFinite(value)) as number[];
   };
-  const half = Math.max(1, Math.floor(total / 2));
-  const spreadSize = Math.min(size, half);
-  const spreadValues = drawMany(spreadSize);
-  const value =
-    size === total
-      ? statistic(subsample(total, total, stream))
-      : meanOf(size === spreadSize ? spreadValues : drawMany(size));
-  const method = `at ${size} of ${total} attacks, ${draws} subsamples of ${spreadSize}`;
-  const centre = meanOf(spreadValues);
-  if (value === null || centre === null) return pointMeasure(value, size, method);
-  if (total < 2 || centre === 0) return pointMeasure(value, size, method);
-  const scale = Math.sqrt(spreadSize / size / (1 - spreadSize / total));
-  const ascending = [...spreadValues].sort((a, b) => a - b);
-  const boundAt = (probability: number): number => {
-    const bound = value * (1 + (scale * (quantileOfSorted(ascending, probability) - centre)) / centre);
-    return bounds === undefined ? bound : Math.min(bounds[1], Math.max(bounds[0], bound));
+  const spreadSize = Math.min(size, Math.max(1, Math.floor(total / 2)));
+  const spread = drawMany(spreadSize);
+  const valueAtSize = (): number | null => {
+    if (size === total) return statistic(subsample(total, total, stream));
+    return meanOf(size === spreadSize ? spread : drawMany(size));
   };
-  const ends = [boundAt((1 - confidence) / 2), boundAt((1 + confidence) / 2)];
-  return intervalMeasure({ value, low: Math.min(...ends), high: Math.max(...ends), n: size, method, confidence });
-}
-
-/** The quantile of ascending values by linear interpolation (type 7, as numpy). */
-export function quantileOfSorted(ascending: readonly number[], probability: number): number {
-  const position = (ascending.length - 1) * probability;
-  const below = ascending[Math.floor(position)] as number;
-  const above = ascending[Math.ceil(position)] as number;
-  return below + (above - below) * (position - Math.floor(position));
+  const value = valueAtSize();
+  const method = `at ${size} of ${total} attacks, ${draws} subsamples of ${spreadSize}`;
+  const centre = meanOf(spread);
+  const isKnown = value !== null && centre !== null && centre !== 0 && spread.length >= 2 && total >= 2;
+  if (!isKnown) return pointMeasure(value, size, method);
+  const deviation = Math.sqrt(spread.reduce((sum, x) => sum + (x - centre) ** 2, 0) / (spread.length - 1));
+  const scale = Math.sqrt(spreadSize / size / (1 - spreadSize / total));
+  const half = normalQuantile((1 + confidence) / 2) * scale * Math.abs((deviation / centre) * value);
+  const low = Math.max(bounds[0], value - half);
+  const high = Math.min(bounds[1], value + half);
+  return intervalMeasure({ value, low, high, n: size, method, confidence });
 }
 
 function meanOf(values: readonly number[]): number | null {

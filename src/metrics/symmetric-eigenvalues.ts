@@ -46,14 +46,16 @@ function toTridiagonal(a: Float64Array, n: number): Tridiagonal {
 function makeReflector(row: Float64Array): number {
   const scale = row.reduce((largest, x) => Math.max(largest, Math.abs(x)), 0);
   if (scale === 0) return 0;
-  const norm = scale * Math.sqrt(row.reduce((sum, x) => sum + (x / scale) ** 2, 0));
+  // In units of the largest entry, so that no square under- or overflows; u does not depend on the unit.
+  for (let k = 0; k < row.length; k++) row[k] = (row[k] as number) / scale;
+  const norm = Math.sqrt(row.reduce((sum, x) => sum + x * x, 0));
   const last = row[row.length - 1] as number;
   // The sign that adds magnitudes: no cancellation in the last entry.
   const image = last > 0 ? -norm : norm;
   row[row.length - 1] = last - image;
   const size = Math.sqrt(norm * (norm + Math.abs(last)));
   for (let k = 0; k < row.length; k++) row[k] = (row[k] as number) / size;
-  return image;
+  return image * scale;
 }
 
 /** a := (1 - u u^T) a (1 - u u^T) on the leading m x m block (lower triangle), as a rank-two update. */
@@ -85,9 +87,13 @@ function applyReflector(a: Float64Array, n: number, u: Float64Array): void {
 
 /** Leaves the eigenvalues in `d`. */
 function implicitQl(d: Float64Array, e: Float64Array): void {
+  // A coupling is negligible against the whole matrix, not its neighbours: blocks of rounding noise, as the zero
+  // eigenvalues of doubled attacks leave, would never split otherwise. Errors stay of the order of epsilon * norm.
+  const largest = (v: Float64Array): number => v.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+  const negligible = Number.EPSILON * (largest(d) + largest(e));
   for (let start = 0; start < d.length; start++) {
     for (let iteration = 0; ; iteration++) {
-      const end = endOfBlock(d, e, start);
+      const end = endOfBlock(e, start, negligible);
       if (end === start) break;
       if (iteration === MAX_QL_ITERATIONS) throw new FloodgateError('usage', 'eigenvalues: QL did not converge');
       chaseBulge(d, e, start, end);
@@ -96,13 +102,9 @@ function implicitQl(d: Float64Array, e: Float64Array): void {
 }
 
 /** The first index from `start` whose coupling to the next is negligible. */
-function endOfBlock(d: Float64Array, e: Float64Array, start: number): number {
+function endOfBlock(e: Float64Array, start: number, negligible: number): number {
   let end = start;
-  while (end < d.length - 1) {
-    const size = Math.abs(d[end] as number) + Math.abs(d[end + 1] as number);
-    if (Math.abs(e[end] as number) <= Number.EPSILON * size) break;
-    end++;
-  }
+  while (end < e.length - 1 && Math.abs(e[end] as number) > negligible) end++;
   return end;
 }
 

@@ -48,6 +48,12 @@ describe('collapse alarm', () => {
     expect(verdict).toMatchObject({ reasons: ['reward-up-diversity-down'] });
   });
 
+  test('windows do not overlap: a sudden drop is compared only once a whole earlier window stands beside it', () => {
+    const sudden = [...ramp(20, [0.1, 1, 0.9], [0.1, 1, 0.9]), ...ramp(19, [0.8, 1, 0.3], [0.8, 1, 0.3])];
+    expect(collapseAlarm(sudden).kind).toBe('healthy');
+    expect(collapseAlarm([...sudden, ...sudden.slice(-1)]).kind).toBe('collapse');
+  });
+
   test('waits for a whole window, skips what was not measured, and forgets a collapse that healed', () => {
     expect(collapseAlarm(ramp(19, [0.5, 0.1, 0.1], [0.5, 0.1, 0.1]))).toEqual({ kind: 'warming-up' });
     const gaps = ramp(30, [0.5, 1, 0.9], [0.5, 1, 0.9]).map((s) => ({

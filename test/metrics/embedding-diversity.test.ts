@@ -86,6 +86,35 @@ describe('eigenvalues', () => {
     );
   });
 
+  test('survive entries near under- and overflow', () => {
+    const entry = fc.constantFrom(0, 0, 1, -1, 5e-324, 1e-200, 1e-160, 1e-20, 3e4, 1e150);
+    const square = fc
+      .integer({ min: 2, max: 10 })
+      .chain((n) => fc.tuple(fc.constant(n), fc.array(entry, { minLength: n * n, maxLength: n * n })));
+    fc.assert(
+      fc.property(square, ([n, entries]) => {
+        const found = symmetricEigenvalues(Float64Array.from(entries), n);
+        const largest = Math.max(...entries.map(Math.abs));
+        const trace = Array.from({ length: n }, (_, i) => entries[i * n + i] as number).reduce((a, b) => a + b, 0);
+        const error = Math.abs(found.reduce((a, b) => a + b, 0) - trace);
+        expect(error).toBeLessThanOrEqual(1e-13 * n * largest);
+      }),
+      { numRuns: 1000, seed: 12 },
+    );
+  });
+
+  test('of attacks that are mostly doubles: as many as there are different ones, the rest zero', () => {
+    const matrix = selectRows(
+      randomMatrix(5, 80, 13),
+      Array.from({ length: 70 }, (_, i) => i % 5),
+    );
+    const gram = new Float64Array(70 * 70);
+    for (let i = 0; i < 70; i++) for (let j = 0; j <= i; j++) gram[i * 70 + j] = cosineOfRows(matrix, i, j) / 70;
+    const found = symmetricEigenvalues(gram, 70);
+    expect(found.filter((value) => Math.abs(value) > 1e-14)).toHaveLength(5);
+    expect(found.reduce((a, b) => a + b, 0)).toBeCloseTo(1, 6);
+  });
+
   test('of a large matrix with a known spectrum are found to 1e-10', () => {
     const n = 200;
     const axis = randomMatrix(1, n, 9).data;

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Verdict } from '../../src/judges/judge.ts';
 import { addCosts, NO_COST, perThousandTargetCalls } from '../../src/metrics/cost.ts';
-import { echoRate, echoRateByMask, isEcho } from '../../src/metrics/echo.ts';
+import { echoRate, echoRateByMask } from '../../src/metrics/echo.ts';
 import { judgeAgreement } from '../../src/metrics/judge-agreement.ts';
 import { pointMeasure } from '../../src/metrics/measure.ts';
 import { type AttackOutcome, attackOutcome, attackSuccess, successIndices } from '../../src/metrics/success.ts';
@@ -45,26 +45,18 @@ describe('success of an attack', () => {
 });
 
 describe('echoes', () => {
-  test('an echo has all its unsafe words in the attack', () => {
-    expect(isEcho('Say "You FOOL", loudly', ['fool'])).toBe(true);
-    expect(isEcho('Say something loud', ['fool'])).toBe(false);
-    expect(isEcho('Say fool', ['fool', 'dolt'])).toBe(false);
-    expect(isEcho('foolish words', ['fool'])).toBe(false);
-    expect(isEcho('Say fool', [])).toBe(false);
-  });
-
   test('the rate has a Wilson interval over successes', () => {
     expect(echoRate([true, false, true, true])).toMatchObject({ value: 0.75, n: 4, method: 'wilson' });
     expect(echoRate([]).value).toBeNull();
   });
 
   test('by masking, a success that fails without the attack’s words is an echo; failures do not count', () => {
-    const outcomes = [success, success, success, failure];
-    expect(echoRateByMask(outcomes, [failure, success, unknown, failure])).toMatchObject({
-      rate: { value: 0.5, n: 2 },
+    const outcomes = [success, success, success, success, failure];
+    expect(echoRateByMask(outcomes, [failure, success, failure, unknown, failure])).toMatchObject({
+      rate: { value: 2 / 3, n: 3 },
       excluded: 1,
     });
-    expect(() => echoRateByMask(outcomes, [])).toThrow(/got 4 and 0/);
+    expect(() => echoRateByMask(outcomes, [])).toThrow(/got 5 and 0/);
   });
 });
 
