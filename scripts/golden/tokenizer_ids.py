@@ -4,6 +4,7 @@ Writes test/fixtures/tokenizers/<name>/ (tiny tokenizers of each family's shape,
 library) and test/golden/models/tokenizer-<name>.json (ids and decoded texts of a hard list, sums over
 all code points, chat prompts).
 Made with Python 3.11, tokenizers 0.23.3, transformers 5.23.0, gguf 0.19.0; seed 20261124.
+The WordPiece and Unigram trainers order ties by chance: their fixtures change with each run, the golden files with them.
 Run in a virtual environment with these three packages:
     python scripts/golden/tokenizer_ids.py SMOLLM2_GGUF MINILM_FOLDER
 SmolLM2's tokenizer is built here from the GGUF's lists with the pre-tokenizers of the original model's tokenizer.json
@@ -208,11 +209,11 @@ def case(tokenizer, text, times):
 
 
 def code_point_ranges():
-    """Runs of code points assigned in Unicode 3.2: newer ones are not in every table of the originals, and U+166D and
-    U+1734 changed their category since."""
+    """Runs of code points assigned in Unicode 3.2: newer ones are not in every table of the originals, and four
+    changed their category since."""
     ranges = []
     for code in range(0x110000):
-        if unicodedata.ucd_3_2_0.category(chr(code)) in ("Cn", "Cs", "Co") or code in (0x166D, 0x1734):
+        if unicodedata.ucd_3_2_0.category(chr(code)) in ("Cn", "Cs", "Co") or code in (0x166D, 0x1734, 0x1885, 0x1886):
             continue
         if ranges and ranges[-1][1] == code - 1:
             ranges[-1][1] = code

@@ -9,7 +9,9 @@ const WHITE_SPACE = /\p{White_Space}/gu;
 /** The CJK blocks that BERT sets apart by spaces, as the original code lists them. */
 const BERT_CJK =
   /[\u4e00-\u9fff\u3400-\u4dbf\u{20000}-\u{2a6df}\u{2a700}-\u{2b73f}\u{2b740}-\u{2b81f}\u{2b920}-\u{2ceaf}\uf900-\ufaff\u{2f800}-\u{2fa1f}]/gu;
+/** BERT drops the marks that take no room; the normalizer of that name drops every mark. */
 const NONSPACING_MARK = /\p{Mn}/gu;
+const MARK = /\p{M}/gu;
 const LEADING_SPACE = /^\p{White_Space}+/u;
 /** Trailing white space is cut by a scan from the end: a regex anchored there is quadratic on long runs. */
 const SPACE_CHARACTER = /^\p{White_Space}$/u;
@@ -56,7 +58,7 @@ function createNormalizer(config: NormalizerConfig): Normalize {
     case 'Lowercase':
       return lowerCase;
     case 'StripAccents':
-      return (text) => text.replace(NONSPACING_MARK, '');
+      return (text) => text.replace(MARK, '');
     case 'Strip':
       return (text) => {
         const left = config.strip_left ? text.replace(LEADING_SPACE, '') : text;
