@@ -7,6 +7,7 @@ import { openRandomAccessFile } from '../formats/random-access-file.ts';
 import { readSafetensorsHeader, writeSafetensorsStreamed } from '../formats/safetensors.ts';
 import type { SafetensorsHeader } from '../formats/safetensors-header.ts';
 import type { WeightEntry, WeightStore } from '../formats/weight-store.ts';
+import { sha256OfFile } from './sources/file-hash.ts';
 import type { WeightFiles } from './weight-files.ts';
 
 /** Part of the cache key: raise it whenever a converted file would come out different. */
@@ -30,10 +31,16 @@ async function statOf(path: string) {
   return stat(path).catch(() => undefined);
 }
 
-/** Links `source` to `target`, or copies it where the file system cannot link; atomic either way. */
-async function linkOrCopy(source: string, target: string): Promise<void> {
+/** Whether `target` already is `source`: one inode, or an earlier copy (a stale link to a changed file is neither). */
+async function isInPlace(source: string, target: string, sha256: string): Promise<boolean> {
   const [from, to] = [await stat(source), await statOf(target)];
-  if (to !== undefined && to.ino === from.ino && to.dev === from.dev) return;
+  if (to === undefined || to.size !== from.size) return false;
+  return (to.ino === from.ino && to.dev === from.dev) || (await sha256OfFile(target)) === sha256;
+}
+
+/** Links `source` to `target`, or copies it where the file system cannot link; atomic either way. */
+async function linkOrCopy(source: string, target: string, sha256: string): Promise<void> {
+  if (await isInPlace(source, target, sha256)) return;
   const partial = partialPathOf(target);
   try {
     await mkdir(dirname(target), { recursive: true });
@@ -87,7 +94,7 @@ async function convert(path: string, files: WeightFiles, options: MaterializeOpt
 export async function materializeWeights(files: WeightFiles, options: MaterializeOptions): Promise<WeightStore> {
   const path = cachedPath(options);
   if (files.asItLies !== undefined) {
-    await linkOrCopy(await realpath(files.asItLies.path), path); // a link to a symbolic link would stay one
+    await linkOrCopy(await realpath(files.asItLies.path), path, options.sha256); // a link to a symbolic link would stay one
     return { path, tensors: files.asItLies.tensors };
   }
   const header = (await findConverted(path, files, options.sha256)) ?? (await convert(path, files, options));

@@ -1,4 +1,4 @@
-import { link, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { copyFile, link, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -6,6 +6,7 @@ import type { ProgressSink } from '../../src/base/progress.ts';
 import { silentProgress } from '../../src/base/progress.ts';
 import { readSafetensors, writeSafetensors } from '../../src/formats/safetensors.ts';
 import { locateTensors, readShardPaths, safetensorsWeightFiles } from '../../src/models/safetensors-weights.ts';
+import { sha256OfFile } from '../../src/models/sources/file-hash.ts';
 import { materializeWeights } from '../../src/models/weight-cache.ts';
 import { testPath } from '../support/golden-file.ts';
 
@@ -57,6 +58,23 @@ test('a link to an older file is replaced', async () => {
   expect((await stat(cached)).ino).toBe((await stat(path)).ino);
 });
 
+test('a copy made where links do not reach is used again when its sha256 is right, and only then', async () => {
+  const path = join(folder, 'plain.safetensors');
+  await writeSafetensors(path, new Map([['a', one(1)]]), new Map());
+  const key = await sha256OfFile(path);
+  const { path: cached } = await materialize([path], silentProgress, key);
+  await rm(cached);
+  await copyFile(path, cached);
+  const copy = (await stat(cached)).ino;
+  await materialize([path], silentProgress, key);
+  expect((await stat(cached)).ino).toBe(copy);
+  const damaged = await readFile(cached);
+  damaged.writeUInt8(damaged.readUInt8(damaged.length - 1) ^ 1, damaged.length - 1);
+  await writeFile(cached, damaged);
+  await materialize([path], silentProgress, key);
+  expect(await readFile(cached)).toEqual(await readFile(path));
+});
+
 test('half-precision and sharded weights become one fp32 file, once', async () => {
   const started: string[] = [];
   const progress: ProgressSink = {
@@ -92,8 +110,9 @@ test('bf16 weights are converted even where their bytes would pass for fp32', as
   head.writeBigUInt64LE(BigInt(json.length));
   const path = join(folder, 'bf16.safetensors');
   await writeFile(path, Buffer.concat([head, Buffer.from(json), Buffer.from('803f00c0', 'hex')]));
-  const { tensors } = await readSafetensors((await materialize([path])).path);
-  expect(tensors.get('a')?.data).toEqual(Float32Array.of(1, -2));
+  const store = await materialize([path]);
+  expect(store.tensors.get('a')?.byteLength).toBe(8);
+  expect((await readSafetensors(store.path)).tensors.get('a')?.data).toEqual(Float32Array.of(1, -2));
 });
 
 test('a converted file that was damaged, or that other tensors were taken into, is made anew', async () => {
