@@ -1,0 +1,116 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { describe, expect, it } from 'vitest';
+
+const root = resolve(import.meta.dirname, '..');
+const source = join(root, 'src');
+
+/** Rooms in the order of ARCHITECTURE.md's table: a room may import only rooms above it. */
+const rooms = [
+  ...readFileSync(join(root, 'ARCHITECTURE.md'), 'utf8')
+    .split('\n')
+    .filter((line) => line.startsWith('| `src/'))
+    .flatMap((line) =>
+      [...(line.split('|')[1] ?? '').matchAll(/`src\/([a-z]+)\/`/g)].map((match) => match[1] as string),
+    ),
+];
+
+/** What a room must not import although the order would allow it, or from outside, and why. */
+const FORBIDDEN: Readonly<Record<string, readonly (readonly [pattern: RegExp, why: string])[]>> = {
+  gflownet: [
+    [/^src\/(formats|graph|runtime|models)\//, 'pure functions and plain data'],
+    [/^(node:fs|node:net|node:http|onnxruntime)/, 'pure functions and plain data'],
+  ],
+  graph: [[/^(node:fs|onnxruntime)/, 'builds graphs, runs nothing']],
+  training: [[/^src\/(targets|judges)\//, 'sees a reward function only']],
+  targets: [[/^src\/(gflownet|training)\//, 'knows nothing of learning']],
+  judges: [[/^src\/(gflownet|training|targets)\//, 'knows nothing of learning']],
+  metrics: [[/^src\/(training|targets)\//, 'does not know where texts come from']],
+  store: [[/^src\/(?!base\/|store\/)/, 'knows nothing of the rest']],
+};
+
+const IMPORT =
+  /(?:^|[\s;}])(?:import|export)\s(?:[^'";]*?\sfrom\s)?\s*['"]([^'"]+)['"]|import\(\s*['"]([^'"]+)['"]\s*\)/g;
+const COMMENT = /\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm;
+
+/** Files of `src/` with what they import: paths from the root for our own files, names for packages. */
+function readImports(): Map<string, string[]> {
+  const files = readdirSync(source, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'));
+  return new Map(
+    files.sort().map((name) => {
+      const path = join(source, name);
+      const text = readFileSync(path, 'utf8').replace(COMMENT, '');
+      const targets = [...text.matchAll(IMPORT)].map((match) => (match[1] ?? match[2]) as string);
+      return [
+        relative(root, path),
+        targets.map((to) => (to.startsWith('.') ? relative(root, resolve(dirname(path), to)) : to)),
+      ];
+    }),
+  );
+}
+
+const imports = readImports();
+const roomOf = (path: string): string | undefined => path.match(/^src\/([^/]+)\//)?.[1];
+
+/** The first import cycle that a walk from any file finds, as a list of files. */
+function findCycle(): string[] | undefined {
+  const finished = new Set<string>();
+  const walk = (file: string, trail: readonly string[]): string[] | undefined => {
+    if (trail.includes(file)) return [...trail.slice(trail.indexOf(file)), file];
+    if (finished.has(file)) return undefined;
+    for (const to of imports.get(file) ?? []) {
+      const cycle = walk(to, [...trail, file]);
+      if (cycle !== undefined) return cycle;
+    }
+    finished.add(file);
+    return undefined;
+  };
+  for (const file of imports.keys()) {
+    const cycle = walk(file, []);
+    if (cycle !== undefined) return cycle;
+  }
+  return undefined;
+}
+
+describe('architecture', () => {
+  it('reads the table and the imports', () => {
+    expect(rooms.slice(0, 3)).toEqual(['base', 'formats', 'graph']);
+    expect(new Set(rooms).size).toBe(rooms.length);
+    expect(imports.get('src/store/run-store.ts')).toEqual(
+      expect.arrayContaining(['node:fs', 'libsql', 'src/base/errors.ts', 'src/store/schema.ts']),
+    );
+  });
+
+  it('every file lies in a room of the table', () => {
+    expect([...imports.keys()].filter((file) => !rooms.includes(roomOf(file) ?? ''))).toEqual([]);
+  });
+
+  it('a room imports only rooms above it', () => {
+    const upward = [...imports].flatMap(([file, targets]) =>
+      targets
+        .filter((to) => to.startsWith('src/') && rooms.indexOf(roomOf(to) ?? '') > rooms.indexOf(roomOf(file) ?? ''))
+        .map((to) => `${file} imports ${to}`),
+    );
+    expect(upward).toEqual([]);
+  });
+
+  it('a room does not import what it must know nothing of', () => {
+    const offences = [...imports].flatMap(([file, targets]) =>
+      (FORBIDDEN[roomOf(file) ?? ''] ?? []).flatMap(([pattern, why]) =>
+        targets.filter((to) => pattern.test(to)).map((to) => `${file} imports ${to}: ${why}`),
+      ),
+    );
+    expect(offences).toEqual([]);
+  });
+
+  it('imports our own files with their extension, and only files that exist', () => {
+    const missing = [...imports].flatMap(([file, targets]) =>
+      targets.filter((to) => to.startsWith('src/') && !imports.has(to)).map((to) => `${file} imports ${to}`),
+    );
+    expect(missing).toEqual([]);
+  });
+
+  it('there is no import cycle', () => {
+    expect(findCycle()).toBeUndefined();
+  });
+});
