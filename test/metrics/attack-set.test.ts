@@ -37,6 +37,7 @@ test('brings every metric of the set, each the value of its own function, with i
     expect(low, name).toBeLessThanOrEqual(value ?? -1);
     expect(high, name).toBeGreaterThanOrEqual(value ?? 99);
   }
+  expect(metrics.selfBleu.method).toContain('at 60 of 60 attacks, 40 subsamples of 30');
   expect(metrics.echoRate.value).toBeNull();
 });
 

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { meanOverSeeds, pairedDifference, wilsonInterval } from '../../src/metrics/intervals.ts';
+import { intervalMeasure, pointMeasure } from '../../src/metrics/measure.ts';
 import { normalQuantile, studentTQuantile } from '../../src/metrics/quantiles.ts';
 import { golden, relativeError } from './golden-values.ts';
 
@@ -91,4 +92,10 @@ describe('over seeds', () => {
     expect(measure.method).toBe('paired t over seeds');
     expect(() => pairedDifference([1], [1, 2])).toThrow(/got 1 and 2/);
   });
+});
+
+test('a measure is JSON-safe: what is not finite is null', () => {
+  const broken = { value: 0.5, low: Number.NEGATIVE_INFINITY, high: 1, n: 3, method: 'm', confidence: 0.95 };
+  expect(intervalMeasure(broken)).toEqual({ ...broken, low: null, high: null, confidence: null });
+  expect(pointMeasure(Number.NaN, 3, 'm').value).toBeNull();
 });
