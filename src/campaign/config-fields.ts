@@ -25,7 +25,7 @@ export const modelSpec = line.describe(
 );
 
 /** Where a model runs. `cpu` is the one measured; the others are named to ONNX Runtime as they are. */
-export const device = z.enum(DEVICES);
+export const device = z.enum(DEVICES).describe('execution provider of ONNX Runtime');
 
 /** A value that moves linearly from `from` to `to` over the first `updates` updates and then stays. */
 export const schedule = (from: number, to: number, updates: number) =>
@@ -47,4 +47,5 @@ export const loraSection = z
       .default(['attention', 'feedForward'])
       .describe('groups of projections that carry an adapter'),
   })
-  .prefault({});
+  .prefault({})
+  .describe('low-rank adapters on the frozen model');

@@ -13,7 +13,8 @@ const fluency = z
       .default(-500)
       .describe('the term (nats) of an attack under attacker.minTokens, whatever the form'),
   })
-  .prefault({});
+  .prefault({})
+  .describe('keeps attacks readable: without it the attacker finds gibberish that fools the judge');
 
 const reward = {
   beta: positive.default(0.1).describe('weight of the judge: log S enters as log S / beta'),
@@ -36,11 +37,15 @@ const sampling = z
     freshShare: share.default(0.5).describe('share of each batch that the attacker writes; the rest is replay'),
     temperedShare: share.default(0.5).describe('share of the fresh attacks drawn at a temperature from `temperatures`'),
     temperatures: z
-      .strictObject({ low: positive.default(0.5), high: positive.default(2) })
+      .strictObject({
+        low: positive.default(0.5).describe('lower end'),
+        high: positive.default(2).describe('upper end'),
+      })
       .prefault({})
       .describe('range of the uniform draw of a tempered attack'),
   })
-  .prefault({});
+  .prefault({})
+  .describe('behaviour policy: where the attacks of a batch come from');
 
 const nearDuplicate = z
   .discriminatedUnion('kind', [
@@ -59,7 +64,8 @@ const nearDuplicate = z
     }),
     z.strictObject({ kind: z.literal('none').describe('exact duplicates only') }),
   ])
-  .prefault({ kind: 'edit' });
+  .prefault({ kind: 'edit' })
+  .describe('a near-duplicate replaces its nearest neighbour only when its reward is higher');
 
 const replay = z
   .strictObject({
@@ -76,7 +82,8 @@ const replay = z
       .default(0)
       .describe('attacks of the reference put into the buffer before the first update'),
   })
-  .prefault({});
+  .prefault({})
+  .describe('attacks seen before, drawn again');
 
 const ctb = z
   .strictObject({
@@ -86,7 +93,8 @@ const ctb = z
       .default(2 / 3)
       .describe('share of each batch that the attacker writes, in place of sampling.freshShare'),
   })
-  .prefault({});
+  .prefault({})
+  .describe('settings of objective ctb');
 
 const evaluation = z
   .strictObject({
@@ -98,31 +106,36 @@ const evaluation = z
 
 const collapseAlarm = z
   .strictObject({
-    enabled: z.boolean().default(true),
+    enabled: z.boolean().default(true).describe('watch for collapse at each small evaluation'),
     dropShare: share
       .default(0.5)
       .describe('alarm when unique attacks of an evaluation fall below this share of the best so far'),
     stopEarly: z.boolean().default(false).describe('an alarm ends the stage; the best checkpoint is kept'),
   })
-  .prefault({});
+  .prefault({})
+  .describe('tells when the attacker falls back on few attacks');
 
 const earlyStop = z
   .strictObject({
-    enabled: z.boolean().default(false),
+    enabled: z.boolean().default(false).describe('stop when nothing gets better'),
     patience: positiveCount
       .default(5)
       .describe('evaluations without a better ASR x unique attacks before the stage ends'),
   })
-  .prefault({});
+  .prefault({})
+  .describe('ends the stage early');
 
 /** The GFlowNet stage: objective, optimizer, reward, behaviour policy, replay buffer. */
 export const gflownetSection = z
   .strictObject({
-    objective: z.enum(['tb', 'vargrad', 'ctb']).default('tb'),
+    objective: z
+      .enum(['tb', 'vargrad', 'ctb'])
+      .default('tb')
+      .describe('tb: trajectory balance (the paper); vargrad: log Z from the batch; ctb: pairwise, noise-gated'),
     updates: positiveCount.max(10_000_000).default(5000).describe('optimizer updates'),
     batchSize: positiveCount.max(65_536).default(16).describe('attacks of one micro-batch'),
     accumulation: positiveCount.max(65_536).default(8).describe('micro-batches of one update'),
-    learningRate: positive.default(1e-4),
+    learningRate: positive.default(1e-4).describe('after the warm-up'),
     logZLearningRate: positive.optional().describe('of the logZ head (tb); learningRate when absent'),
     stopLogZGradient: z.boolean().default(false).describe('tb: no gradient from logZ into the adapters'),
     warmupUpdates: count.default(100).describe('updates of linear learning-rate warm-up'),
@@ -140,4 +153,5 @@ export const gflownetSection = z
       .default(10)
       .describe('updates between two checkpoints; a kill costs at most so many'),
   })
-  .prefault({});
+  .prefault({})
+  .describe('the stage that learns to sample attacks in proportion to their reward');
