@@ -1,5 +1,6 @@
 /** How a target decodes. */
 export interface DecodeSettings {
+  /** 0 = always the likeliest token. */
   readonly temperature: number;
   readonly topP: number;
   /** 0 = no top-k cut. */
@@ -7,9 +8,10 @@ export interface DecodeSettings {
   readonly maxNewTokens: number;
 }
 
-/** Sampled responses to one attack; `truncated` when cut at the token limit. */
+/** One sampled response to one attack; `truncated` when cut at the token limit. */
 export interface TargetResponse {
   readonly text: string;
+  /** Tokens sampled, the end token included. */
   readonly tokens: number;
   readonly truncated: boolean;
 }
@@ -20,10 +22,28 @@ export interface TargetRequest {
   readonly streamName: readonly (string | number)[];
 }
 
+export interface RespondOptions {
+  readonly signal?: AbortSignal;
+}
+
 /** The model under test. Implementations pass the contract suite in test/targets/. */
 export interface Target {
   readonly name: string;
-  /** `responses` samples for each request, in order: result[i].length === responses. */
-  respond(requests: readonly TargetRequest[], responses: number, decode: DecodeSettings): Promise<TargetResponse[][]>;
+  /**
+   * Why this attack cannot be asked (such as its length in tokens); undefined when it can. Ask before `respond`, and
+   * count what is left out: an attack is never cut.
+   */
+  rejectionOf(attack: string, decode: DecodeSettings): string | undefined;
+  /**
+   * `responses` samples for each request, in order: result[i].length === responses.
+   * @throws FloodgateError `target` before any work when an attack cannot be asked; `interrupted` on abort.
+   */
+  respond(
+    requests: readonly TargetRequest[],
+    responses: number,
+    decode: DecodeSettings,
+    options?: RespondOptions,
+  ): Promise<TargetResponse[][]>;
+  /** Frees what the target holds; waits for calls under way. May be called twice. */
   close(): Promise<void>;
 }

@@ -1,0 +1,177 @@
+import { FloodgateError } from '../base/errors.ts';
+import { randomStream } from '../base/random.ts';
+import type { DecoderCheckpoint } from '../models/checkpoint.ts';
+import { type Generated, type Generator, openGenerator } from '../models/decoder/generator.ts';
+import { groupRows } from '../models/decoder/row-groups.ts';
+import type { TokenBans } from '../models/decoder/sampler-logits.ts';
+import type { ComputeOptions } from '../runtime/device.ts';
+import { type AttackEncoder, createAttackEncoder, type LocalPromptOptions } from './local-prompt.ts';
+import type { DecodeSettings, RespondOptions, Target, TargetRequest, TargetResponse } from './target.ts';
+
+export interface LocalTargetOptions extends LocalPromptOptions {
+  /** Behind every response's random stream. */
+  readonly seed: number;
+  readonly compute: ComputeOptions;
+  /** Longest prompt and response together; default what the model was trained for, at most 2048. */
+  readonly contextTokens?: number;
+  /** Responses sampled at once; default 96. */
+  readonly maxRowsPerBatch?: number;
+}
+
+/** One attack of a few thousand tokens costs a prefill that grows with the square of its length. */
+const DEFAULT_MAX_CONTEXT = 2048;
+const DEFAULT_MAX_ROWS = 96;
+/** Slots of the key/value cache of one batch, padding included: 755 MB for SmolLM2-135M. Stops 96 very long attacks. */
+const MAX_CACHE_SLOTS = 16_384;
+
+/** Control tokens are never sampled, nor the padding of the embedding table, which has no text; end tokens are. */
+function bansOf({ tokenizer, config }: DecoderCheckpoint): TokenBans {
+  const end = new Set(tokenizer.endIds);
+  const always = tokenizer.specialIds.filter((id) => !end.has(id));
+  for (let id = tokenizer.vocabSize; id < config.vocabSize; id++) always.push(id);
+  return { always, end: [...end] };
+}
+
+/** One response to sample. */
+interface Row {
+  readonly request: number;
+  readonly response: number;
+}
+
+class LocalTarget implements Target {
+  readonly name: string;
+  private readonly options: LocalTargetOptions;
+  private readonly generator: Generator;
+  private readonly encode: AttackEncoder;
+  private readonly contextTokens: number;
+  /** The end of the last call: calls share the generator's cache, so they run one after the other. */
+  private lastCall: Promise<unknown> = Promise.resolve();
+  private isClosed = false;
+
+  constructor(options: LocalTargetOptions, generator: Generator, encode: AttackEncoder, contextTokens: number) {
+    this.name = `local/${options.checkpoint.spec}`;
+    this.options = options;
+    this.generator = generator;
+    this.encode = encode;
+    this.contextTokens = contextTokens;
+  }
+
+  /** The attack's prompt, or why it cannot be asked. */
+  private promptOf(attack: string, decode: DecodeSettings): readonly number[] | string {
+    let ids: number[];
+    try {
+      ids = this.encode(attack);
+    } catch (error) {
+      if (error instanceof FloodgateError && error.code === 'model') return error.message;
+      throw error;
+    }
+    const room = this.contextTokens - decode.maxNewTokens;
+    return ids.length <= room
+      ? ids
+      : `its prompt has ${ids.length} tokens, expected at most ${room} before ${decode.maxNewTokens} of response`;
+  }
+
+  rejectionOf(attack: string, decode: DecodeSettings): string | undefined {
+    const prompt = this.promptOf(attack, decode);
+    return typeof prompt === 'string' ? prompt : undefined;
+  }
+
+  async respond(
+    requests: readonly TargetRequest[],
+    responses: number,
+    decode: DecodeSettings,
+    options: RespondOptions = {},
+  ): Promise<TargetResponse[][]> {
+    if (this.isClosed) throw new FloodgateError('target', `${this.name}: used after close`);
+    const prompts = requests.map(({ attack }, i) => {
+      const prompt = this.promptOf(attack, decode);
+      if (typeof prompt !== 'string') return prompt;
+      throw new FloodgateError('target', `${this.name}: attack ${i} cannot be asked: ${prompt}`);
+    });
+    const call = this.lastCall.then(() => this.sampleAll({ requests, prompts, responses, decode }, options));
+    this.lastCall = call.catch(() => undefined);
+    return call;
+  }
+
+  private async sampleAll(work: Work, options: RespondOptions): Promise<TargetResponse[][]> {
+    const { prompts, responses, decode } = work;
+    const rows = prompts.flatMap((_, request) =>
+      Array.from({ length: responses }, (_, response): Row => ({ request, response })),
+    );
+    const lengths = rows.map(({ request }) => (prompts[request] as readonly number[]).length + decode.maxNewTokens);
+    const maxRows = this.options.maxRowsPerBatch ?? DEFAULT_MAX_ROWS;
+    const results: TargetResponse[][] = prompts.map(() => []);
+    for (const [start, end] of groupRows(lengths, { maxRows, maxTokens: MAX_CACHE_SLOTS })) {
+      const group = rows.slice(start, end);
+      const generated = await this.sample(group, work, options);
+      group.forEach(({ request }, i) => {
+        results[request]?.push(this.toResponse(generated[i] as Generated));
+      });
+    }
+    return results;
+  }
+
+  private sample(rows: readonly Row[], work: Work, { signal }: RespondOptions): Promise<Generated[]> {
+    const { requests, prompts, decode } = work;
+    const asked = [...new Set(rows.map(({ request }) => request))];
+    const isGreedy = decode.temperature === 0;
+    return this.generator.generate({
+      prompts: asked.map((request) => prompts[request] as readonly number[]),
+      requests: rows.map(({ request, response }) => ({
+        prompt: asked.indexOf(request),
+        stream: randomStream(this.options.seed, ...(requests[request] as TargetRequest).streamName, response),
+        temperature: isGreedy ? 1 : decode.temperature,
+      })),
+      minNewTokens: 0,
+      maxNewTokens: decode.maxNewTokens,
+      topK: isGreedy ? 1 : decode.topK,
+      topP: decode.topP,
+      ...(signal === undefined ? {} : { signal }),
+    });
+  }
+
+  private toResponse({ tokens, isTerminated }: Generated): TargetResponse {
+    const written = isTerminated ? tokens.slice(0, -1) : tokens;
+    const text = this.options.checkpoint.tokenizer.decode(written);
+    return { text, tokens: tokens.length, truncated: !isTerminated };
+  }
+
+  async close(): Promise<void> {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    await this.lastCall;
+    await this.generator.close();
+  }
+}
+
+/** One call of `respond`, its prompts encoded. */
+interface Work {
+  readonly requests: readonly TargetRequest[];
+  readonly prompts: readonly (readonly number[])[];
+  readonly responses: number;
+  readonly decode: DecodeSettings;
+}
+
+/**
+ * A decoder on this machine as the model under test. Response i of a request draws from the random stream
+ * `[seed, ...streamName, i]`; responses share their attack's prefill, attacks the beginning of the chat template.
+ * Close it when done.
+ * @throws FloodgateError `target` when the model lacks the asked template or context.
+ */
+export async function openLocalTarget(options: LocalTargetOptions): Promise<Target> {
+  const { checkpoint, compute } = options;
+  const { config, weights, spec } = checkpoint;
+  const contextTokens = options.contextTokens ?? Math.min(config.maxPositions, DEFAULT_MAX_CONTEXT);
+  if (contextTokens > config.maxPositions) {
+    throw new FloodgateError(
+      'target',
+      `open target ${spec}: got a context of ${contextTokens} tokens, expected at most ${config.maxPositions}`,
+    );
+  }
+  const encode = createAttackEncoder(options);
+  const generator = await openGenerator(
+    { config, weights, contextTokens, bans: bansOf(checkpoint), withLogProbs: false },
+    compute,
+  );
+  return new LocalTarget(options, generator, encode, contextTokens);
+}
