@@ -1,0 +1,160 @@
+import type { Tensor } from 'onnxruntime-node';
+import type { RandomStream } from '../base/random.ts';
+import type { WeightStore } from '../formats/weight-store.ts';
+import type { Trainable } from '../models/decoder/declare-model.ts';
+import { type Generator, openGenerator } from '../models/decoder/generator.ts';
+import { type ParameterVector, zeroParameters } from '../models/decoder/parameter-vector.ts';
+import { policyParameters } from '../models/decoder/policy-graph.ts';
+import type { TokenBans } from '../models/decoder/sampler-logits.ts';
+import { openScorer, type Scorer } from '../models/decoder/scorer.ts';
+import type { DecoderConfig } from '../models/decoder-config.ts';
+import type { Tokenizer } from '../models/tokenizer.ts';
+import type { ComputeOptions } from '../runtime/device.ts';
+import { scalarTensor } from '../runtime/tensors.ts';
+
+/** What the attacker is and how long its attacks are. */
+export interface AttackerSpec {
+  readonly config: DecoderConfig;
+  readonly weights: WeightStore;
+  readonly tokenizer: Tokenizer;
+  readonly trainable: Trainable;
+  /** The fixed text that every attack continues. */
+  readonly metaPrompt: string;
+  /** End token banned before this many tokens. */
+  readonly minTokens: number;
+  readonly maxTokens: number;
+  readonly contextTokens: number;
+}
+
+/** One attack as token ids. */
+export interface AttackTokens {
+  /** Without the end token. */
+  readonly tokens: readonly number[];
+  /** Whether the end token was written; false when cut at the maximum length. */
+  readonly terminated: boolean;
+}
+
+export interface SampledAttack extends AttackTokens {
+  readonly text: string;
+  /** log pi at temperature 1 under the sampler's bans, whatever temperature drew it. */
+  readonly logPi: number;
+}
+
+/** The adapter (or weights) that a session runs with. */
+export type AttackerState = Readonly<Record<string, Tensor>>;
+
+/** The attacker's side of the engine: meta-prompt, bans, sampling and scoring under any of its states. */
+export class Attacker {
+  readonly spec: AttackerSpec;
+  readonly prompt: readonly number[];
+  readonly bans: TokenBans;
+  readonly endId: number;
+  private readonly generator: Generator;
+  private readonly scorer: Scorer;
+
+  constructor(spec: AttackerSpec, sessions: { readonly generator: Generator; readonly scorer: Scorer }) {
+    this.spec = spec;
+    this.generator = sessions.generator;
+    this.scorer = sessions.scorer;
+    this.prompt = promptTokens(spec);
+    this.bans = attackBans(spec.tokenizer);
+    this.endId = this.bans.end[0] as number;
+  }
+
+  /** A parameter vector of the attacker's adapter (or weights), all zeros. */
+  createParameters(): ParameterVector {
+    return zeroParameters(policyParameters({ ...this.spec, logZ: 'none' }));
+  }
+
+  /** The state that runs with `parameters`; scale 0 switches an adapter off. */
+  stateOf(parameters: ParameterVector): AttackerState {
+    const { trainable } = this.spec;
+    if (trainable.kind === 'full') return parameters.tensors;
+    return { ...parameters.tensors, loraScale: scalarTensor(trainable.spec.alpha / trainable.spec.rank) };
+  }
+
+  /** Samples one attack a request. */
+  async sample(
+    state: AttackerState,
+    requests: readonly { readonly stream: RandomStream; readonly temperature: number }[],
+    signal?: AbortSignal,
+  ): Promise<SampledAttack[]> {
+    const generated = await this.generator.generate({
+      prompts: [this.prompt],
+      requests: requests.map((request) => ({ ...request, prompt: 0 })),
+      minNewTokens: this.spec.minTokens,
+      maxNewTokens: this.spec.maxTokens,
+      topK: 0,
+      topP: 1,
+      state,
+      ...(signal === undefined ? {} : { signal }),
+    });
+    return generated.map(({ tokens, isTerminated, logProbs }) => {
+      const kept = isTerminated ? tokens.slice(0, -1) : tokens;
+      return {
+        tokens: kept,
+        terminated: isTerminated,
+        text: this.textOf(kept),
+        logPi: logProbs.reduce((sum, logProb) => sum + logProb, 0),
+      };
+    });
+  }
+
+  textOf(tokens: readonly number[]): string {
+    return this.spec.tokenizer.decode(tokens).trim();
+  }
+
+  /** Tokens as the policy graph takes them: the end token is a factor exactly when it was written. */
+  rowOf({ tokens, terminated }: AttackTokens): number[] {
+    return terminated ? [...tokens, this.endId] : [...tokens];
+  }
+
+  /** A text as an attack: cut at the maximum length, where it has no end factor. */
+  tokensOf(text: string): AttackTokens {
+    const separator = /\s$/.test(this.spec.metaPrompt) ? '' : ' ';
+    const ids = this.spec.tokenizer.encode(separator + text.trim(), { addSpecial: false, parseSpecial: false });
+    return ids.length > this.spec.maxTokens
+      ? { tokens: ids.slice(0, this.spec.maxTokens), terminated: false }
+      : { tokens: ids, terminated: ids.length < this.spec.maxTokens };
+  }
+
+  /**
+   * Log-prob of each factor of each attack under `state`. With `withEnd`, a cut attack gets one more value: the log-prob
+   * that the end token would have had there.
+   */
+  async score(state: AttackerState, attacks: readonly AttackTokens[], withEnd = false): Promise<Float32Array[]> {
+    if (attacks.length === 0) return [];
+    const rows = attacks.map((attack) =>
+      withEnd && !attack.terminated ? [...attack.tokens, this.endId] : this.rowOf(attack),
+    );
+    return this.scorer.score({ prompt: this.prompt, rows }, this.spec.minTokens, state);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.generator.close(), this.scorer.close()]);
+  }
+}
+
+function promptTokens(spec: AttackerSpec): number[] {
+  const ids = spec.tokenizer.encode(spec.metaPrompt, { addSpecial: true, parseSpecial: false });
+  const isEnded = spec.tokenizer.endIds.includes(ids.at(-1) ?? -1);
+  return isEnded ? ids.slice(0, -1) : ids; // some post-processors close the text; an attack must continue it
+}
+
+/** One end token, so that each attack has one spelling; every other control token is never drawn. */
+export function attackBans(tokenizer: Tokenizer): TokenBans {
+  const end = tokenizer.endIds[0] as number;
+  const control = new Set([...tokenizer.specialIds, ...tokenizer.endIds]);
+  control.delete(end);
+  return { always: [...control].sort((a, b) => a - b), end: [end] };
+}
+
+export async function openAttacker(spec: AttackerSpec, compute: ComputeOptions): Promise<Attacker> {
+  const { config, weights, trainable, contextTokens } = spec;
+  const options = { config, weights, trained: trainable, contextTokens, bans: attackBans(spec.tokenizer) };
+  const [generator, scorer] = await Promise.all([
+    openGenerator({ ...options, withLogProbs: true }, compute),
+    openScorer(options, compute),
+  ]);
+  return new Attacker(spec, { generator, scorer });
+}
