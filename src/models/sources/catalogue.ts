@@ -1,5 +1,3 @@
-import { distance } from 'fastest-levenshtein';
-
 /** One file of a catalogued model. `sha256` is pinned where the file was opened and tried by us. */
 export interface CatalogueFile {
   /** Name inside the model's folder. */
@@ -141,12 +139,4 @@ export function findCatalogueEntry(name: string): CatalogueEntry | undefined {
 export function findEntryOfSpec(specText: string): WheelEntry | HubEntry | undefined {
   for (const entry of CATALOGUE) if (entry.kind !== 'built-in' && entry.spec === specText) return entry;
   return undefined;
-}
-
-/** The catalogue name nearest to a mistyped one, when it is near enough to be meant. */
-export function nearestCatalogueName(name: string): string | undefined {
-  const ranked = CATALOGUE.map((entry) => ({ name: entry.name, edits: distance(name, entry.name) }));
-  ranked.sort((a, b) => a.edits - b.edits);
-  const [best] = ranked;
-  return best !== undefined && best.edits <= Math.max(2, name.length / 3) ? best.name : undefined;
 }

