@@ -42,10 +42,11 @@ export const loraSection = z
     rank: z.number().int().min(1).max(1024).default(32).describe('rank of each adapter'),
     alpha: positive.default(16).describe('scale = alpha / rank'),
     targets: z
-      .array(z.enum(['attention', 'feedForward']))
-      .min(1)
-      .default(['attention', 'feedForward'])
-      .describe('groups of projections that carry an adapter'),
+      .union([z.literal('all-linear'), z.array(z.string().min(1).max(100)).min(1).max(100)], {
+        error: 'all-linear or a list of projection names',
+      })
+      .default('all-linear')
+      .describe('projections that carry an adapter, e.g. [q_proj, v_proj] or [c_attn]; all-linear: every one'),
   })
   .prefault({})
   .describe('low-rank adapters on the frozen model');

@@ -99,6 +99,15 @@ describe('parseConfig', () => {
     expect(messageOf(() => parse(minimalConfigText, ['authorisation.deeper=1']))).toContain('cannot be applied');
   });
 
+  it('takes adapters by name or all of them', () => {
+    expect(parse(minimalConfigText).attacker.lora.targets).toBe('all-linear');
+    const named = parse(minimalConfigText, ['attacker.lora.targets=[q_proj, v_proj]']);
+    expect(named.attacker.lora.targets).toEqual(['q_proj', 'v_proj']);
+    expect(messageOf(() => parse(minimalConfigText, ['attacker.lora.targets=7']))).toContain(
+      'attacker.lora.targets: got 7, expected all-linear or a list of projection names',
+    );
+  });
+
   it('does not read a prototype key as a key', () => {
     expect(messageOf(() => parse(minimalConfigText, ['__proto__.polluted=1']))).toContain('unknown key');
     expect(({} as Record<string, unknown>).polluted).toBeUndefined();
