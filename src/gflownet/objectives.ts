@@ -13,7 +13,7 @@ export type Objective =
   /** Log-variance: log Z estimated by the batch, no gradient through it (Richter et al. 2020; TBA). */
   | { readonly kind: 'vargrad' }
   /** Contrastive balance with noisy-gradient pruning (Stable-GFN): pairs with |logR_i - logR_j| < sigma are left out. */
-  | { readonly kind: 'ctb'; readonly sigma: number };
+  | { readonly kind: 'ctb'; readonly sigma: number /** Delta of the Huber loss. */; readonly huber: number };
 
 /** Weights by which the policy graph forms dL/d(log pi): see `models/decoder/policy-graph.ts`. */
 export interface StepWeights {
@@ -48,9 +48,9 @@ export function countPairs(objective: Extract<Objective, { kind: 'ctb' }>, logRe
   return pairs;
 }
 
-function huber(x: number): number {
+function huberLoss(x: number, delta: number): number {
   const size = Math.abs(x);
-  return size <= 1 ? 0.5 * x * x : size - 0.5;
+  return size <= delta ? 0.5 * x * x : delta * (size - 0.5 * delta);
 }
 
 function mean(values: ArrayLike<number>): number {
@@ -83,10 +83,11 @@ export function objectiveLoss(
       let sum = 0;
       for (let i = 0; i < delta.length; i++) {
         for (let j = i + 1; j < delta.length; j++) {
-          if (isPaired(objective, logRewards, i, j)) sum += huber((delta[i] as number) - (delta[j] as number));
+          if (isPaired(objective, logRewards, i, j))
+            sum += huberLoss((delta[i] as number) - (delta[j] as number), objective.huber);
         }
       }
-      return sum / Math.max(1, countPairs(objective, logRewards)); // mean huber_1(delta_i - delta_j)
+      return sum / Math.max(1, countPairs(objective, logRewards)); // mean huber(delta_i - delta_j)
     }
   }
 }
@@ -141,7 +142,8 @@ export function residualGradient(
       return delta.map((d, i) => {
         let slope = 0;
         for (let j = 0; j < n; j++) {
-          if (isPaired(objective, logRewards, i, j)) slope += Math.min(1, Math.max(-1, d - (delta[j] as number)));
+          if (isPaired(objective, logRewards, i, j))
+            slope += Math.min(objective.huber, Math.max(-objective.huber, d - (delta[j] as number)));
         }
         return slope / pairs;
       });

@@ -57,7 +57,7 @@ export class Attacker {
     this.generator = sessions.generator;
     this.scorer = sessions.scorer;
     this.prompt = promptTokens(spec);
-    this.bans = attackBans(spec.tokenizer);
+    this.bans = attackBans(spec.tokenizer, spec.config.vocabSize);
     this.endId = this.bans.end[0] as number;
   }
 
@@ -142,16 +142,23 @@ function promptTokens(spec: AttackerSpec): number[] {
 }
 
 /** One end token, so that each attack has one spelling; every other control token is never drawn. */
-export function attackBans(tokenizer: Tokenizer): TokenBans {
+export function attackBans(tokenizer: Tokenizer, vocabSize: number): TokenBans {
   const end = tokenizer.endIds[0] as number;
   const control = new Set([...tokenizer.specialIds, ...tokenizer.endIds]);
+  for (let id = tokenizer.vocabSize; id < vocabSize; id++) control.add(id); // padding of the table: no text
   control.delete(end);
   return { always: [...control].sort((a, b) => a - b), end: [end] };
 }
 
 export async function openAttacker(spec: AttackerSpec, compute: ComputeOptions): Promise<Attacker> {
   const { config, weights, trainable, contextTokens } = spec;
-  const options = { config, weights, trained: trainable, contextTokens, bans: attackBans(spec.tokenizer) };
+  const options = {
+    config,
+    weights,
+    trained: trainable,
+    contextTokens,
+    bans: attackBans(spec.tokenizer, config.vocabSize),
+  };
   const [generator, scorer] = await Promise.all([
     openGenerator({ ...options, withLogProbs: true }, compute),
     openScorer(options, compute),

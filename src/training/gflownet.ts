@@ -54,6 +54,8 @@ export interface GflownetRow<Evidence> {
   readonly text: string;
   readonly logPi: number;
   readonly fluency: number;
+  /** log p_ref of the attack; absent for a replayed row. */
+  readonly logPRef?: number;
   readonly logReward: number;
   readonly meanUnsafe: number;
   /** Absent for a replayed row that kept its score. */
@@ -105,7 +107,17 @@ export interface GflownetRun<Evidence> {
 interface Row<Evidence> {
   readonly source: GflownetRow<Evidence>['source'];
   readonly candidate: ReplayCandidate;
+  /** Known for attacks sampled in this update. */
+  readonly logPRef?: number;
   readonly evidence?: Evidence;
+}
+
+/** What the reference says of an attack. */
+export interface ReferenceTerms {
+  /** log p_ref over the sampler's factors, whatever the fluency form. */
+  readonly logPRef: number;
+  /** The term that enters the reward. */
+  readonly fluency: number;
 }
 
 /** The fluency term of attacks under the reference, with the end's log-prob added to cut ones when that is asked for. */
@@ -114,14 +126,15 @@ export async function referenceTerms(
   reference: AttackerState,
   attacks: readonly { readonly tokens: readonly number[]; readonly terminated: boolean }[],
   rule: { readonly fluency: FluencyRule; readonly truncationPenalty: boolean },
-): Promise<number[]> {
+): Promise<ReferenceTerms[]> {
   const scores = await attacker.score(reference, attacks, rule.truncationPenalty);
   return attacks.map(({ tokens, terminated }, i) => {
     const all = scores[i] as Float32Array;
     const isCut = rule.truncationPenalty && !terminated;
     const own = isCut ? all.subarray(0, -1) : all;
     const term = fluencyTerm(rule.fluency, { tokenLogProbs: own, tokens: tokens.length });
-    return isCut ? term + (all.at(-1) as number) : term;
+    const logPRef = own.reduce((sum, logProb) => sum + logProb, 0);
+    return { logPRef, fluency: isCut ? term + (all.at(-1) as number) : term };
   });
 }
 
@@ -200,9 +213,10 @@ async function gather<E>(
       continue;
     }
     const embedding = embeddings?.[row];
-    const candidate = toCandidate(attack, terms[row] as number, score, update, embedding);
+    const { fluency, logPRef } = terms[row] as ReferenceTerms;
+    const candidate = toCandidate(attack, fluency, score, update, embedding);
     buffer.insert(candidate, logReward);
-    rows.push({ source: isTempered(row) ? 'tempered' : 'fresh', candidate, evidence });
+    rows.push({ source: isTempered(row) ? 'tempered' : 'fresh', candidate, logPRef, evidence });
   }
   const attackTokens = sampled.reduce((sum, { tokens, terminated }) => sum + tokens.length + (terminated ? 1 : 0), 0);
   return { rows: [...rows, ...replayed], unscored, attackTokens };

@@ -20,8 +20,8 @@ export interface PolicyGraphOptions {
   readonly bans: TokenBans;
   readonly contextTokens: number;
   readonly logZ: LogZMode;
-  /** Slope of the pairwise loss: quadratic (VarGrad) or clipped to [-1, 1] (Huber 1, contrastive balance). */
-  readonly pairSlope: 'identity' | 'huber';
+  /** Slopes of the pairwise loss are clipped to this size (Huber); quadratic when absent. */
+  readonly pairClip?: number;
 }
 
 const LOG_Z_WEIGHT = 'logZ.weight';
@@ -29,7 +29,7 @@ const LOG_Z_BIAS = 'logZ.bias';
 
 /** Trained tensors of a policy, in the order of the flat parameter vector. */
 export function policyParameters(
-  options: Omit<PolicyGraphOptions, 'bans' | 'contextTokens' | 'pairSlope'>,
+  options: Omit<PolicyGraphOptions, 'bans' | 'contextTokens' | 'pairClip'>,
 ): ParameterSpec[] {
   const { config, weights, trainable, logZ } = options;
   const model: ParameterSpec[] =
@@ -105,7 +105,8 @@ function objectiveGradient(g: GraphBuilder, options: PolicyGraphOptions, logProb
   const directWeight = g.input('directWeight', 'float32', [B]);
   const delta = g.subtract(logProb, logReward);
   const difference = g.subtract(g.reshape(delta, [B, 1]), g.reshape(delta, [1, B]));
-  const slope = options.pairSlope === 'huber' ? g.clip(difference, -1, 1) : difference;
+  const { pairClip } = options;
+  const slope = pairClip === undefined ? difference : g.clip(difference, -pairClip, pairClip);
   const pairTerm = g.reduceSum(g.multiply(pairWeight, slope), [1]);
   const rowTerm = g.multiply(rowWeight, g.add(delta, logZ));
   return {
