@@ -98,7 +98,7 @@ function visitChildren(node: SchemaNode, path: string, within: readonly object[]
 function visit(schema: SchemaNode, path: string, within: readonly object[], keys: Map<string, ConfigKey>): void {
   const { node, defaultValue, optional, description } = unwrap(schema);
   const earlier = keys.get(path);
-  const isSection = node.def.type === 'object' || node.def.type === 'union';
+  const isSection = typeInWords(node) === 'section';
   const ownDefault = isSection || defaultValue === undefined ? undefined : JSON.stringify(defaultValue);
   const isKind = node.def.type === 'literal' && description !== undefined;
   const ownDescription = isKind ? `${typeInWords(node)}: ${description}` : description;

@@ -5,6 +5,7 @@ import { registerConfigCommand } from './config-command.ts';
 import type { CliContext } from './context.ts';
 import { registerInitCommand } from './init-command.ts';
 import { registerListCommand } from './list-command.ts';
+import { registerModelsCommand } from './models-command.ts';
 import { registerRmCommand } from './rm-command.ts';
 import { registerShowCommand } from './show-command.ts';
 
@@ -39,6 +40,7 @@ export function createProgram({ context, write, campaign }: ProgramParts): Comma
     .configureOutput({ writeOut: write, writeErr: write, outputError: () => undefined });
   registerInitCommand(program, context);
   registerConfigCommand(program, context);
+  registerModelsCommand(program, context);
   if (campaign !== undefined) registerCampaignCommands(program, context, campaign);
   registerListCommand(program, context);
   registerShowCommand(program, context);
