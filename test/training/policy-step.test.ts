@@ -76,7 +76,7 @@ async function openStep(family: Family, objective: Objective) {
       weights,
       trainable: {
         kind: 'lora',
-        spec: { rank: model.loraRank, alpha: model.loraRank * model.loraScale, targets: ['attention', 'feedForward'] },
+        spec: { rank: model.loraRank, alpha: model.loraRank * model.loraScale, targets: 'all-linear' },
       },
       bans: { always: inputs.bannedIds, end: inputs.endIds },
       contextTokens: 16,

@@ -1,16 +1,13 @@
+import { FloodgateError } from '../../base/errors.ts';
 import type { DecoderConfig } from '../decoder-config.ts';
 
 /** A low-rank adapter: y = W x + (alpha / rank) B (A x), on the chosen projections of every layer. */
 export interface LoraSpec {
   readonly rank: number;
   readonly alpha: number;
-  /** Which groups of projections are adapted. */
-  readonly targets: readonly ProjectionGroup[];
+  /** Short projection names such as `q_proj` or `c_attn`; `all-linear` stands for every projection of the family. */
+  readonly targets: readonly string[] | 'all-linear';
 }
-
-/** Projections around attention (q, k, v, o) and in the feed-forward block. */
-export const PROJECTION_GROUPS = ['attention', 'feedForward'] as const;
-export type ProjectionGroup = (typeof PROJECTION_GROUPS)[number];
 
 /** One linear map of a decoder layer. */
 export interface Projection {
@@ -56,13 +53,28 @@ export interface ParameterSpec {
   readonly init: 'zeros' | 'kaiming';
 }
 
-function groupOf({ module }: Projection): ProjectionGroup {
-  return module.includes('.mlp.') ? 'feedForward' : 'attention';
+/** Whether a target name stands for this projection: its short name, or a family's `parent.name` such as `mlp.c_proj`. */
+function isTargeted(targets: LoraSpec['targets'], module: string): boolean {
+  return targets === 'all-linear' || targets.some((target) => module.endsWith(`.${target}`));
 }
 
-/** The projections that a spec adapts. */
+/** The projections that a spec adapts. @throws FloodgateError `config` when a target names none. */
 export function loraProjections(config: DecoderConfig, spec: LoraSpec): Projection[] {
-  return decoderProjections(config).filter((projection) => spec.targets.includes(groupOf(projection)));
+  const projections = decoderProjections(config);
+  if (spec.targets !== 'all-linear') {
+    for (const target of spec.targets) {
+      if (projections.some(({ module }) => isTargeted([target], module))) continue;
+      const known = layerProjections(config, 0).map(({ module }) => module.split('.').at(-1));
+      throw new FloodgateError(
+        'config',
+        `lora.targets: ${config.family} has no projection ${target}, expected ${known.join(', ')}`,
+        {
+          hint: 'use targets: all-linear',
+        },
+      );
+    }
+  }
+  return projections.filter(({ module }) => isTargeted(spec.targets, module));
 }
 
 /** A and B of every adapted projection, in PEFT's names and layout: A [rank, in], B [out, rank]. */
