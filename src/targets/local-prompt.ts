@@ -1,6 +1,7 @@
 import { FloodgateError } from '../base/errors.ts';
 import { renderChatIds } from '../models/chat-prompt.ts';
 import type { DecoderCheckpoint } from '../models/checkpoint.ts';
+import { encodePlainPrompt } from '../models/plain-prompt.ts';
 
 export interface LocalPromptOptions {
   readonly checkpoint: DecoderCheckpoint;
@@ -16,15 +17,8 @@ export type AttackEncoder = (attack: string) => number[];
 /** @throws FloodgateError `target` when a chat is asked of a model without a chat template. */
 export function createAttackEncoder({ checkpoint, template, systemPrompt }: LocalPromptOptions): AttackEncoder {
   const { chatTemplate, tokenizer, spec } = checkpoint;
-  if (template === 'plain') {
-    // A model without a BOS starts from its end token, as GPT-2 was trained to.
-    const start = tokenizer.bosId ?? (tokenizer.endIds[0] as number);
-    return (attack) => {
-      const text = `${systemPrompt ?? ''}${attack}`;
-      const ids = tokenizer.encode(text, { addSpecial: true, parseSpecial: false });
-      return ids.length > 0 ? ids : [start];
-    };
-  }
+  if (template === 'plain')
+    return (attack) => encodePlainPrompt(tokenizer, `${systemPrompt ?? ''}${attack}`, { parseSpecial: false });
   if (chatTemplate === undefined) {
     throw new FloodgateError('target', `open target ${spec}: the model has no chat template`, {
       hint: 'set target.template: plain',

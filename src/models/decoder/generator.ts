@@ -50,7 +50,7 @@ interface Sequence {
 }
 
 /** Length of the longest common beginning, leaving every prompt at least one token of its own. */
-function sharedTokens(prompts: readonly (readonly number[])[]): number {
+export function sharedTokens(prompts: readonly (readonly number[])[]): number {
   const first = prompts[0] ?? [];
   let shared = Math.min(...prompts.map((prompt) => prompt.length)) - 1;
   for (const prompt of prompts) {

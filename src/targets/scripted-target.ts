@@ -1,0 +1,70 @@
+import { FloodgateError } from '../base/errors.ts';
+import { randomStream } from '../base/random.ts';
+import type { DecodeSettings, RespondOptions, Target, TargetRequest, TargetResponse } from './target.ts';
+
+/** What a scripted target answers to attacks that contain a text, case counted. */
+export interface ScriptedRule {
+  readonly contains: string;
+  /** The answers; one is drawn for each response, each as likely: write one twice to double its share. */
+  readonly respond: readonly string[];
+}
+
+export interface ScriptedTargetOptions {
+  /** The first rule that holds answers. */
+  readonly rules: readonly ScriptedRule[];
+  /** The answers where no rule holds. */
+  readonly otherwise: readonly string[];
+  /** Behind every response's random stream. */
+  readonly seed: number;
+}
+
+/** `answer` cut at `maxTokens` words, a scripted target's tokens; the end counts as one, as a model's end token does. */
+function cutAnswer(answer: string, maxTokens: number): TargetResponse {
+  let tokens = 0;
+  let end = 0;
+  for (const match of answer.matchAll(/\S+/gu)) {
+    if (tokens === maxTokens) return { text: answer.slice(0, end), tokens, truncated: true };
+    tokens++;
+    end = match.index + match[0].length;
+  }
+  return tokens === maxTokens
+    ? { text: answer, tokens, truncated: true }
+    : { text: answer, tokens: tokens + 1, truncated: false };
+}
+
+/**
+ * A target that answers by fixed rules, without a model: for tests, and for dry runs of a setup. Response i of a
+ * request draws from the random stream `[seed, ...streamName, i]`; temperature 0 takes a rule's first answer. Answers
+ * are given as they are written, whatever they hold, cut at `maxNewTokens` words.
+ * @throws FloodgateError `config` when a rule has no answers.
+ */
+export function createScriptedTarget(options: ScriptedTargetOptions): Target {
+  const name = 'scripted';
+  const { rules, otherwise, seed } = options;
+  if (otherwise.length === 0 || rules.some(({ respond }) => respond.length === 0)) {
+    throw new FloodgateError('config', 'open scripted target: a rule has no answers, expected at least one');
+  }
+  let isClosed = false;
+  const answer = ({ attack, streamName }: TargetRequest, response: number, decode: DecodeSettings): TargetResponse => {
+    const answers = rules.find(({ contains }) => attack.includes(contains))?.respond ?? otherwise;
+    const drawn = decode.temperature === 0 ? 0 : randomStream(seed, ...streamName, response).nextInt(answers.length);
+    return cutAnswer(answers[drawn] as string, decode.maxNewTokens);
+  };
+  return {
+    name,
+    rejectionOf: () => undefined,
+    async respond(
+      requests: readonly TargetRequest[],
+      responses: number,
+      decode: DecodeSettings,
+      { signal }: RespondOptions = {},
+    ): Promise<TargetResponse[][]> {
+      if (isClosed) throw new FloodgateError('target', `${name}: used after close`);
+      if (signal?.aborted) throw new FloodgateError('interrupted', `${name}: interrupted`);
+      return requests.map((request) => Array.from({ length: responses }, (_, i) => answer(request, i, decode)));
+    },
+    async close(): Promise<void> {
+      isClosed = true;
+    },
+  };
+}
