@@ -29,7 +29,7 @@ export async function fetchHubModel(request: FetchRequest, spec: HubSpec): Promi
   const listing = await listHubFiles(session, spec.repository, record?.origin ?? spec.revision);
   const names = listing.files.map((file) => file.name);
   const selected = selectModelFiles(names, spec.file, specText, (file) => specToText({ ...spec, file }));
-  const wanted = listing.files.filter((file) => selected.names.includes(file.name));
+  const wanted = selected.names.flatMap((name) => listing.files.find((file) => file.name === name) ?? []);
   await keepWorkOfCommit(request, listing.commit);
   await ensureFreeSpace(request.outFolder, await missingBytes(request.outFolder, wanted));
   const files = await downloadAll(request, session, `/${spec.repository}/resolve/${listing.commit}`, wanted);

@@ -1,0 +1,61 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises';
+import { hostname, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { withPullLock } from '../../src/models/sources/pull-lock.ts';
+
+let folder: string;
+let path: string;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'floodgate-lock-'));
+  path = join(folder, 'locks', 'model.lock');
+  await withPullLock(path, {}, async () => undefined); // makes the folder
+});
+
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+const holderOf = (pid: number, host = hostname()) => JSON.stringify({ pid, host, id: 'another' });
+
+describe('the lock of a pull', () => {
+  it('lets one in at a time, and is released by failure too', async () => {
+    let inside = 0;
+    let most = 0;
+    const work = async (): Promise<void> => {
+      most = Math.max(most, ++inside);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      inside--;
+      throw new Error('done');
+    };
+    const all = await Promise.allSettled([1, 2, 3].map(() => withPullLock(path, {}, work)));
+    expect(all.every(({ status }) => status === 'rejected')).toBe(true);
+    expect(most).toBe(1);
+    expect(await readdir(join(folder, 'locks'))).toEqual([]);
+  });
+
+  it('waits for a living process, says for whom, and can be told to stop waiting', async () => {
+    await writeFile(path, holderOf(process.pid));
+    const stop = new AbortController();
+    const waited: number[] = [];
+    const work = withPullLock(path, { signal: stop.signal, onWait: (pid) => void waited.push(pid) }, async () => 1);
+    setTimeout(() => stop.abort(), 500);
+    await expect(work).rejects.toMatchObject({ code: 'interrupted' });
+    expect(waited).toEqual([process.pid]);
+  });
+
+  it('is taken over from a process that is gone', async () => {
+    const child = spawn(process.execPath, ['-e', '']);
+    await once(child, 'close');
+    await writeFile(path, holderOf(child.pid ?? 0));
+    expect(await withPullLock(path, {}, async () => 'mine')).toBe('mine');
+  });
+
+  it('is taken over from another host that has long shown no life', async () => {
+    await writeFile(path, holderOf(1, 'elsewhere'));
+    const longAgo = new Date(2020, 0);
+    await utimes(path, longAgo, longAgo);
+    expect(await withPullLock(path, {}, async () => 'mine')).toBe('mine');
+  });
+});
