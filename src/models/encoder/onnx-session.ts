@@ -10,7 +10,7 @@ import type { OnnxModelFiles } from './onnx-model-files.ts';
 
 /** One output of the file, and how a batch of it becomes rows. */
 export interface OnnxOutput {
-  /** Names to look for, the best first; a lone output is taken whatever its name. */
+  /** Names to look for, the best first; a lone output is taken whatever its name, unless that is `logits`. */
   readonly names: readonly string[];
   /** Ranks that `toRows` understands. */
   readonly ranks: readonly number[];
@@ -29,7 +29,9 @@ function chooseOutput(session: GraphSession, wanted: OnnxOutput): string {
   const { outputNames } = session;
   const chosen = wanted.names.find((name) => outputNames.includes(name));
   if (chosen !== undefined) return chosen;
-  if (outputNames.length === 1) return outputNames[0] as string;
+  const [lone, ...others] = outputNames;
+  // Logits scaled to length 1 would pass for an embedding.
+  if (lone !== undefined && others.length === 0 && lone !== 'logits') return lone;
   throw new FloodgateError(
     'model',
     `open ${session.label}: got outputs ${outputNames.join(', ')}, expected one of ${wanted.names.join(', ')}`,
