@@ -1,10 +1,10 @@
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, vi } from 'vitest';
 import { randomStream } from '../../src/base/random.ts';
 import { renderChatIds } from '../../src/models/chat-prompt.ts';
 import type { DecoderCheckpoint } from '../../src/models/checkpoint.ts';
-import { openGenerator } from '../../src/models/decoder/generator.ts';
+import { Generator, openGenerator } from '../../src/models/decoder/generator.ts';
 import { openCheckpoint } from '../../src/models/open-checkpoint.ts';
 import { settleSourceOptions } from '../../src/models/sources/source-environment.ts';
 import { liveSessionLabels } from '../../src/runtime/session.ts';
@@ -97,6 +97,21 @@ describe('local target', () => {
       await target.close();
     }
     for (const result of results.slice(1)) expect(result).toEqual(results[0]);
+  });
+
+  it('bounds the rows of a batch, and the cache that they take together', async () => {
+    const generate = vi.spyOn(Generator.prototype, 'generate');
+    const rowsPerBatch = async (options: Partial<LocalTargetOptions>, responses: number): Promise<number[]> => {
+      generate.mockClear();
+      const target = await openTarget({ template: 'plain', ...options });
+      await target.respond([{ attack: 'a'.repeat(56), streamName: [] }], responses, DECODE);
+      await target.close();
+      return generate.mock.calls.map(([{ requests }]) => requests.length);
+    };
+    expect(await rowsPerBatch({}, 100)).toEqual([96, 4]);
+    expect(await rowsPerBatch({ maxRowsPerBatch: 30 }, 70)).toEqual([30, 30, 10]);
+    expect(await rowsPerBatch({ maxRowsPerBatch: 1000 }, 300)).toEqual([256, 44]); // 256 x 64 slots
+    generate.mockRestore();
   });
 
   it('names the length of an attack beyond the context, and takes one that just fits', async () => {
