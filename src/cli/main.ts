@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { campaignActions } from './campaign-actions.ts';
 import { listenForInterrupt } from './interrupt.ts';
 import { runCli } from './run-cli.ts';
 
@@ -13,5 +14,6 @@ process.exitCode = await runCli(process.argv.slice(2), {
   stdout: process.stdout,
   stderr: process.stderr,
   signal: interrupt.signal,
+  campaign: campaignActions,
 });
 interrupt.dispose();

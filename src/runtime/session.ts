@@ -87,7 +87,13 @@ function sessionOptions(options: OpenSessionOptions): OrtSession.SessionOptions 
     executionMode: 'sequential',
     graphOptimizationLevel: 'all',
     logSeverityLevel: 3,
-    ...(options.prepack === false ? { extra: { session: { disable_prepacking: '1' } } } : {}),
+    extra: {
+      session: {
+        ...(options.prepack === false ? { disable_prepacking: '1' } : {}),
+        // Waiting threads sleep instead of spinning: on a machine with other work a spinning barrier costs a time slice.
+        intra_op: { allow_spinning: '0' },
+      },
+    },
   };
 }
 

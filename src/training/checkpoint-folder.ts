@@ -75,3 +75,9 @@ export async function loadLatestCheckpoint(
     },
   );
 }
+
+/** Path of the newest checkpoint, or undefined when the stage has none. */
+export async function latestCheckpointPath(place: CheckpointFolder): Promise<string | undefined> {
+  const [newest] = await savedUpdates(place);
+  return newest === undefined ? undefined : checkpointPath(place, newest);
+}

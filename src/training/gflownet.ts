@@ -139,7 +139,7 @@ export async function referenceTerms(
 }
 
 /** Fresh attacks of one update: some at temperature 1, the rest tempered, each from its own stream. */
-async function sampleFresh<E>(parts: GflownetParts<E>, options: GflownetOptions, update: number, signal?: AbortSignal) {
+async function sampleFresh<E>(parts: GflownetParts<E>, options: GflownetOptions, update: number) {
   const { attacker, policy } = parts;
   const total = options.batchSize * options.accumulation;
   const count = Math.max(1, Math.round(total * options.freshShare));
@@ -152,7 +152,7 @@ async function sampleFresh<E>(parts: GflownetParts<E>, options: GflownetOptions,
   const state = attacker.stateOf(policy.parameters);
   const sampled: SampledAttack[] = [];
   for (let start = 0; start < count; start += MAX_SAMPLED_ROWS) {
-    sampled.push(...(await attacker.sample(state, requests.slice(start, start + MAX_SAMPLED_ROWS), signal)));
+    sampled.push(...(await attacker.sample(state, requests.slice(start, start + MAX_SAMPLED_ROWS))));
   }
   return { sampled, total, isTempered: (row: number) => row >= count - tempered };
 }
@@ -191,14 +191,9 @@ interface Gathered<E> {
 }
 
 /** Everything that one update learns from: fresh attacks tried on the target, and replay. */
-async function gather<E>(
-  parts: GflownetParts<E>,
-  options: GflownetOptions,
-  update: number,
-  signal?: AbortSignal,
-): Promise<Gathered<E>> {
+async function gather<E>(parts: GflownetParts<E>, options: GflownetOptions, update: number): Promise<Gathered<E>> {
   const { attacker, buffer } = parts;
-  const { sampled, total, isTempered } = await sampleFresh(parts, options, update, signal);
+  const { sampled, total, isTempered } = await sampleFresh(parts, options, update);
   const replayed = await replayRows(parts, options, update, total - sampled.length);
   const terms = await referenceTerms(attacker, parts.reference, sampled, options);
   const embeddings = await parts.embed?.(sampled.map(({ text }) => text));
@@ -318,7 +313,7 @@ async function gflownetUpdate<E>(
 ): Promise<UpdateOutcome> {
   const started = monotonicMs();
   const { attacker, policy, buffer } = parts;
-  const gathered = await gather(parts, options, update, run.control.signal);
+  const gathered = await gather(parts, options, update);
   const logReward = rewardOf(options, update);
   const logRewards = gathered.rows.map(({ candidate }) => logReward(candidate));
   const tokenRows = gathered.rows.map(({ candidate }) => attacker.rowOf(candidate));

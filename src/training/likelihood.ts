@@ -1,3 +1,4 @@
+import { monotonicMs } from '../base/clock.ts';
 import { type RandomStream, randomStream } from '../base/random.ts';
 import { directWeights } from '../gflownet/objectives.ts';
 import type { PolicySession } from '../models/decoder/policy-session.ts';
@@ -30,6 +31,9 @@ export interface LikelihoodUpdate {
   /** Nats a token over the batch. */
   readonly loss: number;
   readonly gradientNorm: number;
+  /** Tokens of the batch. */
+  readonly tokens: number;
+  readonly seconds: number;
   /** Nats a token over the validation rows; present when measured at this update. */
   readonly validationLoss?: number;
 }
@@ -115,6 +119,7 @@ export async function trainLikelihood(
   const to = options.learningRate.totalUpdates;
   const state = { parameters: session.parameters, optimizer, extra: () => ({}) };
   return runUpdates(control, state, { from: run.from, to }, async (update) => {
+    const started = monotonicMs();
     const rows = drawBatch(data.examples, update, options, control.checkpoints.stage).map(({ row }) => row);
     const tokens = rows.reduce((sum, row) => sum + row.length, 0);
     session.clearGradient();
@@ -138,7 +143,15 @@ export async function trainLikelihood(
     const isMeasured =
       data.validation.length > 0 && ((update + 1) % options.validateEveryUpdates === 0 || update + 1 === to);
     const validationLoss = isMeasured ? await meanLoss(session, data.validation, options) : undefined;
-    run.onUpdate({ update, loss, gradientNorm, ...(validationLoss === undefined ? {} : { validationLoss }) });
+    const seconds = (monotonicMs() - started) / 1000;
+    run.onUpdate({
+      update,
+      loss,
+      gradientNorm,
+      tokens,
+      seconds,
+      ...(validationLoss === undefined ? {} : { validationLoss }),
+    });
     return {
       note: `loss ${loss.toFixed(3)}${validationLoss === undefined ? '' : `, validation ${validationLoss.toFixed(3)}`}`,
     };

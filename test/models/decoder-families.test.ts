@@ -102,7 +102,9 @@ describe.each(FAMILIES)('%s', (name) => {
       expect(tokens.length).toBeGreaterThanOrEqual(3);
       expect(tokens).not.toContain(0);
       const [scored] = await scorer.score({ prompt: prompts[prompt] as number[], rows: [tokens] }, 3);
-      logProbs.forEach((logProb, t) => expect(Math.abs(logProb - (scored?.[t] ?? Number.NaN))).toBeLessThan(1e-4));
+      for (const [t, logProb] of logProbs.entries()) {
+        expect(Math.abs(logProb - (scored?.[t] ?? Number.NaN))).toBeLessThan(1e-4);
+      }
       const alone = await sample(generator, [prompts[prompt] as number[]], [0], i);
       expect(alone[0]?.tokens).toEqual(tokens);
     }

@@ -1,0 +1,177 @@
+import path from 'node:path';
+import type { ProgressSink } from '../base/progress.ts';
+import type { Judge } from '../judges/judge.ts';
+import { createMaskedJudge } from '../judges/mask-attack-words.ts';
+import { openJudge } from '../judges/open-judge.ts';
+import type { DecoderCheckpoint } from '../models/checkpoint.ts';
+import type { SentenceEncoder } from '../models/encoder/text-encoder.ts';
+import type { ComputeOptions } from '../runtime/device.ts';
+import { defaultThreads } from '../runtime/device.ts';
+import type { RunStore } from '../store/run-store.ts';
+import { openLocalTarget } from '../targets/local-target.ts';
+import { createScriptedTarget } from '../targets/scripted-target.ts';
+import type { Target } from '../targets/target.ts';
+import { type Attacker, openAttacker } from '../training/attacker.ts';
+import type { LoopControl } from '../training/update-loop.ts';
+import type { Config } from './config-schema.ts';
+import type { ModelEntry } from './manifest.ts';
+import { createOpenModels, type OpenModels } from './open-models.ts';
+import type { RunFolder } from './run-folder.ts';
+import type { SeedSet } from './seeds.ts';
+import type { JudgeSeat } from './try-attacks.ts';
+
+/** What a campaign is given by whoever runs it. */
+export interface CampaignIo {
+  readonly progress: ProgressSink;
+  readonly signal: AbortSignal;
+  /** Folder of the model cache. */
+  readonly cacheDir?: string;
+}
+
+/** Everything a stage works with, open. */
+export interface Campaign {
+  readonly folder: RunFolder;
+  readonly config: Config;
+  readonly store: RunStore;
+  readonly io: CampaignIo;
+  readonly seeds: SeedSet;
+  readonly compute: ComputeOptions;
+  readonly attackerModel: DecoderCheckpoint;
+  readonly attacker: Attacker;
+  readonly target: Target;
+  readonly encoder: SentenceEncoder;
+  /** The judge that rewards. */
+  readonly trainingJudge: Judge;
+  readonly evaluationJudges: readonly Judge[];
+  readonly models: readonly ModelEntry[];
+  close(): Promise<void>;
+}
+
+/** Positions that the attacker's graphs can hold: the meta-prompt, the attack, and one to spare for a cut attack's end. */
+function attackerContext(config: Config, promptTokens: number, maxPositions: number): number {
+  return Math.min(maxPositions, promptTokens + config.attacker.maxTokens + 2);
+}
+
+/** The attacker of a run's config on its opened model. */
+export async function openRunAttacker(
+  config: Config,
+  model: DecoderCheckpoint,
+  compute: ComputeOptions,
+): Promise<Attacker> {
+  const { metaPrompt, minTokens, maxTokens, lora } = config.attacker;
+  const { tokenizer, weights } = model;
+  const promptTokens = tokenizer.encode(metaPrompt, { addSpecial: true }).length;
+  return openAttacker(
+    {
+      config: model.config,
+      weights,
+      tokenizer,
+      trainable: { kind: 'lora', spec: { rank: lora.rank, alpha: lora.alpha, targets: lora.targets } },
+      metaPrompt,
+      minTokens,
+      maxTokens,
+      contextTokens: attackerContext(config, promptTokens, model.config.maxPositions),
+    },
+    compute,
+  );
+}
+
+async function openTarget(config: Config, models: OpenModels, attackerModel: DecoderCheckpoint, threads: number) {
+  const { target, seed } = config;
+  if (target.kind === 'scripted') {
+    return { target: createScriptedTarget({ rules: target.rules, otherwise: target.otherwise, seed }), entries: [] };
+  }
+  const checkpoint =
+    target.model === config.attacker.model ? attackerModel : await models.openDecoder(target.model, 'target');
+  const opened = await openLocalTarget({
+    checkpoint,
+    template: target.template,
+    seed,
+    compute: { device: target.device, threads },
+    ...(target.systemPrompt === undefined ? {} : { systemPrompt: target.systemPrompt }),
+  });
+  return { target: opened, entries: [{ role: 'target', spec: checkpoint.spec, sha256: checkpoint.sha256 }] };
+}
+
+/**
+ * Opens every model of a run: attacker, target, judges, encoder. Whatever was opened is closed again when a later part fails.
+ *
+ * @throws FloodgateError `source`, `format`, `model`, `judge`, `runtime` as the part at fault says.
+ */
+export async function openCampaign(
+  parts: { readonly folder: RunFolder; readonly config: Config; readonly store: RunStore; readonly seeds: SeedSet },
+  io: CampaignIo,
+): Promise<Campaign> {
+  const { config } = parts;
+  const threads = config.threads ?? defaultThreads();
+  const models = createOpenModels({ threads, ...io });
+  const closers: (() => Promise<unknown>)[] = [];
+  const keep = <T extends { close(): Promise<unknown> }>(opened: T): T => {
+    closers.unshift(() => opened.close());
+    return opened;
+  };
+  const close = async (): Promise<void> => {
+    for (const closer of closers.splice(0)) await closer();
+  };
+  try {
+    const attackerModel = await models.openDecoder(config.attacker.model, 'attacker');
+    const compute: ComputeOptions = { device: config.attacker.device, threads };
+    const attacker = keep(await openRunAttacker(config, attackerModel, compute));
+    const { target, entries } = await openTarget(config, models, attackerModel, threads);
+    keep(target);
+    const trainingJudge = keep(await openJudge(config.judges.training, models.judges));
+    const evaluationJudges: Judge[] = [];
+    for (const judge of config.judges.evaluation) evaluationJudges.push(keep(await openJudge(judge, models.judges)));
+    const { encoder, entry } = await models.openEncoder(config.encoder.model, config.encoder.device);
+    keep(encoder);
+    return {
+      ...parts,
+      io,
+      compute,
+      attackerModel,
+      attacker,
+      target,
+      encoder,
+      trainingJudge,
+      evaluationJudges,
+      models: [
+        { role: 'attacker', spec: attackerModel.spec, sha256: attackerModel.sha256 },
+        ...entries,
+        { role: 'encoder', ...entry },
+      ],
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** How the loops of a stage are watched, saved and stopped. */
+export function loopControl({ folder, io }: Campaign, stage: string, checkpointEveryUpdates: number): LoopControl {
+  return {
+    checkpoints: { folder: folder.checkpointsPath, stage },
+    checkpointEveryUpdates,
+    progress: io.progress,
+    signal: io.signal,
+  };
+}
+
+/** The judge that gives the reward, alone. */
+export function rewardSeats({ trainingJudge }: Campaign): JudgeSeat[] {
+  return [{ judge: trainingJudge, masked: false, name: trainingJudge.name }];
+}
+
+/** Every judge, each also with the attack's own words masked from the response; each name once. */
+export function evaluationSeats({ trainingJudge, evaluationJudges }: Campaign): JudgeSeat[] {
+  const judges = new Map([...evaluationJudges, trainingJudge].map((judge) => [judge.name, judge]));
+  return [...judges].flatMap(([name, judge]): JudgeSeat[] => [
+    { judge, masked: false, name },
+    { judge: createMaskedJudge(judge), masked: true, name },
+  ]);
+}
+
+/** Path of a file among the run's checkpoints. */
+export function checkpointFile(folder: RunFolder, name: string): string {
+  return path.join(folder.checkpointsPath, name);
+}

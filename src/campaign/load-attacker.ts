@@ -1,0 +1,46 @@
+import { access } from 'node:fs/promises';
+import { FloodgateError } from '../base/errors.ts';
+import type { ParameterVector } from '../models/decoder/parameter-vector.ts';
+import type { Attacker } from '../training/attacker.ts';
+import { latestCheckpointPath } from '../training/checkpoint-folder.ts';
+import { loadParameters } from '../training/trainer-state.ts';
+import { checkpointFile } from './campaign.ts';
+import type { RunFolder } from './run-folder.ts';
+import { BEST_CHECKPOINT, GFLOWNET } from './stage-gflownet.ts';
+
+/** The training stages, in their order; each leaves an attacker that can be sampled. */
+export const TRAINING_STAGES = ['sft', 'gflownet', 'smoothing'] as const;
+export type TrainingStage = (typeof TRAINING_STAGES)[number];
+
+/**
+ * The attacker that a stage left: for the GFlowNet its best checkpoint by held-out ASR x unique attacks where that was
+ * measured, else the last one.
+ *
+ * @throws FloodgateError `run` when the stage has left none.
+ */
+export async function loadAttacker(
+  folder: RunFolder,
+  attacker: Attacker,
+  stage: TrainingStage,
+): Promise<ParameterVector> {
+  const parameters = attacker.createParameters();
+  if (stage === GFLOWNET) {
+    const best = checkpointFile(folder, BEST_CHECKPOINT);
+    const exists = await access(best).then(
+      () => true,
+      () => false,
+    );
+    if (exists) {
+      await loadParameters(best, parameters);
+      return parameters;
+    }
+  }
+  const path = await latestCheckpointPath({ folder: folder.checkpointsPath, stage });
+  if (path === undefined) {
+    throw new FloodgateError('run', `load attacker: run ${folder.name} has no checkpoint of stage ${stage}`, {
+      hint: `floodgate resume ${folder.name} continues the run`,
+    });
+  }
+  await loadParameters(path, parameters);
+  return parameters;
+}

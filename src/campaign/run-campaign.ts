@@ -1,0 +1,164 @@
+import { nowMs } from '../base/clock.ts';
+import { FloodgateError } from '../base/errors.ts';
+import { packageVersion } from '../base/package-version.ts';
+import { runtimeVersion } from '../runtime/version.ts';
+import type { RunStore } from '../store/run-store.ts';
+import { openStore } from '../store/run-store.ts';
+import { evaluationStage } from '../store/stage-name.ts';
+import { type Campaign, type CampaignIo, openCampaign } from './campaign.ts';
+import type { Config } from './config-schema.ts';
+import { TRAINING_STAGES, type TrainingStage } from './load-attacker.ts';
+import { createManifest, readManifest, writeManifest } from './manifest.ts';
+import { createRunFolder, loadRunConfig, type RunFolder } from './run-folder.ts';
+import { acquireRunLock } from './run-lock.ts';
+import { recordRunStatus } from './run-status.ts';
+import { loadSeeds } from './seeds.ts';
+import { type EvaluationPlan, evaluateStage } from './stage-evaluate.ts';
+import { runGflownet } from './stage-gflownet.ts';
+import { runSft } from './stage-sft.ts';
+import { runSmoothing } from './stage-smoothing.ts';
+
+const TRAIN: Readonly<Record<TrainingStage, (campaign: Campaign) => Promise<void>>> = {
+  sft: runSft,
+  gflownet: runGflownet,
+  smoothing: runSmoothing,
+};
+
+export interface StartRunOptions {
+  readonly config: Config;
+  readonly runsFolder: string;
+  readonly name: string;
+  readonly ifTaken: 'refuse' | 'number';
+}
+
+/** Runs every stage of a new run. Bad seeds and missing models are found before the folder is made. */
+export async function startRun(options: StartRunOptions, io: CampaignIo): Promise<RunFolder> {
+  await loadSeeds(options.config.seeds);
+  const folder = await createRunFolder(options);
+  return withRun(folder, io, runStages);
+}
+
+/** Continues a run where it stopped; a run that is done is only reported. */
+export async function resumeRun(folder: RunFolder, io: CampaignIo): Promise<RunFolder> {
+  return withRun(folder, io, async (campaign) => {
+    campaign.store.recordEvent({ level: 'info', code: 'resumed', message: 'the run was resumed' });
+    await runStages(campaign);
+  });
+}
+
+/** Measures stages again or with other numbers; what stood there before is replaced. */
+export async function evaluateRun(
+  folder: RunFolder,
+  stages: readonly TrainingStage[],
+  plan: Partial<EvaluationPlan>,
+  io: CampaignIo,
+): Promise<RunFolder> {
+  return withRun(folder, io, async (campaign) => {
+    for (const stage of stages) {
+      const name = evaluationStage(stage);
+      if (campaign.store.stages().some((row) => row.name === name)) campaign.store.truncateAfter(name, -1);
+      await evaluateStage(campaign, stage, { ...evaluationPlan(campaign.config), ...plan });
+    }
+  });
+}
+
+export function evaluationPlan({ evaluation, seed }: Config): EvaluationPlan {
+  const { attacks, responses, temperature } = evaluation;
+  return { attacks, responses, temperature, seed };
+}
+
+/** True when smoothing had nothing to learn from and so left no attacker to measure. */
+function leftNoAttacker(campaign: Campaign, stage: TrainingStage): boolean {
+  return stage === 'smoothing' && campaign.store.events().some(({ code }) => code === 'nothing-collected');
+}
+
+async function runStages(campaign: Campaign): Promise<void> {
+  const { store, config } = campaign;
+  const isDone = (name: string): boolean => store.stages().some((row) => row.name === name && row.status === 'done');
+  for (const stage of TRAINING_STAGES) {
+    if (!isDone(stage)) await TRAIN[stage](campaign);
+    const isWanted = config.evaluation.stages.includes(stage) && !leftNoAttacker(campaign, stage);
+    if (isWanted && !isDone(evaluationStage(stage))) await evaluateStage(campaign, stage, evaluationPlan(config));
+  }
+}
+
+/** Takes the run's lock, opens everything, does the work, and leaves the status true whatever happens. */
+async function withRun(
+  folder: RunFolder,
+  io: CampaignIo,
+  work: (campaign: Campaign) => Promise<void>,
+): Promise<RunFolder> {
+  const lock = await acquireRunLock(folder.lockPath);
+  try {
+    const config = await loadRunConfig(folder);
+    const store = await openStore(folder.databasePath);
+    try {
+      recordRunStatus(store, 'running');
+      await withCampaign({ folder, config, store }, io, work);
+      recordRunStatus(store, 'done');
+      return folder;
+    } catch (error) {
+      const status = error instanceof FloodgateError && error.code === 'interrupted' ? 'interrupted' : 'failed';
+      recordRunStatus(store, status);
+      const message = error instanceof Error ? error.message : String(error);
+      store.recordEvent({ level: status === 'failed' ? 'error' : 'info', code: status, message });
+      throw error;
+    } finally {
+      store.close();
+    }
+  } finally {
+    await lock.release();
+  }
+}
+
+async function withCampaign(
+  parts: { readonly folder: RunFolder; readonly config: Config; readonly store: RunStore },
+  io: CampaignIo,
+  work: (campaign: Campaign) => Promise<void>,
+): Promise<void> {
+  const seeds = await loadSeeds(parts.config.seeds);
+  const campaign = await openCampaign({ ...parts, seeds }, io);
+  try {
+    await recordManifest(campaign);
+    await work(campaign);
+  } finally {
+    await campaign.close();
+  }
+}
+
+/** Writes the manifest of a new run; an existing one stands, and what has changed since is recorded as a warning. */
+async function recordManifest(campaign: Campaign): Promise<void> {
+  const { folder, config, seeds, models, trainingJudge, evaluationJudges, compute, store } = campaign;
+  const manifest = createManifest({
+    run: folder.name,
+    config,
+    createdMs: nowMs(),
+    versions: { floodgate: packageVersion(), 'onnxruntime-node': runtimeVersion() },
+    threads: compute.threads,
+    seedsSha256: seeds.sha256,
+    models,
+    judges: { training: trainingJudge.name, evaluation: evaluationJudges.map((judge) => judge.name) },
+  });
+  const before = await readManifest(folder.manifestPath).catch(() => undefined);
+  if (before === undefined) {
+    await writeManifest(folder.manifestPath, manifest);
+    return;
+  }
+  const changed = [
+    ...models
+      .filter(({ role, sha256 }) => before.models.some((old) => old.role === role && old.sha256 !== sha256))
+      .map(({ role }) => `model of ${role}`),
+    ...(before.threads === manifest.threads ? [] : [`threads ${before.threads} -> ${manifest.threads}`]),
+    ...(before.seedsSha256 === manifest.seedsSha256 ? [] : ['seed file']),
+    ...Object.entries(manifest.versions)
+      .filter(([name, version]) => before.versions[name] !== version)
+      .map(([name]) => `version of ${name}`),
+  ];
+  if (changed.length > 0) {
+    store.recordEvent({
+      level: 'warning',
+      code: 'resumed-differently',
+      message: `since the run began: ${changed.join(', ')}; it no longer repeats bit for bit`,
+    });
+  }
+}

@@ -1,0 +1,153 @@
+import { readFile } from 'node:fs/promises';
+import { writeFileAtomically } from '../base/atomic-file.ts';
+import { monotonicMs } from '../base/clock.ts';
+import { type CollectedAttack, collectionWeights } from '../gflownet/collection-weights.ts';
+import { averageScores } from '../gflownet/replay-entry.ts';
+import { judgeScore, logRewardAt } from '../gflownet/reward.ts';
+import { createEmbeddingMatrix } from '../metrics/embedding-matrix.ts';
+import { uniqueAttacks } from '../metrics/unique-attacks.ts';
+import type { DistinctAttack } from '../store/records.ts';
+import { type LikelihoodExample, trainLikelihood } from '../training/likelihood.ts';
+import { type Campaign, checkpointFile, loopControl, rewardSeats } from './campaign.ts';
+import { resumeStage } from './resume-stage.ts';
+import { GFLOWNET, rewardRule } from './stage-gflownet.ts';
+import { loadReference, openAttackerPolicy, recordLikelihood } from './stage-sft.ts';
+import { createCallCounter, tryAttacks, unsafeOf } from './try-attacks.ts';
+
+export const SMOOTHING = 'smoothing';
+
+const CHUNK = 32;
+
+/** Distinct attacks that the GFlowNet stage found, above both thresholds. */
+function collect({ store, config }: Campaign): DistinctAttack[] {
+  const { minUnsafe, minLogPRef } = config.collect;
+  return store.distinctAttacks({ stage: GFLOWNET, minUnsafe, minLogPRef });
+}
+
+/** The scored collection of this run, made once: a resume reads it, so that no call is made again. */
+async function loadCollected(campaign: Campaign, found: readonly DistinctAttack[]): Promise<CollectedAttack[]> {
+  const file = checkpointFile(campaign.folder, 'collection.json');
+  const text = await readFile(file, 'utf8').catch(() => undefined);
+  if (text !== undefined) return JSON.parse(text) as CollectedAttack[];
+  const collected = await scoreCollected(campaign, found);
+  await writeFileAtomically(file, (handle) => handle.writeFile(JSON.stringify(collected)));
+  return collected;
+}
+
+/**
+ * Scores of the collected attacks: as found (log S from the arithmetic mean, which is what the database keeps of an
+ * attack over all its responses), or averaged with new responses, dropping those that do not hold up.
+ */
+async function scoreCollected(campaign: Campaign, found: readonly DistinctAttack[]): Promise<CollectedAttack[]> {
+  const { config, store, target } = campaign;
+  const floor = config.gflownet.unsafeFloor;
+  const asFound = found.map(({ ids, text, meanUnsafe, logPRef, responses }) => ({
+    ids,
+    text,
+    logPRef: logPRef ?? 0,
+    score: { logS: Math.log(Math.max(meanUnsafe, floor)), meanUnsafe, responses },
+  }));
+  if (!config.smoothing.rescore) return asFound;
+  const started = monotonicMs();
+  const calls = createCallCounter();
+  const seats = rewardSeats(campaign);
+  const bar = campaign.io.progress.start('re-score the collection', asFound.length, 'attacks');
+  const kept: CollectedAttack[] = [];
+  for (let start = 0; start < asFound.length; start += CHUNK) {
+    const chunk = asFound.slice(start, start + CHUNK);
+    const trials = await tryAttacks(
+      chunk.map(({ text }, i) => ({ text, streamName: ['re-score', start + i] })),
+      { target, decode: config.target.decode, responses: config.target.responses, seats },
+      calls,
+    );
+    for (const [i, attack] of chunk.entries()) {
+      const fresh = judgeScore(unsafeOf(trials[i] ?? { responses: [] }, seats[0] as (typeof seats)[number]), floor);
+      if (fresh === undefined || fresh.meanUnsafe <= config.collect.minUnsafe) continue;
+      kept.push({ ...attack, score: averageScores(attack.score, fresh) });
+    }
+    bar.update(Math.min(start + CHUNK, asFound.length));
+  }
+  bar.finish(`${kept.length} of ${asFound.length} passed again`);
+  store.recordUpdate({ stage: SMOOTHING, update: 0, cost: { ...calls, seconds: (monotonicMs() - started) / 1000 } });
+  return kept;
+}
+
+/** Cluster size of each attack, by the threshold of the evaluation. */
+async function clusterSizesOf({ encoder, config }: Campaign, attacks: readonly CollectedAttack[]): Promise<number[]> {
+  const embeddings = await encoder.embed(attacks.map(({ text }) => text));
+  const matrix = createEmbeddingMatrix(embeddings, attacks.length, embeddings.length / attacks.length);
+  const all = attacks.map((_, i) => i);
+  const sizes = new Array<number>(attacks.length).fill(1);
+  for (const { members } of uniqueAttacks(matrix, all, config.evaluation.uniqueThreshold).clusters) {
+    for (const member of members) sizes[member] = members.length;
+  }
+  return sizes;
+}
+
+async function examplesOf(campaign: Campaign, attacks: readonly CollectedAttack[]): Promise<LikelihoodExample[]> {
+  const { config } = campaign;
+  const { weights } = config.smoothing;
+  const rule = rewardRule(config);
+  const logReward = logRewardAt(rule, config.gflownet.updates);
+  const values = collectionWeights(attacks, {
+    kind: weights,
+    clusterSizes: weights === 'balanced' ? await clusterSizesOf(campaign, attacks) : [],
+    logReward: ({ logPRef, score }) => logReward(logPRef, score.logS),
+  });
+  return attacks.map(({ ids }, i) => ({ row: ids, weight: values[i] as number }));
+}
+
+/**
+ * Smoothing: the SFT attacker, not the GFlowNet policy, learns the collected attacks by maximum likelihood. Says so and
+ * trains on nothing when nothing was collected.
+ */
+export async function runSmoothing(campaign: Campaign): Promise<void> {
+  const { config, attacker, store } = campaign;
+  const { smoothing, seed } = config;
+  const found = collect(campaign);
+  store.beginStage(SMOOTHING, smoothing.updates);
+  const reference = await loadReference(campaign);
+  const policy = await openAttackerPolicy(campaign, { logZ: 'none' });
+  try {
+    policy.parameters.data.set(reference.data);
+    const start = await resumeStage(campaign, SMOOTHING, policy.parameters);
+    const collected = await loadCollected(campaign, found);
+    const examples = collected.length === 0 ? [] : await examplesOf(campaign, collected);
+    const message = `${collected.length} distinct attacks to learn from, of ${found.length} collected`;
+    if (examples.length === 0) {
+      const hint = 'no attack passed collect.minUnsafe and collect.minLogPRef: nothing was trained';
+      store.recordEvent({ level: 'warning', code: 'nothing-collected', message: `${message}; ${hint}` }, SMOOTHING);
+      store.endStage(SMOOTHING, 'done');
+      return;
+    }
+    if (start.update === 0) store.recordEvent({ level: 'info', code: 'collected', message }, SMOOTHING);
+    await trainLikelihood(
+      policy,
+      { examples, validation: [] },
+      {
+        prompt: attacker.prompt,
+        minTokens: attacker.spec.minTokens,
+        batchSize: smoothing.batchSize,
+        learningRate: {
+          peak: smoothing.learningRate,
+          warmupUpdates: smoothing.warmupUpdates,
+          decay: 'constant',
+          totalUpdates: smoothing.updates,
+        },
+        gradientClip: smoothing.gradientClip,
+        weightDecay: smoothing.weightDecay,
+        seed,
+        validateEveryUpdates: smoothing.updates,
+      },
+      {
+        control: loopControl(campaign, SMOOTHING, 50),
+        from: start.update,
+        optimizer: start.optimizer,
+        onUpdate: (record) => recordLikelihood(campaign, SMOOTHING, record),
+      },
+    );
+    store.endStage(SMOOTHING, 'done');
+  } finally {
+    await policy.close();
+  }
+}

@@ -1,0 +1,109 @@
+import { FloodgateError } from '../base/errors.ts';
+import type { CampaignIo } from '../campaign/campaign.ts';
+import { TRAINING_STAGES, type TrainingStage } from '../campaign/load-attacker.ts';
+import { planRun, type RunPlan } from '../campaign/plan-run.ts';
+import { evaluateRun, resumeRun, startRun } from '../campaign/run-campaign.ts';
+import { loadRunConfig, type RunFolder } from '../campaign/run-folder.ts';
+import { sampleAttacks } from '../campaign/sample-attacks.ts';
+import { type Report, writeReport } from '../report/report-json.ts';
+import type { CampaignActions } from './campaign-commands.ts';
+import { alignColumns, type CommandResult } from './command-result.ts';
+import type { CliContext } from './context.ts';
+import { printable } from './printable.ts';
+import { measureText, readRun } from './run-overview.ts';
+import { formatDuration } from './terminal-progress.ts';
+
+function ioOf({ progress, signal, cacheDir }: CliContext): CampaignIo {
+  return { progress, signal, ...(cacheDir === undefined ? {} : { cacheDir }) };
+}
+
+const SHOWN_METRICS = ['asr', 'asrMasked', 'echoRate', 'uniqueAttacks', 'cosineDistance', 'selfBleu'] as const;
+
+/** The result at a glance: a row a stage and judge. */
+export function reportTable({ stages }: Report): string {
+  const rows = stages.flatMap(({ name, judges }) =>
+    judges.map((judge) => [
+      name,
+      judge.reported ? `${judge.name} *` : judge.name,
+      ...SHOWN_METRICS.map((metric) => measureText(judge.metrics[metric])),
+    ]),
+  );
+  return alignColumns([['stage', 'judge', ...SHOWN_METRICS], ...rows]);
+}
+
+/** Writes report.json of a run that was worked on, and says what came out. */
+async function finish(folder: RunFolder): Promise<CommandResult> {
+  return readRun(folder, async ({ report }) => {
+    if (report === undefined) throw new FloodgateError('run', `report ${folder.name}: nothing has been measured yet`);
+    await writeReport(folder.reportPath, report);
+    const lines = [
+      reportTable(report),
+      '',
+      `* the judge that counts. Report: ${folder.reportPath}`,
+      `Next: floodgate show ${folder.name} --attacks 10`,
+    ];
+    return { text: lines.join('\n'), json: report };
+  });
+}
+
+function planText({ seeds, stages, memoryBytes, gigaflops, seconds }: RunPlan): string {
+  const rows = stages.map(({ name, attacks, targetCalls, judgeCalls, tokens, seconds: each }) => [
+    name,
+    ...[attacks, targetCalls, judgeCalls, tokens].map((count) => count.toLocaleString('en-US')),
+    formatDuration(each * 1000),
+  ]);
+  return [
+    alignColumns([['stage', 'attacks', 'target calls', 'judge calls', 'tokens', 'about'], ...rows]),
+    '',
+    `${seeds} seeds; about ${(memoryBytes / 2 ** 30).toFixed(1)} GiB of memory; about ${formatDuration(seconds * 1000)} at the ${gigaflops.toFixed(0)} GFLOP/s measured now. Nothing was started.`,
+  ].join('\n');
+}
+
+/** The last stage that has left an attacker. */
+async function lastStage(folder: RunFolder): Promise<TrainingStage> {
+  return readRun(folder, (_overview, store) => {
+    const done = store?.stages().filter(({ status }) => status === 'done') ?? [];
+    const nothingLearnt = store?.events().some(({ code }) => code === 'nothing-collected') ?? false;
+    const stage = [...TRAINING_STAGES]
+      .reverse()
+      .find((name) => done.some((row) => row.name === name) && !(name === 'smoothing' && nothingLearnt));
+    if (stage === undefined)
+      throw new FloodgateError('run', `sample ${folder.name}: no stage is done, so there is no attacker yet`);
+    return stage;
+  });
+}
+
+/** What the commands that train, measure and sample do. */
+export const campaignActions: CampaignActions = {
+  async run({ config, name, isNameChosen, runsFolder, isDryRun }, context) {
+    if (isDryRun) {
+      const plan = await planRun(config, ioOf(context));
+      return { text: planText(plan), json: plan };
+    }
+    const ifTaken = isNameChosen ? 'refuse' : 'number';
+    return finish(await startRun({ config, runsFolder, name, ifTaken }, ioOf(context)));
+  },
+
+  async resume({ folder }, context) {
+    return finish(await resumeRun(folder, ioOf(context)));
+  },
+
+  async evaluate({ folder, stages, attacks, responses, seed }, context) {
+    const wanted = stages ?? (await loadRunConfig(folder)).evaluation.stages;
+    const plan = {
+      ...(attacks === undefined ? {} : { attacks }),
+      ...(responses === undefined ? {} : { responses }),
+      ...(seed === undefined ? {} : { seed }),
+    };
+    return finish(await evaluateRun(folder, wanted, plan, ioOf(context)));
+  },
+
+  async sample({ folder, stage, count, temperature, seed }, context) {
+    const from = stage ?? (await lastStage(folder));
+    const attacks = await sampleAttacks(folder, { stage: from, count, temperature, seed }, ioOf(context));
+    return {
+      text: attacks.map(({ text }) => printable(text)).join('\n'),
+      json: { run: folder.name, stage: from, attacks },
+    };
+  },
+};
