@@ -1,11 +1,11 @@
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { DecoderCheckpoint } from '../../src/models/checkpoint.ts';
 import { type LabelScorer, openLabelScorer } from '../../src/models/decoder/label-scorer.ts';
 import { openScorer, type Scorer } from '../../src/models/decoder/scorer.ts';
 import { openCheckpoint } from '../../src/models/open-checkpoint.ts';
-import { liveSessionLabels } from '../../src/runtime/session.ts';
+import { GraphSession, liveSessionLabels } from '../../src/runtime/session.ts';
 import { type GoldenTensor, goldenFloat32, readGolden, testPath } from '../support/golden-file.ts';
 import { cpu } from './open-fixture.ts';
 
@@ -96,6 +96,14 @@ describe('label scorer', () => {
       const [alone = new Float64Array()] = await scorer.scoreLabels([prompts[i] as string], labels);
       expectClose([together[i] as Float64Array], [[...alone]]);
     }
+  });
+
+  it('runs a prompt once for labels that begin alike', async () => {
+    const run = vi.spyOn(GraphSession.prototype, 'run');
+    await scorer.scoreLabels(['is it '], ['u', 'un', 'unsafe', 'z']);
+    await scorer.scoreLabels(['is it '], ['safe', 'unsafe']);
+    expect(run.mock.calls.map(([feeds]) => feeds.rowIds?.dims[0])).toEqual([1, 2]);
+    run.mockRestore();
   });
 
   it('gives NaN for a prompt that does not fit with its labels, and leaves its neighbours alone', async () => {

@@ -7,6 +7,7 @@ import type { DecoderCheckpoint } from '../../src/models/checkpoint.ts';
 import { Generator, openGenerator } from '../../src/models/decoder/generator.ts';
 import { openCheckpoint } from '../../src/models/open-checkpoint.ts';
 import { settleSourceOptions } from '../../src/models/sources/source-environment.ts';
+import type { Tokenizer } from '../../src/models/tokenizer.ts';
 import { liveSessionLabels } from '../../src/runtime/session.ts';
 import { createAttackEncoder } from '../../src/targets/local-prompt.ts';
 import { type LocalTargetOptions, openLocalTarget } from '../../src/targets/local-target.ts';
@@ -112,6 +113,27 @@ describe('local target', () => {
     expect(await rowsPerBatch({ maxRowsPerBatch: 30 }, 70)).toEqual([30, 30, 10]);
     expect(await rowsPerBatch({ maxRowsPerBatch: 1000 }, 300)).toEqual([256, 44]); // 256 x 64 slots
     generate.mockRestore();
+  });
+
+  it('leaves the end token out of the text even where the tokenizer does not count it as a control token', async () => {
+    const { tokenizer, ...checkpoint } = await openTiny();
+    const [letter = -1] = tokenizer.encode('a');
+    const endsWithLetter: Tokenizer = {
+      vocabSize: tokenizer.vocabSize,
+      bosId: tokenizer.bosId,
+      padId: tokenizer.padId,
+      endIds: [letter],
+      specialIds: tokenizer.specialIds,
+      encode: (text, options) => tokenizer.encode(text, options),
+      splitSpecial: (text) => tokenizer.splitSpecial(text),
+      encodeParts: (parts) => tokenizer.encodeParts(parts),
+      decode: (ids, options) => tokenizer.decode(ids, options),
+    };
+    const target = await openTarget({ checkpoint: { ...checkpoint, tokenizer: endsWithLetter } });
+    const [responses = []] = await target.respond([{ attack: 'b', streamName: [] }], 60, DECODE);
+    await target.close();
+    expect(responses.some(({ truncated }) => !truncated)).toBe(true);
+    expect(responses.filter(({ text }) => text.includes('a'))).toEqual([]);
   });
 
   it('names the length of an attack beyond the context, and takes one that just fits', async () => {
