@@ -1,6 +1,12 @@
 import type { Command } from 'commander';
 import { FloodgateError } from '../base/errors.ts';
-import { type ListedModel, listModels, removeModel, verifyModels } from '../models/sources/manage-models.ts';
+import {
+  type ListedModel,
+  listModels,
+  removeModel,
+  type VerifiedModel,
+  verifyModels,
+} from '../models/sources/manage-models.ts';
 import { pullModel } from '../models/sources/pull-model.ts';
 import { type ResolvedModel, resolveModel } from '../models/sources/resolve-model.ts';
 import type { SourceOptions } from '../models/sources/source-environment.ts';
@@ -88,18 +94,18 @@ function addVerify(models: Command, context: CliContext): void {
     .addHelpText('after', '\nExamples:\n  floodgate models verify\n  floodgate models verify minilm --json')
     .action(async (spec: string | undefined) => {
       const verified = await verifyModels(spec, sourceOptions(context));
-      const lines = verified.map(({ name, files, faults }) => {
-        const verdict =
-          faults.map(({ name: file, fault }) => `${file}: ${fault}`).join('; ') || `${files} files are right`;
-        return `${name}  ${verdict}`;
-      });
+      const damaged = verified.filter(({ faults }) => faults.length > 0);
+      if (damaged.length > 0) throw damageError(damaged);
+      const lines = verified.map(({ name, files }) => `${name}  ${files} files are right`);
       printResult(context, { text: lines.join('\n') || 'the model cache is empty', json: { models: verified } });
-      const damaged = verified.filter(({ faults }) => faults.length > 0).map(({ name }) => name);
-      if (damaged.length === 0) return;
-      throw new FloodgateError('source', `verify models: damaged: ${damaged.join(', ')}`, {
-        hint: `floodgate models pull ${damaged.join(' ')} fetches them anew`,
-      });
     });
+}
+
+function damageError(damaged: readonly VerifiedModel[]): FloodgateError {
+  const faults = damaged.flatMap((model) => model.faults.map(({ name, fault }) => `${model.name}: ${name}: ${fault}`));
+  return new FloodgateError('source', `verify models: ${faults.join('; ')}`, {
+    hint: `floodgate models pull ${damaged.map(({ name }) => name).join(' ')}`,
+  });
 }
 
 function addRm(models: Command, context: CliContext): void {

@@ -1,7 +1,8 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { cacheSlotOf, writeManifest } from '../../src/models/sources/model-cache.ts';
 import { modelFixture } from '../support/model-fixture.ts';
 import { cli } from './cli-runner.ts';
 
@@ -37,6 +38,22 @@ describe('floodgate models', () => {
       expect(code).toBe(1);
       expect(stderr).toContain('hint: floodgate models pull gpt2');
     }
+  });
+
+  it('says which file of which model is damaged, as one JSON object too, and removes it', async () => {
+    const { folder } = cacheSlotOf(cacheDir, 'hf:openai-community/gpt2');
+    await mkdir(folder, { recursive: true });
+    await writeFile(join(folder, 'config.json'), '{}');
+    const files = [{ name: 'config.json', sha256: '0'.repeat(64), bytes: 2 }];
+    await writeManifest(folder, { spec: 'hf:openai-community/gpt2', origin: 'a commit', files });
+    const { code, stdout } = await cli(['models', 'verify', '--json', '--cache-dir', cacheDir]);
+    expect(code).toBe(1);
+    expect(JSON.parse(stdout).error).toMatchObject({
+      message: expect.stringContaining('gpt2: config.json: sha256 differs'),
+      hint: 'floodgate models pull gpt2',
+    });
+    expect((await cli(['models', 'rm', 'gpt2', '--cache-dir', cacheDir])).stdout).toBe('removed gpt2\n');
+    expect((await cli(['models', 'verify', '--cache-dir', cacheDir])).stdout).toBe('the model cache is empty\n');
   });
 
   it('answers a mistyped name as bad usage', async () => {

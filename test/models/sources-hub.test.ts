@@ -368,6 +368,15 @@ describe('a hub that lies', () => {
     expect((await failure(pullModel(SPEC, options()))).message).toContain('more than 10 redirects');
   });
 
+  it.each(['../a.gguf', '/a.gguf', 'b/../../a.gguf', 'con.gguf'])(
+    'does not count %s as a file of the model',
+    async (name) => {
+      const content = randomBytes(64, 6);
+      hub.files = ['good.gguf', name].map((served) => ({ name: served, content, isLarge: true }));
+      expect((await pullModel(SPEC, options())).path).toMatch(/good\.gguf$/);
+    },
+  );
+
   it('writes nothing under a hostile name', async () => {
     const hostile = ['../escape/config.json', '/config.json', 'a/../../tokenizer.json', 'CON.json', 'vocab.json\u0000'];
     hub.files.push(...hostile.map((name) => ({ name, content: Buffer.from('{}'), isLarge: false })));
