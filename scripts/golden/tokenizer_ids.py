@@ -16,6 +16,7 @@ import json
 import random
 import sys
 import unicodedata
+from importlib.metadata import version
 from pathlib import Path
 
 import gguf
@@ -24,6 +25,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 ROOT = Path(__file__).resolve().parents[2]
 SEED = 20261124
+VERSIONS = {name: version(name) for name in ("tokenizers", "transformers", "gguf")}
 
 HARD_TEXTS = [
     "", " ", "  ", "a", "Hello, world!", " leading and trailing  ", "don't can't I'LL we'Ve THEY'RE it's 'tis",
@@ -39,6 +41,7 @@ HARD_TEXTS = [
     "word'word 'quoted' ''double'' 's 't 'LL ’s ’t", "a" * 101 + " " + "b" * 99, "ab-cd_ef.gh/ij|kl", "don' t . , ? ! n't 'm",
     "<|im_start|>user\nhi<|im_end|>", "<|endoftext|><|im_end|> <|im_end|>x", "<s> a <mask> b </s><pad>", "[CLS] x [SEP] [MASK] [PAD]",
     "<|begin_of_text|>x<|eot_id|>\n\n<tool_call>{}</tool_call>", "<|im_end| >< |im_end|><|IM_END|>",
+    "\ufeffbyte order mark", "foxes fox firefox fox_ fox trailing  x",
 ]
 LONG_TEXTS = [
     ("a", 100_000), ("antidisestablishmentarianism", 3_600), (" ", 100_000), ("\n", 100_000), ("7", 100_000), ("!", 100_000),
@@ -241,6 +244,7 @@ def golden(tokenizer, per_code_point):
     size = len(tokenizer)
     random_ids = [[rng.randrange(size) for _ in range(rng.randrange(1, 10))] for _ in range(60)]
     result = {
+        "origin": {"script": "scripts/golden/tokenizer_ids.py", "seed": SEED, "versions": VERSIONS},
         "vocabSize": size,
         "cases": [case(tokenizer, text, times) for text, times in texts],
         "decodes": [{"ids": ids, "text": tokenizer.decode(ids, skip_special_tokens=True)} for ids in random_ids],

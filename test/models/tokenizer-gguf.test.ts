@@ -64,6 +64,23 @@ describe('tokenizer inside a GGUF', () => {
     expect(other.encode('a', { addSpecial: true })).toEqual([...other.encode('a'), 8]);
   });
 
+  test('takes whole pieces from the vocabulary before merging, where the pre-tokenizer says so', () => {
+    for (const [pre, isWhole] of [
+      ['llama-bpe', true],
+      ['gpt-2', false],
+    ] as const) {
+      const metadata = metadataOf('gpt2-like', pre);
+      const tokens = metadata.get('tokenizer.ggml.tokens');
+      const grown = Array.isArray(tokens) ? [...tokens, 'zzzz'] : [];
+      metadata.set('tokenizer.ggml.tokens', grown).delete('tokenizer.ggml.token_type');
+      expect(
+        tokenizerFromGguf(metadata)
+          .tokenizer.encode('zzzz')
+          .includes(grown.length - 1),
+      ).toBe(isWhole);
+    }
+  });
+
   test('takes all named ends, and unused tokens as never to be sampled', () => {
     const metadata = metadataOf('gpt2-like', 'gpt-2');
     metadata.set('tokenizer.ggml.eos_token_id', 5).set('tokenizer.ggml.eot_token_id', 6);

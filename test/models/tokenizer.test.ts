@@ -34,6 +34,7 @@ describe('tokenizer', () => {
         fc.property(arbitrary, (units) => {
           const text = String.fromCharCode(...units);
           const repaired = Buffer.from(text, 'utf8').toString('utf8');
+          expect(tokenizer.splitSpecial(text)).toEqual(tokenizer.splitSpecial(repaired));
           expect(tokenizer.encode(text)).toEqual(tokenizer.encode(repaired));
         }),
       );
@@ -106,15 +107,15 @@ describe('tokenizer', () => {
   ])('%s takes about eight times as long for eight times the text of %j', async (name, unit) => {
     const { tokenizer } = await fixture(name);
     const bestMs = (length: number) => {
-      const times = [0, 1, 2].map(() => {
+      const times = [0, 1].map(() => {
         const start = performance.now();
         tokenizer.encode(unit.repeat(length));
         return performance.now() - start;
       });
       return Math.min(...times);
     };
-    bestMs(12_500);
-    expect(bestMs(100_000) / Math.max(2, bestMs(12_500))).toBeLessThan(32); // quadratic: 64
+    bestMs(30_000);
+    expect(bestMs(240_000) / Math.max(2, bestMs(30_000))).toBeLessThan(32); // quadratic: 64
   });
 
   test('refuses a text above its limit', async () => {
