@@ -239,6 +239,7 @@ async function watchUpdate(
   record: GflownetUpdate<Trial>,
   parts: GflownetParts<Trial>,
   watch: Watch,
+  calls: CallCounter,
 ) {
   const { gflownet } = campaign.config;
   const events: EventRecord[] = [];
@@ -263,6 +264,7 @@ async function watchUpdate(
   const { everyUpdates } = gflownet.evaluation;
   if (everyUpdates > 0 && (record.update + 1) % everyUpdates === 0) {
     const measured = await heldOut(campaign, policy, record.update, parts);
+    calls.tokens += measured.tokens;
     const quality = measured.asr * measured.unique;
     metrics.push(
       { name: 'heldOutAsr', value: measured.asr, low: null, high: null, n: measured.n },
@@ -315,7 +317,7 @@ export async function runGflownet(campaign: Campaign): Promise<void> {
       optimizer: start.optimizer,
       extra: () => watch,
       onUpdate: async (record) => {
-        const watched = await watchUpdate(campaign, policy, record, parts, watch);
+        const watched = await watchUpdate(campaign, policy, record, parts, watch, calls);
         store.recordUpdate({
           stage: GFLOWNET,
           update: record.update,

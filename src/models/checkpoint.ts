@@ -1,7 +1,7 @@
 import type { WeightStore } from '../formats/weight-store.ts';
+import type { ChatTemplate } from './chat-template.ts';
 import type { DecoderConfig } from './decoder-config.ts';
 import type { EncoderConfig } from './encoder-config.ts';
-import type { ChatTemplate } from './chat-template.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
 /** What every opened model folder or file gives, before any session exists. */

@@ -324,13 +324,14 @@ async function gflownetUpdate<E>(
     weightDecay: options.weightDecay,
   });
   const rows = gathered.rows.map(
-    ({ source, candidate, evidence }, i): GflownetRow<E> => ({
+    ({ source, candidate, logPRef, evidence }, i): GflownetRow<E> => ({
       source,
       tokens: candidate.tokens,
       terminated: candidate.terminated,
       text: candidate.text,
       logPi: logProbs[i] as number,
       fluency: candidate.logPRef,
+      ...(logPRef === undefined ? {} : { logPRef }),
       logReward: logRewards[i] as number,
       meanUnsafe: candidate.meanUnsafe,
       ...(evidence === undefined ? {} : { evidence }),
