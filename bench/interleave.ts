@@ -1,9 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Answer } from './line-process.ts';
 
-/** Worker threads of the last side spin for a moment before they sleep. */
-const SETTLE_MS = 300;
-
 /** What a round needs of a side: `LineProcess` has it. */
 export interface Runner {
   readonly ready: Promise<Answer>;
@@ -24,6 +21,8 @@ export interface InterleaveOptions {
   readonly rounds: number;
   /** Rounds before the counted ones. */
   readonly warmupRounds: number;
+  /** Pause after each run: worker threads of the last side spin for a moment before they sleep. */
+  readonly settleMs: number;
   readonly onProgress: (text: string) => void;
 }
 
@@ -77,7 +76,7 @@ export async function interleave(
           const answer = await side.runner.run(round);
           if (isCounted) side.answers.push(answer);
         });
-        await sleep(SETTLE_MS);
+        await sleep(options.settleMs);
       }
     }
   } finally {

@@ -23,6 +23,7 @@ const USAGE = `npm run bench -- [options]
   --gguf FILE     SmolLM2-135M-Instruct; from the model cache when left out
   --out FOLDER    where the JSON goes (bench/results)`;
 
+const SETTLE_MS = 300;
 /** Above this many runnable processes the machine is not idle. */
 const IDLE_LOAD = 0.5;
 
@@ -89,6 +90,7 @@ async function runGroup(
       .map((spec) => ({ name: spec.name, start: () => startSide(spec) })),
     {
       ...settings,
+      settleMs: SETTLE_MS,
       onProgress: (text) => process.stderr.write(`[${group.name}] ${text}\n`),
     },
   );
