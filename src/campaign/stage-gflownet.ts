@@ -157,7 +157,8 @@ function unscoredRecord(entry: GflownetUpdate<Trial>['unscored'][number]): Attac
 }
 
 function updateMetrics(record: GflownetUpdate<Trial>): MetricRecord[] {
-  const fresh = record.rows.filter(({ source }) => source !== 'replay');
+  // Tempered and replayed rows say nothing of the policy's own distribution.
+  const fresh = record.rows.filter(({ source }) => source === 'fresh');
   const metric = (name: string, value: number | null, n = fresh.length): MetricRecord => ({
     name,
     value,

@@ -356,7 +356,7 @@ async function gflownetUpdate<E>(
 }
 
 function liveLine<E>(record: GflownetUpdate<E>): string {
-  const fresh = record.rows.filter(({ source }) => source !== 'replay');
+  const fresh = record.rows.filter(({ source }) => source === 'fresh'); // the policy's own distribution
   const mean = (pick: (row: GflownetRow<E>) => number): string =>
     fresh.length === 0 ? '-' : (fresh.reduce((sum, row) => sum + pick(row), 0) / fresh.length).toFixed(2);
   const balance =
