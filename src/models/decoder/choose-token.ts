@@ -6,39 +6,85 @@ export interface TokenFilter {
   readonly topP: number;
 }
 
-/** Most probable tokens first; only tokens that the filter may keep are ever sorted. */
-function nucleus(probabilities: Float32Array, filter: TokenFilter): { ids: number[]; mass: number } {
-  // Tokens below (1 - topP) / V weigh less than 1 - topP together, so they lie outside the nucleus: exact, and rarely reached.
-  const floor = filter.topK > 0 ? 0 : (1 - filter.topP) / probabilities.length;
-  for (let threshold = 1e-3; ; threshold = threshold > 1e-5 ? threshold * 0.1 : floor) {
-    const ids: number[] = [];
-    let mass = 0;
-    for (let id = 0; id < probabilities.length; id++) {
-      const p = probabilities[id] as number;
-      if (p > threshold) {
-        ids.push(id);
-        mass += p;
-      }
-    }
-    const isEnough = mass >= filter.topP || (filter.topK > 0 && ids.length >= filter.topK);
-    if (!isEnough && threshold > floor) continue;
-    ids.sort((a, b) => (probabilities[b] as number) - (probabilities[a] as number) || a - b);
-    return cut(probabilities, ids, filter);
-  }
+/** Ids that the filter keeps, ascending, and their mass. */
+interface Kept {
+  readonly ids: readonly number[];
+  readonly mass: number;
 }
 
-function cut(probabilities: Float32Array, sorted: number[], filter: TokenFilter): { ids: number[]; mass: number } {
-  const limit = filter.topK > 0 ? Math.min(filter.topK, sorted.length) : sorted.length;
-  let total = 1;
-  if (filter.topK > 0) {
-    total = 0;
-    for (let i = 0; i < limit; i++) total += probabilities[sorted[i] as number] as number;
+/** A token above this is worth sorting at once: on peaked rows a few such tokens hold the whole nucleus. */
+const LIKELY = 1e-3;
+/** Buckets of positive floats up to 1 by their upper 16 bits: larger bits, larger float. */
+const BUCKETS = 0x3f80 + 1;
+const bucketMass = new Float64Array(BUCKETS);
+
+/** Most probable first; of equals the smaller id. */
+function sortByProbability(ids: number[], probabilities: Float32Array): number[] {
+  return ids.sort((a, b) => (probabilities[b] as number) - (probabilities[a] as number) || a - b);
+}
+
+/** The shortest beginning of `sorted` that brings `mass` to `wanted`, appended to `kept`. */
+function take(
+  sorted: readonly number[],
+  probabilities: Float32Array,
+  kept: number[],
+  mass: number,
+  wanted: number,
+): Kept {
+  let total = mass;
+  for (const id of sorted) {
+    if (total >= wanted && kept.length > 0) break;
+    kept.push(id);
+    total += probabilities[id] as number;
   }
-  let mass = 0;
-  let kept = 0;
-  while (kept < limit && (kept === 0 || mass < filter.topP * total))
-    mass += probabilities[sorted[kept++] as number] as number;
-  return { ids: sorted.slice(0, kept), mass };
+  return { ids: kept.sort((a, b) => a - b), mass: total };
+}
+
+/** Exact top-p: only tokens around the cut are ever sorted. */
+function nucleus(probabilities: Float32Array, topP: number): Kept {
+  const likely: number[] = [];
+  let likelyMass = 0;
+  for (let id = 0; id < probabilities.length; id++) {
+    const p = probabilities[id] as number;
+    if (p > LIKELY) {
+      likely.push(id);
+      likelyMass += p;
+    }
+  }
+  if (likelyMass >= topP) return take(sortByProbability(likely, probabilities), probabilities, [], 0, topP);
+  return flatNucleus(probabilities, topP);
+}
+
+/** Top-p of a flat row: a histogram by magnitude finds the bucket in which the cut falls; that bucket alone is sorted. */
+function flatNucleus(probabilities: Float32Array, topP: number): Kept {
+  const bits = new Uint32Array(probabilities.buffer, probabilities.byteOffset, probabilities.length);
+  bucketMass.fill(0);
+  for (let id = 0; id < bits.length; id++) {
+    const bucket = Math.min((bits[id] as number) >>> 16, BUCKETS - 1);
+    bucketMass[bucket] = (bucketMass[bucket] as number) + (probabilities[id] as number);
+  }
+  let cut = BUCKETS - 1;
+  let mass = bucketMass[cut] as number;
+  while (mass < topP && cut > 0) mass += bucketMass[--cut] as number;
+  const above: number[] = [];
+  const boundary: number[] = [];
+  let aboveMass = 0;
+  for (let id = 0; id < bits.length; id++) {
+    const bucket = Math.min((bits[id] as number) >>> 16, BUCKETS - 1);
+    if (bucket > cut) {
+      above.push(id);
+      aboveMass += probabilities[id] as number;
+    } else if (bucket === cut && (probabilities[id] as number) > 0) boundary.push(id);
+  }
+  return take(sortByProbability(boundary, probabilities), probabilities, above, aboveMass, topP);
+}
+
+/** Top-k, then top-p renormalised over what top-k kept. */
+function topKThenTopP(probabilities: Float32Array, { topK, topP }: TokenFilter): Kept {
+  const all = Array.from(probabilities.keys()).filter((id) => (probabilities[id] as number) > 0);
+  const best = sortByProbability(all, probabilities).slice(0, topK);
+  const mass = best.reduce((sum, id) => sum + (probabilities[id] as number), 0);
+  return take(best, probabilities, [], 0, topP * mass);
 }
 
 /**
@@ -46,23 +92,23 @@ function cut(probabilities: Float32Array, sorted: number[], filter: TokenFilter)
  * in the order that `transformers` applies them.
  */
 export function chooseToken(probabilities: Float32Array, filter: TokenFilter, u: number): number {
-  if (filter.topK === 0 && filter.topP >= 1) {
-    let cumulative = 0;
-    let lastPossible = 0;
-    for (let id = 0; id < probabilities.length; id++) {
-      const p = probabilities[id] as number;
-      if (p === 0) continue;
-      cumulative += p;
-      lastPossible = id;
-      if (cumulative > u) return id;
-    }
-    return lastPossible; // the fp32 probabilities sum to just under 1
-  }
-  const { ids, mass } = nucleus(probabilities, filter);
+  if (filter.topK === 0 && filter.topP >= 1) return walk(probabilities, undefined, u);
+  const { ids, mass } = filter.topK > 0 ? topKThenTopP(probabilities, filter) : nucleus(probabilities, filter.topP);
+  return walk(probabilities, ids, u * mass);
+}
+
+/** The id (of `ids`, or of all) at which the cumulative mass passes `threshold`; the last one when rounding leaves none. */
+function walk(probabilities: Float32Array, ids: readonly number[] | undefined, threshold: number): number {
+  const count = ids?.length ?? probabilities.length;
   let cumulative = 0;
-  for (const id of ids) {
-    cumulative += probabilities[id] as number;
-    if (cumulative > u * mass) return id;
+  let lastPossible = 0;
+  for (let i = 0; i < count; i++) {
+    const id = ids === undefined ? i : (ids[i] as number);
+    const p = probabilities[id] as number;
+    if (p === 0) continue;
+    cumulative += p;
+    lastPossible = id;
+    if (cumulative > threshold) return id;
   }
-  return ids.at(-1) as number;
+  return lastPossible;
 }
