@@ -4,7 +4,7 @@ import { FloodgateError } from '../../base/errors.ts';
 import type { RandomStream } from '../../base/random.ts';
 import type { ComputeOptions } from '../../runtime/device.ts';
 import { type GraphSession, openSession } from '../../runtime/session.ts';
-import { float32Data, float32Tensor, int32Tensor, int64Tensor } from '../../runtime/tensors.ts';
+import { float32Data, int64Tensor } from '../../runtime/tensors.ts';
 import { chooseToken, type TokenFilter } from './choose-token.ts';
 import type { ModelOptions } from './declare-model.ts';
 import { DecodeCache } from './decode-cache.ts';
@@ -45,7 +45,7 @@ export interface Generated {
 interface Sequence {
   readonly request: SampleRequest;
   readonly result: { tokens: number[]; logProbs: number[]; isTerminated: boolean };
-  /** Tokens in the cache. */
+  /** Own tokens in the cache, beyond the shared prefix. */
   length: number;
 }
 
@@ -68,6 +68,8 @@ export class Generator {
   private readonly endIds: ReadonlySet<number>;
   private readonly options: GeneratorOptions;
   private logits = new Float32Array(0);
+  /** Tokens of the prefix that the present call's prompts share. */
+  private sharedTokens = 0;
 
   constructor(
     sessions: { prefill: GraphSession; decode: GraphSession; distribution: TokenDistribution },
@@ -134,13 +136,14 @@ export class Generator {
       wanted: int64Tensor(wanted, [wanted.length]),
       ...this.stateFeeds(this.prefill, options),
     });
-    this.cache.reserve(requests.length, longest);
-    const source = { outputs, prefixTokens: shared, rowTokens: R };
+    const prefill = { outputs, rowTokens: R };
+    this.cache.reset(prefill, requests.length, longest - shared);
     const sequences = requests.map((request, row): Sequence => {
       const own = streams[request.prompt] as readonly number[];
-      this.cache.fill(row, source, request.prompt, own.length);
-      return { request, result: { tokens: [], logProbs: [], isTerminated: false }, length: shared + own.length };
+      this.cache.fill(row, prefill, request.prompt, own.length);
+      return { request, result: { tokens: [], logProbs: [], isTerminated: false }, length: own.length };
     });
+    this.sharedTokens = shared;
     const vocabulary = this.options.config.vocabSize;
     const promptLogits = float32Data(outputs.logits);
     const logits = this.logitBuffer(requests.length);
@@ -161,24 +164,21 @@ export class Generator {
   private async step(live: readonly Sequence[], options: GenerateOptions): Promise<void> {
     const rows = live.length;
     const lengths = live.map((sequence) => sequence.length);
-    const logits = this.logitBuffer(rows);
-    const { past, present } = this.cache.tensors(rows);
-    await this.decode.run(
-      {
-        ids: int64Tensor(
-          live.map(({ result }) => result.tokens.at(-1) as number),
-          [rows],
-        ),
-        positions: int64Tensor(lengths, [rows]),
-        last: int32Tensor(lengths, [rows]),
-        total: int32Tensor([Math.max(...lengths) + 1], []),
-        ...past,
-        ...this.stateFeeds(this.decode, options),
-      },
-      { ...present, logits: float32Tensor(logits, [rows, this.options.config.vocabSize]) },
-    );
+    const outputs = await this.decode.run({
+      ids: int64Tensor(
+        live.map(({ result }) => result.tokens.at(-1) as number),
+        [rows],
+      ),
+      positions: int64Tensor(
+        lengths.map((length) => this.sharedTokens + length),
+        [rows],
+      ),
+      ...this.cache.feeds(lengths),
+      ...this.stateFeeds(this.decode, options),
+    });
+    this.cache.append(outputs, lengths);
     for (const sequence of live) sequence.length++;
-    await this.draw(live, logits, options);
+    await this.draw(live, float32Data(outputs.logits), options);
   }
 
   private async draw(sequences: readonly Sequence[], logits: Float32Array, options: GenerateOptions): Promise<void> {

@@ -1,7 +1,6 @@
 import { type Graph, GraphBuilder } from '../../graph/builder.ts';
 import type { Value } from '../../graph/ops.ts';
 import { multiplySizes, symbolSize } from '../../graph/size.ts';
-import type { DecoderConfig } from '../decoder-config.ts';
 import { declareModel, type ModelOptions } from './declare-model.ts';
 import { samplerLogits, type TokenBans } from './sampler-logits.ts';
 import { B, declareSharedPrefix, P, R } from './shared-prefix.ts';
@@ -45,63 +44,44 @@ export function buildPrefillGraph(options: ModelOptions): Graph {
   return g.build();
 }
 
-/** Cache tensors need head widths of this multiple (a rule of the runtime's attention kernel). */
-const CACHE_HEAD_MULTIPLE = 16;
-
-/** Width of one head in the decode cache: K rounded up; the added columns are zero and change nothing. */
-export function cacheHeadWidth(config: DecoderConfig): number {
-  return Math.ceil(config.headWidth / CACHE_HEAD_MULTIPLE) * CACHE_HEAD_MULTIPLE;
-}
-
 /**
- * One new token a row with cached keys and values.
- * Inputs: `ids`, `positions` int64 [B], `last` int32 [B] (index of the new token in its row's cache), `total` int32 []
- * (longest row), `pastKey.l`, `pastValue.l` [B, G, S, K']. Outputs: `logits` [B, V], `presentKey.l`, `presentValue.l`:
- * give the past buffers as outputs too, and they are updated in place.
+ * One new token a row. Attention has three parts: the shared prefix, held once for all rows; the row's own past; and the
+ * token itself. The cache stays in the caller's hands: past keys are read where they lie, and only the new token's key
+ * and value come out (the runtime's Node binding copies every output, so a cache that came out would be copied whole).
+ *
+ * Inputs: `ids`, `positions` int64 [B], `pastMask` [B, S] (0 where the row has a token, very negative elsewhere),
+ * `prefixKey.l`, `prefixValue.l` [1, G, P, K], `pastKey.l`, `pastValue.l` [B, G, S, K].
+ * Outputs: `logits` [B, V], `newKey.l`, `newValue.l` [B, G, 1, K].
  */
 export function buildDecodeGraph(options: ModelOptions): Graph {
   const g = new GraphBuilder();
-  const { config } = options;
+  const { headWidth: K, kvHeads: G, heads: H, layers } = options.config;
   const trunk = createTrunk(declareModel(g, options, { differentiable: false }));
+  const S = symbolSize('S');
   const ids = g.input('ids', 'int64', [B]);
   const positions = g.input('positions', 'int64', [B]);
-  const last = g.input('last', 'int32', [B]);
-  const total = g.input('total', 'int32', []);
-  const width = cacheHeadWidth(config);
-  const S = symbolSize('S');
-  const present: { key: Value; value: Value }[] = [];
-  const { headWidth: K, kvHeads, heads } = config;
-  const padding = width - K;
-  /** [B, heads*K] -> [B, 1, heads*K'] */
-  const widen = (x: Value, count: number): Value => {
-    if (padding === 0) return g.reshape(x, [B, 1, count * K]);
-    const zeros = g.expand(g.reshape(g.scalar(0), [1, 1, 1]), [B, count, padding]);
-    return g.reshape(g.concat([g.reshape(x, [B, count, K]), zeros], 2), [B, 1, count * width]);
-  };
-  const narrow = (x: Value): Value => {
-    if (padding === 0) return g.reshape(x, [B, heads * K]);
-    const [kept] = g.split(g.reshape(x, [B, heads, width]), 2, [K, padding]) as [Value, Value];
-    return g.reshape(kept, [B, heads * K]);
-  };
+  const mask = g.reshape(g.input('pastMask', 'float32', [B, S]), [B, 1, 1, S]);
+  const fresh: { key: Value; value: Value }[] = [];
+  const scale = 1 / Math.sqrt(K);
   const hidden = trunk.hidden(ids, positions, (layer, q, k, v) => {
-    const pastKey = g.input(`pastKey.${layer}`, 'float32', [B, kvHeads, S, width]);
-    const pastValue = g.input(`pastValue.${layer}`, 'float32', [B, kvHeads, S, width]);
-    const [y, key, value] = g.apply({ kind: 'cachedAttention', heads, kvHeads, scale: 1 / Math.sqrt(K) }, [
-      widen(q, heads),
-      widen(k, kvHeads),
-      widen(v, kvHeads),
-      pastKey,
-      pastValue,
-      last,
-      total,
-    ]) as [Value, Value, Value];
-    present.push({ key, value });
-    return narrow(y);
+    const prefixKey = g.input(`prefixKey.${layer}`, 'float32', [1, G, P, K]);
+    const prefixValue = g.input(`prefixValue.${layer}`, 'float32', [1, G, P, K]);
+    const pastKey = g.input(`pastKey.${layer}`, 'float32', [B, G, S, K]);
+    const pastValue = g.input(`pastValue.${layer}`, 'float32', [B, G, S, K]);
+    const query = g.reshape(q, [B, G, H / G, K]);
+    const key = g.reshape(k, [B, G, 1, K]);
+    const value = g.reshape(v, [B, G, 1, K]);
+    fresh.push({ key, value });
+    const scores = (keys: Value): Value => g.matmul(query, keys, { transposeB: true, scale }); // [B, G, H/G, keys]
+    const weights = g.softmax(g.concat([scores(prefixKey), g.add(scores(pastKey), mask), scores(key)], 3));
+    const [onPrefix, onPast, onNew] = g.split(weights, 3, [P, S, 1]) as [Value, Value, Value];
+    const mixed = g.add(g.matmul(onPrefix, prefixValue), g.matmul(onPast, pastValue));
+    return g.reshape(g.add(mixed, g.multiply(onNew, value)), [B, H * K]);
   });
   g.output('logits', trunk.logits(trunk.finalNorm(hidden)));
-  present.forEach(({ key, value }, layer) => {
-    g.output(`presentKey.${layer}`, key);
-    g.output(`presentValue.${layer}`, value);
-  });
+  for (let layer = 0; layer < layers; layer++) {
+    g.output(`newKey.${layer}`, fresh[layer]?.key as Value);
+    g.output(`newValue.${layer}`, fresh[layer]?.value as Value);
+  }
   return g.build();
 }
