@@ -119,20 +119,6 @@ const lowerEmbeddingGradient: Lowering<'embeddingGradient'> = (op, context) => {
   });
 };
 
-const lowerCachedAttention: Lowering<'cachedAttention'> = (op, context) => {
-  context.emit({
-    type: 'GroupQueryAttention',
-    inputs: context.inputs,
-    outputs: context.outputs,
-    domain: MICROSOFT,
-    attributes: {
-      num_heads: { int: op.heads },
-      kv_num_heads: { int: op.kvHeads },
-      scale: { float: op.scale },
-    },
-  });
-};
-
 /** Symmetric int8 activations with one scale a row: exact under batching, unlike DynamicQuantizeMatMul. */
 function lowerRowQuantisedLinear(context: LoweringContext): void {
   const [x, weight, weightScales] = context.inputs as [string, string, string];
@@ -231,7 +217,6 @@ export const lowerings: { readonly [K in OpKind]: Lowering<K> } = {
   tokenLogProb: lowerTokenLogProb,
   tokenLogProbGradient: lowerTokenLogProbGradient,
   rotary: direct('RotaryEmbedding', { interleaved: { int: 0 } }, MICROSOFT),
-  cachedAttention: lowerCachedAttention,
   int8Linear: (op, context) => {
     if (op.activation === 'per-row') lowerRowQuantisedLinear(context);
     else {

@@ -57,18 +57,6 @@ export type Op =
   | { readonly kind: 'rotary' }
   /** Log-softmax over the last axis. */
   | { readonly kind: 'logSoftmax' }
-  /**
-   * Cached attention of one new token a row, for inference. query [B, 1, H*K], key and value [B, 1, G*K] (already
-   * rotated), past key and value [B, G, S, K], last index int32 [B], total int32 [] -> y, present key, present value
-   * (in place when past and present share a buffer). Row b sees keys 0..last[b]; the new one stands at last[b].
-   */
-  | {
-      readonly kind: 'cachedAttention';
-      readonly heads: number;
-      readonly kvHeads: number;
-      /** Multiplies query . key before the softmax. */
-      readonly scale: number;
-    }
   /** x [N, in], int8 weight [in, out], scales [out] -> [N, out]; activations quantised on the fly, per row or per tensor. */
   | { readonly kind: 'int8Linear'; readonly activation: 'per-tensor' | 'per-row' }
   | { readonly kind: 'cast'; readonly to: Dtype };

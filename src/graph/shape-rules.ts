@@ -170,15 +170,6 @@ export const shapeRules: { readonly [K in OpKind]: ShapeRule<K> } = {
     ];
   },
   tokenLogProbGradient: sameAsFirst,
-  cachedAttention: (_op, inputs) => {
-    const query = input('cachedAttention', inputs, 0);
-    const pastKey = input('cachedAttention', inputs, 3);
-    return [
-      { shape: query.shape, dtype: 'float32' },
-      { shape: pastKey.shape, dtype: 'float32' },
-      { shape: pastKey.shape, dtype: 'float32' },
-    ];
-  },
   int8Linear: (_op, inputs) => {
     const x = input('int8Linear', inputs, 0).shape;
     const weight = input('int8Linear', inputs, 1).shape;

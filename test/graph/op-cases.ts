@@ -305,29 +305,6 @@ export const opCases: { readonly [K in OpKind]: readonly OpCase[] } = {
       build: (g, { x, positions, cosine, sine }) => g.rotary(x, positions, cosine, sine),
     }),
   ],
-  cachedAttention: [
-    opCase('cachedAttention', {
-      inputs: {
-        query: { shape: [B, 1, 32] },
-        key: { shape: [B, 1, 16] },
-        value: { shape: [B, 1, 16] },
-        pastKey: { shape: [B, 2, 6, 8] },
-        pastValue: { shape: [B, 2, 6, 8] },
-        last: { shape: [B], dtype: 'int32', draw: (_s, row) => [5, 2, 0][row] as number },
-        total: { shape: [], dtype: 'int32', draw: () => 6 },
-        written: { shape: [B, 1, 6, 1], draw: (_s, i) => (i % 6 <= ([5, 2, 0][Math.floor(i / 6)] as number) ? 1 : 0) },
-      },
-      symbols: { B: 3 },
-      // Places beyond `last` are unspecified when past and present do not share a buffer.
-      build: (g, x) => {
-        const { query, key, value, pastKey, pastValue, last, total, written } = x;
-        const inputs = [query, key, value, pastKey, pastValue, last, total];
-        const [y, ...present] = g.apply({ kind: 'cachedAttention', heads: 4, kvHeads: 2, scale: 0.3 }, inputs);
-        return [y as Value, ...present.map((cache) => g.multiply(cache, written))];
-      },
-      ...forwardOnly,
-    }),
-  ],
   int8Linear: (['per-row', 'per-tensor'] as const).map((activation) =>
     opCase(`int8Linear ${activation}`, {
       inputs: {

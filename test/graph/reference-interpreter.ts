@@ -1,7 +1,6 @@
 import type { Graph, Initializer } from '../../src/graph/builder.ts';
 import type { GraphNode, Op, OpKind, OpOf, UnaryKind } from '../../src/graph/ops.ts';
 import { evaluateSize, type Size, sizeKey } from '../../src/graph/size.ts';
-import { cachedAttention } from './reference-attention.ts';
 import { applyBinary, castTensor, mapElements, sigmoid, unaryFunctions } from './reference-elementwise.ts';
 import { concat, expand, reduceMean, reduceSum, split, transpose } from './reference-layout.ts';
 import { int8Linear, linear, matmul } from './reference-matmul.ts';
@@ -81,7 +80,6 @@ const referenceRules: { readonly [K in OpKind]: ReferenceRule<K> } = {
   tokenLogProb: (s) => tokenLogProb(input(s, 0), input(s, 1)),
   tokenLogProbGradient: (s) => [tokenLogProbGradient(input(s, 0), input(s, 1), input(s, 2))],
   rotary: (s) => [rotary(s.inputs)],
-  cachedAttention: (s) => cachedAttention(s.op, s.inputs),
   int8Linear: (s) => [int8Linear(s.op, s.inputs, shape(s))],
   cast: (s) => [castTensor(input(s, 0), s.op.to)],
 };
