@@ -200,12 +200,21 @@ interface Watch {
   history: TrainingSnapshot[];
   bestQuality: number;
   bestUpdate: number;
+  /** Most unique attacks that any held-out evaluation counted. */
+  mostUnique: number;
   /** Held-out evaluations since the best one. */
   evaluationsSinceBest: number;
   isAlarmed: boolean;
 }
 
-const NEW_WATCH: Watch = { history: [], bestQuality: -1, bestUpdate: -1, evaluationsSinceBest: 0, isAlarmed: false };
+const NEW_WATCH: Watch = {
+  history: [],
+  bestQuality: -1,
+  bestUpdate: -1,
+  mostUnique: 0,
+  evaluationsSinceBest: 0,
+  isAlarmed: false,
+};
 /** Snapshots kept for the alarm's windows. */
 const HISTORY = 2000;
 
@@ -266,6 +275,12 @@ async function watchUpdate(
   if (everyUpdates > 0 && (record.update + 1) % everyUpdates === 0) {
     const measured = await heldOut(campaign, policy, record.update, parts);
     calls.tokens += measured.tokens;
+    if (gflownet.collapseAlarm.enabled && measured.unique < gflownet.collapseAlarm.dropShare * watch.mostUnique) {
+      const message = `held-out unique attacks fell to ${measured.unique}, from ${watch.mostUnique} at best`;
+      events.push({ level: 'warning', code: 'collapse', message });
+      stop ||= gflownet.collapseAlarm.stopEarly;
+    }
+    watch.mostUnique = Math.max(watch.mostUnique, measured.unique);
     const quality = measured.asr * measured.unique;
     metrics.push(
       { name: 'heldOutAsr', value: measured.asr, low: null, high: null, n: measured.n },

@@ -40,7 +40,8 @@ test("SmolLM2's log-probs equal those of transformers to 1e-3", async () => {
   for (const { ids, logProbs } of texts) {
     const [scored] = await scorer.score({ prompt: ids.slice(0, 1), rows: [ids.slice(1)] }, 0);
     expect(scored?.length).toBe(logProbs.length);
-    for (const [t, logProb] of logProbs.entries()) expect(Math.abs((scored?.[t] ?? Number.NaN) - logProb)).toBeLessThan(1e-3);
+    for (const [t, logProb] of logProbs.entries())
+      expect(Math.abs((scored?.[t] ?? Number.NaN) - logProb)).toBeLessThan(1e-3);
   }
 });
 
@@ -68,6 +69,7 @@ test('cached decoding of SmolLM2 gives the log-probs of its full forward', async
   for (const [i, prompt] of [0, 1, 2, 1].entries()) {
     const { tokens, logProbs } = generated[i] as (typeof generated)[number];
     const [scored] = await scorer.score({ prompt: prompts[prompt] as number[], rows: [tokens] }, 2);
-    for (const [t, logProb] of logProbs.entries()) expect(Math.abs(logProb - (scored?.[t] ?? Number.NaN))).toBeLessThan(1e-3);
+    for (const [t, logProb] of logProbs.entries())
+      expect(Math.abs(logProb - (scored?.[t] ?? Number.NaN))).toBeLessThan(1e-3);
   }
 });

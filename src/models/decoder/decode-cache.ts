@@ -43,7 +43,9 @@ export class DecodeCache {
       }
     }
     this.prefix = Object.fromEntries(
-      Object.entries(prefill.outputs).filter(([name]) => name.startsWith('prefixKey.') || name.startsWith('prefixValue.')),
+      Object.entries(prefill.outputs).filter(
+        ([name]) => name.startsWith('prefixKey.') || name.startsWith('prefixValue.'),
+      ),
     );
   }
 
