@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { FloodgateError } from './errors.ts';
 
@@ -63,5 +63,14 @@ export async function writeFileAtomically(path: string, write: (handle: FileHand
   } catch (error) {
     await rm(partial, { force: true }).catch(() => undefined); // the first error is the one that says why
     throw toWriteError(path, error);
+  }
+}
+
+const PARTIAL_NAME = /^\..+\.partial-\d+-[0-9a-f-]{36}$/;
+
+/** Removes what killed processes left half-written in `folder`. Call it only while nobody else writes there. */
+export async function removePartialFiles(folder: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    if (PARTIAL_NAME.test(name)) await rm(join(folder, name), { force: true });
   }
 }

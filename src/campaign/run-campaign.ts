@@ -1,3 +1,4 @@
+import { removePartialFiles } from '../base/atomic-file.ts';
 import { nowMs } from '../base/clock.ts';
 import { FloodgateError } from '../base/errors.ts';
 import { packageVersion } from '../base/package-version.ts';
@@ -90,6 +91,8 @@ async function withRun(
 ): Promise<RunFolder> {
   const lock = await acquireRunLock(folder.lockPath);
   try {
+    await removePartialFiles(folder.path);
+    await removePartialFiles(folder.checkpointsPath);
     const config = await loadRunConfig(folder);
     const store = await openStore(folder.databasePath);
     try {

@@ -301,10 +301,10 @@ async function keepBest({ folder }: Campaign, policy: PolicySession, update: num
   await saveTrainerState(checkpointFile(folder, BEST_CHECKPOINT), policy.parameters, { update, optimizer, extra: {} });
 }
 
-function restoreBuffer(extra: unknown): { buffer: ReplayBuffer; watch: Watch } | undefined {
+function restoreBuffer(extra: unknown): { buffer: ReplayBuffer; watch: Watch; calls: CallCounter } | undefined {
   if (extra === undefined) return undefined;
-  const { buffer, caller } = extra as { buffer: unknown; caller: Watch };
-  return { buffer: restoreReplayBuffer(buffer), watch: caller };
+  const { buffer, caller } = extra as { buffer: unknown; caller: { watch: Watch; calls: CallCounter } };
+  return { buffer: restoreReplayBuffer(buffer), ...caller };
 }
 
 /** GFlowNet fine-tuning: from the SFT attacker, with the frozen SFT attacker as reference. */
@@ -323,7 +323,7 @@ export async function runGflownet(campaign: Campaign): Promise<void> {
     policy.parameters.data.set(reference.data); // the logZ head lies behind and starts at zero
     const start = await resumeStage(campaign, GFLOWNET, policy.parameters);
     const restored = restoreBuffer(start.extra);
-    const calls = createCallCounter();
+    const calls = restored?.calls ?? createCallCounter();
     const parts = createParts(campaign, policy, attacker.stateOf(reference), restored?.buffer, calls);
     const watch: Watch = restored?.watch ?? { ...NEW_WATCH };
     if (restored === undefined) await seedBuffer(parts, campaign, options);
@@ -331,7 +331,8 @@ export async function runGflownet(campaign: Campaign): Promise<void> {
       control: loopControl(campaign, GFLOWNET, config.gflownet.checkpointEveryUpdates),
       from: start.update,
       optimizer: start.optimizer,
-      extra: () => watch,
+      // Calls not stored yet: those of the seeds, when stopped before the first update.
+      extra: () => ({ watch, calls: { ...calls } }),
       onUpdate: async (record) => {
         const watched = await watchUpdate(campaign, policy, record, parts, watch, calls);
         store.recordUpdate({

@@ -12,7 +12,7 @@ import { type Campaign, checkpointFile, loopControl, rewardSeats } from './campa
 import { resumeStage } from './resume-stage.ts';
 import { GFLOWNET, rewardRule } from './stage-gflownet.ts';
 import { loadReference, openAttackerPolicy, recordLikelihood } from './stage-sft.ts';
-import { createCallCounter, tryAttacks, unsafeOf } from './try-attacks.ts';
+import { type CallCounter, createCallCounter, tryAttacks, unsafeOf } from './try-attacks.ts';
 
 export const SMOOTHING = 'smoothing';
 
@@ -24,22 +24,28 @@ function collect({ store, config }: Campaign): DistinctAttack[] {
   return store.distinctAttacks({ stage: GFLOWNET, minUnsafe, minLogPRef });
 }
 
+interface Collection {
+  readonly attacks: readonly CollectedAttack[];
+  /** What scoring it again cost; the time is kept out, so that the file is the same whenever it was made. */
+  readonly calls: CallCounter;
+}
+
 /** The scored collection of this run, made once: a resume reads it, so that no call is made again. */
-async function loadCollected(campaign: Campaign, found: readonly DistinctAttack[]): Promise<CollectedAttack[]> {
+async function loadCollection(campaign: Campaign, found: readonly DistinctAttack[]): Promise<Collection> {
   const file = checkpointFile(campaign.folder, 'collection.json');
   const text = await readFile(file, 'utf8').catch(() => undefined);
-  if (text !== undefined) return JSON.parse(text) as CollectedAttack[];
-  const collected = await scoreCollected(campaign, found);
-  await writeFileAtomically(file, (handle) => handle.writeFile(JSON.stringify(collected)));
-  return collected;
+  if (text !== undefined) return JSON.parse(text) as Collection;
+  const collection = await scoreCollected(campaign, found);
+  await writeFileAtomically(file, (handle) => handle.writeFile(JSON.stringify(collection)));
+  return collection;
 }
 
 /**
  * Scores of the collected attacks: as found (log S from the arithmetic mean, which is what the database keeps of an
  * attack over all its responses), or averaged with new responses, dropping those that do not hold up.
  */
-async function scoreCollected(campaign: Campaign, found: readonly DistinctAttack[]): Promise<CollectedAttack[]> {
-  const { config, store, target } = campaign;
+async function scoreCollected(campaign: Campaign, found: readonly DistinctAttack[]): Promise<Collection> {
+  const { config, target } = campaign;
   const floor = config.gflownet.unsafeFloor;
   const asFound = found.map(({ ids, text, meanUnsafe, logPRef, responses }) => ({
     ids,
@@ -47,9 +53,8 @@ async function scoreCollected(campaign: Campaign, found: readonly DistinctAttack
     logPRef: logPRef ?? 0,
     score: { logS: Math.log(Math.max(meanUnsafe, floor)), meanUnsafe, responses },
   }));
-  if (!config.smoothing.rescore) return asFound;
-  const started = monotonicMs();
   const calls = createCallCounter();
+  if (!config.smoothing.rescore) return { attacks: asFound, calls };
   const seats = rewardSeats(campaign);
   const bar = campaign.io.progress.start('re-score the collection', asFound.length, 'attacks');
   const kept: CollectedAttack[] = [];
@@ -68,8 +73,7 @@ async function scoreCollected(campaign: Campaign, found: readonly DistinctAttack
     bar.update(Math.min(start + CHUNK, asFound.length));
   }
   bar.finish(`${kept.length} of ${asFound.length} passed again`);
-  store.recordUpdate({ stage: SMOOTHING, update: 0, cost: { ...calls, seconds: (monotonicMs() - started) / 1000 } });
-  return kept;
+  return { attacks: kept, calls };
 }
 
 /** Cluster size of each attack, by the threshold of the evaluation. */
@@ -111,7 +115,11 @@ export async function runSmoothing(campaign: Campaign): Promise<void> {
   try {
     policy.parameters.data.set(reference.data);
     const start = await resumeStage(campaign, SMOOTHING, policy.parameters);
-    const collected = await loadCollected(campaign, found);
+    const began = monotonicMs();
+    const { attacks: collected, calls } = await loadCollection(campaign, found);
+    if (start.update === 0) {
+      store.recordUpdate({ stage: SMOOTHING, update: 0, cost: { ...calls, seconds: (monotonicMs() - began) / 1000 } });
+    }
     const examples = collected.length === 0 ? [] : await examplesOf(campaign, collected);
     const message = `${collected.length} distinct attacks to learn from, of ${found.length} collected`;
     if (examples.length === 0) {
