@@ -5,8 +5,9 @@ import type { Attacker } from '../training/attacker.ts';
 import { latestCheckpointPath } from '../training/checkpoint-folder.ts';
 import { loadParameters } from '../training/trainer-state.ts';
 import { checkpointFile } from './campaign.ts';
+import { BEST_CHECKPOINT } from './gflownet-watch.ts';
 import type { RunFolder } from './run-folder.ts';
-import { BEST_CHECKPOINT, GFLOWNET } from './stage-gflownet.ts';
+import { GFLOWNET } from './stage-gflownet.ts';
 
 /** The training stages, in their order; each leaves an attacker that can be sampled. */
 export const TRAINING_STAGES = ['sft', 'gflownet', 'smoothing'] as const;

@@ -1,88 +1,21 @@
 import { randomStream } from '../base/random.ts';
-import { batchDiversity } from '../gflownet/batch-diversity.ts';
-import type { FluencyForm, FluencyRule } from '../gflownet/fluency.ts';
-import type { Objective } from '../gflownet/objectives.ts';
 import { createReplayBuffer, type ReplayBuffer } from '../gflownet/replay-buffer.ts';
 import { restoreReplayBuffer } from '../gflownet/replay-buffer-state.ts';
-import type { ReplayBufferOptions } from '../gflownet/replay-rules.ts';
-import { logRewardAt, type RewardRule } from '../gflownet/reward.ts';
-import { collapseAlarm, type TrainingSnapshot } from '../metrics/collapse.ts';
-import { createEmbeddingMatrix } from '../metrics/embedding-matrix.ts';
-import { uniqueAttacks } from '../metrics/unique-attacks.ts';
+import { logRewardAt } from '../gflownet/reward.ts';
 import type { PolicySession } from '../models/decoder/policy-session.ts';
-import type { AttackRecord, EventRecord, MetricRecord } from '../store/records.ts';
 import type { AttackerState, AttackTokens } from '../training/attacker.ts';
-import {
-  type GflownetOptions,
-  type GflownetParts,
-  type GflownetRow,
-  type GflownetUpdate,
-  referenceTerms,
-  toCandidate,
-  trainGflownet,
-} from '../training/gflownet.ts';
-import { saveTrainerState } from '../training/trainer-state.ts';
-import { type Campaign, checkpointFile, loopControl, rewardSeats } from './campaign.ts';
-import type { Config, GflownetConfig } from './config-schema.ts';
+import { trainGflownet } from '../training/gflownet.ts';
+import { referenceTerms, toCandidate } from '../training/gflownet-gather.ts';
+import type { GflownetOptions, GflownetParts } from '../training/gflownet-parts.ts';
+import { type Campaign, loopControl, rewardSeats } from './campaign.ts';
+import { attackRecords, updateMetrics } from './gflownet-records.ts';
+import { bufferOptions, gflownetOptions } from './gflownet-settings.ts';
+import { NEW_WATCH, type Watch, watchUpdate } from './gflownet-watch.ts';
 import { resumeStage } from './resume-stage.ts';
 import { loadReference, openAttackerPolicy } from './stage-sft.ts';
 import { type CallCounter, createCallCounter, createRewardFunction, type Trial } from './try-attacks.ts';
 
 export const GFLOWNET = 'gflownet';
-/** The policy with the best held-out ASR x unique attacks; absent when no held-out evaluation is made. */
-export const BEST_CHECKPOINT = 'gflownet-best.safetensors';
-
-function objectiveOf({ objective, ctb }: GflownetConfig): Objective {
-  return objective === 'ctb' ? { kind: 'ctb', sigma: ctb.sigma, huber: ctb.huber } : { kind: objective };
-}
-
-function fluencyRule(config: Config): FluencyRule {
-  const { form, k, threshold, penalty, shortPenalty } = config.gflownet.fluency;
-  const rule: FluencyForm = form === 'min-k-gate' ? { kind: form, k, threshold, penalty } : { kind: form };
-  return { form: rule, minTokens: config.attacker.minTokens, shortPenalty };
-}
-
-export function rewardRule({ gflownet }: Config): RewardRule {
-  const { beta, gamma, temperature } = gflownet;
-  return { beta, gamma, temperature };
-}
-
-const REPLAY_BY = { logS: 'judge', logR: 'reward', uniform: 'uniform' } as const;
-
-function gflownetOptions(config: Config): GflownetOptions {
-  const { gflownet, seed } = config;
-  const { updates, warmupUpdates, decay, sampling } = gflownet;
-  const rate = (peak: number) => ({ peak, warmupUpdates, decay, totalUpdates: updates });
-  return {
-    objective: objectiveOf(gflownet),
-    updates,
-    batchSize: gflownet.batchSize,
-    accumulation: gflownet.accumulation,
-    learningRate: rate(gflownet.learningRate),
-    logZLearningRate: rate(gflownet.logZLearningRate ?? gflownet.learningRate),
-    gradientClip: gflownet.gradientClip,
-    weightDecay: gflownet.weightDecay,
-    reward: rewardRule(config),
-    fluency: fluencyRule(config),
-    truncationPenalty: gflownet.truncationPenalty,
-    freshShare: gflownet.objective === 'ctb' ? gflownet.ctb.onPolicyShare : sampling.freshShare,
-    temperedShare: sampling.temperedShare,
-    temperatures: sampling.temperatures,
-    replayBy: REPLAY_BY[gflownet.replay.draw],
-    rescoreReplay: gflownet.replay.rescore,
-    seed,
-  };
-}
-
-function bufferOptions({ replay }: GflownetConfig): Partial<ReplayBufferOptions> {
-  const evictBy = replay.evictBy === 'logS' ? 'judge' : 'reward';
-  return {
-    capacity: replay.capacity,
-    evictBy,
-    nearEditRatio: replay.nearDuplicate.kind === 'edit' ? replay.nearDuplicate.threshold : null,
-    nearCosine: replay.nearDuplicate.kind === 'cosine' ? replay.nearDuplicate.threshold : null,
-  };
-}
 
 /** Sentence embeddings one by one, as the buffer keeps them. */
 function embedder({ encoder }: Campaign): (texts: readonly string[]) => Promise<Float32Array[]> {
@@ -130,177 +63,6 @@ async function seedBuffer(parts: GflownetParts<Trial>, campaign: Campaign, optio
 
 const CHUNK = 32;
 
-function toAttackRecord(campaign: Campaign, row: GflownetRow<Trial>): AttackRecord {
-  return {
-    source: row.source,
-    ids: campaign.attacker.rowOf(row),
-    text: row.text,
-    logPi: row.logPi,
-    logPRef: row.logPRef ?? null,
-    logReward: row.logReward,
-    meanUnsafe: row.meanUnsafe,
-    responses: row.evidence?.responses ?? [],
-  };
-}
-
-function unscoredRecord(entry: GflownetUpdate<Trial>['unscored'][number]): AttackRecord {
-  return {
-    source: 'fresh',
-    ids: entry.tokens,
-    text: entry.text,
-    logPi: null,
-    logPRef: null,
-    logReward: null,
-    meanUnsafe: null,
-    responses: entry.evidence.responses,
-  };
-}
-
-function updateMetrics(record: GflownetUpdate<Trial>): MetricRecord[] {
-  // Tempered and replayed rows say nothing of the policy's own distribution.
-  const fresh = record.rows.filter(({ source }) => source === 'fresh');
-  const metric = (name: string, value: number | null, n = fresh.length): MetricRecord => ({
-    name,
-    value,
-    low: null,
-    high: null,
-    n,
-  });
-  const mean = (pick: (row: GflownetRow<Trial>) => number): number | null =>
-    fresh.length === 0 ? null : fresh.reduce((sum, row) => sum + pick(row), 0) / fresh.length;
-  return [
-    metric('loss', record.loss, record.rows.length),
-    ...(record.logZ === undefined ? [] : [metric('logZ', record.logZ, record.rows.length)]),
-    metric('residualSpread', record.residualSpread, record.rows.length),
-    metric('gradientNorm', record.gradientNorm, record.rows.length),
-    metric(
-      'logReward',
-      mean((row) => row.logReward),
-    ),
-    metric(
-      'batchUnsafe',
-      mean((row) => row.meanUnsafe),
-    ),
-    metric(
-      'batchAsr',
-      mean((row) => (row.meanUnsafe > 0.5 ? 1 : 0)),
-    ),
-    metric(
-      'fluency',
-      mean((row) => row.fluency),
-    ),
-    metric('bufferSize', record.bufferSize, 1),
-    metric('nearDuplicates', record.nearDuplicates, 1),
-    metric('unscored', record.unscored.length, 1),
-  ];
-}
-
-/** What the stage remembers between updates beside the buffer; JSON-safe, part of every checkpoint. */
-interface Watch {
-  history: TrainingSnapshot[];
-  bestQuality: number;
-  bestUpdate: number;
-  /** Most unique attacks that any held-out evaluation counted. */
-  mostUnique: number;
-  /** Held-out evaluations since the best one. */
-  evaluationsSinceBest: number;
-  isAlarmed: boolean;
-}
-
-const NEW_WATCH: Watch = {
-  history: [],
-  bestQuality: -1,
-  bestUpdate: -1,
-  mostUnique: 0,
-  evaluationsSinceBest: 0,
-  isAlarmed: false,
-};
-/** Snapshots kept for the alarm's windows. */
-const HISTORY = 2000;
-
-/** Held-out ASR and unique attacks of the present policy. */
-async function heldOut(campaign: Campaign, policy: PolicySession, update: number, parts: GflownetParts<Trial>) {
-  const { attacker, config, encoder } = campaign;
-  const count = config.gflownet.evaluation.attacks;
-  const state = attacker.stateOf(policy.parameters);
-  const attacks = await attacker.sample(
-    state,
-    Array.from({ length: count }, (_, i) => ({
-      stream: randomStream(config.seed, 'held out', update, i),
-      temperature: 1,
-    })),
-  );
-  const results = await parts.reward(attacks.map(({ text }, i) => ({ text, streamName: ['held out', update, i] })));
-  const scored = results.flatMap(({ score }, i) =>
-    score === undefined ? [] : [{ i, isSuccess: score.meanUnsafe > 0.5 }],
-  );
-  const successes = scored.filter(({ isSuccess }) => isSuccess).map(({ i }) => i);
-  const embeddings = await encoder.embed(attacks.map(({ text }) => text));
-  const matrix = createEmbeddingMatrix(embeddings, attacks.length, embeddings.length / attacks.length);
-  const unique = uniqueAttacks(matrix, successes, config.evaluation.uniqueThreshold).clusters.length;
-  const asr = scored.length === 0 ? 0 : successes.length / scored.length;
-  return { asr, unique, n: count, tokens: attacks.reduce((sum, { tokens }) => sum + tokens.length, 0) };
-}
-
-/** Watches the policy: alarm, best checkpoint, early stop. Returns what to store and whether to end the stage. */
-async function watchUpdate(
-  campaign: Campaign,
-  policy: PolicySession,
-  record: GflownetUpdate<Trial>,
-  parts: GflownetParts<Trial>,
-  watch: Watch,
-  calls: CallCounter,
-) {
-  const { gflownet } = campaign.config;
-  const events: EventRecord[] = [];
-  const metrics: MetricRecord[] = [];
-  const fresh = record.rows.filter(({ source }) => source !== 'replay');
-  const diversity = batchDiversity(fresh.map(({ tokens }) => tokens));
-  const meanUnsafe = fresh.length === 0 ? null : fresh.reduce((sum, row) => sum + row.meanUnsafe, 0) / fresh.length;
-  watch.history = [...watch.history, { update: record.update, meanUnsafe, ...diversity }].slice(-HISTORY);
-  let stop = false;
-  if (gflownet.collapseAlarm.enabled) {
-    const verdict = collapseAlarm(watch.history);
-    if (verdict.kind === 'collapse' && !watch.isAlarmed) {
-      events.push({
-        level: 'warning',
-        code: 'collapse',
-        message: `the attacker may be collapsing: ${verdict.reasons.join(', ')}`,
-      });
-      stop = gflownet.collapseAlarm.stopEarly;
-    }
-    watch.isAlarmed = verdict.kind === 'collapse';
-  }
-  const { everyUpdates } = gflownet.evaluation;
-  if (everyUpdates > 0 && (record.update + 1) % everyUpdates === 0) {
-    const measured = await heldOut(campaign, policy, record.update, parts);
-    calls.tokens += measured.tokens;
-    if (gflownet.collapseAlarm.enabled && measured.unique < gflownet.collapseAlarm.dropShare * watch.mostUnique) {
-      const message = `held-out unique attacks fell to ${measured.unique}, from ${watch.mostUnique} at best`;
-      events.push({ level: 'warning', code: 'collapse', message });
-      stop ||= gflownet.collapseAlarm.stopEarly;
-    }
-    watch.mostUnique = Math.max(watch.mostUnique, measured.unique);
-    const quality = measured.asr * measured.unique;
-    metrics.push(
-      { name: 'heldOutAsr', value: measured.asr, low: null, high: null, n: measured.n },
-      { name: 'heldOutUnique', value: measured.unique, low: null, high: null, n: measured.n },
-    );
-    if (quality > watch.bestQuality) {
-      Object.assign(watch, { bestQuality: quality, bestUpdate: record.update, evaluationsSinceBest: 0 });
-      await keepBest(campaign, policy, record.update);
-    } else watch.evaluationsSinceBest++;
-    stop ||= gflownet.earlyStop.enabled && watch.evaluationsSinceBest >= gflownet.earlyStop.patience;
-  }
-  return { events, metrics, stop };
-}
-
-/** Writes the policy as the best one so far, for sampling only: without optimizer state. */
-async function keepBest({ folder }: Campaign, policy: PolicySession, update: number): Promise<void> {
-  const optimizer = { firstMoment: new Float32Array(0), secondMoment: new Float32Array(0), step: 0 };
-  await saveTrainerState(checkpointFile(folder, BEST_CHECKPOINT), policy.parameters, { update, optimizer, extra: {} });
-}
-
 function restoreBuffer(extra: unknown): { buffer: ReplayBuffer; watch: Watch; calls: CallCounter } | undefined {
   if (extra === undefined) return undefined;
   const { buffer, caller } = extra as { buffer: unknown; caller: { watch: Watch; calls: CallCounter } };
@@ -338,7 +100,7 @@ export async function runGflownet(campaign: Campaign): Promise<void> {
         store.recordUpdate({
           stage: GFLOWNET,
           update: record.update,
-          attacks: [...record.rows.map((row) => toAttackRecord(campaign, row)), ...record.unscored.map(unscoredRecord)],
+          attacks: attackRecords(campaign, record),
           metrics: [...updateMetrics(record), ...watched.metrics],
           events: watched.events,
           cost: {

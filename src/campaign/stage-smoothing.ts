@@ -9,8 +9,9 @@ import { uniqueAttacks } from '../metrics/unique-attacks.ts';
 import type { DistinctAttack } from '../store/records.ts';
 import { type LikelihoodExample, trainLikelihood } from '../training/likelihood.ts';
 import { type Campaign, checkpointFile, loopControl, rewardSeats } from './campaign.ts';
+import { rewardRule } from './gflownet-settings.ts';
 import { resumeStage } from './resume-stage.ts';
-import { GFLOWNET, rewardRule } from './stage-gflownet.ts';
+import { GFLOWNET } from './stage-gflownet.ts';
 import { loadReference, openAttackerPolicy, recordLikelihood } from './stage-sft.ts';
 import { type CallCounter, createCallCounter, tryAttacks, unsafeOf } from './try-attacks.ts';
 
