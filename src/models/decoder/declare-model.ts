@@ -1,10 +1,12 @@
+import path from 'node:path';
 import type { WeightStore } from '../../formats/weight-store.ts';
 import type { GraphBuilder } from '../../graph/builder.ts';
 import type { Value } from '../../graph/ops.ts';
 import type { DecoderConfig } from '../decoder-config.ts';
 import { frozenWeights, inputWeights } from './decoder-weights.ts';
+import type { Int8Store } from './int8-weights.ts';
 import { type LoraSpec, loraProjections } from './lora.ts';
-import type { LoraValues, TrunkOptions } from './trunk.ts';
+import type { Int8Values, LoraValues, TrunkOptions } from './trunk.ts';
 
 /** What is trained: an adapter on frozen weights, or every weight. */
 export type Trainable = { readonly kind: 'lora'; readonly spec: LoraSpec } | { readonly kind: 'full' };
@@ -15,6 +17,30 @@ export interface ModelOptions {
   /** Tensors fed at each run because training changes them; absent for a frozen model. */
   readonly trained?: Trainable;
   readonly contextTokens: number;
+  /** Frozen projections held as int8, activations quantised on the fly; fp32 when absent. */
+  readonly int8?: Int8Options;
+}
+
+export interface Int8Options {
+  readonly store: Int8Store;
+  /** One activation scale for the whole batch (fast; a row's result depends on its neighbours), or one a row. */
+  readonly activation: 'per-tensor' | 'per-row';
+}
+
+function declareInt8(g: GraphBuilder, { store, activation }: Int8Options): Int8Values {
+  const location = path.basename(store.path);
+  return {
+    activation,
+    of: (module) => {
+      const entry = store.entries.get(module);
+      if (entry === undefined) return undefined;
+      const { weight, scales } = entry;
+      return {
+        weight: g.externalWeight(`${module}.int8`, weight.shape, { location, ...weight, dtype: 'int8' }),
+        scales: g.externalWeight(`${module}.scales`, scales.shape, { location, ...scales }),
+      };
+    },
+  };
 }
 
 function declareLora(g: GraphBuilder, config: DecoderConfig, spec: LoraSpec, trainable: boolean): LoraValues {
@@ -34,8 +60,9 @@ export function declareModel(
   options: ModelOptions,
   { differentiable }: { readonly differentiable: boolean },
 ): TrunkOptions {
-  const { config, weights, trained, contextTokens } = options;
+  const { config, weights, trained, contextTokens, int8 } = options;
   if (trained?.kind === 'full') return { g, config, weights: inputWeights(g, weights, differentiable), contextTokens };
-  const frozen = { g, config, weights: frozenWeights(g, weights), contextTokens };
+  const quantised = int8 === undefined ? {} : { int8: declareInt8(g, int8) };
+  const frozen = { g, config, weights: frozenWeights(g, weights), contextTokens, ...quantised };
   return trained === undefined ? frozen : { ...frozen, lora: declareLora(g, config, trained.spec, differentiable) };
 }

@@ -12,6 +12,13 @@ export interface LoraValues {
   of(module: string): { readonly a: Value; readonly b: Value } | undefined;
 }
 
+/** Quantised projections. */
+export interface Int8Values {
+  readonly activation: 'per-tensor' | 'per-row';
+  /** int8 weight [in, out] and its scales [out], or undefined where a module stays in fp32. */
+  of(module: string): { readonly weight: Value; readonly scales: Value } | undefined;
+}
+
 /** Attention over whatever keys the graph provides: q [N, H*K], k and v [N, G*K], rotated already -> [N, H*K]. */
 export type Attend = (layer: number, q: Value, k: Value, v: Value) => Value;
 
@@ -20,6 +27,7 @@ export interface TrunkOptions {
   readonly config: DecoderConfig;
   readonly weights: WeightSource;
   readonly lora?: LoraValues;
+  readonly int8?: Int8Values;
   /** Longest position + 1 that the graph will see: the height of the RoPE tables. */
   readonly contextTokens: number;
 }
@@ -34,12 +42,25 @@ export interface Trunk {
   logits(x: Value): Value;
 }
 
+/** The frozen part of a projection, in int8 where the model is quantised. */
+function frozenLinear({ g, config, weights, int8 }: TrunkOptions, module: string, x: Value): Value {
+  const bias = weights.has(`${module}.bias`) ? weights.get(`${module}.bias`) : undefined;
+  const quantised = int8?.of(module);
+  if (int8 === undefined || quantised === undefined) {
+    return g.linear(x, weights.get(`${module}.weight`), config.family === 'gpt2' ? 'inOut' : 'outIn', bias);
+  }
+  const [product] = g.apply({ kind: 'int8Linear', activation: int8.activation }, [
+    x,
+    quantised.weight,
+    quantised.scales,
+  ]);
+  return bias === undefined ? (product as Value) : g.add(product as Value, bias);
+}
+
 /** x [N, in] -> [N, out], with the module's bias where it has one and its adapter where it is adapted. */
 function project(options: TrunkOptions, module: string, x: Value): Value {
-  const { g, config, weights, lora } = options;
-  const layout = config.family === 'gpt2' ? 'inOut' : 'outIn';
-  const bias = weights.has(`${module}.bias`) ? weights.get(`${module}.bias`) : undefined;
-  const base = g.linear(x, weights.get(`${module}.weight`), layout, bias);
+  const { g, lora } = options;
+  const base = frozenLinear(options, module, x);
   const adapter = lora?.of(module);
   if (lora === undefined || adapter === undefined) return base;
   const reduced = g.multiply(g.linear(x, adapter.a, 'outIn'), lora.scale); // [N, rank]
