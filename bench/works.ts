@@ -91,7 +91,7 @@ const generate: Work = {
 };
 
 /** Frozen weights in other precisions against our own fp32: names of `sides/variants.ts`. */
-const QUANTISED: readonly { readonly variant: string; readonly goal: number }[] = [];
+const QUANTISED: readonly { readonly variant: string; readonly goal: number }[] = [{ variant: 'int8', goal: 1.5 }];
 
 const generateQuantised: Work = {
   name: 'generate-quantised',
@@ -115,22 +115,21 @@ const generateQuantised: Work = {
 /** Phases that every side of the micro-step times. */
 const PHASES = ['sampling', 'reference', 'target', 'judge', 'training'];
 
-/** How the frozen target is held, and how much faster than the research code the whole is to be. */
-const MICRO_STEPS = [{ variant: 'fp32', goal: 3.3 }];
-
 const microStep: Work = {
   name: 'micro-step',
   title: 'Whole online micro-step: attacker and target GPT-2-small shape, RoBERTa-base-shaped judge',
-  groups: () =>
-    MICRO_STEPS.map(({ variant, goal }) => ({
-      name: variant,
+  groups: () => [
+    {
+      name: 'fp32, and int8 in the target',
       sides: [
-        floodgate('floodgate', 'micro-step', '--variant', variant),
+        floodgate('floodgate', 'micro-step', '--variant', 'fp32'),
+        floodgate('int8 target', 'micro-step', '--variant', 'int8'),
         floodgate('limit', 'limit', '--of', 'micro-step'),
         ...['research', 'best'].map((mode) => peer(mode, 'micro_step.py', TORCH, '--mode', mode)),
       ],
       ratios: [
-        timesAsFast('floodgate', 'research', goal),
+        timesAsFast('floodgate', 'research', 3.3),
+        timesAsFast('int8 target', 'research', 5.5),
         timesAsFast('floodgate', 'best'),
         shareOfLimit('seconds'),
         ...['research', 'best'].flatMap((mode) =>
@@ -141,7 +140,8 @@ const microStep: Work = {
           })),
         ),
       ],
-    })),
+    },
+  ],
 };
 
 export const WORKS: readonly Work[] = [trainStep, generate, generateQuantised, microStep];

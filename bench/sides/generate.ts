@@ -15,8 +15,8 @@ const FIRST_PROMPT_ID = 100;
  * runtime) and `samplingSeconds`: all the rest, that is the distribution, the draws and the moving of cache rows.
  */
 export async function openGenerate(options: SideOptions): Promise<Side> {
-  const variant = variantOptions(options.variant);
   const { config, weights } = await openSmollm2(options);
+  const variant = await variantOptions(options.variant, config, weights);
   const { batch, prompt: promptTokens, newTokens } = generationSize(options);
   const meter = meterSessions();
   const generator = await openGenerator(

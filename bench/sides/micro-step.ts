@@ -57,7 +57,7 @@ async function openTarget({ shape, weights }: Model, variant: string, compute: C
       contextTokens: tokens + RESPONSE_TOKENS,
       bans: { always: [], end: [config.vocabSize - 1] },
       withLogProbs: false,
-      ...variantOptions(variant),
+      ...(await variantOptions(variant, config, weights)),
     },
     compute,
   );

@@ -1,14 +1,26 @@
 import { FloodgateError } from '../../src/base/errors.ts';
+import type { WeightStore } from '../../src/formats/weight-store.ts';
 import type { GeneratorOptions } from '../../src/models/decoder/generator.ts';
+import { openInt8Weights } from '../../src/models/decoder/int8-weights.ts';
+import type { DecoderConfig } from '../../src/models/decoder-config.ts';
+
+type VariantOptions = Partial<GeneratorOptions>;
 
 /** Ways to hold frozen weights: what each adds to the options of a generator that samples from them. */
-const VARIANTS: Readonly<Record<string, Partial<GeneratorOptions>>> = {
-  fp32: {},
+const VARIANTS: Readonly<Record<string, (config: DecoderConfig, weights: WeightStore) => Promise<VariantOptions>>> = {
+  fp32: async () => ({}),
+  int8: async (config, weights) => ({
+    int8: { store: await openInt8Weights(config, weights), activation: 'per-tensor' },
+  }),
 };
 
 /** @throws FloodgateError `usage` for a name that is no variant. */
-export function variantOptions(name: string): Partial<GeneratorOptions> {
+export async function variantOptions(
+  name: string,
+  config: DecoderConfig,
+  weights: WeightStore,
+): Promise<VariantOptions> {
   const variant = VARIANTS[name];
-  if (variant !== undefined) return variant;
+  if (variant !== undefined) return variant(config, weights);
   throw new FloodgateError('usage', `bench: got variant ${name}, expected one of ${Object.keys(VARIANTS).join(', ')}`);
 }
