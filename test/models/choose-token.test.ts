@@ -67,3 +67,9 @@ test('without a filter tokens come in proportion to their probability', () => {
 test('a row that sums to just under 1 still gives a possible token', () => {
   expect(chooseToken(Float32Array.of(0.4, 0.5, 0), { topK: 0, topP: 1 }, 0.99)).toBe(1);
 });
+
+test('a flat row whose mass rounds to less than top-p keeps every possible token, and no other', () => {
+  const probabilities = new Float32Array(4000).fill(0.9 / 3999);
+  probabilities[3999] = 0;
+  expect(chooseToken(probabilities, { topK: 0, topP: 0.95 }, 0.99999)).toBe(3998);
+});

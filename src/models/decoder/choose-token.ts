@@ -6,11 +6,18 @@ export interface TokenFilter {
   readonly topP: number;
 }
 
-/** Ids that the filter keeps, ascending, and their mass. */
+/**
+ * The set that the filter keeps, told by its least likely member: tokens come most probable first, of equals the smaller
+ * id first, so everything before that member is in. No list of ids is ever made: on a flat row it would hold them all.
+ */
 interface Kept {
-  readonly ids: readonly number[];
+  readonly leastProbability: number;
+  readonly lastId: number;
   readonly mass: number;
 }
+
+/** Every token that can be drawn at all. */
+const EVERYTHING: Kept = { leastProbability: 0, lastId: -1, mass: 1 };
 
 /** A token above this is worth sorting at once: on peaked rows a few such tokens hold the whole nucleus. */
 const LIKELY = 1e-3;
@@ -23,21 +30,18 @@ function sortByProbability(ids: number[], probabilities: Float32Array): number[]
   return ids.sort((a, b) => (probabilities[b] as number) - (probabilities[a] as number) || a - b);
 }
 
-/** The shortest beginning of `sorted` that brings `mass` to `wanted`, appended to `kept`. */
-function take(
-  sorted: readonly number[],
-  probabilities: Float32Array,
-  kept: number[],
-  mass: number,
-  wanted: number,
-): Kept {
+/** Takes from `sorted` until `mass` reaches `wanted`; at least one token when nothing was taken before. */
+function take(sorted: readonly number[], probabilities: Float32Array, mass: number, wanted: number): Kept {
+  const first = sorted[0];
+  if (first === undefined) return { ...EVERYTHING, mass }; // rounding left the whole row below the wanted mass
   let total = mass;
+  let lastId = first;
   for (const id of sorted) {
-    if (total >= wanted && kept.length > 0) break;
-    kept.push(id);
+    if (total >= wanted && total > 0) break;
+    lastId = id;
     total += probabilities[id] as number;
   }
-  return { ids: kept.sort((a, b) => a - b), mass: total };
+  return { leastProbability: probabilities[lastId] as number, lastId, mass: total };
 }
 
 /** Exact top-p: only tokens around the cut are ever sorted. */
@@ -51,7 +55,7 @@ function nucleus(probabilities: Float32Array, topP: number): Kept {
       likelyMass += p;
     }
   }
-  if (likelyMass >= topP) return take(sortByProbability(likely, probabilities), probabilities, [], 0, topP);
+  if (likelyMass >= topP) return take(sortByProbability(likely, probabilities), probabilities, 0, topP);
   return flatNucleus(probabilities, topP);
 }
 
@@ -66,17 +70,15 @@ function flatNucleus(probabilities: Float32Array, topP: number): Kept {
   let cut = BUCKETS - 1;
   let mass = bucketMass[cut] as number;
   while (mass < topP && cut > 0) mass += bucketMass[--cut] as number;
-  const above: number[] = [];
   const boundary: number[] = [];
   let aboveMass = 0;
   for (let id = 0; id < bits.length; id++) {
     const bucket = Math.min((bits[id] as number) >>> 16, BUCKETS - 1);
-    if (bucket > cut) {
-      above.push(id);
-      aboveMass += probabilities[id] as number;
-    } else if (bucket === cut && (probabilities[id] as number) > 0) boundary.push(id);
+    const p = probabilities[id] as number;
+    if (bucket > cut) aboveMass += p;
+    else if (bucket === cut && p > 0) boundary.push(id);
   }
-  return take(sortByProbability(boundary, probabilities), probabilities, above, aboveMass, topP);
+  return take(sortByProbability(boundary, probabilities), probabilities, aboveMass, topP);
 }
 
 /** Top-k, then top-p renormalised over what top-k kept. */
@@ -84,7 +86,7 @@ function topKThenTopP(probabilities: Float32Array, { topK, topP }: TokenFilter):
   const all = Array.from(probabilities.keys()).filter((id) => (probabilities[id] as number) > 0);
   const best = sortByProbability(all, probabilities).slice(0, topK);
   const mass = best.reduce((sum, id) => sum + (probabilities[id] as number), 0);
-  return take(best, probabilities, [], 0, topP * mass);
+  return take(best, probabilities, 0, topP * mass);
 }
 
 /**
@@ -92,20 +94,18 @@ function topKThenTopP(probabilities: Float32Array, { topK, topP }: TokenFilter):
  * in the order that `transformers` applies them.
  */
 export function chooseToken(probabilities: Float32Array, filter: TokenFilter, u: number): number {
-  if (filter.topK === 0 && filter.topP >= 1) return walk(probabilities, undefined, u);
-  const { ids, mass } = filter.topK > 0 ? topKThenTopP(probabilities, filter) : nucleus(probabilities, filter.topP);
-  return walk(probabilities, ids, u * mass);
+  if (filter.topK === 0 && filter.topP >= 1) return walk(probabilities, EVERYTHING, u);
+  const kept = filter.topK > 0 ? topKThenTopP(probabilities, filter) : nucleus(probabilities, filter.topP);
+  return walk(probabilities, kept, u * kept.mass);
 }
 
-/** The id (of `ids`, or of all) at which the cumulative mass passes `threshold`; the last one when rounding leaves none. */
-function walk(probabilities: Float32Array, ids: readonly number[] | undefined, threshold: number): number {
-  const count = ids?.length ?? probabilities.length;
+/** The kept id at which the cumulative mass, in the order of ids, passes `threshold`; the last one when rounding leaves none. */
+function walk(probabilities: Float32Array, { leastProbability, lastId }: Kept, threshold: number): number {
   let cumulative = 0;
   let lastPossible = 0;
-  for (let i = 0; i < count; i++) {
-    const id = ids === undefined ? i : (ids[i] as number);
+  for (let id = 0; id < probabilities.length; id++) {
     const p = probabilities[id] as number;
-    if (p === 0) continue;
+    if (p < leastProbability || (p === leastProbability && id > lastId)) continue;
     cumulative += p;
     lastPossible = id;
     if (cumulative > threshold) return id;
