@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { randomStream } from '../../src/base/random.ts';
@@ -37,6 +37,15 @@ async function finished(child: ChildProcess): Promise<{ code: number | null; sig
   });
   const [code, signal] = (await once(child, 'close')) as [number | null, string | null];
   return { code, signal, stderr };
+}
+
+/** Waits until the run's GFlowNet stage has written a checkpoint: the middle of a run, whatever the machine's speed. */
+async function reachedGflownet(name: string): Promise<void> {
+  const folder = path.join(tiny.runsFolder, name, 'checkpoints');
+  for (;;) {
+    if (existsSync(folder) && readdirSync(folder).some((file) => file.startsWith('gflownet-00'))) return;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
 }
 
 /** Bytes of every checkpoint file, by name. */
@@ -115,7 +124,7 @@ describe('a killed run', () => {
   test('Ctrl-C saves, says how to go on and exits with 130; resumed, it equals the uninterrupted run', async () => {
     const child = start('stopped');
     const done = finished(child);
-    await new Promise((resolve) => setTimeout(resolve, 0.5 * whole.ms));
+    await reachedGflownet('stopped');
     child.kill('SIGINT');
     const { code, stderr } = await done;
     expect(code).toBe(130);
@@ -129,7 +138,8 @@ describe('a killed run', () => {
   test('a run in use by another process is refused', async () => {
     const child = start('shared');
     const done = finished(child);
-    await new Promise((resolve) => setTimeout(resolve, 0.5 * whole.ms));
+    await reachedGflownet('shared');
+    child.kill('SIGSTOP'); // it holds the run as long as we look
     const second = await finished(floodgate('resume', 'shared'));
     expect(second.code).toBe(1);
     expect(second.stderr).toMatch(/in use/);
