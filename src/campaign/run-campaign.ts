@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { removePartialFiles } from '../base/atomic-file.ts';
 import { nowMs } from '../base/clock.ts';
 import { FloodgateError } from '../base/errors.ts';
@@ -142,11 +143,11 @@ async function recordManifest(campaign: Campaign): Promise<void> {
     models,
     judges: { training: trainingJudge.name, evaluation: evaluationJudges.map((judge) => judge.name) },
   });
-  const before = await readManifest(folder.manifestPath).catch(() => undefined);
-  if (before === undefined) {
+  if (!existsSync(folder.manifestPath)) {
     await writeManifest(folder.manifestPath, manifest);
     return;
   }
+  const before = await readManifest(folder.manifestPath); // a damaged one is an error, never overwritten
   const changed = [
     ...models
       .filter(({ role, sha256 }) => before.models.some((old) => old.role === role && old.sha256 !== sha256))

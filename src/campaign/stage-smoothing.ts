@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { writeFileAtomically } from '../base/atomic-file.ts';
 import { monotonicMs } from '../base/clock.ts';
@@ -34,8 +35,7 @@ interface Collection {
 /** The scored collection of this run, made once: a resume reads it, so that no call is made again. */
 async function loadCollection(campaign: Campaign, found: readonly DistinctAttack[]): Promise<Collection> {
   const file = checkpointFile(campaign.folder, 'collection.json');
-  const text = await readFile(file, 'utf8').catch(() => undefined);
-  if (text !== undefined) return JSON.parse(text) as Collection;
+  if (existsSync(file)) return JSON.parse(await readFile(file, 'utf8')) as Collection;
   const collection = await scoreCollected(campaign, found);
   await writeFileAtomically(file, (handle) => handle.writeFile(JSON.stringify(collection)));
   return collection;

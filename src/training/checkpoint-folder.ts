@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { FloodgateError } from '../base/errors.ts';
@@ -19,7 +20,7 @@ export function checkpointPath({ folder, stage }: CheckpointFolder, update: numb
 
 /** Updates of the stage's checkpoints, newest first. */
 async function savedUpdates({ folder, stage }: CheckpointFolder): Promise<number[]> {
-  const names = await readdir(folder).catch(() => [] as string[]);
+  const names = existsSync(folder) ? await readdir(folder) : [];
   const pattern = new RegExp(`^${stage}-(\\d{7})\\.safetensors$`);
   return names
     .flatMap((name) => {
