@@ -2,30 +2,33 @@ import { randomStream } from '../base/random.ts';
 import { type Tensor, writeSafetensors } from '../formats/safetensors.ts';
 import { openSafetensorsStore } from '../formats/safetensors-store.ts';
 import type { WeightStore } from '../formats/weight-store.ts';
-import type { Gpt2Config } from '../models/decoder-config.ts';
+import type { DecoderConfig } from '../models/decoder-config.ts';
 import { expectedDecoderTensors } from '../models/expected-tensors.ts';
 
 /** GPT-2's own scale of random weights (Radford et al. 2019). */
 const DEVIATION = 0.02;
 
-/** One tensor's starting values: LayerNorm gains 1, biases 0, the rest normal, each tensor from its own stream. */
-function initialTensor(name: string, shape: readonly number[], config: Gpt2Config, seed: number): Tensor {
+const IS_NORM = /(ln_1|ln_2|ln_f|norm|layernorm)\.weight$/;
+const ENDS_BRANCH = /(c_proj|o_proj|down_proj)\.weight$/;
+
+/** One tensor's starting values: norm gains 1, biases 0, the rest normal, each tensor from its own stream. */
+function initialTensor(name: string, shape: readonly number[], config: DecoderConfig, seed: number): Tensor {
   const data = new Float32Array(shape.reduce((count, size) => count * size, 1));
   if (name.endsWith('.bias')) return { shape, data };
-  if (/(^|\.)ln_/.test(name)) return { shape, data: data.fill(1) };
+  if (IS_NORM.test(name)) return { shape, data: data.fill(1) };
   // Projections back into the residual stream are scaled down by the number of them, as GPT-2 does.
-  const deviation = name.endsWith('c_proj.weight') ? DEVIATION / Math.sqrt(2 * config.layers) : DEVIATION;
+  const deviation = ENDS_BRANCH.test(name) ? DEVIATION / Math.sqrt(2 * config.layers) : DEVIATION;
   const stream = randomStream(seed, 'initial weights', name);
   return { shape, data: data.map(() => deviation * stream.nextNormal()) };
 }
 
 /**
- * Writes the random weights of an untrained GPT-2 to `path` (safetensors, fp32) and returns them as a weight store. The
+ * Writes the random weights of an untrained decoder to `path` (safetensors, fp32) and returns them as a weight store. The
  * same config and seed give the same bytes.
  *
  * @throws FloodgateError `store` when the disk refuses.
  */
-export async function initialGpt2Weights(config: Gpt2Config, path: string, seed: number): Promise<WeightStore> {
+export async function writeInitialWeights(config: DecoderConfig, path: string, seed: number): Promise<WeightStore> {
   const tensors = new Map(
     [...expectedDecoderTensors(config)].map(([name, shape]) => [name, initialTensor(name, shape, config, seed)]),
   );
