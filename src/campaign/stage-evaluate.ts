@@ -1,17 +1,17 @@
 import { monotonicMs } from '../base/clock.ts';
 import { FloodgateError } from '../base/errors.ts';
 import { randomStream } from '../base/random.ts';
-import type { Verdict } from '../judges/judge.ts';
 import { measureAttackSet } from '../metrics/attack-set.ts';
 import { perThousandTargetCalls } from '../metrics/cost.ts';
 import { createEmbeddingMatrix, type EmbeddingMatrix } from '../metrics/embedding-matrix.ts';
 import { judgeAgreement } from '../metrics/judge-agreement.ts';
 import type { Measure } from '../metrics/measure.ts';
-import { type AttackOutcome, attackOutcome, attackSuccess } from '../metrics/success.ts';
-import type { MetricRecord, StoredResponse } from '../store/records.ts';
+import { attackSuccess } from '../metrics/success.ts';
+import type { MetricRecord } from '../store/records.ts';
 import { evaluationStage } from '../store/stage-name.ts';
 import { type Campaign, evaluationSeats } from './campaign.ts';
 import { loadAttacker, type TrainingStage } from './load-attacker.ts';
+import { storedOutcome } from './stored-outcome.ts';
 import { createCallCounter, tryAttacks, unsafeOf } from './try-attacks.ts';
 
 export interface EvaluationPlan {
@@ -102,19 +102,6 @@ async function sampleBatches(
   bar.finish();
 }
 
-function outcomeOf(
-  responses: readonly StoredResponse[],
-  seat: { readonly name: string; readonly masked: boolean },
-): AttackOutcome {
-  const verdicts = responses.flatMap(({ verdicts }) =>
-    verdicts.flatMap(({ judge, masked, unsafe, reason }): Verdict[] => {
-      if (judge !== seat.name || masked !== seat.masked) return [];
-      return [unsafe === null ? { kind: 'unscored', reason: reason ?? 'not scored' } : { kind: 'scored', unsafe }];
-    }),
-  );
-  return attackOutcome(verdicts);
-}
-
 function toMetric(name: string, measure: Measure, judge?: string): MetricRecord {
   return { name, ...measure, ...(judge === undefined ? {} : { judge }) };
 }
@@ -136,7 +123,7 @@ async function measureStage(
   );
   const judges = [...new Set([...evaluationJudges, trainingJudge].map((judge) => judge.name))];
   const outcomesOf = (judge: string, masked: boolean) =>
-    responses.map((each) => outcomeOf(each, { name: judge, masked }));
+    responses.map((each) => storedOutcome(each, { name: judge, masked }));
   const targetCalls = responses.reduce((sum, each) => sum + each.length, 0);
   const metrics: MetricRecord[] = [];
   for (const judge of judges) {

@@ -1,5 +1,4 @@
-/** C0 and C1 controls, line and paragraph separators, and the marks that reorder text on screen. */
-const UNPRINTABLE = /[\p{Cc}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
+import { UNPRINTABLE, visibleEscape } from '../base/unprintable.ts';
 
 const NAMED: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' };
 
@@ -8,10 +7,7 @@ const NAMED: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t'
  * models, and must not move the cursor, change the title or colour the screen of whoever reads them.
  */
 export function printable(text: string): string {
-  return text.replace(
-    UNPRINTABLE,
-    (character) => NAMED[character] ?? `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`,
-  );
+  return text.replace(UNPRINTABLE, (character) => NAMED[character] ?? visibleEscape(character));
 }
 
 /** `printable` text, cut to `width` characters with an ellipsis. */
