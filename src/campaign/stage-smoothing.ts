@@ -7,7 +7,7 @@ import { averageScores } from '../gflownet/replay-entry.ts';
 import { judgeScore, logRewardAt } from '../gflownet/reward.ts';
 import { createEmbeddingMatrix } from '../metrics/embedding-matrix.ts';
 import { uniqueAttacks } from '../metrics/unique-attacks.ts';
-import type { DistinctAttack } from '../store/records.ts';
+import type { DistinctAttack, EventRecord } from '../store/records.ts';
 import { type LikelihoodExample, trainLikelihood } from '../training/likelihood.ts';
 import { type Campaign, checkpointFile, loopControl, rewardSeats } from './campaign.ts';
 import { rewardRule } from './gflownet-settings.ts';
@@ -103,6 +103,26 @@ async function examplesOf(campaign: Campaign, attacks: readonly CollectedAttack[
 }
 
 /**
+ * Number under which the collection is recorded: made before the first update and kept in a file, so that no resume
+ * makes its calls again, and no truncation of updates may count them as repeated.
+ */
+const BEFORE_UPDATES = -1;
+
+/** Recorded in one transaction with the cost; a kill in between leaves neither. */
+const COLLECTION_EVENTS: readonly string[] = ['collected', 'nothing-collected'];
+
+function isCollectionRecorded({ store }: Campaign): boolean {
+  return store.events().some(({ stage, code }) => stage === SMOOTHING && COLLECTION_EVENTS.includes(code));
+}
+
+function collectionEvent(kept: number, found: number): EventRecord {
+  const message = `${kept} distinct attacks to learn from, of ${found} collected`;
+  if (kept > 0) return { level: 'info', code: 'collected', message };
+  const hint = 'no attack passed collect.minUnsafe and collect.minLogPRef: nothing was trained';
+  return { level: 'warning', code: 'nothing-collected', message: `${message}; ${hint}` };
+}
+
+/**
  * Smoothing: the SFT attacker, not the GFlowNet policy, learns the collected attacks by maximum likelihood. Says so and
  * trains on nothing when nothing was collected.
  */
@@ -118,18 +138,16 @@ export async function runSmoothing(campaign: Campaign): Promise<void> {
     const start = await resumeStage(campaign, SMOOTHING, policy.parameters);
     const began = monotonicMs();
     const { attacks: collected, calls } = await loadCollection(campaign, found);
-    if (start.update === 0) {
-      store.recordUpdate({ stage: SMOOTHING, update: 0, cost: { ...calls, seconds: (monotonicMs() - began) / 1000 } });
-    }
+    const seconds = (monotonicMs() - began) / 1000;
     const examples = collected.length === 0 ? [] : await examplesOf(campaign, collected);
-    const message = `${collected.length} distinct attacks to learn from, of ${found.length} collected`;
+    if (!isCollectionRecorded(campaign)) {
+      const event = collectionEvent(examples.length, found.length);
+      store.recordUpdate({ stage: SMOOTHING, update: BEFORE_UPDATES, cost: { ...calls, seconds }, events: [event] });
+    }
     if (examples.length === 0) {
-      const hint = 'no attack passed collect.minUnsafe and collect.minLogPRef: nothing was trained';
-      store.recordEvent({ level: 'warning', code: 'nothing-collected', message: `${message}; ${hint}` }, SMOOTHING);
       store.endStage(SMOOTHING, 'done');
       return;
     }
-    if (start.update === 0) store.recordEvent({ level: 'info', code: 'collected', message }, SMOOTHING);
     await trainLikelihood(
       policy,
       { examples, validation: [] },

@@ -6,6 +6,7 @@ import type { CampaignIo } from '../../src/campaign/campaign.ts';
 import { parseConfig } from '../../src/campaign/config-load.ts';
 import type { Config } from '../../src/campaign/config-schema.ts';
 import { testPath } from '../support/golden-file.ts';
+import type { CampaignPlace } from './campaign-process.ts';
 
 /** A campaign small enough for a test: a tiny random attacker, a target that gives way to any attack with a `z`. */
 export interface TinyCampaign {
@@ -83,5 +84,17 @@ export async function createTinyCampaign(): Promise<TinyCampaign> {
       cacheDir: path.join(folder, 'cache'),
     }),
     remove: () => rm(folder, { recursive: true, force: true }),
+  };
+}
+
+/** The tiny campaign for child processes of the command line compiled into `compiledFolder`; collected attacks are scored again. */
+export function placeOfTiny(tiny: TinyCampaign, compiledFolder: string): CampaignPlace {
+  return {
+    mainPath: path.join(compiledFolder, 'cli', 'main.js'),
+    folder: tiny.folder,
+    configFile: 'tiny.yaml',
+    runsFolder: tiny.runsFolder,
+    cacheFolder: path.join(tiny.folder, 'cache'),
+    overrides: ['smoothing.rescore=true'],
   };
 }
