@@ -1,6 +1,6 @@
 import { FloodgateError } from '../base/errors.ts';
 import { randomStream } from '../base/random.ts';
-import { initialiseParameters, type ParameterVector } from '../models/decoder/parameter-vector.ts';
+import type { ParameterVector } from '../models/decoder/parameter-vector.ts';
 import type { PolicyGraphOptions } from '../models/decoder/policy-graph.ts';
 import { openPolicySession, type PolicySession } from '../models/decoder/policy-session.ts';
 import { createAdamWState } from '../training/adamw.ts';
@@ -76,7 +76,7 @@ export async function runSft(campaign: Campaign): Promise<void> {
   store.beginStage(SFT, from === undefined ? sft.updates : 0);
   const policy = await openAttackerPolicy(campaign, { logZ: 'none' });
   try {
-    initialiseParameters(policy.parameters, seed);
+    await attacker.initialise(policy.parameters, seed);
     const start = await resumeStage(campaign, SFT, policy.parameters);
     if (from !== undefined) {
       await inheritAttacker(campaign, from, policy.parameters);

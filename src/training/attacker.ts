@@ -2,8 +2,13 @@ import type { Tensor } from 'onnxruntime-node';
 import type { RandomStream } from '../base/random.ts';
 import type { WeightStore } from '../formats/weight-store.ts';
 import type { Trainable } from '../models/decoder/declare-model.ts';
-import { type Generator, openGenerator } from '../models/decoder/generator.ts';
-import { type ParameterVector, zeroParameters } from '../models/decoder/parameter-vector.ts';
+import { type Generated, type Generator, openGenerator } from '../models/decoder/generator.ts';
+import {
+  initialiseParameters,
+  loadStoredWeights,
+  type ParameterVector,
+  zeroParameters,
+} from '../models/decoder/parameter-vector.ts';
 import { policyParameters } from '../models/decoder/policy-graph.ts';
 import type { TokenBans } from '../models/decoder/sampler-logits.ts';
 import { openScorer, type Scorer } from '../models/decoder/scorer.ts';
@@ -66,6 +71,12 @@ export class Attacker {
     return zeroParameters(policyParameters({ ...this.spec, logZ: 'none' }));
   }
 
+  /** Starts `parameters` where training begins: a fresh adapter from the seed's streams, or the model's own weights. */
+  async initialise(parameters: ParameterVector, seed: number): Promise<void> {
+    if (this.spec.trainable.kind === 'lora') initialiseParameters(parameters, seed);
+    else await loadStoredWeights(this.spec.weights, parameters);
+  }
+
   /** The state that runs with `parameters`; scale 0 switches an adapter off. */
   stateOf(parameters: ParameterVector): AttackerState {
     const { trainable } = this.spec;
@@ -89,15 +100,38 @@ export class Attacker {
       state,
       ...(signal === undefined ? {} : { signal }),
     });
-    return generated.map(({ tokens, isTerminated, logProbs }) => {
-      const kept = isTerminated ? tokens.slice(0, -1) : tokens;
-      return {
-        tokens: kept,
-        terminated: isTerminated,
-        text: this.textOf(kept),
-        logPi: logProbs.reduce((sum, logProb) => sum + logProb, 0),
-      };
+    return generated.map((written) => this.toAttack([], written));
+  }
+
+  /**
+   * Goes on from beginnings that are given, each shorter than the longest attack and all of one length, at
+   * temperature 1 under the sampler's own rules. `logPi` counts the tokens drawn, not those given.
+   */
+  async complete(
+    state: AttackerState,
+    requests: readonly { readonly beginning: readonly number[]; readonly stream: RandomStream }[],
+  ): Promise<SampledAttack[]> {
+    const given = requests[0]?.beginning.length ?? 0;
+    const generated = await this.generator.generate({
+      prompts: requests.map(({ beginning }) => [...this.prompt, ...beginning]),
+      requests: requests.map(({ stream }, prompt) => ({ prompt, stream, temperature: 1 })),
+      minNewTokens: Math.max(0, this.spec.minTokens - given),
+      maxNewTokens: this.spec.maxTokens - given,
+      topK: 0,
+      topP: 1,
+      state,
     });
+    return generated.map((written, i) => this.toAttack(requests[i]?.beginning ?? [], written));
+  }
+
+  private toAttack(beginning: readonly number[], { tokens, isTerminated, logProbs }: Generated): SampledAttack {
+    const kept = [...beginning, ...(isTerminated ? tokens.slice(0, -1) : tokens)];
+    return {
+      tokens: kept,
+      terminated: isTerminated,
+      text: this.textOf(kept),
+      logPi: logProbs.reduce((sum, logProb) => sum + logProb, 0),
+    };
   }
 
   textOf(tokens: readonly number[]): string {

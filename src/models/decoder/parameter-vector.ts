@@ -1,6 +1,8 @@
 import type { Tensor } from 'onnxruntime-node';
 import { FloodgateError } from '../../base/errors.ts';
 import { randomStream } from '../../base/random.ts';
+import { openRandomAccessFile } from '../../formats/random-access-file.ts';
+import type { WeightStore } from '../../formats/weight-store.ts';
 import { float32Tensor } from '../../runtime/tensors.ts';
 import type { ParameterSpec } from './lora.ts';
 
@@ -41,5 +43,24 @@ export function initialiseParameters(vector: ParameterVector, seed: number): voi
     const stream = randomStream(seed, 'parameters', name);
     const view = parameterView(vector, name);
     for (let i = 0; i < view.length; i++) view[i] = (2 * stream.nextFloat() - 1) * bound;
+  }
+}
+
+/**
+ * Starts a vector of every weight from the model's own file.
+ *
+ * @throws FloodgateError `model` when a tensor is missing or of another size.
+ */
+export async function loadStoredWeights(weights: WeightStore, vector: ParameterVector): Promise<void> {
+  await using file = await openRandomAccessFile(weights.path);
+  for (const { name } of vector.specs) {
+    const entry = weights.tensors.get(name);
+    if (entry === undefined) continue; // a head that the objective adds, such as log Z, starts at zero
+    const view = parameterView(vector, name);
+    const bytes = await file.read(entry.offset, entry.byteLength);
+    if (bytes.byteLength !== view.byteLength) {
+      throw new FloodgateError('model', `load weights: ${name} has ${bytes.byteLength} bytes, expected ${view.byteLength}`);
+    }
+    new Uint8Array(view.buffer, view.byteOffset, view.byteLength).set(bytes);
   }
 }
