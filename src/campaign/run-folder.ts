@@ -1,7 +1,7 @@
-import { access, lstat, mkdir, readdir, rm } from 'node:fs/promises';
-import { basename, join, resolve, sep } from 'node:path';
+import { access, lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join, resolve, sep } from 'node:path';
 import { stringify } from 'yaml';
-import { toWriteError, writeFileAtomically } from '../base/atomic-file.ts';
+import { partialPathOf, syncFolder, toWriteError, writeFileAtomically } from '../base/atomic-file.ts';
 import { FloodgateError } from '../base/errors.ts';
 import { RUN_NAME_PATTERN } from './config-fields.ts';
 import { loadConfig } from './config-load.ts';
@@ -55,14 +55,27 @@ function checkName(name: string): void {
     );
 }
 
-/** True when the folder was made just now; false when something stands there already. */
-async function makeFolder(path: string): Promise<boolean> {
+/** What the system answers when a folder cannot take the place of something that stands there (EPERM: Windows). */
+const TAKEN = ['EEXIST', 'ENOTEMPTY', 'ENOTDIR', 'EPERM'];
+
+/**
+ * Makes the folder with its config and returns true; false when something stands there already. It is filled beside
+ * its place and renamed, so that a kill leaves a whole run or none: half a run could be neither resumed nor started.
+ */
+async function makeFolder(folder: RunFolder, config: Config): Promise<boolean> {
+  if (await exists(folder.path)) return false;
+  const partial = runFolderAt(partialPathOf(folder.path));
   try {
-    await mkdir(path);
+    await mkdir(partial.checkpointsPath, { recursive: true });
+    await writeFileAtomically(partial.configPath, (file) => file.writeFile(stringify(config, { lineWidth: 0 })));
+    await rename(partial.path, folder.path);
+    await syncFolder(dirname(folder.path));
     return true;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
-    throw toWriteError(path, error);
+    await rm(partial.path, { recursive: true, force: true }).catch(() => undefined);
+    const isTaken = TAKEN.includes((error as NodeJS.ErrnoException).code ?? '') && (await exists(folder.path));
+    if (isTaken) return false; // another process was faster
+    throw toWriteError(folder.path, error);
   }
 }
 
@@ -86,13 +99,8 @@ export async function createRunFolder(options: CreateRunFolderOptions): Promise<
     throw toWriteError(parent, error);
   });
   for (let number = 1; number <= MAX_NUMBERED; number++) {
-    const path = join(parent, number === 1 ? name : `${name}-${number}`);
-    if (await makeFolder(path)) {
-      const folder = runFolderAt(path);
-      await writeFileAtomically(folder.configPath, (file) => file.writeFile(stringify(config, { lineWidth: 0 })));
-      await mkdir(folder.checkpointsPath);
-      return folder;
-    }
+    const folder = runFolderAt(join(parent, number === 1 ? name : `${name}-${number}`));
+    if (await makeFolder(folder, config)) return folder;
     if (ifTaken === 'refuse') break;
   }
   throw new FloodgateError('usage', `run ${name}: a run of this name exists in ${parent}`, {
@@ -123,7 +131,11 @@ export async function listRunFolders(runsFolder: string): Promise<RunFolder[]> {
     if (error.code === 'ENOENT') return [];
     throw new FloodgateError('run', `list runs: ${parent} cannot be read (${error.code})`, { cause: error });
   });
-  const folders = names.sort().map((name) => runFolderAt(join(parent, name)));
+  // Names that begin with a dot are what killed processes left of folders they were making.
+  const folders = names
+    .filter((name) => !name.startsWith('.'))
+    .sort()
+    .map((name) => runFolderAt(join(parent, name)));
   const isRun = await Promise.all(folders.map(({ configPath }) => exists(configPath)));
   return folders.filter((_folder, index) => isRun[index]);
 }

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -50,6 +50,13 @@ describe('createRunFolder', () => {
     expect((await create('first', 'number')).name).toBe('first-3');
   });
 
+  it('gives each of many racers a whole folder of its own, and leaves nothing beside', async () => {
+    const folders = await Promise.all(Array.from({ length: 8 }, () => create('first', 'number')));
+    expect(new Set(folders.map(({ name }) => name)).size).toBe(8);
+    for (const folder of folders) expect(await loadRunConfig(folder)).toEqual(config);
+    expect(readdirSync(runsFolder).sort()).toEqual(folders.map(({ name }) => name).sort());
+  });
+
   it.each(['../up', '.hidden', 'a/b', '', 'x'.repeat(200)])('refuses the name %j', async (name) => {
     await expect(create(name)).rejects.toThrow(/run name: got/);
   });
@@ -71,6 +78,9 @@ describe('listRunFolders', () => {
     await create('b');
     await create('a');
     mkdirSync(join(runsFolder, 'no-run'));
+    const killed = join(runsFolder, '.c.partial-1-00000000-0000-4000-8000-000000000000'); // left by a killed process
+    mkdirSync(killed);
+    writeFileSync(join(killed, 'config.yaml'), '');
     writeFileSync(join(runsFolder, 'file'), '');
     expect((await listRunFolders(runsFolder)).map(({ name }) => name)).toEqual(['a', 'b']);
   });
