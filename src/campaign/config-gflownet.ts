@@ -140,6 +140,7 @@ export const gflownetSection = z
     stopLogZGradient: z.boolean().default(false).describe('tb: no gradient from logZ into the adapters'),
     warmupUpdates: count.default(100).describe('updates of linear learning-rate warm-up'),
     decay: z.enum(['constant', 'linear']).default('constant').describe('learning rate after the warm-up'),
+    decayFrom: share.default(0).describe('linear decay begins after this share of the updates'),
     weightDecay: nonNegative.default(0).describe('decoupled decay of AdamW'),
     gradientClip: positive.default(1).describe('largest global norm of the gradient'),
     ...reward,

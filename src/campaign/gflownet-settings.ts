@@ -26,8 +26,8 @@ const REPLAY_BY = { logS: 'judge', logR: 'reward', uniform: 'uniform' } as const
 /** The loop's options as the config has them. */
 export function gflownetOptions(config: Config): GflownetOptions {
   const { gflownet, seed } = config;
-  const { updates, warmupUpdates, decay, sampling } = gflownet;
-  const rate = (peak: number) => ({ peak, warmupUpdates, decay, totalUpdates: updates });
+  const { updates, warmupUpdates, decay, decayFrom, sampling } = gflownet;
+  const rate = (peak: number) => ({ peak, warmupUpdates, decay, decayFrom, totalUpdates: updates });
   return {
     objective: objectiveOf(gflownet),
     updates,

@@ -65,4 +65,7 @@ test('the learning rate warms up over updates, then stays or falls to its last s
   expect([0, 1, 2, 3, 4, 5].map((update) => learningRateAt(rule, update))).toEqual([0.5, 1, 1, 0.75, 0.5, 0.25]);
   expect([0, 1, 5].map((update) => learningRateAt({ ...rule, decay: 'constant' }, update))).toEqual([0.5, 1, 1]);
   expect(learningRateAt({ ...rule, warmupUpdates: 0 }, 0)).toBe(1);
+  const late = { ...rule, decayFrom: 0.6, totalUpdates: 10 };
+  expect([0, 1, 5, 6, 7, 8, 9].map((update) => learningRateAt(late, update))).toEqual([0.5, 1, 1, 1, 0.75, 0.5, 0.25]);
+  expect(learningRateAt({ ...rule, decayFrom: 0.1 }, 3)).toBe(0.75); // never before the warm-up ends
 });
