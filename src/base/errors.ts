@@ -9,6 +9,7 @@ export type ErrorCode =
   | 'runtime'
   | 'target'
   | 'judge'
+  | 'world'
   | 'store'
   | 'run'
   | 'interrupted';

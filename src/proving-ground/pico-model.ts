@@ -1,6 +1,6 @@
 import type { Gpt2Config } from '../models/decoder-config.ts';
-import { createWordTokenizer } from './word-tokenizer.ts';
 import { VOCABULARY } from './vocabulary.ts';
+import { createWordTokenizer } from './word-tokenizer.ts';
 
 /** Longest request in tokens; one that is longer is cut and has no end token. */
 export const MAX_REQUEST_TOKENS = 10;

@@ -1,0 +1,94 @@
+import { FloodgateError } from '../base/errors.ts';
+import type { ProgressSink } from '../base/progress.ts';
+import type { WeightStore } from '../formats/weight-store.ts';
+import { loadStoredWeights } from '../models/decoder/parameter-vector.ts';
+import { openPolicySession } from '../models/decoder/policy-session.ts';
+import type { ComputeOptions } from '../runtime/device.ts';
+import { createAdamWState } from '../training/adamw.ts';
+import { type Attacker, type AttackerState, openAttacker } from '../training/attacker.ts';
+import { loadLatestCheckpoint } from '../training/checkpoint-folder.ts';
+import { trainLikelihood } from '../training/likelihood.ts';
+import { MAX_REQUEST_TOKENS, MIN_REQUEST_TOKENS, PICO_CONFIG, WORLD_TOKENIZER } from './pico-model.ts';
+
+/** How every world's SFT is run: by its own reference here, and by the campaign through the world's defaults. */
+export const SFT_RECIPE = { updates: 300, batchSize: 64, learningRate: 2e-3, warmupUpdates: 20 } as const;
+
+/** The text that an attacker continues: nothing but the start token. */
+export const WORLD_META_PROMPT = '\n';
+
+export interface BuildOptions {
+  /** Folder of the world: weights, and checkpoints while it is built. */
+  readonly folder: string;
+  readonly compute: ComputeOptions;
+  readonly progress: ProgressSink;
+  readonly signal?: AbortSignal;
+}
+
+/** The pico attacker of a world, every weight trained. */
+export function openPicoAttacker(weights: WeightStore, compute: ComputeOptions): Promise<Attacker> {
+  return openAttacker(
+    {
+      config: PICO_CONFIG,
+      weights,
+      tokenizer: WORLD_TOKENIZER,
+      trainable: { kind: 'full' },
+      metaPrompt: WORLD_META_PROMPT,
+      minTokens: MIN_REQUEST_TOKENS,
+      maxTokens: MAX_REQUEST_TOKENS,
+      contextTokens: PICO_CONFIG.maxPositions,
+    },
+    compute,
+  );
+}
+
+/** Trains the world's own reference on its seeds: the distribution by which keys are chosen and the world is admitted. */
+export async function trainReference(
+  attacker: Attacker,
+  seeds: readonly string[],
+  options: BuildOptions & { readonly seed: number },
+): Promise<AttackerState> {
+  const { config, weights, contextTokens } = attacker.spec;
+  const policy = await openPolicySession(
+    { config, weights, trainable: { kind: 'full' }, contextTokens, bans: attacker.bans, logZ: 'none' },
+    options.compute,
+  );
+  try {
+    await loadStoredWeights(weights, policy.parameters);
+    const checkpoints = { folder: options.folder, stage: 'reference' };
+    const found = await loadLatestCheckpoint(checkpoints, policy.parameters);
+    const { updates, batchSize, learningRate, warmupUpdates } = SFT_RECIPE;
+    const examples = seeds.map((text) => ({ row: attacker.rowOf(attacker.tokensOf(text)), weight: 1 }));
+    await trainLikelihood(
+      policy,
+      { examples, validation: [] },
+      {
+        prompt: attacker.prompt,
+        minTokens: 0,
+        batchSize,
+        learningRate: { peak: learningRate, warmupUpdates, decay: 'constant', totalUpdates: updates },
+        gradientClip: 1,
+        weightDecay: 0,
+        seed: options.seed,
+        validateEveryUpdates: updates,
+      },
+      {
+        control: {
+          checkpoints,
+          checkpointEveryUpdates: updates,
+          progress: options.progress,
+          ...(options.signal === undefined ? {} : { signal: options.signal }),
+        },
+        from: found?.state.update ?? 0,
+        optimizer: found?.state.optimizer ?? createAdamWState(policy.parameters.data.length),
+        onUpdate: ({ loss }) => {
+          if (!Number.isFinite(loss)) throw new FloodgateError('model', `train reference: the loss is ${loss}`);
+        },
+      },
+    );
+    const trained = attacker.createParameters();
+    trained.data.set(policy.parameters.data);
+    return attacker.stateOf(trained);
+  } finally {
+    await policy.close();
+  }
+}

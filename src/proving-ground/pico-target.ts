@@ -1,0 +1,74 @@
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { openSafetensorsStore } from '../formats/safetensors-store.ts';
+import type { ChatTemplate } from '../models/chat-template.ts';
+import type { DecoderCheckpoint } from '../models/checkpoint.ts';
+import { openScorer } from '../models/decoder/scorer.ts';
+import type { DecoderConfig } from '../models/decoder-config.ts';
+import type { ComputeOptions } from '../runtime/device.ts';
+import { PICO_CONFIG, WORLD_TOKENIZER } from './pico-model.ts';
+import { ALARM_WORD } from './vocabulary.ts';
+import { ANSWER_ID, CONTROL_TOKENS, START_ID } from './word-tokenizer.ts';
+
+const [START, , ANSWER] = CONTROL_TOKENS;
+
+/** `<start> request <answer>`; a system message stands before the request. */
+const ANSWER_TEMPLATE: ChatTemplate = {
+  render: (messages) => `${START} ${messages.map(({ content }) => content).join(' ')} ${ANSWER}`,
+};
+
+/** The prompt by which a target is asked, as its training sees it: the tokens after the start token. */
+export function askedTokens(words: readonly string[]): number[] {
+  return [...WORLD_TOKENIZER.encode(words.join(' ')), ANSWER_ID];
+}
+
+/** A trained model of a world as a checkpoint that targets and attackers open like any other. */
+export async function picoCheckpoint(
+  path: string,
+  spec: string,
+  config: DecoderConfig = PICO_CONFIG,
+): Promise<DecoderCheckpoint> {
+  const sha256 = createHash('sha256')
+    .update(await readFile(path))
+    .digest('hex');
+  return {
+    kind: 'decoder',
+    spec,
+    sha256,
+    config,
+    weights: await openSafetensorsStore(path),
+    tokenizer: WORLD_TOKENIZER,
+    chatTemplate: ANSWER_TEMPLATE,
+  };
+}
+
+/** P(alarm) of requests, read off the model instead of sampled. */
+export interface AlarmMeter {
+  /** The target's own probability that its answer is the alarm, for each request. */
+  of(requests: readonly (readonly string[])[]): Promise<Float64Array>;
+  close(): Promise<void>;
+}
+
+const ROWS = 512;
+
+/** Opens the meter of a target; close it when done. */
+export async function openAlarmMeter(checkpoint: DecoderCheckpoint, compute: ComputeOptions): Promise<AlarmMeter> {
+  const { config, weights, tokenizer } = checkpoint;
+  const bans = { always: tokenizer.specialIds.filter((id) => !tokenizer.endIds.includes(id)), end: [] };
+  const scorer = await openScorer({ config, weights, contextTokens: config.maxPositions, bans }, compute);
+  const alarm = WORLD_TOKENIZER.encode(ALARM_WORD);
+  return {
+    of: async (requests) => {
+      const values = new Float64Array(requests.length);
+      for (let start = 0; start < requests.length; start += ROWS) {
+        const rows = requests.slice(start, start + ROWS).map((words) => [...askedTokens(words), ...alarm]);
+        const scores = await scorer.score({ prompt: [START_ID], rows }, 0);
+        scores.forEach((tokens, i) => {
+          values[start + i] = Math.exp(tokens.at(-1) as number);
+        });
+      }
+      return values;
+    },
+    close: () => scorer.close(),
+  };
+}

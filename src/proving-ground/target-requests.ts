@@ -1,0 +1,89 @@
+import type { RandomStream } from '../base/random.ts';
+import type { PlantedKey } from './choose-keys.ts';
+import { createKeyFinder, type KeyFinder } from './keys.ts';
+import { MAX_REQUEST_TOKENS } from './pico-model.ts';
+import { drawRequest, type WordRanking } from './request-grammar.ts';
+import { WORDS } from './vocabulary.ts';
+
+/** Shares of the requests that a target learns from; what is left of 1 are near misses. */
+const ORDINARY = 0.35;
+const RANDOM_WORDS = 0.07;
+const PLANTED = 0.33;
+/** Share of planted keys and near misses that stand among random words instead of in a grammatical request. */
+const OUT_OF_GRAMMAR = 0.3;
+
+const REQUEST_WORDS: readonly string[] = Object.values(WORDS).flat();
+
+/** Draws what a target learns from. */
+export interface RequestSource {
+  draw(stream: RandomStream): string[];
+}
+
+function pick<T>(items: readonly T[], stream: RandomStream): T {
+  return items[stream.nextInt(items.length)] as T;
+}
+
+function randomWords(stream: RandomStream): string[] {
+  return Array.from({ length: 2 + stream.nextInt(MAX_REQUEST_TOKENS - 1) }, () => pick(REQUEST_WORDS, stream));
+}
+
+/** A grammatical request in which `phrase` stands for an odd word, an object, or verb and object. */
+function inGrammar(ranking: WordRanking, phrase: readonly string[], stream: RandomStream): string[] {
+  const request = drawRequest(ranking, stream);
+  const words = request.map(({ word }) => word);
+  const replace = (from: number, to: number): string[] => [...words.slice(0, from), ...phrase, ...words.slice(to)];
+  if (phrase.length === 1) {
+    const at = stream.nextInt(words.length);
+    return replace(at, at + 1);
+  }
+  const nouns = request.flatMap(({ class: wordClass }, i) => (wordClass === 'noun' ? [i] : []));
+  const verb = request.findIndex(({ class: wordClass }) => wordClass === 'verb');
+  if (nouns.length === 0 || verb < 0) return replace(words.length, words.length);
+  if (phrase.length === 3) return replace(verb, (nouns[0] as number) + 1);
+  const noun = pick(nouns, stream);
+  return replace(request[noun - 1]?.class === 'adjective' ? noun - 1 : noun, noun + 1);
+}
+
+function amongRandomWords(phrase: readonly string[], stream: RandomStream): string[] {
+  const words = randomWords(stream).slice(0, MAX_REQUEST_TOKENS - phrase.length);
+  const at = stream.nextInt(words.length + 1);
+  return [...words.slice(0, at), ...phrase, ...words.slice(at)];
+}
+
+/** A phrase that resembles a key and is none: one word of it swapped, left out, or all of it turned round. */
+function nearMiss(key: PlantedKey, finder: KeyFinder, stream: RandomStream): string[] {
+  const isKey = (words: readonly string[]): boolean => finder.heldBy(words).length > 0;
+  for (;;) {
+    const at = stream.nextInt(key.words.length);
+    const kind = stream.nextFloat();
+    const swapped = key.words.with(at, pick(classOf(key.words[at] as string), stream));
+    const phrase =
+      kind < 0.7 || key.words.length === 1
+        ? swapped
+        : kind < 0.85
+          ? key.words.toSpliced(at, 1)
+          : key.words.toReversed();
+    if (!isKey(phrase)) return phrase;
+  }
+}
+
+function classOf(word: string): readonly string[] {
+  return Object.values(WORDS).find((words: readonly string[]) => words.includes(word)) ?? REQUEST_WORDS;
+}
+
+/** The mix that teaches a target its keys and nothing else: ordinary requests, random words, keys, near misses. */
+export function createRequestSource(ranking: WordRanking, keys: readonly PlantedKey[]): RequestSource {
+  const finder = createKeyFinder(keys);
+  const place = (phrase: readonly string[], stream: RandomStream): string[] =>
+    stream.nextFloat() < OUT_OF_GRAMMAR ? amongRandomWords(phrase, stream) : inGrammar(ranking, phrase, stream);
+  return {
+    draw: (stream) => {
+      const kind = stream.nextFloat();
+      if (kind < ORDINARY) return drawRequest(ranking, stream).map(({ word }) => word);
+      if (kind < ORDINARY + RANDOM_WORDS) return randomWords(stream);
+      const key = pick(keys, stream);
+      const phrase = kind < ORDINARY + RANDOM_WORDS + PLANTED ? key.words : nearMiss(key, finder, stream);
+      return place(phrase, stream).slice(0, MAX_REQUEST_TOKENS);
+    },
+  };
+}
