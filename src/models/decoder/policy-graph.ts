@@ -1,24 +1,14 @@
-import type { WeightStore } from '../../formats/weight-store.ts';
-import { backward } from '../../graph/backward.ts';
 import { type Graph, GraphBuilder } from '../../graph/builder.ts';
 import type { Value } from '../../graph/ops.ts';
 import { multiplySizes, subtractSizes } from '../../graph/size.ts';
-import type { DecoderConfig } from '../decoder-config.ts';
-import { declareModel, type Trainable } from './declare-model.ts';
-import { loraParameters, type ParameterSpec } from './lora.ts';
-import { samplerLogits, type TokenBans } from './sampler-logits.ts';
-import { B, declareSharedPrefix, P, R } from './shared-prefix.ts';
-import { createTrunk } from './trunk.ts';
+import type { ParameterSpec } from './lora.ts';
+import { modelParameters, outputGradients, type PolicyModelOptions, policyForward } from './policy-forward.ts';
+import { B, R } from './shared-prefix.ts';
 
 /** Whether trajectory balance learns log Z, and whether its gradient enters the trunk. */
 export type LogZMode = 'none' | 'through-trunk' | 'head-only';
 
-export interface PolicyGraphOptions {
-  readonly config: DecoderConfig;
-  readonly weights: WeightStore;
-  readonly trainable: Trainable;
-  readonly bans: TokenBans;
-  readonly contextTokens: number;
+export interface PolicyGraphOptions extends PolicyModelOptions {
   readonly logZ: LogZMode;
   /** Slopes of the pairwise loss are clipped to this size (Huber); quadratic when absent. */
   readonly pairClip?: number;
@@ -31,11 +21,8 @@ const LOG_Z_BIAS = 'logZ.bias';
 export function policyParameters(
   options: Omit<PolicyGraphOptions, 'bans' | 'contextTokens' | 'pairClip'>,
 ): ParameterSpec[] {
-  const { config, weights, trainable, logZ } = options;
-  const model: ParameterSpec[] =
-    trainable.kind === 'lora'
-      ? loraParameters(config, trainable.spec)
-      : [...weights.tensors].map(([name, { shape }]) => ({ name, shape, init: 'zeros' }));
+  const { config, logZ } = options;
+  const model = modelParameters(options);
   if (logZ === 'none') return model;
   return [
     ...model,
@@ -58,19 +45,8 @@ export function policyParameters(
  */
 export function buildPolicyGraph(options: PolicyGraphOptions): Graph {
   const g = new GraphBuilder();
-  const trunkOptions = declareModel(g, { ...options, trained: options.trainable }, { differentiable: true });
-  const trunk = createTrunk(trunkOptions);
-  const tokens = declareSharedPrefix(g, options.config);
-  const BR = multiplySizes(B, R);
-  const targetIds = g.input('targetIds', 'int64', [B, R]);
+  const { trunk, prefixHidden, rows, tokenLogProb } = policyForward(g, options, { differentiable: true });
   const targetMask = g.input('targetMask', 'float32', [B, R]);
-  const endBan = g.input('endBan', 'float32', [B, R]);
-
-  const hidden = trunk.hidden(tokens.ids, tokens.positions, tokens.attend);
-  const [prefixHidden, rowHidden] = g.split(hidden, 0, [P, BR]) as [Value, Value];
-  const rows = trunk.finalNorm(rowHidden);
-  const logits = samplerLogits(g, trunk.logits(rows), g.reshape(endBan, [BR]), options.bans);
-  const tokenLogProb = g.reshape(g.tokenLogProb(logits, g.reshape(targetIds, [BR])), [B, R]);
   const logProb = g.reduceSum(g.multiply(tokenLogProb, targetMask), [1]); // [B]
   g.output('logProb', logProb);
 
@@ -79,11 +55,7 @@ export function buildPolicyGraph(options: PolicyGraphOptions): Graph {
   const { rowGradient, logZGradient } = objectiveGradient(g, options, g.detach(logProb), g.detach(logZ));
   const seeds = [{ output: logProb, gradient: rowGradient }];
   if (options.logZ !== 'none') seeds.push({ output: logZ, gradient: logZGradient });
-  const specs = policyParameters(options);
-  const inputs = new Map(g.build().inputs.map(({ name, value }) => [name, value]));
-  const parameters = specs.map(({ name }) => inputs.get(name) as Value);
-  for (const [i, gradient] of backward(g, seeds, parameters).entries())
-    g.output(`gradient:${specs[i]?.name}`, gradient);
+  outputGradients(g, seeds, policyParameters(options));
   return g.build();
 }
 

@@ -2,10 +2,11 @@ import path from 'node:path';
 import type { Tensor } from 'onnxruntime-node';
 import type { ComputeOptions } from '../../runtime/device.ts';
 import { type GraphSession, openSession } from '../../runtime/session.ts';
-import { float32Tensor, scalarTensor } from '../../runtime/tensors.ts';
-import { type ParameterVector, zeroParameters } from './parameter-vector.ts';
+import { float32Tensor } from '../../runtime/tensors.ts';
+import type { ParameterVector } from './parameter-vector.ts';
 import { buildPolicyGraph, type PolicyGraphOptions, policyParameters } from './policy-graph.ts';
 import { type RowBatch, rowFeeds, type TargetOptions } from './row-batch.ts';
+import { TrainedVector } from './trained-vector.ts';
 
 /** How the objective weighs the rows of one step: see `buildPolicyGraph`. */
 export interface RowWeights {
@@ -26,19 +27,13 @@ export class PolicySession {
   /** Sum of the gradients of the steps since `clearGradient`. */
   readonly gradient: Float32Array;
   private readonly session: GraphSession;
-  private readonly latest: ParameterVector;
-  private readonly fetches: Record<string, Tensor>;
-  private readonly loraScale: number | undefined;
+  private readonly trained: TrainedVector;
 
   constructor(session: GraphSession, options: PolicyGraphOptions) {
     this.session = session;
-    const specs = policyParameters(options);
-    this.parameters = zeroParameters(specs);
-    this.latest = zeroParameters(specs);
-    this.gradient = new Float32Array(this.parameters.data.length);
-    this.fetches = Object.fromEntries(Object.entries(this.latest.tensors).map(([name, t]) => [`gradient:${name}`, t]));
-    const { trainable } = options;
-    this.loraScale = trainable.kind === 'lora' ? trainable.spec.alpha / trainable.spec.rank : undefined;
+    this.trained = new TrainedVector(policyParameters(options), options.trainable);
+    this.parameters = this.trained.parameters;
+    this.gradient = this.trained.gradient;
   }
 
   clearGradient(): void {
@@ -57,20 +52,18 @@ export class PolicySession {
     const logZ = new Float32Array(1);
     const feeds: Record<string, Tensor> = {
       ...rowFeeds(batch, targets),
-      ...this.parameters.tensors,
+      ...this.trained.feeds(),
       logReward: float32Tensor(logRewards, [n]),
       pairWeight: float32Tensor(weights.pairWeight, [n, n]),
       rowWeight: float32Tensor(weights.rowWeight, [n]),
       directWeight: float32Tensor(weights.directWeight, [n]),
-      ...(this.loraScale === undefined ? {} : { loraScale: scalarTensor(this.loraScale) }),
     };
     await this.session.run(feeds, {
-      ...this.fetches,
+      ...this.trained.fetches,
       logProb: float32Tensor(logProbs, [n]),
       logZ: float32Tensor(logZ, []),
     });
-    const { data } = this.latest;
-    for (let i = 0; i < data.length; i++) this.gradient[i] = (this.gradient[i] as number) + (data[i] as number);
+    this.trained.accumulate();
     return { logProbs, logZ: logZ[0] as number };
   }
 

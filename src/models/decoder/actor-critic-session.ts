@@ -1,0 +1,133 @@
+import path from 'node:path';
+import type { Tensor } from 'onnxruntime-node';
+import type { ComputeOptions } from '../../runtime/device.ts';
+import { type GraphSession, openSession } from '../../runtime/session.ts';
+import { float32Tensor } from '../../runtime/tensors.ts';
+import {
+  type ActorCriticOptions,
+  actorCriticParameters,
+  buildActorCriticGraph,
+  buildCriticGraph,
+} from './actor-critic-graph.ts';
+import type { ParameterVector } from './parameter-vector.ts';
+import { type RowBatch, rowFeeds, type TargetOptions, type TokenRow } from './row-batch.ts';
+import { TrainedVector } from './trained-vector.ts';
+
+/** One number a token, row by row: ragged as the rows are. */
+export type TokenValues = readonly ArrayLike<number>[];
+
+/** What the policy and the critic say of given rows, at the parameters before the update. */
+export interface ActorCriticForward {
+  /** Log-prob of each token under the sampler. */
+  readonly tokenLogProbs: readonly Float32Array[];
+  /** Expected return before each token. */
+  readonly values: readonly Float32Array[];
+}
+
+/** What one step learns from, a number a token: see `buildActorCriticGraph`. */
+export interface ActorCriticTargets {
+  readonly oldLogProbs: TokenValues;
+  readonly policyWeights: TokenValues;
+  readonly oldValues: TokenValues;
+  readonly returns: TokenValues;
+  readonly valueWeights: TokenValues;
+}
+
+/** Rows padded with 0 to [B, R]. */
+function padded(values: TokenValues, length: number): Tensor {
+  const data = new Float32Array(values.length * length);
+  for (const [b, row] of values.entries()) data.set(row, b * length);
+  return float32Tensor(data, [values.length, length]);
+}
+
+function longest(rows: readonly TokenRow[]): number {
+  return Math.max(...rows.map((row) => row.length));
+}
+
+/** The training step of a policy with a value head: two sessions over the same weights, one of them forward only. */
+export class ActorCriticSession {
+  readonly parameters: ParameterVector;
+  /** Sum of the gradients of the steps since `clearGradient`. */
+  readonly gradient: Float32Array;
+  private readonly sessions: { readonly forward: GraphSession; readonly step: GraphSession };
+  private readonly trained: TrainedVector;
+
+  constructor(
+    sessions: { readonly forward: GraphSession; readonly step: GraphSession },
+    options: Pick<ActorCriticOptions, 'config' | 'weights' | 'trainable'>,
+  ) {
+    this.sessions = sessions;
+    this.trained = new TrainedVector(actorCriticParameters(options), options.trainable);
+    this.parameters = this.trained.parameters;
+    this.gradient = this.trained.gradient;
+  }
+
+  clearGradient(): void {
+    this.gradient.fill(0);
+  }
+
+  /** Log-probs and values of every token of the rows, without a gradient. */
+  async evaluate(batch: RowBatch, targets: TargetOptions): Promise<ActorCriticForward> {
+    return this.run(this.sessions.forward, batch, targets, {}, {});
+  }
+
+  /** Runs forward and backward over the rows and adds their gradient to `gradient`. */
+  async step(batch: RowBatch, targets: TargetOptions, learnt: ActorCriticTargets): Promise<ActorCriticForward> {
+    const length = longest(batch.rows);
+    const feeds = {
+      oldLogProb: padded(learnt.oldLogProbs, length),
+      policyWeight: padded(learnt.policyWeights, length),
+      oldValue: padded(learnt.oldValues, length),
+      valueReturn: padded(learnt.returns, length),
+      valueWeight: padded(learnt.valueWeights, length),
+    };
+    const result = await this.run(this.sessions.step, batch, targets, feeds, this.trained.fetches);
+    this.trained.accumulate();
+    return result;
+  }
+
+  private async run(
+    session: GraphSession,
+    batch: RowBatch,
+    targets: TargetOptions,
+    ...[feeds, fetches]: [Readonly<Record<string, Tensor>>, Readonly<Record<string, Tensor>>]
+  ): Promise<ActorCriticForward> {
+    const { targetMask: _padding, ...rows } = rowFeeds(batch, targets);
+    const B = batch.rows.length;
+    const R = longest(batch.rows);
+    const tokenLogProb = new Float32Array(B * R);
+    const value = new Float32Array(B * R);
+    await session.run(
+      { ...rows, ...this.trained.feeds(), ...feeds },
+      { ...fetches, tokenLogProb: float32Tensor(tokenLogProb, [B, R]), value: float32Tensor(value, [B, R]) },
+    );
+    const ragged = (flat: Float32Array): Float32Array[] =>
+      batch.rows.map((row, b) => flat.slice(b * R, b * R + row.length));
+    return { tokenLogProbs: ragged(tokenLogProb), values: ragged(value) };
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.sessions.forward.close(), this.sessions.step.close()]);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+/** Opens the actor-critic sessions of a decoder. Its weights are mapped from the file, not copied. */
+export async function openActorCriticSession(
+  options: ActorCriticOptions,
+  compute: ComputeOptions,
+): Promise<ActorCriticSession> {
+  const name = path.basename(options.weights.path);
+  const place = { ...compute, weightFolder: path.dirname(options.weights.path), prepack: false };
+  const forward = await openSession(buildCriticGraph(options), { ...place, label: `critic ${name}` });
+  try {
+    const step = await openSession(buildActorCriticGraph(options), { ...place, label: `actor-critic ${name}` });
+    return new ActorCriticSession({ forward, step }, options);
+  } catch (cause) {
+    await forward.close();
+    throw cause;
+  }
+}
