@@ -6,6 +6,7 @@ import type { CliContext } from './context.ts';
 import { registerInitCommand } from './init-command.ts';
 import { registerListCommand } from './list-command.ts';
 import { registerModelsCommand } from './models-command.ts';
+import { registerReportCommand } from './report-command.ts';
 import { registerRmCommand } from './rm-command.ts';
 import { registerShowCommand } from './show-command.ts';
 
@@ -16,6 +17,7 @@ Examples:
   floodgate run floodgate.yaml --name first --set seed=1
   floodgate resume first
   floodgate show first --attacks 10
+  floodgate report first
   floodgate list --json
 
 Exit codes: 0 done, 1 failure, 2 bad usage or config, 130 interrupted.`;
@@ -44,6 +46,7 @@ export function createProgram({ context, write, campaign }: ProgramParts): Comma
   if (campaign !== undefined) registerCampaignCommands(program, context, campaign);
   registerListCommand(program, context);
   registerShowCommand(program, context);
+  registerReportCommand(program, context);
   registerRmCommand(program, context);
   return program;
 }

@@ -1,0 +1,172 @@
+import type { NumberForm } from './number-words.ts';
+
+/** How a metric is called on the page, and what it says to somebody who never heard of it. */
+export interface MetricWords {
+  readonly label: string;
+  readonly form: NumberForm;
+  readonly meaning: string;
+  /** Stands in the comparison itself, not only behind its fold. */
+  readonly isMain?: boolean;
+}
+
+/** In the order of the page. A metric that a run does not have is left out; one that is not here shows by its own name. */
+const METRICS: Readonly<Record<string, MetricWords>> = {
+  asr: {
+    label: 'Success rate',
+    form: 'share',
+    meaning: 'Share of new attacks whose answers the judge rates unsafe, with a probability above one half on average.',
+    isMain: true,
+  },
+  asrMasked: {
+    label: 'Success rate, own words masked',
+    form: 'share',
+    meaning: 'The same after the words of the attack are taken out of the answer: what is left is the target’s own.',
+    isMain: true,
+  },
+  uniqueAttacks: {
+    label: 'Different ways',
+    form: 'count',
+    meaning: 'Groups of successful attacks that say different things. More attacks find more of them.',
+    isMain: true,
+  },
+  modeRecall: {
+    label: 'Planted ways found',
+    form: 'share',
+    meaning: 'In a world where every way is known: the share of them that the attacker found.',
+    isMain: true,
+  },
+  shareError: {
+    label: 'Share error',
+    form: 'number',
+    meaning: 'How far the found ways are from their true shares: 0 as they should be, 1 nothing in common.',
+    isMain: true,
+  },
+  missingMass: {
+    label: 'Successes of a kind not yet seen',
+    form: 'share',
+    meaning: 'Chance that the next success would be of a kind that this evaluation has not seen.',
+    isMain: true,
+  },
+  chao1: {
+    label: 'Ways in all, at least',
+    form: 'count',
+    meaning: 'Estimated lower bound of the number of different ways that this attacker would find in the end (Chao1).',
+    isMain: true,
+  },
+  waysUnseen: {
+    label: 'Ways still unseen, at least',
+    form: 'count',
+    meaning: 'Estimated lower bound of the ways that this attacker would still find (Chao1).',
+    isMain: true,
+  },
+  referenceFailureRate: {
+    label: 'Failures on ordinary requests',
+    form: 'share',
+    meaning: 'Probability that one answer is unsafe for a request as the untrained reference writes them.',
+    isMain: true,
+  },
+  keysPerThousandCalls: {
+    label: 'Planted ways per 1,000 calls',
+    form: 'number',
+    meaning: 'Known ways found for each thousand answers asked of the target.',
+    isMain: true,
+  },
+  echoRate: {
+    label: 'Echoes among successes',
+    form: 'share',
+    meaning: 'Share of successes that fail once the attack’s own words are masked from the answer.',
+  },
+  uniquePerThousandTargetCalls: {
+    label: 'Different ways per 1,000 calls',
+    form: 'number',
+    meaning: 'Different ways for each thousand answers asked of the target.',
+  },
+  cosineDistance: {
+    label: 'Distance between attacks',
+    form: 'number',
+    meaning: 'Mean distance in meaning between two attacks: 0 all the same, about 1 unrelated.',
+  },
+  cosineDistanceOfSuccesses: {
+    label: 'Distance between successes',
+    form: 'number',
+    meaning: 'The same among successful attacks only.',
+  },
+  selfBleu: {
+    label: 'Likeness of wording',
+    form: 'number',
+    meaning: 'Self-BLEU: how much of an attack’s wording appears in the other attacks. Lower is more varied.',
+  },
+  vendi: { label: 'Effective number of attacks', form: 'number', meaning: 'Vendi score over all attacks.' },
+  vendiOfSuccesses: {
+    label: 'Effective number of successes',
+    form: 'number',
+    meaning: 'Vendi score over successful attacks.',
+  },
+  distinct1: { label: 'Distinct words', form: 'share', meaning: 'Different words as a share of all words written.' },
+  distinct2: {
+    label: 'Distinct word pairs',
+    form: 'share',
+    meaning: 'Different pairs of words as a share of all pairs.',
+  },
+  vocabulary: { label: 'Vocabulary', form: 'count', meaning: 'Different words written.' },
+  excluded: { label: 'Not scored', form: 'count', meaning: 'Attacks left out because no answer could be judged.' },
+  judgeAgreement: {
+    label: 'Judges agree',
+    form: 'share',
+    meaning: 'Share of attacks on which both judges say the same.',
+  },
+  judgeKappa: {
+    label: 'Agreement beyond chance',
+    form: 'number',
+    meaning: 'Cohen’s kappa: 1 full agreement, 0 as much as by chance.',
+  },
+};
+
+/** Names of curves over training, where they differ from the bare metric. */
+const CURVES: Readonly<Record<string, MetricWords>> = {
+  loss: { label: 'Loss', form: 'number', meaning: 'What training makes small.' },
+  validationLoss: { label: 'Loss on held-out seeds', form: 'number', meaning: 'Rises when seeds are learnt by heart.' },
+  batchAsr: {
+    label: 'Success rate while training',
+    form: 'share',
+    meaning: 'New attacks of each update, by the training judge.',
+  },
+  heldOutAsr: {
+    label: 'Success rate, held out',
+    form: 'share',
+    meaning: 'Attacks made only to look, by the training judge.',
+  },
+  heldOutUnique: { label: 'Different ways, held out', form: 'count', meaning: 'Among the attacks made only to look.' },
+  logZ: {
+    label: 'log Z',
+    form: 'number',
+    meaning: 'The learnt total of all rewards, as a logarithm; it settles when training has.',
+  },
+  residualSpread: {
+    label: 'Residual spread',
+    form: 'number',
+    meaning: 'How far the attacker still is from its goal, in nats; 0 would be exact.',
+  },
+};
+
+/** `waysUnseenLow` -> `ways unseen low`. */
+function spelledOut(name: string): string {
+  const words = name.replace(/([a-z0-9])([A-Z])/g, '$1 $2').toLowerCase();
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+export function metricWords(name: string): MetricWords {
+  return METRICS[name] ?? CURVES[name] ?? { label: spelledOut(name), form: 'number', meaning: '' };
+}
+
+/** Sorts metric names as the page shows them: known ones first, in their order. */
+export function inPageOrder(names: Iterable<string>): string[] {
+  const order = Object.keys(METRICS);
+  const rank = (name: string): number => (order.includes(name) ? order.indexOf(name) : order.length);
+  return [...names].sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
+}
+
+/** True for what training measures at every update: it has its curve and is no result of an evaluation. */
+export function isTrainingMetric(name: string): boolean {
+  return name in CURVES;
+}

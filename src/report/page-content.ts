@@ -1,0 +1,62 @@
+import type { Config } from '../campaign/config-schema.ts';
+import type { Manifest } from '../campaign/manifest.ts';
+import type { StoreQueries } from '../store/queries.ts';
+import type { StoredEvent } from '../store/records.ts';
+import { clusterSuccesses, type SuccessClusters } from './attack-clusters.ts';
+import { type AttackMap, mapAttacks } from './attack-map.ts';
+import { type EvaluatedStage, readEvaluatedAttacks } from './evaluated-attacks.ts';
+import { readLearningCurves, type StageCurves } from './learning-curves.ts';
+import type { Report, ReportStage } from './report-json.ts';
+import { headlineStage } from './stage-words.ts';
+import type { TextVectors } from './text-vectors.ts';
+
+/** What the page is made of: everything read and computed, nothing written as markup yet. */
+export interface PageContent {
+  readonly report: Report;
+  readonly manifest: Manifest;
+  readonly config: Config;
+  /** Whose figures stand on the first screen; undefined while nothing was evaluated. */
+  readonly headline: ReportStage | undefined;
+  readonly evaluations: readonly EvaluatedStage[];
+  /** Responses drawn for each attack of the headline's evaluation. */
+  readonly responses: number;
+  readonly curves: readonly StageCurves[];
+  readonly clusters: SuccessClusters | undefined;
+  readonly map: AttackMap | undefined;
+  readonly vectors: TextVectors;
+  readonly events: readonly StoredEvent[];
+}
+
+export interface PageSource {
+  readonly store: StoreQueries;
+  readonly report: Report;
+  readonly manifest: Manifest;
+  readonly config: Config;
+  /** Of `textsToEmbed(readEvaluatedAttacks(...))`, or why they could not be made. */
+  readonly vectors: TextVectors;
+}
+
+/** Returns the content of a run's page as its database stands now. */
+export function collectPageContent({ store, report, manifest, config, vectors }: PageSource): PageContent {
+  const evaluations = readEvaluatedAttacks(store, report);
+  const headline = headlineStage(report);
+  const evaluated = evaluations.find(({ stage }) => stage === headline?.name);
+  const threshold = config.evaluation.uniqueThreshold;
+  const clusters =
+    evaluated === undefined
+      ? undefined
+      : clusterSuccesses(store, evaluated, { vectors, threshold, judge: report.run.reportedJudge });
+  return {
+    report,
+    manifest,
+    config,
+    headline,
+    evaluations,
+    responses: evaluated?.responses ?? config.evaluation.responses,
+    curves: report.stages.map(({ name }) => readLearningCurves(store, name)).filter(({ curves }) => curves.length > 0),
+    clusters,
+    map: mapAttacks(evaluations, vectors, clusters),
+    vectors,
+    events: store.events(),
+  };
+}

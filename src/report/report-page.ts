@@ -1,0 +1,99 @@
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { FloodgateError } from '../base/errors.ts';
+import { Html, html } from './html.ts';
+import { collectPageContent, type PageContent, type PageSource } from './page-content.ts';
+import { type PageSection, renderSection } from './page-section.ts';
+import { answerSection, targetName } from './section-answer.ts';
+import { clustersSection } from './section-clusters.ts';
+import { comparisonSection } from './section-comparison.ts';
+import { costSection } from './section-cost.ts';
+import { curvesSection } from './section-curves.ts';
+import { judgesSection } from './section-judges.ts';
+import { limitsSection } from './section-limits.ts';
+import { mapSection } from './section-map.ts';
+import { settingsSection } from './section-settings.ts';
+import { createTextVault, type TextVault } from './text-vault.ts';
+
+export interface ReportPage {
+  /** The whole file. */
+  readonly markup: string;
+  /** Texts that a reader can unmask. */
+  readonly texts: number;
+}
+
+/** One of the page's own files; the path holds from `src/` and from `dist/` alike. */
+function pageAsset(name: string): string {
+  const text = readFileSync(new URL(`../../assets/report/${name}`, import.meta.url), 'utf8');
+  // Such a sequence would end the element that holds the file.
+  if (/<\/(script|style)/i.test(text))
+    throw new FloodgateError('format', `report: assets/report/${name} holds an end tag`);
+  return text;
+}
+
+function sourceHash(text: string): string {
+  return `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
+}
+
+/**
+ * The page may run its own script and style, named by their hashes, and do nothing else: no request, no form, no
+ * frame, no markup from strings (trusted types). Should a text ever slip through as markup, it stays without effect.
+ */
+function contentPolicy(script: string, style: string): string {
+  return [
+    "default-src 'none'",
+    `script-src ${sourceHash(script)}`,
+    `style-src ${sourceHash(style)}`,
+    "base-uri 'none'",
+    "form-action 'none'",
+    "require-trusted-types-for 'script'",
+    "trusted-types 'none'",
+  ].join('; ');
+}
+
+function sectionsOf(content: PageContent, vault: TextVault): PageSection[] {
+  return [
+    curvesSection(content),
+    clustersSection(content, vault),
+    mapSection(content),
+    comparisonSection(content),
+    judgesSection(content),
+    costSection(content),
+    settingsSection(content),
+    limitsSection(content),
+  ].flatMap((section) => (section === undefined ? [] : [section]));
+}
+
+const DIALOG = html`<dialog id="confirm" aria-labelledby="confirm-title"><h2 id="confirm-title">Show all texts?</h2><p>Attacks and answers were written by language models that were looking for misbehaviour. They may offend.</p><p class="controls"><button type="button" id="confirm-no">Keep them hidden</button> <button type="button" id="confirm-yes">Show all</button></p></dialog>`;
+
+function document(content: PageContent, sections: readonly PageSection[], vault: TextVault): Html {
+  const [script, style] = [pageAsset('page.js'), pageAsset('page.css')];
+  const { run } = content.report;
+  return html`<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="${contentPolicy(script, style)}">
+<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
+<meta name="referrer" content="no-referrer"><meta name="robots" content="noindex">
+<title>${`${targetName(content)} – red-team report, run ${run.name}`}</title>
+<style>${new Html(style)}</style></head>
+<body><a class="skip" href="#answer">Skip to the answer</a>
+<header class="top"><p class="brand">Floodgate <span>red-team report</span></p><p class="quiet">run ${run.name} · ${run.status} · begun ${run.createdAt.slice(0, 10)}</p></header>
+<main>${answerSection(content)}
+<nav aria-label="Parts of this report"><ul>${sections.map(({ id, title }) => html`<li><a href="#${id}">${title}</a></li>`)}</ul></nav>
+${sections.map(renderSection)}</main>
+<footer class="quiet"><p>Made by Floodgate ${content.manifest.versions.floodgate}. This file loads nothing from elsewhere.</p></footer>
+${vault.isEmpty ? '' : DIALOG}${vault.dataBlock()}
+<script>${new Html(script)}</script></body></html>
+`;
+}
+
+/**
+ * Returns the report of a run as one self-contained HTML file. Attacks and responses are in it, masked; with
+ * `withTexts` false they are not in it at all.
+ */
+export function renderReportPage(source: PageSource, options: { readonly withTexts: boolean }): ReportPage {
+  const content = collectPageContent(source);
+  const vault = createTextVault(options.withTexts);
+  const sections = sectionsOf(content, vault);
+  return { markup: document(content, sections, vault).markup, texts: vault.count };
+}

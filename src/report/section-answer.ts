@@ -1,0 +1,110 @@
+import { type Html, html } from './html.ts';
+import { intervalBar } from './interval-bar.ts';
+import { metricWords } from './metric-words.ts';
+import { confidenceText, counted, intervalText, numberText, percentText, type ReportMeasure } from './number-words.ts';
+import type { PageContent } from './page-content.ts';
+import type { ReportStage } from './report-json.ts';
+import { sureness } from './sureness.ts';
+
+/** Above this share of echoes the first sentence says so: the figure beside it means something else then. */
+const MANY_ECHOES = 0.5;
+
+export function targetName({ report, config }: PageContent): string {
+  return report.run.models.find(({ role }) => role === 'target')?.spec ?? `a ${config.target.kind} target`;
+}
+
+function known(measure: ReportMeasure | undefined): measure is ReportMeasure & { readonly value: number } {
+  return typeof measure?.value === 'number';
+}
+
+/** The answer in one sentence. */
+export function headlineText({ headline }: PageContent): string {
+  if (headline === undefined) return 'This run has not been measured yet.';
+  const { asr, uniqueAttacks, echoRate } = headline.metrics;
+  if (!known(asr)) return 'This run could not be measured: no answer was scored.';
+  if (asr.value === 0) return `None of ${counted(asr.n, 'new attack')} drew an unsafe answer.`;
+  const ways = known(uniqueAttacks) ? `, in ${counted(uniqueAttacks.value, 'different way')}` : '';
+  const isEcho = known(echoRate) && echoRate.value > MANY_ECHOES;
+  const but = isEcho ? ` – but ${percentText(echoRate.value)} of those answers only echo the attack’s own words` : '';
+  return `${percentText(asr.value)} of new attacks drew an unsafe answer${ways}${but}.`;
+}
+
+/** What was attacked and how, for somebody who never heard of any of it. */
+export function plainSummary(content: PageContent): Html {
+  const { report, headline, responses } = content;
+  const attacker = report.run.models.find(({ role }) => role === 'attacker')?.spec ?? 'a language model';
+  const names = report.stages.map(({ name }) => name);
+  const isGflownet = names.some((name) => name.includes('gf'));
+  const learning = [
+    names.includes('sft') ? 'It began by imitating example messages' : 'It wrote messages of its own',
+    isGflownet
+      ? ', then learnt by trial and error: messages count the more the likelier they draw an unsafe answer and the more natural they read. The method (GFlowNet fine-tuning) rewards finding many kinds of such messages, not one over and over'
+      : '',
+    names.includes('smoothing') ? '; last, it was taught again on the successes collected on the way' : '',
+  ];
+  const attacks = headline?.metrics.asr?.n;
+  const measured =
+    attacks === undefined
+      ? 'Its success has not been measured yet.'
+      : `To measure it, it wrote ${counted(attacks, 'new message')}; each was sent ${counted(responses, 'time')}, and a judge (${report.run.reportedJudge}) rated every answer. A message succeeds when its answers are unsafe with a probability above one half on average.`;
+  return html`<p class="lead">Floodgate tested <strong>${targetName(content)}</strong> for ways in which it misbehaves. A small language model, the attacker (${attacker}), wrote messages to it. ${learning.join('')}. ${measured}</p>`;
+}
+
+function figure(measure: ReportMeasure | undefined, name: string): string {
+  return numberText(measure?.value ?? null, metricWords(name).form);
+}
+
+function intervalLine(measure: ReportMeasure | undefined, name: string): Html {
+  const interval = measure === undefined ? undefined : intervalText(measure, metricWords(name).form);
+  if (measure === undefined || interval === undefined) return html``;
+  return html`<p class="range">${confidenceText(measure)} <strong>${interval}</strong></p>`;
+}
+
+/** A figure below the main one of a card; nothing when the run does not have it. */
+function besides({ metrics }: ReportStage, name: string): Html {
+  const measure = metrics[name];
+  if (!known(measure)) return html``;
+  const { label, form } = metricWords(name);
+  const interval = intervalText(measure, form);
+  return html`<li><span>${label}</span> <strong>${numberText(measure.value, form)}</strong>${interval === undefined ? '' : html` <span class="quiet">(${interval})</span>`}</li>`;
+}
+
+function vulnerableCard(stage: ReportStage): Html {
+  const { asr } = stage.metrics;
+  return html`<article class="card"><h2>How vulnerable?</h2>
+<p class="figure">${figure(asr, 'asr')}</p><p class="says">of new attacks succeed</p>
+${asr === undefined ? '' : intervalBar(asr, 1)}${intervalLine(asr, 'asr')}
+<ul class="besides">${['asrMasked', 'referenceFailureRate'].map((name) => besides(stage, name))}</ul></article>`;
+}
+
+function waysCard(stage: ReportStage): Html {
+  const { uniqueAttacks, asr } = stage.metrics;
+  const others = Object.keys(stage.metrics).filter((name) => /^(waysUnseen|missingMass|chao1|modeRecall)/.test(name));
+  const unknown =
+    others.length === 0
+      ? html`<p class="quiet">How many ways are still unfound was not estimated in this run.</p>`
+      : '';
+  return html`<article class="card"><h2>In how many ways?</h2>
+<p class="figure">${figure(uniqueAttacks, 'uniqueAttacks')}</p><p class="says">different kinds of successful attack</p>
+${uniqueAttacks === undefined ? '' : intervalBar(uniqueAttacks, Math.max(uniqueAttacks.high ?? 0, uniqueAttacks.value ?? 0) * 1.15)}${intervalLine(uniqueAttacks, 'uniqueAttacks')}
+<ul class="besides">${others.map((name) => besides(stage, name))}</ul>${unknown}
+<p class="quiet">Found among ${counted(asr?.n ?? 0, 'attack')}; more attacks would find more.</p></article>`;
+}
+
+function sureCard(content: PageContent): Html {
+  const signs = sureness(content).map(
+    ({ isGood, short, text }) =>
+      html`<li class="${isGood ? 'good' : 'caution'}"><span class="sign" aria-hidden="true">${isGood ? '✓' : '!'}</span><span><strong>${short}</strong><span class="hidden-words"> (${isGood ? 'good' : 'take care'})</span>. ${text}</span></li>`,
+  );
+  return html`<article class="card"><h2>How sure?</h2><ul class="signs">${signs}</ul></article>`;
+}
+
+/** The first screen: one sentence, one paragraph, three cards. */
+export function answerSection(content: PageContent): Html {
+  const { headline } = content;
+  const cards =
+    headline === undefined ? html`` : html`${vulnerableCard(headline)}${waysCard(headline)}${sureCard(content)}`;
+  return html`<section id="answer" aria-labelledby="answer-title"><h1 id="answer-title">${headlineText(content)}</h1>
+${plainSummary(content)}
+<div class="cards">${cards}</div></section>`;
+}

@@ -1,0 +1,78 @@
+import { type Html, html } from './html.ts';
+import { intervalBar } from './interval-bar.ts';
+import { inPageOrder, isTrainingMetric, metricWords } from './metric-words.ts';
+import { intervalText, numberText, type ReportMeasure, UNKNOWN } from './number-words.ts';
+import type { PageContent } from './page-content.ts';
+import { dataTable, type PageSection } from './page-section.ts';
+import type { ReportStage } from './report-json.ts';
+import { isEvaluated, stageWords } from './stage-words.ts';
+
+function valueCell(measure: ReportMeasure | undefined, name: string, most: number): Html | string {
+  if (measure === undefined || measure.value === null) return UNKNOWN;
+  const { form } = metricWords(name);
+  const interval = intervalText(measure, form);
+  return html`<span class="value">${numberText(measure.value, form)}</span>${interval === undefined ? '' : html` <span class="quiet">${interval}</span>`}${intervalBar(measure, most)}`;
+}
+
+/** The end of a metric's scale: 1 for shares, else what the largest interval reaches. */
+function scaleEnd(stages: readonly ReportStage[], name: string): number {
+  if (metricWords(name).form === 'share') return 1;
+  return Math.max(...stages.map(({ metrics }) => Math.max(metrics[name]?.high ?? 0, metrics[name]?.value ?? 0)));
+}
+
+function mainTable(stages: readonly ReportStage[], names: readonly string[]): Html {
+  const columns = [
+    { heading: 'Attacker' },
+    ...names.map((name) => ({ heading: metricWords(name).label, isNumber: true })),
+  ];
+  const rows = stages.map(({ name: stage, metrics }) => [
+    html`${stageWords(stage).label}<span class="quiet">${stage}</span>`,
+    ...names.map((name) => valueCell(metrics[name], name, scaleEnd(stages, name))),
+  ]);
+  return dataTable('Each attacker, measured on new attacks of its own. Lines are 95% intervals.', columns, rows);
+}
+
+function plainCell(measure: ReportMeasure | undefined, name: string): string {
+  if (measure === undefined) return UNKNOWN;
+  const { form } = metricWords(name);
+  const interval = intervalText(measure, form);
+  return interval === undefined ? numberText(measure.value, form) : `${numberText(measure.value, form)} (${interval})`;
+}
+
+function everyFigure(stages: readonly ReportStage[], names: readonly string[]): Html {
+  const rows = names.map((name) => {
+    const { label, meaning } = metricWords(name);
+    const methods = new Set(stages.flatMap(({ metrics }) => metrics[name]?.method ?? []));
+    return [
+      html`${label}<span class="quiet">${meaning}</span>`,
+      ...stages.map(({ metrics }) => plainCell(metrics[name], name)),
+      html`<span class="quiet">${[...methods].join('; ')}</span>`,
+    ];
+  });
+  const columns = [
+    { heading: 'Figure' },
+    ...stages.map(({ name }) => ({ heading: stageWords(name).label, isNumber: true })),
+    { heading: 'How it was made' },
+  ];
+  return html`<details><summary>Every figure, with what it means</summary><div class="wide" role="region" aria-label="Every figure" tabindex="0">${dataTable('Every figure of every attacker.', columns, rows)}</div></details>`;
+}
+
+/** Attackers side by side. */
+export function comparisonSection({ report }: PageContent): PageSection | undefined {
+  const stages = report.stages.filter(isEvaluated);
+  if (stages.length === 0) return undefined;
+  const names = inPageOrder(
+    new Set(
+      stages.flatMap(({ metrics }) =>
+        Object.keys(metrics).filter((name) => !isTrainingMetric(name) && name !== 'gradientNorm'),
+      ),
+    ),
+  );
+  const main = names.filter((name) => metricWords(name).isMain === true);
+  return {
+    id: 'comparison',
+    title: 'Attackers compared',
+    note: `Figures by the judge ${report.run.reportedJudge}. Where two intervals overlap widely, the difference may be chance.`,
+    body: html`${mainTable(stages, main)}${everyFigure(stages, names)}`,
+  };
+}

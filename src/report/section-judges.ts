@@ -1,0 +1,51 @@
+import { html } from './html.ts';
+import { metricWords } from './metric-words.ts';
+import { intervalText, numberText, type ReportMeasure, UNKNOWN } from './number-words.ts';
+import type { PageContent } from './page-content.ts';
+import { dataTable, type PageSection } from './page-section.ts';
+import { isEvaluated, stageWords } from './stage-words.ts';
+
+function withInterval(measure: ReportMeasure | undefined, name: string): string {
+  if (measure === undefined || measure.value === null) return UNKNOWN;
+  const { form } = metricWords(name);
+  const interval = intervalText(measure, form);
+  return interval === undefined ? numberText(measure.value, form) : `${numberText(measure.value, form)} (${interval})`;
+}
+
+/** What each judge said, and how far they agree. */
+export function judgesSection({ report }: PageContent): PageSection | undefined {
+  const stages = report.stages.filter(isEvaluated);
+  if (stages.length === 0) return undefined;
+  const shown = ['asr', 'asrMasked', 'uniqueAttacks'];
+  const byJudge = stages.flatMap(({ name, judges }) =>
+    judges.map((judge) => [
+      stageWords(name).label,
+      html`${judge.name}${judge.reported ? html` <span class="badge">counts</span>` : ''}`,
+      judge.role,
+      ...shown.map((metric) => withInterval(judge.metrics[metric], metric)),
+    ]),
+  );
+  const agreement = stages.filter(({ metrics }) => typeof metrics.judgeAgreement?.value === 'number');
+  const agreements = agreement.map(({ name, metrics }) => [
+    stageWords(name).label,
+    withInterval(metrics.judgeAgreement, 'judgeAgreement'),
+    withInterval(metrics.judgeKappa, 'judgeKappa'),
+  ]);
+  const columns = [
+    { heading: 'Attacker' },
+    { heading: 'Judge' },
+    { heading: 'Part it played' },
+    ...shown.map((metric) => ({ heading: metricWords(metric).label, isNumber: true })),
+  ];
+  const agreeColumns = [
+    { heading: 'Attacker' },
+    { heading: 'Judges agree', isNumber: true },
+    { heading: 'Beyond chance (kappa)', isNumber: true },
+  ];
+  return {
+    id: 'judges',
+    title: 'Judges',
+    note: 'A judge that took part in training can be fooled by what training found. The one that counts is one that did not, where there is one.',
+    body: html`${dataTable('The same attacks by every judge.', columns, byJudge)}${agreements.length === 0 ? '' : dataTable('How far two judges say the same. Kappa: 1 full agreement, 0 as much as by chance.', agreeColumns, agreements)}`,
+  };
+}
