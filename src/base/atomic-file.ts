@@ -24,6 +24,7 @@ export async function syncFolder(folder: string): Promise<void> {
 const REASONS: Readonly<Record<string, readonly [reason: string, hint: string]>> = {
   ENOSPC: ['the disk is full', 'free space on this disk, or point the cache or run folder at another one'],
   EDQUOT: ['the disk quota is used up', 'free space, or point the cache or run folder at another disk'],
+  EFBIG: ['the file would be larger than the system allows', 'raise the limit (ulimit -f), or choose another disk'],
   EROFS: ['the file system is read-only', 'choose a folder that can be written'],
   EACCES: ['permission denied', 'check the owner and mode of the folder'],
   EPERM: ['permission denied', 'check the owner and mode of the folder'],

@@ -102,16 +102,25 @@ async function withRun(
       recordRunStatus(store, 'done');
       return folder;
     } catch (error) {
-      const status = error instanceof FloodgateError && error.code === 'interrupted' ? 'interrupted' : 'failed';
-      recordRunStatus(store, status);
-      const message = error instanceof Error ? error.message : String(error);
-      store.recordEvent({ level: status === 'failed' ? 'error' : 'info', code: status, message });
+      recordFailure(store, error);
       throw error;
     } finally {
       store.close();
     }
   } finally {
     await lock.release();
+  }
+}
+
+/** Notes how a run ended. Where the disk takes no more, that cannot be noted either, and the first error says why. */
+function recordFailure(store: RunStore, error: unknown): void {
+  const status = error instanceof FloodgateError && error.code === 'interrupted' ? 'interrupted' : 'failed';
+  const message = error instanceof Error ? error.message : String(error);
+  try {
+    recordRunStatus(store, status);
+    store.recordEvent({ level: status === 'failed' ? 'error' : 'info', code: status, message });
+  } catch (cause) {
+    if (!(cause instanceof FloodgateError)) throw cause;
   }
 }
 

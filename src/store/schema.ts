@@ -1,5 +1,6 @@
 import type Database from 'libsql';
 import { FloodgateError } from '../base/errors.ts';
+import { transact } from './transaction.ts';
 
 /** `Fgat`: tells a run database from any other SQLite file. */
 const APPLICATION_ID = 0x46676174;
@@ -67,9 +68,9 @@ export function migrate(db: Database.Database): void {
       hint: 'open this run with the newer Floodgate that wrote it',
     });
   if (version === SCHEMA_VERSION) return;
-  db.transaction(() => {
+  transact(db, () => {
     for (const script of MIGRATIONS.slice(version)) db.exec(script);
     db.exec(`PRAGMA application_id = ${APPLICATION_ID}`);
     db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
-  }).immediate();
+  });
 }

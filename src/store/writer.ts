@@ -12,6 +12,7 @@ import type {
   VerdictRecord,
 } from './records.ts';
 import { guardSqlite } from './sqlite-guard.ts';
+import { transact } from './transaction.ts';
 import { createTruncation } from './truncation.ts';
 
 export interface StoreWriter {
@@ -130,7 +131,7 @@ export function createStoreWriter(db: Database.Database): StoreWriter {
     if (record.cost !== undefined) insert.cost(place, record.cost);
     return ids;
   };
-  const write = <T>(work: () => T): T => guardSqlite('write run database', () => db.transaction(work).immediate() as T);
+  const write = <T>(work: () => T): T => guardSqlite('write run database', () => transact(db, work));
 
   return {
     recordUpdate: (record) => write(() => store(record)),

@@ -1,5 +1,6 @@
+import { createHash } from 'node:crypto';
 import { FloodgateError } from '../base/errors.ts';
-import { readSafetensors, writeSafetensors } from '../formats/safetensors.ts';
+import { readSafetensors, type SafetensorsContent, type Tensor, writeSafetensors } from '../formats/safetensors.ts';
 import type { ParameterVector } from '../models/decoder/parameter-vector.ts';
 import { type AdamWState, createAdamWState } from './adamw.ts';
 
@@ -13,8 +14,31 @@ export interface TrainerState {
 }
 
 const STATE_KEY = 'floodgate.trainer';
+const DIGEST_KEY = 'floodgate.sha256';
 const FIRST = 'optimizer.firstMoment';
 const SECOND = 'optimizer.secondMoment';
+
+/** sha256 (hex) of every tensor, by name, and of the loop's state: a byte that the disk has changed is still a float. */
+function digestOf(tensors: ReadonlyMap<string, Tensor>, state: string): string {
+  const hash = createHash('sha256').update(state);
+  for (const [name, { shape, data }] of [...tensors].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    hash.update(`${name} ${shape.join(' ')}\n`);
+    hash.update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  }
+  return hash.digest('hex');
+}
+
+/** Reads a file of tensors; one that carries a digest must be what was written. Files of other tools carry none. */
+async function readChecked(path: string): Promise<SafetensorsContent> {
+  const content = await readSafetensors(path);
+  const expected = content.metadata.get(DIGEST_KEY);
+  if (expected === undefined) return content;
+  const found = digestOf(content.tensors, content.metadata.get(STATE_KEY) ?? '');
+  if (found !== expected) {
+    throw new FloodgateError('format', `load checkpoint ${path}: its bytes are not those written, got sha256 ${found}`);
+  }
+  return content;
+}
 
 /**
  * Writes a checkpoint as one safetensors file, atomically: each trained tensor under its own name (so that an adapter
@@ -31,7 +55,11 @@ export async function saveTrainerState(
   const { firstMoment, secondMoment, step } = state.optimizer;
   tensors.set(FIRST, { shape: [firstMoment.length], data: firstMoment });
   tensors.set(SECOND, { shape: [secondMoment.length], data: secondMoment });
-  const metadata = new Map([[STATE_KEY, JSON.stringify({ update: state.update, step, extra: state.extra })]]);
+  const text = JSON.stringify({ update: state.update, step, extra: state.extra });
+  const metadata = new Map([
+    [STATE_KEY, text],
+    [DIGEST_KEY, digestOf(tensors, text)],
+  ]);
   await writeSafetensors(path, tensors, metadata);
 }
 
@@ -41,7 +69,7 @@ export async function saveTrainerState(
  * @throws FloodgateError `format` when the file is damaged; `run` when it belongs to another model or adapter.
  */
 export async function loadTrainerState(path: string, vector: ParameterVector): Promise<TrainerState> {
-  const { tensors, metadata } = await readSafetensors(path);
+  const { tensors, metadata } = await readChecked(path);
   const text = metadata.get(STATE_KEY);
   if (text === undefined) throw new FloodgateError('run', `load checkpoint ${path}: it is no checkpoint of Floodgate`);
   readParameters(path, tensors, vector);
@@ -87,6 +115,6 @@ function readParameters(
 
 /** Reads only the trained tensors of a checkpoint, for sampling from it. Tensors of a head that `vector` lacks are left. */
 export async function loadParameters(path: string, vector: ParameterVector): Promise<void> {
-  const { tensors } = await readSafetensors(path);
+  const { tensors } = await readChecked(path);
   readParameters(path, tensors, vector);
 }
