@@ -66,7 +66,8 @@ function invertSymmetricCdf(cdf: (x: number) => number, probability: number): nu
   return probability === 0.5 ? 0 : high;
 }
 
-function logGamma(x: number): number {
+/** log of the gamma function, for x > 0. */
+export function logGamma(x: number): number {
   if (x < 0.5) return Math.log(Math.PI / Math.sin(Math.PI * x)) - logGamma(1 - x);
   const shifted = x - 1;
   let sum: number = LANCZOS[0];
