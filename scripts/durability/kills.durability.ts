@@ -1,11 +1,8 @@
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { randomStream } from '../../src/base/random.ts';
-import { type CampaignPlace, startRunProcess } from '../../test/campaign/campaign-process.ts';
-import { type Kill, runWithKills, type Section, sectionsOf } from '../../test/campaign/killed-run.ts';
-import { contentDifferences, type RunContent, readRunContent } from '../../test/campaign/run-content.ts';
-import { createTinyCampaign, placeOfTiny, type TinyCampaign } from '../../test/campaign/tiny-campaign.ts';
-import { type CompiledSource, compileSource } from '../../test/support/compiled-source.ts';
+import { type Kill, runWithKills } from '../../test/campaign/killed-run.ts';
+import { createTinyWholeRun, type TinyWholeRun } from '../../test/campaign/whole-run.ts';
 import { countBySection, repeatedCallsOf } from './kill-summary.ts';
 
 /** `DURABILITY_KILLS` and `DURABILITY_SEED` change them. */
@@ -13,31 +10,16 @@ const KILLS = Number(process.env.DURABILITY_KILLS ?? 100);
 const SEED = Number(process.env.DURABILITY_SEED ?? 1);
 const KILLS_OF_ONE_RUN = 5;
 
-let compiled: CompiledSource;
-let tiny: TinyCampaign;
-let place: CampaignPlace;
-let whole: RunContent;
-let sections: Section[];
+let whole: TinyWholeRun;
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 
 beforeAll(async () => {
-  compiled = compileSource();
-  tiny = await createTinyCampaign();
-  const base = placeOfTiny(tiny, compiled.folder);
   // Trying the seeds and scoring again take long enough to be hit.
-  place = { ...base, overrides: [...base.overrides, 'gflownet.replay.seedWithReference=256', 'target.responses=6'] };
-  const run = startRunProcess(place, 'whole');
-  const { code, stderr } = await run.outcome;
-  expect(code, stderr).toBe(0);
-  sections = sectionsOf(run, performance.now() - run.startedMs);
-  whole = readRunContent(path.join(tiny.runsFolder, 'whole'));
-  say(`uninterrupted: ${sections.map(({ label, ms }) => `${label} ${ms.toFixed(0)} ms`).join(', ')}`);
+  whole = await createTinyWholeRun(['gflownet.replay.seedWithReference=256', 'target.responses=6']);
+  say(`uninterrupted: ${whole.sections.map(({ label, ms }) => `${label} ${ms.toFixed(0)} ms`).join(', ')}`);
 });
-afterAll(async () => {
-  compiled.remove();
-  await tiny.remove();
-});
+afterAll(() => whole.remove());
 
 test(`${KILLS} kills over all stages leave the bytes and rows of the uninterrupted run`, async () => {
   const kills: Kill[] = [];
@@ -47,11 +29,10 @@ test(`${KILLS} kills over all stages leave the bytes and rows of the uninterrupt
     const name = `killed-${runs}`;
     const wanted = Math.min(KILLS_OF_ONE_RUN, KILLS - kills.length);
     const stream = randomStream(SEED, 'durability', runs);
-    const ofRun = await runWithKills(place, name, { sections, kills: wanted, stream });
+    const ofRun = await runWithKills(whole.place, name, { sections: whole.sections, kills: wanted, stream });
     kills.push(...ofRun);
-    const folder = path.join(tiny.runsFolder, name);
-    const differences = contentDifferences(whole, readRunContent(folder));
-    const again = repeatedCallsOf(path.join(folder, 'run.db'));
+    const differences = whole.differences(name);
+    const again = repeatedCallsOf(path.join(whole.pathOf(name), 'run.db'));
     repeated.rows += again.rows;
     repeated.targetCalls += again.targetCalls;
     repeated.judgeCalls += again.judgeCalls;
@@ -61,7 +42,7 @@ test(`${KILLS} kills over all stages leave the bytes and rows of the uninterrupt
   }
   const counts = countBySection(
     kills,
-    sections.map(({ label }) => label),
+    whole.sections.map(({ label }) => label),
   );
   say(`${kills.length} kills over ${runs} runs: ${[...counts].map(([label, n]) => `${label} ${n}`).join(', ')}`);
   say(

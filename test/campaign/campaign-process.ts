@@ -20,6 +20,8 @@ export interface ProcessOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** A shell command before the process takes the shell's place, e.g. a limit: `ulimit -f 100`. */
   readonly before?: string;
+  /** User of the process, when the tests run as root. */
+  readonly uid?: number;
 }
 
 export interface Outcome {
@@ -69,7 +71,8 @@ export function startProcess(
   const shell = ['/bin/sh', '-c', `${options.before} && exec "$0" "$@"`, process.execPath, ...all];
   const [command = '', ...rest] = options.before === undefined ? [process.execPath, ...all] : shell;
   const env = { ...process.env, ...options.env };
-  return watch(spawn(command, rest, { cwd: folder, env, stdio: ['ignore', 'ignore', 'pipe'] }));
+  const user = options.uid === undefined ? {} : { uid: options.uid, gid: options.uid };
+  return watch(spawn(command, rest, { cwd: folder, env, stdio: ['ignore', 'ignore', 'pipe'], ...user }));
 }
 
 export function startRunProcess(place: CampaignPlace, name: string, options?: ProcessOptions): CampaignProcess {

@@ -63,6 +63,8 @@ export interface KillOptions {
   readonly sections: readonly Section[];
   readonly kills: number;
   readonly stream: RandomStream;
+  /** Sections to kill in, ascending; drawn from the stream when absent. */
+  readonly targets?: readonly number[];
   /** Options of every process, e.g. another clock for each. */
   readonly optionsOf?: (processNumber: number) => ProcessOptions;
 }
@@ -74,9 +76,8 @@ export interface KillOptions {
 export async function runWithKills(place: CampaignPlace, name: string, options: KillOptions): Promise<Kill[]> {
   const { sections, stream } = options;
   const optionsOf = options.optionsOf ?? (() => ({}));
-  const targets = Array.from({ length: options.kills }, () => Math.floor(stream.nextFloat() * sections.length)).sort(
-    (a, b) => a - b,
-  );
+  const draw = (): number => Math.floor(stream.nextFloat() * sections.length);
+  const targets = options.targets ?? Array.from({ length: options.kills }, draw).sort((a, b) => a - b);
   const kills: Kill[] = [];
   // A run killed before its folder was there never began: it is started, not resumed.
   const goOn = (number: number): CampaignProcess =>
