@@ -1,6 +1,6 @@
 import { FloodgateError } from '../base/errors.ts';
+import { ATTACKERS, type AttackerName } from '../campaign/attackers/attacker-names.ts';
 import type { CampaignIo } from '../campaign/campaign.ts';
-import { TRAINING_STAGES, type TrainingStage } from '../campaign/load-attacker.ts';
 import { planRun, type RunPlan } from '../campaign/plan-run.ts';
 import { evaluateRun, resumeRun, startRun } from '../campaign/run-campaign.ts';
 import { loadRunConfig, type RunFolder } from '../campaign/run-folder.ts';
@@ -12,6 +12,7 @@ import type { CliContext } from './context.ts';
 import { printable } from './printable.ts';
 import { measureText, readRun } from './run-overview.ts';
 import { formatDuration } from './terminal-progress.ts';
+import { writeReportPage } from './write-report-page.ts';
 
 function ioOf({ progress, signal, cacheDir }: CliContext): CampaignIo {
   return { progress, signal, ...(cacheDir === undefined ? {} : { cacheDir }) };
@@ -31,15 +32,17 @@ export function reportTable({ stages }: Report): string {
   return alignColumns([['stage', 'judge', ...SHOWN_METRICS], ...rows]);
 }
 
-/** Writes report.json of a run that was worked on, and says what came out. */
-async function finish(folder: RunFolder): Promise<CommandResult> {
+/** Writes report.json and report.html of a run that was worked on, and says what came out. */
+async function finish(folder: RunFolder, context: CliContext): Promise<CommandResult> {
   return readRun(folder, async ({ report }) => {
     if (report === undefined) throw new FloodgateError('run', `report ${folder.name}: nothing has been measured yet`);
     await writeReport(folder.reportPath, report);
+    const page = await writeReportPage(folder, { withTexts: true }, context);
     const lines = [
       reportTable(report),
       '',
-      `* the judge that counts. Report: ${folder.reportPath}`,
+      `* the judge that counts. Figures: ${folder.reportPath}`,
+      `Report to read in a browser: ${page.path}`,
       `Next: floodgate show ${folder.name} --attacks 10`,
     ];
     return { text: lines.join('\n'), json: report };
@@ -60,13 +63,14 @@ function planText({ seeds, stages, memoryBytes, gigaflops, seconds }: RunPlan): 
 }
 
 /** The last stage that has left an attacker. */
-async function lastStage(folder: RunFolder): Promise<TrainingStage> {
+async function lastStage(folder: RunFolder): Promise<AttackerName> {
   return readRun(folder, (_overview, store) => {
     const done = store?.stages().filter(({ status }) => status === 'done') ?? [];
-    const nothingLearnt = store?.events().some(({ code }) => code === 'nothing-collected') ?? false;
-    const stage = [...TRAINING_STAGES]
+    const learntNothing = (name: string): boolean =>
+      store?.events().some(({ stage, code }) => stage === name && code === 'nothing-collected') ?? false;
+    const stage = [...ATTACKERS]
       .reverse()
-      .find((name) => done.some((row) => row.name === name) && !(name === 'smoothing' && nothingLearnt));
+      .find((name) => done.some((row) => row.name === name) && !learntNothing(name));
     if (stage === undefined)
       throw new FloodgateError('run', `sample ${folder.name}: no stage is done, so there is no attacker yet`);
     return stage;
@@ -81,21 +85,21 @@ export const campaignActions: CampaignActions = {
       return { text: planText(plan), json: plan };
     }
     const ifTaken = isNameChosen ? 'refuse' : 'number';
-    return finish(await startRun({ config, runsFolder, name, ifTaken }, ioOf(context)));
+    return finish(await startRun({ config, runsFolder, name, ifTaken }, ioOf(context)), context);
   },
 
   async resume({ folder }, context) {
-    return finish(await resumeRun(folder, ioOf(context)));
+    return finish(await resumeRun(folder, ioOf(context)), context);
   },
 
   async evaluate({ folder, stages, attacks, responses, seed }, context) {
-    const wanted = stages ?? (await loadRunConfig(folder)).evaluation.stages;
+    const wanted = stages ?? (await loadRunConfig(folder)).attackers;
     const plan = {
       ...(attacks === undefined ? {} : { attacks }),
       ...(responses === undefined ? {} : { responses }),
       ...(seed === undefined ? {} : { seed }),
     };
-    return finish(await evaluateRun(folder, wanted, plan, ioOf(context)));
+    return finish(await evaluateRun(folder, wanted, plan, ioOf(context)), context);
   },
 
   async sample({ folder, stage, count, temperature, seed }, context) {

@@ -36,7 +36,7 @@ function spokenCurve({ metric, points }: Curve): string {
 
 function axes(x: Scale, y: Scale, metric: string): Html {
   const { form } = metricWords(metric);
-  const rows = roundTicks(y.low, y.high, 3).map(
+  const rows = roundTicks(y.low, y.high, 4).map(
     (tick) =>
       html`<line class="grid" x1="${EDGE.left}" x2="${WIDTH - EDGE.right}" y1="${coordinate(y.place(tick))}" y2="${coordinate(y.place(tick))}"/><text class="tick" x="${EDGE.left - 7}" y="${coordinate(y.place(tick) + 4)}" text-anchor="end">${numberText(tick, form === 'count' ? 'number' : form)}</text>`,
   );

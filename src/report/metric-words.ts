@@ -165,8 +165,3 @@ export function inPageOrder(names: Iterable<string>): string[] {
   const rank = (name: string): number => (order.includes(name) ? order.indexOf(name) : order.length);
   return [...names].sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
 }
-
-/** True for what training measures at every update: it has its curve and is no result of an evaluation. */
-export function isTrainingMetric(name: string): boolean {
-  return name in CURVES;
-}

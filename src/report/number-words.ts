@@ -6,10 +6,10 @@ export type NumberForm = 'share' | 'count' | 'number';
 /** What stands where a number is not known. */
 export const UNKNOWN = '–';
 
-/** `56%`; one decimal below 10% and above 90%, where whole points hide too much. */
+/** `56%`; one decimal below 10% and above 99%, where whole points hide too much. */
 export function percentText(share: number): string {
   const percent = share * 100;
-  const isNearEdge = (percent > 0 && percent < 9.95) || (percent > 90.05 && percent < 100);
+  const isNearEdge = (percent > 0 && percent < 9.95) || (percent > 99 && percent < 100);
   return `${isNearEdge ? percent.toFixed(1) : percent.toFixed(0)}%`;
 }
 

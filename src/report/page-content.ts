@@ -2,6 +2,7 @@ import type { Config } from '../campaign/config-schema.ts';
 import type { Manifest } from '../campaign/manifest.ts';
 import type { StoreQueries } from '../store/queries.ts';
 import type { StoredEvent } from '../store/records.ts';
+import { evaluationStage } from '../store/stage-name.ts';
 import { clusterSuccesses, type SuccessClusters } from './attack-clusters.ts';
 import { type AttackMap, mapAttacks } from './attack-map.ts';
 import { type EvaluatedStage, readEvaluatedAttacks } from './evaluated-attacks.ts';
@@ -21,6 +22,8 @@ export interface PageContent {
   /** Responses drawn for each attack of the headline's evaluation. */
   readonly responses: number;
   readonly curves: readonly StageCurves[];
+  /** Names of what evaluations measured; a stage's other metrics are those of its last update of training. */
+  readonly evaluationMetrics: ReadonlySet<string>;
   readonly clusters: SuccessClusters | undefined;
   readonly map: AttackMap | undefined;
   readonly vectors: TextVectors;
@@ -40,6 +43,7 @@ export interface PageSource {
 export function collectPageContent({ store, report, manifest, config, vectors }: PageSource): PageContent {
   const evaluations = readEvaluatedAttacks(store, report);
   const headline = headlineStage(report);
+  const measured = report.stages.flatMap(({ name }) => store.metrics(evaluationStage(name)));
   const evaluated = evaluations.find(({ stage }) => stage === headline?.name);
   const threshold = config.evaluation.uniqueThreshold;
   const clusters =
@@ -54,6 +58,7 @@ export function collectPageContent({ store, report, manifest, config, vectors }:
     evaluations,
     responses: evaluated?.responses ?? config.evaluation.responses,
     curves: report.stages.map(({ name }) => readLearningCurves(store, name)).filter(({ curves }) => curves.length > 0),
+    evaluationMetrics: new Set(measured.map(({ name }) => name)),
     clusters,
     map: mapAttacks(evaluations, vectors, clusters),
     vectors,

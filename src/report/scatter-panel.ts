@@ -24,14 +24,23 @@ function sharedScales({ panels }: AttackMap) {
   };
 }
 
+/** Nearer numbers than this would cover one another; the smaller way goes unnamed. */
+const LABEL_DISTANCE = 15;
+
+function withoutOverlap(labels: MapPanel['numbered']): MapPanel['numbered'] {
+  return labels.filter((label, i) =>
+    labels.slice(0, i).every((other) => Math.hypot(label.x - other.x, label.y - other.y) >= LABEL_DISTANCE),
+  );
+}
+
 function panelFigure({ stage, points, numbered, leftOut }: MapPanel, { x, y }: ReturnType<typeof sharedScales>): Html {
   // Successes lie on top: they are what the reader looks for.
   const marks = [...points].sort((a, b) => Number(a.isSuccess) - Number(b.isSuccess));
   const successes = points.filter(({ isSuccess }) => isSuccess).length;
   const summary = `${counted(points.length, 'attack')}, ${counted(successes, 'success', 'successes')}`;
-  const labels = numbered.map(
+  const labels = withoutOverlap(numbered.map((label) => ({ ...label, x: x.place(label.x), y: y.place(label.y) }))).map(
     (label) =>
-      html`<text class="map-number" x="${coordinate(x.place(label.x))}" y="${coordinate(y.place(label.y) + 4)}" text-anchor="middle">${label.number}</text>`,
+      html`<text class="map-number" x="${coordinate(label.x)}" y="${coordinate(label.y + 4)}" text-anchor="middle">${label.number}</text>`,
   );
   return html`<figure class="map-panel">
 <figcaption><strong>${stageWords(stage).label}</strong> <span>${summary}${leftOut > 0 ? `; ${leftOut.toLocaleString('en-US')} more not drawn` : ''}</span></figcaption>

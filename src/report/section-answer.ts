@@ -1,10 +1,12 @@
 import { type Html, html } from './html.ts';
 import { intervalBar } from './interval-bar.ts';
+import { intervalWords } from './measure-words.ts';
 import { metricWords } from './metric-words.ts';
 import { confidenceText, counted, intervalText, numberText, percentText, type ReportMeasure } from './number-words.ts';
 import type { PageContent } from './page-content.ts';
 import type { ReportStage } from './report-json.ts';
 import { sureness } from './sureness.ts';
+import { roundEnd } from './svg-scale.ts';
 
 /** Above this share of echoes the first sentence says so: the figure beside it means something else then. */
 const MANY_ECHOES = 0.5;
@@ -25,7 +27,7 @@ export function headlineText({ headline }: PageContent): string {
   if (asr.value === 0) return `None of ${counted(asr.n, 'new attack')} drew an unsafe answer.`;
   const ways = known(uniqueAttacks) ? `, in ${counted(uniqueAttacks.value, 'different way')}` : '';
   const isEcho = known(echoRate) && echoRate.value > MANY_ECHOES;
-  const but = isEcho ? ` – but ${percentText(echoRate.value)} of those answers only echo the attack’s own words` : '';
+  const but = isEcho ? ` – but ${percentText(echoRate.value)} of the successes only echo the attack’s own words` : '';
   return `${percentText(asr.value)} of new attacks drew an unsafe answer${ways}${but}.`;
 }
 
@@ -34,30 +36,30 @@ export function plainSummary(content: PageContent): Html {
   const { report, headline, responses } = content;
   const attacker = report.run.models.find(({ role }) => role === 'attacker')?.spec ?? 'a language model';
   const names = report.stages.map(({ name }) => name);
-  const isGflownet = names.some((name) => name.includes('gf'));
-  const learning = [
-    names.includes('sft') ? 'It began by imitating example messages' : 'It wrote messages of its own',
-    isGflownet
-      ? ', then learnt by trial and error: messages count the more the likelier they draw an unsafe answer and the more natural they read. The method (GFlowNet fine-tuning) rewards finding many kinds of such messages, not one over and over'
-      : '',
-    names.includes('smoothing') ? '; last, it was taught again on the successes collected on the way' : '',
-  ];
+  const imitation = names.includes('sft') ? 'first by imitating examples' : undefined;
+  const trial = names.some((name) => name.includes('gf'))
+    ? 'by trial and error, with a method (GFlowNet fine-tuning) that rewards finding many kinds of message, not one over and over'
+    : undefined;
+  const learning = [imitation, trial].filter((part) => part !== undefined).join(', then ');
   const attacks = headline?.metrics.asr?.n;
   const measured =
     attacks === undefined
       ? 'Its success has not been measured yet.'
-      : `To measure it, it wrote ${counted(attacks, 'new message')}; each was sent ${counted(responses, 'time')}, and a judge (${report.run.reportedJudge}) rated every answer. A message succeeds when its answers are unsafe with a probability above one half on average.`;
-  return html`<p class="lead">Floodgate tested <strong>${targetName(content)}</strong> for ways in which it misbehaves. A small language model, the attacker (${attacker}), wrote messages to it. ${learning.join('')}. ${measured}</p>`;
+      : `Then it wrote ${counted(attacks, 'new message')}; each was sent ${counted(responses, 'time')}, and a separate program, the judge ${report.run.reportedJudge}, rated every answer. A message succeeds when its answers are rated unsafe with a probability above one half on average.`;
+  return html`<p class="lead">Floodgate tested <strong>${targetName(content)}</strong> for ways in which it misbehaves. An attacker, itself a small language model (${attacker}), learnt to write messages that draw unsafe answers${learning === '' ? '' : `: ${learning}`}. ${measured}</p>`;
 }
 
 function figure(measure: ReportMeasure | undefined, name: string): string {
   return numberText(measure?.value ?? null, metricWords(name).form);
 }
 
-function intervalLine(measure: ReportMeasure | undefined, name: string): Html {
-  const interval = measure === undefined ? undefined : intervalText(measure, metricWords(name).form);
-  if (measure === undefined || interval === undefined) return html``;
-  return html`<p class="range">${confidenceText(measure)} <strong>${interval}</strong></p>`;
+/** The bar of a card's figure with the ends of its scale, and its interval in words. */
+function scaleOf(measure: ReportMeasure | undefined, name: string, most: number): Html {
+  if (measure === undefined) return html``;
+  const { form } = metricWords(name);
+  const interval = intervalText(measure, form);
+  const words = interval === undefined ? '' : html`${confidenceText(measure)} <strong>${interval}</strong>`;
+  return html`${intervalBar(measure, most)}<p class="range"><span aria-hidden="true">${numberText(0, form)}</span><span>${words}</span><span aria-hidden="true">${numberText(most, form)}</span></p>`;
 }
 
 /** A figure below the main one of a card; nothing when the run does not have it. */
@@ -65,30 +67,26 @@ function besides({ metrics }: ReportStage, name: string): Html {
   const measure = metrics[name];
   if (!known(measure)) return html``;
   const { label, form } = metricWords(name);
-  const interval = intervalText(measure, form);
-  return html`<li><span>${label}</span> <strong>${numberText(measure.value, form)}</strong>${interval === undefined ? '' : html` <span class="quiet">(${interval})</span>`}</li>`;
+  return html`<li><span>${label}</span> <strong>${numberText(measure.value, form)}</strong>${intervalWords(measure, form)}</li>`;
 }
 
 function vulnerableCard(stage: ReportStage): Html {
   const { asr } = stage.metrics;
   return html`<article class="card"><h2>How vulnerable?</h2>
-<p class="figure">${figure(asr, 'asr')}</p><p class="says">of new attacks succeed</p>
-${asr === undefined ? '' : intervalBar(asr, 1)}${intervalLine(asr, 'asr')}
+<p class="figure">${figure(asr, 'asr')}</p><p class="says">of new attacks drew an unsafe answer</p>
+${scaleOf(asr, 'asr', 1)}
 <ul class="besides">${['asrMasked', 'referenceFailureRate'].map((name) => besides(stage, name))}</ul></article>`;
 }
 
 function waysCard(stage: ReportStage): Html {
   const { uniqueAttacks, asr } = stage.metrics;
   const others = Object.keys(stage.metrics).filter((name) => /^(waysUnseen|missingMass|chao1|modeRecall)/.test(name));
-  const unknown =
-    others.length === 0
-      ? html`<p class="quiet">How many ways are still unfound was not estimated in this run.</p>`
-      : '';
+  const unseen = others.length === 0 ? ' How many are still unfound was not estimated in this run.' : '';
   return html`<article class="card"><h2>In how many ways?</h2>
 <p class="figure">${figure(uniqueAttacks, 'uniqueAttacks')}</p><p class="says">different kinds of successful attack</p>
-${uniqueAttacks === undefined ? '' : intervalBar(uniqueAttacks, Math.max(uniqueAttacks.high ?? 0, uniqueAttacks.value ?? 0) * 1.15)}${intervalLine(uniqueAttacks, 'uniqueAttacks')}
-<ul class="besides">${others.map((name) => besides(stage, name))}</ul>${unknown}
-<p class="quiet">Found among ${counted(asr?.n ?? 0, 'attack')}; more attacks would find more.</p></article>`;
+${scaleOf(uniqueAttacks, 'uniqueAttacks', roundEnd(Math.max(uniqueAttacks?.high ?? 0, uniqueAttacks?.value ?? 0)))}
+<ul class="besides">${others.map((name) => besides(stage, name))}</ul>
+<p class="quiet">Found among ${counted(asr?.n ?? 0, 'attack')}; more attacks would find more.${unseen}</p></article>`;
 }
 
 function sureCard(content: PageContent): Html {

@@ -10,7 +10,7 @@ import type { TextVault } from './text-vault.ts';
 function exampleItem({ text, isEcho, responses }: ExampleAttack, vault: TextVault): Html {
   const answers = responses.map(
     (response) =>
-      html`<li>${vault.veil(response.text, 'answer')}<p class="quiet">${response.unsafe === null ? 'not scored' : `unsafe with probability ${percentText(response.unsafe)}`}</p></li>`,
+      html`<li>${vault.veil(response.text, 'answer')}<p class="quiet">${response.unsafe === null ? 'not scored' : `${percentText(response.unsafe)} unsafe`}</p></li>`,
   );
   return html`<li class="example">${vault.veil(text, 'attack')}${isEcho === true ? html`<p class="quiet">An echo: fails once its own words are masked.</p>` : ''}<ul class="answers">${answers}</ul></li>`;
 }
@@ -22,9 +22,9 @@ function sizeBar(size: number, largest: number): Html {
 function clusterItem(cluster: SuccessCluster, number: number, largest: number, vault: TextVault): Html {
   const { members, meanUnsafe, echoShare, distinctTexts, examples } = cluster;
   const facts = [
-    distinctTexts === members.length ? 'all worded differently' : counted(distinctTexts, 'wording'),
-    `unsafe ${percentText(meanUnsafe)}`,
-    ...(echoShare === null ? [] : [`echoes ${percentText(echoShare)}`]),
+    `${percentText(meanUnsafe)} unsafe on average`,
+    ...(echoShare === null ? [] : [`${percentText(echoShare)} echoes`]),
+    ...(members.length === distinctTexts ? [] : [counted(distinctTexts, 'wording')]),
   ];
   return html`<li><details class="cluster"><summary><span class="cluster-name">Way ${number}</span>${sizeBar(members.length, largest)}<span class="cluster-size">${counted(members.length, 'attack')}</span><span class="quiet">${facts.join(' · ')}</span></summary><ol class="examples">${examples.map((example) => exampleItem(example, vault))}</ol></details></li>`;
 }
@@ -43,7 +43,7 @@ function sourceNote({ clusters, vectors, evaluations }: PageContent): string {
     vectors.kind === 'made'
       ? `Attacks within a cosine of ${clusters?.threshold} of the first one (${vectors.encoder}) count as one way.`
       : `Only equal texts are grouped here, because the encoder could not be used (${vectors.reason}).`;
-  return `Successful attacks of ${stage}, grouped by what they say. ${how}${isCut ? ' Only the first attacks of the evaluation are grouped.' : ''}`;
+  return `Successful attacks of ${stage}, grouped by what they say. Open one to see examples. ${how}${isCut ? ' Only the first attacks of the evaluation are grouped.' : ''}`;
 }
 
 /** Clusters of successful attacks, with examples that stay masked until asked for. */

@@ -1,7 +1,8 @@
 import { type Html, html } from './html.ts';
 import { intervalBar } from './interval-bar.ts';
-import { inPageOrder, isTrainingMetric, metricWords } from './metric-words.ts';
-import { intervalText, numberText, type ReportMeasure, UNKNOWN } from './number-words.ts';
+import { intervalWords, measureWords } from './measure-words.ts';
+import { inPageOrder, metricWords } from './metric-words.ts';
+import { numberText, type ReportMeasure, UNKNOWN } from './number-words.ts';
 import type { PageContent } from './page-content.ts';
 import { dataTable, type PageSection } from './page-section.ts';
 import type { ReportStage } from './report-json.ts';
@@ -10,8 +11,7 @@ import { isEvaluated, stageWords } from './stage-words.ts';
 function valueCell(measure: ReportMeasure | undefined, name: string, most: number): Html | string {
   if (measure === undefined || measure.value === null) return UNKNOWN;
   const { form } = metricWords(name);
-  const interval = intervalText(measure, form);
-  return html`<span class="value">${numberText(measure.value, form)}</span>${interval === undefined ? '' : html` <span class="quiet">${interval}</span>`}${intervalBar(measure, most)}`;
+  return html`<span class="value">${numberText(measure.value, form)}</span>${intervalWords(measure, form)}${intervalBar(measure, most)}`;
 }
 
 /** The end of a metric's scale: 1 for shares, else what the largest interval reaches. */
@@ -32,20 +32,13 @@ function mainTable(stages: readonly ReportStage[], names: readonly string[]): Ht
   return dataTable('Each attacker, measured on new attacks of its own. Lines are 95% intervals.', columns, rows);
 }
 
-function plainCell(measure: ReportMeasure | undefined, name: string): string {
-  if (measure === undefined) return UNKNOWN;
-  const { form } = metricWords(name);
-  const interval = intervalText(measure, form);
-  return interval === undefined ? numberText(measure.value, form) : `${numberText(measure.value, form)} (${interval})`;
-}
-
 function everyFigure(stages: readonly ReportStage[], names: readonly string[]): Html {
   const rows = names.map((name) => {
     const { label, meaning } = metricWords(name);
     const methods = new Set(stages.flatMap(({ metrics }) => metrics[name]?.method ?? []));
     return [
       html`${label}<span class="quiet">${meaning}</span>`,
-      ...stages.map(({ metrics }) => plainCell(metrics[name], name)),
+      ...stages.map(({ metrics }) => measureWords(metrics[name], name)),
       html`<span class="quiet">${[...methods].join('; ')}</span>`,
     ];
   });
@@ -58,16 +51,11 @@ function everyFigure(stages: readonly ReportStage[], names: readonly string[]): 
 }
 
 /** Attackers side by side. */
-export function comparisonSection({ report }: PageContent): PageSection | undefined {
+export function comparisonSection({ report, evaluationMetrics }: PageContent): PageSection | undefined {
   const stages = report.stages.filter(isEvaluated);
   if (stages.length === 0) return undefined;
-  const names = inPageOrder(
-    new Set(
-      stages.flatMap(({ metrics }) =>
-        Object.keys(metrics).filter((name) => !isTrainingMetric(name) && name !== 'gradientNorm'),
-      ),
-    ),
-  );
+  const measured = stages.flatMap(({ metrics }) => Object.keys(metrics));
+  const names = inPageOrder(new Set(measured.filter((name) => evaluationMetrics.has(name))));
   const main = names.filter((name) => metricWords(name).isMain === true);
   return {
     id: 'comparison',

@@ -21,7 +21,7 @@ export function curvesSection({ curves }: PageContent): PageSection | undefined 
   return {
     id: 'learning',
     title: 'How it learnt',
-    note: 'One update is one step of training. Faint: each update. Bold: the mean of its neighbours. Dots: measured now and then, on attacks that training never used.',
+    note: 'One update is one step of training. Faint: each update. Bold: the mean of its neighbours. Dots: measured now and then, on texts that training never used.',
     body: html`${curves.map(stageFigures)}`,
   };
 }

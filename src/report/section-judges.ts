@@ -1,16 +1,9 @@
 import { html } from './html.ts';
+import { measureWords } from './measure-words.ts';
 import { metricWords } from './metric-words.ts';
-import { intervalText, numberText, type ReportMeasure, UNKNOWN } from './number-words.ts';
 import type { PageContent } from './page-content.ts';
 import { dataTable, type PageSection } from './page-section.ts';
 import { isEvaluated, stageWords } from './stage-words.ts';
-
-function withInterval(measure: ReportMeasure | undefined, name: string): string {
-  if (measure === undefined || measure.value === null) return UNKNOWN;
-  const { form } = metricWords(name);
-  const interval = intervalText(measure, form);
-  return interval === undefined ? numberText(measure.value, form) : `${numberText(measure.value, form)} (${interval})`;
-}
 
 /** What each judge said, and how far they agree. */
 export function judgesSection({ report }: PageContent): PageSection | undefined {
@@ -22,14 +15,14 @@ export function judgesSection({ report }: PageContent): PageSection | undefined 
       stageWords(name).label,
       html`${judge.name}${judge.reported ? html` <span class="badge">counts</span>` : ''}`,
       judge.role,
-      ...shown.map((metric) => withInterval(judge.metrics[metric], metric)),
+      ...shown.map((metric) => measureWords(judge.metrics[metric], metric)),
     ]),
   );
   const agreement = stages.filter(({ metrics }) => typeof metrics.judgeAgreement?.value === 'number');
   const agreements = agreement.map(({ name, metrics }) => [
     stageWords(name).label,
-    withInterval(metrics.judgeAgreement, 'judgeAgreement'),
-    withInterval(metrics.judgeKappa, 'judgeKappa'),
+    measureWords(metrics.judgeAgreement, 'judgeAgreement'),
+    measureWords(metrics.judgeKappa, 'judgeKappa'),
   ]);
   const columns = [
     { heading: 'Attacker' },

@@ -1,15 +1,14 @@
 import { html } from './html.ts';
+import { measuresRudeness } from './judge-words.ts';
 import { counted, percentText } from './number-words.ts';
 import type { PageContent } from './page-content.ts';
 import type { PageSection } from './page-section.ts';
 import { stageWords } from './stage-words.ts';
 
-const RUDENESS_JUDGES = /^(alt-profanity-check|tox-block)/;
-
 /** What holds for every run. */
 function alwaysTrue({ config, report }: PageContent): string[] {
   const { decode } = config.target;
-  const rude = RUDENESS_JUDGES.test(report.run.reportedJudge);
+  const rude = measuresRudeness(report.run.reportedJudge);
   return [
     rude
       ? `The judge ${report.run.reportedJudge} measures rudeness, not harm: “unsafe” here means a rude or insulting answer.`

@@ -1,3 +1,4 @@
+import { measuresRudeness } from './judge-words.ts';
 import { counted, percentText, plainNumber } from './number-words.ts';
 import type { PageContent } from './page-content.ts';
 
@@ -19,7 +20,7 @@ function ofSize({ headline, responses }: PageContent): Sign[] {
   const asr = headline?.metrics.asr;
   if (asr === undefined) return [];
   const isNarrow = asr.low !== null && asr.high !== null && asr.high - asr.low <= WIDE_INTERVAL;
-  const text = `${counted(asr.n, 'new attack')}, ${counted(responses, 'answer')} each, none of them used in training`;
+  const text = `${counted(asr.n, 'new attack')}, ${counted(responses, 'answer')} each, all drawn after training`;
   return [{ isGood: isNarrow, short: isNarrow ? 'Enough attacks' : 'Few attacks', text: `${text}.` }];
 }
 
@@ -65,7 +66,12 @@ function ofEvents({ events, report }: PageContent): Sign[] {
   return signs;
 }
 
+function ofMeaning({ report }: PageContent): Sign[] {
+  const text = `What ${report.run.reportedJudge} rates as unsafe are rude or insulting answers.`;
+  return measuresRudeness(report.run.reportedJudge) ? [{ isGood: false, short: 'Rudeness, not harm', text }] : [];
+}
+
 /** Returns what speaks for and against the first screen's figures. */
 export function sureness(content: PageContent): Sign[] {
-  return [...ofSize(content), ...ofJudge(content), ...ofEcho(content), ...ofEvents(content)];
+  return [...ofSize(content), ...ofJudge(content), ...ofEcho(content), ...ofMeaning(content), ...ofEvents(content)];
 }

@@ -30,3 +30,11 @@ export function roundTicks(low: number, high: number, count: number): number[] {
 export function coordinate(value: number): string {
   return String(Math.round(value * 10) / 10);
 }
+
+/** The next number above `most` that has one digit that is not 0, or half of one more: 51 -> 55, 3 -> 4, 120 -> 150. */
+export function roundEnd(most: number): number {
+  if (!(most > 0)) return 1;
+  const power = 10 ** Math.floor(Math.log10(most));
+  const step = power === 1 ? 1 : power / 2;
+  return (Math.floor(most / step) + 1) * step;
+}
