@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
 const root = resolve(import.meta.dirname, '../..');
@@ -20,6 +20,7 @@ export function compileSource(): CompiledSource {
   const place = mkdtempSync(join(cache, 'floodgate-test-'));
   const folder = join(place, 'dist');
   copyFileSync(join(root, 'package.json'), join(place, 'package.json'));
+  symlinkSync(join(root, 'assets'), join(place, 'assets'), 'junction');
   const tsc = join(root, 'node_modules/typescript/bin/tsc');
   const flags = ['-p', join(root, 'tsconfig.build.json'), '--noCheck', '--declaration', 'false', '--outDir', folder];
   execFileSync(process.execPath, [tsc, ...flags]);
