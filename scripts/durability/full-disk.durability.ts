@@ -19,7 +19,8 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   for (const folder of mounted) {
-    execFileSync('umount', [folder]);
+    // Lazy: SQLite's handle in this process goes with the garbage.
+    execFileSync('umount', ['--lazy', folder]);
     rmdirSync(folder);
   }
   await whole.remove();
