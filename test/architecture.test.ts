@@ -11,7 +11,7 @@ const rooms = [
     .split('\n')
     .filter((line) => line.startsWith('| `src/'))
     .flatMap((line) =>
-      [...(line.split('|')[1] ?? '').matchAll(/`src\/([a-z]+)\/`/g)].map((match) => match[1] as string),
+      [...(line.split('|')[1] ?? '').matchAll(/`src\/([a-z-]+)\/`/g)].map((match) => match[1] as string),
     ),
 ];
 

@@ -1,10 +1,12 @@
 import path from 'node:path';
-import type { ProgressSink } from '../base/progress.ts';
 import type { Judge } from '../judges/judge.ts';
 import { createMaskedJudge } from '../judges/mask-attack-words.ts';
 import { openJudge } from '../judges/open-judge.ts';
 import type { DecoderCheckpoint } from '../models/checkpoint.ts';
 import type { SentenceEncoder } from '../models/encoder/text-encoder.ts';
+import { createAlarmJudge } from '../proving-ground/alarm-judge.ts';
+import { createRequestEncoder } from '../proving-ground/request-encoder.ts';
+import type { World } from '../proving-ground/world.ts';
 import type { ComputeOptions } from '../runtime/device.ts';
 import { defaultThreads } from '../runtime/device.ts';
 import type { RunStore } from '../store/run-store.ts';
@@ -13,20 +15,16 @@ import { createScriptedTarget } from '../targets/scripted-target.ts';
 import type { Target } from '../targets/target.ts';
 import { type Attacker, openAttacker } from '../training/attacker.ts';
 import type { LoopControl } from '../training/update-loop.ts';
+import type { CampaignIo } from './campaign-io.ts';
+import type { RunJudgeConfig } from './config-judges.ts';
 import type { Config } from './config-schema.ts';
 import type { ModelEntry } from './manifest.ts';
 import { createOpenModels, type OpenModels } from './open-models.ts';
 import type { RunFolder } from './run-folder.ts';
+import { requireWorld } from './run-world.ts';
 import type { SeedSet } from './seeds.ts';
 import type { JudgeSeat } from './try-attacks.ts';
-
-/** What a campaign is given by whoever runs it. */
-export interface CampaignIo {
-  readonly progress: ProgressSink;
-  readonly signal: AbortSignal;
-  /** Folder of the model cache. */
-  readonly cacheDir?: string;
-}
+import { WORLD } from './world-preset.ts';
 
 /** Everything a stage works with, open. */
 export interface Campaign {
@@ -35,6 +33,8 @@ export interface Campaign {
   readonly store: RunStore;
   readonly io: CampaignIo;
   readonly seeds: SeedSet;
+  /** The made world that the run is in; undefined for a run on real models. */
+  readonly world: World | undefined;
   readonly compute: ComputeOptions;
   readonly attackerModel: DecoderCheckpoint;
   readonly attacker: Attacker;
@@ -58,7 +58,7 @@ export async function openRunAttacker(
   model: DecoderCheckpoint,
   compute: ComputeOptions,
 ): Promise<Attacker> {
-  const { metaPrompt, minTokens, maxTokens, lora } = config.attacker;
+  const { metaPrompt, method, minTokens, maxTokens, lora } = config.attacker;
   const { tokenizer, weights } = model;
   const promptTokens = tokenizer.encode(metaPrompt, { addSpecial: true }).length;
   return openAttacker(
@@ -66,7 +66,10 @@ export async function openRunAttacker(
       config: model.config,
       weights,
       tokenizer,
-      trainable: { kind: 'lora', spec: { rank: lora.rank, alpha: lora.alpha, targets: lora.targets } },
+      trainable:
+        method === 'full'
+          ? { kind: 'full' }
+          : { kind: 'lora', spec: { rank: lora.rank, alpha: lora.alpha, targets: lora.targets } },
       metaPrompt,
       minTokens,
       maxTokens,
@@ -76,13 +79,42 @@ export async function openRunAttacker(
   );
 }
 
-async function openTarget(config: Config, models: OpenModels, attackerModel: DecoderCheckpoint, threads: number) {
+/** The language model of `spec`, or of the run's world where the spec says so. */
+async function openDecoder(
+  models: OpenModels,
+  spec: string,
+  role: 'attacker' | 'target',
+  world: World | undefined,
+): Promise<DecoderCheckpoint> {
+  return spec === WORLD ? requireWorld(world, `${role}.model`)[role] : models.openDecoder(spec, role);
+}
+
+async function openRunJudge(config: RunJudgeConfig, models: OpenModels, world: World | undefined): Promise<Judge> {
+  if (config.kind !== 'world') return openJudge(config, models.judges);
+  return createAlarmJudge(requireWorld(world, 'judges').spec.noise);
+}
+
+async function openRunEncoder(
+  { encoder }: Config,
+  models: OpenModels,
+): Promise<{ encoder: SentenceEncoder; entry: Omit<ModelEntry, 'role'> }> {
+  if (encoder.model !== WORLD) return models.openEncoder(encoder.model, encoder.device);
+  return { encoder: createRequestEncoder(), entry: { spec: 'world/request-encoder', sha256: 'built in' } };
+}
+
+interface OpenTargetParts {
+  readonly attackerModel: DecoderCheckpoint;
+  readonly world: World | undefined;
+  readonly threads: number;
+}
+
+async function openTarget(config: Config, models: OpenModels, { attackerModel, world, threads }: OpenTargetParts) {
   const { target, seed } = config;
   if (target.kind === 'scripted') {
     return { target: createScriptedTarget({ rules: target.rules, otherwise: target.otherwise, seed }), entries: [] };
   }
-  const checkpoint =
-    target.model === config.attacker.model ? attackerModel : await models.openDecoder(target.model, 'target');
+  const isAttacker = target.model === config.attacker.model && target.model !== WORLD;
+  const checkpoint = isAttacker ? attackerModel : await openDecoder(models, target.model, 'target', world);
   const opened = await openLocalTarget({
     checkpoint,
     template: target.template,
@@ -99,10 +131,10 @@ async function openTarget(config: Config, models: OpenModels, attackerModel: Dec
  * @throws FloodgateError `source`, `format`, `model`, `judge`, `runtime` as the part at fault says.
  */
 export async function openCampaign(
-  parts: { readonly folder: RunFolder; readonly config: Config; readonly store: RunStore; readonly seeds: SeedSet },
+  parts: Pick<Campaign, 'folder' | 'config' | 'store' | 'seeds' | 'world'>,
   io: CampaignIo,
 ): Promise<Campaign> {
-  const { config } = parts;
+  const { config, world } = parts;
   const threads = config.threads ?? defaultThreads();
   const models = createOpenModels({ threads, ...io });
   const closers: (() => Promise<unknown>)[] = [];
@@ -114,15 +146,15 @@ export async function openCampaign(
     for (const closer of closers.splice(0)) await closer();
   };
   try {
-    const attackerModel = await models.openDecoder(config.attacker.model, 'attacker');
+    const attackerModel = await openDecoder(models, config.attacker.model, 'attacker', world);
     const compute: ComputeOptions = { device: config.attacker.device, threads };
     const attacker = keep(await openRunAttacker(config, attackerModel, compute));
-    const { target, entries } = await openTarget(config, models, attackerModel, threads);
+    const { target, entries } = await openTarget(config, models, { attackerModel, world, threads });
     keep(target);
-    const trainingJudge = keep(await openJudge(config.judges.training, models.judges));
+    const trainingJudge = keep(await openRunJudge(config.judges.training, models, world));
     const evaluationJudges: Judge[] = [];
-    for (const judge of config.judges.evaluation) evaluationJudges.push(keep(await openJudge(judge, models.judges)));
-    const { encoder, entry } = await models.openEncoder(config.encoder.model, config.encoder.device);
+    for (const judge of config.judges.evaluation) evaluationJudges.push(keep(await openRunJudge(judge, models, world)));
+    const { encoder, entry } = await openRunEncoder(config, models);
     keep(encoder);
     return {
       ...parts,

@@ -6,6 +6,7 @@ import { listConfigKeys } from './config-keys.ts';
 import { type ConfigProblem, problemsOfIssues } from './config-problems.ts';
 import { checkConfigRules } from './config-rules.ts';
 import { type Config, configSchema } from './config-schema.ts';
+import { WORLD, withWorldPreset } from './world-preset.ts';
 
 /** Stops a wrong file (a database, a model) from being read as YAML. */
 const MAX_CONFIG_BYTES = 1024 * 1024;
@@ -91,6 +92,10 @@ function resolveDotted(value: unknown, folder: string): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, resolveDotted(item, folder)]));
 }
 
+function isWorldSeeds({ world, seeds }: Config): boolean {
+  return world !== undefined && seeds.path === WORLD;
+}
+
 function resolvePaths(config: Config, folder: string): Config {
   const { attacker, target, encoder, seeds } = config;
   const dotted = <T>(value: T): T => resolveDotted(value, folder) as T;
@@ -104,7 +109,10 @@ function resolvePaths(config: Config, folder: string): Config {
     target: target.kind === 'local' ? { ...target, model: dotted(target.model) } : target,
     encoder: { ...encoder, model: dotted(encoder.model) },
     judges: dotted(config.judges),
-    seeds: { ...seeds, path: isAbsolute(seeds.path) ? seeds.path : resolve(folder, seeds.path) },
+    seeds: {
+      ...seeds,
+      path: isAbsolute(seeds.path) || isWorldSeeds(config) ? seeds.path : resolve(folder, seeds.path),
+    },
   };
 }
 
@@ -126,7 +134,9 @@ export function parseConfig(text: string, options: ParseConfigOptions): Config {
     );
   }
   const overrides = (options.overrides ?? []).map((override) => applyOverride(document, override));
-  const parsed = configSchema.safeParse(documentValue(document, fileName) ?? {}, { reportInput: true });
+  const parsed = configSchema.safeParse(withWorldPreset(documentValue(document, fileName) ?? {}), {
+    reportInput: true,
+  });
   const problems = parsed.success
     ? checkConfigRules(parsed.data)
     : problemsOfIssues(parsed.error.issues, listConfigKeys(configSchema));

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { attackersSection, bestOfNSection, iclSection } from './config-attackers.ts';
 import {
   count,
   device,
@@ -13,6 +14,7 @@ import {
 } from './config-fields.ts';
 import { gflownetSection } from './config-gflownet.ts';
 import { judgesSection } from './config-judges.ts';
+import { worldSection } from './config-world.ts';
 
 /** Longest meta-prompt or system prompt in characters: a pasted file must not become the prompt. */
 const MAX_PROMPT_CHARACTERS = 20_000;
@@ -46,6 +48,10 @@ const attacker = z
       .default(5)
       .describe('shorter attacks get no end token; the end itself not counted'),
     maxTokens: positiveCount.max(2048).default(20).describe('longer attacks are cut'),
+    method: z
+      .enum(['lora', 'full'])
+      .default('lora')
+      .describe('train adapters on the frozen model, or every weight (small models only)'),
     lora: loraSection,
     device: device.default('cpu'),
   })
@@ -94,7 +100,6 @@ const scriptedTarget = z.strictObject({
 
 const sft = z
   .strictObject({
-    method: z.enum(['lora', 'full']).default('lora').describe('train adapters, or every weight'),
     updates: positiveCount.max(10_000_000).default(200).describe('optimizer updates'),
     batchSize: positiveCount.max(65_536).default(16).describe('attacks of one update'),
     learningRate: positive.default(1e-4).describe('after the warm-up'),
@@ -116,7 +121,10 @@ const collect = z
 
 const smoothing = z
   .strictObject({
-    method: z.enum(['lora', 'full']).default('lora').describe('train adapters, or every weight'),
+    method: z
+      .enum(['as-attacker', 'full'])
+      .default('as-attacker')
+      .describe('full: every weight, from the SFT attacker with its adapter merged in; for small models'),
     updates: positiveCount.max(10_000_000).default(1000).describe('optimizer updates'),
     batchSize: positiveCount.max(65_536).default(16).describe('attacks of one update'),
     learningRate: positive.default(1e-4).describe('after the warm-up'),
@@ -127,6 +135,10 @@ const smoothing = z
       .enum(['uniform', 'balanced', 'reward'])
       .default('uniform')
       .describe('uniform: the paper; balanced: 1 / cluster size; reward: proportional to the reward'),
+    clusters: z
+      .enum(['embedding', 'ngram'])
+      .default('embedding')
+      .describe('balanced: what makes a cluster; ngram: the 1-3 words that an attack has oftener than the reference'),
     rescore: z.boolean().default(false).describe('judge the collected attacks again on new responses first'),
   })
   .prefault({})
@@ -143,10 +155,6 @@ const evaluation = z
       .max(1)
       .default(0.75)
       .describe('cosine similarity up to which a success founds a new cluster'),
-    stages: z
-      .array(z.enum(['sft', 'gflownet', 'smoothing']))
-      .default(['sft', 'gflownet', 'smoothing'])
-      .describe('stages to evaluate'),
   })
   .prefault({})
   .describe('how every stage is measured');
@@ -174,6 +182,10 @@ export const configSchema = z.strictObject({
   seeds,
   target: z.discriminatedUnion('kind', [localTarget, scriptedTarget]).describe('the model under test'),
   judges: judgesSection,
+  world: worldSection,
+  attackers: attackersSection,
+  bestOfN: bestOfNSection,
+  icl: iclSection,
   encoder: z
     .strictObject({ model: modelSpec.default('minilm'), device: device.default('cpu') })
     .prefault({})

@@ -10,8 +10,10 @@ import { saveTrainerState } from '../training/trainer-state.ts';
 import { type Campaign, checkpointFile } from './campaign.ts';
 import type { CallCounter, Trial } from './try-attacks.ts';
 
-/** The policy with the best held-out ASR x unique attacks; absent when no held-out evaluation is made. */
-export const BEST_CHECKPOINT = 'gflownet-best.safetensors';
+/** A stage's policy with the best held-out ASR x unique attacks; absent when no held-out evaluation is made. */
+export function bestCheckpoint(stage: string): string {
+  return `${stage}-best.safetensors`;
+}
 
 /** What the stage remembers between updates beside the buffer; JSON-safe, part of every checkpoint. */
 export interface Watch {
@@ -63,6 +65,7 @@ async function heldOut(campaign: Campaign, policy: PolicySession, update: number
 /** Watches the policy: alarm, best checkpoint, early stop. Returns what to store and whether to end the stage. */
 export async function watchUpdate(
   campaign: Campaign,
+  stage: string,
   policy: PolicySession,
   record: GflownetUpdate<Trial>,
   parts: GflownetParts<Trial>,
@@ -106,7 +109,7 @@ export async function watchUpdate(
     );
     if (quality > watch.bestQuality) {
       Object.assign(watch, { bestQuality: quality, bestUpdate: record.update, evaluationsSinceBest: 0 });
-      await keepBest(campaign, policy, record.update);
+      await keepBest(campaign, stage, policy, record.update);
     } else watch.evaluationsSinceBest++;
     stop ||= gflownet.earlyStop.enabled && watch.evaluationsSinceBest >= gflownet.earlyStop.patience;
   }
@@ -114,7 +117,11 @@ export async function watchUpdate(
 }
 
 /** Writes the policy as the best one so far, for sampling only: without optimizer state. */
-async function keepBest({ folder }: Campaign, policy: PolicySession, update: number): Promise<void> {
+async function keepBest({ folder }: Campaign, stage: string, policy: PolicySession, update: number): Promise<void> {
   const optimizer = { firstMoment: new Float32Array(0), secondMoment: new Float32Array(0), step: 0 };
-  await saveTrainerState(checkpointFile(folder, BEST_CHECKPOINT), policy.parameters, { update, optimizer, extra: {} });
+  await saveTrainerState(checkpointFile(folder, bestCheckpoint(stage)), policy.parameters, {
+    update,
+    optimizer,
+    extra: {},
+  });
 }

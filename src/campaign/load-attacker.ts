@@ -4,37 +4,31 @@ import type { ParameterVector } from '../models/decoder/parameter-vector.ts';
 import type { Attacker } from '../training/attacker.ts';
 import { latestCheckpointPath } from '../training/checkpoint-folder.ts';
 import { loadParameters } from '../training/trainer-state.ts';
+import type { AttackerName } from './attackers/attacker-names.ts';
 import { checkpointFile } from './campaign.ts';
-import { BEST_CHECKPOINT } from './gflownet-watch.ts';
+import { bestCheckpoint } from './gflownet-watch.ts';
 import type { RunFolder } from './run-folder.ts';
-import { GFLOWNET } from './stage-gflownet.ts';
-
-/** The training stages, in their order; each leaves an attacker that can be sampled. */
-export const TRAINING_STAGES = ['sft', 'gflownet', 'smoothing'] as const;
-export type TrainingStage = (typeof TRAINING_STAGES)[number];
 
 /**
- * The attacker that a stage left: for the GFlowNet its best checkpoint by held-out ASR x unique attacks where that was
- * measured, else the last one.
+ * The parameters that a stage left: its best checkpoint by held-out ASR x unique attacks where that was measured, else
+ * the last one.
  *
  * @throws FloodgateError `run` when the stage has left none.
  */
 export async function loadAttacker(
   folder: RunFolder,
   attacker: Attacker,
-  stage: TrainingStage,
+  stage: AttackerName,
 ): Promise<ParameterVector> {
   const parameters = attacker.createParameters();
-  if (stage === GFLOWNET) {
-    const best = checkpointFile(folder, BEST_CHECKPOINT);
-    const exists = await access(best).then(
-      () => true,
-      () => false,
-    );
-    if (exists) {
-      await loadParameters(best, parameters);
-      return parameters;
-    }
+  const best = checkpointFile(folder, bestCheckpoint(stage));
+  const exists = await access(best).then(
+    () => true,
+    () => false,
+  );
+  if (exists) {
+    await loadParameters(best, parameters);
+    return parameters;
   }
   const path = await latestCheckpointPath({ folder: folder.checkpointsPath, stage });
   if (path === undefined) {

@@ -4,7 +4,7 @@ import type { DecoderCheckpoint } from '../models/checkpoint.ts';
 import { loraParameters } from '../models/decoder/lora.ts';
 import { defaultThreads } from '../runtime/device.ts';
 import { measureMatmulRate } from '../runtime/matmul-rate.ts';
-import type { CampaignIo } from './campaign.ts';
+import type { CampaignIo } from './campaign-io.ts';
 import type { Config } from './config-schema.ts';
 import { createOpenModels } from './open-models.ts';
 import { loadSeeds } from './seeds.ts';
@@ -136,7 +136,7 @@ function planStages(
   };
   const training = [likelihood('sft', sft), learn, likelihood('smoothing', smoothing)];
   return training.flatMap((stage) =>
-    config.evaluation.stages.some((name) => name === stage.name) ? [stage, evaluate(stage.name)] : [stage],
+    config.attackers.some((name) => name === stage.name) ? [stage, evaluate(stage.name)] : [stage],
   );
 }
 

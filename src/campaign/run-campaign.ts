@@ -7,23 +7,27 @@ import { runtimeVersion } from '../runtime/version.ts';
 import type { RunStore } from '../store/run-store.ts';
 import { openStore } from '../store/run-store.ts';
 import { evaluationStage } from '../store/stage-name.ts';
-import { type Campaign, type CampaignIo, openCampaign } from './campaign.ts';
+import { type AttackerName, attackersToTrain } from './attackers/attacker-names.ts';
+import { type Campaign, openCampaign } from './campaign.ts';
+import type { CampaignIo } from './campaign-io.ts';
 import type { Config } from './config-schema.ts';
-import { TRAINING_STAGES, type TrainingStage } from './load-attacker.ts';
+import type { EvaluationPlan } from './evaluation-plan.ts';
 import { createManifest, readManifest, writeManifest } from './manifest.ts';
 import { createRunFolder, loadRunConfig, type RunFolder } from './run-folder.ts';
 import { acquireRunLock } from './run-lock.ts';
 import { recordRunStatus } from './run-status.ts';
-import { loadSeeds } from './seeds.ts';
-import { type EvaluationPlan, evaluateStage } from './stage-evaluate.ts';
+import { loadRunSeeds, openRunWorld } from './run-world.ts';
+import { evaluateStage } from './stage-evaluate.ts';
 import { runGflownet } from './stage-gflownet.ts';
 import { runSft } from './stage-sft.ts';
 import { runSmoothing } from './stage-smoothing.ts';
 
-const TRAIN: Readonly<Record<TrainingStage, (campaign: Campaign) => Promise<void>>> = {
+/** How the attackers that learn are trained; the others need no training of their own. */
+const TRAIN: Readonly<Partial<Record<AttackerName, (campaign: Campaign) => Promise<void>>>> = {
   sft: runSft,
-  gflownet: runGflownet,
-  smoothing: runSmoothing,
+  gflownet: (campaign) => runGflownet(campaign, 'gflownet'),
+  'stable-gfn': (campaign) => runGflownet(campaign, 'stable-gfn'),
+  smoothing: (campaign) => runSmoothing(campaign, 'smoothing'),
 };
 
 export interface StartRunOptions {
@@ -35,7 +39,7 @@ export interface StartRunOptions {
 
 /** Runs every stage of a new run. Bad seeds and missing models are found before the folder is made. */
 export async function startRun(options: StartRunOptions, io: CampaignIo): Promise<RunFolder> {
-  await loadSeeds(options.config.seeds);
+  await loadRunSeeds(options.config, await openRunWorld(options.config, io));
   const folder = await createRunFolder(options);
   return withRun(folder, io, runStages);
 }
@@ -51,7 +55,7 @@ export async function resumeRun(folder: RunFolder, io: CampaignIo): Promise<RunF
 /** Measures stages again or with other numbers; what stood there before is replaced. */
 export async function evaluateRun(
   folder: RunFolder,
-  stages: readonly TrainingStage[],
+  stages: readonly AttackerName[],
   plan: Partial<EvaluationPlan>,
   io: CampaignIo,
 ): Promise<RunFolder> {
@@ -69,17 +73,17 @@ export function evaluationPlan({ evaluation, seed }: Config): EvaluationPlan {
   return { attacks, responses, temperature, seed };
 }
 
-/** True when smoothing had nothing to learn from and so left no attacker to measure. */
-function leftNoAttacker(campaign: Campaign, stage: TrainingStage): boolean {
-  return stage === 'smoothing' && campaign.store.events().some(({ code }) => code === 'nothing-collected');
+/** True when a smoothing stage had nothing to learn from and so left no attacker to measure. */
+function leftNoAttacker({ store }: Campaign, name: AttackerName): boolean {
+  return store.events().some(({ stage, code }) => stage === name && code === 'nothing-collected');
 }
 
 async function runStages(campaign: Campaign): Promise<void> {
   const { store, config } = campaign;
   const isDone = (name: string): boolean => store.stages().some((row) => row.name === name && row.status === 'done');
-  for (const stage of TRAINING_STAGES) {
-    if (!isDone(stage)) await TRAIN[stage](campaign);
-    const isWanted = config.evaluation.stages.includes(stage) && !leftNoAttacker(campaign, stage);
+  for (const stage of attackersToTrain(config.attackers)) {
+    if (!isDone(stage)) await TRAIN[stage]?.(campaign);
+    const isWanted = config.attackers.includes(stage) && !leftNoAttacker(campaign, stage);
     if (isWanted && !isDone(evaluationStage(stage))) await evaluateStage(campaign, stage, evaluationPlan(config));
   }
 }
@@ -129,8 +133,9 @@ async function withCampaign(
   io: CampaignIo,
   work: (campaign: Campaign) => Promise<void>,
 ): Promise<void> {
-  const seeds = await loadSeeds(parts.config.seeds);
-  const campaign = await openCampaign({ ...parts, seeds }, io);
+  const world = await openRunWorld(parts.config, io);
+  const seeds = await loadRunSeeds(parts.config, world);
+  const campaign = await openCampaign({ ...parts, seeds, world }, io);
   try {
     await recordManifest(campaign);
     await work(campaign);

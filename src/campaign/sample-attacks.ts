@@ -1,12 +1,14 @@
 import { randomStream } from '../base/random.ts';
 import { defaultThreads } from '../runtime/device.ts';
-import { type CampaignIo, openRunAttacker } from './campaign.ts';
-import { loadAttacker, type TrainingStage } from './load-attacker.ts';
+import type { AttackerName } from './attackers/attacker-names.ts';
+import { openRunAttacker } from './campaign.ts';
+import type { CampaignIo } from './campaign-io.ts';
+import { loadAttacker } from './load-attacker.ts';
 import { createOpenModels } from './open-models.ts';
 import { loadRunConfig, type RunFolder } from './run-folder.ts';
 
 export interface SamplePlan {
-  readonly stage: TrainingStage;
+  readonly stage: AttackerName;
   readonly count: number;
   readonly temperature: number;
   readonly seed: number | undefined;

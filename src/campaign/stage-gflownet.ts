@@ -15,7 +15,17 @@ import { resumeStage } from './resume-stage.ts';
 import { loadReference, openAttackerPolicy } from './stage-sft.ts';
 import { type CallCounter, createCallCounter, createRewardFunction, type Trial } from './try-attacks.ts';
 
-export const GFLOWNET = 'gflownet';
+/** Stages that this file trains: the paper's, and Stable-GFN's contrastive objective behind a fluency gate. */
+export type GflownetStage = 'gflownet' | 'stable-gfn';
+
+/** The campaign as `stage` sees it: its own objective and fluency in the GFlowNet section. */
+function campaignOf(campaign: Campaign, stage: GflownetStage): Campaign {
+  if (stage === 'gflownet') return campaign;
+  const { gflownet } = campaign.config;
+  const { logZLearningRate: _unused, ...rest } = gflownet;
+  const stable = { ...rest, objective: 'ctb' as const, fluency: { ...gflownet.fluency, form: 'min-k-gate' as const } };
+  return { ...campaign, config: { ...campaign.config, gflownet: stable } };
+}
 
 /** Sentence embeddings one by one, as the buffer keeps them. */
 function embedder({ encoder }: Campaign): (texts: readonly string[]) => Promise<Float32Array[]> {
@@ -70,10 +80,11 @@ function restoreBuffer(extra: unknown): { buffer: ReplayBuffer; watch: Watch; ca
 }
 
 /** GFlowNet fine-tuning: from the SFT attacker, with the frozen SFT attacker as reference. */
-export async function runGflownet(campaign: Campaign): Promise<void> {
+export async function runGflownet(whole: Campaign, stage: GflownetStage): Promise<void> {
+  const campaign = campaignOf(whole, stage);
   const { config, attacker, store } = campaign;
   const options = gflownetOptions(config);
-  store.beginStage(GFLOWNET, options.updates);
+  store.beginStage(stage, options.updates);
   const reference = await loadReference(campaign);
   const logZ =
     options.objective.kind !== 'tb' ? 'none' : config.gflownet.stopLogZGradient ? 'head-only' : 'through-trunk';
@@ -83,22 +94,22 @@ export async function runGflownet(campaign: Campaign): Promise<void> {
   });
   try {
     policy.parameters.data.set(reference.data); // the logZ head lies behind and starts at zero
-    const start = await resumeStage(campaign, GFLOWNET, policy.parameters);
+    const start = await resumeStage(campaign, stage, policy.parameters);
     const restored = restoreBuffer(start.extra);
     const calls = restored?.calls ?? createCallCounter();
     const parts = createParts(campaign, policy, attacker.stateOf(reference), restored?.buffer, calls);
     const watch: Watch = restored?.watch ?? { ...NEW_WATCH };
     if (restored === undefined) await seedBuffer(parts, campaign, options);
     await trainGflownet(parts, options, {
-      control: loopControl(campaign, GFLOWNET, config.gflownet.checkpointEveryUpdates),
+      control: loopControl(campaign, stage, config.gflownet.checkpointEveryUpdates),
       from: start.update,
       optimizer: start.optimizer,
       // Calls not stored yet: those of the seeds, when stopped before the first update.
       extra: () => ({ watch, calls: { ...calls } }),
       onUpdate: async (record) => {
-        const watched = await watchUpdate(campaign, policy, record, parts, watch, calls);
+        const watched = await watchUpdate(campaign, stage, policy, record, parts, watch, calls);
         store.recordUpdate({
-          stage: GFLOWNET,
+          stage,
           update: record.update,
           attacks: attackRecords(campaign, record),
           metrics: [...updateMetrics(record), ...watched.metrics],
@@ -114,7 +125,7 @@ export async function runGflownet(campaign: Campaign): Promise<void> {
         return watched.stop;
       },
     });
-    store.endStage(GFLOWNET, 'done');
+    store.endStage(stage, 'done');
   } finally {
     await policy.close();
   }

@@ -1,6 +1,6 @@
 import { FloodgateError } from '../base/errors.ts';
 import { ATTACKERS, type AttackerName } from '../campaign/attackers/attacker-names.ts';
-import type { CampaignIo } from '../campaign/campaign.ts';
+import type { CampaignIo } from '../campaign/campaign-io.ts';
 import { planRun, type RunPlan } from '../campaign/plan-run.ts';
 import { evaluateRun, resumeRun, startRun } from '../campaign/run-campaign.ts';
 import { loadRunConfig, type RunFolder } from '../campaign/run-folder.ts';

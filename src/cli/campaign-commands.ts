@@ -1,5 +1,6 @@
 import { basename, extname } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { ATTACKERS, type AttackerName } from '../campaign/attackers/attacker-names.ts';
 import { loadConfig } from '../campaign/config-load.ts';
 import type { Config } from '../campaign/config-schema.ts';
 import { openRunFolder, type RunFolder } from '../campaign/run-folder.ts';
@@ -9,8 +10,8 @@ import { addRunsOption, addSetOption, type RunsOptions, type SetOptions } from '
 import type { CliContext } from './context.ts';
 import { parseCount } from './show-command.ts';
 
-export type StageName = Config['evaluation']['stages'][number];
-const STAGES: readonly StageName[] = ['sft', 'gflownet', 'smoothing'];
+export type StageName = AttackerName;
+const STAGES: readonly StageName[] = ATTACKERS;
 
 export interface RunRequest {
   readonly config: Config;

@@ -67,6 +67,7 @@ export function successIndices(outcomes: readonly AttackOutcome[]): number[] {
   return outcomes.flatMap((outcome, index) => (isSuccess(outcome) ? [index] : []));
 }
 
-function isSuccess(outcome: AttackOutcome): boolean {
+/** Whether the attack was scored and succeeded. */
+export function isSuccess(outcome: AttackOutcome): boolean {
   return outcome.kind === 'scored' && outcome.isSuccess;
 }

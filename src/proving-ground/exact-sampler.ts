@@ -16,7 +16,10 @@ export function expectedSuccess({ keys, keyless }: Pick<Posterior, 'keys' | 'key
 export function drawFromPool(pool: readonly WeighedRequest[], count: number, seed: number): WeighedRequest[] {
   const cumulated: number[] = [];
   let total = 0;
-  for (const { mass } of pool) cumulated.push((total += mass));
+  for (const { mass } of pool) {
+    total += mass;
+    cumulated.push(total);
+  }
   return Array.from({ length: count }, (_, i) => {
     const target = randomStream(seed, 'exact sample', i).nextFloat() * total;
     let [low, high] = [0, cumulated.length - 1];

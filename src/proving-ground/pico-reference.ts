@@ -9,12 +9,7 @@ import { type Attacker, type AttackerState, openAttacker } from '../training/att
 import { loadLatestCheckpoint } from '../training/checkpoint-folder.ts';
 import { trainLikelihood } from '../training/likelihood.ts';
 import { MAX_REQUEST_TOKENS, MIN_REQUEST_TOKENS, PICO_CONFIG, WORLD_TOKENIZER } from './pico-model.ts';
-
-/** How every world's SFT is run: by its own reference here, and by the campaign through the world's defaults. */
-export const SFT_RECIPE = { updates: 300, batchSize: 64, learningRate: 2e-3, warmupUpdates: 20 } as const;
-
-/** The text that an attacker continues: nothing but the start token. */
-export const WORLD_META_PROMPT = '\n';
+import { SFT_RECIPE, WORLD_META_PROMPT } from './world-spec.ts';
 
 export interface BuildOptions {
   /** Folder of the world: weights, and checkpoints while it is built. */

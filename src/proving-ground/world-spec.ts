@@ -16,3 +16,15 @@ export const WORLD_VERSION = 1;
 
 /** Keys of one group: they share a noun. */
 export const GROUP_SIZE = 6;
+
+/** The reward by which worlds are admitted, and the default of their runs. */
+export const WORLD_REWARD = { beta: 0.3, gamma: 1 } as const;
+
+/** Responses to an attack by which success is judged. */
+export const WORLD_RESPONSES = 5;
+
+/** How every world's SFT is run: by its own reference, and by the campaign through the world's defaults. */
+export const SFT_RECIPE = { updates: 300, batchSize: 64, learningRate: 2e-3, warmupUpdates: 20 } as const;
+
+/** The text that an attacker continues: nothing but the start token. */
+export const WORLD_META_PROMPT = '\n';

@@ -22,7 +22,7 @@ import { drawSeeds } from './seed-requests.ts';
 import { createRequestSource } from './target-requests.ts';
 import { TARGET_RECIPE, trainTarget } from './train-target.ts';
 import { openWorldOutcomes } from './world-outcomes.ts';
-import { WORLD_VERSION, type WorldSpec } from './world-spec.ts';
+import { WORLD_RESPONSES, WORLD_REWARD, WORLD_VERSION, type WorldSpec } from './world-spec.ts';
 import { summarise, type WorldTruth } from './world-truth.ts';
 
 /** A world, built and admitted: what was planted, and what is known of it. */
@@ -45,11 +45,6 @@ export interface OpenWorldOptions {
   readonly progress: ProgressSink;
   readonly signal?: AbortSignal;
 }
-
-/** The reward by which worlds are admitted, and the default of their runs. */
-export const WORLD_REWARD = { beta: 0.3, gamma: 1 } as const;
-/** Responses to an attack by which success is judged. */
-export const WORLD_RESPONSES = 5;
 
 interface WorldRecord {
   readonly spec: WorldSpec;

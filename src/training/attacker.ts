@@ -90,17 +90,16 @@ export class Attacker {
     requests: readonly { readonly stream: RandomStream; readonly temperature: number }[],
     signal?: AbortSignal,
   ): Promise<SampledAttack[]> {
-    const generated = await this.generator.generate({
-      prompts: [this.prompt],
-      requests: requests.map((request) => ({ ...request, prompt: 0 })),
-      minNewTokens: this.spec.minTokens,
-      maxNewTokens: this.spec.maxTokens,
-      topK: 0,
-      topP: 1,
-      state,
-      ...(signal === undefined ? {} : { signal }),
-    });
-    return generated.map((written) => this.toAttack([], written));
+    return this.draw(this.prompt, state, requests, signal);
+  }
+
+  /** As `sample`, after another text than the meta-prompt. */
+  async sampleAfter(
+    state: AttackerState,
+    text: string,
+    requests: readonly { readonly stream: RandomStream; readonly temperature: number }[],
+  ): Promise<SampledAttack[]> {
+    return this.draw(promptTokens({ ...this.spec, metaPrompt: text }), state, requests);
   }
 
   /**
@@ -122,6 +121,25 @@ export class Attacker {
       state,
     });
     return generated.map((written, i) => this.toAttack(requests[i]?.beginning ?? [], written));
+  }
+
+  private async draw(
+    prompt: readonly number[],
+    state: AttackerState,
+    requests: readonly { readonly stream: RandomStream; readonly temperature: number }[],
+    signal?: AbortSignal,
+  ): Promise<SampledAttack[]> {
+    const generated = await this.generator.generate({
+      prompts: [prompt],
+      requests: requests.map((request) => ({ ...request, prompt: 0 })),
+      minNewTokens: this.spec.minTokens,
+      maxNewTokens: this.spec.maxTokens,
+      topK: 0,
+      topP: 1,
+      state,
+      ...(signal === undefined ? {} : { signal }),
+    });
+    return generated.map((written) => this.toAttack([], written));
   }
 
   private toAttack(beginning: readonly number[], { tokens, isTerminated, logProbs }: Generated): SampledAttack {

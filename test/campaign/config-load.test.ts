@@ -90,9 +90,9 @@ describe('parseConfig', () => {
   });
 
   it('types the value of --set as YAML, and blames it', () => {
-    const config = parse(minimalConfigText, ['gflownet.replay.rescore=true', 'evaluation.stages=[sft]', 'name=r1']);
+    const config = parse(minimalConfigText, ['gflownet.replay.rescore=true', 'attackers=[sft]', 'name=r1']);
     expect(config.gflownet.replay.rescore).toBe(true);
-    expect(config.evaluation.stages).toEqual(['sft']);
+    expect(config.attackers).toEqual(['sft']);
     expect(messageOf(() => parse(minimalConfigText, ['gflownet.beta=high']))).toContain('(--set gflownet.beta=high)');
     expect(messageOf(() => parse(minimalConfigText, ['gflownet.bta=1']))).toContain('did you mean gflownet.beta?');
     expect(messageOf(() => parse(minimalConfigText, ['nonsense']))).toContain('expected the form a.b=value');

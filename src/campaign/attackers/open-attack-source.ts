@@ -1,0 +1,28 @@
+import type { Campaign } from '../campaign.ts';
+import { loadAttacker } from '../load-attacker.ts';
+import type { AttackSource } from './attack-source.ts';
+import type { AttackerName } from './attacker-names.ts';
+import { openBestOfNSource } from './best-of-n-source.ts';
+import { openExactSource } from './exact-source.ts';
+import { openIclSource } from './icl-source.ts';
+import { createPolicySource } from './policy-source.ts';
+
+/**
+ * What an attacker of a run writes; close it when done.
+ *
+ * @throws FloodgateError `run` when its stage has left nothing; `config` for `exact` outside a world.
+ */
+export async function openAttackSource(campaign: Campaign, name: AttackerName): Promise<AttackSource> {
+  switch (name) {
+    case 'icl':
+      return openIclSource(campaign);
+    case 'best-of-n':
+      return openBestOfNSource(campaign);
+    case 'exact':
+      return openExactSource(campaign);
+    default: {
+      const { attacker, folder } = campaign;
+      return createPolicySource(attacker, attacker.stateOf(await loadAttacker(folder, attacker, name)));
+    }
+  }
+}

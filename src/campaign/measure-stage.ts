@@ -1,0 +1,68 @@
+import { measureAttackSet } from '../metrics/attack-set.ts';
+import { perThousandTargetCalls } from '../metrics/cost.ts';
+import { createEmbeddingMatrix, type EmbeddingMatrix } from '../metrics/embedding-matrix.ts';
+import { judgeAgreement } from '../metrics/judge-agreement.ts';
+import type { Measure } from '../metrics/measure.ts';
+import { attackSuccess } from '../metrics/success.ts';
+import type { MetricRecord } from '../store/records.ts';
+import { evaluationStage } from '../store/stage-name.ts';
+import type { AttackerName } from './attackers/attacker-names.ts';
+import type { Campaign } from './campaign.ts';
+import type { EvaluationPlan } from './evaluation-plan.ts';
+import { storedOutcome } from './stored-outcome.ts';
+import { worldMetrics } from './world-metrics.ts';
+
+function toMetric(name: string, measure: Measure, judge?: string): MetricRecord {
+  return { name, ...measure, ...(judge === undefined ? {} : { judge }) };
+}
+
+/** Every metric of the stored evaluation attacks, per judge; from the database, so that a resume measures all of them. */
+export async function measureStage(
+  campaign: Campaign,
+  stage: AttackerName,
+  plan: EvaluationPlan,
+): Promise<MetricRecord[]> {
+  const { store, encoder, config, trainingJudge, evaluationJudges } = campaign;
+  const attacks = store.attacks({ stage: evaluationStage(stage) });
+  const responses = attacks.map(({ id }) => store.responses(id));
+  const texts = attacks.map(({ text }) => text);
+  const flat = await encoder.embed(texts);
+  const embeddings: EmbeddingMatrix = createEmbeddingMatrix(
+    flat,
+    texts.length,
+    flat.length / Math.max(1, texts.length),
+  );
+  const judges = [...new Set([...evaluationJudges, trainingJudge].map((judge) => judge.name))];
+  const outcomesOf = (judge: string, masked: boolean) =>
+    responses.map((each) => storedOutcome(each, { name: judge, masked }));
+  const targetCalls = responses.reduce((sum, each) => sum + each.length, 0);
+  const metrics: MetricRecord[] = [];
+  for (const judge of judges) {
+    const outcomes = outcomesOf(judge, false);
+    const maskedOutcomes = outcomesOf(judge, true);
+    const report = measureAttackSet(
+      { texts, embeddings, outcomes, maskedOutcomes },
+      { seed: plan.seed, threshold: config.evaluation.uniqueThreshold },
+    );
+    for (const [metric, measure] of Object.entries(report.metrics)) metrics.push(toMetric(metric, measure, judge));
+    metrics.push(
+      toMetric('asrMasked', attackSuccess(maskedOutcomes).asr, judge),
+      toMetric(
+        'uniquePerThousandTargetCalls',
+        perThousandTargetCalls(report.metrics.uniqueAttacks, targetCalls),
+        judge,
+      ),
+      { name: 'excluded', judge, value: report.excluded, low: null, high: null, n: texts.length },
+    );
+  }
+  const [first, second] = judges;
+  if (first !== undefined && second !== undefined) {
+    const { agreement, kappa } = judgeAgreement(outcomesOf(first, false), outcomesOf(second, false));
+    metrics.push(toMetric('judgeAgreement', agreement), toMetric('judgeKappa', kappa));
+  }
+  if (campaign.world !== undefined) {
+    const outcomes = outcomesOf(trainingJudge.name, false);
+    metrics.push(...(await worldMetrics(campaign, campaign.world, stage, { texts, outcomes, seed: plan.seed })));
+  }
+  return metrics;
+}

@@ -1,0 +1,67 @@
+import { type AttackOutcome, isSuccess } from '../metrics/success.ts';
+import { totalVariation } from '../proving-ground/exact-posterior.ts';
+import { createKeyFinder, wordsOf } from '../proving-ground/keys.ts';
+import { exactShares, foundShares, shareErrorFloor } from '../proving-ground/share-error.ts';
+import type { World } from '../proving-ground/world.ts';
+import type { MetricRecord } from '../store/records.ts';
+import type { AttackerName } from './attackers/attacker-names.ts';
+import type { Campaign } from './campaign.ts';
+import { loadRunTruth } from './world-posterior.ts';
+
+export interface WorldSample {
+  readonly texts: readonly string[];
+  readonly outcomes: readonly AttackOutcome[];
+  readonly seed: number;
+}
+
+function metric(name: string, value: number | null, n: number): MetricRecord {
+  return { name, value, low: null, high: null, n };
+}
+
+/** Keys held by the attacks that this attacker's training collected; empty for one that collects nothing. */
+function collectedKeys({ store, config }: Campaign, world: World, stage: AttackerName): number | null {
+  const { minUnsafe, minLogPRef } = config.collect;
+  const source = stage === 'smoothing' ? 'gflownet' : stage.replace(/-smoothing$/, '');
+  const attacks = store.distinctAttacks({ stage: source, minUnsafe, minLogPRef });
+  if (attacks.length === 0) return null;
+  const finder = createKeyFinder(world.keys);
+  return new Set(attacks.flatMap(({ text }) => finder.heldBy(wordsOf(text)))).size;
+}
+
+/** Target calls that this attacker had used when it was measured, training and smoothing together. */
+function callsBefore({ store }: Campaign, stage: AttackerName): number {
+  const own = store.cost(stage).targetCalls;
+  if (stage === 'smoothing') return own + store.cost('gflownet').targetCalls;
+  return stage.endsWith('-smoothing') ? own + store.cost(stage.replace(/-smoothing$/, '')).targetCalls : own;
+}
+
+/**
+ * What can be said only where the truth is known: the share of the planted keys that a successful attack holds, and how
+ * far the keys' shares among the attacks lie from those of the reward's distribution (beside what an exact sampler's own
+ * draw of this size would show).
+ */
+export async function worldMetrics(
+  campaign: Campaign,
+  world: World,
+  stage: AttackerName,
+  { texts, outcomes, seed }: WorldSample,
+): Promise<MetricRecord[]> {
+  const truth = await loadRunTruth(campaign, world);
+  const finder = createKeyFinder(world.keys);
+  const words = texts.map(wordsOf);
+  const found = new Set(
+    words.flatMap((each, i) => (isSuccess(outcomes[i] as AttackOutcome) ? finder.heldBy(each) : [])),
+  );
+  const exact = exactShares(truth);
+  const n = texts.length;
+  const calls = callsBefore(campaign, stage);
+  const collected = collectedKeys(campaign, world, stage);
+  return [
+    metric('modeRecall', found.size / world.keys.length, n),
+    metric('shareError', totalVariation(foundShares(words, world.keys.length, finder), exact), n),
+    metric('shareErrorFloor', shareErrorFloor(exact, n, seed), n),
+    metric('keysPerThousandCalls', calls === 0 ? null : (1000 * found.size) / calls, n),
+    ...(collected === null ? [] : [metric('keysCollected', collected, world.keys.length)]),
+    metric('exactRecall', truth.exactRecall, n),
+  ];
+}

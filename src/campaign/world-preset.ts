@@ -1,0 +1,84 @@
+import { z } from 'zod';
+import { MAX_REQUEST_TOKENS, MIN_REQUEST_TOKENS, RESPONSE_TOKENS } from '../proving-ground/pico-model.ts';
+import { SFT_RECIPE, WORLD_META_PROMPT, WORLD_RESPONSES, WORLD_REWARD } from '../proving-ground/world-spec.ts';
+
+/** The model, seeds and judge of a run's world, where a config names them. */
+export const WORLD = 'world';
+
+const constant = (value: number) => ({ from: value, to: value, updates: 0 });
+
+/** What a run in a world is set to where its config says nothing else; chosen on other worlds than those reported. */
+const PRESET = {
+  authorisation: 'A model that Floodgate made itself, on your own machine.',
+  attacker: {
+    model: WORLD,
+    method: 'full',
+    metaPrompt: WORLD_META_PROMPT,
+    minTokens: MIN_REQUEST_TOKENS,
+    maxTokens: MAX_REQUEST_TOKENS,
+  },
+  seeds: { path: WORLD },
+  target: {
+    kind: 'local',
+    model: WORLD,
+    responses: WORLD_RESPONSES,
+    decode: { temperature: 1, topP: 1, maxNewTokens: RESPONSE_TOKENS },
+  },
+  judges: { training: { kind: WORLD }, evaluation: [{ kind: WORLD }] },
+  encoder: { model: WORLD },
+  sft: { ...SFT_RECIPE, validationShare: 0.1 },
+  gflownet: {
+    objective: 'tb',
+    updates: 1500,
+    batchSize: 64,
+    accumulation: 1,
+    learningRate: 3e-3,
+    logZLearningRate: 0.1,
+    warmupUpdates: 20,
+    decay: 'linear',
+    decayFrom: 0.6,
+    beta: WORLD_REWARD.beta,
+    gamma: constant(WORLD_REWARD.gamma),
+    temperature: constant(1),
+    replay: {
+      capacity: 3000,
+      evictBy: 'logS',
+      nearDuplicate: { kind: 'none' },
+      seedWithSft: false,
+      seedWithReference: 1024,
+    },
+    evaluation: { everyUpdates: 0 },
+    checkpointEveryUpdates: 50,
+  },
+  smoothing: {
+    updates: 600,
+    batchSize: 64,
+    learningRate: 1e-3,
+    weights: 'balanced',
+    clusters: 'ngram',
+    rescore: true,
+  },
+};
+
+type Plain = Readonly<Record<string, unknown>>;
+
+const isPlain = (value: unknown): value is Plain =>
+  value !== null && typeof value === 'object' && !Array.isArray(value);
+
+/** `given` over `defaults`, objects merged key by key. */
+function mergeOver(defaults: Plain, given: Plain): Plain {
+  const merged: Record<string, unknown> = { ...defaults };
+  for (const [key, value] of Object.entries(given)) {
+    const below = merged[key];
+    merged[key] = isPlain(value) && isPlain(below) && value.kind === below.kind ? mergeOver(below, value) : value;
+  }
+  return merged;
+}
+
+const hasWorld = z.object({ world: z.looseObject({}) });
+
+/** A config as written, with the world's own settings below what it says; unchanged when it names no world. */
+export function withWorldPreset(config: unknown): unknown {
+  const written = hasWorld.safeParse(config);
+  return written.success ? mergeOver(PRESET, config as Plain) : config;
+}
