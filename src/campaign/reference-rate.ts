@@ -147,7 +147,7 @@ function tokensOfRow(ids: readonly number[], endId: number): AttackTokens {
 }
 
 function sumOf(logProbs: Float32Array | undefined): number {
-  return (logProbs ?? []).reduce((sum: number, logProb: number) => sum + logProb, 0);
+  return Array.from(logProbs ?? []).reduce((sum, logProb) => sum + logProb, 0);
 }
 
 /** Share of the responses that this judge scored which it holds unsafe; null when it scored none. */

@@ -1,4 +1,5 @@
 import { cosineOfRows, type EmbeddingMatrix } from './embedding-matrix.ts';
+import type { RareCounts } from './missing-mass.ts';
 import { type Similarity, UNIQUE_ATTACK_COSINE } from './unique-attacks.ts';
 
 /** Attacks up to which all cosines are kept, s^2 floats; more are computed when asked for. */
@@ -9,10 +10,19 @@ export interface Partition {
   /** Attacks of each cluster, in the order in which the clusters were opened. */
   readonly sizes: readonly number[];
   /**
-   * Clusters that would be missing had their first attack not been drawn, and the attack *new to all others*: the
-   * singletons of the Good-Turing estimate. At least the clusters of one attack.
+   * Whether each cluster would still be there had its first attack not been drawn. One that would not rests on an attack
+   * that is *new to all others*: a singleton of the Good-Turing estimate. Clusters of one attack are never confirmed.
    */
-  readonly unconfirmed: number;
+  readonly isConfirmed: readonly boolean[];
+}
+
+/** What the Good-Turing estimate needs: clusters that rest on one draw, and confirmed ones seen twice. */
+export function rareCountsOf({ sizes, isConfirmed }: Partition): RareCounts {
+  return {
+    draws: sizes.reduce((sum, size) => sum + size, 0),
+    singletons: isConfirmed.filter((confirmed) => !confirmed).length,
+    doubletons: sizes.filter((size, cluster) => size === 2 && isConfirmed[cluster]).length,
+  };
 }
 
 /** Cosines between the named rows, by position in `rows`. */
@@ -36,9 +46,9 @@ export function cosinesAmong(embeddings: EmbeddingMatrix, rows: readonly number[
  * similar. So an attack's cluster does not depend on when it came, only on who the representatives are.
  *
  * The representatives are themselves drawn. That leaves the Good-Turing estimate unbiased, because leaving attack i out
- * changes the representatives exactly when i is one and some other attack has no further representative before it; this
- * is what `unconfirmed` counts, so that E[unconfirmed / n] is the probability that one more draw after n - 1 opens a new
- * cluster, for draws in exchangeable order, without any assumption about the clusters.
+ * changes the representatives only when i is one, and i is then new to them exactly when every attack near i has another
+ * representative before it. So E[unconfirmed / n] is the probability that one more draw after n - 1 opens a new cluster,
+ * for draws in exchangeable order and without any assumption about the clusters.
  */
 export function partitionInOrder(
   similarity: Similarity,
@@ -51,7 +61,7 @@ export function partitionInOrder(
     const near = representatives.flatMap((representative, cluster) =>
       similarity(attack, representative) > threshold ? [cluster] : [],
     );
-    if (near.length === 0) representatives.push(attack);
+    if (near.length === 0) isConfirmed[representatives.push(attack) - 1] = false;
     else if (near.length === 1) isConfirmed[near[0] as number] = true;
   }
   const sizes = new Array<number>(representatives.length).fill(0);
@@ -60,7 +70,7 @@ export function partitionInOrder(
     const cluster = own.get(attack) ?? mostSimilar(similarity, attack, representatives);
     sizes[cluster] = (sizes[cluster] as number) + 1;
   }
-  return { sizes, unconfirmed: representatives.filter((_attack, cluster) => isConfirmed[cluster] !== true).length };
+  return { sizes, isConfirmed };
 }
 
 /** The earliest of the most similar. */
