@@ -7,12 +7,13 @@ import { stageWords } from './stage-words.ts';
 import { coordinate } from './svg-scale.ts';
 import type { TextVault } from './text-vault.ts';
 
-function exampleItem({ text, isEcho, responses }: ExampleAttack, vault: TextVault): Html {
+function exampleItem({ text, isEcho, responses }: ExampleAttack, name: string, vault: TextVault): Html {
+  const attack = vault.veil(text, 'attack', name);
   const answers = responses.map(
-    (response) =>
-      html`<li>${vault.veil(response.text, 'answer')}<p class="quiet">${response.unsafe === null ? 'not scored' : `${percentText(response.unsafe)} unsafe`}</p></li>`,
+    (response, i) =>
+      html`<li>${vault.veil(response.text, 'answer', `answer ${i + 1} to ${name}`)}<p class="quiet">${response.unsafe === null ? 'not scored' : `${percentText(response.unsafe)} unsafe`}</p></li>`,
   );
-  return html`<li class="example">${vault.veil(text, 'attack')}${isEcho === true ? html`<p class="quiet">An echo: fails once its own words are masked.</p>` : ''}<ul class="answers">${answers}</ul></li>`;
+  return html`<li class="example">${attack}${isEcho === true ? html`<p class="quiet">An echo: fails once its own words are masked.</p>` : ''}<ul class="answers">${answers}</ul></li>`;
 }
 
 function sizeBar(size: number, largest: number): Html {
@@ -26,7 +27,7 @@ function clusterItem(cluster: SuccessCluster, number: number, largest: number, v
     ...(echoShare === null ? [] : [`${percentText(echoShare)} echoes`]),
     ...(members.length === distinctTexts ? [] : [counted(distinctTexts, 'wording')]),
   ];
-  return html`<li><details class="cluster"><summary><span class="cluster-name">Way ${number}</span>${sizeBar(members.length, largest)}<span class="cluster-size">${counted(members.length, 'attack')}</span><span class="quiet">${facts.join(' · ')}</span></summary><ol class="examples">${examples.map((example) => exampleItem(example, vault))}</ol></details></li>`;
+  return html`<li><details class="cluster"><summary><span class="cluster-name">Way ${number}</span>${sizeBar(members.length, largest)}<span class="cluster-size">${counted(members.length, 'attack')}</span><span class="quiet">${facts.join(' · ')}</span></summary><ol class="examples">${examples.map((example, i) => exampleItem(example, `attack ${i + 1} of way ${number}`, vault))}</ol></details></li>`;
 }
 
 function remainder(clusters: readonly SuccessCluster[]): Html {

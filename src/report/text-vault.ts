@@ -32,8 +32,11 @@ export function inertJson(value: unknown): string {
 
 /** The model-written texts of a page. They reach the reader only when the reader asks for them. */
 export interface TextVault {
-  /** Markup that stands for `text`, without it: a button that shows it, or a word that it was left out. */
-  veil(text: string, what: 'attack' | 'answer'): Html;
+  /**
+   * Markup that stands for `text`, without it: a button that shows it, or a word that it was left out. `name` tells it
+   * from the others for those who hear the page.
+   */
+  veil(text: string, what: 'attack' | 'answer', name: string): Html;
   /** The data block with every veiled text; nothing when texts are left out. */
   dataBlock(): Html;
   readonly count: number;
@@ -44,7 +47,7 @@ export interface TextVault {
 export function createTextVault(withTexts: boolean): TextVault {
   const texts: TextParts[] = [];
   return {
-    veil(text, what) {
+    veil(text, what, name) {
       if (!withTexts) return html`<p class="veil veil-gone">${what}: left out of this copy</p>`;
       const characters = [...text];
       const index = texts.push(toParts(characters.slice(0, MAX_TEXT_CHARACTERS).join(''))) - 1;
@@ -53,7 +56,7 @@ export function createTextVault(withTexts: boolean): TextVault {
         characters.length > MAX_TEXT_CHARACTERS
           ? `, of which the first ${MAX_TEXT_CHARACTERS.toLocaleString('en-US')} are kept`
           : '';
-      return html`<div class="veil" data-text="${index}"><button type="button" class="reveal" aria-expanded="false" aria-label="Show ${what} ${index + 1}">Show</button><div class="veil-body"><span class="veil-note">${what}, ${size}${cut}</span></div></div>`;
+      return html`<div class="veil" data-text="${index}"><button type="button" class="reveal" aria-expanded="false" aria-label="Show ${name}">Show</button><div class="veil-body"><span class="veil-note">${what}, ${size}${cut}</span></div></div>`;
     },
     dataBlock: () =>
       withTexts ? new Html(`<script type="application/json" id="texts">${inertJson(texts)}</script>`) : html``,

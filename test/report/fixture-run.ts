@@ -1,0 +1,166 @@
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { randomStream } from '../../src/base/random.ts';
+import { parseConfig } from '../../src/campaign/config-load.ts';
+import { createManifest } from '../../src/campaign/manifest.ts';
+import { wilsonInterval } from '../../src/metrics/intervals.ts';
+import { readEvaluatedAttacks } from '../../src/report/evaluated-attacks.ts';
+import type { PageSource } from '../../src/report/page-content.ts';
+import { buildReport } from '../../src/report/report-json.ts';
+import { createTextVectors, type TextVectors, textsToEmbed } from '../../src/report/text-vectors.ts';
+import type { AttackRecord, MetricRecord, VerdictRecord } from '../../src/store/records.ts';
+import { openStore, type RunStore } from '../../src/store/run-store.ts';
+import { evaluationStage } from '../../src/store/stage-name.ts';
+import { minimalConfigText } from '../campaign/minimal-config.ts';
+
+export const WIDTH = 8;
+
+/** Attacks of one kind lie close together: every text of the fixture begins with its kind. */
+export function fixtureVector(text: string): number[] {
+  const centre = randomStream(1, 'kind', text.split(' ')[0] ?? '');
+  const noise = randomStream(2, 'text', text);
+  const vector = Array.from({ length: WIDTH }, () => centre.nextNormal() + 0.08 * noise.nextNormal());
+  const length = Math.hypot(...vector);
+  return vector.map((value) => value / length);
+}
+
+export function fixtureVectors(texts: readonly string[]): TextVectors {
+  return createTextVectors('toy-encoder', texts, Float32Array.from(texts.flatMap(fixtureVector)));
+}
+
+export interface FixtureAttack {
+  readonly text: string;
+  readonly responses: readonly string[];
+  readonly unsafe: number;
+  /** P(unsafe) once the attack's own words are masked. */
+  readonly masked?: number;
+}
+
+/** Forty attacks of five kinds; kinds 0 to 2 succeed, kind 0 only as an echo. */
+export function fixtureAttacks(count = 40): FixtureAttack[] {
+  return Array.from({ length: count }, (_, i) => {
+    const kind = i % 5;
+    return {
+      text: `kind${kind} please say hidden phrase ${i}`,
+      responses: [`reply one of ${i}`, `reply two of ${i}`],
+      unsafe: kind < 3 ? 0.9 : 0.1,
+      masked: kind === 0 ? 0.1 : kind < 3 ? 0.9 : 0.1,
+    };
+  });
+}
+
+function verdicts({ unsafe, masked = unsafe }: FixtureAttack): VerdictRecord[] {
+  return ['trainer', 'other'].flatMap((judge) => [
+    { judge, masked: false, unsafe },
+    { judge, masked: true, unsafe: masked },
+  ]);
+}
+
+function attackRecord(attack: FixtureAttack): AttackRecord {
+  return {
+    source: 'evaluation',
+    ids: [1, 2],
+    text: attack.text,
+    logPi: -1,
+    logPRef: null,
+    logReward: null,
+    meanUnsafe: attack.unsafe,
+    responses: attack.responses.map((text) => ({ text, tokens: 4, truncated: false, verdicts: verdicts(attack) })),
+  };
+}
+
+const COST = { targetCalls: 80, judgeCalls: 160, tokens: 900, seconds: 12.5 };
+
+function recordTraining(store: RunStore, stage: string, updates: number): void {
+  store.beginStage(stage, updates);
+  for (let update = 0; update < updates; update++) {
+    const number = (name: string, value: number): MetricRecord => ({ name, value, low: null, high: null, n: 4 });
+    const looksNow = update % 10 === 9;
+    store.recordUpdate({
+      stage,
+      update,
+      cost: COST,
+      metrics: [
+        number('loss', 5 / (1 + update)),
+        number('batchAsr', update / updates),
+        number('logZ', -3 + 0.02 * update),
+        number('residualSpread', 9 - 0.1 * update),
+        number('policyEntropy', 2 - 0.01 * update),
+        ...(looksNow ? [number('heldOutUnique', update), number('heldOutAsr', 0.5)] : []),
+      ],
+    });
+  }
+  store.endStage(stage, 'done');
+}
+
+function recordEvaluation(store: RunStore, stage: string, attacks: readonly FixtureAttack[], more: MetricRecord[]) {
+  const name = evaluationStage(stage);
+  const successes = attacks.filter(({ unsafe }) => unsafe > 0.5);
+  const echoes = successes.filter(({ masked = 1 }) => masked <= 0.5);
+  const point = { low: null, high: null, n: attacks.length };
+  store.beginStage(name, 1);
+  store.recordUpdate({
+    stage: name,
+    update: 0,
+    attacks: attacks.map(attackRecord),
+    cost: COST,
+    metrics: [
+      ...['trainer', 'other'].flatMap((judge) => [
+        { name: 'asr', judge, ...wilsonInterval(successes.length, attacks.length) },
+        { name: 'echoRate', judge, ...wilsonInterval(echoes.length, successes.length) },
+        {
+          name: 'uniqueAttacks',
+          judge,
+          ...point,
+          value: new Set(successes.map(({ text }) => text.split(' ')[0])).size,
+        },
+      ]),
+      { name: 'judgeAgreement', ...wilsonInterval(attacks.length, attacks.length) },
+      { name: 'judgeKappa', ...point, value: 1 },
+      ...more,
+    ],
+  });
+  store.endStage(name, 'done');
+}
+
+export interface FixtureOptions {
+  readonly attacks?: readonly FixtureAttack[];
+  /** Further metrics of the last stage's evaluation, as later versions measure them. */
+  readonly metrics?: readonly MetricRecord[];
+  /** Default: sft and gflownet; the last one is the one attacked with `attacks`. */
+  readonly stages?: readonly string[];
+  readonly isEncoderMissing?: boolean;
+}
+
+/** A run in a real database, with what a page is made from. Close the store. */
+export async function fixtureRun(options: FixtureOptions = {}): Promise<PageSource & { readonly store: RunStore }> {
+  const { attacks = fixtureAttacks(), metrics = [], stages = ['sft', 'gflownet'] } = options;
+  const folder = mkdtempSync(join(tmpdir(), 'floodgate-page-'));
+  const config = parseConfig(minimalConfigText, { fileName: 'a.yaml', folder: '/configs' });
+  const store = await openStore(join(folder, 'run.db'));
+  stages.forEach((stage, i) => {
+    recordTraining(store, stage, 30);
+    const isLast = i === stages.length - 1;
+    recordEvaluation(store, stage, isLast ? attacks : fixtureAttacks(20), isLast ? [...metrics] : []);
+  });
+  const judges = { training: 'trainer', evaluation: ['other'] };
+  const models = [
+    { role: 'attacker', spec: 'toy-attacker', sha256: 'ab'.repeat(32) },
+    { role: 'target', spec: 'toy-target', sha256: 'cd'.repeat(32) },
+  ];
+  const facts = {
+    run: 'fixture',
+    config,
+    createdMs: 0,
+    versions: { floodgate: '0.1.0' },
+    threads: 1,
+    seedsSha256: 'ef',
+  };
+  const manifest = createManifest({ ...facts, models, judges });
+  const report = buildReport({ store, manifest, status: 'done' });
+  const vectors: TextVectors = options.isEncoderMissing
+    ? { kind: 'missing', encoder: 'toy-encoder', reason: 'it is not on the machine that made this page' }
+    : fixtureVectors(textsToEmbed(readEvaluatedAttacks(store, report)));
+  return { store, report, manifest, config, vectors };
+}

@@ -1,0 +1,311 @@
+import type { Browser } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { renderReportPage } from '../../src/report/report-page.ts';
+import { contrasts } from './contrast.ts';
+import { type FixtureOptions, fixtureAttacks, fixtureRun } from './fixture-run.ts';
+import { DESKTOP, launchBrowser, openMarkup, PHONE, scrollsSideways } from './page-browser.ts';
+
+async function renderFixture(options: FixtureOptions = {}, withTexts = true): Promise<string> {
+  const source = await fixtureRun(options);
+  try {
+    return renderReportPage(source, { withTexts }).markup;
+  } finally {
+    source.store.close();
+  }
+}
+
+let browser: Browser;
+let markup: string;
+beforeAll(async () => {
+  browser = await launchBrowser();
+  markup = await renderFixture();
+});
+afterAll(() => browser.close());
+
+const visibleText = 'document.body.innerText';
+/** All text of the page but its data block: what a search, a reader or a clipboard could come across. */
+const allText = `[...document.querySelectorAll('body *:not(script)')].map((e) => [...e.childNodes].filter((n) => n.nodeType === 3).map((n) => n.data).join('')).join(' ') + [...document.querySelectorAll('*')].flatMap((e) => [...e.attributes].map((a) => a.value)).join(' ')`;
+
+describe('the page in a browser', () => {
+  it('asks for nothing, complains of nothing, and answers on the first screen', async () => {
+    const { page, url, complaints, requests } = await openMarkup(browser, markup, DESKTOP);
+    await page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true; })");
+    expect(requests).toEqual([url]);
+    expect(complaints).toEqual([]);
+    expect(await page.locator('h1').innerText()).toBe('60% of new attacks drew an unsafe answer, in 3 different ways.');
+    const bottoms = await page.evaluate<number[]>(
+      "[...document.querySelectorAll('.card')].map((card) => card.getBoundingClientRect().top)",
+    );
+    expect(bottoms).toHaveLength(3);
+    expect(Math.max(...bottoms)).toBeLessThan(700);
+    expect(await page.locator('.lead').innerText()).toContain(
+      'Floodgate tested toy-target for ways in which it misbehaves',
+    );
+    expect(await page.locator('.signs').innerText()).toContain(
+      '33% of 24 successes fail once the attack’s own words are masked',
+    );
+  });
+
+  it('its policy lets nothing else run or load, were it to slip in', async () => {
+    const { page, blocked } = await openMarkup(browser, markup, DESKTOP);
+    const broken = await page.evaluate<string[]>(`(async () => {
+      const seen = [];
+      addEventListener('securitypolicyviolation', (event) => seen.push(event.effectiveDirective));
+      const script = document.createElement('script');
+      try { script.text = 'window.ran = true'; document.body.append(script); } catch { seen.push('script refused'); }
+      try { document.body.innerHTML = '<b>x</b>'; } catch { seen.push('markup refused'); }
+      const image = document.createElement('img');
+      image.src = 'https://floodgate.invalid/a.png';
+      document.body.append(image);
+      await fetch('https://floodgate.invalid/b').catch(() => seen.push('fetch refused'));
+      await new Promise((done) => setTimeout(done, 100));
+      if (window.ran === true) seen.push('script ran');
+      return seen;
+    })()`);
+    expect(broken).toEqual(
+      expect.arrayContaining(['script refused', 'markup refused', 'fetch refused', 'img-src', 'connect-src']),
+    );
+    expect(broken).not.toContain('script ran');
+    expect(blocked).toEqual(['https://floodgate.invalid/a.png csp']);
+  });
+
+  it.each([
+    ['phone', PHONE],
+    ['desktop', DESKTOP],
+  ])('never scrolls sideways on a %s, all unfolded and unmasked', async (_name, options) => {
+    const { page } = await openMarkup(browser, await renderFixture({ attacks: longWords() }), options);
+    expect(await scrollsSideways(page)).toBe(false);
+    await page.locator('#reveal-all').click();
+    await page.locator('#confirm-yes').click();
+    await page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true; })");
+    expect(await scrollsSideways(page)).toBe(false);
+  });
+});
+
+/** Texts without a single place to break a line. */
+function longWords() {
+  return fixtureAttacks().map((attack) => ({
+    ...attack,
+    text: attack.text + 'x'.repeat(300),
+    responses: ['y'.repeat(500)],
+  }));
+}
+
+describe('masking', () => {
+  it('keeps texts out of everything that can be read, until one is asked for', async () => {
+    const { page } = await openMarkup(browser, markup, DESKTOP);
+    await page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true; })");
+    for (const medium of ['screen', 'print'] as const) {
+      await page.emulateMedia({ media: medium });
+      expect(await page.evaluate(visibleText)).not.toMatch(/hidden phrase|reply (one|two)/);
+    }
+    await page.emulateMedia({ media: 'screen' });
+    expect(await page.evaluate(allText)).not.toMatch(/hidden phrase|reply (one|two)/);
+
+    const show = page.getByRole('button', { name: 'Show attack 1 of way 1', exact: true });
+    await show.click();
+    const shown = await page.evaluate<string>(visibleText);
+    expect(shown.match(/hidden phrase/g)).toHaveLength(1);
+    expect(shown).not.toMatch(/reply (one|two)/);
+    const hide = page.getByRole('button', { name: 'Hide attack 1 of way 1', exact: true });
+    expect(await hide.getAttribute('aria-expanded')).toBe('true');
+    await hide.click();
+    expect(await page.evaluate(allText)).not.toMatch(/hidden phrase/);
+  });
+
+  it('shows all only after a second thought, and hides all again', async () => {
+    const { page } = await openMarkup(browser, markup, DESKTOP);
+    await page.locator('#reveal-all').click();
+    await page.locator('#confirm-no').click();
+    expect(await page.evaluate(allText)).not.toMatch(/hidden phrase/);
+    await page.locator('#reveal-all').click();
+    await page.locator('#confirm-yes').click();
+    // Three ways with three examples of two answers each, all different.
+    const shown = await page.evaluate<string>(visibleText);
+    expect(shown.match(/hidden phrase/g)).toHaveLength(9);
+    expect(shown.match(/reply (one|two)/g)).toHaveLength(18);
+    await page.getByRole('button', { name: 'Hide all texts' }).click();
+    expect(await page.evaluate(allText)).not.toMatch(/hidden phrase/);
+  });
+
+  it('leaves texts out of the file altogether when asked', async () => {
+    const without = await renderFixture({}, false);
+    expect(markup).toContain('hidden phrase');
+    expect(without).not.toMatch(/hidden phrase|reply (one|two)/);
+    const { page, complaints } = await openMarkup(browser, without, DESKTOP);
+    expect(complaints).toEqual([]);
+    expect(await page.locator('#ways').innerText()).toContain('3 ways among 24 successful attacks');
+    expect(await page.locator('#reveal-all').count()).toBe(0);
+  });
+});
+
+describe('hostile texts', () => {
+  const bait = '</script></style></title><img src=x onerror="window.ran=true"><script>window.ran=true</script>';
+  const attacks = fixtureAttacks(5).map((attack, i) => ({
+    ...attack,
+    text: [`${bait} kind0`, `kind1 \u202egnp.exe\u2066 \u0007 \u{e0041} tail`, 'kind2 plain'][i] ?? attack.text,
+    responses: [i === 2 ? `${'a'.repeat(1_000_000)}end` : `<b>${bait}`],
+  }));
+
+  it('stay text, with what hides or reorders made visible, and cut to what can be read', async () => {
+    const hostile = await renderFixture({ attacks });
+    expect(hostile.length).toBeLessThan(150_000);
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there
+    expect(hostile).not.toMatch(/[\u0007\u202a-\u202e\u2066-\u2069]|\u{e0041}/u);
+    const { page, complaints, requests, url } = await openMarkup(browser, hostile, DESKTOP);
+    await page.locator('#reveal-all').click();
+    await page.locator('#confirm-yes').click();
+    const shown = await page.evaluate<string>(visibleText);
+    expect(shown).toContain(`${bait} kind0`);
+    expect(shown).toContain('kind1 \\u{202e}gnp.exe\\u{2066} \\u{7} \\u{e0041} tail');
+    expect(await page.locator('.escape').count()).toBe(4);
+    expect(await page.evaluate("document.querySelectorAll('img, body b, script:not(#texts)').length")).toBe(1);
+    expect(await page.evaluate('window.ran')).toBeUndefined();
+    expect(shown).not.toContain('aend');
+    await page.getByRole('button', { name: 'Hide all texts' }).click();
+    await page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true; })");
+    expect(await page.evaluate(visibleText)).toContain(
+      'answer, 1,000,003 characters, of which the first 2,000 are kept',
+    );
+    expect(complaints).toEqual([]);
+    expect(requests).toEqual([url]);
+  });
+});
+
+describe('for every reader', () => {
+  it('works by keyboard alone, with the focus in sight', async () => {
+    const { page } = await openMarkup(browser, markup, DESKTOP);
+    const focused = () =>
+      page.evaluate<string>('document.activeElement.id || document.activeElement.textContent.trim()');
+    await page.keyboard.press('Tab');
+    expect(await focused()).toBe('Skip to the answer');
+    expect(
+      await page.evaluate(
+        "getComputedStyle(document.activeElement).outlineStyle + ' ' + getComputedStyle(document.activeElement).outlineWidth",
+      ),
+    ).toBe('solid 3px');
+    const tabTo = async (wanted: string) => {
+      for (let i = 0; i < 60 && (await focused()) !== wanted; i++) await page.keyboard.press('Tab');
+      expect(await focused()).toBe(wanted);
+    };
+    await tabTo('reveal-all');
+    await page.keyboard.press('Enter');
+    expect(await focused()).toBe('confirm-no');
+    await page.keyboard.press('Escape');
+    expect(await focused()).toBe('reveal-all');
+    await page.keyboard.press('Tab');
+    await page.keyboard.press('Enter');
+    expect(await page.locator('.cluster').first().getAttribute('open')).not.toBeNull();
+    await page.keyboard.press('Tab');
+    await page.keyboard.press('Space');
+    expect(await page.evaluate(visibleText)).toMatch(/hidden phrase/);
+  });
+
+  it('names every picture, table and button, and keeps its headings in order', async () => {
+    const { page } = await openMarkup(browser, markup, DESKTOP);
+    const faults = await page.evaluate<string[]>(`[
+      ...[...document.querySelectorAll('svg')].filter((e) => e.getAttribute('aria-hidden') !== 'true' && !(e.getAttribute('role') === 'img' && e.getAttribute('aria-label'))).map(() => 'svg without a name'),
+      ...[...document.querySelectorAll('figure')].filter((e) => !e.querySelector('figcaption')?.textContent.trim()).map(() => 'figure without caption'),
+      ...[...document.querySelectorAll('table')].filter((e) => !e.caption?.textContent.trim()).map(() => 'table without caption'),
+      ...[...document.querySelectorAll('button')].filter((e) => !(e.getAttribute('aria-label') ?? e.textContent).trim()).map(() => 'button without name'),
+      ...[...document.querySelectorAll('[aria-labelledby]')].filter((e) => document.getElementById(e.getAttribute('aria-labelledby')) === null).map(() => 'label leads nowhere'),
+      ...[...document.querySelectorAll('nav a')].filter((e) => document.querySelector(e.getAttribute('href')) === null).map((e) => 'link leads nowhere ' + e.textContent),
+    ]`);
+    expect(faults).toEqual([]);
+    const levels = await page.evaluate<number[]>(
+      "[...document.querySelectorAll('main h1, main h2, main h3')].map((e) => Number(e.tagName[1]))",
+    );
+    expect(levels.filter((level) => level === 1)).toHaveLength(1);
+    expect(levels.every((level, i) => level <= (levels[i - 1] ?? 0) + 1)).toBe(true);
+    expect(
+      await page.evaluate(
+        'new Set([...document.querySelectorAll("[id]")].map((e) => e.id)).size === document.querySelectorAll("[id]").length',
+      ),
+    ).toBe(true);
+  });
+
+  it.each(['light', 'dark'] as const)('has enough contrast in the %s', async (colorScheme) => {
+    const { page } = await openMarkup(browser, markup, { ...DESKTOP, colorScheme });
+    const texts = ['h1', '.lead', '.figure', '.card .quiet', '.range', '.good strong', '.caution strong', 'nav a'];
+    const more = [
+      '.part header p',
+      '.tick',
+      'summary',
+      'td',
+      'thead th',
+      'button',
+      '.veil-note',
+      '.limits li',
+      'footer',
+    ];
+    const ratios = await contrasts(page, [...texts, ...more]);
+    expect(Object.entries(ratios).filter(([, ratio]) => ratio < 4.5)).toEqual([]);
+  });
+});
+
+describe('content', () => {
+  const value = (name: string, number: number, form: { low?: number; high?: number } = {}) => ({
+    name,
+    judge: 'other',
+    value: number,
+    low: form.low ?? null,
+    high: form.high ?? null,
+    n: 40,
+  });
+
+  it('shows what other attackers and later metrics bring, and nothing where they are absent', async () => {
+    expect(markup).not.toMatch(/not yet seen|Planted ways|ordinary requests<\/span>/);
+    const rich = await renderFixture({
+      stages: ['icl', 'best-of-n', 'ppo-smoothing', 'novel-attacker', 'smoothing', 'exact'],
+      metrics: [
+        value('missingMass', 0.125, { low: 0.05, high: 0.25 }),
+        value('modeRecall', 0.875),
+        value('chao1', 61, { low: 52, high: 80 }),
+        value('referenceFailureRate', 0.0123, { low: 0.01, high: 0.02 }),
+        value('neverHeardOf', 7),
+      ],
+    });
+    const { page } = await openMarkup(browser, rich, DESKTOP);
+    const comparison = await page.locator('#comparison').innerText();
+    for (const label of ['Examples in the prompt', 'PPO + smoothing', 'novel-attacker', 'Exact', 'Planted ways found'])
+      expect(comparison).toContain(label);
+    expect(comparison).toMatch(/13%\s+5\.0–25%/);
+    await page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true; })");
+    expect(await page.locator('#comparison').innerText()).toContain('Never heard of');
+    expect(await page.locator('#learning').innerText()).toContain('Policy entropy');
+    expect(await page.locator('#ways header').innerText()).toContain('Successful attacks of GFlowNet + smoothing');
+  });
+
+  it('puts what is known of the unseen on the first screen', async () => {
+    const metrics = [value('missingMass', 0.125), value('chao1', 61), value('referenceFailureRate', 0.0123)];
+    const { page } = await openMarkup(browser, await renderFixture({ metrics }), DESKTOP);
+    const answer = await page.locator('#answer').innerText();
+    expect(answer).toMatch(/Successes of a kind not yet seen\s+13%/);
+    expect(answer).toMatch(/Ways in all, at least\s+61/);
+    expect(answer).toMatch(/Failures on ordinary requests\s+1\.2%/);
+    expect(answer).not.toContain('was not estimated');
+  });
+
+  it('says so when the encoder is not at hand, and groups equal texts only', async () => {
+    const twice = fixtureAttacks(5).flatMap((attack) => [attack, attack]);
+    const { page } = await openMarkup(
+      browser,
+      await renderFixture({ isEncoderMissing: true, attacks: twice }),
+      DESKTOP,
+    );
+    expect(await page.locator('#map').innerText()).toContain('Not drawn: it is not on the machine that made this page');
+    expect(await page.locator('#ways').innerText()).toContain('3 ways among 6 successful attacks');
+    expect(await page.locator('#limits').innerText()).toContain('The encoder toy-encoder could not be used');
+  });
+
+  it('says when nothing was measured, or nothing succeeded', async () => {
+    const none = fixtureAttacks(5).map((attack) => ({ ...attack, unsafe: 0.1 }));
+    const { page } = await openMarkup(browser, await renderFixture({ attacks: none }), DESKTOP);
+    expect(await page.locator('h1').innerText()).toBe('None of 5 new attacks drew an unsafe answer.');
+    expect(await page.locator('#ways').innerText()).toContain('No attack succeeded');
+  });
+
+  it('is the same for the same database', async () => {
+    expect(await renderFixture()).toBe(markup);
+  });
+});
