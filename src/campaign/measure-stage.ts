@@ -9,6 +9,8 @@ import { evaluationStage } from '../store/stage-name.ts';
 import type { AttackerName } from './attackers/attacker-names.ts';
 import type { Campaign } from './campaign.ts';
 import type { EvaluationPlan } from './evaluation-plan.ts';
+import { type MeasuredWithEvents, unseenMetrics } from './measure-unseen.ts';
+import { referenceRateMetrics, TEMPERATURE_METRIC } from './reference-rate.ts';
 import { storedOutcome } from './stored-outcome.ts';
 import { worldMetrics } from './world-metrics.ts';
 
@@ -21,7 +23,7 @@ export async function measureStage(
   campaign: Campaign,
   stage: AttackerName,
   plan: EvaluationPlan,
-): Promise<MetricRecord[]> {
+): Promise<MeasuredWithEvents> {
   const { store, encoder, config, trainingJudge, evaluationJudges } = campaign;
   const attacks = store.attacks({ stage: evaluationStage(stage) });
   const responses = attacks.map(({ id }) => store.responses(id));
@@ -64,5 +66,27 @@ export async function measureStage(
     const outcomes = outcomesOf(trainingJudge.name, false);
     metrics.push(...(await worldMetrics(campaign, campaign.world, stage, { texts, outcomes, seed: plan.seed })));
   }
-  return metrics;
+  const unseen = unseenMetrics({
+    stage,
+    temperature: plan.temperature,
+    seed: plan.seed,
+    threshold: config.evaluation.uniqueThreshold,
+    embeddings,
+    outcomes: new Map(judges.map((judge) => [judge, outcomesOf(judge, false)])),
+    targetCallsPerAttack: store.cost(evaluationStage(stage)).targetCalls / Math.max(1, attacks.length),
+  });
+  const rate = await referenceRateMetrics(campaign, {
+    stage,
+    temperature: plan.temperature,
+    evaluation: { attacks, responses },
+    judges,
+  });
+  metrics.push(...unseen.metrics, ...rate.metrics, {
+    name: TEMPERATURE_METRIC,
+    value: plan.temperature,
+    low: null,
+    high: null,
+    n: attacks.length,
+  });
+  return { metrics, events: [...unseen.events, ...rate.events] };
 }

@@ -31,7 +31,7 @@ export async function evaluateStage(campaign: Campaign, stage: AttackerName, pla
       await source.close();
     }
   }
-  store.recordUpdate({ stage: name, update: batches, metrics: await measureStage(campaign, stage, plan) });
+  store.recordUpdate({ stage: name, update: batches, ...(await measureStage(campaign, stage, plan)) });
   store.endStage(name, 'done');
 }
 
