@@ -155,7 +155,8 @@ export interface AnswerRun {
   readonly from: number;
   readonly optimizer: AdamWState;
   readonly watch: ValidationWatch;
-  onUpdate(update: AnswerUpdate): void;
+  /** Grows by one entry an update; goes into the checkpoints, so that a resumed run has all of it. */
+  readonly curve: AnswerUpdate[];
   /** The parameters are the best so far, after so many updates. */
   keepBest(updates: number): Promise<void>;
 }
@@ -196,7 +197,7 @@ export async function trainAnswers(
   const { training, validation } = data;
   const to = options.learningRate.totalUpdates;
   if (validation.length > 0 && watch.initialLoss === null) await validate(session, validation, options, run, run.from);
-  const state = { parameters: session.parameters, optimizer, extra: () => ({ watch }) };
+  const state = { parameters: session.parameters, optimizer, extra: () => ({ watch, curve: run.curve }) };
   return runUpdates(control, state, { from: run.from, to }, async (update) => {
     const started = monotonicMs();
     const batch = batchAt(training, update, options, control.checkpoints.stage);
@@ -214,7 +215,7 @@ export async function trainAnswers(
       ? { validationLoss: await validate(session, validation, options, run, update + 1) }
       : {};
     const seconds = (monotonicMs() - started) / 1000;
-    run.onUpdate({ update, loss: sum / tokens, gradientNorm, tokens, seconds, ...measured });
+    run.curve.push({ update, loss: sum / tokens, gradientNorm, tokens, seconds, ...measured });
     const { validationLoss } = measured;
     return {
       note: `loss ${(sum / tokens).toFixed(3)}${validationLoss === undefined ? '' : `, validation ${validationLoss.toFixed(3)}`}`,

@@ -112,7 +112,7 @@ interface Outcome {
 
 async function train(data: { training: AnswerExample[]; validation: AnswerExample[] }, rate: number) {
   const session = await openGolden('llama', false);
-  const [updates, kept, watch] = [[] as AnswerUpdate[], [] as number[], createValidationWatch()];
+  const [curve, kept, watch] = [[] as AnswerUpdate[], [] as number[], createValidationWatch()];
   const done = await trainAnswers(
     session,
     data,
@@ -131,13 +131,13 @@ async function train(data: { training: AnswerExample[]; validation: AnswerExampl
       from: 0,
       optimizer: createAdamWState(session.parameters.data.length),
       watch,
-      onUpdate: (update) => updates.push(update),
+      curve,
       keepBest: async (count) => void kept.push(count),
     },
   );
   const parameters = session.parameters.data.slice();
   await session.close();
-  return { updates, done, parameters, watch, kept } satisfies Outcome;
+  return { updates: curve, done, parameters, watch, kept } satisfies Outcome;
 }
 
 test('training lowers the loss, the same way each time', async () => {
