@@ -42,7 +42,8 @@ export function confidenceText({ confidence }: ReportMeasure): string {
 /** `1 h 20 min`, `3 min 5 s`, `12 s`. */
 export function secondsText(seconds: number): string {
   const whole = Math.round(seconds);
-  if (whole >= 3600) return `${Math.floor(whole / 3600)} h ${Math.round((whole % 3600) / 60)} min`;
+  const minutes = Math.round(whole / 60);
+  if (minutes >= 60) return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
   return whole >= 60 ? `${Math.floor(whole / 60)} min ${whole % 60} s` : `${whole} s`;
 }
 

@@ -131,14 +131,15 @@ export interface FixtureOptions {
   /** Default: sft and gflownet; the last one is the one attacked with `attacks`. */
   readonly stages?: readonly string[];
   readonly isEncoderMissing?: boolean;
+  /** Default: in a folder of its own. */
+  readonly databasePath?: string;
 }
 
 /** A run in a real database, with what a page is made from. Close the store. */
 export async function fixtureRun(options: FixtureOptions = {}): Promise<PageSource & { readonly store: RunStore }> {
   const { attacks = fixtureAttacks(), metrics = [], stages = ['sft', 'gflownet'] } = options;
-  const folder = mkdtempSync(join(tmpdir(), 'floodgate-page-'));
   const config = parseConfig(minimalConfigText, { fileName: 'a.yaml', folder: '/configs' });
-  const store = await openStore(join(folder, 'run.db'));
+  const store = await openStore(options.databasePath ?? join(mkdtempSync(join(tmpdir(), 'floodgate-page-')), 'run.db'));
   stages.forEach((stage, i) => {
     recordTraining(store, stage, 30);
     const isLast = i === stages.length - 1;

@@ -1,0 +1,63 @@
+import { existsSync, mkdtempSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { parseConfig } from '../../src/campaign/config-load.ts';
+import { writeManifest } from '../../src/campaign/manifest.ts';
+import { createRunFolder } from '../../src/campaign/run-folder.ts';
+import { minimalConfigText } from '../campaign/minimal-config.ts';
+import { fixtureRun } from '../report/fixture-run.ts';
+import { cli } from './cli-runner.ts';
+
+const place = mkdtempSync(join(tmpdir(), 'floodgate-report-'));
+const runsDir = join(place, 'runs');
+const config = parseConfig(minimalConfigText, { fileName: 'a.yaml', folder: '/configs' });
+
+beforeAll(async () => {
+  const folder = await createRunFolder({ runsFolder: runsDir, name: 'measured', ifTaken: 'refuse', config });
+  const { store, manifest } = await fixtureRun({ databasePath: folder.databasePath });
+  store.close();
+  await writeManifest(folder.manifestPath, manifest);
+  await createRunFolder({ runsFolder: runsDir, name: 'fresh', ifTaken: 'refuse', config });
+});
+
+/** With a model cache that holds nothing: the encoder is not on this machine. */
+const report = (...args: string[]) =>
+  cli(['report', ...args, '--runs-dir', runsDir, '--cache-dir', join(place, 'empty')]);
+
+describe('report', () => {
+  it('writes report.html into the run folder and names it, also on a machine without the encoder', async () => {
+    const { code, stdout } = await report('measured');
+    const path = join(runsDir, 'measured/report.html');
+    expect(code).toBe(0);
+    expect(stdout).toContain(`report: ${path} (`);
+    expect(stdout).toContain('without map, and with rough clusters: it is not on the machine that made this page');
+    const page = readFileSync(path, 'utf8');
+    expect(page).toMatch(/^<!doctype html>/);
+    expect(page).toContain('hidden phrase');
+    expect(page).not.toContain('/configs');
+  });
+
+  it('writes where it is told, leaves texts out when told, and says so as JSON', async () => {
+    const path = join(place, 'deep/er/share.html');
+    const { code, stdout } = await report('measured', '--out', path, '--without-texts', '--json');
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toEqual({
+      run: 'measured',
+      path,
+      bytes: readFileSync(path).length,
+      texts: 0,
+      withoutEncoder: 'it is not on the machine that made this page',
+    });
+    expect(readFileSync(path, 'utf8')).not.toMatch(/hidden phrase|reply (one|two)/);
+  });
+
+  it('refuses a run without measurements, or none at all, and writes nothing', async () => {
+    expect(await report('fresh')).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('nothing has been measured yet'),
+    });
+    expect(existsSync(join(runsDir, 'fresh/report.html'))).toBe(false);
+    expect(await report('nothing')).toMatchObject({ code: 2, stderr: expect.stringContaining('no such run') });
+  });
+});
