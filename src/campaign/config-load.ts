@@ -6,6 +6,7 @@ import { listConfigKeys } from './config-keys.ts';
 import { type ConfigProblem, problemsOfIssues } from './config-problems.ts';
 import { checkConfigRules } from './config-rules.ts';
 import { type Config, configSchema } from './config-schema.ts';
+import { withTuningPaths } from './config-tuning.ts';
 import { WORLD, withWorldPreset } from './world-preset.ts';
 
 /** Stops a wrong file (a database, a model) from being read as YAML. */
@@ -97,7 +98,7 @@ function isWorldSeeds({ world, seeds }: Config): boolean {
 }
 
 function resolvePaths(config: Config, folder: string): Config {
-  const { attacker, target, encoder, seeds } = config;
+  const { attacker, target, encoder, seeds, tuning } = config;
   const dotted = <T>(value: T): T => resolveDotted(value, folder) as T;
   return {
     ...config,
@@ -113,6 +114,7 @@ function resolvePaths(config: Config, folder: string): Config {
       ...seeds,
       path: isAbsolute(seeds.path) || isWorldSeeds(config) ? seeds.path : resolve(folder, seeds.path),
     },
+    tuning: withTuningPaths(tuning, dotted),
   };
 }
 

@@ -14,6 +14,7 @@ import {
 } from './config-fields.ts';
 import { gflownetSection } from './config-gflownet.ts';
 import { judgesSection } from './config-judges.ts';
+import { tuningSection } from './config-tuning.ts';
 import { worldSection } from './config-world.ts';
 
 /** Longest meta-prompt or system prompt in characters: a pasted file must not become the prompt. */
@@ -195,6 +196,7 @@ export const configSchema = z.strictObject({
   collect,
   smoothing,
   evaluation,
+  tuning: tuningSection,
 });
 
 export type Config = z.infer<typeof configSchema>;

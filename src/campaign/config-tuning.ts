@@ -91,3 +91,13 @@ export const tuningSection = z
   .describe('safety tuning of a target on the successes of a run');
 
 export type TuningConfig = z.infer<typeof tuningSection>;
+
+/** The section with its file paths made absolute by `absolute`; every other text stays as it is. */
+export function withTuningPaths(tuning: TuningConfig, absolute: (path: string) => string): TuningConfig {
+  const { refusals, benign } = tuning;
+  return {
+    ...tuning,
+    refusals: { ...refusals, ...(refusals.templates === undefined ? {} : { templates: absolute(refusals.templates) }) },
+    benign: { ...benign, ...(benign.path === undefined ? {} : { path: absolute(benign.path) }) },
+  };
+}
