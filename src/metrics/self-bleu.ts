@@ -7,7 +7,7 @@ export const SELF_BLEU_ORDERS = [2, 3, 4, 5] as const;
 const MAX_ORDER = 5;
 
 /** Stands in for a count of 0 in a precision, so that one missing order does not make the product 0 (NLTK's method 1). */
-const ZERO_COUNT_SMOOTHING = 0.1;
+export const ZERO_COUNT_SMOOTHING = 0.1;
 
 export interface SelfBleu {
   /** Mean over texts and over BLEU-2..5; 1 = every text has a double, null below two texts. */

@@ -18,6 +18,8 @@ export interface PpoOptions extends PolicyGradientOptions {
   readonly discount: number;
   /** Lambda of the generalised advantage estimate. */
   readonly lambda: number;
+  /** Moves all tokens' advantages to mean 0 and variance 1. */
+  readonly whitenAdvantages: boolean;
   /** Weight of the KL penalty, at every token; where it starts when it adapts. */
   readonly kl: number;
   /** Fixed coefficient when absent. */

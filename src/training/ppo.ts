@@ -57,7 +57,7 @@ async function prepareTokens<E>(
     }),
   );
   const { advantages, returns } = generalisedAdvantages(rewards, oldValues, options);
-  return { oldLogProbs, oldValues, advantages: whiten(advantages), returns };
+  return { oldLogProbs, oldValues, advantages: options.whitenAdvantages ? whiten(advantages) : advantages, returns };
 }
 
 function rateSegments<E>(parts: PpoParts<E>, options: PpoOptions, update: number): RateSegment[] {
