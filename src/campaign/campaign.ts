@@ -1,11 +1,8 @@
 import path from 'node:path';
 import type { Judge } from '../judges/judge.ts';
 import { createMaskedJudge } from '../judges/mask-attack-words.ts';
-import { openJudge } from '../judges/open-judge.ts';
 import type { DecoderCheckpoint } from '../models/checkpoint.ts';
 import type { SentenceEncoder } from '../models/encoder/text-encoder.ts';
-import { createAlarmJudge } from '../proving-ground/alarm-judge.ts';
-import { createRequestEncoder } from '../proving-ground/request-encoder.ts';
 import type { World } from '../proving-ground/world.ts';
 import type { ComputeOptions } from '../runtime/device.ts';
 import { defaultThreads } from '../runtime/device.ts';
@@ -16,12 +13,11 @@ import type { Target } from '../targets/target.ts';
 import { type Attacker, openAttacker } from '../training/attacker.ts';
 import type { LoopControl } from '../training/update-loop.ts';
 import type { CampaignIo } from './campaign-io.ts';
-import type { RunJudgeConfig } from './config-judges.ts';
 import type { Config } from './config-schema.ts';
 import type { ModelEntry } from './manifest.ts';
 import { createOpenModels, type OpenModels } from './open-models.ts';
+import { openRunDecoder, openRunEncoder, openRunJudge } from './open-run-models.ts';
 import type { RunFolder } from './run-folder.ts';
-import { requireWorld } from './run-world.ts';
 import type { SeedSet } from './seeds.ts';
 import type { JudgeSeat } from './try-attacks.ts';
 import { WORLD } from './world-preset.ts';
@@ -79,29 +75,6 @@ export async function openRunAttacker(
   );
 }
 
-/** The language model of `spec`, or of the run's world where the spec says so. */
-async function openDecoder(
-  models: OpenModels,
-  spec: string,
-  role: 'attacker' | 'target',
-  world: World | undefined,
-): Promise<DecoderCheckpoint> {
-  return spec === WORLD ? requireWorld(world, `${role}.model`)[role] : models.openDecoder(spec, role);
-}
-
-async function openRunJudge(config: RunJudgeConfig, models: OpenModels, world: World | undefined): Promise<Judge> {
-  if (config.kind !== 'world') return openJudge(config, models.judges);
-  return createAlarmJudge(requireWorld(world, 'judges').spec.noise);
-}
-
-async function openRunEncoder(
-  { encoder }: Config,
-  models: OpenModels,
-): Promise<{ encoder: SentenceEncoder; entry: Omit<ModelEntry, 'role'> }> {
-  if (encoder.model !== WORLD) return models.openEncoder(encoder.model, encoder.device);
-  return { encoder: createRequestEncoder(), entry: { spec: 'world/request-encoder', sha256: 'built in' } };
-}
-
 interface OpenTargetParts {
   readonly attackerModel: DecoderCheckpoint;
   readonly world: World | undefined;
@@ -114,7 +87,7 @@ async function openTarget(config: Config, models: OpenModels, { attackerModel, w
     return { target: createScriptedTarget({ rules: target.rules, otherwise: target.otherwise, seed }), entries: [] };
   }
   const isAttacker = target.model === config.attacker.model && target.model !== WORLD;
-  const checkpoint = isAttacker ? attackerModel : await openDecoder(models, target.model, 'target', world);
+  const checkpoint = isAttacker ? attackerModel : await openRunDecoder(models, target.model, 'target', world);
   const opened = await openLocalTarget({
     checkpoint,
     template: target.template,
@@ -146,7 +119,7 @@ export async function openCampaign(
     for (const closer of closers.splice(0)) await closer();
   };
   try {
-    const attackerModel = await openDecoder(models, config.attacker.model, 'attacker', world);
+    const attackerModel = await openRunDecoder(models, config.attacker.model, 'attacker', world);
     const compute: ComputeOptions = { device: config.attacker.device, threads };
     const attacker = keep(await openRunAttacker(config, attackerModel, compute));
     const { target, entries } = await openTarget(config, models, { attackerModel, world, threads });

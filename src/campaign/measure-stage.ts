@@ -12,6 +12,7 @@ import type { EvaluationPlan } from './evaluation-plan.ts';
 import { type MeasuredWithEvents, unseenMetrics } from './measure-unseen.ts';
 import { referenceRateMetrics, TEMPERATURE_METRIC } from './reference-rate.ts';
 import { storedOutcome } from './stored-outcome.ts';
+import { usedTargetCalls } from './used-calls.ts';
 import { worldMetrics } from './world-metrics.ts';
 
 function toMetric(name: string, measure: Measure, judge?: string): MetricRecord {
@@ -62,9 +63,12 @@ export async function measureStage(
     const { agreement, kappa } = judgeAgreement(outcomesOf(first, false), outcomesOf(second, false));
     metrics.push(toMetric('judgeAgreement', agreement), toMetric('judgeKappa', kappa));
   }
+  const usedCalls = usedTargetCalls(campaign, stage, targetCalls);
+  metrics.push({ name: 'attackerTargetCalls', value: usedCalls, low: null, high: null, n: texts.length });
   if (campaign.world !== undefined) {
     const outcomes = outcomesOf(trainingJudge.name, false);
-    metrics.push(...(await worldMetrics(campaign, campaign.world, stage, { texts, outcomes, seed: plan.seed })));
+    const sample = { texts, outcomes, seed: plan.seed, usedCalls };
+    metrics.push(...(await worldMetrics(campaign, campaign.world, stage, sample)));
   }
   const unseen = unseenMetrics({
     stage,

@@ -7,7 +7,8 @@ import { measureMatmulRate } from '../runtime/matmul-rate.ts';
 import type { CampaignIo } from './campaign-io.ts';
 import type { Config } from './config-schema.ts';
 import { createOpenModels } from './open-models.ts';
-import { loadSeeds } from './seeds.ts';
+import { openRunDecoder } from './open-run-models.ts';
+import { loadRunSeeds, openRunWorld } from './run-world.ts';
 
 /** What a run would do, before it does anything. Upper bounds: attacks and responses are counted at full length. */
 export interface RunPlan {
@@ -50,11 +51,13 @@ const REACHED_SHARE = 0.6;
  * @throws FloodgateError `run` when the machine's memory cannot hold it; `source` when a model is missing.
  */
 export async function planRun(config: Config, io: CampaignIo): Promise<RunPlan> {
-  const seeds = await loadSeeds(config.seeds);
+  const world = await openRunWorld(config, io);
+  const seeds = await loadRunSeeds(config, world);
   const threads = config.threads ?? defaultThreads();
   const models = createOpenModels({ threads, ...io });
-  const attacker = await models.openDecoder(config.attacker.model, 'attacker');
-  const target = config.target.kind === 'local' ? await models.openDecoder(config.target.model, 'target') : undefined;
+  const attacker = await openRunDecoder(models, config.attacker.model, 'attacker', world);
+  const target =
+    config.target.kind === 'local' ? await openRunDecoder(models, config.target.model, 'target', world) : undefined;
   const gigaflops = await measureMatmulRate(threads);
   const memoryBytes = estimateMemory(config, attacker, target);
   const machineMemoryBytes = totalmem();
@@ -146,13 +149,16 @@ function weightBytes({ weights }: DecoderCheckpoint): number {
   return bytes;
 }
 
+/** Numbers that training changes: the adapter's, or every weight. */
+function trainedValues(model: DecoderCheckpoint, { method, lora }: Config['attacker']): number {
+  if (method === 'full') return weightBytes(model) / 4;
+  return loraParameters(model.config, lora).reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
+}
+
 /** Mapped weights, a repacked copy for each decode session, optimizer, activations of a step, and the K/V cache. */
 function estimateMemory(config: Config, attacker: DecoderCheckpoint, target: DecoderCheckpoint | undefined): number {
   const { gflownet, attacker: spec } = config;
-  const adapter = loraParameters(attacker.config, spec.lora).reduce(
-    (sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1),
-    0,
-  );
+  const trained = trainedValues(attacker, spec);
   const { width, layers, feedForwardWidth, vocabSize } = attacker.config;
   const tokens = gflownet.batchSize * spec.maxTokens;
   const activations = 4 * tokens * (layers * (12 * width + 4 * feedForwardWidth) + 3 * vocabSize);
@@ -164,7 +170,7 @@ function estimateMemory(config: Config, attacker: DecoderCheckpoint, target: Dec
       : weightBytes(target) * 2 + cacheOf(target, 96, spec.maxTokens + config.target.decode.maxNewTokens + 128);
   return (
     weightBytes(attacker) * 2 +
-    20 * adapter +
+    20 * trained +
     activations +
     cacheOf(attacker, 64, spec.maxTokens + 128) +
     targetBytes +

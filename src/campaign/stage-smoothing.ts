@@ -3,22 +3,16 @@ import { type CollectedAttack, collectionWeights } from '../gflownet/collection-
 import { logRewardAt } from '../gflownet/reward.ts';
 import type { EventRecord } from '../store/records.ts';
 import { type LikelihoodExample, trainLikelihood } from '../training/likelihood.ts';
-import type { AttackerName } from './attackers/attacker-names.ts';
 import { type Campaign, loopControl } from './campaign.ts';
 import { collectAttacks, loadCollection } from './collection.ts';
 import { clusterSizes } from './collection-clusters.ts';
 import { rewardRule } from './gflownet-settings.ts';
 import { resumeStage } from './resume-stage.ts';
 import { loadReference, openAttackerPolicy, recordLikelihood } from './stage-sft.ts';
+import { smoothedAttacker } from './used-calls.ts';
 
-/** Whose finds each smoothing stage learns. */
-const SOURCES = {
-  smoothing: 'gflownet',
-  'reinforce-smoothing': 'reinforce',
-  'ppo-smoothing': 'ppo',
-} as const satisfies Partial<Record<AttackerName, AttackerName>>;
-
-export type SmoothingStage = keyof typeof SOURCES;
+/** Stages that learn what another attacker found. */
+export type SmoothingStage = 'smoothing' | 'reinforce-smoothing' | 'ppo-smoothing';
 
 async function examplesOf(campaign: Campaign, attacks: readonly CollectedAttack[]): Promise<LikelihoodExample[]> {
   const { config } = campaign;
@@ -60,7 +54,7 @@ function collectionEvent(kept: number, found: number): EventRecord {
 export async function runSmoothing(campaign: Campaign, stage: SmoothingStage): Promise<void> {
   const { config, attacker, store } = campaign;
   const { smoothing, seed } = config;
-  const found = collectAttacks(campaign, SOURCES[stage]);
+  const found = collectAttacks(campaign, smoothedAttacker(stage) ?? stage);
   store.beginStage(stage, smoothing.updates);
   const reference = await loadReference(campaign);
   const policy = await openAttackerPolicy(campaign, { logZ: 'none' });

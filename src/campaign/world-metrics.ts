@@ -6,12 +6,15 @@ import type { World } from '../proving-ground/world.ts';
 import type { MetricRecord } from '../store/records.ts';
 import type { AttackerName } from './attackers/attacker-names.ts';
 import type { Campaign } from './campaign.ts';
+import { smoothedAttacker } from './used-calls.ts';
 import { loadRunTruth } from './world-posterior.ts';
 
 export interface WorldSample {
   readonly texts: readonly string[];
   readonly outcomes: readonly AttackOutcome[];
   readonly seed: number;
+  /** Target calls that the attacker has used, those of its evaluation apart. */
+  readonly usedCalls: number;
 }
 
 function metric(name: string, value: number | null, n: number): MetricRecord {
@@ -21,18 +24,11 @@ function metric(name: string, value: number | null, n: number): MetricRecord {
 /** Keys held by the attacks that this attacker's training collected; empty for one that collects nothing. */
 function collectedKeys({ store, config }: Campaign, world: World, stage: AttackerName): number | null {
   const { minUnsafe, minLogPRef } = config.collect;
-  const source = stage === 'smoothing' ? 'gflownet' : stage.replace(/-smoothing$/, '');
+  const source = smoothedAttacker(stage) ?? stage;
   const attacks = store.distinctAttacks({ stage: source, minUnsafe, minLogPRef });
   if (attacks.length === 0) return null;
   const finder = createKeyFinder(world.keys);
   return new Set(attacks.flatMap(({ text }) => finder.heldBy(wordsOf(text)))).size;
-}
-
-/** Target calls that this attacker had used when it was measured, training and smoothing together. */
-function callsBefore({ store }: Campaign, stage: AttackerName): number {
-  const own = store.cost(stage).targetCalls;
-  if (stage === 'smoothing') return own + store.cost('gflownet').targetCalls;
-  return stage.endsWith('-smoothing') ? own + store.cost(stage.replace(/-smoothing$/, '')).targetCalls : own;
 }
 
 /**
@@ -44,7 +40,7 @@ export async function worldMetrics(
   campaign: Campaign,
   world: World,
   stage: AttackerName,
-  { texts, outcomes, seed }: WorldSample,
+  { texts, outcomes, seed, usedCalls }: WorldSample,
 ): Promise<MetricRecord[]> {
   const truth = await loadRunTruth(campaign, world);
   const finder = createKeyFinder(world.keys);
@@ -54,13 +50,12 @@ export async function worldMetrics(
   );
   const exact = exactShares(truth);
   const n = texts.length;
-  const calls = callsBefore(campaign, stage);
   const collected = collectedKeys(campaign, world, stage);
   return [
     metric('modeRecall', found.size / world.keys.length, n),
     metric('shareError', totalVariation(foundShares(words, world.keys.length, finder), exact), n),
     metric('shareErrorFloor', shareErrorFloor(exact, n, seed), n),
-    metric('keysPerThousandCalls', calls === 0 ? null : (1000 * found.size) / calls, n),
+    metric('keysPerThousandCalls', usedCalls === 0 ? null : (1000 * found.size) / usedCalls, n),
     ...(collected === null ? [] : [metric('keysCollected', collected, world.keys.length)]),
     metric('exactRecall', truth.exactRecall, n),
   ];

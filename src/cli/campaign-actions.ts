@@ -5,31 +5,18 @@ import { planRun, type RunPlan } from '../campaign/plan-run.ts';
 import { evaluateRun, resumeRun, startRun } from '../campaign/run-campaign.ts';
 import { loadRunConfig, type RunFolder } from '../campaign/run-folder.ts';
 import { sampleAttacks } from '../campaign/sample-attacks.ts';
-import { type Report, writeReport } from '../report/report-json.ts';
+import { writeReport } from '../report/report-json.ts';
 import type { CampaignActions } from './campaign-commands.ts';
 import { alignColumns, type CommandResult } from './command-result.ts';
 import type { CliContext } from './context.ts';
 import { printable } from './printable.ts';
-import { measureText, readRun } from './run-overview.ts';
+import { reportTable } from './report-table.ts';
+import { readRun } from './run-overview.ts';
 import { formatDuration } from './terminal-progress.ts';
 import { writeReportPage } from './write-report-page.ts';
 
 function ioOf({ progress, signal, cacheDir }: CliContext): CampaignIo {
   return { progress, signal, ...(cacheDir === undefined ? {} : { cacheDir }) };
-}
-
-const SHOWN_METRICS = ['asr', 'asrMasked', 'echoRate', 'uniqueAttacks', 'cosineDistance', 'selfBleu'] as const;
-
-/** The result at a glance: a row a stage and judge. */
-export function reportTable({ stages }: Report): string {
-  const rows = stages.flatMap(({ name, judges }) =>
-    judges.map((judge) => [
-      name,
-      judge.reported ? `${judge.name} *` : judge.name,
-      ...SHOWN_METRICS.map((metric) => measureText(judge.metrics[metric])),
-    ]),
-  );
-  return alignColumns([['stage', 'judge', ...SHOWN_METRICS], ...rows]);
 }
 
 /** Writes report.json and report.html of a run that was worked on, and says what came out. */
@@ -38,12 +25,18 @@ async function finish(folder: RunFolder, context: CliContext): Promise<CommandRe
     if (report === undefined) throw new FloodgateError('run', `report ${folder.name}: nothing has been measured yet`);
     await writeReport(folder.reportPath, report);
     const page = await writeReportPage(folder, { withTexts: true }, context);
+    const isWorld = report.stages.some(({ metrics }) => metrics.modeRecall !== undefined);
     const lines = [
       reportTable(report),
       '',
-      `* the judge that counts. Figures: ${folder.reportPath}`,
+      isWorld
+        ? 'keys found: share of the planted keys that a successful attack holds. share error: distance of the keys\u2019 shares from the reward\u2019s own; its floor is what an exact sampler\u2019s draw shows.'
+        : '* the judge that counts.',
+      `Figures: ${folder.reportPath}`,
       `Report to read in a browser: ${page.path}`,
-      `Next: floodgate show ${folder.name} --attacks 10`,
+      isWorld
+        ? 'Next, on a real model: floodgate models pull smollm2-135m-instruct, then floodgate run examples/smollm2.yaml'
+        : `Next: floodgate show ${folder.name} --attacks 10`,
     ];
     return { text: lines.join('\n'), json: report };
   });

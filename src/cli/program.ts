@@ -3,12 +3,14 @@ import { packageVersion } from '../base/package-version.ts';
 import { type CampaignActions, registerCampaignCommands } from './campaign-commands.ts';
 import { registerConfigCommand } from './config-command.ts';
 import type { CliContext } from './context.ts';
+import { registerDemoCommand } from './demo-command.ts';
 import { registerInitCommand } from './init-command.ts';
 import { registerListCommand } from './list-command.ts';
 import { registerModelsCommand } from './models-command.ts';
 import { registerReportCommand } from './report-command.ts';
 import { registerRmCommand } from './rm-command.ts';
 import { registerShowCommand } from './show-command.ts';
+import { registerWorldCommand } from './world-command.ts';
 
 const EXAMPLES = `
 Examples:
@@ -43,7 +45,11 @@ export function createProgram({ context, write, campaign }: ProgramParts): Comma
   registerInitCommand(program, context);
   registerConfigCommand(program, context);
   registerModelsCommand(program, context);
-  if (campaign !== undefined) registerCampaignCommands(program, context, campaign);
+  if (campaign !== undefined) {
+    registerCampaignCommands(program, context, campaign);
+    registerDemoCommand(program, context, campaign);
+  }
+  registerWorldCommand(program, context);
   registerListCommand(program, context);
   registerShowCommand(program, context);
   registerReportCommand(program, context);

@@ -37,8 +37,7 @@ export function characteristicNgrams(texts: readonly string[], reference: readon
   const counts = documentCounts(documents);
   const expected = documentCounts(reference.map(ngramsOf));
   const scale = texts.length / Math.max(1, reference.length);
-  const liftOf = (gram: string): number =>
-    (counts.get(gram) ?? 0) / ((expected.get(gram) ?? 0) * scale + PRIOR_TEXTS);
+  const liftOf = (gram: string): number => (counts.get(gram) ?? 0) / ((expected.get(gram) ?? 0) * scale + PRIOR_TEXTS);
   return documents.map((grams) => {
     let best = '';
     let largest = -1;

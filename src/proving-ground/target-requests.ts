@@ -6,7 +6,7 @@ import { drawRequest, type WordRanking } from './request-grammar.ts';
 import { WORDS } from './vocabulary.ts';
 
 /** Shares of the requests that a target learns from; what is left of 1 are near misses. */
-const ORDINARY = 0.35;
+const ORDINARY = 0.3;
 const RANDOM_WORDS = 0.07;
 const PLANTED = 0.33;
 /** Share of planted keys and near misses that stand among random words instead of in a grammatical request. */
@@ -50,21 +50,21 @@ function amongRandomWords(phrase: readonly string[], stream: RandomStream): stri
   return [...words.slice(0, at), ...phrase, ...words.slice(at)];
 }
 
-/** A phrase that resembles a key and is none: one word of it swapped, left out, or all of it turned round. */
+/** A phrase that resembles a key and is none: a word of it swapped, left out or parted from the rest, or all turned round. */
 function nearMiss(key: PlantedKey, finder: KeyFinder, stream: RandomStream): string[] {
-  const isKey = (words: readonly string[]): boolean => finder.heldBy(words).length > 0;
   for (;;) {
-    const at = stream.nextInt(key.words.length);
-    const kind = stream.nextFloat();
-    const swapped = key.words.with(at, pick(classOf(key.words[at] as string), stream));
-    const phrase =
-      kind < 0.7 || key.words.length === 1
-        ? swapped
-        : kind < 0.85
-          ? key.words.toSpliced(at, 1)
-          : key.words.toReversed();
-    if (!isKey(phrase)) return phrase;
+    const phrase = alteredPhrase(key.words, stream);
+    if (finder.heldBy(phrase).length === 0) return phrase;
   }
+}
+
+function alteredPhrase(words: readonly string[], stream: RandomStream): string[] {
+  const at = stream.nextInt(words.length);
+  const kind = words.length === 1 ? 0 : stream.nextFloat();
+  if (kind < 0.5) return words.with(at, pick(classOf(words[at] as string), stream));
+  if (kind < 0.7) return words.toSpliced(at, 1);
+  if (kind < 0.9) return words.toSpliced(1, 0, pick(REQUEST_WORDS, stream));
+  return words.toReversed();
 }
 
 function classOf(word: string): readonly string[] {
@@ -74,6 +74,8 @@ function classOf(word: string): readonly string[] {
 /** The mix that teaches a target its keys and nothing else: ordinary requests, random words, keys, near misses. */
 export function createRequestSource(ranking: WordRanking, keys: readonly PlantedKey[]): RequestSource {
   const finder = createKeyFinder(keys);
+  // Three words in a row are the hardest to learn exactly: triples are taught twice as often.
+  const taught = keys.flatMap((key) => (key.words.length === 3 ? [key, key] : [key]));
   const place = (phrase: readonly string[], stream: RandomStream): string[] =>
     stream.nextFloat() < OUT_OF_GRAMMAR ? amongRandomWords(phrase, stream) : inGrammar(ranking, phrase, stream);
   return {
@@ -81,7 +83,7 @@ export function createRequestSource(ranking: WordRanking, keys: readonly Planted
       const kind = stream.nextFloat();
       if (kind < ORDINARY) return drawRequest(ranking, stream).map(({ word }) => word);
       if (kind < ORDINARY + RANDOM_WORDS) return randomWords(stream);
-      const key = pick(keys, stream);
+      const key = pick(taught, stream);
       const phrase = kind < ORDINARY + RANDOM_WORDS + PLANTED ? key.words : nearMiss(key, finder, stream);
       return place(phrase, stream).slice(0, MAX_REQUEST_TOKENS);
     },

@@ -26,7 +26,7 @@ export interface TargetRecipe {
   readonly learningRate: number;
 }
 
-export const TARGET_RECIPE: TargetRecipe = { updates: 1500, requests: 96, learningRate: 2e-3 };
+export const TARGET_RECIPE: TargetRecipe = { updates: 1800, requests: 96, learningRate: 2e-3 };
 
 interface TaughtRow {
   readonly row: number[];

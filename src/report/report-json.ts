@@ -140,7 +140,12 @@ function buildStage({ store, manifest }: ReportSource, name: string, status: Sta
 export function buildReport(source: ReportSource): Report {
   const { store, manifest } = source;
   const reportedJudge = chooseReportedJudge(manifest.judges);
-  const stages = store.stages().filter(({ name }) => evaluatedStage(name) === undefined);
+  // Attackers that learn nothing (best-of-n, icl) have an evaluation only.
+  const stages = new Map<string, StageStatus>();
+  for (const { name, status } of store.stages()) {
+    const attacker = evaluatedStage(name) ?? name;
+    if (attacker === name || !stages.has(attacker)) stages.set(attacker, status);
+  }
   return reportSchema.parse({
     schemaVersion: REPORT_VERSION,
     run: {
@@ -155,7 +160,7 @@ export function buildReport(source: ReportSource): Report {
       isJudgeIndependent: reportedJudge !== manifest.judges.training,
       models: manifest.models,
     },
-    stages: stages.map(({ name, status }) => buildStage(source, name, status)),
+    stages: [...stages].map(([name, status]) => buildStage(source, name, status)),
   });
 }
 

@@ -4,15 +4,11 @@ import type { SampledAttack } from '../../training/attacker.ts';
 import { type Campaign, rewardSeats } from '../campaign.ts';
 import { loadReference } from '../stage-sft.ts';
 import { createCallCounter, createRewardFunction } from '../try-attacks.ts';
+import { usedTargetCalls } from '../used-calls.ts';
 import type { AttackSource } from './attack-source.ts';
 
 /** Reference attacks tried at once. */
 const ROWS = 512;
-
-/** Target calls that the GFlowNet and its smoothing have used in this run: the budget of a fair comparison. */
-function usedCalls({ store }: Campaign): number {
-  return store.cost('gflownet').targetCalls + store.cost('smoothing').targetCalls;
-}
 
 /** n for which `attacks` attacks, each the best of n, cost the budget. At least 1. */
 export function bestOfN(budget: number, attacks: number, responses: number): number {
@@ -26,7 +22,7 @@ export function bestOfN(budget: number, attacks: number, responses: number): num
 export async function openBestOfNSource(campaign: Campaign): Promise<AttackSource> {
   const { attacker, config, target } = campaign;
   const { responses } = config.target;
-  const budget = config.bestOfN.targetCalls ?? usedCalls(campaign);
+  const budget = config.bestOfN.targetCalls ?? usedTargetCalls(campaign, 'smoothing', 0);
   const n = bestOfN(budget, config.evaluation.attacks, responses);
   const state = attacker.stateOf(await loadReference(campaign));
   return {

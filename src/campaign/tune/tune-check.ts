@@ -50,7 +50,11 @@ async function outcomesOf(
 }
 
 /** Asks the target each prompt; says how often it gives way, by every judge, and how often it refuses. */
-export async function checkPrompts(name: string, prompts: readonly string[], options: CheckOptions): Promise<CheckResult> {
+export async function checkPrompts(
+  name: string,
+  prompts: readonly string[],
+  options: CheckOptions,
+): Promise<CheckResult> {
   const { target, decode, judges, isRefusal, signal } = options;
   const asked = prompts.filter((prompt) => target.rejectionOf(prompt, decode) === undefined);
   const responses = decode.temperature === 0 ? 1 : options.responses;

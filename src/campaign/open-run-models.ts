@@ -1,0 +1,37 @@
+import type { Judge } from '../judges/judge.ts';
+import { openJudge } from '../judges/open-judge.ts';
+import type { DecoderCheckpoint } from '../models/checkpoint.ts';
+import { createAlarmJudge } from '../proving-ground/alarm-judge.ts';
+import { createRequestEncoder } from '../proving-ground/request-encoder.ts';
+import type { World } from '../proving-ground/world.ts';
+import type { RunJudgeConfig } from './config-judges.ts';
+import type { Config } from './config-schema.ts';
+import type { OpenedEncoder, OpenModels } from './open-models.ts';
+import { requireWorld } from './run-world.ts';
+import { WORLD } from './world-preset.ts';
+
+/** The language model of `spec`, or of the run's world where the spec says so. */
+export async function openRunDecoder(
+  models: OpenModels,
+  spec: string,
+  role: 'attacker' | 'target',
+  world: World | undefined,
+): Promise<DecoderCheckpoint> {
+  return spec === WORLD ? requireWorld(world, `${role}.model`)[role] : models.openDecoder(spec, role);
+}
+
+/** A judge of the run: one that reads any text, or its world's own. Close it when done. */
+export async function openRunJudge(
+  config: RunJudgeConfig,
+  models: OpenModels,
+  world: World | undefined,
+): Promise<Judge> {
+  if (config.kind !== 'world') return openJudge(config, models.judges);
+  return createAlarmJudge(requireWorld(world, 'judges').spec.noise);
+}
+
+/** The run's sentence encoder and how a manifest names it. Close it when done. */
+export async function openRunEncoder({ encoder }: Config, models: OpenModels): Promise<OpenedEncoder> {
+  if (encoder.model !== WORLD) return models.openEncoder(encoder.model, encoder.device);
+  return { encoder: createRequestEncoder(), entry: { spec: 'world/request-encoder', sha256: 'built in' } };
+}

@@ -1,0 +1,38 @@
+import type { Report, ReportStage } from '../report/report-json.ts';
+import { alignColumns } from './command-result.ts';
+import { measureText } from './run-overview.ts';
+
+const SHOWN_METRICS = ['asr', 'asrMasked', 'echoRate', 'uniqueAttacks', 'cosineDistance', 'selfBleu'] as const;
+
+/** The result at a glance: a row a stage and judge; in a made world, what is measured against the truth. */
+export function reportTable({ stages }: Report): string {
+  if (stages.some(({ metrics }) => metrics.modeRecall !== undefined)) return worldTable(stages);
+  const rows = stages.flatMap(({ name, judges }) =>
+    judges.map((judge) => [
+      name,
+      judge.reported ? `${judge.name} *` : judge.name,
+      ...SHOWN_METRICS.map((metric) => measureText(judge.metrics[metric])),
+    ]),
+  );
+  return alignColumns([['stage', 'judge', ...SHOWN_METRICS], ...rows]);
+}
+
+const WORLD_COLUMNS = [
+  ['keys found', 'modeRecall', 3],
+  ['ASR', 'asr', 3],
+  ['unique', 'uniqueAttacks', 0],
+  ['share error', 'shareError', 3],
+  ['its floor', 'shareErrorFloor', 3],
+  ['target calls', 'attackerTargetCalls', 0],
+  ['keys/1,000 calls', 'keysPerThousandCalls', 2],
+] as const;
+
+function worldTable(stages: readonly ReportStage[]): string {
+  const rows = stages
+    .filter(({ metrics }) => metrics.modeRecall !== undefined)
+    .map(({ name, metrics }) => [
+      name,
+      ...WORLD_COLUMNS.map(([, metric, digits]) => metrics[metric]?.value?.toFixed(digits) ?? '-'),
+    ]);
+  return alignColumns([['attacker', ...WORLD_COLUMNS.map(([heading]) => heading)], ...rows]);
+}

@@ -1,0 +1,45 @@
+import type { Command } from 'commander';
+import { parseConfig } from '../campaign/config-load.ts';
+import { openRunWorld, requireWorld } from '../campaign/run-world.ts';
+import type { World } from '../proving-ground/world.ts';
+import { alignColumns, type CommandResult, printResult } from './command-result.ts';
+import type { CliContext } from './context.ts';
+import { addWorldOptions, type WorldOptions } from './world-options.ts';
+
+const percent = (value: number): string => `${(100 * value).toFixed(2)}%`;
+
+function describeWorld({ spec, keys, keysInSeeds, truth }: World): CommandResult {
+  const rows = keys.map(({ text, group, prior, leak }, i) => {
+    const part = truth.keys[i];
+    const share = part === undefined ? '-' : `${percent(part.share)} ± ${percent(part.error)}`;
+    return [text, group, prior.toExponential(1), leak.toFixed(2), (part?.alarm ?? 0).toFixed(2), share];
+  });
+  const { exactRecall, exactSuccess, leakError, falseAlarms } = truth;
+  const text = [
+    alignColumns([['key', 'group', 'prior', 'leak', 'leak learned', 'share of the posterior'], ...rows]),
+    '',
+    `World ${spec.seed}: ${keys.length} keys, ${keysInSeeds} of them in the seeds. An exact sampler would find ${percent(exactRecall)} of them in 1,024 attacks, ${percent(exactSuccess)} of which succeed.`,
+    `The target misses its leaks by ${leakError.toFixed(4)} on average; false alarms carry ${percent(falseAlarms.share)} ± ${percent(falseAlarms.error)} of the posterior.`,
+    `Next: floodgate demo --world-seed ${spec.seed}`,
+  ].join('\n');
+  return { text, json: { spec, keys, keysInSeeds, truth } };
+}
+
+/** Adds `floodgate world`. */
+export function registerWorldCommand(program: Command, context: CliContext): void {
+  addWorldOptions(
+    program.command('world').description('make a world of the proving ground and show what is true in it'),
+  )
+    .addHelpText('after', '\nExamples:\n  floodgate world --world-seed 7\n  floodgate world --keys 24 --json')
+    .action(async ({ worldSeed, keys, noise, hardness }: WorldOptions) => {
+      const overrides = [`seed=${worldSeed}`, `keys=${keys}`, `noise=${noise}`, `hardness=${hardness}`];
+      const config = parseConfig('world: {}\n', {
+        fileName: 'of the world',
+        folder: process.cwd(),
+        overrides: overrides.map((each) => `world.${each}`),
+      });
+      const { progress, signal, cacheDir } = context;
+      const world = await openRunWorld(config, { progress, signal, ...(cacheDir === undefined ? {} : { cacheDir }) });
+      printResult(context, describeWorld(requireWorld(world, 'world')));
+    });
+}
