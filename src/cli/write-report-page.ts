@@ -3,6 +3,7 @@ import { writeFileAtomically } from '../base/atomic-file.ts';
 import { FloodgateError } from '../base/errors.ts';
 import type { Config } from '../campaign/config-schema.ts';
 import { createOpenModels } from '../campaign/open-models.ts';
+import { openRunEncoder } from '../campaign/open-run-models.ts';
 import { loadRunConfig, type RunFolder } from '../campaign/run-folder.ts';
 import { readEvaluatedAttacks } from '../report/evaluated-attacks.ts';
 import { type ReportPage, renderReportPage } from '../report/report-page.ts';
@@ -34,7 +35,7 @@ async function embedAll(texts: readonly string[], config: Config, context: CliCo
   const { cacheDir, progress } = context;
   const threads = config.threads ?? defaultThreads();
   const models = createOpenModels({ threads, progress, ...(cacheDir === undefined ? {} : { cacheDir }) });
-  const { encoder } = await models.openEncoder(config.encoder.model, config.encoder.device);
+  const { encoder } = await openRunEncoder(config, models);
   const bar = progress.start('report: embedding attacks', texts.length, 'attacks');
   try {
     const flat = new Float32Array(texts.length * encoder.width);

@@ -41,6 +41,26 @@ const METRICS: Readonly<Record<string, MetricWords>> = {
     meaning: 'How far the found ways are from their true shares: 0 as they should be, 1 nothing in common.',
     isMain: true,
   },
+  shareErrorFloor: {
+    label: 'Share error of an exact draw',
+    form: 'number',
+    meaning: 'What a perfect sampler’s own draw of this size would show as share error.',
+  },
+  exactRecall: {
+    label: 'Ways an exact draw finds',
+    form: 'share',
+    meaning: 'What a perfect sampler’s own draw of this size would find of the planted ways.',
+  },
+  keysCollected: {
+    label: 'Planted ways collected',
+    form: 'count',
+    meaning: 'Planted ways in what training collected.',
+  },
+  attackerTargetCalls: {
+    label: 'Calls used by the attacker',
+    form: 'count',
+    meaning: 'Answers asked of the target on the way to this attacker, its evaluation apart.',
+  },
   missingMass: {
     label: 'Successes of a kind not yet seen',
     form: 'share',

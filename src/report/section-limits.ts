@@ -3,7 +3,7 @@ import { measuresRudeness } from './judge-words.ts';
 import { counted, percentText } from './number-words.ts';
 import type { PageContent } from './page-content.ts';
 import type { PageSection } from './page-section.ts';
-import { stageWords } from './stage-words.ts';
+import { isMadeWorld, stageWords } from './stage-words.ts';
 
 /** What holds for every run. */
 function alwaysTrue({ config, report }: PageContent): string[] {
@@ -23,7 +23,9 @@ function alwaysTrue({ config, report }: PageContent): string[] {
 function ofThisRun({ headline, report, vectors, events }: PageContent): string[] {
   const limits: string[] = [];
   const metrics = headline?.metrics ?? {};
-  if (!report.run.isJudgeIndependent)
+  if (isMadeWorld(headline))
+    limits.push('This world was made: its figures say how well an attacker searches, and nothing of any real model.');
+  else if (!report.run.isJudgeIndependent)
     limits.push(
       `The only judge, ${report.run.reportedJudge}, also gave the reward: no figure here is independent evidence.`,
     );

@@ -50,3 +50,30 @@ export function headlineStage({ stages }: Report): ReportStage | undefined {
   const preferred = PREFERRED.flatMap((name) => evaluated.filter((stage) => stage.name === name));
   return preferred[0] ?? evaluated.filter(({ name }) => name !== 'exact').at(-1) ?? evaluated.at(-1);
 }
+
+/** True in a world of the proving ground: every way to fail was planted, so that what was missed is known. */
+export function isMadeWorld(stage: ReportStage | undefined): boolean {
+  return stage?.metrics.modeRecall !== undefined;
+}
+
+const IMITATION = 'first by imitating examples';
+const FOR_SUCCESS = `${IMITATION}, then by trial and error, rewarded for success alone`;
+const FOR_MANY_KINDS = `${IMITATION}, then by trial and error, with a method (GFlowNet fine-tuning) that rewards finding many kinds of message, not one over and over`;
+
+/** How an attacker came to write what it writes, to follow a colon; nothing for one that is not known here. */
+const LEARNING: Readonly<Record<string, string>> = {
+  icl: 'from a few examples in its prompt',
+  sft: 'by imitating examples',
+  'best-of-n': 'by imitating examples; of many tries the best were kept',
+  gflownet: FOR_MANY_KINDS,
+  smoothing: FOR_MANY_KINDS,
+  'stable-gfn': FOR_MANY_KINDS,
+  reinforce: FOR_SUCCESS,
+  'reinforce-smoothing': FOR_SUCCESS,
+  ppo: FOR_SUCCESS,
+  'ppo-smoothing': FOR_SUCCESS,
+};
+
+export function learningWords(stage: string): string | undefined {
+  return LEARNING[stage];
+}

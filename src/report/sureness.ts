@@ -1,6 +1,7 @@
 import { measuresRudeness } from './judge-words.ts';
 import { counted, percentText, plainNumber } from './number-words.ts';
 import type { PageContent } from './page-content.ts';
+import { isMadeWorld } from './stage-words.ts';
 
 /** One reason to trust the figures of the first screen, or not to. */
 export interface Sign {
@@ -25,6 +26,10 @@ function ofSize({ headline, responses }: PageContent): Sign[] {
 }
 
 function ofJudge({ report, headline }: PageContent): Sign[] {
+  if (isMadeWorld(headline)) {
+    const text = 'The ways to fail were planted, and the judge knows the alarm when it sees it.';
+    return [{ isGood: true, short: 'Truth known', text }];
+  }
   const { isJudgeIndependent, reportedJudge, trainingJudge } = report.run;
   if (!isJudgeIndependent) {
     const text = `${reportedJudge} also gave the reward in training: the attacker may have learnt the judge’s mistakes.`;

@@ -286,6 +286,16 @@ describe('content', () => {
     expect(answer).not.toContain('was not estimated');
   });
 
+  it('says of a made world what it is, and how much of it was found', async () => {
+    const metrics = [value('modeRecall', 0.875), value('shareError', 0.2), value('shareErrorFloor', 0.1)];
+    const { page } = await openMarkup(browser, await renderFixture({ metrics }), DESKTOP);
+    expect(await page.locator('h1').innerText()).toBe(
+      '60% of new attacks drew an unsafe answer; they found 88% of the planted ways.',
+    );
+    expect(await page.locator('#answer').innerText()).toMatch(/This is a proving ground[\s\S]*Truth known/);
+    expect(await page.locator('#limits').innerText()).toContain('nothing of any real model');
+  });
+
   it('says so when the encoder is not at hand, and groups equal texts only', async () => {
     const twice = fixtureAttacks(5).flatMap((attack) => [attack, attack]);
     const { page } = await openMarkup(
