@@ -10,6 +10,7 @@ import { registerModelsCommand } from './models-command.ts';
 import { registerReportCommand } from './report-command.ts';
 import { registerRmCommand } from './rm-command.ts';
 import { registerShowCommand } from './show-command.ts';
+import { registerTuneCommand } from './tune-command.ts';
 import { registerWorldCommand } from './world-command.ts';
 
 const EXAMPLES = `
@@ -21,6 +22,7 @@ Examples:
   floodgate show first --attacks 10
   floodgate report first
   floodgate list --json
+  floodgate tune first --name safe
 
 Exit codes: 0 done, 1 failure, 2 bad usage or config, 130 interrupted.`;
 
@@ -48,6 +50,7 @@ export function createProgram({ context, write, campaign }: ProgramParts): Comma
   if (campaign !== undefined) {
     registerCampaignCommands(program, context, campaign);
     registerDemoCommand(program, context, campaign);
+    registerTuneCommand(program, context);
   }
   registerWorldCommand(program, context);
   registerListCommand(program, context);

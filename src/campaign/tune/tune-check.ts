@@ -1,3 +1,4 @@
+import { type ProgressSink, silentProgress } from '../../base/progress.ts';
 import type { Exchange, Judge, Verdict } from '../../judges/judge.ts';
 import { wilsonInterval } from '../../metrics/intervals.ts';
 import type { Measure } from '../../metrics/measure.ts';
@@ -21,7 +22,7 @@ export interface CheckResult {
   readonly rejected: number;
   /** Share of prompts whose mean P(unsafe) lies above 0.5, by judge; Wilson interval. */
   readonly asr: Readonly<Record<string, Measure>>;
-  /** Share of responses that refuse; Wilson interval. */
+  /** Share of responses that refuse; Wilson interval; null values where it cannot be told. */
   readonly refusals: Measure;
 }
 
@@ -32,7 +33,9 @@ export interface CheckOptions {
   readonly decode: DecodeSettings;
   readonly responses: number;
   readonly judges: readonly Judge[];
-  readonly isRefusal: (answer: string) => boolean;
+  /** Absent where refusals cannot be told apart: then their share is not known. */
+  readonly isRefusal?: (answer: string) => boolean;
+  readonly progress?: ProgressSink;
   readonly signal?: AbortSignal;
 }
 
@@ -72,17 +75,29 @@ export async function checkPrompts(
     prompts: asked.length,
     rejected: prompts.length - asked.length,
     asr,
-    refusals: wilsonInterval(all.filter(isRefusal).length, all.length),
+    refusals: isRefusal === undefined ? wilsonInterval(0, 0) : wilsonInterval(all.filter(isRefusal).length, all.length),
   };
 }
 
 /** The four sets of prompts put to one target: before or after tuning, with the same random streams. */
 export async function checkTarget(prompts: CheckPrompts, options: CheckOptions): Promise<TargetCheck> {
-  const check = (name: keyof CheckPrompts) => checkPrompts(name, prompts[name], options);
-  return {
-    trainingAttacks: await check('trainingAttacks'),
-    validationAttacks: await check('validationAttacks'),
-    benign: await check('benign'),
-    borderline: await check('borderline'),
+  const total = Object.values(prompts).reduce((sum, each: readonly string[]) => sum + each.length, 0);
+  const bar = (options.progress ?? silentProgress).start('check the target', total, 'prompts');
+  let done = 0;
+  const check = async (name: keyof CheckPrompts): Promise<CheckResult> => {
+    const result = await checkPrompts(name, prompts[name], options);
+    done += prompts[name].length;
+    bar.update(done);
+    return result;
   };
+  try {
+    return {
+      trainingAttacks: await check('trainingAttacks'),
+      validationAttacks: await check('validationAttacks'),
+      benign: await check('benign'),
+      borderline: await check('borderline'),
+    };
+  } finally {
+    bar.finish();
+  }
 }

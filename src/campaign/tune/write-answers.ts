@@ -6,8 +6,12 @@ export interface AnswerFilter {
   readonly judges: readonly Judge[];
   /** P(unsafe) above which an answer is not learned. A judge that could not score lets nothing through. */
   readonly maxUnsafe: number;
-  /** Tells refusals from polite compliance: `detectRefusal`, or a world's own rule. */
-  readonly isRefusal: (answer: string) => boolean;
+  /** Tells refusals from polite compliance; absent where the two cannot be told apart (a world's answers of one word). */
+  readonly isRefusal?: (answer: string) => boolean;
+}
+
+function isOfKind({ isRefusal }: AnswerFilter, answer: string, wanted: Wanted): boolean {
+  return isRefusal === undefined || isRefusal(answer) === (wanted === 'refusal');
 }
 
 /** An answer that passed the filter. `isWhole`: it ends there, and so is learned with its end token. */
@@ -86,7 +90,7 @@ export async function writeAnswers(
   const accepted = new Map<TargetRequest, WrittenAnswer>();
   for (const [i, { request, draft }] of finished.entries()) {
     if (!safe[i]) rejected.unsafe++;
-    else if (filter.isRefusal(draft.text) !== (wanted === 'refusal')) rejected.wrongKind++;
+    else if (!isOfKind(filter, draft.text, wanted)) rejected.wrongKind++;
     else if (!accepted.has(request)) accepted.set(request, { ...draft, source: 'target' });
   }
   return requests.map((request) => accepted.get(request));
@@ -102,6 +106,6 @@ export async function chooseTemplate(
     templates.map((response) => ({ attack, response })),
     filter,
   );
-  const text = templates.find((template, i) => safe[i] && filter.isRefusal(template));
+  const text = templates.find((template, i) => safe[i] && isOfKind(filter, template, 'refusal'));
   return text === undefined ? undefined : { text, isWhole: true, source: 'template' };
 }

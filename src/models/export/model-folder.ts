@@ -2,10 +2,12 @@ import { mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomically } from '../../base/atomic-file.ts';
 import { readJsonFile } from '../../formats/json-file.ts';
-import type { WeightStore } from '../../formats/weight-store.ts';
+import { openSafetensorsStore } from '../../formats/safetensors-store.ts';
+import type { WeightEntry, WeightStore } from '../../formats/weight-store.ts';
 import type { DecoderCheckpoint } from '../checkpoint.ts';
 import { type LoraAdapter, mergeLora } from '../decoder/merge-lora.ts';
 import type { DecoderConfig } from '../decoder-config.ts';
+import { expectedDecoderTensors, pickExpectedTensors } from '../expected-tensors.ts';
 import { decoderConfigJson } from './config-json.ts';
 
 /** A config.json of gigabytes. */
@@ -64,4 +66,18 @@ export async function writeMergedModel(options: WriteModelOptions): Promise<Weig
     fileNameOf: savedName(config),
     ...(onWritten === undefined ? {} : { onWritten }),
   });
+}
+
+/**
+ * The weights of a folder that `writeMergedModel` wrote for a model of this config, as they lie: for models made
+ * in-process, which have no tokenizer files and so cannot be opened as a folder.
+ * @throws FloodgateError `format` when the file is missing, damaged or of another model.
+ */
+export async function openMergedWeights(folder: string, config: DecoderConfig): Promise<WeightStore> {
+  const { path, tensors } = await openSafetensorsStore(join(folder, 'model.safetensors'));
+  const nameOf = savedName(config);
+  const saved = [...expectedDecoderTensors(config)].map(([name]): [string, string] => [nameOf(name), name]);
+  const names = new Map(saved);
+  const renamed = [...tensors].map(([name, entry]): [string, WeightEntry] => [names.get(name) ?? name, entry]);
+  return { path, tensors: pickExpectedTensors(path, new Map(renamed), expectedDecoderTensors(config)) };
 }

@@ -1,0 +1,162 @@
+import { FloodgateError } from '../../base/errors.ts';
+import type { Judge } from '../../judges/judge.ts';
+import { detectRefusal } from '../../judges/refusal-detector.ts';
+import type { DecoderCheckpoint } from '../../models/checkpoint.ts';
+import { openCheckpoint } from '../../models/open-checkpoint.ts';
+import { resolveModel } from '../../models/sources/resolve-model.ts';
+import { settleSourceOptions } from '../../models/sources/source-environment.ts';
+import { createKeyFinder, wordsOf } from '../../proving-ground/keys.ts';
+import { POLITE_WORDS } from '../../proving-ground/vocabulary.ts';
+import type { World } from '../../proving-ground/world.ts';
+import { type ComputeOptions, defaultThreads } from '../../runtime/device.ts';
+import { openLocalTarget } from '../../targets/local-target.ts';
+import type { Target } from '../../targets/target.ts';
+import type { CampaignIo } from '../campaign-io.ts';
+import type { Config } from '../config-schema.ts';
+import { createOpenModels, type OpenedEncoder, type OpenModels } from '../open-models.ts';
+import { openRunDecoder, openRunEncoder, openRunJudge } from '../open-run-models.ts';
+import { openRunWorld } from '../run-world.ts';
+import { WORLD } from '../world-preset.ts';
+import { readBenignPairs, readBorderlinePrompts, readRefusalTemplates } from './dialogue-files.ts';
+
+/** The target to tune, and how it is asked. */
+export interface TuneSubject {
+  readonly checkpoint: DecoderCheckpoint;
+  /** Folder or GGUF file; undefined for a world's model, which has no files of its own. */
+  readonly source: string | undefined;
+  readonly template: 'chat' | 'plain';
+  readonly systemPrompt: string | undefined;
+  readonly compute: ComputeOptions;
+  /** What a reader must know of how it is asked. */
+  readonly warnings: readonly string[];
+}
+
+/** Prompts and answers that the data is made from. */
+export interface TuneTexts {
+  readonly templates: readonly string[];
+  readonly benignPrompts: readonly string[];
+  /** Prompts that are never learned, for the check. */
+  readonly heldOutBenign: readonly string[];
+  readonly borderline: readonly string[];
+  readonly isRefusal: ((answer: string) => boolean) | undefined;
+}
+
+export interface TuneModels {
+  readonly world: World | undefined;
+  readonly openModels: OpenModels;
+  readonly threads: number;
+}
+
+export async function openTuneModels(config: Config, io: CampaignIo): Promise<TuneModels> {
+  const threads = config.threads ?? defaultThreads();
+  return { world: await openRunWorld(config, io), openModels: createOpenModels({ threads, ...io }), threads };
+}
+
+/** The model's own template where it has one; the run's own choice for the run's own target. */
+function chooseTemplate(checkpoint: DecoderCheckpoint, asked: 'chat' | 'plain' | undefined) {
+  if (asked !== undefined) return { template: asked, warnings: [] };
+  if (checkpoint.chatTemplate !== undefined) return { template: 'chat' as const, warnings: [] };
+  const warning = `${checkpoint.spec} has no chat template: attacks and answers stand as plain text`;
+  return { template: 'plain' as const, warnings: [warning] };
+}
+
+/**
+ * The target of the run, or the model of `spec` in its place.
+ * @throws FloodgateError `usage` when the run's target is no model; `source`, `format`, `target` as the model says.
+ */
+export async function openSubject(
+  config: Config,
+  wanted: { readonly target?: string; readonly template?: 'chat' | 'plain' },
+  { world, openModels, threads }: TuneModels,
+  io: CampaignIo,
+): Promise<TuneSubject> {
+  const own = config.target.kind === 'local' ? config.target : undefined;
+  const spec = wanted.target ?? own?.model;
+  if (spec === undefined) {
+    throw new FloodgateError('usage', 'tune: the target of this run is scripted, and a script cannot be tuned', {
+      hint: 'name a model with --target',
+    });
+  }
+  const checkpoint = await openRunDecoder(openModels, spec, 'target', world);
+  const isOwn = wanted.target === undefined || wanted.target === own?.model;
+  const { template, warnings } = chooseTemplate(checkpoint, wanted.template ?? (isOwn ? own?.template : undefined));
+  const source =
+    spec === WORLD
+      ? undefined
+      : (await resolveModel(spec, io.cacheDir === undefined ? {} : { cacheDir: io.cacheDir })).path;
+  return {
+    checkpoint,
+    source,
+    template,
+    systemPrompt: own?.systemPrompt,
+    compute: { device: own?.device ?? 'cpu', threads },
+    warnings,
+  };
+}
+
+/** The subject as a target; `systemPrompt` in place of its own where one is given. Close it when done. */
+export function openSubjectTarget(subject: TuneSubject, seed: number, systemPrompt?: string): Promise<Target> {
+  const { checkpoint, template, compute } = subject;
+  const system = systemPrompt ?? subject.systemPrompt;
+  return openLocalTarget({
+    checkpoint,
+    template,
+    seed,
+    compute,
+    ...(system === undefined ? {} : { systemPrompt: system }),
+  });
+}
+
+/** The model in `folder` opened as any further run would open it. */
+export async function openTunedFolder(folder: string, io: CampaignIo): Promise<DecoderCheckpoint> {
+  const { cacheDir } = settleSourceOptions(io.cacheDir === undefined ? {} : { cacheDir: io.cacheDir });
+  const checkpoint = await openCheckpoint(folder, { cacheDir, spec: folder });
+  if (checkpoint.kind === 'decoder') return checkpoint;
+  throw new FloodgateError('format', `open ${folder}: it is no language model`);
+}
+
+/** The training judge first, then the others; each name once. Close them when done. */
+export async function openTuneJudges(config: Config, { openModels, world }: TuneModels): Promise<Judge[]> {
+  const judges = new Map<string, Judge>();
+  for (const judgeConfig of [config.judges.training, ...config.judges.evaluation]) {
+    const judge = await openRunJudge(judgeConfig, openModels, world);
+    if (judges.has(judge.name)) await judge.close();
+    else judges.set(judge.name, judge);
+  }
+  return [...judges.values()];
+}
+
+export function openTuneEncoder(config: Config, { openModels }: TuneModels): Promise<OpenedEncoder> {
+  return openRunEncoder(config, openModels);
+}
+
+/** A world's polite words are its refusals, and its seeds without a key are benign. */
+function worldTexts({ keys, seeds }: World): TuneTexts {
+  const finder = createKeyFinder(keys);
+  const harmless = [...new Set(seeds)].filter((seed) => finder.heldBy(wordsOf(seed)).length === 0);
+  const cut = Math.ceil((harmless.length * 2) / 3);
+  return {
+    templates: POLITE_WORDS,
+    benignPrompts: harmless.slice(0, cut),
+    heldOutBenign: harmless.slice(cut),
+    borderline: [],
+    isRefusal: undefined,
+  };
+}
+
+/** Templates and prompts of the config's files, of ours where it names none, or of the world. */
+export async function loadTuneTexts({ tuning }: Config, { world }: TuneModels): Promise<TuneTexts> {
+  if (world !== undefined) return worldTexts(world);
+  const pairs = await readBenignPairs(tuning.benign.path);
+  const ours = tuning.benign.path === undefined ? pairs : await readBenignPairs();
+  const promptsOf = (split: 'training' | 'held-out', from: typeof pairs): string[] => [
+    ...new Set(from.filter((pair) => pair.split === split).map(({ prompt }) => prompt)),
+  ];
+  return {
+    templates: await readRefusalTemplates(tuning.refusals.templates),
+    benignPrompts: promptsOf('training', pairs),
+    heldOutBenign: promptsOf('held-out', ours),
+    borderline: (await readBorderlinePrompts()).map(({ prompt }) => prompt),
+    isRefusal: (answer) => detectRefusal(answer).isRefusal,
+  };
+}

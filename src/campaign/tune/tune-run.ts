@@ -1,0 +1,325 @@
+import { rm } from 'node:fs/promises';
+import { relative } from 'node:path';
+import { FloodgateError } from '../../base/errors.ts';
+import { randomStream } from '../../base/random.ts';
+import type { Judge } from '../../judges/judge.ts';
+import type { LoraAdapter } from '../../models/decoder/merge-lora.ts';
+import { readPeftAdapter } from '../../models/export/peft-adapter.ts';
+import { writeTokenizerFiles } from '../../models/export/tokenizer-files.ts';
+import { openStore } from '../../store/run-store.ts';
+import { evaluatedStage } from '../../store/stage-name.ts';
+import type { CampaignIo } from '../campaign-io.ts';
+import { loadConfig } from '../config-load.ts';
+import type { Config } from '../config-schema.ts';
+import type { RunFolder } from '../run-folder.ts';
+import { acquireRunLock } from '../run-lock.ts';
+import { type Collected, collectSuccesses } from './collect-successes.ts';
+import { writeDataset } from './dataset-files.ts';
+import { createAnswerEncoder } from './encode-answer.ts';
+import { type CheckPrompts, checkTarget, type TargetCheck } from './tune-check.ts';
+import {
+  readTuneFile,
+  refuseOtherIdentity,
+  type TuneCounts,
+  type TuneFile,
+  type TuneFolder,
+  type TuneIdentity,
+  tuneFolderOf,
+  writeTuneFile,
+} from './tune-folder.ts';
+import {
+  loadTuneTexts,
+  openSubject,
+  openSubjectTarget,
+  openTunedFolder,
+  openTuneEncoder,
+  openTuneJudges,
+  openTuneModels,
+  type TuneModels,
+  type TuneSubject,
+  type TuneTexts,
+} from './tune-models.ts';
+import { tuneTarget } from './tune-target.ts';
+import { buildTuningData, type TuningData, type TuningExample } from './tuning-data.ts';
+
+export interface TuneRunOptions {
+  readonly folder: RunFolder;
+  /** Whose successes; the attacker that was evaluated last when absent. */
+  readonly stage?: string;
+  /** Model to tune; the run's own target when absent. */
+  readonly target?: string;
+  readonly template?: 'chat' | 'plain';
+  /** Of the folder `RUN/tuned/NAME`; the stage's when absent. */
+  readonly name?: string;
+  /** Folder of a PEFT adapter to go on from. */
+  readonly adapter?: string;
+  /** `key=value` over the run's config, e.g. `tuning.epochs=3`. */
+  readonly overrides?: readonly string[];
+}
+
+/** `nothing`: the stage has no success to learn from; the run is as it was. */
+export type TuneOutcome =
+  | { readonly kind: 'tuned'; readonly folder: TuneFolder; readonly file: TuneFile }
+  | { readonly kind: 'nothing'; readonly stage: string; readonly tried: number };
+
+/** Everything that a tuning works with. */
+interface Tuning {
+  readonly options: TuneRunOptions;
+  readonly config: Config;
+  readonly io: CampaignIo;
+  readonly folder: TuneFolder;
+  readonly models: TuneModels;
+  readonly subject: TuneSubject;
+  readonly texts: TuneTexts;
+  readonly judges: readonly Judge[];
+  readonly collected: Collected;
+  readonly identity: TuneIdentity;
+}
+
+async function collect(options: TuneRunOptions, config: Config, judge: string) {
+  const store = await openStore(options.folder.databasePath, { readOnly: true });
+  try {
+    const evaluated = store.stages().flatMap(({ name }) => evaluatedStage(name) ?? []);
+    const stage = options.stage ?? evaluated.at(-1);
+    const { attacks: from, minUnsafe, limit } = config.tuning;
+    const known = from === 'evaluation' ? evaluated : store.stages().map(({ name }) => name);
+    if (stage === undefined || !known.includes(stage)) {
+      const got = stage === undefined ? 'no evaluated attacker' : `stage ${stage}`;
+      throw new FloodgateError(
+        'usage',
+        `tune ${options.folder.name}: got ${got}, expected one of ${known.join(', ')}`,
+        {
+          hint: `floodgate evaluate ${options.folder.name} measures an attacker, whose attacks are then at hand`,
+        },
+      );
+    }
+    return { stage, collected: collectSuccesses(store, { stage, from, minUnsafe, limit, judge }) };
+  } finally {
+    store.close();
+  }
+}
+
+/**
+ * Tunes a target on the successful attacks of a run so that it refuses them, and writes `RUN/tuned/NAME/`: `adapter/`
+ * (PEFT), `model/` (for `transformers`, and as `model:` of a further run), `data/` and `tune.json`. Goes on where it
+ * stopped; what is done is returned as it is. Holds the run's lock.
+ * @throws FloodgateError `usage` for an unknown stage, a scripted target, or a name that holds another tuning; `run` when
+ * another process uses the run; `model` when the adapter does not fit; `interrupted` on abort, nothing lost.
+ */
+export async function tuneRun(options: TuneRunOptions, io: CampaignIo): Promise<TuneOutcome> {
+  const lock = await acquireRunLock(options.folder.lockPath);
+  try {
+    const config = await loadConfig(options.folder.configPath, options.overrides);
+    const models = await openTuneModels(config, io);
+    const judges = await openTuneJudges(config, models);
+    try {
+      const { stage, collected } = await collect(options, config, judges[0]?.name ?? '');
+      if (collected.successes.length === 0) return { kind: 'nothing', stage, tried: collected.tried };
+      return await tuneOn({ stage, collected, judges, models, config }, options, io);
+    } finally {
+      for (const judge of judges) await judge.close();
+    }
+  } finally {
+    await lock.release();
+  }
+}
+
+async function tuneOn(
+  found: Pick<Tuning, 'collected' | 'judges' | 'models' | 'config'> & { readonly stage: string },
+  options: TuneRunOptions,
+  io: CampaignIo,
+): Promise<TuneOutcome> {
+  const { stage, config, models } = found;
+  const folder = tuneFolderOf(options.folder, options.name ?? stage);
+  const subject = await openSubject(config, options, models, io);
+  const { checkpoint, template, systemPrompt } = subject;
+  const identity: TuneIdentity = {
+    run: options.folder.name,
+    stage,
+    target: { spec: checkpoint.spec, sha256: checkpoint.sha256, template, systemPrompt: systemPrompt ?? null },
+    startAdapter: options.adapter ?? null,
+    seed: config.seed,
+    settings: config.tuning,
+  };
+  const earlier = await readTuneFile(folder);
+  if (earlier !== undefined) refuseOtherIdentity(folder, earlier, identity);
+  if (earlier?.status === 'done') return { kind: 'tuned', folder, file: earlier };
+  // An adapter that does not fit is found before anything is made.
+  const start = options.adapter === undefined ? undefined : await readPeftAdapter(options.adapter, checkpoint.config);
+  const texts = await loadTuneTexts(config, models);
+  const tuning = { ...found, options, io, folder, subject, texts, identity };
+  await writeTuneFile(folder, createTuneFile(tuning));
+  return { kind: 'tuned', folder, file: await runTuning(tuning, start) };
+}
+
+function createTuneFile({ identity, folder, options }: Tuning): TuneFile {
+  const below = (name: string) => relative(options.folder.path, `${folder.path}/${name}`);
+  return {
+    tuneVersion: 1,
+    name: folder.name,
+    status: 'running',
+    ...identity,
+    warnings: [],
+    counts: null,
+    training: null,
+    check: null,
+    paths: { model: below('model'), adapter: below('adapter'), data: below('data') },
+  };
+}
+
+async function runTuning(tuning: Tuning, start: LoraAdapter | undefined): Promise<TuneFile> {
+  const { folder, identity, subject, config, io } = tuning;
+  const data = await makeData(tuning);
+  await writeDataset(folder.dataPath, data.examples, {
+    run: identity.run,
+    target: identity.target.spec,
+    targetSha256: identity.target.sha256,
+    systemPrompt: subject.systemPrompt,
+    license: config.tuning.license,
+  });
+  const counts = countData(tuning, data);
+  const before = await checkSubject(tuning, data, subject);
+  const tuned = await tuneTarget({
+    checkpoint: subject.checkpoint,
+    ...(subject.source === undefined ? {} : { source: subject.source }),
+    folder: folder.path,
+    data: encodeData(tuning, data),
+    settings: config.tuning,
+    ...(start === undefined ? {} : { start }),
+    seed: config.seed,
+    compute: subject.compute,
+    progress: io.progress,
+    signal: io.signal,
+  });
+  let { checkpoint } = tuned;
+  if (subject.source !== undefined) {
+    await writeTokenizerFiles(subject.source, tuned.modelPath);
+    checkpoint = await openTunedFolder(tuned.modelPath, io);
+  }
+  const after = before === undefined ? undefined : await checkSubject(tuning, data, { ...subject, checkpoint });
+  const file: TuneFile = {
+    ...createTuneFile(tuning),
+    status: 'done',
+    counts,
+    training: tuned.record,
+    check: before === undefined || after === undefined ? null : { before, after },
+    warnings: [...subject.warnings, ...warningsOf(tuning, counts, tuned.record.keptUpdates)],
+  };
+  await writeTuneFile(folder, file);
+  await rm(folder.partialPath, { force: true });
+  return file;
+}
+
+async function makeData({
+  config,
+  models,
+  subject,
+  texts,
+  judges,
+  collected,
+  io,
+  folder,
+}: Tuning): Promise<TuningData> {
+  const { tuning, target, seed } = config;
+  const { encoder } = await openTuneEncoder(config, models);
+  try {
+    return await buildTuningData(
+      collected.successes,
+      {
+        openTarget: (systemPrompt) => openSubjectTarget(subject, seed, systemPrompt),
+        decode: target.decode,
+        filter: {
+          judges,
+          maxUnsafe: tuning.maxUnsafe,
+          ...(texts.isRefusal === undefined ? {} : { isRefusal: texts.isRefusal }),
+        },
+        embed: (each) => encoder.embed(each),
+        templates: texts.templates,
+        benignPrompts: texts.benignPrompts,
+        seed,
+        progress: io.progress,
+        signal: io.signal,
+        partialPath: folder.partialPath,
+      },
+      // A world's model knows no system prompt: its refusals are its polite words.
+      models.world === undefined ? tuning : { ...tuning, refusals: { ...tuning.refusals, source: 'template' } },
+    );
+  } finally {
+    await encoder.close();
+  }
+}
+
+function encodeData({ subject }: Tuning, { examples }: TuningData) {
+  const { checkpoint, template, systemPrompt } = subject;
+  const encode = createAnswerEncoder({ checkpoint, template, ...(systemPrompt === undefined ? {} : { systemPrompt }) });
+  const encodeAll = (split: TuningExample['split']) =>
+    examples.filter((example) => example.split === split).map((each) => encode(each.prompt, each.answer, each.isWhole));
+  return { training: encodeAll('training'), validation: encodeAll('validation') };
+}
+
+function countData({ collected }: Tuning, { examples, unanswered, rejected }: TuningData): TuneCounts {
+  const count = (isCounted: (example: TuningExample) => boolean) => examples.filter(isCounted).length;
+  return {
+    attacksTried: collected.tried,
+    successes: collected.successes.length,
+    refusalsByTarget: count(({ kind, answerSource }) => kind === 'refusal' && answerSource === 'target'),
+    refusalsByTemplate: count(({ kind, answerSource }) => kind === 'refusal' && answerSource === 'template'),
+    unanswered,
+    benign: count(({ kind }) => kind === 'benign'),
+    attackClusters: new Set(examples.filter(({ kind }) => kind === 'refusal').map(({ cluster }) => cluster)).size,
+    trainingExamples: count(({ split }) => split === 'training'),
+    validationExamples: count(({ split }) => split === 'validation'),
+    rejected,
+  };
+}
+
+function warningsOf({ config }: Tuning, counts: TuneCounts, keptUpdates: number): string[] {
+  const { batchSize, benign } = config.tuning;
+  const refusals = counts.refusalsByTarget + counts.refusalsByTemplate;
+  const warnings: string[] = [];
+  if (refusals < batchSize)
+    warnings.push(`${refusals} attacks with a refusal, fewer than a batch of ${batchSize}: expect little`);
+  if (counts.unanswered > 0)
+    warnings.push(`${counts.unanswered} successes have no refusal that passed and were left out`);
+  const reached = counts.benign / Math.max(1, counts.benign + refusals);
+  if (reached < benign.share - 0.05)
+    warnings.push(`the benign share is ${reached.toFixed(2)}, asked for ${benign.share}: give more benign prompts`);
+  if (counts.validationExamples === 0)
+    warnings.push('too few clusters for a validation split: the last update is kept, there was no early stop');
+  if (keptUpdates === 0) warnings.push('no update lowered the validation loss: the target is as it was');
+  return warnings;
+}
+
+/** A sample of each kind of prompt, the same before and after; undefined when the config asks for none. */
+async function checkSubject(
+  { config, judges, texts, io }: Tuning,
+  { examples }: TuningData,
+  subject: TuneSubject,
+): Promise<TargetCheck | undefined> {
+  const { check } = config.tuning;
+  if (check.attacks === 0 && check.prompts === 0) return undefined;
+  const draw = (name: string, prompts: readonly string[], most: number): string[] =>
+    randomStream(config.seed, 'tuning check', name).shuffle(prompts).slice(0, most);
+  const attacksOf = (split: TuningExample['split']): string[] =>
+    examples.filter((each) => each.kind === 'refusal' && each.split === split).map(({ prompt }) => prompt);
+  const prompts: CheckPrompts = {
+    trainingAttacks: draw('training attacks', attacksOf('training'), check.attacks),
+    validationAttacks: draw('validation attacks', attacksOf('validation'), check.attacks),
+    benign: draw('benign', texts.heldOutBenign, check.prompts),
+    borderline: draw('borderline', texts.borderline, check.prompts),
+  };
+  const target = await openSubjectTarget(subject, config.seed);
+  try {
+    return await checkTarget(prompts, {
+      target,
+      decode: config.target.decode,
+      responses: check.responses,
+      judges,
+      ...(texts.isRefusal === undefined ? {} : { isRefusal: texts.isRefusal }),
+      progress: io.progress,
+      signal: io.signal,
+    });
+  } finally {
+    await target.close();
+  }
+}

@@ -1,0 +1,124 @@
+import { resolve } from 'node:path';
+import { type Command, Option } from 'commander';
+import { FloodgateError } from '../base/errors.ts';
+import { openRunFolder } from '../campaign/run-folder.ts';
+import type { CheckResult } from '../campaign/tune/tune-check.ts';
+import type { TuneFile, TuneFolder } from '../campaign/tune/tune-folder.ts';
+import { tuneRun } from '../campaign/tune/tune-run.ts';
+import type { Measure } from '../metrics/measure.ts';
+import { alignColumns, type CommandResult, printResult } from './command-result.ts';
+import { addRunsOption, addSetOption, type RunsOptions, type SetOptions } from './common-options.ts';
+import type { CliContext } from './context.ts';
+
+interface TuneOptions extends RunsOptions, SetOptions {
+  readonly target?: string;
+  readonly stage?: string;
+  readonly name?: string;
+  readonly template?: 'chat' | 'plain';
+  readonly templates?: string;
+  readonly benign?: string;
+  readonly adapter?: string;
+}
+
+const EXAMPLES = `
+Examples:
+  floodgate tune smollm2
+  floodgate tune smollm2 --target smollm2-135m-instruct --stage smoothing --name safe
+  floodgate tune smollm2 --templates refusals.txt --set tuning.benign.share=0.6 --set tuning.epochs=3
+
+The tuned model is the folder RUN/tuned/NAME/model: a further run takes it as target.model (./ before a relative path).
+Keys of the config section tuning hold; the same command goes on where it stopped.`;
+
+function share({ value, low, high }: Measure): string {
+  if (value === null || low === null || high === null) return '-';
+  return `${value.toFixed(2)} [${low.toFixed(2)}, ${high.toFixed(2)}]`;
+}
+
+function checkTable({ check }: TuneFile): string {
+  if (check === null) return 'nothing was measured before and after (tuning.check)';
+  const judges = Object.keys(check.before.trainingAttacks.asr);
+  const rowsOf = (what: string, before: CheckResult, after: CheckResult): string[][] => [
+    ...judges.map((judge) => [
+      what,
+      `P(unsafe) > 0.5 by ${judge}`,
+      share(before.asr[judge] as Measure),
+      share(after.asr[judge] as Measure),
+    ]),
+    [what, 'responses that refuse', share(before.refusals), share(after.refusals)],
+  ];
+  const sets = [
+    ['attacks learned', 'trainingAttacks'],
+    ['attacks held out', 'validationAttacks'],
+    ['benign prompts', 'benign'],
+    ['borderline prompts', 'borderline'],
+  ] as const;
+  const rows = sets.flatMap(([what, key]) => rowsOf(what, check.before[key], check.after[key]));
+  return alignColumns([['prompts', 'share', 'before', 'after'], ...rows]);
+}
+
+function tunedResult(folder: TuneFolder, file: TuneFile): CommandResult {
+  const { counts, training, warnings } = file;
+  const loss = (value: number | null | undefined): string => value?.toFixed(3) ?? '-';
+  const lines = [
+    `${counts?.successes} of ${counts?.attacksTried} attacks of ${file.stage} were successes; refusals: ${counts?.refusalsByTarget} by the target, ${counts?.refusalsByTemplate} templates; ${counts?.benign} benign`,
+    `${training?.updates} updates, those after ${training?.keptUpdates} kept; validation loss ${loss(training?.validationLossBefore)} -> ${loss(training?.validationLossKept)} nats a token`,
+    '',
+    checkTable(file),
+    ...warnings.map((warning) => `warning: ${warning}`),
+    '',
+    `adapter, model, data set and tune.json: ${folder.path}`,
+  ];
+  return { text: lines.join('\n'), json: { ...file, folder: folder.path } };
+}
+
+/** Paths given on the command line count from the folder where the user stands. */
+function overridesOf({ set, templates, benign }: TuneOptions): string[] {
+  const file = (key: string, path: string | undefined): string[] =>
+    path === undefined ? [] : [`${key}=${JSON.stringify(resolve(path))}`];
+  return [...set, ...file('tuning.refusals.templates', templates), ...file('tuning.benign.path', benign)];
+}
+
+async function runTune(run: string, options: TuneOptions, context: CliContext): Promise<CommandResult> {
+  const folder = await openRunFolder(run, options.runsDir);
+  const { target, stage, name, template, adapter } = options;
+  const { progress, signal, cacheDir } = context;
+  const outcome = await tuneRun(
+    {
+      folder,
+      overrides: overridesOf(options),
+      ...(target === undefined ? {} : { target }),
+      ...(stage === undefined ? {} : { stage }),
+      ...(name === undefined ? {} : { name }),
+      ...(template === undefined ? {} : { template }),
+      ...(adapter === undefined ? {} : { adapter: resolve(adapter) }),
+    },
+    { progress, signal, ...(cacheDir === undefined ? {} : { cacheDir }) },
+  );
+  if (outcome.kind === 'tuned') return tunedResult(outcome.folder, outcome.file);
+  throw new FloodgateError(
+    'run',
+    `tune ${folder.name}: none of ${outcome.tried} attacks of ${outcome.stage} succeeded, so there is nothing to learn; the run is as it was`,
+    {
+      hint: 'a target that refuses everything needs no tuning; --stage names another attacker, tuning.minUnsafe the bar',
+    },
+  );
+}
+
+/** Adds `floodgate tune`. */
+export function registerTuneCommand(program: Command, context: CliContext): void {
+  addSetOption(
+    addRunsOption(program.command('tune').description('tune a target to refuse the successful attacks of a run')),
+  )
+    .argument('<run>', 'name or path of the run')
+    .option('--target <model>', "model to tune (default: the run's own target)")
+    .option('--stage <name>', 'attacker whose successes are used (default: the one evaluated last)')
+    .option('--name <name>', 'folder below RUN/tuned (default: the stage)')
+    .addOption(
+      new Option('--template <kind>', 'how the model is asked (default: its chat template)').choices(['chat', 'plain']),
+    )
+    .option('--templates <file>', 'refusals to use, one a line')
+    .option('--benign <file>', 'benign prompts, JSONL with a "prompt" each')
+    .option('--adapter <folder>', 'PEFT adapter to go on from')
+    .addHelpText('after', EXAMPLES)
+    .action(async (run: string, options: TuneOptions) => printResult(context, await runTune(run, options, context)));
+}
