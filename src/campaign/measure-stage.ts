@@ -9,7 +9,7 @@ import { evaluationStage } from '../store/stage-name.ts';
 import type { AttackerName } from './attackers/attacker-names.ts';
 import type { Campaign } from './campaign.ts';
 import type { EvaluationPlan } from './evaluation-plan.ts';
-import { type MeasuredWithEvents, unseenMetrics } from './measure-unseen.ts';
+import { type MeasuredUnseen, unseenMetrics } from './measure-unseen.ts';
 import { referenceRateMetrics, TEMPERATURE_METRIC } from './reference-rate.ts';
 import { storedOutcome } from './stored-outcome.ts';
 import { usedTargetCalls } from './used-calls.ts';
@@ -24,7 +24,7 @@ export async function measureStage(
   campaign: Campaign,
   stage: AttackerName,
   plan: EvaluationPlan,
-): Promise<MeasuredWithEvents> {
+): Promise<MeasuredUnseen> {
   const { store, encoder, config, trainingJudge, evaluationJudges } = campaign;
   const attacks = store.attacks({ stage: evaluationStage(stage) });
   const responses = attacks.map(({ id }) => store.responses(id));
@@ -92,5 +92,5 @@ export async function measureStage(
     high: null,
     n: attacks.length,
   });
-  return { metrics, events: [...unseen.events, ...rate.events] };
+  return { metrics, curve: unseen.curve, events: [...unseen.events, ...rate.events] };
 }

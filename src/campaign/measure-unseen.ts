@@ -5,8 +5,11 @@ import { unseenWays } from '../metrics/unseen-ways.ts';
 import type { EventRecord, MetricRecord } from '../store/records.ts';
 import type { AttackerName } from './attackers/attacker-names.ts';
 
-/** Metrics of the discovery curve carry their number of target calls behind this. */
-export const DISCOVERY_PREFIX = 'discovery:';
+/**
+ * The discovery curve: one point an update behind the evaluation's last batch, with *target calls* for n. So the last one,
+ * which stands in reports, is what twice the calls would find.
+ */
+export const DISCOVERY_METRIC = 'uniqueAttacksExpected';
 
 const UNSEEN_METRICS = ['missingMass', 'missingMassSpread', 'chao1', 'chao1Spread'] as const;
 
@@ -40,11 +43,16 @@ export interface UnseenSample {
   readonly targetCallsPerAttack: number;
 }
 
+export interface MeasuredUnseen extends MeasuredWithEvents {
+  /** Points of the discovery curve in their order, each by every judge. */
+  readonly curve: readonly MetricRecord[][];
+}
+
 /**
  * How many ways are still unfound, by each judge: missing mass, Chao1 and the discovery curve. Where the sample is not
  * independent the values are null and say why.
  */
-export function unseenMetrics(sample: UnseenSample): MeasuredWithEvents {
+export function unseenMetrics(sample: UnseenSample): MeasuredUnseen {
   const { stage, temperature, seed, threshold, embeddings, outcomes, targetCallsPerAttack } = sample;
   const attacks = embeddings.rows;
   const reason = dependenceOf(stage, temperature);
@@ -53,17 +61,22 @@ export function unseenMetrics(sample: UnseenSample): MeasuredWithEvents {
     return {
       metrics: [...outcomes.keys()].flatMap((judge) => UNSEEN_METRICS.map((name) => ({ name, judge, ...unknown }))),
       events: [{ level: 'info', code: 'unseen-not-estimated', message: `unseen ways of ${stage}: ${reason}` }],
+      curve: [],
     };
   }
-  const metrics = [...outcomes].flatMap(([judge, each]) => {
-    const ways = unseenWays({ embeddings, successes: successIndices(each), attacks }, { seed, threshold });
-    const toMetric = (name: string, measure: Measure): MetricRecord => ({ name, judge, ...measure });
-    return [
-      ...UNSEEN_METRICS.map((name) => toMetric(name, ways[name])),
-      ...ways.curve.map(({ attacks: made, clusters }) =>
-        toMetric(`${DISCOVERY_PREFIX}${Math.round(made * targetCallsPerAttack)}`, clusters),
-      ),
-    ];
-  });
-  return { metrics, events: [] };
+  const measured = [...outcomes].map(([judge, each]) => ({
+    judge,
+    ways: unseenWays({ embeddings, successes: successIndices(each), attacks }, { seed, threshold }),
+  }));
+  const points = measured[0]?.ways.curve ?? []; // every judge's curve has the same points: they depend on the attacks only
+  return {
+    metrics: measured.flatMap(({ judge, ways }) => UNSEEN_METRICS.map((name) => ({ name, judge, ...ways[name] }))),
+    curve: points.map(({ attacks: made }, i) =>
+      measured.map(({ judge, ways }): MetricRecord => {
+        const clusters = ways.curve[i]?.clusters as Measure;
+        return { name: DISCOVERY_METRIC, judge, ...clusters, n: Math.round(made * targetCallsPerAttack) };
+      }),
+    ),
+    events: [],
+  };
 }

@@ -31,7 +31,11 @@ export async function evaluateStage(campaign: Campaign, stage: AttackerName, pla
       await source.close();
     }
   }
-  store.recordUpdate({ stage: name, update: batches, ...(await measureStage(campaign, stage, plan)) });
+  const { metrics, events, curve } = await measureStage(campaign, stage, plan);
+  store.recordUpdate({ stage: name, update: batches, metrics, events });
+  for (const [i, point] of curve.entries()) {
+    store.recordUpdate({ stage: name, update: batches + 1 + i, metrics: point });
+  }
   store.endStage(name, 'done');
 }
 
