@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { writeFileAtomically } from '../base/atomic-file.ts';
 import type { Manifest } from '../campaign/manifest.ts';
+import { DISCOVERY_METRIC } from '../campaign/measure-unseen.ts';
 import type { StoreQueries } from '../store/queries.ts';
 import type { CostRecord, StageStatus, StoredMetric } from '../store/records.ts';
 import { evaluatedStage, evaluationStage } from '../store/stage-name.ts';
@@ -41,6 +42,16 @@ const stage = z.strictObject({
   status: z.enum(['running', 'done', 'failed', 'interrupted']),
   metrics,
   judges: z.array(judge),
+  /** Unique attacks expected after so many target calls, by the reported judge; empty where that was not estimated. */
+  discovery: z.array(
+    z.strictObject({
+      targetCalls: z.number(),
+      value: z.number().nullable(),
+      low: z.number().nullable(),
+      high: z.number().nullable(),
+      method: z.string(),
+    }),
+  ),
   cost,
   /** Of the stage's evaluation, not contained in `cost`. */
   evaluationCost: cost,
@@ -130,6 +141,10 @@ function buildStage({ store, manifest }: ReportSource, name: string, status: Sta
       reported: judgeName === reported,
       metrics: toMeasures(stored.filter((metric) => metric.judge === judgeName)),
     })),
+    discovery: store
+      .metrics(evaluationStage(name), DISCOVERY_METRIC)
+      .filter((metric) => metric.judge === reported)
+      .map(({ n, value, low, high, method = '' }) => ({ targetCalls: n, value, low, high, method })),
     cost: store.cost(name),
     evaluationCost: store.cost(evaluationStage(name)),
     repeatedCost: sumRepeated(store, name),
