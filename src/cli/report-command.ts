@@ -27,7 +27,7 @@ export function registerReportCommand(program: Command, context: CliContext): vo
       const options = { withTexts: withoutTexts !== true, ...(out === undefined ? {} : { path: resolve(out) }) };
       const { path, bytes, texts, withoutEncoder } = await writeReportPage(folder, options, context);
       const lines = [
-        `report: ${path} (${Math.ceil(bytes / 1000)} kB, ${texts} texts, masked until you unmask them)`,
+        `report: ${path} (${Math.ceil(bytes / 1000)} kB, ${texts === 0 ? 'no texts in it' : `${texts} texts, masked until you ask for them`})`,
         ...(withoutEncoder === undefined ? [] : [`without map, and with rough clusters: ${withoutEncoder}`]),
       ];
       const json = { run: folder.name, path, bytes, texts, withoutEncoder: withoutEncoder ?? null };
