@@ -13,6 +13,8 @@ export interface RefusalFinding {
 
 /** A refusal stands at the beginning; a story may refuse something later. */
 const SENTENCES_READ = 3;
+/** Characters read: a text of thousands without a full stop would take quadratic time. */
+const MAX_READ = 1500;
 
 /** Answers that are a refusal as a whole. */
 const TERSE =
@@ -77,6 +79,7 @@ function normalise(response: string): string {
     .replace(/["\u201c\u201d][^"\u201c\u201d]*["\u201c\u201d]/g, '""')
     .replace(/[^\S\n]+/g, ' ')
     .trim()
+    .slice(0, MAX_READ)
     .toLowerCase();
 }
 
