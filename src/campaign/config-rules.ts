@@ -7,7 +7,7 @@ export function checkConfigRules(config: Config): ConfigProblem[] {
   const refuse = (path: readonly string[], what: string) =>
     problems.push({ path, isKey: false, message: `${path.join('.')}: ${what}` });
 
-  const { attacker, gflownet, target } = config;
+  const { attacker, gflownet, reinforce, target } = config;
   if (attacker.minTokens > attacker.maxTokens)
     refuse(
       ['attacker', 'minTokens'],
@@ -18,6 +18,13 @@ export function checkConfigRules(config: Config): ConfigProblem[] {
     if (warmupUpdates > updates)
       refuse([stage, 'warmupUpdates'], `got ${warmupUpdates}, expected at most ${stage}.updates (${updates})`);
   }
+  for (const stage of ['reinforce', 'ppo'] as const) {
+    const { warmupUpdates, updates } = config[stage];
+    if (updates !== undefined && warmupUpdates > updates)
+      refuse([stage, 'warmupUpdates'], `got ${warmupUpdates}, expected at most ${stage}.updates (${updates})`);
+  }
+  if (reinforce.baseline === 'leave-one-out' && reinforce.batchSize < 2)
+    refuse(['reinforce', 'batchSize'], 'got a single attack an update, baseline leave-one-out compares at least 2');
   const { low, high } = gflownet.sampling.temperatures;
   if (low > high)
     refuse(['gflownet', 'sampling', 'temperatures', 'low'], `got ${low}, expected at most high (${high})`);

@@ -14,6 +14,7 @@ import {
 } from './config-fields.ts';
 import { gflownetSection } from './config-gflownet.ts';
 import { judgesSection } from './config-judges.ts';
+import { ppoSection, reinforceSection } from './config-rl.ts';
 import { tuningSection } from './config-tuning.ts';
 import { worldSection } from './config-world.ts';
 
@@ -193,6 +194,8 @@ export const configSchema = z.strictObject({
     .describe('sentence embeddings for diversity'),
   sft,
   gflownet: gflownetSection,
+  reinforce: reinforceSection,
+  ppo: ppoSection,
   collect,
   smoothing,
   evaluation,

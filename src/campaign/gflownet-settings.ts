@@ -9,7 +9,8 @@ function objectiveOf({ objective, ctb }: GflownetConfig): Objective {
   return objective === 'ctb' ? { kind: 'ctb', sigma: ctb.sigma, huber: ctb.huber } : { kind: objective };
 }
 
-function fluencyRule(config: Config): FluencyRule {
+/** How the reference's opinion enters the reward. */
+export function fluencyRule(config: Config): FluencyRule {
   const { form, k, threshold, penalty, shortPenalty } = config.gflownet.fluency;
   const rule: FluencyForm = form === 'min-k-gate' ? { kind: form, k, threshold, penalty } : { kind: form };
   return { form: rule, minTokens: config.attacker.minTokens, shortPenalty };

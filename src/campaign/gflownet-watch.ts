@@ -3,9 +3,9 @@ import { batchDiversity } from '../gflownet/batch-diversity.ts';
 import { collapseAlarm, type TrainingSnapshot } from '../metrics/collapse.ts';
 import { createEmbeddingMatrix } from '../metrics/embedding-matrix.ts';
 import { uniqueAttacks } from '../metrics/unique-attacks.ts';
-import type { PolicySession } from '../models/decoder/policy-session.ts';
+import type { ParameterVector } from '../models/decoder/parameter-vector.ts';
 import type { EventRecord, MetricRecord } from '../store/records.ts';
-import type { GflownetParts, GflownetUpdate } from '../training/gflownet-parts.ts';
+import type { RewardFunction } from '../training/reward-function.ts';
 import { saveTrainerState } from '../training/trainer-state.ts';
 import { type Campaign, checkpointFile } from './campaign.ts';
 import type { CallCounter, Trial } from './try-attacks.ts';
@@ -38,8 +38,26 @@ export const NEW_WATCH: Watch = {
 /** Snapshots kept for the alarm's windows. */
 const HISTORY = 2000;
 
+/** What is watched of a policy in training, whatever trains it. */
+interface WatchedPolicy {
+  readonly parameters: ParameterVector;
+}
+
+interface WatchedParts {
+  readonly reward: RewardFunction<Trial>;
+}
+
+interface WatchedUpdate {
+  readonly update: number;
+  readonly rows: readonly {
+    readonly source: string;
+    readonly tokens: readonly number[];
+    readonly meanUnsafe: number;
+  }[];
+}
+
 /** Held-out ASR and unique attacks of the present policy. */
-async function heldOut(campaign: Campaign, policy: PolicySession, update: number, parts: GflownetParts<Trial>) {
+async function heldOut(campaign: Campaign, policy: WatchedPolicy, update: number, parts: WatchedParts) {
   const { attacker, config, encoder } = campaign;
   const count = config.gflownet.evaluation.attacks;
   const state = attacker.stateOf(policy.parameters);
@@ -66,9 +84,9 @@ async function heldOut(campaign: Campaign, policy: PolicySession, update: number
 export async function watchUpdate(
   campaign: Campaign,
   stage: string,
-  policy: PolicySession,
-  record: GflownetUpdate<Trial>,
-  parts: GflownetParts<Trial>,
+  policy: WatchedPolicy,
+  record: WatchedUpdate,
+  parts: WatchedParts,
   watch: Watch,
   calls: CallCounter,
 ) {
@@ -117,7 +135,7 @@ export async function watchUpdate(
 }
 
 /** Writes the policy as the best one so far, for sampling only: without optimizer state. */
-async function keepBest({ folder }: Campaign, stage: string, policy: PolicySession, update: number): Promise<void> {
+async function keepBest({ folder }: Campaign, stage: string, policy: WatchedPolicy, update: number): Promise<void> {
   const optimizer = { firstMoment: new Float32Array(0), secondMoment: new Float32Array(0), step: 0 };
   await saveTrainerState(checkpointFile(folder, bestCheckpoint(stage)), policy.parameters, {
     update,

@@ -2,10 +2,8 @@ import { HistoryBleu } from '../metrics/history-bleu.ts';
 import type { SentenceEncoder } from '../models/encoder/text-encoder.ts';
 import type { NoveltyMeter, Similarity } from '../training/novelty-reward.ts';
 
-/** What a checkpoint keeps of the history. */
+/** What a checkpoint keeps of the history; its texts are in the database, and too many for a checkpoint. */
 export interface NoveltyState {
-  /** Distinct texts, in the order of their first appearance. */
-  readonly texts: readonly string[];
   /** Texts measured, doubles among them. */
   readonly count: number;
   /** Sum of their embeddings. */
@@ -16,8 +14,8 @@ export interface NoveltyOptions {
   readonly encoder: Pick<SentenceEncoder, 'width' | 'embed'>;
   /** Texts that are measured before they join the history: those of one group are not compared with each other. */
   readonly groupSize: number;
-  /** Where a checkpoint left off. */
-  readonly restored?: NoveltyState;
+  /** Where a checkpoint left off, with every text that was measured before it, in any order. */
+  readonly restored?: { readonly state: NoveltyState; readonly texts: Iterable<string> };
 }
 
 /**
@@ -26,10 +24,10 @@ export interface NoveltyOptions {
  */
 export function createNoveltyMeter({ encoder, groupSize, restored }: NoveltyOptions): NoveltyMeter {
   const bleu = new HistoryBleu();
-  const texts = new Set(restored?.texts ?? []);
+  const texts = new Set(restored?.texts);
   for (const text of texts) bleu.add(text);
-  const sum = Float64Array.from(restored?.sum ?? new Float64Array(encoder.width));
-  let count = restored?.count ?? 0;
+  const sum = Float64Array.from(restored?.state.sum ?? new Float64Array(encoder.width));
+  let count = restored?.state.count ?? 0;
 
   const measureGroup = async (group: readonly string[]): Promise<Similarity[]> => {
     const embeddings = await encoder.embed(group);
@@ -56,6 +54,6 @@ export function createNoveltyMeter({ encoder, groupSize, restored }: NoveltyOpti
         similarities.push(...(await measureGroup(all.slice(start, start + groupSize))));
       return similarities;
     },
-    state: (): NoveltyState => ({ texts: [...texts], count, sum: [...sum] }),
+    state: (): NoveltyState => ({ count, sum: [...sum] }),
   };
 }

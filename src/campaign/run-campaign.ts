@@ -19,6 +19,8 @@ import { recordRunStatus } from './run-status.ts';
 import { loadRunSeeds, openRunWorld } from './run-world.ts';
 import { evaluateStage } from './stage-evaluate.ts';
 import { runGflownet } from './stage-gflownet.ts';
+import { runPpo } from './stage-ppo.ts';
+import { runReinforce } from './stage-reinforce.ts';
 import { runSft } from './stage-sft.ts';
 import { runSmoothing } from './stage-smoothing.ts';
 
@@ -27,7 +29,11 @@ const TRAIN: Readonly<Partial<Record<AttackerName, (campaign: Campaign) => Promi
   sft: runSft,
   gflownet: (campaign) => runGflownet(campaign, 'gflownet'),
   'stable-gfn': (campaign) => runGflownet(campaign, 'stable-gfn'),
+  reinforce: runReinforce,
+  ppo: runPpo,
   smoothing: (campaign) => runSmoothing(campaign, 'smoothing'),
+  'reinforce-smoothing': (campaign) => runSmoothing(campaign, 'reinforce-smoothing'),
+  'ppo-smoothing': (campaign) => runSmoothing(campaign, 'ppo-smoothing'),
 };
 
 export interface StartRunOptions {

@@ -10,7 +10,7 @@ export interface Similarity {
 export interface NoveltyMeter {
   /** The similarity of each text to what came before; then the texts are part of the history. */
   measure(texts: readonly string[]): Promise<Similarity[]>;
-  /** The history, JSON-safe, for a checkpoint. */
+  /** What it needs to go on with the same history, JSON-safe, for a checkpoint. */
   state(): unknown;
 }
 

@@ -28,9 +28,10 @@ test('similarity to the history: mean cosine and BLEU against what earlier group
 
 test('a restored history measures as the one that was saved', async () => {
   const whole = createNoveltyMeter({ encoder, groupSize: 3 });
-  await whole.measure(['one', 'two words', 'three words here', 'one']);
-  const restored = JSON.parse(JSON.stringify(whole.state())) as NoveltyState;
-  const again = createNoveltyMeter({ encoder, groupSize: 3, restored });
+  const texts = ['one', 'two words', 'three words here', 'one'];
+  await whole.measure(texts);
+  const state = JSON.parse(JSON.stringify(whole.state())) as NoveltyState;
+  const again = createNoveltyMeter({ encoder, groupSize: 3, restored: { state, texts } });
   const next = ['one', 'words here', 'new'];
   expect(await again.measure(next)).toEqual(await whole.measure(next));
   expect(again.state()).toEqual(whole.state());

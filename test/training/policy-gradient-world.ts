@@ -25,7 +25,9 @@ export interface WorldTraining {
   readonly folder?: string;
   /** Ends the stage after so many updates, as a kill after a checkpoint would. */
   readonly stopAfter?: number;
-  readonly novelty?: (saved: unknown) => NonNullable<PpoParts<unknown>['novelty']>;
+  readonly novelty?: (saved: unknown, texts: readonly string[]) => NonNullable<PpoParts<unknown>['novelty']>;
+  /** Every text of the stage so far, as a database would keep them. */
+  readonly written?: string[];
 }
 
 export interface TrainedInWorld {
@@ -99,6 +101,7 @@ async function startRun(world: EnumerableWorld, parameters: ParameterVector, tra
       optimizer: found?.state.optimizer ?? createAdamWState(parameters.data.length),
       onUpdate: async (record: PolicyGradientUpdate<unknown>) => {
         records.push(record);
+        training.written?.push(...record.rows.map(({ text }) => text));
         return record.update + 1 === training.stopAfter;
       },
     },
@@ -153,7 +156,7 @@ export async function ppoIn(
     policy.parameters.data.set(world.referenceParameters.data); // the value head lies behind
     const { run, records, extra } = await startRun(world, policy.parameters, training);
     const saved = extra as { ppo: PpoState; novelty: unknown } | undefined;
-    const novelty = training.novelty?.(saved?.novelty);
+    const novelty = training.novelty?.(saved?.novelty, training.written ?? []);
     const parts = {
       attacker,
       reference,

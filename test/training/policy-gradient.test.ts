@@ -10,11 +10,11 @@ import type { RewardFunction } from '../../src/training/reward-function.ts';
 import { hashedEncoder } from '../support/hashed-encoder.ts';
 import { expectation, ppoIn, ppoOptions, reinforceIn, reinforceOptions } from './policy-gradient-world.ts';
 
-const novelty = (saved: unknown) =>
+const novelty = (saved: unknown, texts: readonly string[]) =>
   createNoveltyMeter({
     encoder: hashedEncoder(8),
     groupSize: 8,
-    ...(saved === undefined ? {} : { restored: saved as NoveltyState }),
+    ...(saved === undefined ? {} : { restored: { state: saved as NoveltyState, texts } }),
   });
 
 describe('a bandit: eight words, one word an attack, noisy rewards', () => {
@@ -78,7 +78,7 @@ describe('an enumerable world: 72 attacks, four keys', () => {
       reward: world.reward,
       stage: 'reinforce',
     });
-    const ppo = await ppoIn(world, ppoOptions(100, 1e-3), { reward: world.reward, stage: 'ppo' });
+    const ppo = await ppoIn(world, ppoOptions(100, 1e-3, { epochs: 2 }), { reward: world.reward, stage: 'ppo' });
     const reached = expectation(reinforce.logProbs, unsafe);
     expect(reached).toBeGreaterThan(0.95 * largest);
     expect(expectation(ppo.logProbs, unsafe)).toBeGreaterThan(0.99 * largest);
@@ -127,9 +127,17 @@ describe('an enumerable world: 72 attacks, four keys', () => {
   test.each(['reinforce', 'ppo'] as const)(
     '%s, stopped twice and continued, is the uninterrupted run byte for byte',
     async (method) => {
-      const run = (place: string, stopAfter?: number) => {
+      const written = { whole: [], cut: [] };
+      const run = (place: 'whole' | 'cut', stopAfter?: number) => {
         const stop = stopAfter === undefined ? {} : { stopAfter };
-        const training = { reward: world.sampledReward(3), novelty, stage: method, folder: place, ...stop };
+        const training = {
+          reward: world.sampledReward(3),
+          novelty,
+          written: written[place],
+          stage: method,
+          folder: place,
+          ...stop,
+        };
         if (method === 'ppo') return ppoIn(world, wholePpo, training);
         const baseline = { kind: 'running-mean', decay: 0.9 } as const;
         return reinforceIn(world, reinforceOptions(5, 1e-3, { baseline }), training);

@@ -1,0 +1,73 @@
+import type { AttackRecord, MetricRecord } from '../store/records.ts';
+import type { PolicyGradientRow, PolicyGradientUpdate } from '../training/policy-gradient-parts.ts';
+import type { Campaign } from './campaign.ts';
+import type { Trial } from './try-attacks.ts';
+
+/** Every attack of an update, as it is stored. Its reward is no log R and stands in the update's metrics. */
+export function policyGradientAttacks(
+  { attacker }: Pick<Campaign, 'attacker'>,
+  { rows, unscored }: PolicyGradientUpdate<Trial>,
+): AttackRecord[] {
+  const scored = rows.map(
+    (row): AttackRecord => ({
+      source: 'fresh',
+      ids: attacker.rowOf(row),
+      text: row.text,
+      logPi: row.logPi,
+      logPRef: row.logPRef,
+      logReward: null,
+      meanUnsafe: row.meanUnsafe,
+      responses: row.evidence.responses,
+    }),
+  );
+  const others = unscored.map(
+    ({ text, tokens, evidence }): AttackRecord => ({
+      source: 'fresh',
+      ids: tokens,
+      text,
+      logPi: null,
+      logPRef: null,
+      logReward: null,
+      meanUnsafe: null,
+      responses: evidence.responses,
+    }),
+  );
+  return [...scored, ...others];
+}
+
+/** An update's numbers, as they are stored: the method's own, the mean of each part of the reward, and the batch's success. */
+export function policyGradientMetrics({ rows, metrics, unscored }: PolicyGradientUpdate<Trial>): MetricRecord[] {
+  const n = rows.length;
+  const metric = (name: string, value: number | null, count = n): MetricRecord => ({
+    name,
+    value,
+    low: null,
+    high: null,
+    n: count,
+  });
+  const mean = (pick: (row: PolicyGradientRow<Trial>) => number): number | null =>
+    n === 0 ? null : rows.reduce((sum, row) => sum + pick(row), 0) / n;
+  const terms = Object.keys(rows[0]?.terms ?? {});
+  return [
+    ...Object.entries(metrics).map(([name, value]) => metric(name, n === 0 ? null : value)),
+    ...terms.map((term) =>
+      metric(
+        `reward.${term}`,
+        mean((row) => row.terms[term] as number),
+      ),
+    ),
+    metric(
+      'batchUnsafe',
+      mean((row) => row.meanUnsafe),
+    ),
+    metric(
+      'batchAsr',
+      mean((row) => (row.meanUnsafe > 0.5 ? 1 : 0)),
+    ),
+    metric(
+      'fluency',
+      mean((row) => row.logPRef),
+    ),
+    metric('unscored', unscored.length, 1),
+  ];
+}
