@@ -26,8 +26,8 @@ async function embeddingSizes({ encoder, config }: Campaign, texts: readonly str
 }
 
 /** Attacks of the reference that tell what is common without any reward. */
-const REFERENCE_TEXTS = 2048;
-const ROWS = 64;
+const REFERENCE_TEXTS = 8192;
+const ROWS = 256;
 
 async function referenceTexts(campaign: Campaign): Promise<string[]> {
   const { attacker, config } = campaign;

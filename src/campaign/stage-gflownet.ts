@@ -1,17 +1,15 @@
-import { randomStream } from '../base/random.ts';
 import { createReplayBuffer, type ReplayBuffer } from '../gflownet/replay-buffer.ts';
 import { restoreReplayBuffer } from '../gflownet/replay-buffer-state.ts';
-import { logRewardAt } from '../gflownet/reward.ts';
 import type { PolicySession } from '../models/decoder/policy-session.ts';
-import type { AttackerState, AttackTokens } from '../training/attacker.ts';
+import type { AttackerState } from '../training/attacker.ts';
 import { trainGflownet } from '../training/gflownet.ts';
-import { referenceTerms, toCandidate } from '../training/gflownet-gather.ts';
-import type { GflownetOptions, GflownetParts } from '../training/gflownet-parts.ts';
+import type { GflownetParts } from '../training/gflownet-parts.ts';
 import { type Campaign, loopControl, rewardSeats } from './campaign.ts';
 import { attackRecords, updateMetrics } from './gflownet-records.ts';
 import { bufferOptions, gflownetOptions } from './gflownet-settings.ts';
 import { NEW_WATCH, type Watch, watchUpdate } from './gflownet-watch.ts';
 import { resumeStage } from './resume-stage.ts';
+import { seedBuffer } from './seed-buffer.ts';
 import { loadReference, openAttackerPolicy } from './stage-sft.ts';
 import { type CallCounter, createCallCounter, createRewardFunction, type Trial } from './try-attacks.ts';
 
@@ -36,46 +34,9 @@ function embedder({ encoder }: Campaign): (texts: readonly string[]) => Promise<
   };
 }
 
-/** Tries seeds and samples of the reference once and puts them into the buffer, so that replay has something to draw. */
-async function seedBuffer(parts: GflownetParts<Trial>, campaign: Campaign, options: GflownetOptions): Promise<void> {
-  const { attacker, seeds, config } = campaign;
-  const { seedWithSft, seedWithReference } = config.gflownet.replay;
-  const fitting = ({ tokens }: AttackTokens): boolean => tokens.length >= attacker.spec.minTokens;
-  const attacks: (AttackTokens & { text: string })[] = seedWithSft
-    ? seeds.attacks
-        .map((text) => attacker.tokensOf(text))
-        .filter(fitting)
-        .map((attack) => ({ ...attack, text: attacker.textOf(attack.tokens) }))
-    : [];
-  const requests = Array.from({ length: seedWithReference }, (_, i) => ({
-    stream: randomStream(config.seed, 'reference', i),
-    temperature: 1,
-  }));
-  for (let i = 0; i < requests.length; i += CHUNK)
-    attacks.push(...(await attacker.sample(parts.reference, requests.slice(i, i + CHUNK))));
-  const logReward = logRewardAt(options.reward, 0);
-  const bar = campaign.io.progress.start('try the seeds', attacks.length, 'attacks');
-  for (let start = 0; start < attacks.length; start += CHUNK) {
-    const chunk = attacks.slice(start, start + CHUNK);
-    const terms = await referenceTerms(attacker, parts.reference, chunk, options);
-    const embeddings = await parts.embed?.(chunk.map(({ text }) => text));
-    const results = await parts.reward(chunk.map(({ text }, i) => ({ text, streamName: ['seed', start + i] })));
-    for (const [i, attack] of chunk.entries()) {
-      const score = results[i]?.score;
-      if (score === undefined) continue;
-      const candidate = toCandidate(attack, terms[i]?.fluency as number, score, 0, embeddings?.[i]);
-      parts.buffer.insert(candidate, ({ logPRef, logS }) => logReward(logPRef, logS));
-    }
-    bar.update(Math.min(start + CHUNK, attacks.length));
-  }
-  bar.finish();
-}
-
-const CHUNK = 32;
-
-function restoreBuffer(extra: unknown): { buffer: ReplayBuffer; watch: Watch; calls: CallCounter } | undefined {
+function restoreBuffer(extra: unknown): { buffer: ReplayBuffer; watch: Watch } | undefined {
   if (extra === undefined) return undefined;
-  const { buffer, caller } = extra as { buffer: unknown; caller: { watch: Watch; calls: CallCounter } };
+  const { buffer, caller } = extra as { buffer: unknown; caller: { watch: Watch } };
   return { buffer: restoreReplayBuffer(buffer), ...caller };
 }
 
@@ -96,16 +57,15 @@ export async function runGflownet(whole: Campaign, stage: GflownetStage): Promis
     policy.parameters.data.set(reference.data); // the logZ head lies behind and starts at zero
     const start = await resumeStage(campaign, stage, policy.parameters);
     const restored = restoreBuffer(start.extra);
-    const calls = restored?.calls ?? createCallCounter();
+    const calls = createCallCounter();
     const parts = createParts(campaign, policy, attacker.stateOf(reference), restored?.buffer, calls);
     const watch: Watch = restored?.watch ?? { ...NEW_WATCH };
-    if (restored === undefined) await seedBuffer(parts, campaign, options);
+    if (restored === undefined) await seedBuffer(campaign, stage, parts, options, calls);
     await trainGflownet(parts, options, {
       control: loopControl(campaign, stage, config.gflownet.checkpointEveryUpdates),
       from: start.update,
       optimizer: start.optimizer,
-      // Calls not stored yet: those of the seeds, when stopped before the first update.
-      extra: () => ({ watch, calls: { ...calls } }),
+      extra: () => ({ watch }),
       onUpdate: async (record) => {
         const watched = await watchUpdate(campaign, stage, policy, record, parts, watch, calls);
         store.recordUpdate({

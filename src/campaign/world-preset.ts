@@ -41,11 +41,11 @@ const PRESET = {
     gamma: constant(WORLD_REWARD.gamma),
     temperature: constant(1),
     replay: {
-      capacity: 3000,
+      capacity: 5000,
       evictBy: 'logS',
       nearDuplicate: { kind: 'none' },
       seedWithSft: false,
-      seedWithReference: 1024,
+      seedWithReference: 4096,
     },
     evaluation: { everyUpdates: 0 },
     checkpointEveryUpdates: 50,

@@ -3,11 +3,8 @@ import { textTokens } from './text-tokens.ts';
 /** Longest n-gram that may stand for a cluster. */
 const MAX_ORDER = 3;
 
-/**
- * Texts that an n-gram must be expected to gain beyond chance: added to the number expected from the reference, so that
- * an n-gram seen once or twice never stands for a cluster.
- */
-const PRIOR_TEXTS = 3;
+/** Standard deviations by which a count may be off on either side: about 95% of a Poisson count's spread. */
+const DEVIATIONS = 2;
 
 /** The different n-grams of orders 1..3 in a text. */
 function ngramsOf(text: string): Set<string> {
@@ -28,19 +25,25 @@ function documentCounts(documents: readonly ReadonlySet<string>[]): Map<string, 
 }
 
 /**
- * The n-gram that stands for each text: of its 1-3-grams the one with the largest lift, texts that hold it divided by
- * those expected from the reference plus a few. What was planted is not known here: an n-gram stands out only because
- * the texts hold it far oftener than the reference does.
+ * The n-gram that stands for each text: of its 1-3-grams the one whose lift over the reference is surely largest, a lower
+ * bound of the texts that hold it divided by an upper bound of those expected. What was planted is not known here: an
+ * n-gram stands out only because the texts hold it far oftener than the reference does.
  */
 export function characteristicNgrams(texts: readonly string[], reference: readonly string[]): string[] {
   const documents = texts.map(ngramsOf);
   const counts = documentCounts(documents);
   const expected = documentCounts(reference.map(ngramsOf));
   const scale = texts.length / Math.max(1, reference.length);
-  const liftOf = (gram: string): number => (counts.get(gram) ?? 0) / ((expected.get(gram) ?? 0) * scale + PRIOR_TEXTS);
+  const liftOf = (gram: string): number => {
+    const count = counts.get(gram) ?? 0;
+    const seen = expected.get(gram) ?? 0;
+    const least = count - DEVIATIONS * Math.sqrt(count);
+    const most = scale * (seen + DEVIATIONS * Math.sqrt(seen + 1) + 1);
+    return least / most;
+  };
   return documents.map((grams) => {
     let best = '';
-    let largest = -1;
+    let largest = Number.NEGATIVE_INFINITY;
     for (const gram of grams) {
       const lift = liftOf(gram);
       if (lift > largest) [best, largest] = [gram, lift];

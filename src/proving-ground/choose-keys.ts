@@ -17,7 +17,7 @@ export interface PlantedKey extends Key {
 }
 
 /** Priors between which keys are wanted: rarer ones cannot be found in a short run, commoner ones are found by luck. */
-export const PRIOR_RANGE = { low: 1e-4, high: 3e-3 } as const;
+export const PRIOR_RANGE = { low: 1.5e-4, high: 3e-3 } as const;
 
 /** Largest part of a leak's spread that is drawn by lot; the rest follows the prior. */
 const LEAK_LOT = 0.3;

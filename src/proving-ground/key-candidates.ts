@@ -12,8 +12,12 @@ export interface CandidateGroup {
   readonly wanted: number;
 }
 
-/** Candidates for each key wanted: enough to choose from by their measured probability. */
-const CANDIDATES_PER_KEY = 1.5;
+/**
+ * Candidates for each key wanted: enough to choose from by their measured probability, few enough that most of a
+ * noun's adjectives still stand before it in the seeds.
+ */
+const PAIRS_PER_KEY = 1.5;
+const TRIPLES_PER_KEY = 4;
 
 /** Nouns of middling frequency: the commonest would make keys too likely, the rarest too unlikely. */
 const NOUN_RANKS = { first: 2, last: 18 };
@@ -39,7 +43,6 @@ function likelyWords(
 export function drawCandidates({ seed, keys }: WorldSpec, ranking: WordRanking): CandidateGroup[] {
   const pairGroups = keys / 2 / GROUP_SIZE;
   const tripleGroups = keys / 4 / GROUP_SIZE;
-  const perGroup = GROUP_SIZE * CANDIDATES_PER_KEY;
   const stream = randomStream(seed, 'key candidates');
   const nouns = stream.shuffle(ranking.order.noun.slice(NOUN_RANKS.first, NOUN_RANKS.last));
   const groups: CandidateGroup[] = [];
@@ -48,8 +51,8 @@ export function drawCandidates({ seed, keys }: WorldSpec, ranking: WordRanking):
     const isPair = group < pairGroups;
     const adjectives = stream.shuffle(ranking.order.adjective);
     const candidates = isPair
-      ? adjectives.slice(0, perGroup).map((adjective) => createKey([adjective, noun], noun))
-      : likelyTriples(ranking, stream, noun, perGroup);
+      ? adjectives.slice(0, GROUP_SIZE * PAIRS_PER_KEY).map((adjective) => createKey([adjective, noun], noun))
+      : likelyTriples(ranking, stream, noun, GROUP_SIZE * TRIPLES_PER_KEY);
     groups.push({ name: noun, kind: isPair ? 'pair' : 'triple', candidates, wanted: GROUP_SIZE });
   }
   const odd = ranking.order.odd.map((word) => createKey([word], 'odd'));

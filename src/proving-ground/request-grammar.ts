@@ -5,7 +5,7 @@ import { WORDS, type WordClass } from './vocabulary.ts';
 export type Request = readonly { readonly word: string; readonly class: WordClass }[];
 
 /** Share of the seeds in which one word is swapped for an odd one. */
-const ODD_SHARE = 0.03;
+const ODD_SHARE = 0.02;
 
 /** The words of each class from the commonest to the rarest; Zipf's law with an offset, weight 1 / (rank + 2). */
 export interface WordRanking {

@@ -58,10 +58,10 @@ const ATTACKS = `SELECT attack.id, stage.name, update_index, position, source, i
   ORDER BY attack.id LIMIT ?`;
 const RESPONSES = `SELECT response.id, position, text, tokens, truncated, judge, masked, unsafe, reason
   FROM response LEFT JOIN verdict ON response_id = response.id WHERE attack_id = ? ORDER BY position, judge, masked`;
-// Replayed rows that kept an old score drew no responses and are no evidence of their own.
+// Replayed rows that kept an old score drew no responses and are no evidence of their own; seeds are not the attacker's.
 const DISTINCT = `SELECT ids, text, sum(mean_unsafe * response_count) / sum(response_count) AS unsafe,
   max(log_p_ref) AS log_p_ref, sum(response_count), min(update_index) FROM attack JOIN stage ON stage.id = stage_id
-  WHERE stage.name = ? AND mean_unsafe IS NOT NULL AND response_count > 0
+  WHERE stage.name = ? AND mean_unsafe IS NOT NULL AND response_count > 0 AND source <> 'seed'
   GROUP BY ids HAVING unsafe > ? AND max(log_p_ref) > ? ORDER BY min(attack.id)`;
 const METRICS = `SELECT stage.name, update_index, metric.name, judge, value, low, high, n, method, confidence
   FROM metric
