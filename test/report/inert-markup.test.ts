@@ -3,7 +3,12 @@ import { describe, expect, it } from 'vitest';
 import { Html, html } from '../../src/report/html.ts';
 import { createTextVault, inertJson } from '../../src/report/text-vault.ts';
 
-const texts = fc.string({ unit: 'binary', maxLength: 60 });
+/** Any character, and often those that matter. */
+const unit = fc.oneof(
+  fc.constantFrom('<', '>', '"', "'", '&', '/', '\\', '\n', '\u202e', '\u2066', '\u200b', '\u2028', '\ud800'),
+  fc.string({ unit: 'binary', minLength: 1, maxLength: 1 }),
+);
+const texts = fc.string({ unit, maxLength: 60 });
 
 describe('html', () => {
   it('lets no hole end a text or a quoted attribute, whatever stands in it', () => {
