@@ -121,6 +121,14 @@ describe('tuneTarget', () => {
     expect((await readFile(path.join(folder, 'stopped', 'model', 'model.safetensors'))).equals(whole)).toBe(true);
   });
 
+  test('training that only makes things worse leaves the target as it was', async () => {
+    const { settings } = optionsFor('x');
+    const uphill = { ...settings, learningRate: -0.01, patience: 1 };
+    const { record, checkpoint: tuned } = await tuneTarget(optionsFor('worse', { settings: uphill }));
+    expect(record).toMatchObject({ keptUpdates: 0, updates: 4, stoppedEarly: true });
+    expect(largestGap(await logitsOf(tuned, EXPORT_ROW), await logitsOf(checkpoint, EXPORT_ROW))).toBe(0);
+  });
+
   test('goes on from an adapter, with its rank', async () => {
     const start = randomAdapter(checkpoint, { rank: 2, alpha: 2, targets: ['v_proj'] });
     const settings = tuningSection.parse({ epochs: 1, batchSize: 6, learningRate: 1e-9 });
