@@ -10,6 +10,9 @@ import type { RewardFunction } from '../../src/training/reward-function.ts';
 import { hashedEncoder } from '../support/hashed-encoder.ts';
 import { expectation, ppoIn, ppoOptions, reinforceIn, reinforceOptions } from './policy-gradient-world.ts';
 
+/** Each test is seconds of training, and many times that on a machine with other work. */
+const PATIENCE = { timeout: 300_000 };
+
 const novelty = (saved: unknown, texts: readonly string[]) =>
   createNoveltyMeter({
     encoder: hashedEncoder(8),
@@ -17,7 +20,7 @@ const novelty = (saved: unknown, texts: readonly string[]) =>
     ...(saved === undefined ? {} : { restored: { state: saved as NoveltyState, texts } }),
   });
 
-describe('a bandit: eight words, one word an attack, noisy rewards', () => {
+describe('a bandit: eight words, one word an attack, noisy rewards', PATIENCE, () => {
   let world: EnumerableWorld;
   const chances = [0.2, 0.5, 0.1, 0.9, 0.3, 0.6, 0.4, 0.7];
   const best = chances.indexOf(0.9);
@@ -61,7 +64,7 @@ describe('a bandit: eight words, one word an attack, noisy rewards', () => {
   });
 });
 
-describe('an enumerable world: 72 attacks, four keys', () => {
+describe('an enumerable world: 72 attacks, four keys', PATIENCE, () => {
   let world: EnumerableWorld;
   let unsafe: Float64Array;
   beforeAll(async () => {
