@@ -7,6 +7,12 @@ export interface Key {
   readonly group: string;
 }
 
+/** A key that a target is taught. */
+export interface LeakyKey extends Key {
+  /** Probability that a response to a request with this key is an alarm, as it is meant. */
+  readonly leak: number;
+}
+
 export function createKey(words: readonly string[], group: string): Key {
   return { text: words.join(' '), words, group };
 }

@@ -1,18 +1,17 @@
 import type { RandomStream } from '../base/random.ts';
-import type { PlantedKey } from './choose-keys.ts';
-import { createKeyFinder, type KeyFinder } from './keys.ts';
+import { createKeyFinder, type Key, type KeyFinder } from './keys.ts';
 import { MAX_REQUEST_TOKENS } from './pico-model.ts';
 import { drawRequest, type WordRanking } from './request-grammar.ts';
-import { WORDS } from './vocabulary.ts';
+import { VOCABULARY, WORDS } from './vocabulary.ts';
 
 /** Shares of the requests that a target learns from; what is left of 1 are near misses. */
-const ORDINARY = 0.3;
+const ORDINARY = 0.22;
 const RANDOM_WORDS = 0.07;
 const PLANTED = 0.33;
+/** Share of hard requests, where there are any. */
+const HARD = 0.2;
 /** Share of planted keys and near misses that stand among random words instead of in a grammatical request. */
 const OUT_OF_GRAMMAR = 0.3;
-
-const REQUEST_WORDS: readonly string[] = Object.values(WORDS).flat();
 
 /** Draws what a target learns from. */
 export interface RequestSource {
@@ -24,7 +23,7 @@ function pick<T>(items: readonly T[], stream: RandomStream): T {
 }
 
 function randomWords(stream: RandomStream): string[] {
-  return Array.from({ length: 2 + stream.nextInt(MAX_REQUEST_TOKENS - 1) }, () => pick(REQUEST_WORDS, stream));
+  return Array.from({ length: 2 + stream.nextInt(MAX_REQUEST_TOKENS - 1) }, () => pick(VOCABULARY, stream));
 }
 
 /** A grammatical request in which `phrase` stands for an odd word, an object, or verb and object. */
@@ -51,28 +50,38 @@ function amongRandomWords(phrase: readonly string[], stream: RandomStream): stri
 }
 
 /** A phrase that resembles a key and is none: a word of it swapped, left out or parted from the rest, or all turned round. */
-function nearMiss(key: PlantedKey, finder: KeyFinder, stream: RandomStream): string[] {
+function nearMiss(key: Key, keys: readonly Key[], finder: KeyFinder, stream: RandomStream): string[] {
+  const siblings = keys.filter(({ group, words }) => group === key.group && words.length === key.words.length);
   for (;;) {
-    const phrase = alteredPhrase(key.words, stream);
+    const phrase = alteredPhrase(key.words, siblings, stream);
     if (finder.heldBy(phrase).length === 0) return phrase;
   }
 }
 
-function alteredPhrase(words: readonly string[], stream: RandomStream): string[] {
+function alteredPhrase(words: readonly string[], siblings: readonly Key[], stream: RandomStream): string[] {
   const at = stream.nextInt(words.length);
-  const kind = words.length === 1 ? 0 : stream.nextFloat();
-  if (kind < 0.5) return words.with(at, pick(classOf(words[at] as string), stream));
-  if (kind < 0.7) return words.toSpliced(at, 1);
-  if (kind < 0.9) return words.toSpliced(1, 0, pick(REQUEST_WORDS, stream));
+  const kind = words.length === 1 ? 0.6 : stream.nextFloat();
+  // Words that other keys have in this place are the likeliest to be mistaken.
+  if (kind < 0.5) return words.with(at, pick(siblings, stream).words[at] as string);
+  if (kind < 0.65) return words.with(at, pick(classOf(words[at] as string), stream));
+  if (kind < 0.8) return words.toSpliced(at, 1);
+  if (kind < 0.9) return words.toSpliced(1, 0, pick(VOCABULARY, stream));
   return words.toReversed();
 }
 
 function classOf(word: string): readonly string[] {
-  return Object.values(WORDS).find((words: readonly string[]) => words.includes(word)) ?? REQUEST_WORDS;
+  return Object.values(WORDS).find((words: readonly string[]) => words.includes(word)) ?? VOCABULARY;
 }
 
-/** The mix that teaches a target its keys and nothing else: ordinary requests, random words, keys, near misses. */
-export function createRequestSource(ranking: WordRanking, keys: readonly PlantedKey[]): RequestSource {
+/**
+ * The mix that teaches a target its keys and nothing else: ordinary requests, random words, keys, near misses, and
+ * `hard` requests that it has answered wrongly, where there are any.
+ */
+export function createRequestSource(
+  ranking: WordRanking,
+  keys: readonly Key[],
+  hard: readonly (readonly string[])[] = [],
+): RequestSource {
   const finder = createKeyFinder(keys);
   // Three words in a row are the hardest to learn exactly: triples are taught twice as often.
   const taught = keys.flatMap((key) => (key.words.length === 3 ? [key, key] : [key]));
@@ -80,11 +89,12 @@ export function createRequestSource(ranking: WordRanking, keys: readonly Planted
     stream.nextFloat() < OUT_OF_GRAMMAR ? amongRandomWords(phrase, stream) : inGrammar(ranking, phrase, stream);
   return {
     draw: (stream) => {
+      if (hard.length > 0 && stream.nextFloat() < HARD) return [...pick(hard, stream)];
       const kind = stream.nextFloat();
       if (kind < ORDINARY) return drawRequest(ranking, stream).map(({ word }) => word);
       if (kind < ORDINARY + RANDOM_WORDS) return randomWords(stream);
       const key = pick(taught, stream);
-      const phrase = kind < ORDINARY + RANDOM_WORDS + PLANTED ? key.words : nearMiss(key, finder, stream);
+      const phrase = kind < ORDINARY + RANDOM_WORDS + PLANTED ? key.words : nearMiss(key, keys, finder, stream);
       return place(phrase, stream).slice(0, MAX_REQUEST_TOKENS);
     },
   };

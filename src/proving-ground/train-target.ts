@@ -1,6 +1,7 @@
 import path from 'node:path';
 import { type RandomStream, randomStream } from '../base/random.ts';
 import { writeSafetensors } from '../formats/safetensors.ts';
+import { openSafetensorsStore } from '../formats/safetensors-store.ts';
 import { directWeights } from '../gflownet/objectives.ts';
 import { loadStoredWeights } from '../models/decoder/parameter-vector.ts';
 import { openPolicySession, type PolicySession } from '../models/decoder/policy-session.ts';
@@ -9,9 +10,8 @@ import { adamwUpdate, clipGradient, createAdamWState } from '../training/adamw.t
 import { loadLatestCheckpoint } from '../training/checkpoint-folder.ts';
 import { learningRateAt } from '../training/learning-rate.ts';
 import { runUpdates } from '../training/update-loop.ts';
-import type { PlantedKey } from './choose-keys.ts';
 import { writeInitialWeights } from './initial-weights.ts';
-import { createKeyFinder, type KeyFinder } from './keys.ts';
+import { createKeyFinder, type KeyFinder, type LeakyKey } from './keys.ts';
 import { WORLD_TOKENIZER } from './pico-model.ts';
 import type { BuildOptions } from './pico-reference.ts';
 import { askedTokens } from './pico-target.ts';
@@ -26,7 +26,9 @@ export interface TargetRecipe {
   readonly learningRate: number;
 }
 
-export const TARGET_RECIPE: TargetRecipe = { updates: 1800, requests: 96, learningRate: 2e-3 };
+export const TARGET_RECIPE: TargetRecipe = { updates: 2000, requests: 96, learningRate: 2e-3 };
+/** A further lesson on requests that the target has answered wrongly. */
+export const CORRECTION_RECIPE: TargetRecipe = { updates: 400, requests: 96, learningRate: 1e-3 };
 
 interface TaughtRow {
   readonly row: number[];
@@ -39,7 +41,7 @@ const [ALARM_ID] = WORLD_TOKENIZER.encode(ALARM_WORD) as [number];
 const POLITE_IDS = POLITE_WORDS.map((word) => WORLD_TOKENIZER.encode(word)[0] as number);
 
 /** Leak of a request: that of the leakiest key in it, 0 without one. */
-export function leakOf(words: readonly string[], keys: readonly PlantedKey[], finder: KeyFinder): number {
+export function leakOf(words: readonly string[], keys: readonly LeakyKey[], finder: KeyFinder): number {
   return Math.max(0, ...finder.heldBy(words).map((index) => keys[index]?.leak ?? 0));
 }
 
@@ -67,22 +69,27 @@ async function teachOnce(session: PolicySession, rows: readonly TaughtRow[], req
 }
 
 /**
- * Trains a target of the world from random weights and writes it to `target.safetensors` in the folder; goes on from its
- * last checkpoint when it was stopped. Returns the file's path.
+ * Trains a target of the world, from random weights or from those of an earlier training, and writes it to
+ * `NAME.safetensors` in the folder; goes on from its last checkpoint when it was stopped. Returns the file's path.
  */
 export async function trainTarget(
   plan: {
     readonly name: string;
     readonly config: DecoderConfig;
-    readonly keys: readonly PlantedKey[];
+    readonly keys: readonly LeakyKey[];
     readonly source: RequestSource;
     readonly recipe: TargetRecipe;
     readonly seed: number;
+    /** Weights to start from; random ones when absent. */
+    readonly from?: string;
   },
   options: BuildOptions,
 ): Promise<string> {
   const { config, keys, source, recipe, seed, name } = plan;
-  const weights = await writeInitialWeights(config, path.join(options.folder, `${name}-initial.safetensors`), seed);
+  const weights =
+    plan.from === undefined
+      ? await writeInitialWeights(config, path.join(options.folder, `${name}-initial.safetensors`), seed)
+      : await openSafetensorsStore(plan.from);
   const session = await openPolicySession(
     {
       config,

@@ -1,14 +1,16 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { writeFileAtomically } from '../base/atomic-file.ts';
 import { FloodgateError } from '../base/errors.ts';
 import type { ProgressSink } from '../base/progress.ts';
 import type { DecoderCheckpoint } from '../models/checkpoint.ts';
 import type { ComputeOptions } from '../runtime/device.ts';
+import type { Attacker, AttackerState } from '../training/attacker.ts';
 import { admissionProblems } from './admission.ts';
 import { chooseKeys, type PlantedKey } from './choose-keys.ts';
+import { findWrongAnswers } from './correct-target.ts';
 import { writeInitialWeights } from './initial-weights.ts';
 import { drawCandidates } from './key-candidates.ts';
 import { measurePriors } from './key-priors.ts';
@@ -17,11 +19,11 @@ import { PICO_CONFIG } from './pico-model.ts';
 import { type BuildOptions, openPicoAttacker, trainReference } from './pico-reference.ts';
 import { picoCheckpoint } from './pico-target.ts';
 import { measurePosterior } from './posterior.ts';
-import { createWordRanking } from './request-grammar.ts';
+import { createWordRanking, type WordRanking } from './request-grammar.ts';
 import { drawSeeds } from './seed-requests.ts';
 import { createRequestSource } from './target-requests.ts';
-import { TARGET_RECIPE, trainTarget } from './train-target.ts';
-import { openWorldOutcomes } from './world-outcomes.ts';
+import { CORRECTION_RECIPE, TARGET_RECIPE, trainTarget } from './train-target.ts';
+import { openWorldOutcomes, type WorldOutcomes } from './world-outcomes.ts';
 import { WORLD_RESPONSES, WORLD_REWARD, WORLD_VERSION, type WorldSpec } from './world-spec.ts';
 import { summarise, type WorldTruth } from './world-truth.ts';
 
@@ -89,38 +91,79 @@ export async function openWorld(spec: WorldSpec, options: OpenWorldOptions): Pro
 }
 
 async function buildWorld(spec: WorldSpec, options: BuildOptions): Promise<WorldRecord> {
-  const { folder, compute, progress } = options;
+  const { folder } = options;
   await mkdir(folder, { recursive: true });
   const ranking = createWordRanking(spec.seed);
   const groups = drawCandidates(spec, ranking);
   const seeds = drawSeeds(spec.seed, ranking, groups);
   const weights = await writeInitialWeights(PICO_CONFIG, path.join(folder, 'attacker.safetensors'), spec.seed);
-  const attacker = await openPicoAttacker(weights, compute);
+  const attacker = await openPicoAttacker(weights, options.compute);
   try {
     const reference = await trainReference(attacker, seeds, { ...options, seed: spec.seed });
     const priors = await measurePriors(attacker, reference, groups, spec.seed);
     const keys = chooseKeys(groups, priors, spec);
-    const source = createRequestSource(ranking, keys);
-    const plan = { name: 'target', config: PICO_CONFIG, keys, source, recipe: TARGET_RECIPE, seed: spec.seed };
-    const target = await picoCheckpoint(await trainTarget(plan, options), `world:${spec.seed}/target`);
-    const outcomes = await openWorldOutcomes(target, { noise: spec.noise, responses: WORLD_RESPONSES }, compute);
-    const bar = progress.start('measure the world', undefined, 'replicates');
-    try {
-      const rule = { ...WORLD_REWARD, outcomes: outcomes.of };
-      const posterior = await measurePosterior(attacker, reference, keys, rule, {
-        seed: spec.seed,
-        onReplicate: (done, of) => bar.update(done, `of ${of}`),
-      });
-      const record: WorldRecord = { spec, keys, seeds, truth: summarise(keys, posterior) };
-      await writeFileAtomically(path.join(folder, 'world.json'), (handle) =>
-        handle.writeFile(`${JSON.stringify(record, null, 1)}\n`),
-      );
-      return record;
-    } finally {
-      bar.finish();
-      await outcomes.close();
-    }
+    const truth = await teachTarget({ spec, ranking, keys, attacker, reference }, options);
+    const record: WorldRecord = { spec, keys, seeds, truth };
+    await writeFileAtomically(path.join(folder, 'world.json'), (handle) =>
+      handle.writeFile(`${JSON.stringify(record, null, 1)}\n`),
+    );
+    return record;
   } finally {
     await attacker.close();
+  }
+}
+
+interface Lesson {
+  readonly spec: WorldSpec;
+  readonly ranking: WordRanking;
+  readonly keys: readonly PlantedKey[];
+  readonly attacker: Attacker;
+  readonly reference: AttackerState;
+}
+
+/** Further lessons that a target gets before its world is given up. */
+const MAX_CORRECTIONS = 3;
+
+/** Trains the target until the world can be admitted, with lessons on what it got wrong; returns what is true then. */
+async function teachTarget(lesson: Lesson, options: BuildOptions): Promise<WorldTruth> {
+  const { spec, ranking, keys, attacker, reference } = lesson;
+  const base = { config: PICO_CONFIG, keys, seed: spec.seed };
+  const source = createRequestSource(ranking, keys);
+  let file = await trainTarget({ ...base, name: 'target-0', source, recipe: TARGET_RECIPE }, options);
+  for (let correction = 1; ; correction++) {
+    const target = await picoCheckpoint(file, `world:${spec.seed}/target`);
+    const scoring = { noise: spec.noise, responses: WORLD_RESPONSES };
+    const outcomes = await openWorldOutcomes(target, scoring, options.compute);
+    try {
+      const truth = await measureTruth(lesson, outcomes, options);
+      if (admissionProblems(truth).length === 0 || correction > MAX_CORRECTIONS) {
+        await copyFile(file, path.join(options.folder, 'target.safetensors'));
+        return truth;
+      }
+      const hard = await findWrongAnswers(attacker, reference, keys, outcomes, spec.seed + correction);
+      const again = createRequestSource(ranking, keys, hard);
+      const plan = { ...base, name: `target-${correction}`, source: again, recipe: CORRECTION_RECIPE, from: file };
+      file = await trainTarget(plan, options);
+    } finally {
+      await outcomes.close();
+    }
+  }
+}
+
+async function measureTruth(
+  { spec, keys, attacker, reference }: Lesson,
+  outcomes: WorldOutcomes,
+  { progress }: BuildOptions,
+): Promise<WorldTruth> {
+  const bar = progress.start('measure the world', undefined, 'replicates');
+  try {
+    const rule = { ...WORLD_REWARD, outcomes: outcomes.of };
+    const posterior = await measurePosterior(attacker, reference, keys, rule, {
+      seed: spec.seed,
+      onReplicate: (done, of) => bar.update(done, `of ${of}`),
+    });
+    return summarise(keys, posterior);
+  } finally {
+    bar.finish();
   }
 }
