@@ -10,15 +10,18 @@ import type { RunStore } from '../store/run-store.ts';
 import { openLocalTarget } from '../targets/local-target.ts';
 import { createScriptedTarget } from '../targets/scripted-target.ts';
 import type { Target } from '../targets/target.ts';
-import { type Attacker, openAttacker } from '../training/attacker.ts';
+import type { Attacker } from '../training/attacker.ts';
 import type { LoopControl } from '../training/update-loop.ts';
+import type { AttackerName } from './attackers/attacker-names.ts';
 import type { CampaignIo } from './campaign-io.ts';
 import type { Config } from './config-schema.ts';
 import type { ModelEntry } from './manifest.ts';
 import { createOpenModels, type OpenModels } from './open-models.ts';
 import { openRunDecoder, openRunEncoder, openRunJudge } from './open-run-models.ts';
+import { openRunAttacker } from './run-attacker.ts';
 import type { RunFolder } from './run-folder.ts';
 import type { SeedSet } from './seeds.ts';
+import { createStageAttackers } from './stage-attackers.ts';
 import type { JudgeSeat } from './try-attacks.ts';
 import { WORLD } from './world-preset.ts';
 
@@ -33,7 +36,10 @@ export interface Campaign {
   readonly world: World | undefined;
   readonly compute: ComputeOptions;
   readonly attackerModel: DecoderCheckpoint;
+  /** The attacker of SFT and of every stage that trains the same weights. */
   readonly attacker: Attacker;
+  /** The attacker of a stage: `attacker`, but for a smoothing stage that trains every weight. Open as long as the campaign. */
+  attackerOf(stage: AttackerName): Promise<Attacker>;
   readonly target: Target;
   readonly encoder: SentenceEncoder;
   /** The judge that rewards. */
@@ -41,38 +47,6 @@ export interface Campaign {
   readonly evaluationJudges: readonly Judge[];
   readonly models: readonly ModelEntry[];
   close(): Promise<void>;
-}
-
-/** Positions that the attacker's graphs can hold: the meta-prompt, the attack, and one to spare for a cut attack's end. */
-function attackerContext(config: Config, promptTokens: number, maxPositions: number): number {
-  return Math.min(maxPositions, promptTokens + config.attacker.maxTokens + 2);
-}
-
-/** The attacker of a run's config on its opened model. */
-export async function openRunAttacker(
-  config: Config,
-  model: DecoderCheckpoint,
-  compute: ComputeOptions,
-): Promise<Attacker> {
-  const { metaPrompt, method, minTokens, maxTokens, lora } = config.attacker;
-  const { tokenizer, weights } = model;
-  const promptTokens = tokenizer.encode(metaPrompt, { addSpecial: true }).length;
-  return openAttacker(
-    {
-      config: model.config,
-      weights,
-      tokenizer,
-      trainable:
-        method === 'full'
-          ? { kind: 'full' }
-          : { kind: 'lora', spec: { rank: lora.rank, alpha: lora.alpha, targets: lora.targets } },
-      metaPrompt,
-      minTokens,
-      maxTokens,
-      contextTokens: attackerContext(config, promptTokens, model.config.maxPositions),
-    },
-    compute,
-  );
 }
 
 interface OpenTargetParts {
@@ -122,6 +96,9 @@ export async function openCampaign(
     const attackerModel = await openRunDecoder(models, config.attacker.model, 'attacker', world);
     const compute: ComputeOptions = { device: config.attacker.device, threads };
     const attacker = keep(await openRunAttacker(config, attackerModel, compute));
+    const stageAttackers = keep(
+      createStageAttackers({ folder: parts.folder, config, model: attackerModel, compute }, attacker),
+    );
     const { target, entries } = await openTarget(config, models, { attackerModel, world, threads });
     keep(target);
     const trainingJudge = keep(await openRunJudge(config.judges.training, models, world));
@@ -135,6 +112,7 @@ export async function openCampaign(
       compute,
       attackerModel,
       attacker,
+      attackerOf: stageAttackers.attackerOf,
       target,
       encoder,
       trainingJudge,

@@ -4,7 +4,7 @@ import { createEmbeddingMatrix } from '../metrics/embedding-matrix.ts';
 import { ngramClusterSizes } from '../metrics/ngram-clusters.ts';
 import { uniqueAttacks } from '../metrics/unique-attacks.ts';
 import type { Campaign } from './campaign.ts';
-import { loadReference } from './stage-sft.ts';
+import { loadReference } from './load-reference.ts';
 
 /** Size of the cluster that each collected attack lies in, as `smoothing.clusters` says what a cluster is. */
 export async function clusterSizes(campaign: Campaign, attacks: readonly CollectedAttack[]): Promise<number[]> {

@@ -1,13 +1,32 @@
 import { access } from 'node:fs/promises';
 import { FloodgateError } from '../base/errors.ts';
 import type { ParameterVector } from '../models/decoder/parameter-vector.ts';
-import type { Attacker } from '../training/attacker.ts';
+import type { Attacker, AttackerState } from '../training/attacker.ts';
 import { latestCheckpointPath } from '../training/checkpoint-folder.ts';
 import { loadParameters } from '../training/trainer-state.ts';
 import type { AttackerName } from './attackers/attacker-names.ts';
-import { checkpointFile } from './campaign.ts';
+import { type Campaign, checkpointFile } from './campaign.ts';
 import { bestCheckpoint } from './gflownet-watch.ts';
 import type { RunFolder } from './run-folder.ts';
+
+/** An attacker as a stage left it. */
+export interface StageAttacker {
+  readonly attacker: Attacker;
+  readonly state: AttackerState;
+}
+
+/**
+ * The attacker of a stage with the parameters that the stage left; whoever gave `run` closes it.
+ *
+ * @throws FloodgateError `run` when the stage has left none.
+ */
+export async function openStageAttacker(
+  run: Pick<Campaign, 'folder' | 'attackerOf'>,
+  stage: AttackerName,
+): Promise<StageAttacker> {
+  const attacker = await run.attackerOf(stage);
+  return { attacker, state: attacker.stateOf(await loadAttacker(run.folder, attacker, stage)) };
+}
 
 /**
  * The parameters that a stage left: its best checkpoint by held-out ASR x unique attacks where that was measured, else
@@ -15,11 +34,7 @@ import type { RunFolder } from './run-folder.ts';
  *
  * @throws FloodgateError `run` when the stage has left none.
  */
-export async function loadAttacker(
-  folder: RunFolder,
-  attacker: Attacker,
-  stage: AttackerName,
-): Promise<ParameterVector> {
+async function loadAttacker(folder: RunFolder, attacker: Attacker, stage: AttackerName): Promise<ParameterVector> {
   const parameters = attacker.createParameters();
   const best = checkpointFile(folder, bestCheckpoint(stage));
   const exists = await access(best).then(

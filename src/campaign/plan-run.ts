@@ -4,11 +4,13 @@ import type { DecoderCheckpoint } from '../models/checkpoint.ts';
 import { loraParameters } from '../models/decoder/lora.ts';
 import { defaultThreads } from '../runtime/device.ts';
 import { measureMatmulRate } from '../runtime/matmul-rate.ts';
+import { type AttackerName, attackersToTrain } from './attackers/attacker-names.ts';
 import type { CampaignIo } from './campaign-io.ts';
 import type { Config } from './config-schema.ts';
 import { createOpenModels } from './open-models.ts';
 import { openRunDecoder } from './open-run-models.ts';
 import { loadRunSeeds, openRunWorld } from './run-world.ts';
+import { isFullSmoothing } from './stage-attackers.ts';
 
 /** What a run would do, before it does anything. Upper bounds: attacks and responses are counted at full length. */
 export interface RunPlan {
@@ -83,6 +85,14 @@ export async function planRun(config: Config, io: CampaignIo): Promise<RunPlan> 
   };
 }
 
+/** Of one weight and token: 2 forward; backward 2 by inputs, and 2 by the weights themselves or 1 for what an adapter adds. */
+const FROZEN_TRAIN_FLOPS = 5;
+const FULL_TRAIN_FLOPS = 6;
+
+function trainsEveryWeight(config: Config, stage: AttackerName): boolean {
+  return config.attacker.method === 'full' || isFullSmoothing(config, stage);
+}
+
 function planStages(
   config: Config,
   attackerSize: number,
@@ -93,17 +103,20 @@ function planStages(
   const length = attacker.maxTokens;
   const responseLength = target.decode.maxNewTokens;
   const judges = 2 * (config.judges.evaluation.length + 1); // each also with the attack's words masked
-  /** Forward 2 flops a weight and token; training about 3 times that on frozen weights with an adapter: forward, backward by inputs, adapters. */
-  const trainFlops = (rows: number): number => 5 * attackerSize * rows * length;
+  const trainFlops = (rows: number, flopsAWeight = FROZEN_TRAIN_FLOPS): number =>
+    flopsAWeight * attackerSize * rows * length;
   const tryFlops = (attacks: number, responses: number): number =>
     2 * targetSize * attacks * (length + responses * responseLength);
-  const likelihood = (name: string, { updates, batchSize }: { updates: number; batchSize: number }): StagePlan => ({
+  const likelihood = (
+    name: 'sft' | 'smoothing',
+    { updates, batchSize }: { updates: number; batchSize: number },
+  ): StagePlan => ({
     name,
     attacks: 0,
     targetCalls: 0,
     judgeCalls: 0,
     tokens: 0,
-    seconds: secondsOf(trainFlops(updates * batchSize)),
+    seconds: secondsOf(trainFlops(updates * batchSize, trainsEveryWeight(config, name) ? FULL_TRAIN_FLOPS : undefined)),
   });
   const rows = gflownet.batchSize * gflownet.accumulation;
   const freshShare = gflownet.objective === 'ctb' ? gflownet.ctb.onPolicyShare : gflownet.sampling.freshShare;
@@ -149,16 +162,22 @@ function weightBytes({ weights }: DecoderCheckpoint): number {
   return bytes;
 }
 
-/** Numbers that training changes: the adapter's, or every weight. */
-function trainedValues(model: DecoderCheckpoint, { method, lora }: Config['attacker']): number {
-  if (method === 'full') return weightBytes(model) / 4;
+/** Numbers that training changes: the adapter's, or every weight where a stage trains them. */
+function trainedValues(model: DecoderCheckpoint, config: Config): number {
+  const { lora } = config.attacker;
+  if (attackersToTrain(config.attackers).some((stage) => trainsEveryWeight(config, stage))) {
+    return weightBytes(model) / 4;
+  }
   return loraParameters(model.config, lora).reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
 }
+
+/** Parameter, gradient and two moments; at a resume, parameter and moments of the checkpoint that is read beside them. */
+const TRAINED_VALUE_BYTES = 28;
 
 /** Mapped weights, a repacked copy for each decode session, optimizer, activations of a step, and the K/V cache. */
 function estimateMemory(config: Config, attacker: DecoderCheckpoint, target: DecoderCheckpoint | undefined): number {
   const { gflownet, attacker: spec } = config;
-  const trained = trainedValues(attacker, spec);
+  const trained = trainedValues(attacker, config);
   const { width, layers, feedForwardWidth, vocabSize } = attacker.config;
   const tokens = gflownet.batchSize * spec.maxTokens;
   const activations = 4 * tokens * (layers * (12 * width + 4 * feedForwardWidth) + 3 * vocabSize);
@@ -170,7 +189,7 @@ function estimateMemory(config: Config, attacker: DecoderCheckpoint, target: Dec
       : weightBytes(target) * 2 + cacheOf(target, 96, spec.maxTokens + config.target.decode.maxNewTokens + 128);
   return (
     weightBytes(attacker) * 2 +
-    20 * trained +
+    TRAINED_VALUE_BYTES * trained +
     activations +
     cacheOf(attacker, 64, spec.maxTokens + 128) +
     targetBytes +

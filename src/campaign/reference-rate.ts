@@ -3,12 +3,12 @@ import { plainFailureRate, type ReferenceDraw, referenceFailureRate } from '../m
 import { SUCCESS_THRESHOLD } from '../metrics/success.ts';
 import type { EventRecord, MetricRecord, StoredAttack, StoredResponse } from '../store/records.ts';
 import { evaluationStage } from '../store/stage-name.ts';
-import type { Attacker, AttackerState, AttackTokens } from '../training/attacker.ts';
+import type { AttackTokens } from '../training/attacker.ts';
 import type { AttackerName } from './attackers/attacker-names.ts';
 import type { Campaign } from './campaign.ts';
-import { loadAttacker } from './load-attacker.ts';
+import { openStageAttacker, type StageAttacker } from './load-attacker.ts';
+import { loadReference, SFT } from './load-reference.ts';
 import { dependenceOf, type MeasuredWithEvents } from './measure-unseen.ts';
-import { loadReference, SFT } from './stage-sft.ts';
 
 /** Temperature at which an evaluation drew its attacks, stored beside its figures. */
 export const TEMPERATURE_METRIC = 'attackTemperature';
@@ -82,15 +82,15 @@ async function mixtureMetrics(
   evaluation: StoredEvaluation,
   judges: readonly string[],
 ): Promise<MeasuredWithEvents> {
-  const { attacker, folder, store } = campaign;
-  const states = {
-    reference: attacker.stateOf(await loadReference(campaign)),
-    policy: attacker.stateOf(await loadAttacker(folder, attacker, stage)),
+  const { attacker, store } = campaign;
+  const models = {
+    reference: { attacker, state: attacker.stateOf(await loadReference(campaign)) },
+    policy: await openStageAttacker(campaign, stage),
   };
   const plainAttacks = store.attacks({ stage: evaluationStage(SFT) });
   const plain = { attacks: plainAttacks, responses: plainAttacks.map(({ id }) => store.responses(id)) };
-  const scoredPlain = await scoreBoth(attacker, states, plain.attacks);
-  const scoredOwn = await scoreBoth(attacker, states, evaluation.attacks);
+  const scoredPlain = await scoreBoth(models, plain.attacks);
+  const scoredOwn = await scoreBoth(models, evaluation.attacks);
   const metrics: MetricRecord[] = [];
   const events: EventRecord[] = [];
   for (const judge of judges) {
@@ -106,6 +106,7 @@ async function mixtureMetrics(
     add('referenceParetoK', estimate.paretoK);
     add('referenceEss', estimate.effectiveSize);
     add('referenceVarianceRatio', estimate.varianceRatio);
+    add('referenceMeanWeight', estimate.meanWeight);
     if (estimate.flaw === undefined) continue;
     events.push({
       level: 'warning',
@@ -123,18 +124,17 @@ interface LogProbs {
 
 /** Both log-probs by the same scorer, so that sampling and scoring cannot differ in their last digits. */
 async function scoreBoth(
-  attacker: Attacker,
-  states: { readonly reference: AttackerState; readonly policy: AttackerState },
+  { reference, policy }: { readonly reference: StageAttacker; readonly policy: StageAttacker },
   attacks: readonly StoredAttack[],
 ): Promise<LogProbs[]> {
-  const rows = attacks.map(({ ids }) => tokensOfRow(ids, attacker.endId));
+  const rows = attacks.map(({ ids }) => tokensOfRow(ids, reference.attacker.endId));
   const scored: LogProbs[] = [];
   for (let start = 0; start < rows.length; start += SCORED_ROWS) {
     const chunk = rows.slice(start, start + SCORED_ROWS);
-    const reference = await attacker.score(states.reference, chunk);
-    const policy = await attacker.score(states.policy, chunk);
+    const byReference = await reference.attacker.score(reference.state, chunk);
+    const byPolicy = await policy.attacker.score(policy.state, chunk);
     chunk.forEach((_row, i) => {
-      scored.push({ logPRef: sumOf(reference[i]), logPi: sumOf(policy[i]) });
+      scored.push({ logPRef: sumOf(byReference[i]), logPi: sumOf(byPolicy[i]) });
     });
   }
   return scored;

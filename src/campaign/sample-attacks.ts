@@ -1,11 +1,14 @@
 import { randomStream } from '../base/random.ts';
 import { defaultThreads } from '../runtime/device.ts';
 import type { AttackerName } from './attackers/attacker-names.ts';
-import { openRunAttacker } from './campaign.ts';
 import type { CampaignIo } from './campaign-io.ts';
-import { loadAttacker } from './load-attacker.ts';
+import { openStageAttacker } from './load-attacker.ts';
 import { createOpenModels } from './open-models.ts';
+import { openRunDecoder } from './open-run-models.ts';
+import { openRunAttacker } from './run-attacker.ts';
 import { loadRunConfig, type RunFolder } from './run-folder.ts';
+import { openRunWorld } from './run-world.ts';
+import { createStageAttackers } from './stage-attackers.ts';
 
 export interface SamplePlan {
   readonly stage: AttackerName;
@@ -27,10 +30,14 @@ const ROWS = 64;
 export async function sampleAttacks(folder: RunFolder, plan: SamplePlan, io: CampaignIo): Promise<WrittenAttack[]> {
   const config = await loadRunConfig(folder);
   const threads = config.threads ?? defaultThreads();
-  const model = await createOpenModels({ threads, ...io }).openDecoder(config.attacker.model, 'attacker');
-  const attacker = await openRunAttacker(config, model, { device: config.attacker.device, threads });
+  const models = createOpenModels({ threads, ...io });
+  const model = await openRunDecoder(models, config.attacker.model, 'attacker', await openRunWorld(config, io));
+  const compute = { device: config.attacker.device, threads };
+  const base = await openRunAttacker(config, model, compute);
+  const attackers = createStageAttackers({ folder, config, model, compute }, base);
   try {
-    const state = attacker.stateOf(await loadAttacker(folder, attacker, plan.stage));
+    const { attackerOf } = attackers;
+    const { attacker, state } = await openStageAttacker({ folder, attackerOf }, plan.stage);
     const seed = plan.seed ?? config.seed;
     const requests = Array.from({ length: plan.count }, (_, i) => ({
       stream: randomStream(seed, 'sample', i),
@@ -43,6 +50,7 @@ export async function sampleAttacks(folder: RunFolder, plan: SamplePlan, io: Cam
     }
     return written;
   } finally {
-    await attacker.close();
+    await attackers.close();
+    await base.close();
   }
 }

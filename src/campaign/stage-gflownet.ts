@@ -8,9 +8,10 @@ import { type Campaign, loopControl, rewardSeats } from './campaign.ts';
 import { attackRecords, updateMetrics } from './gflownet-records.ts';
 import { bufferOptions, gflownetOptions } from './gflownet-settings.ts';
 import { NEW_WATCH, type Watch, watchUpdate } from './gflownet-watch.ts';
+import { loadReference } from './load-reference.ts';
 import { resumeStage } from './resume-stage.ts';
 import { seedBuffer } from './seed-buffer.ts';
-import { loadReference, openAttackerPolicy } from './stage-sft.ts';
+import { openAttackerPolicy } from './stage-sft.ts';
 import { type CallCounter, createCallCounter, createRewardFunction, type Trial } from './try-attacks.ts';
 
 /** Stages that this file trains: the paper's, and Stable-GFN's contrastive objective behind a fluency gate. */

@@ -3,10 +3,10 @@ import { initialiseParameters } from '../models/decoder/parameter-vector.ts';
 import { trainPpo } from '../training/ppo.ts';
 import { newPpoState, type PpoOptions, type PpoParts, type PpoState } from '../training/ppo-parts.ts';
 import type { Campaign } from './campaign.ts';
+import { loadReference } from './load-reference.ts';
 import { createNoveltyMeter, type NoveltyState } from './novelty.ts';
 import { ppoOptions } from './policy-gradient-settings.ts';
 import { startPolicyGradient } from './policy-gradient-stage.ts';
-import { loadReference } from './stage-sft.ts';
 import type { Trial } from './try-attacks.ts';
 
 const STAGE = 'ppo';

@@ -1,8 +1,9 @@
 import { NEW_REINFORCE_STATE, type ReinforceState, trainReinforce } from '../training/reinforce.ts';
 import type { Campaign } from './campaign.ts';
+import { loadReference } from './load-reference.ts';
 import { reinforceOptions } from './policy-gradient-settings.ts';
 import { startPolicyGradient } from './policy-gradient-stage.ts';
-import { loadReference, openAttackerPolicy } from './stage-sft.ts';
+import { openAttackerPolicy } from './stage-sft.ts';
 
 const STAGE = 'reinforce';
 

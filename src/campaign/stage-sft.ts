@@ -8,18 +8,16 @@ import type { AttackTokens } from '../training/attacker.ts';
 import { loadLatestCheckpoint, saveCheckpoint } from '../training/checkpoint-folder.ts';
 import { type LikelihoodExample, type LikelihoodUpdate, trainLikelihood } from '../training/likelihood.ts';
 import { type Campaign, loopControl } from './campaign.ts';
+import { SFT } from './load-reference.ts';
 import { readManifest } from './manifest.ts';
 import { resumeStage } from './resume-stage.ts';
 import { openRunFolder } from './run-folder.ts';
 
-export const SFT = 'sft';
-
-/** The training session of the attacker's adapter for one objective. */
+/** The training session of an attacker's adapter (or weights) for one objective. */
 export function openAttackerPolicy(
-  campaign: Campaign,
+  { attacker, compute }: Pick<Campaign, 'attacker' | 'compute'>,
   objective: Pick<PolicyGraphOptions, 'logZ' | 'pairClip'>,
 ): Promise<PolicySession> {
-  const { attacker, compute } = campaign;
   const { config, weights, trainable, contextTokens } = attacker.spec;
   return openPolicySession({ config, weights, trainable, contextTokens, bans: attacker.bans, ...objective }, compute);
 }
@@ -115,12 +113,4 @@ export async function runSft(campaign: Campaign): Promise<void> {
   } finally {
     await policy.close();
   }
-}
-
-/** The frozen reference: the adapter at the end of SFT. */
-export async function loadReference(campaign: Campaign): Promise<ParameterVector> {
-  const parameters = campaign.attacker.createParameters();
-  const found = await loadLatestCheckpoint({ folder: campaign.folder.checkpointsPath, stage: SFT }, parameters);
-  if (found === undefined) throw new FloodgateError('run', 'load reference: the run has no SFT checkpoint');
-  return parameters;
 }

@@ -3,13 +3,15 @@ import { type CollectedAttack, collectionWeights } from '../gflownet/collection-
 import { logRewardAt } from '../gflownet/reward.ts';
 import type { EventRecord } from '../store/records.ts';
 import { type LikelihoodExample, trainLikelihood } from '../training/likelihood.ts';
+import { smoothedAttacker } from './attackers/attacker-names.ts';
 import { type Campaign, loopControl } from './campaign.ts';
 import { collectAttacks, loadCollection } from './collection.ts';
 import { clusterSizes } from './collection-clusters.ts';
 import { rewardRule } from './gflownet-settings.ts';
+import { loadReference } from './load-reference.ts';
 import { resumeStage } from './resume-stage.ts';
-import { loadReference, openAttackerPolicy, recordLikelihood } from './stage-sft.ts';
-import { smoothedAttacker } from './used-calls.ts';
+import { isFullSmoothing } from './stage-attackers.ts';
+import { openAttackerPolicy, recordLikelihood } from './stage-sft.ts';
 
 /** Stages that learn what another attacker found. */
 export type SmoothingStage = 'smoothing' | 'reinforce-smoothing' | 'ppo-smoothing';
@@ -52,14 +54,15 @@ function collectionEvent(kept: number, found: number): EventRecord {
  * so and trains on nothing when nothing was collected.
  */
 export async function runSmoothing(campaign: Campaign, stage: SmoothingStage): Promise<void> {
-  const { config, attacker, store } = campaign;
+  const { config, store, compute } = campaign;
   const { smoothing, seed } = config;
   const found = collectAttacks(campaign, smoothedAttacker(stage) ?? stage);
   store.beginStage(stage, smoothing.updates);
-  const reference = await loadReference(campaign);
-  const policy = await openAttackerPolicy(campaign, { logZ: 'none' });
+  const attacker = await campaign.attackerOf(stage);
+  const policy = await openAttackerPolicy({ attacker, compute }, { logZ: 'none' });
   try {
-    policy.parameters.data.set(reference.data);
+    if (isFullSmoothing(config, stage)) await attacker.initialise(policy.parameters, seed);
+    else policy.parameters.data.set((await loadReference(campaign)).data);
     const start = await resumeStage(campaign, stage, policy.parameters);
     const began = monotonicMs();
     const { attacks: collected, calls } = await loadCollection(campaign, stage, found);

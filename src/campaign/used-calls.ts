@@ -1,20 +1,6 @@
 import { evaluationStage } from '../store/stage-name.ts';
-import type { AttackerName } from './attackers/attacker-names.ts';
+import { type AttackerName, smoothedAttacker } from './attackers/attacker-names.ts';
 import type { Campaign } from './campaign.ts';
-
-/** The attacker whose finds a smoothing stage learns; undefined for every other attacker. */
-export function smoothedAttacker(name: AttackerName): AttackerName | undefined {
-  switch (name) {
-    case 'smoothing':
-      return 'gflownet';
-    case 'reinforce-smoothing':
-      return 'reinforce';
-    case 'ppo-smoothing':
-      return 'ppo';
-    default:
-      return undefined;
-  }
-}
 
 /**
  * Target calls that an attacker has used: by its own training, by the attacker whose finds it learnt, and while it

@@ -5,8 +5,8 @@ import { exactShares, foundShares, shareErrorFloor } from '../proving-ground/sha
 import type { World } from '../proving-ground/world.ts';
 import type { MetricRecord } from '../store/records.ts';
 import type { AttackerName } from './attackers/attacker-names.ts';
+import { smoothedAttacker } from './attackers/attacker-names.ts';
 import type { Campaign } from './campaign.ts';
-import { smoothedAttacker } from './used-calls.ts';
 import { loadRunTruth } from './world-posterior.ts';
 
 export interface WorldSample {

@@ -7,7 +7,7 @@ import type { World } from '../proving-ground/world.ts';
 import { openWorldOutcomes } from '../proving-ground/world-outcomes.ts';
 import { summarise, type WorldTruth } from '../proving-ground/world-truth.ts';
 import { type Campaign, checkpointFile } from './campaign.ts';
-import { loadReference } from './stage-sft.ts';
+import { loadReference } from './load-reference.ts';
 
 /** The posterior of this run's own reference and reward, and attacks drawn from it. */
 interface RunPosterior {

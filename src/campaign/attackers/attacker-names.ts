@@ -38,3 +38,17 @@ export function attackersToTrain(wanted: readonly AttackerName[]): AttackerName[
   const all = new Set(wanted.flatMap((name) => [name, ...NEEDS[name]]));
   return ATTACKERS.filter((name) => all.has(name));
 }
+
+/** The attacker whose finds a smoothing stage learns; undefined for every other attacker. */
+export function smoothedAttacker(name: AttackerName): AttackerName | undefined {
+  switch (name) {
+    case 'smoothing':
+      return 'gflownet';
+    case 'reinforce-smoothing':
+      return 'reinforce';
+    case 'ppo-smoothing':
+      return 'ppo';
+    default:
+      return undefined;
+  }
+}

@@ -2,7 +2,7 @@ import { randomStream } from '../../base/random.ts';
 import type { JudgeScore } from '../../gflownet/reward.ts';
 import type { SampledAttack } from '../../training/attacker.ts';
 import { type Campaign, rewardSeats } from '../campaign.ts';
-import { loadReference } from '../stage-sft.ts';
+import { loadReference } from '../load-reference.ts';
 import { createCallCounter, createRewardFunction } from '../try-attacks.ts';
 import { usedTargetCalls } from '../used-calls.ts';
 import type { AttackSource } from './attack-source.ts';

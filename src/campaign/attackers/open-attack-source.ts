@@ -1,5 +1,5 @@
 import type { Campaign } from '../campaign.ts';
-import { loadAttacker } from '../load-attacker.ts';
+import { openStageAttacker } from '../load-attacker.ts';
 import type { AttackSource } from './attack-source.ts';
 import type { AttackerName } from './attacker-names.ts';
 import { openBestOfNSource } from './best-of-n-source.ts';
@@ -21,8 +21,8 @@ export async function openAttackSource(campaign: Campaign, name: AttackerName): 
     case 'exact':
       return openExactSource(campaign);
     default: {
-      const { attacker, folder } = campaign;
-      return createPolicySource(attacker, attacker.stateOf(await loadAttacker(folder, attacker, name)));
+      const { attacker, state } = await openStageAttacker(campaign, name);
+      return createPolicySource(attacker, state);
     }
   }
 }
