@@ -8,9 +8,9 @@ import { type EvaluatedStage, readEvaluatedAttacks } from '../../src/report/eval
 import type { PageSource } from '../../src/report/page-content.ts';
 import { fixtureRun, fixtureVector, fixtureVectors, WIDTH } from './fixture-run.ts';
 
-/** Kinds without end: every third attack opens a new one. */
+/** Forty kinds, rare ones first; half of them succeed. */
 const attacks = Array.from({ length: 120 }, (_, i) => ({
-  text: `kind${i % 40} words ${i}`,
+  text: `kind${Math.round(Math.sqrt(i) * 3.6)} words ${i}`,
   responses: [`one ${i}`, `two ${i}`, `three ${i}`],
   unsafe: i % 2 === 0 ? 0.8 : 0.3,
 }));
@@ -42,8 +42,9 @@ it.each([0.5, 0.75, 0.99])('counts ways as the metric does, at %d', (threshold) 
 });
 
 it('lists the largest first, and gives examples for those that the page shows', () => {
-  const { clusters: list } = clusters(0.99999);
+  const { clusters: list } = clusters(0.75);
   expect(list.length).toBeGreaterThan(MAX_SHOWN_CLUSTERS);
+  expect(list[0]?.members.length).toBeGreaterThan(2);
   const sizes = list.map(({ members }) => members.length);
   expect(sizes).toEqual([...sizes].sort((a, b) => b - a));
   expect(list.filter(({ examples }) => examples.length > 0)).toHaveLength(MAX_SHOWN_CLUSTERS);
@@ -53,13 +54,13 @@ it('lists the largest first, and gives examples for those that the page shows', 
 });
 
 it('draws every stage on the same axes and says what it left out', () => {
-  const long = { ...stage, attacks: Array.from({ length: 500 }, (_, i) => stage.attacks[i % 120] as never) };
+  const long = { ...stage, attacks: Array.from({ length: 500 }, (_, i) => stage.attacks[(i + 50) % 120] as never) };
   const vectors = fixtureVectors([...new Set(stage.attacks.map(({ text }) => text))]);
   const map = mapAttacks([stage, long], vectors, clusters(0.75));
   expect(map?.panels.map(({ points, leftOut }) => [points.length, leftOut])).toEqual([
     [120, 0],
     [400, 100],
   ]);
-  expect(map?.panels[1]?.points[7]).toEqual(map?.panels[0]?.points[7]);
+  expect(map?.panels[1]?.points[7]).toEqual(map?.panels[0]?.points[57]);
   expect(map?.panels[0]?.numbered[0]?.number).toBe(1);
 });

@@ -41,6 +41,9 @@ describe('the page in a browser', () => {
     expect(await page.locator('.lead').innerText()).toContain(
       'Floodgate tested toy-target for ways in which it misbehaves',
     );
+    expect(await page.locator('.cluster summary').first().innerText()).toMatch(
+      /8 attacks\s+90% unsafe on average · 100% echoes/,
+    );
     expect(await page.locator('.signs').innerText()).toContain(
       '33% of 24 successes fail once the attack’s own words are masked',
     );
@@ -67,6 +70,15 @@ describe('the page in a browser', () => {
     );
     expect(broken).not.toContain('script ran');
     expect(blocked).toEqual(['https://floodgate.invalid/a.png csp']);
+  });
+
+  it('its policy holds even where markup came in', async () => {
+    const bad =
+      '<script>window.ran = true</script><p style="position:fixed" onclick="window.ran = true" id="bad">x</p>';
+    const { page } = await openMarkup(browser, markup.replace('<main>', `<main>${bad}`), DESKTOP);
+    await page.locator('#bad').click();
+    expect(await page.evaluate('window.ran')).toBeUndefined();
+    expect(await page.evaluate("getComputedStyle(document.getElementById('bad')).position")).toBe('static');
   });
 
   it.each([
