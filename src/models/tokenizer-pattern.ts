@@ -2,7 +2,15 @@ import { FloodgateError } from '../base/errors.ts';
 import type { PatternConfig, SplitBehavior } from './tokenizer-json.ts';
 import { SplitPreTokenizer } from './tokenizer-library.ts';
 
-const UNBOUNDED = /^(?:[*+]|\{\d*,\})/;
+/** `?`, `*`, `+`, `{2}`, `{1,3}`, `{1,}`, and the lazy or possessive mark behind it. */
+const QUANTIFIER = /^(?:[?*+]|\{(\d*)(,?)(\d*)\})[?+]?/;
+/**
+ * Choices (optional or repeated parts) in one sequence, each of which multiplies the ways to match: `a*a*a*a*a*b` takes
+ * the fifth power of the text's length. The most that an honest tokenizer has is four.
+ */
+const MAX_CHOICES = 6;
+/** Those without bound among them. */
+const MAX_UNBOUNDED = 3;
 
 /** Index after the character class that opens at `start`; a `]` right after the opening bracket is a literal. */
 function skipClass(source: string, start: number): number {
@@ -15,41 +23,91 @@ function skipClass(source: string, start: number): number {
   return source.length;
 }
 
+/** In how many ways a sequence can match: its choices, the unbounded ones among them, and whether it has alternatives. */
+interface Ways {
+  choices: number;
+  unbounded: number;
+  isAlternative: boolean;
+}
+
+/** One open group: the alternative being read, and the worst of those before it. */
+interface OpenGroup {
+  now: Ways;
+  worst: Ways;
+}
+
+const noWays = (): Ways => ({ choices: 0, unbounded: 0, isAlternative: false });
+
+function worseOf(a: Ways, b: Ways): Ways {
+  return {
+    choices: Math.max(a.choices, b.choices),
+    unbounded: Math.max(a.unbounded, b.unbounded),
+    isAlternative: a.isAlternative || b.isAlternative,
+  };
+}
+
+/** Adds an item (a character, class or group) with the quantifier behind it; false when the two together may run for ever. */
+function addItem(sequence: Ways, item: Ways, quantifier: RegExpExecArray | null): boolean {
+  sequence.choices += item.choices;
+  sequence.unbounded += item.unbounded;
+  if (quantifier !== null) {
+    const [text, least, comma, most] = quantifier;
+    const isFixed = text.startsWith('{') && comma === '';
+    const isOptional = text.startsWith('?') || text === '{0,1}';
+    const isUnbounded = /^[*+]/.test(text) || (comma === ',' && (most === '' || Number(most) > MAX_REPEATS));
+    const repeats = isUnbounded || Number(most || least || 0) > 1;
+    if (!isOptional && repeats && (item.choices > 0 || item.isAlternative)) return false;
+    if (!isFixed) sequence.choices++;
+    if (isUnbounded) sequence.unbounded++;
+  }
+  return sequence.choices <= MAX_CHOICES && sequence.unbounded <= MAX_UNBOUNDED;
+}
+
+/** A bounded repetition beyond this costs as an unbounded one. */
+const MAX_REPEATS = 16;
+
 /**
- * Whether a repeated group of `source` itself repeats without bound inside, as `(a+)+` does: the form that backtracks
- * exponentially. No known tokenizer has it. Patterns of polynomial cost are not found by this; the length limit on
- * texts bounds them.
+ * Whether `source` may backtrack for ever on a text of moderate length: a group that can match in several ways and is
+ * itself repeated, as in `(a+)+` and `(a|aa)*` (exponential), or many choices in a row, as in `a*a*a*a*b` (a high power).
+ * No known tokenizer has either. What is left is at most cubic, and the limit on texts bounds it.
  */
-export function hasNestedRepeat(source: string): boolean {
-  const groups: boolean[] = [false];
-  let i = 0;
-  while (i < source.length) {
+export function mayRunForever(source: string): boolean {
+  const groups: OpenGroup[] = [{ now: noWays(), worst: noWays() }];
+  for (let i = 0; i < source.length; ) {
+    const group = groups.at(-1) as OpenGroup;
     const char = source[i];
-    if (char === '[') {
-      i = skipClass(source, i);
-    } else if (char === '\\') {
-      i += 2;
-    } else if (char === '(') {
-      groups.push(false);
-      i++;
-    } else if (char === ')') {
-      const repeats = groups.length > 1 && groups.pop() === true;
-      i++;
-      const isRepeated = UNBOUNDED.test(source.slice(i, i + 12));
-      if (repeats && isRepeated) return true;
-      if (repeats || isRepeated) groups[groups.length - 1] = true;
-    } else {
-      if (UNBOUNDED.test(source.slice(i, i + 12))) groups[groups.length - 1] = true;
-      i++;
+    let item = noWays();
+    if (char === '(') {
+      groups.push({ now: noWays(), worst: noWays() });
+      i += /^\((?:\?(?:[:=!]|<[=!]|[a-z-]+:|<\w+>))?/.exec(source.slice(i, i + 64))?.[0].length ?? 1;
+      continue;
     }
+    if (char === '|') {
+      group.worst = { ...worseOf(group.worst, group.now), isAlternative: true };
+      group.now = noWays();
+      i++;
+      continue;
+    }
+    if (char === ')' && groups.length > 1) {
+      groups.pop();
+      item = worseOf(group.worst, group.now);
+      i++;
+    } else if (char === '[') i = skipClass(source, i);
+    else i += char === '\\' ? 2 : 1;
+    const quantifier = QUANTIFIER.exec(source.slice(i, i + 24));
+    i += quantifier?.[0].length ?? 0;
+    if (!addItem((groups.at(-1) as OpenGroup).now, item, quantifier)) return true;
   }
   return false;
 }
 
 /** Returns the global regular expression of a pattern in a tokenizer.json (Oniguruma's syntax). @throws `format` */
 export function compilePattern(pattern: PatternConfig): RegExp {
-  if ('Regex' in pattern && hasNestedRepeat(pattern.Regex)) {
-    throw new FloodgateError('format', 'tokenizer.json: a pattern repeats a repeated group, which can run for ever');
+  if ('Regex' in pattern && mayRunForever(pattern.Regex)) {
+    throw new FloodgateError(
+      'format',
+      'tokenizer.json: a pattern repeats a repeated group or has too many choices in a row, which can run for ever',
+    );
   }
   try {
     const compiled = new SplitPreTokenizer({ type: 'Split', pattern, behavior: 'Isolated', invert: false }).pattern;

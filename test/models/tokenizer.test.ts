@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { exitCodeOf, FloodgateError } from '../../src/base/errors.ts';
 import { loadTokenizerFromFolder } from '../../src/models/load-tokenizer.ts';
 import { parseTokenizerJson, readTokenizerDefinition } from '../../src/models/tokenizer-json.ts';
-import { hasNestedRepeat, splitText } from '../../src/models/tokenizer-pattern.ts';
+import { mayRunForever, splitText } from '../../src/models/tokenizer-pattern.ts';
 import { createTokenizer } from '../../src/models/tokenizer-pipeline.ts';
 
 const fixturePath = (name: string) => new URL(`../fixtures/tokenizers/${name}`, import.meta.url).pathname;
@@ -202,8 +202,20 @@ describe('tokenizer.json', () => {
     ['[(a+)]+', false],
     ['\\(a+\\)+', false],
     ['(a{2})+', false],
-  ])('pattern %s repeats a repeat: %s', (source, expected) => {
-    expect(hasNestedRepeat(source)).toBe(expected);
+    ['(a|aa)+$', true],
+    ['(a?){40}a{40}', true],
+    ['(?:a{1,9}){1,40}b', true],
+    ['(?=(a*)*b)', true],
+    ['a?a?a?a?a?a?a?a?b', true],
+    ['a*a*a*a*b', true],
+    ['a{0,99}a{0,99}a{0,99}a{0,99}b', true],
+    [
+      "(?i:'s|'t|'re)|[^\\r\\n\\p{L}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+      false,
+    ],
+    ["[^\\r\\n]?[\\p{Lu}\\p{M}]*[\\p{Ll}\\p{M}]+(?i:'s|'t)?|\\p{N}{1,3}(?=(?:\\p{N}{3})*$)", false],
+  ])('pattern %s may run for ever: %s', (source, expected) => {
+    expect(mayRunForever(source)).toBe(expected);
   });
 
   test('with a pattern that repeats a repeat is refused', () => {
