@@ -7,7 +7,7 @@ import { runtimeVersion } from '../runtime/version.ts';
 import type { RunStore } from '../store/run-store.ts';
 import { openStore } from '../store/run-store.ts';
 import { evaluationStage } from '../store/stage-name.ts';
-import { type AttackerName, attackersToTrain } from './attackers/attacker-names.ts';
+import { type AttackerName, attackersToTrain, smoothingOf } from './attackers/attacker-names.ts';
 import { type Campaign, openCampaign } from './campaign.ts';
 import type { CampaignIo } from './campaign-io.ts';
 import type { Config } from './config-schema.ts';
@@ -24,17 +24,19 @@ import { runReinforce } from './stage-reinforce.ts';
 import { runSft } from './stage-sft.ts';
 import { runSmoothing } from './stage-smoothing.ts';
 
-/** How the attackers that learn are trained; the others need no training of their own. */
+/** How the attackers that learn from rewards are trained; the others need no training of their own. */
 const TRAIN: Readonly<Partial<Record<AttackerName, (campaign: Campaign) => Promise<void>>>> = {
   sft: runSft,
   gflownet: (campaign) => runGflownet(campaign, 'gflownet'),
   'stable-gfn': (campaign) => runGflownet(campaign, 'stable-gfn'),
   reinforce: runReinforce,
   ppo: runPpo,
-  smoothing: (campaign) => runSmoothing(campaign, 'smoothing'),
-  'reinforce-smoothing': (campaign) => runSmoothing(campaign, 'reinforce-smoothing'),
-  'ppo-smoothing': (campaign) => runSmoothing(campaign, 'ppo-smoothing'),
 };
+
+async function train(campaign: Campaign, stage: AttackerName): Promise<void> {
+  if (smoothingOf(stage) !== undefined) await runSmoothing(campaign, stage);
+  else await TRAIN[stage]?.(campaign);
+}
 
 export interface StartRunOptions {
   readonly config: Config;
@@ -88,7 +90,7 @@ async function runStages(campaign: Campaign): Promise<void> {
   const { store, config } = campaign;
   const isDone = (name: string): boolean => store.stages().some((row) => row.name === name && row.status === 'done');
   for (const stage of attackersToTrain(config.attackers)) {
-    if (!isDone(stage)) await TRAIN[stage]?.(campaign);
+    if (!isDone(stage)) await train(campaign, stage);
     const isWanted = config.attackers.includes(stage) && !leftNoAttacker(campaign, stage);
     if (isWanted && !isDone(evaluationStage(stage))) await evaluateStage(campaign, stage, evaluationPlan(config));
   }

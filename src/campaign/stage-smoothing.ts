@@ -3,7 +3,7 @@ import { type CollectedAttack, collectionWeights } from '../gflownet/collection-
 import { logRewardAt } from '../gflownet/reward.ts';
 import type { EventRecord } from '../store/records.ts';
 import { type LikelihoodExample, trainLikelihood } from '../training/likelihood.ts';
-import { smoothedAttacker } from './attackers/attacker-names.ts';
+import { type AttackerName, smoothedAttacker, smoothingOf } from './attackers/attacker-names.ts';
 import { type Campaign, loopControl } from './campaign.ts';
 import { collectAttacks, loadCollection } from './collection.ts';
 import { clusterSizes } from './collection-clusters.ts';
@@ -13,12 +13,13 @@ import { resumeStage } from './resume-stage.ts';
 import { isFullSmoothing } from './stage-attackers.ts';
 import { openAttackerPolicy, recordLikelihood } from './stage-sft.ts';
 
-/** Stages that learn what another attacker found. */
-export type SmoothingStage = 'smoothing' | 'reinforce-smoothing' | 'ppo-smoothing';
-
-async function examplesOf(campaign: Campaign, attacks: readonly CollectedAttack[]): Promise<LikelihoodExample[]> {
+async function examplesOf(
+  campaign: Campaign,
+  stage: AttackerName,
+  attacks: readonly CollectedAttack[],
+): Promise<LikelihoodExample[]> {
   const { config } = campaign;
-  const { weights } = config.smoothing;
+  const weights = smoothingOf(stage)?.weights ?? config.smoothing.weights;
   const rule = rewardRule(config);
   const logReward = logRewardAt(rule, config.gflownet.updates);
   const values = collectionWeights(attacks, {
@@ -38,7 +39,7 @@ const BEFORE_UPDATES = -1;
 /** Recorded in one transaction with the cost; a kill in between leaves neither. */
 const COLLECTION_EVENTS: readonly string[] = ['collected', 'nothing-collected'];
 
-function isCollectionRecorded({ store }: Campaign, name: SmoothingStage): boolean {
+function isCollectionRecorded({ store }: Campaign, name: AttackerName): boolean {
   return store.events().some(({ stage, code }) => stage === name && COLLECTION_EVENTS.includes(code));
 }
 
@@ -53,10 +54,11 @@ function collectionEvent(kept: number, found: number): EventRecord {
  * Smoothing: the SFT attacker, not the policy that found them, learns the collected attacks by maximum likelihood. Says
  * so and trains on nothing when nothing was collected.
  */
-export async function runSmoothing(campaign: Campaign, stage: SmoothingStage): Promise<void> {
+export async function runSmoothing(campaign: Campaign, stage: AttackerName): Promise<void> {
   const { config, store, compute } = campaign;
   const { smoothing, seed } = config;
-  const found = collectAttacks(campaign, smoothedAttacker(stage) ?? stage);
+  const source = smoothedAttacker(stage) ?? stage;
+  const found = collectAttacks(campaign, source);
   store.beginStage(stage, smoothing.updates);
   const attacker = await campaign.attackerOf(stage);
   const policy = await openAttackerPolicy({ attacker, compute }, { logZ: 'none' });
@@ -65,9 +67,9 @@ export async function runSmoothing(campaign: Campaign, stage: SmoothingStage): P
     else policy.parameters.data.set((await loadReference(campaign)).data);
     const start = await resumeStage(campaign, stage, policy.parameters);
     const began = monotonicMs();
-    const { attacks: collected, calls } = await loadCollection(campaign, stage, found);
+    const { attacks: collected, calls } = await loadCollection(campaign, source, found);
     const seconds = (monotonicMs() - began) / 1000;
-    const examples = collected.length === 0 ? [] : await examplesOf(campaign, collected);
+    const examples = collected.length === 0 ? [] : await examplesOf(campaign, stage, collected);
     if (!isCollectionRecorded(campaign, stage)) {
       const event = collectionEvent(examples.length, found.length);
       store.recordUpdate({ stage, update: BEFORE_UPDATES, cost: { ...calls, seconds }, events: [event] });
