@@ -1,8 +1,9 @@
-import { existsSync, mkdtempSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { parseConfig } from '../../src/campaign/config-load.ts';
+import type { Config } from '../../src/campaign/config-schema.ts';
 import { writeManifest } from '../../src/campaign/manifest.ts';
 import { createRunFolder } from '../../src/campaign/run-folder.ts';
 import { minimalConfigText } from '../campaign/minimal-config.ts';
@@ -13,11 +14,20 @@ const place = mkdtempSync(join(tmpdir(), 'floodgate-report-'));
 const runsDir = join(place, 'runs');
 const config = parseConfig(minimalConfigText, { fileName: 'a.yaml', folder: '/configs' });
 
-beforeAll(async () => {
-  const folder = await createRunFolder({ runsFolder: runsDir, name: 'measured', ifTaken: 'refuse', config });
+async function makeMeasuredRun(name: string, config: Config): Promise<void> {
+  const folder = await createRunFolder({ runsFolder: runsDir, name, ifTaken: 'refuse', config });
   const { store, manifest } = await fixtureRun({ databasePath: folder.databasePath });
   store.close();
   await writeManifest(folder.manifestPath, manifest);
+}
+
+beforeAll(async () => {
+  await makeMeasuredRun('measured', config);
+  const encoder = join(place, 'damaged-encoder');
+  mkdirSync(encoder);
+  writeFileSync(join(encoder, 'config.json'), '{"model_type": "bert", "hidden_size": ');
+  writeFileSync(join(encoder, 'model.safetensors'), 'no weights');
+  await makeMeasuredRun('damaged', { ...config, encoder: { ...config.encoder, model: encoder } });
   await createRunFolder({ runsFolder: runsDir, name: 'fresh', ifTaken: 'refuse', config });
 });
 
@@ -50,6 +60,11 @@ describe('report', () => {
       withoutEncoder: 'it is not on the machine that made this page',
     });
     expect(readFileSync(path, 'utf8')).not.toMatch(/hidden phrase|reply (one|two)/);
+  });
+
+  it('takes a damaged encoder for an error, not for a missing one', async () => {
+    expect(await report('damaged')).toMatchObject({ code: 1, stderr: expect.stringContaining('damaged-encoder') });
+    expect(existsSync(join(runsDir, 'damaged/report.html'))).toBe(false);
   });
 
   it('refuses a run without measurements, or none at all, and writes nothing', async () => {
