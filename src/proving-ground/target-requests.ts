@@ -59,13 +59,17 @@ function nearMiss(key: Key, keys: readonly Key[], finder: KeyFinder, stream: Ran
 }
 
 function alteredPhrase(words: readonly string[], siblings: readonly Key[], stream: RandomStream): string[] {
+  const [first] = words as [string];
+  if (words.length === 1) return [pick(classOf(first), stream)];
   const at = stream.nextInt(words.length);
-  const kind = words.length === 1 ? 0.6 : stream.nextFloat();
   // Words that other keys have in this place are the likeliest to be mistaken.
-  if (kind < 0.5) return words.with(at, pick(siblings, stream).words[at] as string);
-  if (kind < 0.65) return words.with(at, pick(classOf(words[at] as string), stream));
-  if (kind < 0.8) return words.toSpliced(at, 1);
-  if (kind < 0.9) return words.toSpliced(1, 0, pick(VOCABULARY, stream));
+  const siblingWord = pick(siblings, stream).words[at] as string;
+  const kind = stream.nextFloat();
+  if (kind < 0.45) return words.with(at, siblingWord);
+  if (kind < 0.6) return words.with(at, pick(VOCABULARY, stream));
+  if (kind < 0.7) return words.toSpliced(at, 1);
+  if (kind < 0.83) return words.toSpliced(Math.max(1, at), 0, siblingWord);
+  if (kind < 0.93) return words.toSpliced(1, 0, pick(VOCABULARY, stream));
   return words.toReversed();
 }
 
