@@ -62,12 +62,15 @@ export async function exportFixture(name: string, folder: string, cacheDir: stri
 export async function logitsOf(checkpoint: DecoderCheckpoint, row: readonly number[], adapter?: LoraAdapter) {
   const { config, weights } = checkpoint;
   const trained = adapter === undefined ? {} : { trained: { kind: 'lora', spec: adapter.spec } as const };
-  await using session = await openSession(buildPrefillGraph({ config, weights, contextTokens: 48, ...trained }), {
-    device: 'cpu',
-    threads: 1,
-    label: 'export test',
-    weightFolder: path.dirname(weights.path),
-  });
+  await using session = await openSession(
+    buildPrefillGraph({ config, weights, contextTokens: Math.min(48, config.maxPositions), ...trained }),
+    {
+      device: 'cpu',
+      threads: 1,
+      label: 'export test',
+      weightFolder: path.dirname(weights.path),
+    },
+  );
   const state = [...(adapter?.tensors ?? [])].map(([name, { shape, data }]) => [name, float32Tensor(data, shape)]);
   const rest = row.slice(1);
   const outputs = await session.run({

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -10,6 +10,10 @@ import { type TuneTargetOptions, tuneTarget } from '../../../src/campaign/tune/t
 import type { DecoderCheckpoint } from '../../../src/models/checkpoint.ts';
 import { openMergedWeights } from '../../../src/models/export/model-folder.ts';
 import { readPeftAdapter } from '../../../src/models/export/peft-adapter.ts';
+import { writeInitialWeights } from '../../../src/proving-ground/initial-weights.ts';
+import { PICO_CONFIG } from '../../../src/proving-ground/pico-model.ts';
+import { picoCheckpoint } from '../../../src/proving-ground/pico-target.ts';
+import { ALARM_WORD, POLITE_WORDS } from '../../../src/proving-ground/vocabulary.ts';
 import { liveSessionLabels } from '../../../src/runtime/session.ts';
 import { createAttackEncoder } from '../../../src/targets/local-prompt.ts';
 import { EXPORT_ROW, logitsOf, openDecoderFolder, randomAdapter } from '../../models/exported-models.ts';
@@ -152,5 +156,25 @@ describe('tuneTarget', () => {
     const long = { prompt: new Array(60).fill(7), answer: new Array(10).fill(7) };
     const options = optionsFor('long', { data: { training: [long], validation: [] } });
     await expect(tuneTarget(options)).rejects.toThrow(/an example has 70 tokens, expected at most 64/);
+  });
+
+  test('tunes a model made in-process, which has no files but its weights', async () => {
+    const path0 = path.join(folder, 'pico.safetensors');
+    await writeInitialWeights(PICO_CONFIG, path0, 3);
+    const pico = await picoCheckpoint(path0, 'world:3/target');
+    const encode = createAnswerEncoder({ checkpoint: pico, template: 'chat' });
+    const polite = POLITE_WORDS[0] as string;
+    const requests = POLITE_WORDS.slice(0, 4).map((word) => `${ALARM_WORD} ${word}`);
+    const options = optionsFor('pico', {
+      checkpoint: pico,
+      data: { training: requests.map((request) => encode(request, polite, true)), validation: [] },
+    });
+    const tuned = await tuneTarget(options);
+    expect(tuned.record.curve.at(-1)?.loss as number).toBeLessThan((tuned.record.curve[0]?.loss as number) / 2);
+    expect((await readdir(tuned.modelPath)).sort()).toEqual(['config.json', 'model.safetensors']);
+    const weights = await openMergedWeights(tuned.modelPath, PICO_CONFIG);
+    const row = encode(requests[0] as string, polite, true);
+    const ids = [...row.prompt, ...row.answer];
+    expect(largestGap(await logitsOf({ ...pico, weights }, ids), await logitsOf(tuned.checkpoint, ids))).toBe(0);
   });
 });
