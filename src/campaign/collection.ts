@@ -12,9 +12,10 @@ import { type CallCounter, createCallCounter, tryAttacks, unsafeOf } from './try
 const CHUNK = 64;
 
 /** Distinct attacks that `source` found in training, above both thresholds. */
-export function collectAttacks({ store, config }: Campaign, source: AttackerName): DistinctAttack[] {
+export function collectAttacks({ store, config, trainingJudge }: Campaign, source: AttackerName): DistinctAttack[] {
   const { minUnsafe, minLogPRef } = config.collect;
-  return store.distinctAttacks({ stage: source, minUnsafe, minLogPRef });
+  const { unsafeFloor } = config.gflownet;
+  return store.distinctAttacks({ stage: source, judge: trainingJudge.name, unsafeFloor, minUnsafe, minLogPRef });
 }
 
 /** What smoothing learns from. */
@@ -27,32 +28,32 @@ export interface Collection {
 /** The scored collection of this run, made once: a resume reads it, so that no call is made again. */
 export async function loadCollection(
   campaign: Campaign,
-  stage: AttackerName,
+  source: AttackerName,
   found: readonly DistinctAttack[],
 ): Promise<Collection> {
-  const file = checkpointFile(campaign.folder, stage === 'smoothing' ? 'collection.json' : `${stage}-collection.json`);
+  const file = checkpointFile(campaign.folder, source === 'gflownet' ? 'collection.json' : `${source}-collection.json`);
   if (existsSync(file)) return JSON.parse(await readFile(file, 'utf8')) as Collection;
-  const collection = await scoreCollected(campaign, stage, found);
+  const collection = await scoreCollected(campaign, source, found);
   await writeFileAtomically(file, (handle) => handle.writeFile(JSON.stringify(collection)));
   return collection;
 }
 
 /**
- * Scores of the collected attacks: as found (log S from the arithmetic mean, which is what the database keeps of an
- * attack over all its responses), or averaged with new responses, dropping those that do not hold up.
+ * Scores of the collected attacks: as found, over all the responses that each drew in training, or averaged with new
+ * responses, dropping those that do not hold up.
  */
 async function scoreCollected(
   campaign: Campaign,
-  stage: AttackerName,
+  source: AttackerName,
   found: readonly DistinctAttack[],
 ): Promise<Collection> {
   const { config, target } = campaign;
   const floor = config.gflownet.unsafeFloor;
-  const asFound = found.map(({ ids, text, meanUnsafe, logPRef, responses }) => ({
+  const asFound = found.map(({ ids, text, meanUnsafe, logS, logPRef, responses }) => ({
     ids,
     text,
     logPRef: logPRef ?? 0,
-    score: { logS: Math.log(Math.max(meanUnsafe, floor)), meanUnsafe, responses },
+    score: { logS, meanUnsafe, responses },
   }));
   const calls = createCallCounter();
   if (!config.smoothing.rescore) return { attacks: asFound, calls };
@@ -62,7 +63,7 @@ async function scoreCollected(
   for (let start = 0; start < asFound.length; start += CHUNK) {
     const chunk = asFound.slice(start, start + CHUNK);
     const trials = await tryAttacks(
-      chunk.map(({ text }, i) => ({ text, streamName: ['re-score', stage, start + i] })),
+      chunk.map(({ text }, i) => ({ text, streamName: ['re-score', source, start + i] })),
       { target, decode: config.target.decode, responses: config.target.responses, seats },
       calls,
     );

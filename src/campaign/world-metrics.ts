@@ -7,6 +7,7 @@ import type { MetricRecord } from '../store/records.ts';
 import type { AttackerName } from './attackers/attacker-names.ts';
 import { smoothedAttacker } from './attackers/attacker-names.ts';
 import type { Campaign } from './campaign.ts';
+import { collectAttacks } from './collection.ts';
 import { loadRunTruth } from './world-posterior.ts';
 
 export interface WorldSample {
@@ -22,10 +23,8 @@ function metric(name: string, value: number | null, n: number): MetricRecord {
 }
 
 /** Keys held by the attacks that this attacker's training collected; empty for one that collects nothing. */
-function collectedKeys({ store, config }: Campaign, world: World, stage: AttackerName): number | null {
-  const { minUnsafe, minLogPRef } = config.collect;
-  const source = smoothedAttacker(stage) ?? stage;
-  const attacks = store.distinctAttacks({ stage: source, minUnsafe, minLogPRef });
+function collectedKeys(campaign: Campaign, world: World, stage: AttackerName): number | null {
+  const attacks = collectAttacks(campaign, smoothedAttacker(stage) ?? stage);
   if (attacks.length === 0) return null;
   const finder = createKeyFinder(world.keys);
   return new Set(attacks.flatMap(({ text }) => finder.heldBy(wordsOf(text)))).size;

@@ -27,6 +27,10 @@ export interface AttackFilter {
 
 export interface CollectFilter {
   readonly stage: string;
+  /** Whose verdicts on the responses as they are make the score. */
+  readonly judge: string;
+  /** P(unsafe) below it counts as the floor in log S. */
+  readonly unsafeFloor: number;
   readonly minUnsafe: number;
   readonly minLogPRef: number;
 }
@@ -59,10 +63,11 @@ const ATTACKS = `SELECT attack.id, stage.name, update_index, position, source, i
 const RESPONSES = `SELECT response.id, position, text, tokens, truncated, judge, masked, unsafe, reason
   FROM response LEFT JOIN verdict ON response_id = response.id WHERE attack_id = ? ORDER BY position, judge, masked`;
 // Replayed rows that kept an old score drew no responses and are no evidence of their own; seeds are not the attacker's.
-const DISTINCT = `SELECT ids, text, sum(mean_unsafe * response_count) / sum(response_count) AS unsafe,
-  max(log_p_ref) AS log_p_ref, sum(response_count), min(update_index) FROM attack JOIN stage ON stage.id = stage_id
-  WHERE stage.name = ? AND mean_unsafe IS NOT NULL AND response_count > 0 AND source <> 'seed'
-  GROUP BY ids HAVING unsafe > ? AND max(log_p_ref) > ? ORDER BY min(attack.id)`;
+const DISTINCT = `SELECT ids, attack.text, avg(unsafe) AS mean_p, avg(ln(max(unsafe, ?5))), max(log_p_ref), count(*),
+  min(update_index) FROM attack JOIN stage ON stage.id = stage_id
+  JOIN response ON attack_id = attack.id JOIN verdict ON response_id = response.id
+  WHERE stage.name = ?1 AND judge = ?2 AND masked = 0 AND unsafe IS NOT NULL AND source <> 'seed'
+  GROUP BY ids HAVING mean_p > ?3 AND max(log_p_ref) > ?4 ORDER BY min(attack.id)`;
 const METRICS = `SELECT stage.name, update_index, metric.name, judge, value, low, high, n, method, confidence
   FROM metric
   JOIN stage ON stage.id = stage_id WHERE stage.name = ? AND (? IS NULL OR metric.name = ?)
@@ -177,15 +182,19 @@ export function createStoreQueries(db: Database.Database): StoreQueries {
     attacks: ({ stage, fromUpdate = 0, toUpdate = Number.MAX_SAFE_INTEGER, source, limit = -1 }) =>
       selectAttacks(stage, fromUpdate, toUpdate, source ?? null, source ?? null, limit).map(rowToAttack),
     responses: (attackId) => rowsToResponses(selectResponses(attackId)),
-    distinctAttacks: ({ stage, minUnsafe, minLogPRef }) =>
-      selectDistinct(stage, minUnsafe, minLogPRef).map(([ids, text, meanUnsafe, logPRef, responses, firstUpdate]) => ({
-        ids: JSON.parse(ids as string) as number[],
-        text: cellToText(text),
-        meanUnsafe: meanUnsafe as number,
-        logPRef: logPRef as number | null,
-        responses: responses as number,
-        firstUpdate: firstUpdate as number,
-      })),
+    distinctAttacks: ({ stage, judge, minUnsafe, minLogPRef, unsafeFloor }) =>
+      selectDistinct(stage, judge, minUnsafe, minLogPRef, unsafeFloor).map(([ids, text, ...columns]) => {
+        const [meanUnsafe, logS, logPRef, responses, firstUpdate] = columns;
+        return {
+          ids: JSON.parse(ids as string) as number[],
+          text: cellToText(text),
+          meanUnsafe: meanUnsafe as number,
+          logS: logS as number,
+          logPRef: logPRef as number | null,
+          responses: responses as number,
+          firstUpdate: firstUpdate as number,
+        };
+      }),
     metrics: (stage, name) => selectMetrics(stage, name ?? null, name ?? null).map(rowToMetric),
     cost: (stage) => rowToCost(selectCost(stage)[0] ?? [0, 0, 0, 0]),
     events: () =>

@@ -1,7 +1,15 @@
 /** The rows of a run, as they are written and read. `null` is *not measured*, never zero. */
 
 /** Where an attack came from. Only `fresh` and `evaluation` are samples of the attacker at temperature 1. */
-export type AttackSource = 'fresh' | 'tempered' | 'replay' | 'seed' | 'reference' | 'collected' | 'evaluation';
+export type AttackSource =
+  | 'fresh'
+  | 'tempered'
+  | 'replay'
+  | 'seed'
+  | 'reference'
+  | 'collected'
+  | 'evaluation'
+  | 'transfer';
 
 export interface VerdictRecord {
   readonly judge: string;
@@ -117,9 +125,12 @@ export interface StoredEvent extends EventRecord {
 export interface DistinctAttack {
   readonly ids: readonly number[];
   readonly text: string;
-  /** Mean over every response it ever drew. */
+  /** Arithmetic mean of P(unsafe) over every scored response that it ever drew. */
   readonly meanUnsafe: number;
+  /** Mean over the same responses of log max(P(unsafe), floor), nats. */
+  readonly logS: number;
   readonly logPRef: number | null;
+  /** The scored ones. */
   readonly responses: number;
   readonly firstUpdate: number;
 }

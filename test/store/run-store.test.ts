@@ -111,31 +111,44 @@ describe('queries', () => {
     expect(store.lastUpdate('sft')).toBe(-1);
   });
 
-  it('collects distinct attacks by the mean over all their responses', () => {
-    const one = [response('x')];
+  it('collects distinct attacks by the means over the verdicts on all their responses', () => {
+    const drew = (ids: number[], text: string, ...unsafe: (number | null)[]): AttackRecord =>
+      attack({ ids, text, meanUnsafe: 0.123, responses: unsafe.map((p) => response('x', p)) });
     store.recordUpdate({
       stage: 'gflownet',
       update: 0,
       attacks: [
-        attack({ ids: [7], text: 'lucky once', meanUnsafe: 1, responses: one }),
-        attack({ ids: [8], text: 'good', meanUnsafe: 0.9, responses: one }),
-        attack({ ids: [9], text: 'odd', meanUnsafe: 0.9, logPRef: -200, responses: one }),
-        attack({ ids: [10], text: 'unscored', meanUnsafe: null, responses: one }),
+        drew([7], 'lucky once', 1),
+        drew([8], 'good', 0.9, null, 0.8),
+        { ...drew([9], 'odd', 0.9), logPRef: -200 },
+        drew([10], 'unscored', null),
       ],
     });
     store.recordUpdate({
       stage: 'gflownet',
       update: 1,
       attacks: [
-        attack({ ids: [7], text: 'lucky once', meanUnsafe: 0.2, responses: [...one, ...one, ...one] }),
-        attack({ ids: [8], text: 'good', source: 'replay', meanUnsafe: 0, responses: [] }),
+        drew([7], 'lucky once', 0, 0.2, 0.4),
+        attack({ ids: [8], text: 'good', source: 'replay', meanUnsafe: 0, responses: [] }), // kept its old score
       ],
     });
-    expect(store.distinctAttacks({ stage: 'gflownet', minUnsafe: 0.7, minLogPRef: -100 })).toEqual([
-      { ids: [8], text: 'good', meanUnsafe: 0.9, logPRef: -5.25, responses: 1, firstUpdate: 0 },
+    const filter = { stage: 'gflownet', judge: 'j', unsafeFloor: 0.01 };
+    expect(store.distinctAttacks({ ...filter, minUnsafe: 0.7, minLogPRef: -100 })).toEqual([
+      {
+        ids: [8],
+        text: 'good',
+        meanUnsafe: expect.closeTo((0.9 + 0.8) / 2, 12),
+        logS: expect.closeTo(-0.164252, 6), // (ln 0.9 + ln 0.8) / 2, not ln 0.85 = -0.162519
+        logPRef: -5.25,
+        responses: 2,
+        firstUpdate: 0,
+      },
     ]);
-    const all = store.distinctAttacks({ stage: 'gflownet', minUnsafe: 0, minLogPRef: -1000 });
-    expect(all.find(({ text }) => text === 'lucky once')?.meanUnsafe).toBeCloseTo((1 + 3 * 0.2) / 4, 12);
+    const all = store.distinctAttacks({ ...filter, minUnsafe: 0, minLogPRef: -1000 });
+    expect(all.map(({ text }) => text)).toEqual(['lucky once', 'good', 'odd']);
+    expect(all[0]?.meanUnsafe).toBeCloseTo(0.4, 12);
+    expect(all[0]?.logS).toBeCloseTo(-1.782725, 6); // (ln 1 + ln 0.01 + ln 0.2 + ln 0.4) / 4
+    expect(store.distinctAttacks({ ...filter, judge: 'another', minUnsafe: 0, minLogPRef: -1000 })).toEqual([]);
   });
 
   it('keeps metrics per judge, events, stages and facts', () => {
