@@ -3,11 +3,13 @@ import { runBorderTrial } from './border-trial.ts';
 import { holdCounts, spread, summarise } from './calibration-summary.ts';
 import { type CalibrationTrial, runEnumerableTrial } from './enumerable-trial.ts';
 import { runStress, STRESS_DISTRIBUTIONS } from './stress-distributions.ts';
+import { RATE_SETTINGS, runRateStress } from './stress-rates.ts';
 
 /** `CALIBRATION_WORLDS` and `CALIBRATION_SEED` change them. */
 const WORLDS = Number(process.env.CALIBRATION_WORLDS ?? 100);
 const SEED = Number(process.env.CALIBRATION_SEED ?? 1000);
 const STRESS_SAMPLES = 1000;
+const RATE_SAMPLES = 300;
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 
@@ -51,6 +53,18 @@ test('in every stress distribution, at every size, the intervals hold the truth 
   }
 });
 
-function shareOf(held: number): string {
-  return (held / STRESS_SAMPLES).toFixed(3);
+test('the reference failure rate in tables with good, rough and blind attackers, in 9 of 10 samples', () => {
+  for (const name of Object.keys(RATE_SETTINGS)) {
+    const results = [64, 256].map((draws) => runRateStress(name, draws, RATE_SAMPLES, SEED));
+    const cells = results.map(
+      (r) =>
+        `${shareOf(r.held, RATE_SAMPLES)} / ${r.meanWidth.toFixed(4)} / ${r.flagged} flagged, ${r.heldWhenFlagged} of them held`,
+    );
+    say(`| ${name} | ${cells.join(' | ')} |`);
+    for (const { held } of results) expect(held, name).toBeGreaterThanOrEqual(0.9 * RATE_SAMPLES);
+  }
+});
+
+function shareOf(held: number, samples = STRESS_SAMPLES): string {
+  return (held / samples).toFixed(3);
 }

@@ -1,5 +1,6 @@
 import { DEFAULT_CONFIDENCE, intervalMeasure, type Measure, pointMeasure } from './measure.ts';
 import { effectiveSampleSize, paretoTail } from './pareto-tail.ts';
+import { normalQuantile } from './quantiles.ts';
 import { weightedRateInterval } from './weighted-rate-interval.ts';
 
 /** One attack and what came of it. Both log-probs are of the sampler's own distribution at temperature 1, in nats. */
@@ -21,6 +22,8 @@ export interface ReferenceFailureRate {
   readonly effectiveSize: Measure;
   /** Variance of plain sampling at equal target calls / variance of the mixture: above 1 the attacker saved calls. */
   readonly varianceRatio: Measure;
+  /** Mean weight of the mixture: 1 where both log-probs are those of the distributions that drew the attacks. */
+  readonly meanWeight: Measure;
   /** Why the attacker's draws were left out of `rate`; undefined when they are in. */
   readonly flaw: string | undefined;
 }
@@ -61,6 +64,7 @@ export function referenceFailureRate(
     paretoK,
     effectiveSize,
     varianceRatio: mixed.varianceRatio,
+    meanWeight: meanWeightOf(reference, proposal, confidence),
     flaw,
   };
 }
@@ -108,6 +112,23 @@ function mixtureRate(
     ),
     varianceRatio: pointMeasure(variance > 0 ? plainVariance / variance : null, attacks, ratioMethod),
   };
+}
+
+/** A check of the log-probs, not of the target: E[w] = 1 whatever fails. */
+function meanWeightOf(
+  reference: readonly ReferenceDraw[],
+  proposal: readonly ReferenceDraw[],
+  confidence: number,
+): Measure {
+  const weights = reference.map(
+    (draw, i) => SHARE * weightOf(draw) + (1 - SHARE) * weightOf(proposal[i] as ReferenceDraw),
+  );
+  const method = 'mean weight, normal interval';
+  const n = 2 * weights.length;
+  if (weights.length === 0) return pointMeasure(null, 0, method);
+  const value = meanOf(weights);
+  const half = normalQuantile((1 + confidence) / 2) * Math.sqrt(varianceOf(weights) / weights.length);
+  return intervalMeasure({ value, low: value - half, high: value + half, n, method, confidence });
 }
 
 /** p_ref / (a p_ref + (1 - a) pi), from the logs. */

@@ -17,7 +17,7 @@ describe('reference failure rate', () => {
     // p_ref = (0.9, 0.1), pi = (0.2, 0.8); the second always fails, so the rate is 0.1.
     const common = draw(0.9, 0.2, 0);
     const failing = draw(0.1, 0.8, 1);
-    const { rate, plain, varianceRatio } = referenceFailureRate({
+    const { rate, plain, varianceRatio, meanWeight } = referenceFailureRate({
       reference: [...repeat(90, common), ...repeat(10, failing)],
       proposal: [...repeat(80, failing), ...repeat(20, common)],
     });
@@ -25,6 +25,7 @@ describe('reference failure rate', () => {
     expect(plain.value).toBeCloseTo(0.1, 12);
     expect(rate.low).toBeLessThan(0.1);
     expect(rate.high).toBeGreaterThan(0.1);
+    expect(meanWeight.value).toBeCloseTo(1, 12);
     // Here the ten failures of the reference stand beside failures of the attacker: blocks vary by w / 2 and w.
     expect(varianceRatio.value).toBeGreaterThan(1);
   });
