@@ -10,6 +10,7 @@ import { registerModelsCommand } from './models-command.ts';
 import { registerReportCommand } from './report-command.ts';
 import { registerRmCommand } from './rm-command.ts';
 import { registerShowCommand } from './show-command.ts';
+import { registerTransferCommand } from './transfer-command.ts';
 import { registerTuneCommand } from './tune-command.ts';
 import { registerWorldCommand } from './world-command.ts';
 
@@ -23,6 +24,7 @@ Examples:
   floodgate report first
   floodgate list --json
   floodgate tune first --name safe
+  floodgate transfer first --targets targets.yaml
 
 Exit codes: 0 done, 1 failure, 2 bad usage or config, 130 interrupted.`;
 
@@ -51,6 +53,7 @@ export function createProgram({ context, write, campaign }: ProgramParts): Comma
     registerCampaignCommands(program, context, campaign);
     registerDemoCommand(program, context, campaign);
     registerTuneCommand(program, context);
+    registerTransferCommand(program, context);
   }
   registerWorldCommand(program, context);
   registerListCommand(program, context);

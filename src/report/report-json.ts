@@ -3,31 +3,13 @@ import { writeFileAtomically } from '../base/atomic-file.ts';
 import type { Manifest } from '../campaign/manifest.ts';
 import { DISCOVERY_METRIC } from '../campaign/measure-unseen.ts';
 import type { StoreQueries } from '../store/queries.ts';
-import type { CostRecord, StageStatus, StoredMetric } from '../store/records.ts';
-import { evaluatedStage, evaluationStage } from '../store/stage-name.ts';
+import type { CostRecord, StageStatus } from '../store/records.ts';
+import { evaluatedStage, evaluationStage, transferCellOf } from '../store/stage-name.ts';
+import { cost, metrics, toMeasures } from './report-measures.ts';
+import { buildTransfer, transferSchema } from './transfer-report.ts';
 
 /** Raised when a reader of the older form would misread the newer one. */
 export const REPORT_VERSION = 1;
-
-const measure = z.strictObject({
-  /** null: not known (no data), never zero. */
-  value: z.number().nullable(),
-  low: z.number().nullable(),
-  high: z.number().nullable(),
-  n: z.number(),
-  /** How value and interval came about, e.g. `wilson`. */
-  method: z.string().optional(),
-  confidence: z.number().nullable().optional(),
-});
-
-const metrics = z.record(z.string(), measure);
-
-const cost = z.strictObject({
-  targetCalls: z.number(),
-  judgeCalls: z.number(),
-  tokens: z.number(),
-  seconds: z.number(),
-});
 
 const judge = z.strictObject({
   name: z.string(),
@@ -75,11 +57,12 @@ export const reportSchema = z.strictObject({
     models: z.array(z.strictObject({ role: z.string(), spec: z.string(), sha256: z.string() })),
   }),
   stages: z.array(stage),
+  /** Stored attacks put to further targets; absent where none were. */
+  transfer: transferSchema.optional(),
 });
 
 export type Report = z.infer<typeof reportSchema>;
 export type ReportStage = z.infer<typeof stage>;
-type Measures = z.infer<typeof metrics>;
 
 export interface ReportSource {
   readonly store: StoreQueries;
@@ -90,23 +73,6 @@ export interface ReportSource {
 /** The judge whose figures are shown first: an evaluation judge that did not give the reward, where there is one. */
 function chooseReportedJudge({ training, evaluation }: Manifest['judges']): string {
   return evaluation.find((name) => name !== training) ?? training;
-}
-
-function toMeasures(stored: readonly StoredMetric[]): Measures {
-  // Ordered by update: the last one of a name stands.
-  return Object.fromEntries(
-    stored.map(({ name, value, low, high, n, method, confidence }) => [
-      name,
-      {
-        value,
-        low,
-        high,
-        n,
-        ...(method === undefined ? {} : { method }),
-        ...(confidence === undefined ? {} : { confidence }),
-      },
-    ]),
-  );
 }
 
 function sumRepeated(store: StoreQueries, name: string): CostRecord {
@@ -158,9 +124,11 @@ export function buildReport(source: ReportSource): Report {
   // Attackers that learn nothing (best-of-n, icl) have an evaluation only.
   const stages = new Map<string, StageStatus>();
   for (const { name, status } of store.stages()) {
+    if (transferCellOf(name) !== undefined) continue;
     const attacker = evaluatedStage(name) ?? name;
     if (attacker === name || !stages.has(attacker)) stages.set(attacker, status);
   }
+  const transfer = buildTransfer(store, reportedJudge);
   return reportSchema.parse({
     schemaVersion: REPORT_VERSION,
     run: {
@@ -176,6 +144,7 @@ export function buildReport(source: ReportSource): Report {
       models: manifest.models,
     },
     stages: [...stages].map(([name, status]) => buildStage(source, name, status)),
+    ...(transfer === undefined ? {} : { transfer }),
   });
 }
 

@@ -13,6 +13,7 @@ import { judgesSection } from './section-judges.ts';
 import { limitsSection } from './section-limits.ts';
 import { mapSection } from './section-map.ts';
 import { settingsSection } from './section-settings.ts';
+import { transferSection } from './section-transfer.ts';
 import { createTextVault, type TextVault } from './text-vault.ts';
 
 export interface ReportPage {
@@ -57,6 +58,7 @@ function sectionsOf(content: PageContent, vault: TextVault): PageSection[] {
     clustersSection(content, vault),
     mapSection(content),
     comparisonSection(content),
+    transferSection(content),
     judgesSection(content),
     costSection(content),
     settingsSection(content),

@@ -1,6 +1,7 @@
 import { FloodgateError } from '../base/errors.ts';
 import { randomStream } from '../base/random.ts';
 import type { DecoderCheckpoint } from '../models/checkpoint.ts';
+import type { Int8Options } from '../models/decoder/declare-model.ts';
 import { type Generated, type Generator, openGenerator } from '../models/decoder/generator.ts';
 import { groupRows } from '../models/decoder/row-groups.ts';
 import type { TokenBans } from '../models/decoder/sampler-logits.ts';
@@ -14,6 +15,8 @@ export interface LocalTargetOptions extends LocalPromptOptions {
   readonly compute: ComputeOptions;
   /** Longest prompt and response together; default what the model was trained for, at most 2048. */
   readonly contextTokens?: number;
+  /** Frozen projections as int8; fp32 when absent. */
+  readonly int8?: Int8Options;
   /** Responses sampled at once; default 96. */
   readonly maxRowsPerBatch?: number;
 }
@@ -159,8 +162,9 @@ interface Work {
  * @throws FloodgateError `target` when the model lacks the asked template or context.
  */
 export async function openLocalTarget(options: LocalTargetOptions): Promise<Target> {
-  const { checkpoint, compute } = options;
+  const { checkpoint, compute, int8 } = options;
   const { config, weights, spec } = checkpoint;
+  const quantised = int8 === undefined ? {} : { int8 };
   const contextTokens = options.contextTokens ?? Math.min(config.maxPositions, DEFAULT_MAX_CONTEXT);
   if (contextTokens > config.maxPositions) {
     throw new FloodgateError(
@@ -170,7 +174,7 @@ export async function openLocalTarget(options: LocalTargetOptions): Promise<Targ
   }
   const encode = createAttackEncoder(options);
   const generator = await openGenerator(
-    { config, weights, contextTokens, bans: bansOf(checkpoint), withLogProbs: false },
+    { config, weights, contextTokens, bans: bansOf(checkpoint), withLogProbs: false, ...quantised },
     compute,
   );
   return new LocalTarget(options, generator, encode, contextTokens);

@@ -78,7 +78,8 @@ async function readTensor(file: RandomAccessFile, { offset, byteLength }: Weight
  * @throws FloodgateError `store` when the disk refuses.
  */
 export async function openInt8Weights(config: DecoderConfig, weights: WeightStore): Promise<Int8Store> {
-  const target = path.join(path.dirname(weights.path), `weights-int8-v${FORMAT_VERSION}.bin`);
+  const { dir, name } = path.parse(weights.path);
+  const target = path.join(dir, `${name}-int8-v${FORMAT_VERSION}.bin`); // two models may share a folder
   const { entries, byteLength } = layout(config);
   const existing = await stat(target).catch(() => undefined);
   if (existing?.size === byteLength) return { path: target, entries };
