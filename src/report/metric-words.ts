@@ -29,6 +29,21 @@ const METRICS: Readonly<Record<string, MetricWords>> = {
     meaning: 'Groups of successful attacks that say different things. More attacks find more of them.',
     isMain: true,
   },
+  transferRate: {
+    label: 'Transfer rate',
+    form: 'share',
+    meaning: 'Of the attacks that succeed against this target, the share that succeeds against the other one too.',
+  },
+  exactAsr: {
+    label: 'True success rate',
+    form: 'share',
+    meaning: 'In a made world: the success rate expected of these attacks, read off the target instead of sampled.',
+  },
+  exactTransferRate: {
+    label: 'True transfer rate',
+    form: 'share',
+    meaning: 'In a made world: the transfer rate expected of these attacks, read off the target instead of sampled.',
+  },
   modeRecall: {
     label: 'Planted ways found',
     form: 'share',
