@@ -6,6 +6,7 @@ import type { SampledAttack } from './attacker.ts';
 import type {
   PolicyGradientOptions,
   PolicyGradientParts,
+  PolicyGradientRow,
   PolicyGradientUpdate,
   ScoreRule,
 } from './policy-gradient-parts.ts';
@@ -72,6 +73,32 @@ export async function rollOut<E>(
   }
   const attackTokens = sampled.reduce((sum, attack) => sum + attacker.rowOf(attack).length, 0);
   return { rollouts, unscored, attackTokens };
+}
+
+/** A rollout as it is logged, with its reward and what that is the sum of. */
+export function toRow<E>(
+  { attack, logPRef, score, evidence }: Rollout<E>,
+  { reward, terms }: { readonly reward: number; readonly terms: Readonly<Record<string, number>> },
+): PolicyGradientRow<E> {
+  const { tokens, terminated, text, logPi } = attack;
+  return { tokens, terminated, text, logPi, logPRef, reward, terms, meanUnsafe: score.meanUnsafe, evidence };
+}
+
+export function meanOf(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
+}
+
+/** Numbers of an update's attacks that every method reports: KL to the reference in nats an attack, entropy in nats a token. */
+export function rolloutMetrics(rollouts: readonly Rollout<unknown>[]): {
+  readonly kl: number;
+  readonly entropy: number;
+} {
+  const tokens = rollouts.reduce((sum, { row }) => sum + row.length, 0);
+  const logPi = rollouts.reduce((sum, { attack }) => sum + attack.logPi, 0);
+  return {
+    kl: meanOf(rollouts.map(({ attack, logPRef }) => attack.logPi - logPRef)),
+    entropy: -logPi / Math.max(1, tokens),
+  };
 }
 
 /** What the judge's score of a rollout is worth at `update`. */

@@ -7,11 +7,19 @@ import { generalisedAdvantages, whiten } from './advantages.ts';
 import { nextKlCoefficient } from './kl-controller.ts';
 import { learningRateAt } from './learning-rate.ts';
 import { type RewardTerms, rewardTerms, type Similarity, sumOfTerms, tokenRewards } from './novelty-reward.ts';
-import { type Rollout, rollOut, scoreOf } from './on-policy-rollout.ts';
+import { meanOf, type Rollout, rollOut, rolloutMetrics, scoreOf, toRow } from './on-policy-rollout.ts';
 import { type PolicyGradientRun, type PolicyGradientUpdate, policyGradientNote } from './policy-gradient-parts.ts';
 import { addPpoLosses, createPpoSums, type PpoSums, type PpoTokens, ppoTargets } from './ppo-loss.ts';
 import type { PpoOptions, PpoParts, PpoState } from './ppo-parts.ts';
 import { runUpdates } from './update-loop.ts';
+
+/** Everything that one update needs beside its number. */
+interface Training<E> {
+  readonly parts: PpoParts<E>;
+  readonly options: PpoOptions;
+  readonly run: PolicyGradientRun<E>;
+  readonly state: PpoState;
+}
 
 /** One attack's reward: what it is the sum of, and how like the history it was. */
 interface RewardedRollout {
@@ -20,9 +28,14 @@ interface RewardedRollout {
   readonly similarity: Similarity;
 }
 
+/** An update's rows and what is known of each of their tokens. */
+interface KnownRows {
+  readonly rows: readonly (readonly number[])[];
+  readonly tokens: PpoTokens;
+}
+
 async function rewardRollouts<E>(
-  parts: PpoParts<E>,
-  options: PpoOptions,
+  { parts, options }: Training<E>,
   rollouts: readonly Rollout<E>[],
   update: number,
 ): Promise<RewardedRollout[]> {
@@ -37,30 +50,29 @@ async function rewardRollouts<E>(
 
 /** Old log-probs and values, advantages and returns of every token, before the first step. */
 async function prepareTokens<E>(
-  { attacker, policy }: PpoParts<E>,
-  options: PpoOptions,
+  { parts, options, state }: Training<E>,
   rollouts: readonly Rollout<E>[],
-  ...[rewarded, kl]: [readonly RewardedRollout[], number]
-): Promise<PpoTokens> {
+  rewarded: readonly RewardedRollout[],
+): Promise<KnownRows> {
+  const { attacker, policy } = parts;
+  const rows = rollouts.map(({ row }) => row);
   const oldLogProbs: Float32Array[] = [];
   const oldValues: Float32Array[] = [];
-  for (let from = 0; from < rollouts.length; from += options.microBatchSize) {
-    const rows = rollouts.slice(from, from + options.microBatchSize).map(({ row }) => row);
-    const now = await policy.evaluate({ prompt: attacker.prompt, rows }, { minTokens: attacker.spec.minTokens });
+  for (const part of chunks(rows, options.microBatchSize)) {
+    const now = await policy.evaluate({ prompt: attacker.prompt, rows: part }, { minTokens: attacker.spec.minTokens });
     oldLogProbs.push(...now.tokenLogProbs);
     oldValues.push(...now.values);
   }
+  const weights = { kl: state.klCoefficient, entropy: options.entropy };
   const rewards = rollouts.map(({ referenceLogProbs }, i) =>
-    tokenRewards(rewarded[i]?.reward as number, oldLogProbs[i] as Float32Array, referenceLogProbs, {
-      kl,
-      entropy: options.entropy,
-    }),
+    tokenRewards(rewarded[i]?.reward as number, oldLogProbs[i] as Float32Array, referenceLogProbs, weights),
   );
   const { advantages, returns } = generalisedAdvantages(rewards, oldValues, options);
-  return { oldLogProbs, oldValues, advantages: options.whitenAdvantages ? whiten(advantages) : advantages, returns };
+  const learnt = options.whitenAdvantages ? whiten(advantages) : advantages;
+  return { rows, tokens: { oldLogProbs, oldValues, advantages: learnt, returns } };
 }
 
-function rateSegments<E>(parts: PpoParts<E>, options: PpoOptions, update: number): RateSegment[] {
+function rateSegments<E>({ parts, options }: Training<E>, update: number): RateSegment[] {
   const size = parts.policy.gradient.length;
   const head = valueHeadParameters(parts.attacker.spec).reduce(
     (sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1),
@@ -76,12 +88,12 @@ function chunks<T>(items: readonly T[], size: number): T[][] {
   return Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
 }
 
-/** Adds the gradient of one minibatch, in passes of `microBatchSize` rows, and its losses to `sums`. */
+/** The gradient of one minibatch, in passes of `microBatchSize` rows; adds its losses to `sums`. */
 async function differentiate<E>(
-  { attacker, policy }: PpoParts<E>,
-  options: PpoOptions,
-  known: { readonly tokens: PpoTokens; readonly rows: readonly (readonly number[])[] },
-  ...[minibatch, sums]: [readonly number[], PpoSums]
+  { parts: { attacker, policy }, options }: Training<E>,
+  known: KnownRows,
+  minibatch: readonly number[],
+  sums: PpoSums,
 ): Promise<void> {
   const count = minibatch.reduce((sum, row) => sum + (known.rows[row]?.length as number), 0);
   policy.clearGradient();
@@ -93,87 +105,64 @@ async function differentiate<E>(
   }
 }
 
-/** Several epochs of clipped steps over an update's attacks; returns the sums over all of them and the mean norm. */
-async function optimise<E>(
-  parts: PpoParts<E>,
-  options: PpoOptions,
-  run: PolicyGradientRun<E>,
-  ...[known, update]: [{ readonly tokens: PpoTokens; readonly rows: readonly (readonly number[])[] }, number]
-): Promise<{ readonly sums: PpoSums; readonly gradientNorm: number }> {
+/** Several epochs of clipped steps over an update's attacks; the losses are means over all of them. */
+async function optimise<E>(training: Training<E>, known: KnownRows, update: number) {
+  const { parts, options, run } = training;
   const { policy } = parts;
   const sums = createPpoSums();
   const norms: number[] = [];
+  const segments = rateSegments(training, update);
+  const adamw = { ...ADAMW_DEFAULTS, weightDecay: options.weightDecay };
   for (let epoch = 0; epoch < options.epochs; epoch++) {
     const stream = randomStream(options.seed, run.control.checkpoints.stage, 'minibatches', update, epoch);
     const order = stream.shuffle(known.rows.map((_, row) => row));
     for (const minibatch of chunks(order, options.minibatchSize)) {
-      await differentiate(parts, options, known, minibatch, sums);
+      await differentiate(training, known, minibatch, sums);
       norms.push(clipGradient(policy.gradient, options.gradientClip));
-      const segments = rateSegments(parts, options, update);
-      const adamw = { ...ADAMW_DEFAULTS, weightDecay: options.weightDecay };
       adamwUpdate(policy.parameters.data, policy.gradient, run.optimizer, segments, adamw);
     }
   }
-  return { sums, gradientNorm: meanOf(norms) };
-}
-
-const meanOf = (values: readonly number[]): number =>
-  values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
-
-async function ppoUpdate<E>(
-  parts: PpoParts<E>,
-  options: PpoOptions,
-  run: PolicyGradientRun<E>,
-  ...[state, update]: [PpoState, number]
-): Promise<PolicyGradientUpdate<E>> {
-  const started = monotonicMs();
-  const { stage } = run.control.checkpoints;
-  const place = { stage, update };
-  const { rollouts, unscored, attackTokens } = await rollOut(parts, parts.policy.parameters, options, place);
-  const rewarded = await rewardRollouts(parts, options, rollouts, update);
-  const tokens = await prepareTokens(parts, options, rollouts, rewarded, state.klCoefficient);
-  const rows = rollouts.map(({ row }) => row);
-  const { sums, gradientNorm } = await optimise(parts, options, run, { tokens, rows }, update);
-  const kl = meanOf(rollouts.map(({ attack, logPRef }) => attack.logPi - logPRef));
-  const { klCoefficient } = state;
-  if (options.adaptiveKl !== undefined && rollouts.length > 0) {
-    state.klCoefficient = nextKlCoefficient(klCoefficient, options.adaptiveKl, { kl, attacks: rollouts.length });
-  }
-  const factors = Math.max(
-    1,
-    rows.reduce((sum, row) => sum + row.length, 0),
-  );
   const perToken = (sum: number): number => sum / Math.max(1, sums.tokens);
   return {
+    gradientNorm: meanOf(norms),
+    policyLoss: perToken(sums.policyLoss),
+    valueLoss: perToken(sums.valueLoss),
+    clipFraction: perToken(sums.clipped),
+    valueClipFraction: perToken(sums.valueClipped),
+    approximateKl: perToken(sums.approximateKl),
+  };
+}
+
+async function ppoUpdate<E>(training: Training<E>, update: number): Promise<PolicyGradientUpdate<E>> {
+  const started = monotonicMs();
+  const { parts, options, run, state } = training;
+  const place = { stage: run.control.checkpoints.stage, update };
+  const { rollouts, unscored, attackTokens } = await rollOut(parts, parts.policy.parameters, options, place);
+  const rewarded = await rewardRollouts(training, rollouts, update);
+  const known = await prepareTokens(training, rollouts, rewarded);
+  const losses = await optimise(training, known, update);
+  const { klCoefficient } = state;
+  const common = rolloutMetrics(rollouts);
+  if (options.adaptiveKl !== undefined && rollouts.length > 0) {
+    const observed = { kl: common.kl, attacks: rollouts.length };
+    state.klCoefficient = nextKlCoefficient(klCoefficient, options.adaptiveKl, observed);
+  }
+  return {
     update,
-    rows: rollouts.map(({ attack, logPRef, score, evidence }, i) => ({
-      tokens: attack.tokens,
-      terminated: attack.terminated,
-      text: attack.text,
-      logPi: attack.logPi,
-      logPRef,
-      reward: rewarded[i]?.reward as number,
-      terms: { ...(rewarded[i]?.terms as RewardTerms) },
-      meanUnsafe: score.meanUnsafe,
-      evidence,
-    })),
+    rows: rollouts.map((rollout, i) => {
+      const { reward, terms } = rewarded[i] as RewardedRollout;
+      return toRow(rollout, { reward, terms: { ...terms } });
+    }),
     unscored,
     attackTokens,
     metrics: {
-      gradientNorm,
-      kl,
+      ...losses,
+      ...common,
       klCoefficient,
       reward: meanOf(rewarded.map(({ reward }) => reward)),
       selfBleu: meanOf(rewarded.map(({ similarity }) => similarity.selfBleu)),
       cosine: meanOf(rewarded.map(({ similarity }) => similarity.cosine)),
       gibberish: meanOf(rewarded.map(({ terms }) => (terms.gibberish < 0 ? 1 : 0))),
-      // Nats a token: a sampled estimate.
-      entropy: -rollouts.reduce((sum, { attack }) => sum + attack.logPi, 0) / factors,
-      policyLoss: perToken(sums.policyLoss),
-      valueLoss: perToken(sums.valueLoss),
-      clipFraction: perToken(sums.clipped),
-      valueClipFraction: perToken(sums.valueClipped),
-      approximateKl: perToken(sums.approximateKl),
     },
     seconds: (monotonicMs() - started) / 1000,
   };
@@ -207,7 +196,7 @@ export async function trainPpo<E>(
     extra: () => ({ ppo: { ...state }, novelty: parts.novelty?.state() ?? null, caller: run.extra?.() ?? null }),
   };
   return runUpdates(run.control, saved, { from: run.from, to: options.updates }, async (update) => {
-    const record = await ppoUpdate(parts, options, run, state, update);
+    const record = await ppoUpdate({ parts, options, run, state }, update);
     return { note: policyGradientNote(record), stop: await run.onUpdate(record) };
   });
 }

@@ -4,7 +4,7 @@ import type { PolicySession } from '../models/decoder/policy-session.ts';
 import { ADAMW_DEFAULTS, adamwUpdate, clipGradient } from './adamw.ts';
 import { divideBySpread, leaveOneOut } from './advantages.ts';
 import { learningRateAt } from './learning-rate.ts';
-import { type Rollout, rollOut, scoreOf } from './on-policy-rollout.ts';
+import { meanOf, type Rollout, rollOut, rolloutMetrics, scoreOf, toRow } from './on-policy-rollout.ts';
 import {
   type PolicyGradientOptions,
   type PolicyGradientParts,
@@ -43,8 +43,13 @@ export interface ReinforceState {
 
 export const NEW_REINFORCE_STATE: ReinforceState = { runningMean: null };
 
-const meanOf = (values: readonly number[]): number =>
-  values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
+/** Everything that one update needs beside its number. */
+interface Training<E> {
+  readonly parts: ReinforceParts<E>;
+  readonly options: ReinforceOptions;
+  readonly run: PolicyGradientRun<E>;
+  readonly state: ReinforceState;
+}
 
 /** Advantages of an update's penalised rewards; moves the running mean when that is the baseline. */
 function advantagesOf(rewards: readonly number[], options: ReinforceOptions, state: ReinforceState): number[] {
@@ -85,52 +90,42 @@ async function differentiate<E>(
   return loss;
 }
 
-async function reinforceUpdate<E>(
-  parts: ReinforceParts<E>,
-  options: ReinforceOptions,
-  run: PolicyGradientRun<E>,
-  ...[state, update]: [ReinforceState, number]
-): Promise<PolicyGradientUpdate<E>> {
-  const started = monotonicMs();
+/** One optimizer step on the penalised rewards; an update whose attacks could all not be scored changes nothing. */
+async function learn<E>(
+  { parts, options, run, state }: Training<E>,
+  rollouts: readonly Rollout<E>[],
+  penalised: readonly number[],
+  update: number,
+): Promise<{ readonly loss: number; readonly gradientNorm: number }> {
+  if (rollouts.length === 0) return { loss: 0, gradientNorm: 0 };
   const { policy } = parts;
-  const { stage } = run.control.checkpoints;
-  const { rollouts, unscored, attackTokens } = await rollOut(parts, policy.parameters, options, { stage, update });
+  const advantages = advantagesOf(penalised, options, state);
+  const loss = await differentiate(parts, rollouts, advantages, options.microBatchSize);
+  const gradientNorm = clipGradient(policy.gradient, options.gradientClip);
+  const segment = { start: 0, end: policy.gradient.length, learningRate: learningRateAt(options.learningRate, update) };
+  adamwUpdate(policy.parameters.data, policy.gradient, run.optimizer, [segment], {
+    ...ADAMW_DEFAULTS,
+    weightDecay: options.weightDecay,
+  });
+  return { loss, gradientNorm };
+}
+
+async function reinforceUpdate<E>(training: Training<E>, update: number): Promise<PolicyGradientUpdate<E>> {
+  const started = monotonicMs();
+  const { parts, options, run } = training;
+  const place = { stage: run.control.checkpoints.stage, update };
+  const { rollouts, unscored, attackTokens } = await rollOut(parts, parts.policy.parameters, options, place);
   const scores = rollouts.map((rollout) => scoreOf(options.score, rollout, update));
-  const logRatios = rollouts.map(({ attack, logPRef }) => attack.logPi - logPRef);
-  const penalised = scores.map(
-    (score, i) =>
-      score - options.kl * (logRatios[i] as number) - options.entropy * (rollouts[i]?.attack.logPi as number),
-  );
-  let loss = 0;
-  let gradientNorm = 0;
-  // An update whose attacks could all not be scored teaches nothing: moments and running mean stay as they are.
-  if (rollouts.length > 0) {
-    loss = await differentiate(parts, rollouts, advantagesOf(penalised, options, state), options.microBatchSize);
-    gradientNorm = clipGradient(policy.gradient, options.gradientClip);
-    const segment = {
-      start: 0,
-      end: policy.gradient.length,
-      learningRate: learningRateAt(options.learningRate, update),
-    };
-    adamwUpdate(policy.parameters.data, policy.gradient, run.optimizer, [segment], {
-      ...ADAMW_DEFAULTS,
-      weightDecay: options.weightDecay,
-    });
-  }
-  const tokens = rollouts.reduce((sum, { row }) => sum + row.length, 0);
+  const penalised = rollouts.map(({ attack: { logPi }, logPRef }, i) => {
+    return (scores[i] as number) - options.kl * (logPi - logPRef) - options.entropy * logPi;
+  });
+  const { loss, gradientNorm } = await learn(training, rollouts, penalised, update);
   return {
     update,
-    rows: rollouts.map(({ attack, logPRef, score, evidence }, i) => ({
-      tokens: attack.tokens,
-      terminated: attack.terminated,
-      text: attack.text,
-      logPi: attack.logPi,
-      logPRef,
-      reward: scores[i] as number,
-      terms: { judge: scores[i] as number },
-      meanUnsafe: score.meanUnsafe,
-      evidence,
-    })),
+    rows: rollouts.map((rollout, i) => {
+      const judge = scores[i] as number;
+      return toRow(rollout, { reward: judge, terms: { judge } });
+    }),
     unscored,
     attackTokens,
     metrics: {
@@ -138,9 +133,7 @@ async function reinforceUpdate<E>(
       gradientNorm,
       reward: meanOf(scores),
       penalisedReward: meanOf(penalised),
-      kl: meanOf(logRatios),
-      // Nats a token: a sampled estimate.
-      entropy: -rollouts.reduce((sum, { attack }) => sum + attack.logPi, 0) / Math.max(1, tokens),
+      ...rolloutMetrics(rollouts),
     },
     seconds: (monotonicMs() - started) / 1000,
   };
@@ -166,7 +159,7 @@ export async function trainReinforce<E>(
     extra: () => ({ reinforce: { ...state }, caller: run.extra?.() ?? null }),
   };
   return runUpdates(run.control, saved, { from: run.from, to: options.updates }, async (update) => {
-    const record = await reinforceUpdate(parts, options, run, state, update);
+    const record = await reinforceUpdate({ parts, options, run, state }, update);
     return { note: policyGradientNote(record), stop: await run.onUpdate(record) };
   });
 }

@@ -1,8 +1,10 @@
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { readManifest } from '../../src/campaign/manifest.ts';
 import { policyGradientUpdates } from '../../src/campaign/policy-gradient-settings.ts';
 import { resumeRun, startRun } from '../../src/campaign/run-campaign.ts';
 import { openRunFolder, type RunFolder } from '../../src/campaign/run-folder.ts';
+import { buildReport } from '../../src/report/report-json.ts';
 import { liveSessionLabels } from '../../src/runtime/session.ts';
 import { openStore, type RunStore } from '../../src/store/run-store.ts';
 import { createTinyCampaign, type TinyCampaign } from './tiny-campaign.ts';
@@ -72,9 +74,22 @@ const contentOf = (name: string, stage: string) =>
     calls: store.cost(stage).targetCalls,
   }));
 
-describe('a campaign of baselines', () => {
+describe('a campaign of baselines', { timeout: 300_000 }, () => {
   beforeAll(async () => {
     await start('whole');
+  }, 300_000);
+
+  test('stands in the report, each attacker with its evaluation', async () => {
+    const manifest = await readManifest((await openRunFolder('whole', tiny.runsFolder)).manifestPath);
+    const report = await withStore('whole', (store) => buildReport({ store, manifest, status: 'done' }));
+    expect(report.stages.map(({ name }) => name)).toEqual([
+      'sft',
+      'reinforce',
+      'reinforce-smoothing',
+      'ppo',
+      'ppo-smoothing',
+    ]);
+    expect(report.stages.every(({ metrics }) => metrics.asr?.n === 96)).toBe(true);
   });
 
   test.each(['reinforce', 'ppo'])(
