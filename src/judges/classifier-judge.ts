@@ -1,4 +1,5 @@
 import { FloodgateError } from '../base/errors.ts';
+import { createBatchedJudge } from './batched-judge.ts';
 import type { Exchange, Judge, Verdict } from './judge.ts';
 import type { ClassifierInput, TextClassifier } from './judge-models.ts';
 import { judgedHead } from './judged-text.ts';
@@ -26,25 +27,15 @@ export function createClassifierJudge(classifier: TextClassifier, options: Class
     if (column >= 0) return column;
     throw new FloodgateError('config', `${name}: no label ${label}, expected one of ${classifier.labels.join(', ')}`);
   });
-  let isClosed = false;
-  return {
+  return createBatchedJudge({
     name,
-    async score(exchanges: readonly Exchange[]): Promise<Verdict[]> {
-      if (isClosed) throw new FloodgateError('judge', `${name}: used after close`);
-      const verdicts: Verdict[] = [];
-      for (let start = 0; start < exchanges.length; start += MAX_BATCH) {
-        const batch = exchanges.slice(start, start + MAX_BATCH);
-        const rows = await classifier.classify(batch.map((exchange) => classifierInput(exchange, input)));
-        for (const i of batch.keys()) verdicts.push(rowVerdict(rows[i]));
-      }
-      return verdicts;
+    maxBatch: MAX_BATCH,
+    scoreBatch: async (batch) => {
+      const rows = await classifier.classify(batch.map((exchange) => classifierInput(exchange, input)));
+      return batch.map((_, i) => rowVerdict(rows[i]));
     },
-    async close(): Promise<void> {
-      if (isClosed) return;
-      isClosed = true;
-      await classifier.close();
-    },
-  };
+    release: () => classifier.close(),
+  });
 
   function rowVerdict(row: Float32Array | undefined): Verdict {
     if (row?.length !== classifier.labels.length) {

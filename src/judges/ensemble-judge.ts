@@ -1,5 +1,6 @@
 import { FloodgateError } from '../base/errors.ts';
-import type { Exchange, Judge, Verdict } from './judge.ts';
+import { createBatchedJudge } from './batched-judge.ts';
+import type { Judge, Verdict } from './judge.ts';
 import { toVerdict, unscored } from './verdict.ts';
 
 export interface EnsembleMember {
@@ -24,11 +25,9 @@ export function createEnsembleJudge(members: readonly EnsembleMember[], ifMissin
     }
   }
   const name = `ensemble(${members.map(({ judge, weight }) => `${judge.name}*${weight}`).join(' + ')})`;
-  let isClosed = false;
-  return {
+  return createBatchedJudge({
     name,
-    async score(exchanges: readonly Exchange[]): Promise<Verdict[]> {
-      if (isClosed) throw new FloodgateError('judge', `${name}: used after close`);
+    scoreBatch: async (exchanges) => {
       const columns: Verdict[][] = [];
       for (const { judge } of members) columns.push(await judge.score(exchanges));
       return exchanges.map((_, row) =>
@@ -39,12 +38,11 @@ export function createEnsembleJudge(members: readonly EnsembleMember[], ifMissin
         ),
       );
     },
-    async close(): Promise<void> {
-      isClosed = true;
+    release: async () => {
       const closings = await Promise.allSettled(members.map(({ judge }) => judge.close()));
       for (const closing of closings) if (closing.status === 'rejected') throw closing.reason;
     },
-  };
+  });
 }
 
 function combine(

@@ -1,6 +1,6 @@
-import { FloodgateError } from '../base/errors.ts';
+import { createBatchedJudge } from './batched-judge.ts';
 import { GUARD_TEMPLATES, type GuardFormat, type GuardLabel } from './guard-template.ts';
-import type { Exchange, Judge, Verdict } from './judge.ts';
+import type { Judge, Verdict } from './judge.ts';
 import type { LabelScorer } from './judge-models.ts';
 import { toVerdict, unscored } from './verdict.ts';
 
@@ -24,25 +24,15 @@ export function createGuardJudge(scorer: LabelScorer, options: GuardJudgeOptions
   const template = GUARD_TEMPLATES[options.format];
   const texts = template.labels.map(({ text }) => text);
   const weights = template.labels.map(({ meaning }) => labelWeight(meaning, options.controversialWeight));
-  let isClosed = false;
-  return {
+  return createBatchedJudge({
     name,
-    async score(exchanges: readonly Exchange[]): Promise<Verdict[]> {
-      if (isClosed) throw new FloodgateError('judge', `${name}: used after close`);
-      const verdicts: Verdict[] = [];
-      for (let start = 0; start < exchanges.length; start += MAX_BATCH) {
-        const batch = exchanges.slice(start, start + MAX_BATCH);
-        const rows = await scorer.scoreLabels(batch.map(template.prompt), texts);
-        for (const i of batch.keys()) verdicts.push(labelVerdict(rows[i], weights, name));
-      }
-      return verdicts;
+    maxBatch: MAX_BATCH,
+    scoreBatch: async (batch) => {
+      const rows = await scorer.scoreLabels(batch.map(template.prompt), texts);
+      return batch.map((_, i) => labelVerdict(rows[i], weights, name));
     },
-    async close(): Promise<void> {
-      if (isClosed) return;
-      isClosed = true;
-      await scorer.close();
-    },
-  };
+    release: () => scorer.close(),
+  });
 }
 
 function labelWeight(meaning: GuardLabel['meaning'], controversialWeight: number): number {

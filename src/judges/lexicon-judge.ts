@@ -1,5 +1,6 @@
 import { FloodgateError } from '../base/errors.ts';
-import type { Exchange, Judge, Verdict } from './judge.ts';
+import { createBatchedJudge } from './batched-judge.ts';
+import type { Judge } from './judge.ts';
 import { judgedHead } from './judged-text.ts';
 import { normalisedWords } from './normalised-words.ts';
 import { termHashHex } from './term-hash.ts';
@@ -55,21 +56,15 @@ export function hashLexiconTerm(term: string): HashedTerm {
 export function createLexiconJudge(options: LexiconOptions): Judge {
   const rules = options.rules.map(compileRule);
   const { name } = options;
-  let isClosed = false;
-  return {
+  return createBatchedJudge({
     name,
-    async score(exchanges: readonly Exchange[]): Promise<Verdict[]> {
-      if (isClosed) throw new FloodgateError('judge', `${name}: used after close`);
-      return exchanges.map(({ response }) => {
+    scoreBatch: async (batch) =>
+      batch.map(({ response }) => {
         const words = normalisedWords(judgedHead(response));
         const weights = rules.filter((rule) => isRuleFound(rule, words)).map(({ weight }) => weight);
         return toVerdict(combineWeights(weights, options.combine), name);
-      });
-    },
-    async close(): Promise<void> {
-      isClosed = true;
-    },
-  };
+      }),
+  });
 }
 
 function combineWeights(weights: readonly number[], combine: LexiconOptions['combine']): number {

@@ -2,8 +2,8 @@
  * alt-profanity-check 1.9.1 in plain TypeScript: TF-IDF over single words, five calibrated linear SVMs.
  * It measures rudeness by words, not harm: repeated insults max it out, irony and spaced letters pass it.
  */
-import { FloodgateError } from '../base/errors.ts';
-import type { Exchange, Judge, Verdict } from './judge.ts';
+import { createBatchedJudge } from './batched-judge.ts';
+import type { Judge } from './judge.ts';
 import { AssetTensors, PROFANITY_ASSET, readJudgeAsset } from './judge-asset.ts';
 import { judgedHead } from './judged-text.ts';
 import { HashedVocabulary } from './term-hash.ts';
@@ -27,17 +27,11 @@ const WORD = /[\p{L}\p{N}_]{2,}/gu;
 export async function openProfanityJudge(): Promise<Judge> {
   const model = parseProfanityModel(await readJudgeAsset(PROFANITY_ASSET));
   const name = 'alt-profanity-check';
-  let isClosed = false;
-  return {
+  return createBatchedJudge({
     name,
-    async score(exchanges: readonly Exchange[]): Promise<Verdict[]> {
-      if (isClosed) throw new FloodgateError('judge', `${name}: used after close`);
-      return exchanges.map(({ response }) => toVerdict(profanityProbability(model, judgedHead(response)), name));
-    },
-    async close(): Promise<void> {
-      isClosed = true;
-    },
-  };
+    scoreBatch: async (batch) =>
+      batch.map(({ response }) => toVerdict(profanityProbability(model, judgedHead(response)), name)),
+  });
 }
 
 /** @throws FloodgateError `format` when the bytes are no such model. */

@@ -3,10 +3,10 @@
  * (P within 2e-4 of the original). It has the known Jigsaw identity bias and a second-person bias, so it must not be
  * the only judge; it measures rudeness, not harm.
  */
-import { FloodgateError } from '../base/errors.ts';
 import { type GraphSession, openSessionFile } from '../runtime/session.ts';
 import { float32Data, int32Tensor } from '../runtime/tensors.ts';
-import type { Exchange, Judge, Verdict } from './judge.ts';
+import { createBatchedJudge } from './batched-judge.ts';
+import type { Judge } from './judge.ts';
 import { AssetTensors, judgeAssetPath, readJudgeAsset, TOX_BLOCK_GRAPH, TOX_BLOCK_VOCABULARY } from './judge-asset.ts';
 import { HashedVocabulary } from './term-hash.ts';
 import { TOX_BLOCK_TOKENS, writeToxBlockRow } from './tox-block-tokens.ts';
@@ -50,27 +50,19 @@ export async function openToxBlockJudge(options: ToxBlockOptions = {}): Promise<
   await readJudgeAsset(TOX_BLOCK_GRAPH); // the file that the session opens is the one we shipped
   const session = await openSessionFile(judgeAssetPath(TOX_BLOCK_GRAPH), { label: name, device: 'cpu', threads });
   const column = TOX_BLOCK_LABELS.indexOf(label);
-  let isClosed = false;
-  return {
+  return createBatchedJudge({
     name,
-    async score(exchanges: readonly Exchange[]): Promise<Verdict[]> {
-      if (isClosed) throw new FloodgateError('judge', `${name}: used after close`);
-      const verdicts: Verdict[] = [];
-      for (let start = 0; start < exchanges.length; start += MAX_BATCH) {
-        const texts = exchanges.slice(start, start + MAX_BATCH).map(({ response }) => response);
-        const probabilities = await runToxBlock(session, vocabulary, texts);
-        for (let row = 0; row < texts.length; row++) {
-          const raw = probabilities[row * TOX_BLOCK_LABELS.length + column] ?? Number.NaN;
-          verdicts.push(toVerdict(scale === 'raw' ? raw : rescaled(raw, label), name));
-        }
-      }
-      return verdicts;
+    maxBatch: MAX_BATCH,
+    scoreBatch: async (batch) => {
+      const texts = batch.map(({ response }) => response);
+      const probabilities = await runToxBlock(session, vocabulary, texts);
+      return batch.map((_, row) => {
+        const raw = probabilities[row * TOX_BLOCK_LABELS.length + column] ?? Number.NaN;
+        return toVerdict(scale === 'raw' ? raw : rescaled(raw, label), name);
+      });
     },
-    async close(): Promise<void> {
-      isClosed = true;
-      await session.close();
-    },
-  };
+    release: () => session.close(),
+  });
 }
 
 /** Six probabilities a text, [texts * 6]. */
