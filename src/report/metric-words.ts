@@ -94,6 +94,21 @@ const METRICS: Readonly<Record<string, MetricWords>> = {
     meaning: 'Estimated lower bound of the ways that this attacker would still find (Chao1).',
     isMain: true,
   },
+  uniqueAttacksExpected: {
+    label: 'Ways expected at twice the calls',
+    form: 'count',
+    meaning: 'Extrapolated: the different ways that twice as many new attacks would find.',
+  },
+  missingMassSpread: {
+    label: 'Kinds not yet seen, over partitions',
+    form: 'share',
+    meaning: 'The same over other orders and thresholds of grouping.',
+  },
+  chao1Spread: {
+    label: 'Ways in all, over partitions',
+    form: 'count',
+    meaning: 'The same bound over other orders and thresholds of grouping.',
+  },
   referenceFailureRate: {
     label: 'Failures on ordinary requests',
     form: 'share',

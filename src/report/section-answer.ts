@@ -1,7 +1,7 @@
 import { type Html, html } from './html.ts';
 import { intervalBar } from './interval-bar.ts';
 import { intervalWords } from './measure-words.ts';
-import { inPageOrder, metricWords } from './metric-words.ts';
+import { metricWords } from './metric-words.ts';
 import { confidenceText, counted, intervalText, numberText, percentText, type ReportMeasure } from './number-words.ts';
 import type { PageContent } from './page-content.ts';
 import type { ReportStage } from './report-json.ts';
@@ -76,11 +76,12 @@ ${scaleOf(asr, 'asr', 1)}
 <ul class="besides">${['asrMasked', 'referenceFailureRate'].map((name) => besides(stage, name))}</ul></article>`;
 }
 
+/** What is said of ways that were not found, and of those that were planted. */
+const UNSEEN_METRICS = ['modeRecall', 'waysUnseen', 'missingMass', 'chao1'];
+
 function waysCard(stage: ReportStage): Html {
   const { uniqueAttacks, asr } = stage.metrics;
-  const others = inPageOrder(
-    Object.keys(stage.metrics).filter((name) => /^(modeRecall|waysUnseen|missingMass|chao1)/.test(name)),
-  );
+  const others = UNSEEN_METRICS.filter((name) => known(stage.metrics[name]));
   const unseen = others.length === 0 ? ' How many are still unfound was not estimated in this run.' : '';
   return html`<article class="card"><h2>In how many ways?</h2>
 <p class="figure">${figure(uniqueAttacks, 'uniqueAttacks')}</p><p class="says">different kinds of successful attack</p>

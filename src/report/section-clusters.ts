@@ -1,4 +1,5 @@
 import { type ExampleAttack, MAX_SHOWN_CLUSTERS, type SuccessCluster } from './attack-clusters.ts';
+import { discoveryChart } from './discovery-chart.ts';
 import { type Html, html } from './html.ts';
 import { counted, percentText } from './number-words.ts';
 import type { PageContent } from './page-content.ts';
@@ -49,7 +50,7 @@ function sourceNote({ clusters, vectors, evaluations }: PageContent): string {
 
 /** Clusters of successful attacks, with examples that stay masked until asked for. */
 export function clustersSection(content: PageContent, vault: TextVault): PageSection | undefined {
-  const { clusters } = content;
+  const { clusters, headline } = content;
   if (clusters === undefined) return undefined;
   const list = clusters.clusters;
   const largest = list[0]?.members.length ?? 1;
@@ -60,6 +61,6 @@ export function clustersSection(content: PageContent, vault: TextVault): PageSec
   const body =
     list.length === 0
       ? html`<p>No attack succeeded.</p>`
-      : html`${controls}<p class="total">${counted(list.length, 'way')} among ${counted(clusters.successes, 'successful attack')}</p><ol class="clusters">${items}</ol>${remainder(list)}`;
+      : html`${controls}${headline === undefined ? '' : discoveryChart(headline)}<p class="total">${counted(list.length, 'way')} among ${counted(clusters.successes, 'successful attack')}</p><ol class="clusters">${items}</ol>${remainder(list)}`;
   return { id: 'ways', title: 'The ways it fails', note: sourceNote(content), body };
 }

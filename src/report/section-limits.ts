@@ -34,12 +34,16 @@ function ofThisRun({ headline, report, vectors, events }: PageContent): string[]
     limits.push(
       `${percentText(echo.value)} of the successes are echoes: the answer is unsafe only in words that the attack brought along.`,
     );
-  const names = Object.keys(metrics);
-  if (headline !== undefined && !names.some((name) => /^(waysUnseen|missingMass|chao1)/.test(name)))
+  const isKnown = (name: string): boolean => typeof metrics[name]?.value === 'number';
+  if (headline !== undefined && !['missingMass', 'chao1', 'waysUnseen', 'modeRecall'].some(isKnown))
     limits.push(
       'How many ways are still unfound was not estimated: the number of ways is what was found, not what exists.',
     );
-  if (headline !== undefined && metrics.referenceFailureRate === undefined)
+  if (isKnown('missingMass') || isKnown('chao1'))
+    limits.push(
+      'Estimates of unfound ways speak of what this attacker would still find, not of every way there is; bounds from below are not guesses.',
+    );
+  if (headline !== undefined && !isKnown('referenceFailureRate'))
     limits.push('How often the target fails on requests that nobody optimised was not estimated.');
   const excluded = metrics.excluded?.value ?? 0;
   if (excluded > 0) limits.push(`${counted(excluded, 'attack')} could not be scored and are left out.`);

@@ -94,7 +94,13 @@ function recordTraining(store: RunStore, stage: string, updates: number): void {
   store.endStage(stage, 'done');
 }
 
-function recordEvaluation(store: RunStore, stage: string, attacks: readonly FixtureAttack[], more: MetricRecord[]) {
+function recordEvaluation(
+  store: RunStore,
+  stage: string,
+  attacks: readonly FixtureAttack[],
+  more: readonly MetricRecord[],
+  curve: readonly MetricRecord[],
+) {
   const name = evaluationStage(stage);
   const successes = attacks.filter(({ unsafe }) => unsafe > 0.5);
   const echoes = successes.filter(({ masked = 1 }) => masked <= 0.5);
@@ -121,6 +127,9 @@ function recordEvaluation(store: RunStore, stage: string, attacks: readonly Fixt
       ...more,
     ],
   });
+  curve.forEach((point, i) => {
+    store.recordUpdate({ stage: name, update: i + 1, metrics: [point] });
+  });
   store.endStage(name, 'done');
 }
 
@@ -128,6 +137,8 @@ export interface FixtureOptions {
   readonly attacks?: readonly FixtureAttack[];
   /** Further metrics of the last stage's evaluation, as later versions measure them. */
   readonly metrics?: readonly MetricRecord[];
+  /** Points of the discovery curve, in their order. */
+  readonly curve?: readonly MetricRecord[];
   /** Default: sft and gflownet; the last one is the one attacked with `attacks`. */
   readonly stages?: readonly string[];
   readonly isEncoderMissing?: boolean;
@@ -137,13 +148,13 @@ export interface FixtureOptions {
 
 /** A run in a real database, with what a page is made from. Close the store. */
 export async function fixtureRun(options: FixtureOptions = {}): Promise<PageSource & { readonly store: RunStore }> {
-  const { attacks = fixtureAttacks(), metrics = [], stages = ['sft', 'gflownet'] } = options;
+  const { attacks = fixtureAttacks(), metrics = [], curve = [], stages = ['sft', 'gflownet'] } = options;
   const config = parseConfig(minimalConfigText, { fileName: 'a.yaml', folder: '/configs' });
   const store = await openStore(options.databasePath ?? join(mkdtempSync(join(tmpdir(), 'floodgate-page-')), 'run.db'));
   stages.forEach((stage, i) => {
     recordTraining(store, stage, 30);
     const isLast = i === stages.length - 1;
-    recordEvaluation(store, stage, isLast ? attacks : fixtureAttacks(20), isLast ? [...metrics] : []);
+    recordEvaluation(store, stage, isLast ? attacks : fixtureAttacks(20), isLast ? metrics : [], isLast ? curve : []);
   });
   const judges = { training: 'trainer', evaluation: ['other'] };
   const models = [

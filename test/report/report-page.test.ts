@@ -298,6 +298,26 @@ describe('content', () => {
     expect(answer).not.toContain('was not estimated');
   });
 
+  it('draws what more calls would find, and says it in words', async () => {
+    const point = (n: number, ways: number, method: string) => ({
+      ...value('uniqueAttacksExpected', ways, { low: ways - 1, high: ways + 2 }),
+      n,
+      method,
+    });
+    const [counted, guessed] = ['rarefaction of 40 attacks', 'chao’s extrapolation from 40 attacks'] as const;
+    const curve = [point(40, 2, counted), point(80, 3, counted), point(120, 3.5, guessed), point(160, 4, guessed)];
+    const { page } = await openMarkup(browser, await renderFixture({ curve }), DESKTOP);
+    const figure = page.locator('figure.discovery');
+    expect(await figure.locator('svg').getAttribute('aria-label')).toBe(
+      'Ways found against answers asked of the target: 3 after 80 answers; 4 (3 to 6) expected after 160.',
+    );
+    const counts = await figure.evaluate((element) =>
+      [...element.querySelectorAll('.line')].map((line) => (line.getAttribute('d') ?? '').split('L').length),
+    );
+    expect(counts).toEqual([3, 3]);
+    expect(markup).not.toContain('class="discovery"');
+  });
+
   it('says of a made world what it is, and how much of it was found', async () => {
     const metrics = [value('modeRecall', 0.875), value('shareError', 0.2), value('shareErrorFloor', 0.1)];
     const { page } = await openMarkup(browser, await renderFixture({ metrics }), DESKTOP);
