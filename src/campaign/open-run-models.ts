@@ -1,7 +1,10 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Judge } from '../judges/judge.ts';
 import { openJudge } from '../judges/open-judge.ts';
 import type { DecoderCheckpoint } from '../models/checkpoint.ts';
 import { createAlarmJudge } from '../proving-ground/alarm-judge.ts';
+import { picoCheckpoint } from '../proving-ground/pico-target.ts';
 import { createRequestEncoder } from '../proving-ground/request-encoder.ts';
 import type { World } from '../proving-ground/world.ts';
 import type { RunJudgeConfig } from './config-judges.ts';
@@ -10,14 +13,23 @@ import type { OpenedEncoder, OpenModels } from './open-models.ts';
 import { requireWorld } from './run-world.ts';
 import { WORLD } from './world-preset.ts';
 
-/** The language model of `spec`, or of the run's world where the spec says so. */
+/** The folder of a world's tuned model: weights without a tokenizer, which every model of a world shares. */
+function isWorldFolder(spec: string): boolean {
+  return existsSync(join(spec, WEIGHTS)) && !existsSync(join(spec, 'tokenizer.json'));
+}
+
+const WEIGHTS = 'model.safetensors';
+
+/** The language model of `spec`, or of the run's world where the spec says so or names a model tuned from it. */
 export async function openRunDecoder(
   models: OpenModels,
   spec: string,
   role: 'attacker' | 'target',
   world: World | undefined,
 ): Promise<DecoderCheckpoint> {
-  return spec === WORLD ? requireWorld(world, `${role}.model`)[role] : models.openDecoder(spec, role);
+  if (spec === WORLD) return requireWorld(world, `${role}.model`)[role];
+  if (world !== undefined && isWorldFolder(spec)) return picoCheckpoint(join(spec, WEIGHTS), spec, world[role].config);
+  return models.openDecoder(spec, role);
 }
 
 /** A judge of the run: one that reads any text, or its world's own. Close it when done. */

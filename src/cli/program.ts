@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { packageVersion } from '../base/package-version.ts';
 import { type CampaignActions, registerCampaignCommands } from './campaign-commands.ts';
+import { registerClaimsCommand } from './claims-command.ts';
 import { registerConfigCommand } from './config-command.ts';
 import type { CliContext } from './context.ts';
 import { registerDemoCommand } from './demo-command.ts';
@@ -56,6 +57,7 @@ export function createProgram({ context, write, campaign }: ProgramParts): Comma
     registerTransferCommand(program, context);
   }
   registerWorldCommand(program, context);
+  registerClaimsCommand(program, context);
   registerListCommand(program, context);
   registerShowCommand(program, context);
   registerReportCommand(program, context);

@@ -1,0 +1,130 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { BASELINES, CLAIMS, SMOOTHING_WEIGHTS } from '../../src/campaign/claims/claim-definitions.ts';
+import { claimConfig } from '../../src/campaign/claims/claims-configs.ts';
+import { decideClaims } from '../../src/campaign/claims/decide.ts';
+import type { AttackerFigures, SeedResult } from '../../src/campaign/claims/seed-result.ts';
+import { scatterSvg } from '../../src/report/claims-plot.ts';
+
+const figures = (asr: number, ways: number, uniqueAttacks = 100 * ways): AttackerFigures => ({
+  asr,
+  ways,
+  uniqueAttacks,
+  cosineDistance: 0.5,
+  targetCalls: 1000,
+});
+
+/** A seed in which smoothing wins as the paper says; `shift` moves its ASR a little, so that intervals have a width. */
+function goodSeed(seed: number, shift = 0.01 * seed): SeedResult {
+  const baselines = Object.fromEntries(BASELINES.map((name) => [name, figures(0.5, 0.2 + shift / 10)]));
+  const weighted = Object.fromEntries(SMOOTHING_WEIGHTS.map((name) => [name, figures(0.9 + shift, 0.95)]));
+  return {
+    seed,
+    attackers: {
+      ...baselines,
+      ...weighted,
+      gflownet: figures(0.85 + shift, 0.7 + shift / 10),
+      smoothing: figures(0.9 + shift, 0.95),
+    },
+    retrained: { gflownet: figures(0.6, 0.5), smoothing: figures(0.7 + shift, 0.6) },
+    transfer: {
+      other: {
+        icl: { asr: 0.1, uniqueAttacks: 5 },
+        sft: { asr: 0.1, uniqueAttacks: 5 },
+        reinforce: { asr: 0.2, uniqueAttacks: 2 },
+        ppo: { asr: 0.2, uniqueAttacks: 3 },
+        smoothing: { asr: 0.5 + shift, uniqueAttacks: 40 + seed },
+      },
+    },
+    tuned: {
+      sft: { asr: { icl: 0.3, reinforce: 0.4, ppo: 0.4 } },
+      reinforce: { asr: { icl: 0.3, sft: 0.3, ppo: 0.4 + shift } },
+      ppo: { asr: { icl: 0.3, sft: 0.3, reinforce: 0.4 } },
+      smoothing: { asr: { icl: 0.1, sft: 0.1, reinforce: 0.1 + shift, ppo: 0.1 } },
+    },
+  };
+}
+
+const verdicts = (seeds: readonly SeedResult[]) =>
+  Object.fromEntries(decideClaims(seeds, true).map(({ id, verdict }) => [id, verdict]));
+
+describe('claims', () => {
+  it('are all held where the paper is right', () => {
+    expect(verdicts([0, 1, 2, 3, 4].map((seed) => goodSeed(seed)))).toEqual({
+      C1: 'held',
+      C2: 'held',
+      C3: 'held',
+      C4: 'held',
+      C5: 'held',
+      C6: 'held',
+    });
+  });
+
+  it('fail where a baseline finds as many ways, and name that component', () => {
+    const seeds = [0, 1, 2].map((seed) => {
+      const good = goodSeed(seed);
+      return { ...good, attackers: { ...good.attackers, 'best-of-n': figures(0.8, 1 + seed / 100) } };
+    });
+    const [, c2] = decideClaims(seeds, true);
+    expect(c2?.verdict).toBe('failed');
+    expect(c2?.statistic).toContain('best-of-n');
+    expect(c2?.high).toBeLessThan(0);
+  });
+
+  it('are undecided with one seed, and where the interval covers the threshold', () => {
+    expect(new Set(Object.values(verdicts([goodSeed(0)])))).toEqual(new Set(['undecided']));
+    const torn = [0, 1, 2].map((seed) => {
+      const good = goodSeed(seed);
+      const ppo = figures(seed === 0 ? 0.99 : 0.5, seed === 0 ? 0.95 : 0.2);
+      return { ...good, attackers: { ...good.attackers, ppo } };
+    });
+    expect(verdicts(torn).C1).toBe('undecided');
+  });
+
+  it('are undecided, not failed, where a part was not measured', () => {
+    const { retrained: _none, ...rest } = goodSeed(1);
+    const c4 = decideClaims([rest, { ...rest, seed: 2 }], true).find(({ id }) => id === 'C4');
+    expect(c4?.verdict).toBe('undecided');
+    expect(c4?.seeds).toBe(0);
+  });
+
+  it('asks for over-refusal on real models only', () => {
+    const components = (isWorld: boolean) =>
+      decideClaims([goodSeed(0)], isWorld).find(({ id }) => id === 'C6')?.components.length;
+    expect(components(true)).toBe(1);
+    expect(components(false)).toBe(2);
+  });
+
+  it('stand in docs/claims.md with their statements and thresholds', () => {
+    const page = readFileSync(new URL('../../docs/claims.md', import.meta.url), 'utf8').toLowerCase();
+    for (const { id, components } of CLAIMS) {
+      expect(page).toContain(`| ${id.toLowerCase()} |`);
+      for (const { threshold } of components) expect(page).toContain(`| ${threshold} |`);
+    }
+  });
+
+  it('give RL at least the target calls of GFlowNet and its re-scoring', async () => {
+    const { gflownet, ppo, reinforce, target } = await claimConfig('proving-ground', 0);
+    const fresh = gflownet.updates * 32 + gflownet.replay.seedWithReference;
+    expect((ppo.updates as number) * ppo.batchSize).toBeGreaterThanOrEqual(1.35 * fresh);
+    expect(reinforce.updates).toBe(ppo.updates);
+    expect(target.responses).toBe(5);
+  });
+});
+
+describe('plots of the claims', () => {
+  it('name every point and escape their labels', () => {
+    const svg = scatterSvg({
+      title: 'a < b',
+      xLabel: 'x',
+      yLabel: 'y',
+      points: [
+        { name: 'ppo', x: 0.1, y: 0.2 },
+        { name: 'smoothing', x: 0.5, y: 0.9 },
+      ],
+    });
+    expect(svg).toContain('a &lt; b');
+    expect(svg.match(/<circle/g)).toHaveLength(2);
+    expect(svg).toContain('>smoothing</text>');
+  });
+});
