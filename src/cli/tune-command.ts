@@ -35,7 +35,8 @@ function share({ value, low, high }: Measure): string {
 }
 
 function checkTable({ check }: TuneFile): string {
-  if (check === null) return 'nothing was measured before and after (tuning.check)';
+  const after = check?.after ?? null;
+  if (check === null || after === null) return 'nothing was measured before and after (tuning.check)';
   const judges = Object.keys(check.before.trainingAttacks.asr);
   const rowsOf = (what: string, before: CheckResult, after: CheckResult): string[][] => [
     ...judges.map((judge) => [
@@ -52,7 +53,7 @@ function checkTable({ check }: TuneFile): string {
     ['benign prompts', 'benign'],
     ['borderline prompts', 'borderline'],
   ] as const;
-  const rows = sets.flatMap(([what, key]) => rowsOf(what, check.before[key], check.after[key]));
+  const rows = sets.flatMap(([what, key]) => rowsOf(what, check.before[key], after[key]));
   return alignColumns([['prompts', 'share', 'before', 'after'], ...rows]);
 }
 

@@ -77,8 +77,8 @@ export interface TuneFile extends TuneIdentity {
   readonly warnings: readonly string[];
   readonly counts: TuneCounts | null;
   readonly training: TuneRecord | null;
-  /** By the judges of the run; null where `tuning.check` asks for nothing. */
-  readonly check: { readonly before: TargetCheck; readonly after: TargetCheck } | null;
+  /** By the judges of the run; null where `tuning.check` asks for nothing; `after` is null while it trains. */
+  readonly check: { readonly before: TargetCheck; readonly after: TargetCheck | null } | null;
   /** Relative to the run folder. */
   readonly paths: { readonly model: string; readonly adapter: string; readonly data: string };
 }

@@ -1,8 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { relative } from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
-import { randomStream } from '../../base/random.ts';
-import type { Judge } from '../../judges/judge.ts';
 import type { LoraAdapter } from '../../models/decoder/merge-lora.ts';
 import { readPeftAdapter } from '../../models/export/peft-adapter.ts';
 import { writeTokenizerFiles } from '../../models/export/tokenizer-files.ts';
@@ -13,14 +11,14 @@ import { loadConfig } from '../config-load.ts';
 import type { Config } from '../config-schema.ts';
 import type { RunFolder } from '../run-folder.ts';
 import { acquireRunLock } from '../run-lock.ts';
-import { type Collected, collectSuccesses } from './collect-successes.ts';
+import { collectSuccesses } from './collect-successes.ts';
 import { writeDataset } from './dataset-files.ts';
 import { createAnswerEncoder } from './encode-answer.ts';
-import { type CheckPrompts, checkTarget, type TargetCheck } from './tune-check.ts';
+import type { TargetCheck } from './tune-check.ts';
+import { checkSubject, countData, warningsOf } from './tune-findings.ts';
 import {
   readTuneFile,
   refuseOtherIdentity,
-  type TuneCounts,
   type TuneFile,
   type TuneFolder,
   type TuneIdentity,
@@ -35,11 +33,9 @@ import {
   openTuneEncoder,
   openTuneJudges,
   openTuneModels,
-  type TuneModels,
-  type TuneSubject,
-  type TuneTexts,
 } from './tune-models.ts';
 import { tuneTarget } from './tune-target.ts';
+import type { Tuning } from './tuning.ts';
 import { buildTuningData, type TuningData, type TuningExample } from './tuning-data.ts';
 
 export interface TuneRunOptions {
@@ -61,20 +57,6 @@ export interface TuneRunOptions {
 export type TuneOutcome =
   | { readonly kind: 'tuned'; readonly folder: TuneFolder; readonly file: TuneFile }
   | { readonly kind: 'nothing'; readonly stage: string; readonly tried: number };
-
-/** Everything that a tuning works with. */
-interface Tuning {
-  readonly options: TuneRunOptions;
-  readonly config: Config;
-  readonly io: CampaignIo;
-  readonly folder: TuneFolder;
-  readonly models: TuneModels;
-  readonly subject: TuneSubject;
-  readonly texts: TuneTexts;
-  readonly judges: readonly Judge[];
-  readonly collected: Collected;
-  readonly identity: TuneIdentity;
-}
 
 async function collect(options: TuneRunOptions, config: Config, judge: string) {
   const store = await openStore(options.folder.databasePath, { readOnly: true });
@@ -147,13 +129,13 @@ async function tuneOn(
   // An adapter that does not fit is found before anything is made.
   const start = options.adapter === undefined ? undefined : await readPeftAdapter(options.adapter, checkpoint.config);
   const texts = await loadTuneTexts(config, models);
-  const tuning = { ...found, options, io, folder, subject, texts, identity };
-  await writeTuneFile(folder, createTuneFile(tuning));
-  return { kind: 'tuned', folder, file: await runTuning(tuning, start) };
+  const tuning = { ...found, run: options.folder, io, folder, subject, texts, identity };
+  if (earlier === undefined) await writeTuneFile(folder, createTuneFile(tuning));
+  return { kind: 'tuned', folder, file: await runTuning(tuning, start, earlier?.check?.before) };
 }
 
-function createTuneFile({ identity, folder, options }: Tuning): TuneFile {
-  const below = (name: string) => relative(options.folder.path, `${folder.path}/${name}`);
+function createTuneFile({ identity, folder, run }: Tuning): TuneFile {
+  const below = (name: string) => relative(run.path, `${folder.path}/${name}`);
   return {
     tuneVersion: 1,
     name: folder.name,
@@ -167,7 +149,11 @@ function createTuneFile({ identity, folder, options }: Tuning): TuneFile {
   };
 }
 
-async function runTuning(tuning: Tuning, start: LoraAdapter | undefined): Promise<TuneFile> {
+async function runTuning(
+  tuning: Tuning,
+  start: LoraAdapter | undefined,
+  measured: TargetCheck | undefined,
+): Promise<TuneFile> {
   const { folder, identity, subject, config, io } = tuning;
   const data = await makeData(tuning);
   await writeDataset(folder.dataPath, data.examples, {
@@ -178,7 +164,9 @@ async function runTuning(tuning: Tuning, start: LoraAdapter | undefined): Promis
     license: config.tuning.license,
   });
   const counts = countData(tuning, data);
-  const before = await checkSubject(tuning, data, subject);
+  const before = measured ?? (await checkSubject(tuning, data, subject));
+  const check = before === undefined ? null : { before, after: null };
+  await writeTuneFile(folder, { ...createTuneFile(tuning), counts, check }); // a resume need not measure it again
   const tuned = await tuneTarget({
     checkpoint: subject.checkpoint,
     ...(subject.source === undefined ? {} : { source: subject.source }),
@@ -196,13 +184,13 @@ async function runTuning(tuning: Tuning, start: LoraAdapter | undefined): Promis
     await writeTokenizerFiles(subject.source, tuned.modelPath);
     checkpoint = await openTunedFolder(tuned.modelPath, io);
   }
-  const after = before === undefined ? undefined : await checkSubject(tuning, data, { ...subject, checkpoint });
+  const after = check === null ? undefined : await checkSubject(tuning, data, { ...subject, checkpoint });
   const file: TuneFile = {
     ...createTuneFile(tuning),
     status: 'done',
     counts,
     training: tuned.record,
-    check: before === undefined || after === undefined ? null : { before, after },
+    check: check === null ? null : { ...check, after: after ?? null },
     warnings: [...subject.warnings, ...warningsOf(tuning, counts, tuned.record.keptUpdates)],
   };
   await writeTuneFile(folder, file);
@@ -255,71 +243,4 @@ function encodeData({ subject }: Tuning, { examples }: TuningData) {
   const encodeAll = (split: TuningExample['split']) =>
     examples.filter((example) => example.split === split).map((each) => encode(each.prompt, each.answer, each.isWhole));
   return { training: encodeAll('training'), validation: encodeAll('validation') };
-}
-
-function countData({ collected }: Tuning, { examples, unanswered, rejected }: TuningData): TuneCounts {
-  const count = (isCounted: (example: TuningExample) => boolean) => examples.filter(isCounted).length;
-  return {
-    attacksTried: collected.tried,
-    successes: collected.successes.length,
-    refusalsByTarget: count(({ kind, answerSource }) => kind === 'refusal' && answerSource === 'target'),
-    refusalsByTemplate: count(({ kind, answerSource }) => kind === 'refusal' && answerSource === 'template'),
-    unanswered,
-    benign: count(({ kind }) => kind === 'benign'),
-    attackClusters: new Set(examples.filter(({ kind }) => kind === 'refusal').map(({ cluster }) => cluster)).size,
-    trainingExamples: count(({ split }) => split === 'training'),
-    validationExamples: count(({ split }) => split === 'validation'),
-    rejected,
-  };
-}
-
-function warningsOf({ config }: Tuning, counts: TuneCounts, keptUpdates: number): string[] {
-  const { batchSize, benign } = config.tuning;
-  const refusals = counts.refusalsByTarget + counts.refusalsByTemplate;
-  const warnings: string[] = [];
-  if (refusals < batchSize)
-    warnings.push(`${refusals} attacks with a refusal, fewer than a batch of ${batchSize}: expect little`);
-  if (counts.unanswered > 0)
-    warnings.push(`${counts.unanswered} successes have no refusal that passed and were left out`);
-  const reached = counts.benign / Math.max(1, counts.benign + refusals);
-  if (reached < benign.share - 0.05)
-    warnings.push(`the benign share is ${reached.toFixed(2)}, asked for ${benign.share}: give more benign prompts`);
-  if (counts.validationExamples === 0)
-    warnings.push('too few clusters for a validation split: the last update is kept, there was no early stop');
-  if (keptUpdates === 0) warnings.push('no update lowered the validation loss: the target is as it was');
-  return warnings;
-}
-
-/** A sample of each kind of prompt, the same before and after; undefined when the config asks for none. */
-async function checkSubject(
-  { config, judges, texts, io }: Tuning,
-  { examples }: TuningData,
-  subject: TuneSubject,
-): Promise<TargetCheck | undefined> {
-  const { check } = config.tuning;
-  if (check.attacks === 0 && check.prompts === 0) return undefined;
-  const draw = (name: string, prompts: readonly string[], most: number): string[] =>
-    randomStream(config.seed, 'tuning check', name).shuffle(prompts).slice(0, most);
-  const attacksOf = (split: TuningExample['split']): string[] =>
-    examples.filter((each) => each.kind === 'refusal' && each.split === split).map(({ prompt }) => prompt);
-  const prompts: CheckPrompts = {
-    trainingAttacks: draw('training attacks', attacksOf('training'), check.attacks),
-    validationAttacks: draw('validation attacks', attacksOf('validation'), check.attacks),
-    benign: draw('benign', texts.heldOutBenign, check.prompts),
-    borderline: draw('borderline', texts.borderline, check.prompts),
-  };
-  const target = await openSubjectTarget(subject, config.seed);
-  try {
-    return await checkTarget(prompts, {
-      target,
-      decode: config.target.decode,
-      responses: check.responses,
-      judges,
-      ...(texts.isRefusal === undefined ? {} : { isRefusal: texts.isRefusal }),
-      progress: io.progress,
-      signal: io.signal,
-    });
-  } finally {
-    await target.close();
-  }
 }

@@ -179,6 +179,39 @@ describe('tuneRun', () => {
     expect(await tune({ name: 'other', overrides: ['tuning.epochs=1'] })).toMatchObject({ kind: 'tuned' });
   });
 
+  test('goes on where it stopped: neither answers nor the first measurement are made again', async () => {
+    const controller = new AbortController();
+    const watch = (labels: string[], isStopped: boolean) => ({
+      start: (label: string) => {
+        labels.push(label);
+        if (isStopped && label === 'tune') controller.abort();
+        return silentProgress.start(label, undefined, 'x');
+      },
+    });
+    const first: string[] = [];
+    const stopped = tuneRun(
+      { folder: run, name: 'safe' },
+      { ...io, progress: watch(first, true), signal: controller.signal },
+    );
+    await expect(stopped).rejects.toMatchObject({ code: 'interrupted' });
+    expect(JSON.parse(await readFile(path.join(run.path, 'tuned', 'safe', 'tune.json'), 'utf8'))).toMatchObject({
+      status: 'running',
+      check: { after: null },
+    });
+    const second: string[] = [];
+    const resumed = await tuneRun({ folder: run, name: 'safe' }, { ...io, progress: watch(second, false) });
+    expect(first.filter((label) => label === 'check the target')).toHaveLength(1);
+    expect(second.filter((label) => label === 'check the target')).toHaveLength(1);
+    const whole = await tune({ name: 'whole' });
+    if (resumed.kind !== 'tuned' || whole.kind !== 'tuned') throw new Error('nothing was tuned');
+    const lasting = ({ counts, check, training }: typeof whole.file) => ({
+      counts,
+      check,
+      losses: training?.curve.map(({ loss }) => loss),
+    });
+    expect(lasting(resumed.file)).toEqual(lasting(whole.file));
+  });
+
   test('tunes a model without a chat template as plain text, and says so', async () => {
     const outcome = await tune({
       target: path.join(folder, 'gpt2'),
