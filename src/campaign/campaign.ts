@@ -2,13 +2,12 @@ import path from 'node:path';
 import type { Judge } from '../judges/judge.ts';
 import { createMaskedJudge } from '../judges/mask-attack-words.ts';
 import type { DecoderCheckpoint } from '../models/checkpoint.ts';
+import type { Divergence } from '../models/decoder/divergence.ts';
 import type { SentenceEncoder } from '../models/encoder/text-encoder.ts';
 import type { World } from '../proving-ground/world.ts';
 import type { ComputeOptions } from '../runtime/device.ts';
 import { defaultThreads } from '../runtime/device.ts';
 import type { RunStore } from '../store/run-store.ts';
-import { openLocalTarget } from '../targets/local-target.ts';
-import { createScriptedTarget } from '../targets/scripted-target.ts';
 import type { Target } from '../targets/target.ts';
 import type { Attacker } from '../training/attacker.ts';
 import type { LoopControl } from '../training/update-loop.ts';
@@ -16,14 +15,14 @@ import type { AttackerName } from './attackers/attacker-names.ts';
 import type { CampaignIo } from './campaign-io.ts';
 import type { Config } from './config-schema.ts';
 import type { ModelEntry } from './manifest.ts';
-import { createOpenModels, type OpenModels } from './open-models.ts';
+import { createOpenModels } from './open-models.ts';
 import { openRunDecoder, openRunEncoder, openRunJudge } from './open-run-models.ts';
+import { openRunTarget } from './open-run-target.ts';
 import { openRunAttacker } from './run-attacker.ts';
 import type { RunFolder } from './run-folder.ts';
 import type { SeedSet } from './seeds.ts';
 import { createStageAttackers } from './stage-attackers.ts';
 import type { JudgeSeat } from './try-attacks.ts';
-import { WORLD } from './world-preset.ts';
 
 /** Everything a stage works with, open. */
 export interface Campaign {
@@ -40,36 +39,18 @@ export interface Campaign {
   readonly attacker: Attacker;
   /** The attacker of a stage: `attacker`, but for a smoothing stage that trains every weight. Open as long as the campaign. */
   attackerOf(stage: AttackerName): Promise<Attacker>;
+  /** Asked while attackers learn. */
   readonly target: Target;
+  /** Asked by evaluations: in fp32 whatever training is done against. */
+  readonly evaluationTarget: Target;
+  /** How far a training target in int8 is from itself in fp32; undefined in fp32. */
+  readonly targetInt8: Divergence | undefined;
   readonly encoder: SentenceEncoder;
   /** The judge that rewards. */
   readonly trainingJudge: Judge;
   readonly evaluationJudges: readonly Judge[];
   readonly models: readonly ModelEntry[];
   close(): Promise<void>;
-}
-
-interface OpenTargetParts {
-  readonly attackerModel: DecoderCheckpoint;
-  readonly world: World | undefined;
-  readonly threads: number;
-}
-
-async function openTarget(config: Config, models: OpenModels, { attackerModel, world, threads }: OpenTargetParts) {
-  const { target, seed } = config;
-  if (target.kind === 'scripted') {
-    return { target: createScriptedTarget({ rules: target.rules, otherwise: target.otherwise, seed }), entries: [] };
-  }
-  const isAttacker = target.model === config.attacker.model && target.model !== WORLD;
-  const checkpoint = isAttacker ? attackerModel : await openRunDecoder(models, target.model, 'target', world);
-  const opened = await openLocalTarget({
-    checkpoint,
-    template: target.template,
-    seed,
-    compute: { device: target.device, threads },
-    ...(target.systemPrompt === undefined ? {} : { systemPrompt: target.systemPrompt }),
-  });
-  return { target: opened, entries: [{ role: 'target', spec: checkpoint.spec, sha256: checkpoint.sha256 }] };
 }
 
 /**
@@ -99,8 +80,8 @@ export async function openCampaign(
     const stageAttackers = keep(
       createStageAttackers({ folder: parts.folder, config, model: attackerModel, compute }, attacker),
     );
-    const { target, entries } = await openTarget(config, models, { attackerModel, world, threads });
-    keep(target);
+    const seedTexts = parts.seeds.attacks;
+    const target = keep(await openRunTarget(config, models, { attackerModel, world, threads, seeds: seedTexts }));
     const trainingJudge = keep(await openRunJudge(config.judges.training, models, world));
     const evaluationJudges: Judge[] = [];
     for (const judge of config.judges.evaluation) evaluationJudges.push(keep(await openRunJudge(judge, models, world)));
@@ -113,13 +94,15 @@ export async function openCampaign(
       attackerModel,
       attacker,
       attackerOf: stageAttackers.attackerOf,
-      target,
+      target: target.training,
+      evaluationTarget: target.evaluation,
+      targetInt8: target.int8,
       encoder,
       trainingJudge,
       evaluationJudges,
       models: [
         { role: 'attacker', spec: attackerModel.spec, sha256: attackerModel.sha256 },
-        ...entries,
+        ...target.entries,
         { role: 'encoder', ...entry },
       ],
       close,

@@ -75,6 +75,10 @@ const localTarget = z.strictObject({
   model: modelSpec,
   systemPrompt: prompt.optional().describe('the template decides when absent'),
   template: z.enum(['chat', 'plain']).default('chat').describe('plain: the attack as it is, no chat markers'),
+  precision: z
+    .enum(['fp32', 'int8'])
+    .default('fp32')
+    .describe('while training; int8 is faster and answers a little differently; evaluation is always in fp32'),
   decode,
   responses: positiveCount.max(1000).default(5).describe('responses sampled for each attack while training'),
   device: device.default('cpu'),

@@ -3,6 +3,7 @@ import { arch, cpus, platform, release, totalmem } from 'node:os';
 import { z } from 'zod';
 import { writeFileAtomically } from '../base/atomic-file.ts';
 import { FloodgateError } from '../base/errors.ts';
+import type { Divergence } from '../models/decoder/divergence.ts';
 import { canonicalJson, sha256Of } from './canonical-json.ts';
 import type { Config } from './config-schema.ts';
 
@@ -33,6 +34,16 @@ const manifestSchema = z.object({
   /** Of the seed file's bytes. */
   seedsSha256: z.string(),
   models: z.array(modelEntry),
+  /** A training target in int8 against itself in fp32, on a few seeds; absent for a run in fp32. */
+  targetInt8: z
+    .object({
+      klPerToken: z.number(),
+      topAgreement: z.number(),
+      referencePerplexity: z.number(),
+      otherPerplexity: z.number(),
+      tokens: z.number(),
+    })
+    .optional(),
   judges: z.object({ training: z.string(), evaluation: z.array(z.string()) }),
   decode: z.object({ training: z.record(z.string(), z.number()), evaluation: z.record(z.string(), z.number()) }),
   /** The floor under P(unsafe) that every reward used. */
@@ -52,6 +63,7 @@ export interface ManifestFacts {
   readonly threads: number;
   readonly seedsSha256: string;
   readonly models: readonly ModelEntry[];
+  readonly targetInt8?: Divergence;
   /** Names as the judges themselves give them. */
   readonly judges: { readonly training: string; readonly evaluation: readonly string[] };
 }
@@ -82,6 +94,7 @@ export function createManifest(facts: ManifestFacts): Manifest {
     configSha256: configSha256(config),
     seedsSha256: facts.seedsSha256,
     models: [...facts.models],
+    ...(facts.targetInt8 === undefined ? {} : { targetInt8: facts.targetInt8 }),
     judges: { training: facts.judges.training, evaluation: [...facts.judges.evaluation] },
     decode: {
       training: { ...target.decode, responses: target.responses },

@@ -183,10 +183,13 @@ function estimateMemory(config: Config, attacker: DecoderCheckpoint, target: Dec
   const activations = 4 * tokens * (layers * (12 * width + 4 * feedForwardWidth) + 3 * vocabSize);
   const cacheOf = ({ config: c }: DecoderCheckpoint, rows: number, length: number): number =>
     8 * rows * length * c.layers * c.kvHeads * c.headWidth;
+  // Training in int8 opens the target twice: evaluation stays in fp32.
+  const isInt8 = config.target.kind === 'local' && config.target.precision === 'int8';
   const targetBytes =
     target === undefined
       ? 0
-      : weightBytes(target) * 2 + cacheOf(target, 96, spec.maxTokens + config.target.decode.maxNewTokens + 128);
+      : weightBytes(target) * (isInt8 ? 3.25 : 2) +
+        cacheOf(target, 96, spec.maxTokens + config.target.decode.maxNewTokens + 128);
   return (
     weightBytes(attacker) * 2 +
     TRAINED_VALUE_BYTES * trained +

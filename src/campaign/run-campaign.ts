@@ -154,7 +154,7 @@ async function withCampaign(
 
 /** Writes the manifest of a new run; an existing one stands, and what has changed since is recorded as a warning. */
 async function recordManifest(campaign: Campaign): Promise<void> {
-  const { folder, config, seeds, models, trainingJudge, evaluationJudges, compute, store } = campaign;
+  const { folder, config, seeds, models, trainingJudge, evaluationJudges, compute, store, targetInt8 } = campaign;
   const manifest = createManifest({
     run: folder.name,
     config,
@@ -163,6 +163,7 @@ async function recordManifest(campaign: Campaign): Promise<void> {
     threads: compute.threads,
     seedsSha256: seeds.sha256,
     models,
+    ...(targetInt8 === undefined ? {} : { targetInt8 }),
     judges: { training: trainingJudge.name, evaluation: evaluationJudges.map((judge) => judge.name) },
   });
   if (!existsSync(folder.manifestPath)) {

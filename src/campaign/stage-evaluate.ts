@@ -45,7 +45,7 @@ async function sampleBatches(
   plan: EvaluationPlan,
   range: { readonly name: string; readonly from: number; readonly to: number },
 ): Promise<void> {
-  const { store, io, target, config } = campaign;
+  const { store, io, evaluationTarget: target, config } = campaign;
   const seats = evaluationSeats(campaign);
   const trainingJudge = { name: campaign.trainingJudge.name, masked: false };
   const bar = io.progress.start(range.name, plan.attacks, 'attacks');
