@@ -1,16 +1,18 @@
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, resolve } from 'node:path';
-import { type Document, isMap, LineCounter, type Node, parse, parseDocument } from 'yaml';
+import { type Document, isMap, isScalar, LineCounter, type Node, parse, parseDocument, visit } from 'yaml';
 import { FloodgateError } from '../base/errors.ts';
 import { listConfigKeys } from './config-keys.ts';
-import { type ConfigProblem, problemsOfIssues } from './config-problems.ts';
+import { type ConfigProblem, MAX_PROBLEMS, problemsOfIssues } from './config-problems.ts';
 import { checkConfigRules } from './config-rules.ts';
 import { type Config, configSchema } from './config-schema.ts';
 import { withTuningPaths } from './config-tuning.ts';
 import { WORLD, withWorldPreset } from './world-preset.ts';
 
 /** Stops a wrong file (a database, a model) from being read as YAML. */
-const MAX_CONFIG_BYTES = 1024 * 1024;
+const MAX_CONFIG_BYTES = 256 * 1024;
+/** Lists in lists in lists, to exhaust the stack of whoever walks them: the schema itself has six levels. */
+const MAX_CONFIG_DEPTH = 64;
 
 export interface ParseConfigOptions {
   /** For messages. */
@@ -30,7 +32,8 @@ interface Override {
 
 function failure(fileName: string, lines: readonly string[]): FloodgateError {
   const head = lines.length === 1 ? `config ${fileName}: ` : `config ${fileName}: ${lines.length} problems:\n  `;
-  return new FloodgateError('config', head + lines.join('\n  '), {
+  const more = lines.length < MAX_PROBLEMS ? '' : '\n  (only the first are listed)';
+  return new FloodgateError('config', head + lines.join('\n  ') + more, {
     hint: 'floodgate config schema --markdown lists every key',
   });
 }
@@ -125,11 +128,11 @@ function resolvePaths(config: Config, folder: string): Config {
 export function parseConfig(text: string, options: ParseConfigOptions): Config {
   const { fileName, folder } = options;
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines });
+  const document = parseYaml(text, lines, fileName);
   if (document.errors.length > 0) {
     throw failure(
       fileName,
-      document.errors.map(({ message, linePos }) => {
+      document.errors.slice(0, MAX_PROBLEMS).map(({ message, linePos }) => {
         const place = linePos?.[0] === undefined ? '' : ` (line ${linePos[0].line}, column ${linePos[0].col})`;
         return `${message.split(' at line ')[0]}${place}`;
       }),
@@ -151,12 +154,67 @@ export function parseConfig(text: string, options: ParseConfigOptions): Config {
   return resolvePaths(parsed.data, folder);
 }
 
-function documentValue(document: Document, fileName: string): unknown {
+function tooDeep(fileName: string): FloodgateError {
+  return failure(fileName, [`nested too deep, expected at most ${MAX_CONFIG_DEPTH} levels`]);
+}
+
+/** Keys that stand twice in one map. The parser's own check compares each key with every other: minutes for 40,000. */
+function repeatedKeys(document: Document, lines: LineCounter): string[] {
+  const problems: string[] = [];
+  visit(document, {
+    Map: (_key, { items }) => {
+      const seen = new Set<unknown>();
+      for (const { key } of items) {
+        const name = isScalar(key) ? key.value : key;
+        if (seen.has(name)) {
+          const { line, col } = lines.linePos((key as Node).range?.[0] ?? 0);
+          problems.push(
+            `map keys must be unique, got ${String(name).slice(0, 60)} again (line ${line}, column ${col})`,
+          );
+        }
+        seen.add(name);
+      }
+      return problems.length >= MAX_PROBLEMS ? visit.BREAK : undefined;
+    },
+  });
+  return problems.slice(0, MAX_PROBLEMS);
+}
+
+/** The YAML parser calls itself for every level, and so do its nodes. */
+function parseYaml(text: string, lines: LineCounter, fileName: string): Document {
   try {
-    return document.toJS(); // refuses alias bombs by itself (maxAliasCount)
+    const document = parseDocument(text, { lineCounter: lines, uniqueKeys: false });
+    const repeated = document.errors.length > 0 ? [] : repeatedKeys(document, lines);
+    if (repeated.length > 0) throw failure(fileName, repeated);
+    return document;
   } catch (cause) {
+    if (cause instanceof RangeError) throw tooDeep(fileName);
+    throw cause;
+  }
+}
+
+function isTooDeep(value: unknown): boolean {
+  const seen = new Set<object>(); // an alias may stand in many places
+  let level = [value];
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > MAX_CONFIG_DEPTH) return true;
+    const objects = level.filter((item) => typeof item === 'object' && item !== null && !seen.has(item)) as object[];
+    for (const item of objects) seen.add(item);
+    level = objects.flatMap((item): unknown[] => Object.values(item));
+  }
+  return false;
+}
+
+function documentValue(document: Document, fileName: string): unknown {
+  let value: unknown;
+  try {
+    value = document.toJS(); // refuses alias bombs by itself (maxAliasCount)
+  } catch (cause) {
+    if (cause instanceof RangeError) throw tooDeep(fileName);
     throw failure(fileName, [cause instanceof Error ? cause.message : String(cause)]);
   }
+  if (isTooDeep(value)) throw tooDeep(fileName);
+  return value;
 }
 
 /**

@@ -9,6 +9,9 @@ export interface ConfigProblem {
   readonly message: string;
 }
 
+/** A file of a hundred thousand unknown keys, each compared with every known one and looked up in the text. */
+export const MAX_PROBLEMS = 100;
+
 type Issue = z.core.$ZodIssue;
 
 /** Longest value shown in a message; the rest of a pasted text helps nobody. */
@@ -69,16 +72,25 @@ function unknownKeyProblem(path: (string | number)[], key: string, keys: readonl
   return { path: [...path, key], isKey: true, message: `${dottedPath([...path, key])}: unknown key, ${advice}` };
 }
 
-/** Returns zod's issues as problems in our words: path, value, what was expected. */
+function problemsOfIssue(issue: Issue, keys: readonly ConfigKey[]): ConfigProblem[] {
+  const path = issue.path.map((part) => (typeof part === 'number' ? part : String(part)));
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.slice(0, MAX_PROBLEMS).map((key) => unknownKeyProblem(path, key, keys));
+  }
+  const name = dottedPath(path) || 'the file';
+  const missing = issue.input === undefined && issue.code !== 'custom';
+  const message = missing
+    ? `${name}: missing, expected ${expectation(issue)}`
+    : `${name}: got ${show(issue.input)}, expected ${expectation(issue)}`;
+  return [{ path, isKey: false, message }];
+}
+
+/** Returns zod's issues as problems in our words: path, value, what was expected; the first `MAX_PROBLEMS` of them. */
 export function problemsOfIssues(issues: readonly Issue[], keys: readonly ConfigKey[]): ConfigProblem[] {
-  return issues.flatMap((issue): ConfigProblem[] => {
-    const path = issue.path.map((part) => (typeof part === 'number' ? part : String(part)));
-    if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => unknownKeyProblem(path, key, keys));
-    const name = dottedPath(path) || 'the file';
-    const missing = issue.input === undefined && issue.code !== 'custom';
-    const message = missing
-      ? `${name}: missing, expected ${expectation(issue)}`
-      : `${name}: got ${show(issue.input)}, expected ${expectation(issue)}`;
-    return [{ path, isKey: false, message }];
-  });
+  const problems: ConfigProblem[] = [];
+  for (const issue of issues) {
+    if (problems.length >= MAX_PROBLEMS) break;
+    problems.push(...problemsOfIssue(issue, keys));
+  }
+  return problems.slice(0, MAX_PROBLEMS);
 }

@@ -150,3 +150,32 @@ describe('loadConfig', () => {
     await expect(loadConfig(join(place, 'huge.yaml'))).rejects.toThrow(/too large/);
   });
 });
+
+describe('a hostile file', () => {
+  it.each([
+    ['lists in lists', `a: ${'['.repeat(100_000)}`],
+    ['closed lists in lists', `a: ${'['.repeat(2_000)}${']'.repeat(2_000)}`],
+    ['blocks in blocks', `${'- '.repeat(5_000)}a`],
+    ['maps that end', `${'{a: '.repeat(200)}1${'}'.repeat(200)}`],
+  ])('of %s is refused as nested too deep or malformed, not with a full stack', (_what, yaml) => {
+    expect(() => parseConfig(yaml, { fileName: 'a.yaml', folder: '/' })).toThrow(
+      expect.objectContaining({ code: 'config' }),
+    );
+  });
+
+  it('of very many unknown keys is answered at once, with the first of them', () => {
+    const yaml = Array.from({ length: 10_000 }, (_, i) => `unknown${i}: 1`).join('\n');
+    const began = process.cpuUsage();
+    expect(() => parseConfig(yaml, { fileName: 'a.yaml', folder: '/' })).toThrow(
+      /unknown0: unknown key.*only the first/s,
+    );
+    expect(process.cpuUsage(began).user / 1000).toBeLessThan(2_000); // minutes, when every key is compared with every other
+  });
+
+  it('that names a key twice is told where', () => {
+    const yaml = 'seed: 1\nattacker:\n  model: a\n  model: b\n';
+    expect(() => parseConfig(yaml, { fileName: 'a.yaml', folder: '/' })).toThrow(
+      /got model again \(line 4, column 3\)/,
+    );
+  });
+});
