@@ -65,20 +65,32 @@ type Plain = Readonly<Record<string, unknown>>;
 const isPlain = (value: unknown): value is Plain =>
   value !== null && typeof value === 'object' && !Array.isArray(value);
 
-/** `given` over `defaults`, objects merged key by key. */
+/** `given` over `defaults`, objects merged key by key; one of another `kind` takes the default's place whole. */
 function mergeOver(defaults: Plain, given: Plain): Plain {
   const merged: Record<string, unknown> = { ...defaults };
   for (const [key, value] of Object.entries(given)) {
     const below = merged[key];
-    merged[key] = isPlain(value) && isPlain(below) && value.kind === below.kind ? mergeOver(below, value) : value;
+    const isSameKind = isPlain(value) && isPlain(below) && (value.kind ?? below.kind) === below.kind;
+    merged[key] = isSameKind ? mergeOver(below, value) : value;
   }
   return merged;
 }
 
-const hasWorld = z.object({ world: z.looseObject({}) });
+const hasWorld = z.object({
+  world: z.looseObject({}),
+  gflownet: z.looseObject({ objective: z.string().optional() }).optional(),
+});
+
+/** The preset for an objective: only trajectory balance has a log Z to learn. */
+function presetOf(objective: string): Plain {
+  if (objective === PRESET.gflownet.objective) return PRESET;
+  const { logZLearningRate: _unused, ...gflownet } = PRESET.gflownet;
+  return { ...PRESET, gflownet };
+}
 
 /** A config as written, with the world's own settings below what it says; unchanged when it names no world. */
 export function withWorldPreset(config: unknown): unknown {
   const written = hasWorld.safeParse(config);
-  return written.success ? mergeOver(PRESET, config as Plain) : config;
+  if (!written.success) return config;
+  return mergeOver(presetOf(written.data.gflownet?.objective ?? PRESET.gflownet.objective), config as Plain);
 }

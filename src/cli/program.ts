@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { packageVersion } from '../base/package-version.ts';
+import { registerAblateCommand } from './ablate-command.ts';
 import { type CampaignActions, registerCampaignCommands } from './campaign-commands.ts';
 import { registerClaimsCommand } from './claims-command.ts';
 import { registerConfigCommand } from './config-command.ts';
@@ -58,6 +59,7 @@ export function createProgram({ context, write, campaign }: ProgramParts): Comma
   }
   registerWorldCommand(program, context);
   registerClaimsCommand(program, context);
+  registerAblateCommand(program, context);
   registerListCommand(program, context);
   registerShowCommand(program, context);
   registerReportCommand(program, context);

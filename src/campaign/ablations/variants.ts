@@ -1,0 +1,70 @@
+/** One way in which a run differs from the default. */
+export interface Variant {
+  /** What is varied; variants of one group are compared with each other and with the default. */
+  readonly group: string;
+  readonly name: string;
+  readonly overrides: readonly string[];
+  /** Share of each update that the attacker writes, where it is not the default's half. */
+  readonly freshShare?: number;
+  /** Responses to each attack, where they are not the default's five. */
+  readonly responses?: number;
+}
+
+const BATCH = 64;
+const DEFAULT_FRESH = 0.5;
+const DEFAULT_RESPONSES = 5;
+const UPDATES = 500;
+const SEEDED = 2048;
+
+/** Target calls of the default run, before smoothing re-scores what was found. */
+const BUDGET = (UPDATES * BATCH * DEFAULT_FRESH + SEEDED) * DEFAULT_RESPONSES;
+
+/** Updates for which a variant makes as many target calls as the default. */
+export function updatesOf({ freshShare = DEFAULT_FRESH, responses = DEFAULT_RESPONSES }: Variant): number {
+  const fresh = Math.max(1, Math.round(BATCH * freshShare));
+  return Math.max(1, Math.floor((BUDGET / responses - SEEDED) / fresh));
+}
+
+const replay = (key: string, value: string) => `gflownet.replay.${key}=${value}`;
+
+/** Every ablation, the default first. */
+export const VARIANTS: readonly Variant[] = [
+  { group: 'default', name: 'default', overrides: [] },
+  { group: 'objective', name: 'vargrad', overrides: ['gflownet.objective=vargrad'] },
+  {
+    group: 'objective',
+    name: 'ctb',
+    overrides: ['gflownet.objective=ctb', 'gflownet.ctb.sigma=0'],
+    freshShare: 2 / 3,
+  },
+  {
+    group: 'objective',
+    name: 'ctb-ngp',
+    overrides: ['gflownet.objective=ctb', 'gflownet.ctb.sigma=0.5'],
+    freshShare: 2 / 3,
+  },
+  { group: 'fluency', name: 'mean', overrides: ['gflownet.fluency.form=mean'] },
+  { group: 'fluency', name: 'min-k-gate', overrides: ['gflownet.fluency.form=min-k-gate'] },
+  { group: 'replay', name: 'no-replay', overrides: ['gflownet.sampling.freshShare=1'], freshShare: 1 },
+  { group: 'replay', name: 'replay-3-of-4', overrides: ['gflownet.sampling.freshShare=0.25'], freshShare: 0.25 },
+  { group: 'replay', name: 'uniform-draw', overrides: [replay('draw', 'uniform')] },
+  { group: 'replay', name: 'draw-by-reward', overrides: [replay('draw', 'logR')] },
+  { group: 'replay', name: 'dedup-edit', overrides: [replay('nearDuplicate', '{kind: edit}')] },
+  { group: 'replay', name: 'dedup-cosine', overrides: [replay('nearDuplicate', '{kind: cosine}')] },
+  { group: 'temperature', name: 'untempered', overrides: ['gflownet.sampling.temperedShare=0'] },
+  { group: 'temperature', name: 'all-tempered', overrides: ['gflownet.sampling.temperedShare=1'] },
+  {
+    group: 'temperature',
+    name: 'reward-2-to-1',
+    overrides: ['gflownet.temperature={from: 2, to: 1, updates: 250}'],
+  },
+  { group: 'beta', name: 'beta-0.1', overrides: ['gflownet.beta=0.1'] },
+  { group: 'beta', name: 'beta-0.2', overrides: ['gflownet.beta=0.2'] },
+  { group: 'beta', name: 'beta-0.5', overrides: ['gflownet.beta=0.5'] },
+  { group: 'gamma', name: 'gamma-1.2', overrides: ['gflownet.gamma={from: 1, to: 1.2, updates: 250}'] },
+  { group: 'responses', name: 'responses-1', overrides: ['target.responses=1'], responses: 1 },
+  { group: 'responses', name: 'responses-3', overrides: ['target.responses=3'], responses: 3 },
+  { group: 'smoothing', name: 'unverified', overrides: ['smoothing.rescore=false'] },
+  { group: 'smoothing', name: 'by-embedding', overrides: ['smoothing.clusters=embedding'] },
+  { group: 'judge', name: 'noisy-judge', overrides: ['world.noise=0.5'] },
+];

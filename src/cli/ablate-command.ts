@@ -1,0 +1,60 @@
+import { join } from 'node:path';
+import { type Command, Option } from 'commander';
+import { writeFileAtomically } from '../base/atomic-file.ts';
+import { type AblationResult, runAblations } from '../campaign/ablations/run-ablations.ts';
+import { VARIANTS } from '../campaign/ablations/variants.ts';
+import { alignColumns, printResult } from './command-result.ts';
+import { addRunsOption, type RunsOptions } from './common-options.ts';
+import type { CliContext } from './context.ts';
+import { measureText } from './run-overview.ts';
+import { parseCount } from './show-command.ts';
+
+interface AblateOptions extends RunsOptions {
+  readonly seeds: number;
+  readonly group?: readonly string[];
+}
+
+const COLUMNS = [
+  ['keys found', 'modeRecall'],
+  ['ASR', 'asr'],
+  ['share error', 'shareError'],
+  ['unique', 'uniqueAttacks'],
+  ['target calls', 'attackerTargetCalls'],
+] as const;
+
+function ablationTable(results: readonly AblationResult[]): string {
+  const rows = results.flatMap(({ group, name, attackers }) =>
+    Object.entries(attackers).map(([attacker, figures]) => [
+      group,
+      name,
+      attacker,
+      ...COLUMNS.map(([, figure]) => measureText(figures[figure])),
+    ]),
+  );
+  return alignColumns([['group', 'variant', 'attacker', ...COLUMNS.map(([heading]) => heading)], ...rows]);
+}
+
+/** Adds `floodgate ablate`. */
+export function registerAblateCommand(program: Command, context: CliContext): void {
+  const groups = [...new Set(VARIANTS.map(({ group }) => group))].filter((group) => group !== 'default');
+  addRunsOption(
+    program
+      .command('ablate')
+      .description('what each choice of the method is worth, in made worlds at equal target calls'),
+  )
+    .option('--seeds <count>', 'made worlds', parseCount, 3)
+    .addOption(new Option('--group <name...>', 'only these groups').choices(groups))
+    .addHelpText(
+      'after',
+      '\nExamples:\n  floodgate ablate\n  floodgate ablate --group objective replay --seeds 5 --json',
+    )
+    .action(async ({ runsDir, seeds, group }: AblateOptions) => {
+      const { progress, signal, cacheDir } = context;
+      const folder = join(runsDir, 'ablations');
+      const io = { progress, signal, ...(cacheDir === undefined ? {} : { cacheDir }) };
+      const results = await runAblations({ seeds, groups: group, folder }, io);
+      const file = join(folder, 'ablations.json');
+      await writeFileAtomically(file, (handle) => handle.writeFile(`${JSON.stringify(results, null, 1)}\n`));
+      printResult(context, { text: `${ablationTable(results)}\n\nWritten: ${file}`, json: { ablations: results } });
+    });
+}

@@ -1,0 +1,45 @@
+import { describe, expect, it } from 'vitest';
+import { updatesOf, VARIANTS, type Variant } from '../../src/campaign/ablations/variants.ts';
+import { parseConfig } from '../../src/campaign/config-load.ts';
+
+const configOf = (variant: Variant) =>
+  parseConfig('world: { keys: 24 }\n', {
+    fileName: variant.name,
+    folder: '/',
+    overrides: [
+      'gflownet.replay.seedWithReference=2048',
+      `gflownet.updates=${updatesOf(variant)}`,
+      ...variant.overrides,
+    ],
+  });
+
+describe('ablations', () => {
+  it.each(VARIANTS.map((variant) => [variant.name, variant] as const))(
+    '%s is a config that is accepted',
+    (_, variant) => {
+      expect(configOf(variant).world?.keys).toBe(24);
+    },
+  );
+
+  it('every variant makes the target calls of the default, to the last update', () => {
+    const callsOf = (variant: Variant): { readonly calls: number; readonly step: number } => {
+      const { gflownet, target } = configOf(variant);
+      const share = gflownet.objective === 'ctb' ? gflownet.ctb.onPolicyShare : gflownet.sampling.freshShare;
+      const fresh = Math.round(gflownet.batchSize * share);
+      const step = fresh * target.responses;
+      return { calls: gflownet.updates * step + gflownet.replay.seedWithReference * target.responses, step };
+    };
+    const [first] = VARIANTS as readonly [Variant, ...Variant[]];
+    const budget = callsOf(first).calls;
+    for (const variant of VARIANTS) {
+      const { calls, step } = callsOf(variant);
+      expect(calls, variant.name).toBeLessThanOrEqual(budget);
+      expect(budget - calls, variant.name).toBeLessThan(step);
+    }
+  });
+
+  it('no two variants are the same', () => {
+    expect(new Set(VARIANTS.map(({ overrides }) => overrides.join())).size).toBe(VARIANTS.length);
+    expect(new Set(VARIANTS.map(({ name }) => name)).size).toBe(VARIANTS.length);
+  });
+});
