@@ -38,9 +38,17 @@ const MAX_HEADER_BYTES = 32 * 1024 * 1024;
 const MAX_DIMENSIONS = 8;
 /** Data starts at a multiple of this in files that we write, so that a mapped file gives aligned vectors. */
 const DATA_ALIGNMENT = 64;
+/** A name of megabytes that every message about it would carry. */
+const MAX_SHOWN = 120;
 
 function fail(name: string, what: string, cause?: unknown): FloodgateError {
   return new FloodgateError('format', `read ${name}: ${what}`, cause === undefined ? {} : { cause });
+}
+
+/** A value of the file in a message, however long or deeply nested it is. */
+function shown(value: unknown): string {
+  if (typeof value !== 'string') return value === null ? 'null' : typeof value;
+  return JSON.stringify(value.length > MAX_SHOWN ? `${value.slice(0, MAX_SHOWN)}...` : value);
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {
@@ -72,29 +80,32 @@ function parseMetadata(value: unknown, name: string): Map<string, string> {
   if (!isRecord(value)) throw fail(name, '__metadata__ is not an object');
   const metadata = new Map<string, string>();
   for (const [key, text] of Object.entries(value)) {
-    if (typeof text !== 'string') throw fail(name, `__metadata__ ${JSON.stringify(key)} is not a string`);
+    if (typeof text !== 'string') throw fail(name, `__metadata__ ${shown(key)} is not a string`);
     metadata.set(key, text);
   }
   return metadata;
 }
 
 function parseEntry(value: unknown, tensor: string, dataStart: number, name: string): SafetensorsEntry {
-  if (!isRecord(value)) throw fail(name, `tensor ${tensor} is not described by an object`);
+  if (!isRecord(value)) throw fail(name, `tensor ${shown(tensor)} is not described by an object`);
   const { dtype, shape, data_offsets: range } = value;
   if (!isDtype(dtype)) {
     const known = Object.keys(DTYPE_BYTES).join(', ');
-    throw fail(name, `tensor ${tensor} has unsupported dtype ${JSON.stringify(dtype)}, expected one of ${known}`);
+    throw fail(name, `tensor ${shown(tensor)} has unsupported dtype ${shown(dtype)}, expected one of ${known}`);
   }
   if (!Array.isArray(shape) || shape.length > MAX_DIMENSIONS || !shape.every(isCount)) {
-    throw fail(name, `tensor ${tensor} has a bad shape, expected up to ${MAX_DIMENSIONS} sizes`);
+    throw fail(name, `tensor ${shown(tensor)} has a bad shape, expected up to ${MAX_DIMENSIONS} sizes`);
   }
   if (!Array.isArray(range) || range.length !== 2 || !range.every(isCount)) {
-    throw fail(name, `tensor ${tensor} has bad data_offsets, expected [begin, end]`);
+    throw fail(name, `tensor ${shown(tensor)} has bad data_offsets, expected [begin, end]`);
   }
   const [begin, end] = range as [number, number];
   const byteLength = shape.reduce((product: number, size) => product * size, DTYPE_BYTES[dtype]);
   if (end - begin !== byteLength) {
-    throw fail(name, `tensor ${tensor} takes ${end - begin} bytes, expected ${byteLength} for ${dtype} [${shape}]`);
+    throw fail(
+      name,
+      `tensor ${shown(tensor)} takes ${end - begin} bytes, expected ${byteLength} for ${dtype} [${shape}]`,
+    );
   }
   return { dtype, shape, offset: dataStart + begin, byteLength };
 }
@@ -109,7 +120,8 @@ function checkLayout(
   let end = dataStart;
   const byOffset = [...tensors].sort(([, a], [, b]) => a.offset - b.offset || a.byteLength - b.byteLength);
   for (const [tensor, entry] of byOffset) {
-    if (entry.offset !== end) throw fail(name, `tensor ${tensor} starts at byte ${entry.offset}, expected ${end}`);
+    if (entry.offset !== end)
+      throw fail(name, `tensor ${shown(tensor)} starts at byte ${entry.offset}, expected ${end}`);
     end += entry.byteLength;
   }
   if (end !== fileSize) throw fail(name, `tensors end at byte ${end}, but the file has ${fileSize} bytes`);

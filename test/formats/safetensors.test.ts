@@ -89,6 +89,10 @@ test.each<[string, Buffer]>([
   ['a header that is a list', fileOf([], 0)],
   ['an unknown dtype', fileOf({ a: tensor([1], [0, 4], 'F8_E4M3') }, 4)],
   ['a dtype named like an object member', fileOf({ a: tensor([1], [0, 4], 'constructor') }, 4)],
+  [
+    'a dtype of lists in lists',
+    fileOf(`{"a":{"dtype":${'['.repeat(20_000)}${']'.repeat(20_000)},"shape":[1],"data_offsets":[0,4]}}`, 4),
+  ],
   ['a shape that does not fill its range', fileOf({ a: tensor([2], [0, 4]) }, 4)],
   ['a range that its shape does not fill', fileOf({ a: tensor([2], [0, 4]) }, 8)],
   ['a negative size', fileOf({ a: tensor([-1, -1], [0, 4]) }, 4)],
