@@ -3,6 +3,9 @@ import { FloodgateError } from '../base/errors.ts';
 /** The bytes at hand end before the file does: read a longer prefix and parse again. Never leaves the format readers. */
 export class PrefixTooShort extends Error {}
 
+/** A name of megabytes that the message about it would carry. */
+const MAX_MESSAGE = 500;
+
 /**
  * Little-endian reads over a prefix of a file. A read beyond the file is a damaged file (`format`);
  * a read beyond the prefix is a `PrefixTooShort`.
@@ -21,7 +24,8 @@ export class ByteCursor {
 
   /** A `format` error that names the operation. */
   fail(what: string): FloodgateError {
-    return new FloodgateError('format', `${this.operation}: ${what}`);
+    const shown = what.length > MAX_MESSAGE ? `${what.slice(0, MAX_MESSAGE)}...` : what;
+    return new FloodgateError('format', `${this.operation}: ${shown}`);
   }
 
   /** Bytes of the file that follow the cursor. */
