@@ -76,16 +76,21 @@ ${scaleOf(asr, 'asr', 1)}
 <ul class="besides">${['asrMasked', 'referenceFailureRate'].map((name) => besides(stage, name))}</ul></article>`;
 }
 
-/** What is said of ways that were not found, and of those that were planted. */
-const UNSEEN_METRICS = ['modeRecall', 'waysUnseen', 'missingMass', 'chao1'];
+/** What is said of the ways that were found, and of those that were not. */
+const WAYS_METRICS = ['uniqueAttacks', 'waysUnseen', 'missingMass', 'chao1'];
 
 function waysCard(stage: ReportStage): Html {
-  const { uniqueAttacks, asr } = stage.metrics;
-  const others = UNSEEN_METRICS.filter((name) => known(stage.metrics[name]));
-  const unseen = others.length === 0 ? ' How many are still unfound was not estimated in this run.' : '';
+  const { asr } = stage.metrics;
+  const [main, says, end] = isMadeWorld(stage)
+    ? (['modeRecall', 'of the ways that were planted', () => 1] as const)
+    : (['uniqueAttacks', 'different kinds of successful attack', roundEnd] as const);
+  const measure = stage.metrics[main];
+  const others = WAYS_METRICS.filter((name) => name !== main && known(stage.metrics[name]));
+  const isEstimated = others.some((name) => name !== 'uniqueAttacks');
+  const unseen = isEstimated ? '' : ' How many are still unfound was not estimated in this run.';
   return html`<article class="card"><h2>In how many ways?</h2>
-<p class="figure">${figure(uniqueAttacks, 'uniqueAttacks')}</p><p class="says">different kinds of successful attack</p>
-${scaleOf(uniqueAttacks, 'uniqueAttacks', roundEnd(Math.max(uniqueAttacks?.high ?? 0, uniqueAttacks?.value ?? 0)))}
+<p class="figure">${figure(measure, main)}</p><p class="says">${says}</p>
+${scaleOf(measure, main, end(Math.max(measure?.high ?? 0, measure?.value ?? 0)))}
 <ul class="besides">${others.map((name) => besides(stage, name))}</ul>
 <p class="quiet">Found among ${counted(asr?.n ?? 0, 'attack')}; more attacks would find more.${unseen}</p></article>`;
 }

@@ -20,6 +20,15 @@ function scaleEnd(stages: readonly ReportStage[], name: string): number {
   return Math.max(...stages.map(({ metrics }) => Math.max(metrics[name]?.high ?? 0, metrics[name]?.value ?? 0)));
 }
 
+/** Columns that fit beside one another; more make a second table. */
+const MAX_COLUMNS = 5;
+
+function mainTables(stages: readonly ReportStage[], names: readonly string[]): Html[] {
+  const parts = Math.ceil(names.length / MAX_COLUMNS);
+  const size = Math.ceil(names.length / Math.max(1, parts));
+  return Array.from({ length: parts }, (_, i) => mainTable(stages, names.slice(i * size, (i + 1) * size)));
+}
+
 function mainTable(stages: readonly ReportStage[], names: readonly string[]): Html {
   const columns = [
     { heading: 'Attacker' },
@@ -61,6 +70,6 @@ export function comparisonSection({ report, evaluationMetrics }: PageContent): P
     id: 'comparison',
     title: 'Attackers compared',
     note: `Figures by the judge ${report.run.reportedJudge}. Where two intervals overlap widely, the difference may be chance.`,
-    body: html`${mainTable(stages, main)}${everyFigure(stages, names)}`,
+    body: html`${mainTables(stages, main)}${everyFigure(stages, names)}`,
   };
 }
