@@ -14,7 +14,7 @@ export interface RareCounts {
 
 /**
  * Added to the doubletons: without it the interval fails where clusters are few and rare, since none of them may have
- * been seen twice yet. Chosen by simulated coverage (docs/unseen.md); 1 is not enough for three equally rare clusters.
+ * been seen twice yet. Chosen by simulated coverage (docs/unseen.md); 0.5 is not enough for few equally rare clusters.
  */
 const EXTRA_DOUBLETONS = 1.5;
 
