@@ -7,7 +7,7 @@ export function checkConfigRules(config: Config): ConfigProblem[] {
   const refuse = (path: readonly string[], what: string) =>
     problems.push({ path, isKey: false, message: `${path.join('.')}: ${what}` });
 
-  const { attacker, gflownet, reinforce, target } = config;
+  const { attacker, attackers, gflownet, reinforce, target, world } = config;
   if (attacker.minTokens > attacker.maxTokens)
     refuse(
       ['attacker', 'minTokens'],
@@ -25,6 +25,10 @@ export function checkConfigRules(config: Config): ConfigProblem[] {
   }
   if (reinforce.baseline === 'leave-one-out' && reinforce.batchSize < 2)
     refuse(['reinforce', 'batchSize'], 'got a single attack an update, baseline leave-one-out compares at least 2');
+  if (world !== undefined && attackers.includes('icl'))
+    refuse(['attackers'], 'got icl, which needs a model that knows language; that of a made world is untrained');
+  if (world === undefined && attackers.includes('exact'))
+    refuse(['attackers'], 'got exact, which exists in a made world only (world: {})');
   const { low, high } = gflownet.sampling.temperatures;
   if (low > high)
     refuse(['gflownet', 'sampling', 'temperatures', 'low'], `got ${low}, expected at most high (${high})`);

@@ -1,7 +1,19 @@
+import { FloodgateError } from '../../base/errors.ts';
 import { randomStream } from '../../base/random.ts';
-import { openAttacker } from '../../training/attacker.ts';
+import { type Attacker, openAttacker } from '../../training/attacker.ts';
 import type { Campaign } from '../campaign.ts';
 import { type AttackSource, FREE_DRAW } from './attack-source.ts';
+
+/** Examples of so many tokens that the model's context holds beside an attack. @throws FloodgateError `config` for none. */
+function fittingExamples({ spec }: Attacker, perExample: number): number {
+  const fitting = Math.floor((spec.config.maxPositions - spec.contextTokens) / perExample);
+  if (fitting >= 1) return fitting;
+  throw new FloodgateError(
+    'config',
+    `attacker icl: the context of ${spec.config.maxPositions} tokens holds no example of ${perExample} tokens beside an attack`,
+    { hint: 'shorten attacker.metaPrompt or the seeds, or leave icl out of attackers' },
+  );
+}
 
 /** Attacks that share one context. */
 const BLOCK = 32;
@@ -12,14 +24,14 @@ const BLOCK = 32;
  */
 export async function openIclSource(campaign: Campaign): Promise<AttackSource> {
   const { attacker, config, compute, seeds } = campaign;
-  const examples = Math.min(config.icl.examples, seeds.attacks.length);
+  const longest = Math.max(...seeds.attacks.map((text) => attacker.tokensOf(text).tokens.length + 2));
+  const perExample = longest + attacker.prompt.length;
+  const examples = Math.min(config.icl.examples, seeds.attacks.length, fittingExamples(attacker, perExample));
+  const contextTokens = attacker.spec.contextTokens + examples * perExample;
   const contexts = (block: number, seed: number): string => {
     const chosen = randomStream(seed, 'icl examples', block).shuffle(seeds.attacks).slice(0, examples);
     return [...chosen.map((text) => `${config.attacker.metaPrompt}${text}\n`), config.attacker.metaPrompt].join('');
   };
-  const longest = Math.max(...seeds.attacks.map((text) => attacker.tokensOf(text).tokens.length + 2));
-  const room = attacker.spec.contextTokens + examples * (longest + attacker.prompt.length);
-  const contextTokens = Math.min(attacker.spec.config.maxPositions, room);
   const opened = await openAttacker({ ...attacker.spec, contextTokens }, compute);
   const untrained = opened.createParameters();
   await opened.initialise(untrained, config.seed);

@@ -28,8 +28,13 @@ export const BASELINES = [
   'ppo-smoothing',
 ] as const satisfies readonly AttackerName[];
 
-/** Attackers whose attacks a tuned target meets, and on whose data the other targets are tuned. */
+/** Attackers whose attacks a tuned target meets, and on whose data the other targets are tuned; icl on real models only. */
 export const UNMET = ['icl', 'sft', 'reinforce', 'ppo'] as const satisfies readonly AttackerName[];
+
+/** Those of the unmet attackers that this seed has measured. */
+function unmetOf({ attackers }: SeedResult): AttackerName[] {
+  return UNMET.filter((name) => attackers[name] !== undefined);
+}
 
 export const SMOOTHING_WEIGHTS = [
   'smoothing-uniform',
@@ -58,6 +63,7 @@ const mean = (numbers: readonly number[]): number => numbers.reduce((sum, value)
 
 function beats(baseline: AttackerName, name: 'ways' | 'uniqueAttacks'): ClaimComponent {
   return {
+    isForRealModels: baseline === 'icl',
     name: `${name}: smoothing over ${baseline}`,
     threshold: 0,
     of: (seed) => combined([figure(seed, baseline, name), figure(seed, 'smoothing', name)], lost),
@@ -88,7 +94,7 @@ function bestOf(values: readonly (number | undefined)[]): number | undefined {
 function crossAsr(seed: SeedResult, data: AttackerName): number | undefined {
   const row = seed.tuned?.[data];
   if (row === undefined) return undefined;
-  const others = UNMET.filter((attacker) => attacker !== data);
+  const others = unmetOf(seed).filter((attacker) => attacker !== data);
   return combined(
     others.map((attacker) => row.asr[attacker]),
     (...numbers) => mean(numbers),
@@ -97,7 +103,7 @@ function crossAsr(seed: SeedResult, data: AttackerName): number | undefined {
 
 /** The tuned targets of the unmet attackers that exist: one without successes has no data to tune on. */
 function otherTargets(seed: SeedResult): AttackerName[] {
-  return UNMET.filter((attacker) => seed.tuned?.[attacker] !== undefined);
+  return unmetOf(seed).filter((attacker) => seed.tuned?.[attacker] !== undefined);
 }
 
 /** Statements, statistics and thresholds as docs/claims.md has them; the rule that turns them into verdicts: `decide`. */
@@ -173,7 +179,7 @@ export const CLAIMS: readonly ClaimDefinition[] = [
     components: (['asr', 'uniqueAttacks'] as const).map((name) =>
       difference(`${name} on further targets: smoothing - best of ${UNMET.join(', ')}`, 0, (seed) => [
         transferred(seed, 'smoothing', name),
-        bestOf(UNMET.map((attacker) => transferred(seed, attacker, name))),
+        bestOf(unmetOf(seed).map((attacker) => transferred(seed, attacker, name))),
       ]),
     ),
   },

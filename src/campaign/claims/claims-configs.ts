@@ -59,7 +59,7 @@ export async function claimConfig(
   const isMade = world === 'proving-ground';
   const overrides = [
     `seed=${seed}`,
-    `attackers=${JSON.stringify(attackers)}`,
+    `attackers=${JSON.stringify(isMade ? attackers.filter((name) => name !== 'icl') : attackers)}`,
     ...(isMade
       ? smallWorld(seed)
       : ['smoothing.rescore=true', `reinforce.updates=${SMOLLM2_RL_UPDATES}`, `ppo.updates=${SMOLLM2_RL_UPDATES}`]),

@@ -1,19 +1,25 @@
-import { join } from 'node:path';
 import { openStore } from '../../store/run-store.ts';
-import { transferStage } from '../../store/stage-name.ts';
+import { evaluatedStage } from '../../store/stage-name.ts';
 import type { AttackerName } from '../attackers/attacker-names.ts';
 import type { CampaignIo } from '../campaign-io.ts';
+import { MADE_WORLD_TUNING, readCellFigures, type TunedModel, tuneOnEach } from '../robustness/tuned-targets.ts';
 import type { RunFolder } from '../run-folder.ts';
 import { transferRun } from '../transfer/run-transfer.ts';
 import type { NamedTarget } from '../transfer/transfer-config.ts';
-import type { TuneFile } from '../tune/tune-folder.ts';
-import { tuneRun } from '../tune/tune-run.ts';
 import { UNMET } from './claim-definitions.ts';
 import type { ClaimWorld } from './claims-configs.ts';
 import type { SeedResult, TunedFigures } from './seed-result.ts';
 
-/** Attackers whose stored attacks are put to further and to tuned targets. */
-const TRANSFERRED: readonly AttackerName[] = [...UNMET, 'smoothing'];
+/** Attackers whose stored attacks are put to further and to tuned targets: those that the run has measured. */
+async function transferredOf(folder: RunFolder): Promise<AttackerName[]> {
+  const store = await openStore(folder.databasePath, { readOnly: true });
+  try {
+    const measured = new Set(store.stages().map(({ name }) => evaluatedStage(name)));
+    return [...UNMET, 'smoothing' as const].filter((name) => measured.has(name));
+  } finally {
+    store.close();
+  }
+}
 
 /** Other models: of other families that share half of the keys, or the real model asked and cut otherwise. */
 const FURTHER: Readonly<Record<ClaimWorld, readonly NamedTarget[]>> = {
@@ -34,26 +40,8 @@ const FURTHER: Readonly<Record<ClaimWorld, readonly NamedTarget[]>> = {
   ],
 };
 
-/** A made world's targets are a thousand times smaller than those that the paper's rate is meant for. */
-const MADE_WORLD_TUNING = ['tuning.learningRate=3e-3', 'tuning.epochs=4'];
-
 /** Equal data for every tuned target, so that none resists better for having seen more. */
 const SUCCESSES = 256;
-
-async function readCells(folder: RunFolder, target: string, judge: string) {
-  const store = await openStore(folder.databasePath, { readOnly: true });
-  try {
-    const cells = TRANSFERRED.flatMap((attacker) => {
-      const metrics = store.metrics(transferStage({ attacker, target }));
-      const figureOf = (name: string) => metrics.findLast((row) => row.name === name && row.judge === judge)?.value;
-      const [asr, uniqueAttacks] = [figureOf('asr'), figureOf('uniqueAttacks')];
-      return asr == null || uniqueAttacks == null ? [] : [[attacker, { asr, uniqueAttacks }] as const];
-    });
-    return Object.fromEntries(cells) as NonNullable<SeedResult['transfer']>[string];
-  } finally {
-    store.close();
-  }
-}
 
 /** What the stored attacks reach on further targets. */
 export async function transferToFurther(
@@ -63,48 +51,29 @@ export async function transferToFurther(
   io: CampaignIo,
 ): Promise<NonNullable<SeedResult['transfer']>> {
   const targets = FURTHER[world];
-  await transferRun(folder, { targets, attackers: TRANSFERRED, again: false }, io);
+  const attackers = await transferredOf(folder);
+  await transferRun(folder, { targets, attackers, again: false }, io);
   const rows: Record<string, NonNullable<SeedResult['transfer']>[string]> = {};
-  for (const { name } of targets) rows[name] = await readCells(folder, name, judge);
+  for (const { name } of targets) rows[name] = await readCellFigures(folder, attackers, name, judge);
   return rows;
 }
 
-/** A target tuned on one attacker's data. */
-export interface TunedModel {
-  readonly modelPath: string;
-  readonly overRefusal: number | undefined;
-}
-
-export type TunedModels = Readonly<Partial<Record<AttackerName, TunedModel>>>;
-
-function overRefusalOf({ check }: TuneFile): number | undefined {
-  const refusals = check?.after?.benign.refusals.value;
-  return refusals ?? undefined;
-}
-
 /** Tunes the run's target on the data of each attacker, with equally many successes; those without any have no target. */
-export async function tuneOnEach(folder: RunFolder, world: ClaimWorld, io: CampaignIo): Promise<TunedModels> {
-  const overrides = [`tuning.limit=${SUCCESSES}`, ...(world === 'proving-ground' ? MADE_WORLD_TUNING : [])];
-  const tuned: Partial<Record<AttackerName, TunedModel>> = {};
-  for (const stage of TRANSFERRED) {
-    const outcome = await tuneRun({ folder, stage, name: stage, overrides }, io);
-    if (outcome.kind === 'nothing') continue;
-    const modelPath = join(folder.path, outcome.file.paths.model);
-    tuned[stage] = { modelPath, overRefusal: overRefusalOf(outcome.file) };
-  }
-  return tuned;
+export async function tuneOnTransferred(folder: RunFolder, world: ClaimWorld, io: CampaignIo): Promise<TunedModel[]> {
+  const overrides = world === 'proving-ground' ? MADE_WORLD_TUNING : [];
+  const stages = await transferredOf(folder);
+  return tuneOnEach(folder, { stages, successes: SUCCESSES, overrides, nameOf: (stage) => stage }, io);
 }
 
 /** What the stored attacks reach on the tuned targets. */
 export async function transferToTuned(
   folder: RunFolder,
-  models: TunedModels,
+  models: readonly TunedModel[],
   judge: string,
   io: CampaignIo,
 ): Promise<NonNullable<SeedResult['tuned']>> {
-  const names = Object.keys(models) as AttackerName[];
-  const targets = names.map(
-    (name): NamedTarget => ({
+  const targets = models.map(
+    ({ name }): NamedTarget => ({
       kind: 'local',
       name: `tuned-${name}`,
       model: `tuned:${name}`,
@@ -112,13 +81,14 @@ export async function transferToTuned(
       device: 'cpu',
     }),
   );
-  if (targets.length > 0) await transferRun(folder, { targets, attackers: TRANSFERRED, again: false }, io);
+  const attackers = await transferredOf(folder);
+  if (targets.length > 0) await transferRun(folder, { targets, attackers, again: false }, io);
   const rows: Partial<Record<AttackerName, TunedFigures>> = {};
-  for (const name of names) {
-    const cells = await readCells(folder, `tuned-${name}`, judge);
-    const asr = Object.fromEntries(Object.entries(cells).map(([attacker, cell]) => [attacker, cell?.asr]));
-    const overRefusal = models[name]?.overRefusal;
-    rows[name] = { asr, ...(overRefusal === undefined ? {} : { overRefusal }) };
+  for (const { stage, name, file } of models) {
+    const cells = await readCellFigures(folder, attackers, `tuned-${name}`, judge);
+    const asr = Object.fromEntries(Object.entries(cells).map(([attacker, cell]) => [attacker, cell.asr]));
+    const overRefusal = file.check?.after?.benign.refusals.value ?? undefined;
+    rows[stage as AttackerName] = { asr, ...(overRefusal === undefined ? {} : { overRefusal }) };
   }
   return rows;
 }

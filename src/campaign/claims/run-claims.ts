@@ -5,13 +5,11 @@ import { writeFileAtomically } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import { openStore } from '../../store/run-store.ts';
 import type { CampaignIo } from '../campaign-io.ts';
-import type { Config } from '../config-schema.ts';
-import { readManifest } from '../manifest.ts';
-import { resumeRun, startRun } from '../run-campaign.ts';
-import { openRunFolder, type RunFolder } from '../run-folder.ts';
+import { countingJudge, finishRun } from '../robustness/finish-run.ts';
+import type { RunFolder } from '../run-folder.ts';
 import { type ClaimWorld, claimConfig, RETRAINED } from './claims-configs.ts';
 import { type DecidedClaim, decideClaims } from './decide.ts';
-import { transferToFurther, transferToTuned, tuneOnEach } from './further-targets.ts';
+import { transferToFurther, transferToTuned, tuneOnTransferred } from './further-targets.ts';
 import { readAttackers, type SeedResult } from './seed-result.ts';
 
 /** `attackers`: C1 to C3 on the base target; `all`: C4 to C6 too. */
@@ -31,18 +29,6 @@ export interface ClaimsOutcome {
   readonly seeds: readonly SeedResult[];
 }
 
-/** Runs what is left of a run, a new one from its config. */
-async function finishRun(config: Config, runsFolder: string, name: string, io: CampaignIo): Promise<RunFolder> {
-  if (!existsSync(join(runsFolder, name))) return startRun({ config, runsFolder, name, ifTaken: 'refuse' }, io);
-  return resumeRun(await openRunFolder(name, runsFolder), io);
-}
-
-/** The judge whose figures count: one that gave no reward where there is one. */
-async function countingJudge(folder: RunFolder): Promise<string> {
-  const { judges } = await readManifest(folder.manifestPath);
-  return judges.evaluation.find((name) => name !== judges.training) ?? judges.training;
-}
-
 async function attackersOf(folder: RunFolder) {
   const judge = await countingJudge(folder);
   const store = await openStore(folder.databasePath, { readOnly: true });
@@ -60,27 +46,36 @@ async function runSeed(plan: ClaimsPlan, seed: number, io: CampaignIo): Promise<
   if (plan.parts === 'attackers') return { seed, attackers };
   const judge = await countingJudge(base);
   const transfer = await transferToFurther(base, world, judge, io);
-  const tunings = await tuneOnEach(base, world, io);
+  const tunings = await tuneOnTransferred(base, world, io);
   const tuned = await transferToTuned(base, tunings, judge, io);
-  const again = tunings.smoothing;
+  const again = tunings.find(({ stage }) => stage === 'smoothing');
   if (again === undefined) return { seed, attackers, transfer, tuned };
   const config = await claimConfig(world, seed, RETRAINED, again.modelPath);
   const retrained = await attackersOf(await finishRun(config, runsFolder, `seed-${seed}-tuned`, io));
   return { seed, attackers, transfer, tuned, retrained };
 }
 
+function resultFile({ folder, parts }: ClaimsPlan, seed: number): string {
+  return join(folder, `seed-${seed}-${parts}.json`);
+}
+
 /**
- * Measures the claims of docs/claims.md seed by seed. Each seed's result is kept in `seed-N.json` once it is whole; a run
+ * Measures the claims of docs/claims.md seed by seed. Each seed's result is kept in a file of its own once it is whole; a run
  * that was stopped goes on, and a matrix that was stopped fills its missing cells only.
  *
  * @throws FloodgateError as the runs do; `interrupted` on abort, nothing lost.
  */
 export async function runClaims(plan: ClaimsPlan, io: CampaignIo): Promise<ClaimsOutcome> {
   await mkdir(plan.folder, { recursive: true });
+  // C1 to C3 of every seed first: they are what a run that is stopped early should have.
+  for (let seed = 0; seed < plan.seeds; seed++) {
+    if (existsSync(resultFile(plan, seed))) continue;
+    await finishRun(await claimConfig(plan.world, seed), plan.folder, `seed-${seed}`, io);
+  }
   const seeds: SeedResult[] = [];
   const bar = io.progress.start('claims', plan.seeds, 'seeds');
   for (let seed = 0; seed < plan.seeds; seed++) {
-    const file = join(plan.folder, `seed-${seed}-${plan.parts}.json`);
+    const file = resultFile(plan, seed);
     if (existsSync(file)) seeds.push(JSON.parse(await readFile(file, 'utf8')) as SeedResult);
     else {
       if (io.signal.aborted) throw new FloodgateError('interrupted', `claims: interrupted before seed ${seed}`);

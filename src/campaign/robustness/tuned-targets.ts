@@ -1,0 +1,78 @@
+import { join } from 'node:path';
+import { openStore } from '../../store/run-store.ts';
+import { transferStage } from '../../store/stage-name.ts';
+import type { CampaignIo } from '../campaign-io.ts';
+import type { RunFolder } from '../run-folder.ts';
+import type { TuneFile } from '../tune/tune-folder.ts';
+import { tuneRun } from '../tune/tune-run.ts';
+
+/** A made world's targets are a thousand times smaller than those that the paper's rate is meant for. */
+export const MADE_WORLD_TUNING: readonly string[] = ['tuning.learningRate=3e-3', 'tuning.epochs=4'];
+
+export interface TuneEachPlan {
+  /** Attackers on whose successes a target is tuned, a target each. */
+  readonly stages: readonly string[];
+  /** At most so many successes of each, so that no target resists better for having seen more. */
+  readonly successes: number;
+  /** `tuning.key=value` over the run's config. */
+  readonly overrides: readonly string[];
+  /** Folder of a stage's target below RUN/tuned. */
+  nameOf(stage: string): string;
+}
+
+/** A target tuned on one attacker's data. */
+export interface TunedModel {
+  /** The attacker whose successes it was tuned on. */
+  readonly stage: string;
+  /** Below RUN/tuned; `tuned:NAME` for transfer. */
+  readonly name: string;
+  /** Absolute: what a further run takes as its `target.model`. */
+  readonly modelPath: string;
+  readonly file: TuneFile;
+}
+
+/** Tunes the run's target on the data of each attacker. One without a success has no target. Goes on where it stopped. */
+export async function tuneOnEach(
+  folder: RunFolder,
+  { stages, successes, overrides, nameOf }: TuneEachPlan,
+  io: CampaignIo,
+): Promise<TunedModel[]> {
+  const tuned: TunedModel[] = [];
+  for (const stage of stages) {
+    const name = nameOf(stage);
+    const settings = [...overrides, `tuning.limit=${successes}`];
+    const outcome = await tuneRun({ folder, stage, name, overrides: settings }, io);
+    if (outcome.kind === 'nothing') continue;
+    const { file } = outcome;
+    tuned.push({ stage, name, modelPath: join(folder.path, file.paths.model), file });
+  }
+  return tuned;
+}
+
+/** What stored attacks reach on one target, by one judge. */
+export interface CellFigures {
+  readonly asr: number;
+  readonly uniqueAttacks: number;
+}
+
+/** The filled cells of a transfer target; attackers whose cell is not measured are left out. */
+export async function readCellFigures<Name extends string>(
+  folder: RunFolder,
+  attackers: readonly Name[],
+  target: string,
+  judge: string,
+): Promise<Partial<Record<Name, CellFigures>>> {
+  const store = await openStore(folder.databasePath, { readOnly: true });
+  try {
+    const figures: Partial<Record<Name, CellFigures>> = {};
+    for (const attacker of attackers) {
+      const metrics = store.metrics(transferStage({ attacker, target }));
+      const figureOf = (name: string) => metrics.findLast((row) => row.name === name && row.judge === judge)?.value;
+      const [asr, uniqueAttacks] = [figureOf('asr'), figureOf('uniqueAttacks')];
+      if (asr != null && uniqueAttacks != null) figures[attacker] = { asr, uniqueAttacks };
+    }
+    return figures;
+  } finally {
+    store.close();
+  }
+}
