@@ -4,7 +4,7 @@ import type { SampledAttack } from '../../training/attacker.ts';
 import { type Campaign, rewardSeats } from '../campaign.ts';
 import { loadReference } from '../load-reference.ts';
 import { createCallCounter, createRewardFunction } from '../try-attacks.ts';
-import { usedTargetCalls } from '../used-calls.ts';
+import { trainingTargetCalls } from '../used-calls.ts';
 import type { AttackSource } from './attack-source.ts';
 
 /** Reference attacks tried at once. */
@@ -22,7 +22,7 @@ export function bestOfN(budget: number, attacks: number, responses: number): num
 export async function openBestOfNSource(campaign: Campaign): Promise<AttackSource> {
   const { attacker, config, target } = campaign;
   const { responses } = config.target;
-  const budget = config.bestOfN.targetCalls ?? usedTargetCalls(campaign, 'smoothing', 0);
+  const budget = config.bestOfN.targetCalls ?? trainingTargetCalls(campaign, 'smoothing');
   const n = bestOfN(budget, config.evaluation.attacks, responses);
   const state = attacker.stateOf(await loadReference(campaign));
   return {
