@@ -61,7 +61,7 @@ function tunedResult(folder: TuneFolder, file: TuneFile): CommandResult {
   const { counts, training, warnings } = file;
   const loss = (value: number | null | undefined): string => value?.toFixed(3) ?? '-';
   const lines = [
-    `${counts?.successes} of ${counts?.attacksTried} attacks of ${file.stage} were successes; refusals: ${counts?.refusalsByTarget} by the target, ${counts?.refusalsByTemplate} templates; ${counts?.benign} benign`,
+    `${counts?.successes} of ${counts?.attacksTried} attacks of ${file.stage} were successes, ${counts?.used} used; refusals: ${counts?.refusalsByTarget} by the target, ${counts?.refusalsByTemplate} templates; ${counts?.benign} benign`,
     `${training?.updates} updates, those after ${training?.keptUpdates} kept; validation loss ${loss(training?.validationLossBefore)} -> ${loss(training?.validationLossKept)} nats a token`,
     '',
     checkTable(file),

@@ -26,7 +26,10 @@ export interface CollectOptions {
 }
 
 export interface Collected {
+  /** At most `limit` of those found. */
   readonly successes: readonly SuccessfulAttack[];
+  /** Distinct successful attacks. */
+  readonly found: number;
   /** Distinct attacks that were scored, successful or not. */
   readonly tried: number;
 }
@@ -53,13 +56,11 @@ export function collectSuccesses(store: StoreQueries, options: CollectOptions): 
     known.responses += responseCount;
     byText.set(text, known);
   }
-  const successes = [...byText]
-    .filter(([, { sum, responses }]) => sum / responses > options.minUnsafe)
-    .slice(0, options.limit)
-    .map(([text, { ids, sum, responses }]): SuccessfulAttack => {
-      const all = ids.flatMap((id) => store.responses(id));
-      const attackId = ids[0] as number;
-      return { text, meanUnsafe: sum / responses, worstResponse: worstOf(all, options.judge), attackId, stage };
-    });
-  return { successes, tried: byText.size };
+  const found = [...byText].filter(([, { sum, responses }]) => sum / responses > options.minUnsafe);
+  const successes = found.slice(0, options.limit).map(([text, { ids, sum, responses }]): SuccessfulAttack => {
+    const all = ids.flatMap((id) => store.responses(id));
+    const attackId = ids[0] as number;
+    return { text, meanUnsafe: sum / responses, worstResponse: worstOf(all, options.judge), attackId, stage };
+  });
+  return { successes, found: found.length, tried: byText.size };
 }

@@ -10,7 +10,8 @@ export function countData({ collected }: Tuning, { examples, unanswered, rejecte
   const count = (isCounted: (example: TuningExample) => boolean) => examples.filter(isCounted).length;
   return {
     attacksTried: collected.tried,
-    successes: collected.successes.length,
+    successes: collected.found,
+    used: collected.successes.length,
     refusalsByTarget: count(({ kind, answerSource }) => kind === 'refusal' && answerSource === 'target'),
     refusalsByTemplate: count(({ kind, answerSource }) => kind === 'refusal' && answerSource === 'template'),
     unanswered,

@@ -57,6 +57,8 @@ export interface TuneCounts {
   /** Distinct attacks of the stage that were scored. */
   readonly attacksTried: number;
   readonly successes: number;
+  /** Successes that the data is made from: at most `tuning.limit`. */
+  readonly used: number;
   readonly refusalsByTarget: number;
   readonly refusalsByTemplate: number;
   /** Successes for which no refusal passed. */

@@ -228,10 +228,11 @@ describe('tuneRun', () => {
 
   test('warns of fewer successes than a batch', async () => {
     const outcome = await tune({
-      overrides: ['tuning.batchSize=32', 'tuning.check.attacks=0', 'tuning.check.prompts=0'],
+      overrides: ['tuning.limit=7', 'tuning.batchSize=32', 'tuning.check.attacks=0', 'tuning.check.prompts=0'],
     });
     if (outcome.kind !== 'tuned') throw new Error('nothing was tuned');
-    expect(outcome.file.warnings.join()).toContain('8 attacks with a refusal, fewer than a batch of 32');
+    expect(outcome.file.warnings.join()).toContain('7 attacks with a refusal, fewer than a batch of 32');
+    expect(outcome.file.counts).toMatchObject({ attacksTried: 8, successes: 8, used: 7 });
     expect(outcome.file.training?.batchSize).toBeLessThan(32);
   });
 
