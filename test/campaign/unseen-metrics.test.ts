@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { dependenceOf, unseenMetrics } from '../../src/campaign/measure-unseen.ts';
 import { evaluateRun, startRun } from '../../src/campaign/run-campaign.ts';
 import type { RunFolder } from '../../src/campaign/run-folder.ts';
@@ -6,6 +6,8 @@ import { createEmbeddingMatrix } from '../../src/metrics/embedding-matrix.ts';
 import type { StoredMetric } from '../../src/store/records.ts';
 import { openStore, type RunStore } from '../../src/store/run-store.ts';
 import { createTinyCampaign, type TinyCampaign } from './tiny-campaign.ts';
+
+vi.setConfig({ testTimeout: 300_000 }); // whole campaigns
 
 let tiny: TinyCampaign;
 let folder: RunFolder;
