@@ -4,6 +4,7 @@ import type { DecoderCheckpoint } from '../../models/checkpoint.ts';
 import { openInt8Weights } from '../../models/decoder/int8-weights.ts';
 import { settleSourceOptions } from '../../models/sources/source-environment.ts';
 import { truncateLayers } from '../../models/truncate-layers.ts';
+import type { TargetRecipe } from '../../proving-ground/train-target.ts';
 import {
   openTransferTarget,
   transferConfig,
@@ -48,6 +49,8 @@ export interface PlanTargetsParts {
   readonly models: OpenModels;
   readonly world: World | undefined;
   readonly io: CampaignIo;
+  /** How a world's further targets are taught; default: as its own is. */
+  readonly recipe?: TargetRecipe;
 }
 
 /** How transfer is measured where nothing else is asked for: method.md's near-greedy decoding. */
@@ -141,7 +144,8 @@ function planWorld(parts: PlanTargetsParts, named: NamedTarget & { readonly kind
     record: planned,
     open: async () => {
       const { progress, signal } = io;
-      const checkpoint = await openTransferTarget(world, named, { cacheDir, compute, progress, signal });
+      const taught = parts.recipe === undefined ? {} : { recipe: parts.recipe };
+      const checkpoint = await openTransferTarget(world, named, { cacheDir, compute, progress, signal, ...taught });
       const record = { ...planned, sha256: checkpoint.sha256 };
       const target = await openLocalTarget({ checkpoint, template: 'chat', seed: config.seed, compute });
       const outcomes = await openOutcomes(checkpoint, record, world, compute);
