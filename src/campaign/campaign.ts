@@ -43,6 +43,8 @@ export interface Campaign {
   readonly target: Target;
   /** Asked by evaluations: in fp32 whatever training is done against. */
   readonly evaluationTarget: Target;
+  /** The model behind the target; undefined for a script. */
+  readonly targetModel: DecoderCheckpoint | undefined;
   /** How far a training target in int8 is from itself in fp32; undefined in fp32. */
   readonly targetInt8: Divergence | undefined;
   readonly encoder: SentenceEncoder;
@@ -96,6 +98,7 @@ export async function openCampaign(
       attackerOf: stageAttackers.attackerOf,
       target: target.training,
       evaluationTarget: target.evaluation,
+      targetModel: target.model,
       targetInt8: target.int8,
       encoder,
       trainingJudge,

@@ -20,6 +20,8 @@ export interface RunTarget {
   /** Always in fp32; the same object where training is too. */
   readonly evaluation: Target;
   readonly entries: readonly ModelEntry[];
+  /** The model behind both; undefined for a script. */
+  readonly model: DecoderCheckpoint | undefined;
   /** The training target in int8 against itself in fp32, on a few seeds; undefined in fp32. */
   readonly int8: Divergence | undefined;
   close(): Promise<void>;
@@ -38,7 +40,14 @@ export async function openRunTarget(config: Config, models: OpenModels, parts: R
   const { target, seed } = config;
   if (target.kind === 'scripted') {
     const script = createScriptedTarget({ rules: target.rules, otherwise: target.otherwise, seed });
-    return { training: script, evaluation: script, entries: [], int8: undefined, close: () => script.close() };
+    return {
+      training: script,
+      evaluation: script,
+      entries: [],
+      model: undefined,
+      int8: undefined,
+      close: () => script.close(),
+    };
   }
   const isAttacker = target.model === config.attacker.model && target.model !== WORLD;
   const checkpoint = isAttacker
@@ -54,7 +63,14 @@ export async function openRunTarget(config: Config, models: OpenModels, parts: R
   const evaluation = await openLocalTarget(options);
   const entries = [{ role: 'target', spec: checkpoint.spec, sha256: checkpoint.sha256 }];
   if (target.precision === 'fp32') {
-    return { training: evaluation, evaluation, entries, int8: undefined, close: () => evaluation.close() };
+    return {
+      training: evaluation,
+      evaluation,
+      entries,
+      model: checkpoint,
+      int8: undefined,
+      close: () => evaluation.close(),
+    };
   }
   try {
     const store = await openInt8Weights(checkpoint.config, checkpoint.weights);
@@ -70,7 +86,7 @@ export async function openRunTarget(config: Config, models: OpenModels, parts: R
       await training.close();
       await evaluation.close();
     };
-    return { training, evaluation, entries, int8: divergence, close };
+    return { training, evaluation, entries, model: checkpoint, int8: divergence, close };
   } catch (error) {
     await evaluation.close();
     throw error;

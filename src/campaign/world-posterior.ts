@@ -15,7 +15,7 @@ interface RunPosterior {
   readonly sample: readonly Omit<WeighedRequest, 'mass'>[];
 }
 
-/** Measured once a run, after SFT. */
+/** Measured once a run, after SFT, under the target that the run attacks: a tuned one has a posterior of its own. */
 async function loadRunPosterior(campaign: Campaign, world: World, attacks: number): Promise<RunPosterior> {
   const file = checkpointFile(campaign.folder, 'world-posterior.json');
   if (existsSync(file)) {
@@ -31,7 +31,7 @@ async function measureRunPosterior(campaign: Campaign, world: World, attacks: nu
   const { attacker, config, compute, io } = campaign;
   const { beta, gamma } = config.gflownet;
   const outcomes = await openWorldOutcomes(
-    world.target,
+    campaign.targetModel ?? world.target,
     { noise: world.spec.noise, responses: config.evaluation.responses },
     compute,
   );
