@@ -42,33 +42,44 @@ export async function picoCheckpoint(
   };
 }
 
-/** P(alarm) of requests, read off the model instead of sampled. */
-export interface AlarmMeter {
-  /** The target's own probability that its answer is the alarm, for each request. */
+/** Probabilities of answers to requests, read off the model instead of sampled. */
+export interface AnswerMeter {
+  /** The target's own probability that its answer is one of the meter's words, for each request. */
   of(requests: readonly (readonly string[])[]): Promise<Float64Array>;
   close(): Promise<void>;
 }
 
 const ROWS = 512;
 
-/** Opens the meter of a target; close it when done. */
-export async function openAlarmMeter(checkpoint: DecoderCheckpoint, compute: ComputeOptions): Promise<AlarmMeter> {
+/** Opens the meter of a target for answers whose first word is one of `answers`; close it when done. */
+export async function openAnswerMeter(
+  checkpoint: DecoderCheckpoint,
+  answers: readonly string[],
+  compute: ComputeOptions,
+): Promise<AnswerMeter> {
   const { config, weights, tokenizer } = checkpoint;
   const bans = { always: tokenizer.specialIds.filter((id) => !tokenizer.endIds.includes(id)), end: [] };
   const scorer = await openScorer({ config, weights, contextTokens: config.maxPositions, bans }, compute);
-  const alarm = WORLD_TOKENIZER.encode(ALARM_WORD);
   return {
     of: async (requests) => {
       const values = new Float64Array(requests.length);
-      for (let start = 0; start < requests.length; start += ROWS) {
-        const rows = requests.slice(start, start + ROWS).map((words) => [...askedTokens(words), ...alarm]);
-        const scores = await scorer.score({ prompt: [START_ID], rows }, 0);
-        scores.forEach((tokens, i) => {
-          values[start + i] = Math.exp(tokens.at(-1) as number);
-        });
+      for (const answer of answers) {
+        const ids = WORLD_TOKENIZER.encode(answer);
+        for (let start = 0; start < requests.length; start += ROWS) {
+          const rows = requests.slice(start, start + ROWS).map((words) => [...askedTokens(words), ...ids]);
+          const scores = await scorer.score({ prompt: [START_ID], rows }, 0);
+          scores.forEach((tokens, i) => {
+            values[start + i] = (values[start + i] as number) + Math.exp(tokens.at(-1) as number);
+          });
+        }
       }
       return values;
     },
     close: () => scorer.close(),
   };
+}
+
+/** Opens the meter of P(alarm) of a target; close it when done. */
+export function openAlarmMeter(checkpoint: DecoderCheckpoint, compute: ComputeOptions): Promise<AnswerMeter> {
+  return openAnswerMeter(checkpoint, [ALARM_WORD], compute);
 }
