@@ -6,7 +6,10 @@ export interface FuzzTarget {
   readonly name: string;
   /** The only error codes that a hostile input may be answered with. */
   readonly codes: readonly ErrorCode[];
-  /** Bytes that a parse of the smallest input takes anyway: error objects, schema, file buffers. Measured, rounded up. */
+  /**
+   * Bytes that a parse may allocate beyond four times its input, garbage included: objects for the values of a small
+   * text, error objects, schema, file buffers. About twice the most that was measured.
+   */
   readonly baseBytes: number;
   /** One hostile input, a pure function of the stream. */
   make(stream: RandomStream): FuzzInput;

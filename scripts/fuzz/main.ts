@@ -79,6 +79,9 @@ function runWorker(task: Omit<WorkerTask, 'beat'>, onTally: (tally: Tally) => vo
   });
 }
 
+const sayFinding = (name: string, seed: number, { index, fault }: Finding): void =>
+  say(`FINDING ${name} --seed ${seed} --from ${index} --count 1: ${fault}`);
+
 async function fuzzTarget(name: string, seed: number, from: number, to: number, folder: string): Promise<Total> {
   const total: Total = {
     fired: 0,
@@ -92,6 +95,7 @@ async function fuzzTarget(name: string, seed: number, from: number, to: number, 
   let reported = 0;
   const onTally = (tally: Tally): void => {
     add(total, tally);
+    for (const finding of tally.findings) sayFinding(name, seed, finding);
     if (total.fired - reported >= 10_000) {
       reported = total.fired;
       say(`${name}: ${total.fired} of ${to - from}, ${total.findings.length} findings`);
@@ -111,6 +115,7 @@ async function fuzzTarget(name: string, seed: number, from: number, to: number, 
     if (again.kind === 'stopped') {
       total.fired++;
       total.findings.push({ index: end.index, fault: end.fault });
+      sayFinding(name, seed, { index: end.index, fault: end.fault });
     }
     next = end.index + 1;
   }
@@ -135,7 +140,6 @@ async function main(): Promise<void> {
     const began = performance.now();
     const total = await fuzzTarget(name, seed, from, from + count, folder);
     faults += total.findings.length;
-    for (const { index, fault } of total.findings) say(`FINDING ${name} seed ${seed} input ${index}: ${fault}`);
     const { fired, parsed, refused, slowest, most, unmeasured } = total;
     const seconds = ((performance.now() - began) / 1000).toFixed(0);
     const beyond = `${(most.bytes / 1024).toFixed(0)} KiB beyond 4 x the input at most (input ${most.index}, allowed ${baseBytes / 1024})`;

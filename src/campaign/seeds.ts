@@ -10,8 +10,12 @@ import type { Config } from './config-schema.ts';
 const MAX_SEED_FILE_BYTES = 64 * 1024 * 1024;
 /** Stops one broken quote in a CSV from making the rest of the file one attack. */
 const MAX_SEED_CHARACTERS = 10_000;
+/** More seeds than anybody warms up with; each takes some ten times its line in memory when lines are short. */
+const MAX_SEEDS = 200_000;
 /** Column names that need not be named in the config. */
 const USUAL_COLUMNS = ['attack', 'prompt', 'text', 'goal', 'instruction', 'question'];
+
+const FORMATS_HINT = 'seeds.path names a text file with one attack a line, a CSV or a JSONL file';
 
 type SeedFormat = 'csv' | 'jsonl' | 'text';
 
@@ -28,7 +32,8 @@ export interface SeedSet {
 export type SeedOptions = Config['seeds'];
 
 interface Rows {
-  readonly values: readonly unknown[];
+  /** One after the other, so that what is repeated or empty is not kept. */
+  readonly values: Iterable<unknown>;
   readonly column: string | undefined;
 }
 
@@ -74,7 +79,8 @@ async function readBytes(path: string): Promise<Buffer> {
 /** Text of the bytes, without a byte-order mark; refuses what is no text. */
 function decodeText(path: string, bytes: Buffer): string {
   const zero = bytes.indexOf(0);
-  if (zero >= 0) return refuse(path, `looks binary, got a NUL byte at offset ${zero}, expected UTF-8 text`);
+  if (zero >= 0)
+    return refuse(path, `looks binary, got a NUL byte at offset ${zero}, expected UTF-8 text`, FORMATS_HINT);
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch {
@@ -109,7 +115,7 @@ function csvRows(text: string, options: SeedOptions): Rows {
   if (names === undefined) return { values: [], column: undefined };
   const column = chooseColumn(options, names);
   const index = names.indexOf(column);
-  return { values: rows.map((row) => row[index]), column };
+  return { values: valuesOf(rows, (row) => row[index]), column };
 }
 
 function parseJsonLine(path: string, line: string, number: number): unknown {
@@ -120,21 +126,54 @@ function parseJsonLine(path: string, line: string, number: number): unknown {
   }
 }
 
-function jsonlRows(text: string, options: SeedOptions): Rows {
-  const values = text
-    .split(/\r?\n/)
-    .map((line, index) => ({ line, number: index + 1 }))
-    .filter(({ line }) => line.trim() !== '')
-    .map(({ line, number }) => ({ value: parseJsonLine(options.path, line, number), number }));
-  if (values.every(({ value }) => typeof value === 'string')) {
-    return { values: values.map(({ value }) => value), column: undefined };
+/** The lines of a text, one at a time: a list of millions of short ones would take many times the file. */
+function* linesOf(text: string): Generator<string> {
+  for (let start = 0; start <= text.length; ) {
+    const end = text.indexOf('\n', start);
+    const line = text.slice(start, end < 0 ? text.length : end);
+    yield line.endsWith('\r') ? line.slice(0, -1) : line;
+    if (end < 0) return;
+    start = end + 1;
   }
-  const records = values.map(({ value, number }) => {
-    if (value !== null && typeof value === 'object' && !Array.isArray(value)) return value as Record<string, unknown>;
-    return refuse(options.path, `line ${number} is neither a text nor an object like the others`);
-  });
-  const column = chooseColumn(options, [...new Set(records.flatMap((record) => Object.keys(record)))]);
-  return { values: records.map((record) => (Object.hasOwn(record, column) ? record[column] : undefined)), column };
+}
+
+function* jsonLines(text: string, path: string): Generator<{ value: unknown; number: number }> {
+  let number = 0;
+  for (const line of linesOf(text)) {
+    number += 1;
+    if (line.trim() !== '') yield { value: parseJsonLine(path, line, number), number };
+  }
+}
+
+function* valuesOf<T, V>(items: Iterable<T>, pick: (item: T) => V): Generator<V> {
+  for (const item of items) yield pick(item);
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return value !== null && typeof value === 'object' && !Array.isArray(value);
+}
+
+/** Every key of the objects, each line checked; undefined when all lines are texts. */
+function jsonKeys(text: string, path: string): Set<string> | undefined {
+  let names: Set<string> | undefined;
+  let texts = 0;
+  for (const { value, number } of jsonLines(text, path)) {
+    if (typeof value === 'string' && names === undefined) texts += 1;
+    else if (isRecord(value) && texts === 0) {
+      names ??= new Set();
+      for (const key of Object.keys(value)) names.add(key);
+    } else return refuse(path, `line ${number} is neither a text nor an object like the others`);
+  }
+  return names;
+}
+
+function jsonlRows(text: string, options: SeedOptions): Rows {
+  const names = jsonKeys(text, options.path);
+  const lines = jsonLines(text, options.path);
+  if (names === undefined) return { values: valuesOf(lines, ({ value }) => value), column: undefined };
+  const column = chooseColumn(options, [...names]);
+  const cellOf = (record: Record<string, unknown>) => (Object.hasOwn(record, column) ? record[column] : undefined);
+  return { values: valuesOf(lines, ({ value }) => cellOf(value as Record<string, unknown>)), column };
 }
 
 function rowsOf(text: string, format: SeedFormat, options: SeedOptions): Rows {
@@ -144,7 +183,7 @@ function rowsOf(text: string, format: SeedFormat, options: SeedOptions): Rows {
     case 'jsonl':
       return jsonlRows(text, options);
     case 'text':
-      return { values: text.split(/\r?\n/), column: undefined };
+      return { values: linesOf(text), column: undefined };
   }
 }
 
@@ -164,11 +203,15 @@ export function parseSeeds(text: string, options: SeedOptions): Omit<SeedSet, 's
     else if (attack.length > MAX_SEED_CHARACTERS) skipped.tooLong += 1;
     else if (attacks.has(attack)) skipped.duplicate += 1;
     else attacks.add(attack);
+    if (attacks.size > MAX_SEEDS) {
+      return refuse(options.path, `holds more than ${MAX_SEEDS} attacks`, 'seeds.limit takes the first so many');
+    }
   }
   if (attacks.size === 0) {
     return refuse(
       options.path,
       `holds no attack (${skipped.empty} empty, ${skipped.tooLong} longer than ${MAX_SEED_CHARACTERS} characters)`,
+      FORMATS_HINT,
     );
   }
   return { attacks: [...attacks], format, column, skipped };

@@ -7,6 +7,8 @@ export type GgufValue = string | number | bigint | boolean | readonly GgufValue[
 const MAX_STRING_BYTES = 16 * 1024 * 1024;
 /** An array that claims billions of items: the largest honest one is a vocabulary of some 300,000 tokens. */
 const MAX_ARRAY_ITEMS = 4_000_000;
+/** Single bytes of which each becomes a number of eight: the largest honest such array is a table of some 240,000. */
+const MAX_BYTE_ITEMS = 1_000_000;
 /** Arrays in arrays in arrays, to exhaust the stack. */
 const MAX_ARRAY_DEPTH = 4;
 
@@ -64,12 +66,12 @@ function readArray(cursor: ByteCursor, depth: number): readonly GgufValue[] {
   const type = cursor.uint32();
   const itemBytes = leastItemBytes(type);
   if (itemBytes === undefined) throw cursor.fail(`an array has items of unknown type ${type}`);
-  const length = cursor.count('an array length', MAX_ARRAY_ITEMS);
+  const length = cursor.count('an array length', itemBytes === 1 ? MAX_BYTE_ITEMS : MAX_ARRAY_ITEMS);
   if (length * itemBytes > cursor.remaining) {
     throw cursor.fail(`an array claims ${length} items, more than the ${cursor.remaining} bytes left can hold`);
   }
-  const items: GgufValue[] = [];
-  for (let i = 0; i < length; i++) items.push(readGgufValue(cursor, type, depth));
+  const items = new Array<GgufValue>(length); // of its size at once: growing would copy it again and again
+  for (let i = 0; i < length; i++) items[i] = readGgufValue(cursor, type, depth);
   return items;
 }
 

@@ -1,4 +1,5 @@
 import { FloodgateError } from '../base/errors.ts';
+import { countJsonValues } from './json-density.ts';
 
 /** Bytes of one value, for every dtype that safetensors names and that may lie beside weights. */
 const DTYPE_BYTES = {
@@ -34,6 +35,8 @@ export interface SafetensorsHeader {
 
 /** A header of gigabytes, parsed as JSON: the reference allows 100 MB, the largest honest one has some 5 MB. */
 const MAX_HEADER_BYTES = 32 * 1024 * 1024;
+/** Millions of empty lists, which take twenty times their text in memory: an honest tensor has some eight values. */
+const MAX_HEADER_VALUES = 1_000_000;
 /** Shapes of thousands of ones. */
 const MAX_DIMENSIONS = 8;
 /** Data starts at a multiple of this in files that we write, so that a mapped file gives aligned vectors. */
@@ -132,6 +135,10 @@ function checkLayout(
  * @throws `format` when anything in it does not hold.
  */
 export function parseSafetensorsHeader(json: Buffer, fileSize: number, name = 'safetensors file'): SafetensorsHeader {
+  const values = countJsonValues(json);
+  if (values > MAX_HEADER_VALUES) {
+    throw fail(name, `header has ${values} values, expected at most ${MAX_HEADER_VALUES}`);
+  }
   let value: unknown;
   try {
     value = JSON.parse(json.toString('utf8'));

@@ -1,8 +1,14 @@
 import { z } from 'zod';
 import { FloodgateError } from '../base/errors.ts';
+import { countJsonValues } from '../formats/json-density.ts';
 
 /** A file that fills the memory: the largest honest tokenizer.json (256,000 tokens) takes some 35 MB. */
 export const MAX_TOKENIZER_JSON_BYTES = 128 * 1024 * 1024;
+/**
+ * Millions of empty lists, which take twenty times their text in memory: an honest file has a value for each token and up
+ * to three for each merge.
+ */
+const MAX_VALUES = 8_000_000;
 /** Ids that make a sparse table of gigabytes: the largest honest vocabulary has some 260,000 tokens. */
 const MAX_VOCABULARY = 1 << 20;
 /** A token of a megabyte, against which every position of a text would be compared. */
@@ -242,6 +248,10 @@ export function readTokenizerDefinition(value: unknown): TokenizerDefinition {
 export function parseTokenizerJson(text: string): TokenizerDefinition {
   if (text.length > MAX_TOKENIZER_JSON_BYTES) {
     throw new FloodgateError('format', `tokenizer.json: too large, got ${text.length} characters`);
+  }
+  const values = countJsonValues(Buffer.from(text, 'latin1')); // the marks it counts are one byte in any encoding
+  if (values > MAX_VALUES) {
+    throw new FloodgateError('format', `tokenizer.json: got ${values} values, expected at most ${MAX_VALUES}`);
   }
   let value: unknown;
   try {

@@ -71,7 +71,7 @@ export function createGgufTarget(root: string): FuzzTarget {
   return {
     name: 'gguf',
     codes: ['format'],
-    baseBytes: 1024 * 1024,
+    baseBytes: 4 * 1024 * 1024,
     make: (stream): FuzzInput => {
       const bytes = stream.nextInt(3) === 0 ? anyFile(stream) : mutateBytes(pick(stream, corpus), stream);
       return { bytes, variant: 0 };

@@ -24,7 +24,7 @@ export function createSafetensorsTarget(root: string): FuzzTarget {
   return {
     name: 'safetensors',
     codes: ['format'],
-    baseBytes: 512 * 1024,
+    baseBytes: 4 * 1024 * 1024,
     make: (stream): FuzzInput => {
       const kind = stream.nextInt(8);
       const bytes =

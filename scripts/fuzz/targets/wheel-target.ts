@@ -97,7 +97,7 @@ export function createWheelTarget(root: string): FuzzTarget {
   return {
     name: 'wheel',
     codes: ['format', 'source'],
-    baseBytes: 2 * 1024 * 1024,
+    baseBytes: 8 * 1024 * 1024,
     make: (stream): FuzzInput => {
       const members = Array.from({ length: 1 + stream.nextInt(5) }, () => anyMember(stream));
       const withModel = stream.nextInt(2) === 0 ? [...HONEST.slice(1, 3), ...members] : members;
