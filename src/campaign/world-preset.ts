@@ -7,6 +7,17 @@ export const WORLD = 'world';
 
 const constant = (value: number) => ({ from: value, to: value, updates: 0 });
 
+/** Of REINFORCE and PPO: as large an update as the GFlowNet's, and the best of three rates on worlds used for nothing else. */
+const POLICY_GRADIENT = {
+  batchSize: 64,
+  microBatchSize: 64,
+  learningRate: 1e-3,
+  warmupUpdates: 20,
+  decay: 'linear',
+  decayFrom: 0.6,
+  checkpointEveryUpdates: 50,
+} as const;
+
 /** What a run in a world is set to where its config says nothing else; chosen on other worlds than those reported. */
 const PRESET = {
   authorisation: 'A model that Floodgate made itself, on your own machine.',
@@ -50,6 +61,8 @@ const PRESET = {
     evaluation: { everyUpdates: 0 },
     checkpointEveryUpdates: 50,
   },
+  reinforce: { ...POLICY_GRADIENT },
+  ppo: { ...POLICY_GRADIENT },
   smoothing: {
     updates: 600,
     batchSize: 64,
