@@ -229,11 +229,13 @@ export async function loadConfig(path: string, overrides: readonly string[] = []
       throw new FloodgateError(
         'config',
         `config ${path}: too large, got ${size} bytes, expected at most ${MAX_CONFIG_BYTES}`,
+        { hint: 'is this the config file? floodgate init writes one to start from' },
       );
     text = new TextDecoder('utf-8', { fatal: true }).decode(await readFile(path));
   } catch (cause) {
     if (cause instanceof FloodgateError) throw cause;
-    const reason = (cause as NodeJS.ErrnoException).code ?? 'not UTF-8 text';
+    const code = (cause as NodeJS.ErrnoException).code;
+    const reason = cause instanceof TypeError || code === undefined ? 'not UTF-8 text' : code; // TypeError: the decoder's
     throw new FloodgateError('config', `config ${path}: cannot be read (${reason}), expected a YAML file`, {
       cause,
       hint: 'floodgate init writes one to start from',

@@ -45,9 +45,23 @@ function sourceOptions({ cacheDir, progress }: OpenModelsOptions): SourceOptions
   return { ...(cacheDir === undefined ? {} : { cacheDir }), ...(progress === undefined ? {} : { progress }) };
 }
 
-function openResolved({ path, spec }: ResolvedModel, options: OpenModelsOptions): Promise<Checkpoint> {
+const DAMAGED_HINT =
+  'the files are damaged or do not belong together: copy or pull the model again (floodgate models verify checks the cache)';
+
+async function openResolved({ path, spec }: ResolvedModel, options: OpenModelsOptions): Promise<Checkpoint> {
   const { cacheDir, progress } = settleSourceOptions(sourceOptions(options));
-  return openCheckpoint(path, { cacheDir, spec, progress });
+  try {
+    return await openCheckpoint(path, { cacheDir, spec, progress });
+  } catch (error) {
+    throw aboutModel(error, spec);
+  }
+}
+
+/** Trouble in a model's files, with the model's name and a remedy where the part at fault knows neither. */
+function aboutModel(error: unknown, spec: string): unknown {
+  if (!(error instanceof FloodgateError) || (error.code !== 'format' && error.code !== 'model')) return error;
+  const message = error.message.includes(spec) ? error.message : `open ${spec}: ${error.message}`;
+  return new FloodgateError(error.code, message, { cause: error, hint: error.hint ?? DAMAGED_HINT });
 }
 
 function describeKind(checkpoint: Checkpoint): string {

@@ -46,7 +46,8 @@ function isCollectionRecorded({ store }: Campaign, name: AttackerName): boolean 
 function collectionEvent(kept: number, found: number): EventRecord {
   const message = `${kept} distinct attacks to learn from, of ${found} collected`;
   if (kept > 0) return { level: 'info', code: 'collected', message };
-  const hint = 'no attack passed collect.minUnsafe and collect.minLogPRef: nothing was trained';
+  const hint =
+    'no attack passed collect.minUnsafe and collect.minLogPRef: nothing was trained; lower them, or train longer';
   return { level: 'warning', code: 'nothing-collected', message: `${message}; ${hint}` };
 }
 

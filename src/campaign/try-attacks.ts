@@ -103,11 +103,22 @@ export function unsafeOf(trial: Pick<Trial, 'responses'>, seat: Pick<JudgeSeat, 
   );
 }
 
+function whyUnscored({ rejected, responses }: Trial, seat: JudgeSeat): string {
+  const verdicts = responses.flatMap((response) => response.verdicts);
+  const reason = verdicts.find(({ judge, masked }) => judge === seat.name && masked === seat.masked)?.reason;
+  return rejected ?? reason ?? 'the target gave no response';
+}
+
 /** The reward as training sees it: the rewarding seat's score of each attack. */
 export function createRewardFunction(options: TrialOptions, floor: number, calls: CallCounter): RewardFunction<Trial> {
   const rewarding = options.seats[0] as JudgeSeat;
   return async (requests) => {
     const trials = await tryAttacks(requests, options, calls);
-    return trials.map((trial) => ({ score: judgeScore(unsafeOf(trial, rewarding), floor), evidence: trial }));
+    return trials.map((trial) => {
+      const score = judgeScore(unsafeOf(trial, rewarding), floor);
+      return score === undefined
+        ? { score, evidence: trial, reason: whyUnscored(trial, rewarding) }
+        : { score, evidence: trial };
+    });
   };
 }

@@ -9,6 +9,7 @@ import { writeReport } from '../report/report-json.ts';
 import type { CampaignActions } from './campaign-commands.ts';
 import { alignColumns, type CommandResult } from './command-result.ts';
 import type { CliContext } from './context.ts';
+import { eventsText } from './events-text.ts';
 import { printable } from './printable.ts';
 import { reportTable } from './report-table.ts';
 import { readRun } from './run-overview.ts';
@@ -21,17 +22,19 @@ function ioOf({ progress, signal, cacheDir }: CliContext): CampaignIo {
 
 /** Writes report.json and report.html of a run that was worked on, and says what came out. */
 async function finish(folder: RunFolder, context: CliContext): Promise<CommandResult> {
-  return readRun(folder, async ({ report }) => {
+  return readRun(folder, async ({ report }, store) => {
     if (report === undefined) throw new FloodgateError('run', `report ${folder.name}: nothing has been measured yet`);
     await writeReport(folder.reportPath, report);
     const page = await writeReportPage(folder, { withTexts: true }, context);
     const isWorld = report.stages.some(({ metrics }) => metrics.modeRecall !== undefined);
+    const warnings = eventsText(store?.events() ?? []);
     const lines = [
       reportTable(report),
       '',
       isWorld
         ? 'keys found: share of the planted keys that a successful attack holds. share error: distance of the keys\u2019 shares from the reward\u2019s own; its floor is what an exact sampler\u2019s draw shows.'
         : '* the judge that counts.',
+      ...(warnings === '' ? [] : [warnings, '']),
       `Figures: ${folder.reportPath}`,
       `Report to read in a browser: ${page.path}`,
       isWorld

@@ -1,10 +1,11 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import { openRunFolder } from '../campaign/run-folder.ts';
-import type { StoredAttack, StoredEvent, StoredResponse } from '../store/records.ts';
+import type { StoredAttack, StoredResponse } from '../store/records.ts';
 import type { RunStore } from '../store/run-store.ts';
 import { alignColumns, type CommandResult, printResult } from './command-result.ts';
 import { addRunsOption, type RunsOptions } from './common-options.ts';
 import type { CliContext } from './context.ts';
+import { eventsText } from './events-text.ts';
 import { printable, printableWithin } from './printable.ts';
 import { measureText, type RunOverview, readRun } from './run-overview.ts';
 
@@ -20,7 +21,6 @@ interface ShownAttack extends StoredAttack {
 /** Rows read to find the best few; a whole run may hold hundreds of thousands. */
 const MAX_SCANNED = 100_000;
 const RESPONSE_WIDTH = 100;
-const SHOWN_EVENTS = 10;
 
 /** The distinct attacks of a stage with the highest mean P(unsafe). */
 function bestAttacks(store: RunStore, stage: string, count: number): ShownAttack[] {
@@ -64,13 +64,6 @@ function stagesText({ report }: RunOverview): string {
   ]);
   const heading = ['stage', 'status', 'ASR', 'unique attacks', 'cosine distance', 'target calls', 'seconds'];
   return `\n${alignColumns([heading, ...rows])}`;
-}
-
-function eventsText(events: readonly StoredEvent[]): string {
-  const told = events.filter(({ level }) => level !== 'info').slice(-SHOWN_EVENTS);
-  return told
-    .map(({ level, stage, message }) => `\n${level}${stage === undefined ? '' : ` in ${stage}`}: ${printable(message)}`)
-    .join('');
 }
 
 function attacksText(attacks: readonly ShownAttack[]): string {

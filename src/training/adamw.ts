@@ -1,3 +1,5 @@
+import { FloodgateError } from '../base/errors.ts';
+
 export interface AdamWOptions {
   readonly beta1: number;
   readonly beta2: number;
@@ -20,11 +22,20 @@ export function createAdamWState(size: number): AdamWState {
   return { firstMoment: new Float32Array(size), secondMoment: new Float32Array(size), step: 0 };
 }
 
-/** Scales the gradient in place to a global norm of at most `maxNorm`, as PyTorch does; returns the norm before. */
+/**
+ * Scales the gradient in place to a global norm of at most `maxNorm`, as PyTorch does; returns the norm before.
+ *
+ * @throws FloodgateError `run` when the gradient is not finite, before it can spoil the parameters.
+ */
 export function clipGradient(gradient: Float32Array, maxNorm: number): number {
   let squares = 0;
   for (let i = 0; i < gradient.length; i++) squares += (gradient[i] as number) ** 2;
   const norm = Math.sqrt(squares);
+  if (!Number.isFinite(norm)) {
+    throw new FloodgateError('run', `train: the gradient is ${norm}, expected a number: nothing was changed by it`, {
+      hint: "the model's weights hold NaN, or learningRate is too high; floodgate resume goes on from the last checkpoint",
+    });
+  }
   const scale = maxNorm / (norm + 1e-6);
   if (scale < 1) for (let i = 0; i < gradient.length; i++) gradient[i] = (gradient[i] as number) * scale;
   return norm;

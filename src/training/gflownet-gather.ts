@@ -1,3 +1,4 @@
+import { FloodgateError } from '../base/errors.ts';
 import { type RandomStream, randomStream } from '../base/random.ts';
 import { type FluencyRule, fluencyTerm } from '../gflownet/fluency.ts';
 import type { LogRewardOf, ReplayCandidate, ReplayEntry } from '../gflownet/replay-entry.ts';
@@ -93,7 +94,11 @@ export interface Gathered<E> {
   readonly attackTokens: number;
 }
 
-/** Everything that one update learns from: fresh attacks tried on the target, and replay. */
+/**
+ * Everything that one update learns from: fresh attacks tried on the target, and replay.
+ *
+ * @throws FloodgateError `judge` when no fresh attack could be scored and there is nothing to replay.
+ */
 export async function gather<E>(
   parts: GflownetParts<E>,
   options: GflownetOptions,
@@ -119,6 +124,16 @@ export async function gather<E>(
     const candidate = toCandidate(attack, fluency, score, update, embedding);
     buffer.insert(candidate, logReward);
     rows.push({ source: isTempered(row) ? 'tempered' : 'fresh', candidate, logPRef, evidence });
+  }
+  if (rows.length + replayed.length === 0) {
+    const why = results.find(({ reason }) => reason !== undefined)?.reason ?? 'no reason was given';
+    throw new FloodgateError(
+      'judge',
+      `update ${update}: none of its ${sampled.length} attacks could be scored: ${why}`,
+      {
+        hint: 'mend the judge that rewards (judges.training) or the target; every attack before is kept',
+      },
+    );
   }
   const attackTokens = sampled.reduce((sum, { tokens, terminated }) => sum + tokens.length + (terminated ? 1 : 0), 0);
   return { rows: [...rows, ...replayed], unscored, attackTokens };

@@ -11,6 +11,8 @@ export interface RewardResult<Evidence> {
   /** Undefined when no response could be scored: the attack gives no reward, never 0, and is counted. */
   readonly score: JudgeScore | undefined;
   readonly evidence: Evidence;
+  /** Why there is no score, for messages. */
+  readonly reason?: string;
 }
 
 /** Training sees this, never a target or a judge. One result a request, in order. */
