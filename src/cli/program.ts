@@ -11,6 +11,7 @@ import { registerListCommand } from './list-command.ts';
 import { registerModelsCommand } from './models-command.ts';
 import { registerReportCommand } from './report-command.ts';
 import { registerRmCommand } from './rm-command.ts';
+import { registerRobustnessCommand } from './robustness-command.ts';
 import { registerShowCommand } from './show-command.ts';
 import { registerTransferCommand } from './transfer-command.ts';
 import { registerTuneCommand } from './tune-command.ts';
@@ -27,6 +28,7 @@ Examples:
   floodgate list --json
   floodgate tune first --name safe
   floodgate transfer first --targets targets.yaml
+  floodgate robustness first
 
 Exit codes: 0 done, 1 failure, 2 bad usage or config, 130 interrupted.`;
 
@@ -56,6 +58,7 @@ export function createProgram({ context, write, campaign }: ProgramParts): Comma
     registerDemoCommand(program, context, campaign);
     registerTuneCommand(program, context);
     registerTransferCommand(program, context);
+    registerRobustnessCommand(program, context);
   }
   registerWorldCommand(program, context);
   registerClaimsCommand(program, context);

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { writeFileAtomically } from '../base/atomic-file.ts';
 import type { Manifest } from '../campaign/manifest.ts';
 import { DISCOVERY_METRIC } from '../campaign/measure-unseen.ts';
+import { robustnessSchema, storedRobustness } from '../campaign/robustness/robustness-file.ts';
 import type { StoreQueries } from '../store/queries.ts';
 import type { CostRecord, StageStatus } from '../store/records.ts';
 import { evaluatedStage, evaluationStage, transferCellOf } from '../store/stage-name.ts';
@@ -59,6 +60,8 @@ export const reportSchema = z.strictObject({
   stages: z.array(stage),
   /** Stored attacks put to further targets; absent where none were. */
   transfer: transferSchema.optional(),
+  /** Attackers against tuned versions of the target; absent where that was not measured. */
+  robustness: robustnessSchema.optional(),
 });
 
 export type Report = z.infer<typeof reportSchema>;
@@ -129,6 +132,7 @@ export function buildReport(source: ReportSource): Report {
     if (attacker === name || !stages.has(attacker)) stages.set(attacker, status);
   }
   const transfer = buildTransfer(store, reportedJudge);
+  const robustness = storedRobustness(store);
   return reportSchema.parse({
     schemaVersion: REPORT_VERSION,
     run: {
@@ -145,6 +149,7 @@ export function buildReport(source: ReportSource): Report {
     },
     stages: [...stages].map(([name, status]) => buildStage(source, name, status)),
     ...(transfer === undefined ? {} : { transfer }),
+    ...(robustness === undefined ? {} : { robustness }),
   });
 }
 

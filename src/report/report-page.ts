@@ -12,6 +12,7 @@ import { curvesSection } from './section-curves.ts';
 import { judgesSection } from './section-judges.ts';
 import { limitsSection } from './section-limits.ts';
 import { mapSection } from './section-map.ts';
+import { robustnessSection } from './section-robustness.ts';
 import { settingsSection } from './section-settings.ts';
 import { transferSection } from './section-transfer.ts';
 import { createTextVault, type TextVault } from './text-vault.ts';
@@ -59,6 +60,7 @@ function sectionsOf(content: PageContent, vault: TextVault): PageSection[] {
     mapSection(content),
     comparisonSection(content),
     transferSection(content),
+    robustnessSection(content),
     judgesSection(content),
     costSection(content),
     settingsSection(content),

@@ -1,21 +1,11 @@
+import { heatCell } from './heat-cell.ts';
 import { type Html, html } from './html.ts';
-import { intervalWords } from './measure-words.ts';
 import { metricWords } from './metric-words.ts';
-import { counted, type NumberForm, numberText, UNKNOWN } from './number-words.ts';
+import { counted } from './number-words.ts';
 import type { PageContent } from './page-content.ts';
 import { dataTable, type PageSection } from './page-section.ts';
 import { stageWords } from './stage-words.ts';
 import { type TransferMeasure, type TransferReport, transferCell } from './transfer-report.ts';
-
-/** Steps of shade, of which each has its class in page.css. */
-const SHADES = 10;
-
-/** The shade repeats the number that stands in the cell, and so needs no legend of its own. */
-function heatCell(measure: TransferMeasure | undefined, form: NumberForm, most: number): Html | string {
-  if (measure === undefined || measure.value === null) return UNKNOWN;
-  const part = most === 0 ? 0 : Math.min(1, measure.value / most);
-  return html`<span class="heat heat-${Math.round(part * SHADES)}"><span class="value">${numberText(measure.value, form)}</span>${intervalWords(measure, form)}</span>`;
-}
 
 function figureOf(
   transfer: TransferReport,

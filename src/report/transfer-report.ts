@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { ROBUSTNESS_PREFIX } from '../campaign/robustness/robustness-file.ts';
 import { storedTarget } from '../campaign/transfer/target-record.ts';
 import type { StoreQueries } from '../store/queries.ts';
 import { transferCellOf } from '../store/stage-name.ts';
@@ -74,9 +75,15 @@ function buildCell(
   };
 }
 
+/** Cells of the robustness matrix are shown there. */
+function isTransfer(name: string): boolean {
+  const cell = transferCellOf(name);
+  return cell !== undefined && !cell.target.startsWith(ROBUSTNESS_PREFIX);
+}
+
 /** The transfer matrix as the database has it; undefined when nothing was transferred. */
 export function buildTransfer(store: StoreQueries, reportedJudge: string): TransferReport | undefined {
-  const stages = store.stages().filter(({ name }) => transferCellOf(name) !== undefined);
+  const stages = store.stages().filter(({ name }) => isTransfer(name));
   if (stages.length === 0) return undefined;
   const cells = stages.map(({ name, status }) => buildCell(store, name, status, reportedJudge));
   const targets = [...new Set(cells.map((each) => each.target))];

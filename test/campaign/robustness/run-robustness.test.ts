@@ -9,6 +9,7 @@ import { startRun } from '../../../src/campaign/run-campaign.ts';
 import type { RunFolder } from '../../../src/campaign/run-folder.ts';
 import { acquireRunLock } from '../../../src/campaign/run-lock.ts';
 import { liveSessionLabels } from '../../../src/runtime/session.ts';
+import { cli } from '../../cli/cli-runner.ts';
 import { createTinyTarget, type TinyTarget } from './tiny-target.ts';
 
 let tiny: TinyTarget;
@@ -142,5 +143,34 @@ describe('what cannot be measured is refused before any work', () => {
     } finally {
       await lock.release();
     }
+  });
+});
+
+describe('floodgate robustness', { timeout: 300_000 }, () => {
+  const run = (...rest: string[]) =>
+    cli(['robustness', folder.path, '--cache-dir', path.join(tiny.folder, 'cache'), '--no-retrain', ...rest], {
+      campaign: {} as never, // the command is there when the program can train; it calls nothing of it
+    });
+
+  test('prints both tables, and the report has them too', async () => {
+    const { code, stdout } = await run();
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/attacker +how +untuned +tuned on sft +tuned on ppo/);
+    expect(stdout).toMatch(/ppo +trained again +[\d.]+ \[/);
+    expect(stdout).toMatch(/sft +replayed .* \*/);
+    expect(stdout).toContain('perplexity');
+    const page = await readFile(path.join(folder.path, 'report.html'), 'utf8');
+    expect(page).toContain('Does tuning help?');
+    expect(page).toContain('learned these');
+    expect(page).not.toContain('Do they work elsewhere?'); // the matrix is shown once
+  });
+
+  test('prints one JSON object, that of the file and of the report', async () => {
+    const { stdout } = await run('--json');
+    const printed = JSON.parse(stdout);
+    expect(JSON.parse(await readFile(path.join(folder.path, 'robustness', 'robustness.json'), 'utf8'))).toEqual(
+      printed,
+    );
+    expect(JSON.parse(await readFile(folder.reportPath, 'utf8')).robustness).toEqual(printed);
   });
 });
