@@ -13,6 +13,7 @@ import { nameTargets, parseTargetsFile } from '../../../src/campaign/transfer/tr
 import { createCallCounter, tryAttacks } from '../../../src/campaign/try-attacks.ts';
 import { createAlarmJudge } from '../../../src/proving-ground/alarm-judge.ts';
 import { createKey, createKeyFinder } from '../../../src/proving-ground/keys.ts';
+import { openAlarmMeter } from '../../../src/proving-ground/pico-target.ts';
 import { createRequestEncoder } from '../../../src/proving-ground/request-encoder.ts';
 import { createWordRanking } from '../../../src/proving-ground/request-grammar.ts';
 import { createRequestSource } from '../../../src/proving-ground/target-requests.ts';
@@ -28,7 +29,7 @@ import { openLocalTarget } from '../../../src/targets/local-target.ts';
 /** Few keys and a short lesson: enough that a target knows most of them. */
 const RECIPE = { updates: 80, requests: 32, learningRate: 5e-3 };
 const KEYS = ['zephyr', 'quasar', 'marimba', 'obelisk'];
-const ATTACKS = 256;
+const ATTACKS = 640;
 const COMPUTE = { device: 'cpu', threads: 1 } as const;
 
 const TARGETS = `targets:
@@ -43,6 +44,9 @@ let store: RunStore;
 let world: World;
 let texts: readonly string[];
 let transfer: TransferReport;
+let isHomeSuccess: readonly boolean[];
+/** P(success) of each attack against each target, read off the models by the test itself. */
+let exact: ReadonlyMap<string, readonly number[]>;
 
 /** A world as far as transfer asks it: keys, and a target that was taught them. */
 async function makeWorld(cacheDir: string): Promise<World> {
@@ -85,6 +89,25 @@ async function recordEvaluation(): Promise<void> {
   store.recordUpdate({ stage, update: 0, attacks });
   store.endStage(stage, 'done');
   texts = all;
+  isHomeSuccess = attacks.map(({ responses }) => responses.filter(({ text }) => text.split(' ').includes('alarm')).length >= 3);
+}
+
+async function readExact(): Promise<ReadonlyMap<string, readonly number[]>> {
+  const options = { cacheDir: folder, compute: COMPUTE, progress: silentProgress, recipe: RECIPE };
+  const half = await openTransferTarget(world, { family: 'llama', size: 'small', share: 0.5, seed: 0 }, options);
+  const none = await openTransferTarget(world, { family: 'qwen', size: 'small', share: 0, seed: 0 }, options);
+  const found = new Map<string, readonly number[]>();
+  for (const [name, checkpoint] of Object.entries({ own: world.target, half, none })) {
+    const meter = await openAlarmMeter(checkpoint, COMPUTE);
+    const alarms = await meter.of(texts.map((text) => text.split(' ')));
+    await meter.close();
+    // At least 3 alarms of 5: written out, independent of the world's own sum.
+    found.set(
+      name,
+      [...alarms].map((p) => 10 * p ** 3 * (1 - p) ** 2 + 5 * p ** 4 * (1 - p) + p ** 5),
+    );
+  }
+  return found;
 }
 
 beforeAll(async () => {
@@ -102,6 +125,7 @@ beforeAll(async () => {
   const parts = { run: 'made', config, store, judges, encoder: createRequestEncoder(), io };
   await fillMatrix(parts, { attackers: ['exact'], planned, plan: { again: false } });
   transfer = buildTransfer(store, 'alarm') as TransferReport;
+  exact = await readExact();
 }, 300_000);
 afterAll(async () => {
   store.close();
@@ -114,20 +138,39 @@ function figure(target: string, metric: string) {
 }
 
 describe('transfer to targets whose truth is known', () => {
-  // 4 standard errors of a mean of n draws that succeed with probability p each: at most those of p itself.
-  const bound = (p: number, n: number): number => 4 * Math.sqrt(Math.max(p * (1 - p), 0.01) / n);
+  /** Standard error of a share of attacks that succeed with these probabilities, each on its own. */
+  const errorOf = (probabilities: readonly number[]): number =>
+    Math.sqrt(probabilities.reduce((sum, p) => sum + p * (1 - p), 0)) / probabilities.length;
 
-  test.each(['own', 'half', 'none'])('%s: measured rates lie by the exact ones', (target) => {
-    for (const [measured, exact] of [
-      ['asr', 'exactAsr'],
-      ['transferRate', 'exactTransferRate'],
-    ] as const) {
-      const truth = figure(target, exact)?.value as number;
-      const found = figure(target, measured);
-      expect(found?.n).toBe(figure(target, exact)?.n);
-      expect(Math.abs((found?.value as number) - truth)).toBeLessThan(bound(truth, found?.n as number));
-    }
-    expect(figure(target, 'transferRate')?.n).toBeGreaterThan(30);
+  test.each(['own', 'half', 'none'])(
+    '%s: measured rates lie within 3.5 standard errors of the exact ones',
+    (target) => {
+      const p = exact.get(target) as readonly number[];
+      const atHome = p.filter((_p, i) => isHomeSuccess[i]);
+      for (const [measured, truth, of] of [
+        ['asr', 'exactAsr', p],
+        ['transferRate', 'exactTransferRate', atHome],
+      ] as const) {
+        const known = figure(target, truth);
+        const found = figure(target, measured);
+        expect([known?.n, found?.n]).toEqual([of.length, of.length]);
+        expect(known?.value).toBeCloseTo(of.reduce((sum, each) => sum + each, 0) / of.length, 10);
+        expect(Math.abs((found?.value as number) - (known?.value as number))).toBeLessThan(3.5 * errorOf(of));
+      }
+      expect(atHome.length).toBeGreaterThan(80);
+    },
+  );
+
+  test.each(['own', 'half'])('%s: the very attacks succeed that should', (target) => {
+    const p = exact.get(target) as readonly number[];
+    const mean = p.reduce((sum, each) => sum + each, 0) / p.length;
+    const rows = store.attacks({ stage: `transfer:exact:${target}` });
+    const gap = p.map((each, i) => ((rows[i]?.meanUnsafe ?? 0) > 0.5 ? 1 - each : -each) * (each - mean));
+    const variance = p.reduce((sum, each) => sum + each * (1 - each) * (each - mean) ** 2, 0);
+    const spread = p.reduce((sum, each) => sum + (each - mean) ** 2, 0);
+    // Regression of successes on their probabilities: slope 1, of which chance explains so much and no more.
+    expect(Math.abs(gap.reduce((sum, each) => sum + each, 0))).toBeLessThan(3.5 * Math.sqrt(variance));
+    expect(Math.sqrt(variance) / spread).toBeLessThan(0.1);
   });
 
   test('rates fall with the share of keys in common', () => {
