@@ -104,7 +104,7 @@ describe('claims', () => {
   });
 
   it('give RL at least the target calls of GFlowNet and its re-scoring', async () => {
-    const { gflownet, ppo, reinforce, target } = await claimConfig('proving-ground', 0);
+    const { gflownet, ppo, reinforce, target } = await claimConfig({ world: 'proving-ground', seed: 0 });
     const fresh = gflownet.updates * 32 + gflownet.replay.seedWithReference;
     expect((ppo.updates as number) * ppo.batchSize).toBeGreaterThanOrEqual(1.35 * fresh);
     expect(reinforce.updates).toBe(ppo.updates);

@@ -1,9 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { FloodgateError } from '../../base/errors.ts';
 import type { AttackerName } from '../attackers/attacker-names.ts';
+import type { CampaignIo } from '../campaign-io.ts';
 import { parseConfig } from '../config-load.ts';
 import type { Config } from '../config-schema.ts';
+import { openRunWorld } from '../run-world.ts';
 import { BASELINES, SMOOTHING_WEIGHTS } from './claim-definitions.ts';
 
 export const CLAIM_WORLDS = ['proving-ground', 'smollm2'] as const;
@@ -15,8 +18,10 @@ const COMPARED: readonly AttackerName[] = [...BASELINES, 'gflownet', 'smoothing'
 /** Attackers that are trained again, against a tuned target. */
 export const RETRAINED: readonly AttackerName[] = ['sft', 'gflownet', 'smoothing'];
 
-/** Seeds of made worlds on which no setting was chosen. */
+/** Seeds of made worlds on which no setting was chosen; where a world is refused, the one so many seeds further. */
 const FIRST_WORLD_SEED = 1000;
+const NEXT_WORLD = 100;
+const MAX_WORLDS = 10;
 
 /** What GFlowNet and the re-scoring of its collection take together, as a multiple of the GFlowNet alone. */
 const WITH_RESCORING = 1.4;
@@ -30,11 +35,11 @@ const SMALL_WORLD = {
   batchSize: 64,
 } as const;
 
-function smallWorld(seed: number): string[] {
+function smallWorld(worldSeed: number): string[] {
   const { keys, updates, fresh, seedWithReference, smoothingUpdates, batchSize } = SMALL_WORLD;
   const rlUpdates = Math.round((WITH_RESCORING * (updates * fresh + seedWithReference)) / batchSize);
   return [
-    `world.seed=${FIRST_WORLD_SEED + seed}`,
+    `world.seed=${worldSeed}`,
     `world.keys=${keys}`,
     `gflownet.updates=${updates}`,
     `gflownet.replay.seedWithReference=${seedWithReference}`,
@@ -49,10 +54,31 @@ const SMOLLM2_RL_UPDATES = 150;
 
 const SMOLLM2_FILE = fileURLToPath(new URL('../../../examples/smollm2.yaml', import.meta.url));
 
+export interface ClaimSeed {
+  readonly world: ClaimWorld;
+  readonly seed: number;
+  /** Of the made world; the seed's first choice when absent. */
+  readonly worldSeed?: number;
+}
+
+/** The first world of a seed that is admitted; a real model as it is. @throws FloodgateError `world` when ten are refused. */
+export async function admittedSeed({ world, seed }: ClaimSeed, io: CampaignIo): Promise<ClaimSeed> {
+  if (world !== 'proving-ground') return { world, seed };
+  for (let choice = 0; ; choice++) {
+    const chosen = { world, seed, worldSeed: FIRST_WORLD_SEED + seed + NEXT_WORLD * choice };
+    try {
+      await openRunWorld(await claimConfig(chosen), io);
+      return chosen;
+    } catch (error) {
+      const isRefused = error instanceof FloodgateError && error.code === 'world';
+      if (!isRefused || choice + 1 === MAX_WORLDS) throw error;
+    }
+  }
+}
+
 /** The run of one seed, against the base target or the model of `target`. */
 export async function claimConfig(
-  world: ClaimWorld,
-  seed: number,
+  { world, seed, worldSeed = FIRST_WORLD_SEED + seed }: ClaimSeed,
   attackers: readonly AttackerName[] = COMPARED,
   target?: string,
 ): Promise<Config> {
@@ -61,7 +87,7 @@ export async function claimConfig(
     `seed=${seed}`,
     `attackers=${JSON.stringify(isMade ? attackers.filter((name) => name !== 'icl') : attackers)}`,
     ...(isMade
-      ? smallWorld(seed)
+      ? smallWorld(worldSeed)
       : ['smoothing.rescore=true', `reinforce.updates=${SMOLLM2_RL_UPDATES}`, `ppo.updates=${SMOLLM2_RL_UPDATES}`]),
     ...(target === undefined ? [] : [`target.model=${JSON.stringify(target)}`]),
   ];

@@ -7,7 +7,7 @@ import { openStore } from '../../store/run-store.ts';
 import type { CampaignIo } from '../campaign-io.ts';
 import { countingJudge, finishRun } from '../robustness/finish-run.ts';
 import type { RunFolder } from '../run-folder.ts';
-import { type ClaimWorld, claimConfig, RETRAINED } from './claims-configs.ts';
+import { admittedSeed, type ClaimSeed, type ClaimWorld, claimConfig, RETRAINED } from './claims-configs.ts';
 import { type DecidedClaim, decideClaims } from './decide.ts';
 import { transferToFurther, transferToTuned, tuneOnTransferred } from './further-targets.ts';
 import { readAttackers, type SeedResult } from './seed-result.ts';
@@ -39,9 +39,10 @@ async function attackersOf(folder: RunFolder) {
   }
 }
 
-async function runSeed(plan: ClaimsPlan, seed: number, io: CampaignIo): Promise<SeedResult> {
+async function runSeed(plan: ClaimsPlan, chosen: ClaimSeed, io: CampaignIo): Promise<SeedResult> {
   const { world, folder: runsFolder } = plan;
-  const base = await finishRun(await claimConfig(world, seed), runsFolder, `seed-${seed}`, io);
+  const { seed } = chosen;
+  const base = await finishRun(await claimConfig(chosen), runsFolder, `seed-${seed}`, io);
   const attackers = await attackersOf(base);
   if (plan.parts === 'attackers') return { seed, attackers };
   const judge = await countingJudge(base);
@@ -50,7 +51,7 @@ async function runSeed(plan: ClaimsPlan, seed: number, io: CampaignIo): Promise<
   const tuned = await transferToTuned(base, tunings, judge, io);
   const again = tunings.find(({ stage }) => stage === 'smoothing');
   if (again === undefined) return { seed, attackers, transfer, tuned };
-  const config = await claimConfig(world, seed, RETRAINED, again.modelPath);
+  const config = await claimConfig(chosen, RETRAINED, again.modelPath);
   const retrained = await attackersOf(await finishRun(config, runsFolder, `seed-${seed}-tuned`, io));
   return { seed, attackers, transfer, tuned, retrained };
 }
@@ -70,7 +71,8 @@ export async function runClaims(plan: ClaimsPlan, io: CampaignIo): Promise<Claim
   // C1 to C3 of every seed first: they are what a run that is stopped early should have.
   for (let seed = 0; seed < plan.seeds; seed++) {
     if (existsSync(resultFile(plan, seed))) continue;
-    await finishRun(await claimConfig(plan.world, seed), plan.folder, `seed-${seed}`, io);
+    const chosen = await admittedSeed({ world: plan.world, seed }, io);
+    await finishRun(await claimConfig(chosen), plan.folder, `seed-${seed}`, io);
   }
   const seeds: SeedResult[] = [];
   const bar = io.progress.start('claims', plan.seeds, 'seeds');
@@ -79,7 +81,7 @@ export async function runClaims(plan: ClaimsPlan, io: CampaignIo): Promise<Claim
     if (existsSync(file)) seeds.push(JSON.parse(await readFile(file, 'utf8')) as SeedResult);
     else {
       if (io.signal.aborted) throw new FloodgateError('interrupted', `claims: interrupted before seed ${seed}`);
-      const result = await runSeed(plan, seed, io);
+      const result = await runSeed(plan, await admittedSeed({ world: plan.world, seed }, io), io);
       await writeFileAtomically(file, (handle) => handle.writeFile(`${JSON.stringify(result, null, 1)}\n`));
       seeds.push(result);
     }
