@@ -12,6 +12,7 @@ import { registerModelsCommand } from './models-command.ts';
 import { registerReportCommand } from './report-command.ts';
 import { registerRmCommand } from './rm-command.ts';
 import { registerRobustnessCommand } from './robustness-command.ts';
+import { registerRoundsCommand } from './rounds-command.ts';
 import { registerShowCommand } from './show-command.ts';
 import { registerTransferCommand } from './transfer-command.ts';
 import { registerTuneCommand } from './tune-command.ts';
@@ -29,6 +30,7 @@ Examples:
   floodgate tune first --name safe
   floodgate transfer first --targets targets.yaml
   floodgate robustness first
+  floodgate rounds floodgate.yaml --rounds 3
 
 Exit codes: 0 done, 1 failure, 2 bad usage or config, 130 interrupted.`;
 
@@ -59,6 +61,7 @@ export function createProgram({ context, write, campaign }: ProgramParts): Comma
     registerTuneCommand(program, context);
     registerTransferCommand(program, context);
     registerRobustnessCommand(program, context);
+    registerRoundsCommand(program, context);
   }
   registerWorldCommand(program, context);
   registerClaimsCommand(program, context);

@@ -37,8 +37,11 @@ export interface RobustnessStudy {
 /** The targets of the paper's robustness table, as far as a run has them. */
 const DEFAULT_DATA: readonly string[] = ['sft', 'reinforce', 'ppo', 'gflownet', 'smoothing'];
 const DEFAULT_RETRAIN: readonly string[] = ['smoothing', 'ppo'];
-/** They never ask the target while they learn: trained again, they would write the same attacks. */
-const BLIND: readonly AttackerName[] = ['icl', 'sft', 'exact'];
+
+/** False for attackers that never ask the target while they learn: trained again, they would write the same attacks. */
+export function learnsFromTarget(name: AttackerName): boolean {
+  return !['icl', 'sft', 'exact'].includes(name);
+}
 
 function refuseUnknown(folder: RunFolder, option: string, wanted: readonly string[], known: readonly string[]): void {
   const unknown = wanted.find((name) => !known.includes(name));
@@ -91,7 +94,7 @@ function retrainList(folder: RunFolder, plan: RobustnessPlan, evaluated: readonl
   if (plan.retrain === undefined) return evaluated.filter((name) => DEFAULT_RETRAIN.includes(name));
   refuseUnknown(folder, '--retrain', plan.retrain, evaluated);
   const wanted = evaluated.filter((name) => plan.retrain?.includes(name));
-  const blind = wanted.find((name) => BLIND.includes(name));
+  const blind = wanted.find((name) => !learnsFromTarget(name));
   if (blind === undefined) return wanted;
   throw new FloodgateError(
     'usage',

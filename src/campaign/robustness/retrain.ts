@@ -51,10 +51,10 @@ export function judgesOf(metrics: StoredMetrics): RobustnessCell['judges'] {
   });
 }
 
-/** What an attacker that was trained again has reached; undefined while it is not. */
-export async function readRetrained({ runsFolder, attacker }: RetrainPlace) {
-  const isThere = existsSync(join(runsFolder, attacker, 'run.db'));
-  return isThere ? readEvaluation(await openRunFolder(attacker, runsFolder), attacker) : undefined;
+/** What an attacker that was trained again has reached, in the run `name`; undefined while it is not done. */
+export async function readRetrained({ runsFolder, attacker }: RetrainPlace, name: string = attacker) {
+  const isThere = existsSync(join(runsFolder, name, 'run.db'));
+  return isThere ? readEvaluation(await openRunFolder(name, runsFolder), attacker) : undefined;
 }
 
 /**

@@ -9,6 +9,7 @@ import type { RunFolder } from '../run-folder.ts';
 import { acquireRunLock } from '../run-lock.ts';
 import { transferRun } from '../transfer/run-transfer.ts';
 import type { NamedTarget } from '../transfer/transfer-config.ts';
+import { askedAsEvaluated } from './asked-as-evaluated.ts';
 import { countingJudge } from './finish-run.ts';
 import { planRobustness, type RobustnessPlan, type RobustnessStudy } from './plan-robustness.ts';
 import { judgesOf, readEvaluation, readRetrained, retrain } from './retrain.ts';
@@ -79,23 +80,11 @@ async function emptyMatrix(folder: RunFolder, successes: number): Promise<Robust
   };
 }
 
-/** Asked as the run's evaluation asks its target, so that replayed and retrained attackers are measured alike. */
 function transferTargets({ study, tuned }: Work): NamedTarget[] {
-  const { target, evaluation } = study.config;
-  if (target.kind !== 'local') throw new FloodgateError('usage', 'robustness: a script cannot be tuned');
-  const { decode, template, systemPrompt, device } = target;
-  const shared = {
-    kind: 'local',
-    precision: 'fp32',
-    template,
-    device,
-    decode,
-    responses: evaluation.responses,
-    ...(systemPrompt === undefined ? {} : { systemPrompt }),
-  } as const;
+  const asked = askedAsEvaluated(study.config);
   return [
-    { ...shared, name: targetName(BASE) },
-    ...tuned.map(({ stage, name }): NamedTarget => ({ ...shared, name: targetName(stage), model: `tuned:${name}` })),
+    { ...asked, name: targetName(BASE) },
+    ...tuned.map(({ stage, name }): NamedTarget => ({ ...asked, name: targetName(stage), model: `tuned:${name}` })),
   ];
 }
 

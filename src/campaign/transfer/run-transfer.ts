@@ -115,7 +115,8 @@ function refuseOtherTargets({ run, store }: TransferParts, planned: readonly Pla
   }
 }
 
-async function embedTexts(encoder: SentenceEncoder, texts: readonly string[]): Promise<EmbeddingMatrix> {
+/** Embeddings of the texts [n, width], in batches that keep memory small. */
+export async function embedTexts(encoder: SentenceEncoder, texts: readonly string[]): Promise<EmbeddingMatrix> {
   const flat = new Float32Array(texts.length * encoder.width);
   for (let first = 0; first < texts.length; first += EMBED_BATCH) {
     flat.set(await encoder.embed(texts.slice(first, first + EMBED_BATCH)), first * encoder.width);

@@ -24,7 +24,7 @@ const TUNING = `tuning:
   epochs: 1
   batchSize: 8
   learningRate: 0.01
-  validationShare: 0.2
+  validationShare: 0
   check: { attacks: 2, prompts: 4, responses: 1 }
 ppo: { updates: 2, warmupUpdates: 0, batchSize: 8, minibatchSize: 8 }
 `;

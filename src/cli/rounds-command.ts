@@ -1,0 +1,102 @@
+import { basename, extname, join } from 'node:path';
+import { type Command, Option } from 'commander';
+import { FloodgateError } from '../base/errors.ts';
+import { ATTACKERS, type AttackerName } from '../campaign/attackers/attacker-names.ts';
+import { RUN_NAME_PATTERN } from '../campaign/config-fields.ts';
+import { loadConfig } from '../campaign/config-load.ts';
+import { learnsFromTarget } from '../campaign/robustness/plan-robustness.ts';
+import { MADE_WORLD_TUNING } from '../campaign/robustness/tuned-targets.ts';
+import type { Rounds } from '../campaign/rounds/rounds-file.ts';
+import { runRounds } from '../campaign/rounds/run-rounds.ts';
+import { alignColumns, type CommandResult, printResult } from './command-result.ts';
+import { addRunsOption, addSetOption, type RunsOptions, type SetOptions } from './common-options.ts';
+import type { CliContext } from './context.ts';
+import { usefulnessText } from './robustness-text.ts';
+import { measureText } from './run-overview.ts';
+import { parseCount } from './show-command.ts';
+
+interface RoundsOptions extends RunsOptions, SetOptions {
+  readonly rounds: number;
+  readonly attacker: AttackerName;
+  readonly name?: string;
+}
+
+const EXAMPLES = `
+Each round trains the attacker from the start against the target as the rounds before have left it, and tunes the target on
+what succeeded. Said of each round: what it found that no earlier one had, and how far its attacks get against the target of
+every other. docs/robustness.md says how to read it.
+
+Examples:
+  floodgate rounds examples/smollm2.yaml --rounds 3
+  floodgate rounds world.yaml --rounds 2 --attacker ppo --set tuning.epochs=4 --json
+
+The same command goes on where it stopped; with more --rounds it adds to what is there. Rounds lie in RUNS/NAME-rounds.`;
+
+function roundsText({ rounds, targets, cells, reportedJudge, attacker }: Rounds, folder: string): string {
+  const figure = (judges: Rounds['cells'][number]['judges'], metric: 'asr' | 'uniqueAttacks'): string =>
+    measureText(judges.find(({ name }) => name === reportedJudge)?.[metric]);
+  const found = rounds.map(({ round, judges, clusters, newClusters }) => [
+    String(round),
+    figure(judges, 'asr'),
+    String(clusters),
+    String(newClusters),
+  ]);
+  const columns = targets.map((_, version) => (version === 0 ? 'untuned' : `after round ${version}`));
+  const cross = rounds.map(({ round }) => [
+    `round ${round}`,
+    ...targets.map((_, version) => {
+      const cell = cells.find(({ attacks, target }) => attacks === round && target === version);
+      return cell === undefined ? '-' : `${figure(cell.judges, 'asr')}${cell.isLearned ? ' *' : ''}`;
+    }),
+  ]);
+  const last = rounds.at(-1);
+  return [
+    `${attacker}, round after round, by ${reportedJudge}`,
+    alignColumns([['round', 'success rate', 'clusters', 'new clusters'], ...found]),
+    '',
+    'success rate of the attacks of each round against the target of every round',
+    alignColumns([['attacks of', ...columns], ...cross]),
+    '* the target learned to refuse these very attacks: no evidence of resistance',
+    '',
+    usefulnessText(targets),
+    ...targets.flatMap(({ name, warnings }) => warnings.map((warning) => `warning: ${name}: ${warning}`)),
+    ...(last?.status === 'nothing-found'
+      ? [`round ${last.round} found nothing that succeeds, so that nothing could be tuned; no further round was begun`]
+      : []),
+    '',
+    `Written: ${join(folder, 'rounds.json')}`,
+  ].join('\n');
+}
+
+async function attackInRounds(file: string, options: RoundsOptions, context: CliContext): Promise<CommandResult> {
+  const { runsDir, rounds, attacker, set } = options;
+  if (rounds < 1) throw new FloodgateError('usage', `--rounds: got ${rounds}, expected at least 1`);
+  const written = await loadConfig(file, set);
+  const config = written.world === undefined ? written : await loadConfig(file, [...MADE_WORLD_TUNING, ...set]);
+  const name = options.name ?? `${config.name ?? basename(file, extname(file))}-rounds`;
+  if (!RUN_NAME_PATTERN.test(name)) {
+    const got = JSON.stringify(name);
+    throw new FloodgateError('usage', `rounds --name: got ${got}, expected letters, digits, dot, dash, underscore`);
+  }
+  const folder = join(runsDir, name);
+  const { progress, signal, cacheDir } = context;
+  const io = { progress, signal, ...(cacheDir === undefined ? {} : { cacheDir }) };
+  const outcome = await runRounds({ config, attacker, rounds, folder }, io);
+  return { text: roundsText(outcome, folder), json: { ...outcome, folder } };
+}
+
+/** Adds `floodgate rounds`. */
+export function registerRoundsCommand(program: Command, context: CliContext): void {
+  const attackers = ATTACKERS.filter(learnsFromTarget);
+  addSetOption(
+    addRunsOption(program.command('rounds').description('attack, tune, attack the tuned target again, in rounds')),
+  )
+    .argument('<config>', 'config file')
+    .requiredOption('--rounds <count>', 'rounds', parseCount)
+    .addOption(new Option('--attacker <name>', 'who attacks').choices(attackers).default('smoothing'))
+    .option('--name <name>', 'folder below the runs (default: NAME-rounds, of the config)')
+    .addHelpText('after', EXAMPLES)
+    .action(async (file: string, options: RoundsOptions) =>
+      printResult(context, await attackInRounds(file, options, context)),
+    );
+}
