@@ -1,6 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, resolve } from 'node:path';
-import { type Document, isMap, isScalar, LineCounter, type Node, parse, parseDocument, visit } from 'yaml';
+import { type Document, isMap, isScalar, Lexer, LineCounter, type Node, parse, parseDocument, visit } from 'yaml';
 import { FloodgateError } from '../base/errors.ts';
 import { listConfigKeys } from './config-keys.ts';
 import { type ConfigProblem, MAX_PROBLEMS, problemsOfIssues } from './config-problems.ts';
@@ -13,6 +13,8 @@ import { WORLD, withWorldPreset } from './world-preset.ts';
 const MAX_CONFIG_BYTES = 256 * 1024;
 /** Lists in lists in lists, to exhaust the stack of whoever walks them: the schema itself has six levels. */
 const MAX_CONFIG_DEPTH = 64;
+/** Marks of which each becomes a node of hundreds of bytes: a list of 10,000 words has some 50,000. */
+const MAX_CONFIG_TOKENS = 100_000;
 
 export interface ParseConfigOptions {
   /** For messages. */
@@ -158,6 +160,21 @@ function tooDeep(fileName: string): FloodgateError {
   return failure(fileName, [`nested too deep, expected at most ${MAX_CONFIG_DEPTH} levels`]);
 }
 
+/** Refuses a text that would take hundreds of times its size as nodes, by its tokens alone. */
+function checkTokens(text: string, fileName: string): void {
+  let tokens = 0;
+  let flowDepth = 0;
+  for (const token of new Lexer().lex(text)) {
+    tokens++;
+    if (token === '[' || token === '{') flowDepth++;
+    else if (token === ']' || token === '}') flowDepth--;
+    if (flowDepth > MAX_CONFIG_DEPTH) throw tooDeep(fileName);
+    if (tokens > MAX_CONFIG_TOKENS) {
+      throw failure(fileName, [`too large, got more than ${MAX_CONFIG_TOKENS} keys, values and marks`]);
+    }
+  }
+}
+
 /** Keys that stand twice in one map. The parser's own check compares each key with every other: minutes for 40,000. */
 function repeatedKeys(document: Document, lines: LineCounter): string[] {
   const problems: string[] = [];
@@ -182,6 +199,7 @@ function repeatedKeys(document: Document, lines: LineCounter): string[] {
 
 /** The YAML parser calls itself for every level, and so do its nodes. */
 function parseYaml(text: string, lines: LineCounter, fileName: string): Document {
+  checkTokens(text, fileName);
   try {
     const document = parseDocument(text, { lineCounter: lines, uniqueKeys: false });
     const repeated = document.errors.length > 0 ? [] : repeatedKeys(document, lines);

@@ -172,6 +172,11 @@ describe('a hostile file', () => {
     expect(process.cpuUsage(began).user / 1000).toBeLessThan(2_000); // minutes, when every key is compared with every other
   });
 
+  it('of very many short values is refused before any node is made', () => {
+    const yaml = `a: [${'[],'.repeat(60_000)}1]`;
+    expect(() => parseConfig(yaml, { fileName: 'a.yaml', folder: '/' })).toThrow(/more than 100000 keys, values/);
+  });
+
   it('that names a key twice is told where', () => {
     const yaml = 'seed: 1\nattacker:\n  model: a\n  model: b\n';
     expect(() => parseConfig(yaml, { fileName: 'a.yaml', folder: '/' })).toThrow(
