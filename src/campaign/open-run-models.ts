@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Judge } from '../judges/judge.ts';
 import { openJudge } from '../judges/open-judge.ts';
 import type { DecoderCheckpoint } from '../models/checkpoint.ts';
+import { openMergedWeights } from '../models/export/model-folder.ts';
 import { createAlarmJudge } from '../proving-ground/alarm-judge.ts';
 import { picoCheckpoint } from '../proving-ground/pico-target.ts';
 import { createRequestEncoder } from '../proving-ground/request-encoder.ts';
@@ -28,7 +29,11 @@ export async function openRunDecoder(
   world: World | undefined,
 ): Promise<DecoderCheckpoint> {
   if (spec === WORLD) return requireWorld(world, `${role}.model`)[role];
-  if (world !== undefined && isWorldFolder(spec)) return picoCheckpoint(join(spec, WEIGHTS), spec, world[role].config);
+  if (world !== undefined && isWorldFolder(spec)) {
+    const { config } = world[role];
+    const checkpoint = await picoCheckpoint(join(spec, WEIGHTS), spec, config);
+    return { ...checkpoint, weights: await openMergedWeights(spec, config) };
+  }
   return models.openDecoder(spec, role);
 }
 

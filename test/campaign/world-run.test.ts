@@ -7,12 +7,17 @@ import { silentProgress } from '../../src/base/progress.ts';
 import type { CampaignIo } from '../../src/campaign/campaign-io.ts';
 import { parseConfig } from '../../src/campaign/config-load.ts';
 import { readManifest } from '../../src/campaign/manifest.ts';
+import { createOpenModels } from '../../src/campaign/open-models.ts';
+import { openRunDecoder } from '../../src/campaign/open-run-models.ts';
 import { planRun } from '../../src/campaign/plan-run.ts';
 import { resumeRun, startRun } from '../../src/campaign/run-campaign.ts';
 import type { RunFolder } from '../../src/campaign/run-folder.ts';
+import { tuneRun } from '../../src/campaign/tune/tune-run.ts';
+import type { DecoderCheckpoint } from '../../src/models/checkpoint.ts';
 import { chooseKeys } from '../../src/proving-ground/choose-keys.ts';
 import { drawCandidates } from '../../src/proving-ground/key-candidates.ts';
 import { PICO_CONFIG } from '../../src/proving-ground/pico-model.ts';
+import { openAlarmMeter } from '../../src/proving-ground/pico-target.ts';
 import { createWordRanking } from '../../src/proving-ground/request-grammar.ts';
 import { createRequestSource } from '../../src/proving-ground/target-requests.ts';
 import { trainTarget } from '../../src/proving-ground/train-target.ts';
@@ -107,6 +112,23 @@ describe('a run in a made world', () => {
     const before = await readFile(path.join(run.path, 'checkpoints', 'collection.json'));
     await resumeRun(run, io);
     expect(await readFile(path.join(run.path, 'checkpoints', 'collection.json'))).toEqual(before);
+  });
+
+  it('tunes its target on what was found; further runs take the tuned one as theirs, and it resists', async () => {
+    const overrides = ['tuning.limit=64', 'tuning.epochs=4', 'tuning.learningRate=3e-3'];
+    const outcome = await tuneRun({ folder: run, stage: 'smoothing', name: 'safe', overrides }, io);
+    if (outcome.kind !== 'tuned') throw new Error('nothing was tuned');
+    const place = path.join(run.path, outcome.file.paths.model);
+    const tuned = await openRunDecoder(createOpenModels({ threads: 1 }), place, 'target', world);
+    expect(tuned.tokenizer).toBe(world.target.tokenizer);
+    const alarms = async (checkpoint: DecoderCheckpoint) => {
+      const meter = await openAlarmMeter(checkpoint, compute);
+      const values = await meter.of(world.keys.map(({ words }) => words));
+      await meter.close();
+      return values.reduce((sum, value) => sum + value, 0) / values.length;
+    };
+    expect(await alarms(world.target)).toBeGreaterThan(0.6);
+    expect(await alarms(tuned)).toBeLessThan(0.4);
   });
 
   it('is planned before it is started', async () => {
