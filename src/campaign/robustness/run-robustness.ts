@@ -142,7 +142,7 @@ async function describeTargets({ folder, study, earlier, tuned, io }: Work): Pro
     ({ stage, modelPath, file }, i): TargetVersion => ({
       name: stage,
       model: relative(folder.path, modelPath),
-      successes: file.counts?.successes ?? 0,
+      successes: file.counts?.used ?? 0,
       overRefusal: overRefusalOf(file.check?.after),
       warnings: [...file.warnings],
       ...(others[i] as NonNullable<(typeof others)[number]>),

@@ -168,7 +168,7 @@ async function describeTargets(
   return versions.map(({ name, modelPath, file, check }, i) => ({
     name,
     model: modelPath === undefined ? modelOf(config) : relative(folder, modelPath),
-    successes: file?.counts?.successes ?? null,
+    successes: file?.counts?.used ?? null,
     overRefusal: overRefusalOf(check),
     warnings: [...(file?.warnings ?? [])],
     ...(measured[i] as NonNullable<(typeof measured)[number]>),
