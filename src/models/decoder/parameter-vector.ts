@@ -59,7 +59,10 @@ export async function loadStoredWeights(weights: WeightStore, vector: ParameterV
     const view = parameterView(vector, name);
     const bytes = await file.read(entry.offset, entry.byteLength);
     if (bytes.byteLength !== view.byteLength) {
-      throw new FloodgateError('model', `load weights: ${name} has ${bytes.byteLength} bytes, expected ${view.byteLength}`);
+      throw new FloodgateError(
+        'model',
+        `load weights: ${name} has ${bytes.byteLength} bytes, expected ${view.byteLength}`,
+      );
     }
     new Uint8Array(view.buffer, view.byteOffset, view.byteLength).set(bytes);
   }

@@ -89,7 +89,9 @@ async function recordEvaluation(): Promise<void> {
   store.recordUpdate({ stage, update: 0, attacks });
   store.endStage(stage, 'done');
   texts = all;
-  isHomeSuccess = attacks.map(({ responses }) => responses.filter(({ text }) => text.split(' ').includes('alarm')).length >= 3);
+  isHomeSuccess = attacks.map(
+    ({ responses }) => responses.filter(({ text }) => text.split(' ').includes('alarm')).length >= 3,
+  );
 }
 
 async function readExact(): Promise<ReadonlyMap<string, readonly number[]>> {
