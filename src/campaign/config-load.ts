@@ -16,6 +16,9 @@ const MAX_CONFIG_DEPTH = 64;
 /** Marks of which each becomes a node of hundreds of bytes: a list of 10,000 words has some 50,000. */
 const MAX_CONFIG_TOKENS = 100_000;
 
+/** `--set a[99999999]=x` would make a list of so many: no list of a config has more entries than this. */
+const MAX_LIST_INDEX = 999;
+
 export interface ParseConfigOptions {
   /** For messages. */
   readonly fileName: string;
@@ -53,6 +56,9 @@ function applyOverride(document: Document, text: string): Override {
   const path = parsePath(text.slice(0, cut));
   if (cut < 1 || path.includes(''))
     throw new FloodgateError('usage', `--set ${text}: got no key and value, expected the form a.b=value`);
+  const index = path.find((part) => typeof part === 'number' && part > MAX_LIST_INDEX);
+  if (index !== undefined)
+    throw new FloodgateError('usage', `--set ${text}: got index ${index}, expected at most ${MAX_LIST_INDEX}`);
   try {
     document.setIn(path, document.createNode(parse(text.slice(cut + 1))));
   } catch (cause) {

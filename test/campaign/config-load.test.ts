@@ -177,6 +177,13 @@ describe('a hostile file', () => {
     expect(() => parseConfig(yaml, { fileName: 'a.yaml', folder: '/' })).toThrow(/more than 100000 keys, values/);
   });
 
+  it('is not made by an override with a huge index', () => {
+    const overrides = ['judges.evaluation.99999999.kind=profanity'];
+    expect(() => parseConfig('seed: 1', { fileName: 'a.yaml', folder: '/', overrides })).toThrow(
+      /got index 99999999, expected at most 999/,
+    );
+  });
+
   it('that names a key twice is told where', () => {
     const yaml = 'seed: 1\nattacker:\n  model: a\n  model: b\n';
     expect(() => parseConfig(yaml, { fileName: 'a.yaml', folder: '/' })).toThrow(

@@ -65,9 +65,45 @@ function anyFile(stream: RandomStream): Buffer {
   return Buffer.concat([...head, ...metadata, ...infos, Buffer.alloc(stream.nextInt(2048))]);
 }
 
+/** A whole tokenizer in a file without tensors, from a tokenizer.json. */
+function tokenizerFile(root: string): Buffer {
+  const place = path.join(root, 'test/fixtures/tokenizers/gpt2-like/tokenizer.json');
+  const { model } = JSON.parse(readFileSync(place, 'utf8')) as {
+    model: { vocab: Record<string, number>; merges: unknown[] };
+  };
+  const tokens = Object.entries(model.vocab)
+    .sort(([, a], [, b]) => a - b)
+    .map(([token]) => token);
+  const merges = model.merges.map((merge) => (Array.isArray(merge) ? merge.join(' ') : String(merge)));
+  const list = (items: readonly string[]) =>
+    Buffer.concat([u32(9), u32(8), u64(BigInt(items.length)), ...items.map(text)]);
+  const types = Buffer.concat([u32(9), u32(5), u64(BigInt(tokens.length)), ...tokens.map(() => u32(1))]);
+  const entries: [string, Buffer][] = [
+    ['tokenizer.ggml.model', Buffer.concat([u32(8), text('gpt2')])],
+    ['tokenizer.ggml.pre', Buffer.concat([u32(8), text('gpt-2')])],
+    ['tokenizer.ggml.tokens', list(tokens)],
+    ['tokenizer.ggml.merges', list(merges)],
+    ['tokenizer.ggml.token_type', types],
+    ['tokenizer.ggml.eos_token_id', Buffer.concat([u32(4), u32(0)])],
+    ['tokenizer.chat_template', Buffer.concat([u32(8), text('{% for m in messages %}{{ m.content }}{% endfor %}')])],
+  ];
+  const head = [Buffer.from('GGUF'), u32(3), u64(0n), u64(BigInt(entries.length))];
+  return Buffer.concat([...head, ...entries.flatMap(([key, value]) => [text(key), value])]);
+}
+
 export function createGgufTarget(root: string): FuzzTarget {
   const read = (name: string): Buffer => readFileSync(path.join(root, 'test/golden/formats', `${name}.gguf`));
-  const corpus = [read('values'), read('values'), read('gpt2'), read('llama'), read('qwen2')];
+  const tokenizer = tokenizerFile(root);
+  const corpus = [
+    tokenizer,
+    tokenizer,
+    tokenizer,
+    read('values'),
+    read('values'),
+    read('gpt2'),
+    read('llama'),
+    read('qwen2'),
+  ];
   return {
     name: 'gguf',
     codes: ['format'],
@@ -80,7 +116,7 @@ export function createGgufTarget(root: string): FuzzTarget {
       const place = path.join(folder, 'model.gguf');
       writeFileSync(place, bytes);
       const { metadata } = await readGguf(place);
-      tokenizerFromGguf(metadata);
+      if (metadata.has('tokenizer.ggml.tokens')) tokenizerFromGguf(metadata).tokenizer.encode('the cat, again');
     },
   };
 }
