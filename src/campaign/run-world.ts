@@ -36,6 +36,6 @@ export async function loadRunSeeds({ seeds }: Config, world: World | undefined):
 export function requireWorld(world: World | undefined, what: string): World {
   if (world !== undefined) return world;
   throw new FloodgateError('config', `${what}: it names the world, but the config has none`, {
-    hint: 'add world: { seed: 0 }',
+    hint: 'add world: {}',
   });
 }

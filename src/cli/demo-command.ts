@@ -22,7 +22,7 @@ an attacker that looks for them, and the truth to compare with. Nothing is downl
 
 Examples:
   floodgate demo
-  floodgate demo --world-seed 7
+  floodgate demo --world-seed 105
   floodgate demo --keys 24 --noise 0.5 --json`,
     )
     .action(async ({ runsDir, worldSeed, keys, noise, hardness }: RunsOptions & WorldOptions) => {

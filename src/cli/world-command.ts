@@ -30,7 +30,7 @@ export function registerWorldCommand(program: Command, context: CliContext): voi
   addWorldOptions(
     program.command('world').description('make a world of the proving ground and show what is true in it'),
   )
-    .addHelpText('after', '\nExamples:\n  floodgate world --world-seed 7\n  floodgate world --keys 24 --json')
+    .addHelpText('after', '\nExamples:\n  floodgate world --world-seed 105\n  floodgate world --keys 24 --json')
     .action(async ({ worldSeed, keys, noise, hardness }: WorldOptions) => {
       const overrides = [`seed=${worldSeed}`, `keys=${keys}`, `noise=${noise}`, `hardness=${hardness}`];
       const config = parseConfig('world: {}\n', {

@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { DEFAULT_WORLD } from '../proving-ground/world-spec.ts';
 import { parseCount } from './show-command.ts';
 
 export interface WorldOptions {
@@ -18,12 +19,18 @@ function parseAmount(text: string): number {
 /** Adds the options that choose a world of the proving ground. */
 export function addWorldOptions(command: Command): Command {
   return command
-    .addOption(new Option('--world-seed <number>', 'another seed is another world').argParser(parseCount).default(0))
-    .addOption(new Option('--keys <count>', 'planted keys, a multiple of 24').argParser(parseCount).default(48))
-    .addOption(new Option('--noise <logits>', 'noise of the judge').argParser(parseAmount).default(0))
+    .addOption(
+      new Option('--world-seed <number>', 'another seed is another world')
+        .argParser(parseCount)
+        .default(DEFAULT_WORLD.seed),
+    )
+    .addOption(
+      new Option('--keys <count>', 'planted keys, a multiple of 24').argParser(parseCount).default(DEFAULT_WORLD.keys),
+    )
+    .addOption(new Option('--noise <logits>', 'noise of the judge').argParser(parseAmount).default(DEFAULT_WORLD.noise))
     .addOption(
       new Option('--hardness <number>', 'how little the commonest keys leak: 1 - 0.4 x hardness')
         .argParser(parseAmount)
-        .default(1),
+        .default(DEFAULT_WORLD.hardness),
     );
 }

@@ -9,7 +9,8 @@ export interface WorldSpec {
   readonly hardness: number;
 }
 
-export const DEFAULT_WORLD: WorldSpec = { seed: 0, keys: 48, noise: 0, hardness: 1 };
+/** The default seed is one whose world is admitted at once; about one in six is refused. */
+export const DEFAULT_WORLD: WorldSpec = { seed: 102, keys: 48, noise: 0, hardness: 1 };
 
 /** Raised whenever a world of the same spec would come out different: part of the cache's key. */
 export const WORLD_VERSION = 1;
