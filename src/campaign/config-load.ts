@@ -170,11 +170,14 @@ function tooDeep(fileName: string): FloodgateError {
 function checkTokens(text: string, fileName: string): void {
   let tokens = 0;
   let flowDepth = 0;
+  let lineDepth = 0; // `- - -`: a list in a list in a list; `&a &b`, `!a !b`: an error each
   for (const token of new Lexer().lex(text)) {
     tokens++;
+    if (token === '\n' || token === '\r\n') lineDepth = 0;
+    else if (/^(?:[-?]$|[&!])/.test(token)) lineDepth++;
     if (token === '[' || token === '{') flowDepth++;
     else if (token === ']' || token === '}') flowDepth--;
-    if (flowDepth > MAX_CONFIG_DEPTH) throw tooDeep(fileName);
+    if (flowDepth > MAX_CONFIG_DEPTH || lineDepth > MAX_CONFIG_DEPTH) throw tooDeep(fileName);
     if (tokens > MAX_CONFIG_TOKENS) {
       throw failure(fileName, [`too large, got more than ${MAX_CONFIG_TOKENS} keys, values and marks`]);
     }
@@ -217,16 +220,12 @@ function parseYaml(text: string, lines: LineCounter, fileName: string): Document
   }
 }
 
-function isTooDeep(value: unknown): boolean {
-  const seen = new Set<object>(); // an alias may stand in many places
-  let level = [value];
-  for (let depth = 0; level.length > 0; depth++) {
-    if (depth > MAX_CONFIG_DEPTH) return true;
-    const objects = level.filter((item) => typeof item === 'object' && item !== null && !seen.has(item)) as object[];
-    for (const item of objects) seen.add(item);
-    level = objects.flatMap((item): unknown[] => Object.values(item));
-  }
-  return false;
+/** Also true of a list that holds itself, which an alias can make. */
+function isTooDeep(value: unknown, around: readonly object[] = []): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  if (around.length >= MAX_CONFIG_DEPTH || around.includes(value)) return true;
+  const inside = [...around, value];
+  return Object.values(value).some((item) => isTooDeep(item, inside)); // aliases repeat little: maxAliasCount
 }
 
 function documentValue(document: Document, fileName: string): unknown {

@@ -156,6 +156,8 @@ describe('a hostile file', () => {
     ['lists in lists', `a: ${'['.repeat(100_000)}`],
     ['closed lists in lists', `a: ${'['.repeat(2_000)}${']'.repeat(2_000)}`],
     ['blocks in blocks', `${'- '.repeat(5_000)}a`],
+    ['itself', 'attacker: &a [*a, *a]'],
+    ['anchors', `a: ${'&a '.repeat(3_000)}1`],
     ['maps that end', `${'{a: '.repeat(200)}1${'}'.repeat(200)}`],
   ])('of %s is refused as nested too deep or malformed, not with a full stack', (_what, yaml) => {
     expect(() => parseConfig(yaml, { fileName: 'a.yaml', folder: '/' })).toThrow(

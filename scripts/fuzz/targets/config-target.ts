@@ -116,7 +116,7 @@ export function createConfigTarget(root: string): FuzzTarget {
   return {
     name: 'config',
     codes: ['config', 'usage'],
-    baseBytes: 32 * 1024 * 1024,
+    baseBytes: 16 * 1024 * 1024,
     make: (stream): FuzzInput => {
       const text = pick(stream, corpus);
       const isText = stream.nextInt(4) > 0;
