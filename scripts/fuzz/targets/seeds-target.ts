@@ -56,7 +56,7 @@ export function createSeedsTarget(root: string): FuzzTarget {
   return {
     name: 'seeds',
     codes: ['config'],
-    baseBytes: 4 * 1024 * 1024,
+    baseBytes: 32 * 1024 * 1024,
     make: (stream): FuzzInput => {
       const variant = stream.nextInt(2 ** 20);
       switch (stream.nextInt(4)) {
