@@ -30,9 +30,18 @@ export function policyGradientUpdates(config: Config, { updates, batchSize }: Se
   const { everyUpdates, attacks } = config.gflownet.evaluation;
   const heldOut = everyUpdates === 0 ? 0 : attacks / everyUpdates;
   let found = Math.max(1, Math.floor(budget / (batchSize + heldOut)));
-  const spent = (count: number): number => count * batchSize + heldOutAttacks(config.gflownet.evaluation, count);
+  const spent = (count: number): number => policyGradientAttackCount(config, { batchSize }, count);
   while (spent(found + 1) <= budget) found++;
   return found;
+}
+
+/** Attacks that so many updates of a section try, those of held-out evaluations among them. */
+export function policyGradientAttackCount(
+  { gflownet }: Config,
+  { batchSize }: Pick<Section, 'batchSize'>,
+  updates: number,
+): number {
+  return updates * batchSize + heldOutAttacks(gflownet.evaluation, updates);
 }
 
 function scoreRule(config: Config, { score }: Section): ScoreRule {

@@ -5,6 +5,7 @@ import type { AttackerState } from '../training/attacker.ts';
 import { trainGflownet } from '../training/gflownet.ts';
 import type { GflownetParts } from '../training/gflownet-parts.ts';
 import { type Campaign, loopControl, rewardSeats } from './campaign.ts';
+import type { Config } from './config-schema.ts';
 import { attackRecords, updateMetrics } from './gflownet-records.ts';
 import { bufferOptions, gflownetOptions } from './gflownet-settings.ts';
 import { NEW_WATCH, type Watch, watchUpdate } from './gflownet-watch.ts';
@@ -17,13 +18,14 @@ import { type CallCounter, createCallCounter, createRewardFunction, type Trial }
 /** Stages that this file trains: the paper's, and Stable-GFN's contrastive objective behind a fluency gate. */
 export type GflownetStage = 'gflownet' | 'stable-gfn';
 
-/** The campaign as `stage` sees it: its own objective and fluency in the GFlowNet section. */
-function campaignOf(campaign: Campaign, stage: GflownetStage): Campaign {
-  if (stage === 'gflownet') return campaign;
-  const { gflownet } = campaign.config;
-  const { logZLearningRate: _unused, ...rest } = gflownet;
-  const stable = { ...rest, objective: 'ctb' as const, fluency: { ...gflownet.fluency, form: 'min-k-gate' as const } };
-  return { ...campaign, config: { ...campaign.config, gflownet: stable } };
+/** The config as `stage` sees it: its own objective and fluency in the GFlowNet section. */
+export function gflownetConfigOf(config: Config, stage: GflownetStage): Config {
+  if (stage === 'gflownet') return config;
+  const { logZLearningRate: _unused, ...gflownet } = config.gflownet;
+  return {
+    ...config,
+    gflownet: { ...gflownet, objective: 'ctb', fluency: { ...gflownet.fluency, form: 'min-k-gate' } },
+  };
 }
 
 /** Sentence embeddings one by one, as the buffer keeps them. */
@@ -43,7 +45,7 @@ function restoreBuffer(extra: unknown): { buffer: ReplayBuffer; watch: Watch } |
 
 /** GFlowNet fine-tuning: from the SFT attacker, with the frozen SFT attacker as reference. */
 export async function runGflownet(whole: Campaign, stage: GflownetStage): Promise<void> {
-  const campaign = campaignOf(whole, stage);
+  const campaign = { ...whole, config: gflownetConfigOf(whole.config, stage) };
   const { config, attacker, store } = campaign;
   const options = gflownetOptions(config);
   store.beginStage(stage, options.updates);

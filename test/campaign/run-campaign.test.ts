@@ -70,6 +70,19 @@ describe('a whole campaign', () => {
     expect(training?.cost.targetCalls).toBe(2 * (60 * 8 + 3 * 32 + 10));
   });
 
+  test('the plan counts what the run will do', async () => {
+    const plan = await planRun(tiny.config(), tiny.io());
+    const planned = (stage: string) => plan.stages.find(({ name }) => name === stage);
+    for (const { name, cost, evaluationCost } of report.stages) {
+      expect(planned(name)?.targetCalls, name).toBe(cost.targetCalls);
+      expect(planned(name)?.judgeCalls, name).toBe(cost.judgeCalls);
+      expect(planned(`evaluate:${name}`)?.targetCalls, name).toBe(evaluationCost.targetCalls);
+      expect(planned(`evaluate:${name}`)?.judgeCalls, name).toBe(evaluationCost.judgeCalls);
+    }
+    expect(planned('gflownet')?.attacks).toBe(60 * 8 + 3 * 32 + 10);
+    expect(plan.gigaflops).toBeGreaterThan(1);
+  });
+
   test('keeps every attack with its responses and verdicts', async () => {
     const store = await openStore(folder.databasePath, { readOnly: true });
     try {
@@ -139,14 +152,6 @@ describe('trouble', () => {
   test('an encoder as attacker is refused by name', async () => {
     await expect(start('wrong-kind', [`attacker.model=${tiny.folder}/encoder`])).rejects.toThrow(/attacker/);
     expect(liveSessionLabels()).toEqual([]);
-  });
-
-  test('the plan counts what the run will do', async () => {
-    const plan = await planRun(tiny.config(), tiny.io());
-    const gflownet = plan.stages.find(({ name }) => name === 'gflownet');
-    expect(gflownet?.attacks).toBe(60 * 8 + 3 * 32);
-    expect(gflownet?.targetCalls).toBe(2 * (60 * 8 + 3 * 32));
-    expect(plan.gigaflops).toBeGreaterThan(1);
   });
 
   test('a run that cannot fit in memory is refused by the plan', async () => {
