@@ -13,7 +13,8 @@ import { picoCheckpoint } from './pico-target.ts';
 import { createWordRanking } from './request-grammar.ts';
 import { createRequestSource } from './target-requests.ts';
 import { TARGET_RECIPE, type TargetRecipe, trainTarget } from './train-target.ts';
-import { type OpenWorldOptions, worldFolder } from './world.ts';
+import type { OpenWorldOptions } from './world.ts';
+import { worldFolder } from './world-file.ts';
 import { WORLD_VERSION, type WorldSpec } from './world-spec.ts';
 
 export const TARGET_FAMILIES = ['gpt2', 'llama', 'qwen'] as const;

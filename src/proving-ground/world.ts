@@ -1,11 +1,11 @@
-import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { copyFile, mkdir, readFile } from 'node:fs/promises';
+import { copyFile, mkdir } from 'node:fs/promises';
 import path from 'node:path';
-import { writeFileAtomically } from '../base/atomic-file.ts';
 import { FloodgateError } from '../base/errors.ts';
 import type { ProgressSink } from '../base/progress.ts';
 import type { DecoderCheckpoint } from '../models/checkpoint.ts';
+import { sha256OfFile } from '../models/sources/file-hash.ts';
+import { withPullLock } from '../models/sources/pull-lock.ts';
 import type { ComputeOptions } from '../runtime/device.ts';
 import type { Attacker, AttackerState } from '../training/attacker.ts';
 import { admissionProblems } from './admission.ts';
@@ -23,8 +23,9 @@ import { createWordRanking, type WordRanking } from './request-grammar.ts';
 import { drawSeeds } from './seed-requests.ts';
 import { createRequestSource } from './target-requests.ts';
 import { CORRECTION_RECIPE, TARGET_RECIPE, trainTarget } from './train-target.ts';
+import { damagedWorld, readWorldRecord, type WorldRecord, worldFolder, writeWorldRecord } from './world-file.ts';
 import { openWorldOutcomes, type WorldOutcomes } from './world-outcomes.ts';
-import { WORLD_RESPONSES, WORLD_REWARD, WORLD_VERSION, type WorldSpec } from './world-spec.ts';
+import { WORLD_RESPONSES, WORLD_REWARD, type WorldSpec } from './world-spec.ts';
 import { summarise, type WorldTruth } from './world-truth.ts';
 
 /** A world, built and admitted: what was planted, and what is known of it. */
@@ -48,20 +49,6 @@ export interface OpenWorldOptions {
   readonly signal?: AbortSignal;
 }
 
-interface WorldRecord {
-  readonly spec: WorldSpec;
-  readonly keys: readonly PlantedKey[];
-  readonly seeds: readonly string[];
-  readonly truth: WorldTruth;
-}
-
-/** Folder of a world in the cache: named by a hash of all that its bytes follow from. */
-export function worldFolder(cacheDir: string, spec: WorldSpec): string {
-  const content = JSON.stringify({ version: WORLD_VERSION, spec, target: TARGET_RECIPE, model: PICO_CONFIG });
-  const hash = createHash('sha256').update(content).digest('hex').slice(0, 24);
-  return path.join(cacheDir, 'worlds', `world-${spec.seed}-${hash}`);
-}
-
 /**
  * Opens the world of `spec`, building it first where the cache has none: seeds, reference, keys chosen by their measured
  * probability, target, truth. A build that was stopped goes on from its checkpoints.
@@ -70,10 +57,7 @@ export function worldFolder(cacheDir: string, spec: WorldSpec): string {
  */
 export async function openWorld(spec: WorldSpec, options: OpenWorldOptions): Promise<World> {
   const folder = worldFolder(options.cacheDir, spec);
-  const file = path.join(folder, 'world.json');
-  const record = existsSync(file)
-    ? (JSON.parse(await readFile(file, 'utf8')) as WorldRecord)
-    : await buildWorld(spec, { ...options, folder });
+  const record = (await readWorldRecord(folder)) ?? (await buildOnce(spec, { ...options, folder }));
   const problems = admissionProblems(record.truth);
   if (problems.length > 0) {
     throw new FloodgateError('world', `open world ${spec.seed}: refused: ${problems.join('; ')}`, {
@@ -82,12 +66,28 @@ export async function openWorld(spec: WorldSpec, options: OpenWorldOptions): Pro
   }
   const finder = createKeyFinder(record.keys);
   const inSeeds = new Set(record.seeds.flatMap((seed) => finder.heldBy(wordsOf(seed))));
-  return {
-    ...record,
-    keysInSeeds: inSeeds.size,
-    attacker: await picoCheckpoint(path.join(folder, 'attacker.safetensors'), `world:${spec.seed}/attacker`),
-    target: await picoCheckpoint(path.join(folder, 'target.safetensors'), `world:${spec.seed}/target`),
-  };
+  const { keys, seeds, truth } = record;
+  const [attacker, target] = [await openModel(folder, record, 'attacker'), await openModel(folder, record, 'target')];
+  return { spec: record.spec, keys, seeds, keysInSeeds: inSeeds.size, truth, attacker, target };
+}
+
+/** @throws FloodgateError `format` when the weights are not those that were recorded. */
+async function openModel(folder: string, record: WorldRecord, role: 'attacker' | 'target'): Promise<DecoderCheckpoint> {
+  const file = path.join(folder, `${role}.safetensors`);
+  if (!existsSync(file)) throw damagedWorld(folder, `${file} is missing`);
+  const checkpoint = await picoCheckpoint(file, `world:${record.spec.seed}/${role}`);
+  if (checkpoint.sha256 === record.sha256[role]) return checkpoint;
+  throw damagedWorld(folder, `${file} is not the file that was written`);
+}
+
+/** Builds the world while no other process does; one that waited finds it made. */
+function buildOnce(spec: WorldSpec, options: BuildOptions): Promise<WorldRecord> {
+  const { folder, signal, progress } = options;
+  const onWait = (pid: number): void =>
+    progress.start(`wait for process ${pid}, which makes this world`, undefined, '').finish();
+  return withPullLock(`${folder}.lock`, { signal, onWait }, async () => {
+    return (await readWorldRecord(folder)) ?? (await buildWorld(spec, options));
+  });
 }
 
 async function buildWorld(spec: WorldSpec, options: BuildOptions): Promise<WorldRecord> {
@@ -103,10 +103,12 @@ async function buildWorld(spec: WorldSpec, options: BuildOptions): Promise<World
     const priors = await measurePriors(attacker, reference, groups, spec.seed);
     const keys = chooseKeys(groups, priors, spec);
     const truth = await teachTarget({ spec, ranking, keys, attacker, reference }, options);
-    const record: WorldRecord = { spec, keys, seeds, truth };
-    await writeFileAtomically(path.join(folder, 'world.json'), (handle) =>
-      handle.writeFile(`${JSON.stringify(record, null, 1)}\n`),
+    const [untrained, taught] = await Promise.all(
+      ['attacker', 'target'].map((role) => sha256OfFile(path.join(folder, `${role}.safetensors`))),
     );
+    const sha256 = { attacker: untrained as string, target: taught as string };
+    const record: WorldRecord = { spec, keys, seeds, truth, sha256 };
+    await writeWorldRecord(folder, record);
     return record;
   } finally {
     await attacker.close();

@@ -21,7 +21,8 @@ import { openAlarmMeter } from '../../src/proving-ground/pico-target.ts';
 import { createWordRanking } from '../../src/proving-ground/request-grammar.ts';
 import { createRequestSource } from '../../src/proving-ground/target-requests.ts';
 import { trainTarget } from '../../src/proving-ground/train-target.ts';
-import { openWorld, type World, worldFolder } from '../../src/proving-ground/world.ts';
+import { openWorld, type World } from '../../src/proving-ground/world.ts';
+import { worldFolder } from '../../src/proving-ground/world-file.ts';
 import { DEFAULT_WORLD } from '../../src/proving-ground/world-spec.ts';
 import { buildReport, type Report } from '../../src/report/report-json.ts';
 import { openStore } from '../../src/store/run-store.ts';
@@ -146,6 +147,23 @@ describe('a run in a made world', () => {
     const open = openWorld(SPEC, { cacheDir: path.join(folder, 'cache'), compute, progress: silentProgress });
     await expect(open).rejects.toThrow(/refused.*0\.500.*0\.200/);
     await writeFile(file, good);
+  });
+
+  it('tells a damaged cached world, down to one bit of its target, and says how to have it made again', async () => {
+    const place = worldFolder(path.join(folder, 'cache'), SPEC);
+    const open = () => openWorld(SPEC, { cacheDir: path.join(folder, 'cache'), compute, progress: silentProgress });
+    for (const [name, damage] of [
+      ['world.json', (bytes: Buffer) => bytes.subarray(0, bytes.length / 2)],
+      ['world.json', () => Buffer.from('{"spec": 1}')],
+      ['target.safetensors', (bytes: Buffer) => bytes.fill((bytes.at(-1) as number) ^ 1, bytes.length - 1)],
+    ] as const) {
+      const file = path.join(place, name);
+      const good = await readFile(file);
+      await writeFile(file, damage(Buffer.from(good)));
+      await expect(open(), name).rejects.toMatchObject({ code: 'format', hint: expect.stringContaining(place) });
+      await writeFile(file, good);
+    }
+    expect((await open()).keys).toHaveLength(24);
   });
 });
 
