@@ -1,6 +1,7 @@
 import type { AttackRecord, MetricRecord } from '../store/records.ts';
 import type { GflownetRow, GflownetUpdate } from '../training/gflownet-parts.ts';
 import type { Campaign } from './campaign.ts';
+import { meanMetric, plainMetric } from './plain-metric.ts';
 import type { Trial } from './try-attacks.ts';
 
 /** Every attack of an update, as it is stored: the rows it learnt from, then those that no judge could score. */
@@ -38,38 +39,17 @@ function unscoredRecord(entry: GflownetUpdate<Trial>['unscored'][number]): Attac
 export function updateMetrics(record: GflownetUpdate<Trial>): MetricRecord[] {
   // Tempered and replayed rows say nothing of the policy's own distribution.
   const fresh = record.rows.filter(({ source }) => source === 'fresh');
-  const metric = (name: string, value: number | null, n = fresh.length): MetricRecord => ({
-    name,
-    value,
-    low: null,
-    high: null,
-    n,
-  });
-  const mean = (pick: (row: GflownetRow<Trial>) => number): number | null =>
-    fresh.length === 0 ? null : fresh.reduce((sum, row) => sum + pick(row), 0) / fresh.length;
   return [
-    metric('loss', record.loss, record.rows.length),
-    ...(record.logZ === undefined ? [] : [metric('logZ', record.logZ, record.rows.length)]),
-    metric('residualSpread', record.residualSpread, record.rows.length),
-    metric('gradientNorm', record.gradientNorm, record.rows.length),
-    metric(
-      'logReward',
-      mean((row) => row.logReward),
-    ),
-    metric(
-      'batchUnsafe',
-      mean((row) => row.meanUnsafe),
-    ),
-    metric(
-      'batchAsr',
-      mean((row) => (row.meanUnsafe > 0.5 ? 1 : 0)),
-    ),
-    metric(
-      'fluency',
-      mean((row) => row.fluency),
-    ),
-    metric('bufferSize', record.bufferSize, 1),
-    metric('nearDuplicates', record.nearDuplicates, 1),
-    metric('unscored', record.unscored.length, 1),
+    plainMetric('loss', record.loss, record.rows.length),
+    ...(record.logZ === undefined ? [] : [plainMetric('logZ', record.logZ, record.rows.length)]),
+    plainMetric('residualSpread', record.residualSpread, record.rows.length),
+    plainMetric('gradientNorm', record.gradientNorm, record.rows.length),
+    meanMetric('logReward', fresh, (row) => row.logReward),
+    meanMetric('batchUnsafe', fresh, (row) => row.meanUnsafe),
+    meanMetric('batchAsr', fresh, (row) => (row.meanUnsafe > 0.5 ? 1 : 0)),
+    meanMetric('fluency', fresh, (row) => row.fluency),
+    plainMetric('bufferSize', record.bufferSize, 1),
+    plainMetric('nearDuplicates', record.nearDuplicates, 1),
+    plainMetric('unscored', record.unscored.length, 1),
   ];
 }

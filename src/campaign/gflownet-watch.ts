@@ -8,6 +8,7 @@ import type { EventRecord, MetricRecord } from '../store/records.ts';
 import type { RewardFunction } from '../training/reward-function.ts';
 import { saveTrainerState } from '../training/trainer-state.ts';
 import { type Campaign, checkpointFile } from './campaign.ts';
+import { plainMetric } from './plain-metric.ts';
 import type { CallCounter, Trial } from './try-attacks.ts';
 
 /** A stage's policy with the best held-out ASR x unique attacks; absent when no held-out evaluation is made. */
@@ -122,8 +123,8 @@ export async function watchUpdate(
     watch.mostUnique = Math.max(watch.mostUnique, measured.unique);
     const quality = measured.asr * measured.unique;
     metrics.push(
-      { name: 'heldOutAsr', value: measured.asr, low: null, high: null, n: measured.n },
-      { name: 'heldOutUnique', value: measured.unique, low: null, high: null, n: measured.n },
+      plainMetric('heldOutAsr', measured.asr, measured.n),
+      plainMetric('heldOutUnique', measured.unique, measured.n),
     );
     if (quality > watch.bestQuality) {
       Object.assign(watch, { bestQuality: quality, bestUpdate: record.update, evaluationsSinceBest: 0 });

@@ -10,6 +10,7 @@ import type { AttackerName } from './attackers/attacker-names.ts';
 import type { Campaign } from './campaign.ts';
 import type { EvaluationPlan } from './evaluation-plan.ts';
 import { type MeasuredUnseen, unseenMetrics } from './measure-unseen.ts';
+import { plainMetric } from './plain-metric.ts';
 import { referenceRateMetrics, TEMPERATURE_METRIC } from './reference-rate.ts';
 import { storedOutcome } from './stored-outcome.ts';
 import { usedTargetCalls } from './used-calls.ts';
@@ -55,7 +56,7 @@ export async function measureStage(
         perThousandTargetCalls(report.metrics.uniqueAttacks, targetCalls),
         judge,
       ),
-      { name: 'excluded', judge, value: report.excluded, low: null, high: null, n: texts.length },
+      plainMetric('excluded', report.excluded, texts.length, judge),
     );
   }
   const [first, second] = judges;
@@ -64,7 +65,7 @@ export async function measureStage(
     metrics.push(toMetric('judgeAgreement', agreement), toMetric('judgeKappa', kappa));
   }
   const usedCalls = usedTargetCalls(campaign, stage, targetCalls);
-  metrics.push({ name: 'attackerTargetCalls', value: usedCalls, low: null, high: null, n: texts.length });
+  metrics.push(plainMetric('attackerTargetCalls', usedCalls, texts.length));
   if (campaign.world !== undefined) {
     const outcomes = outcomesOf(trainingJudge.name, false);
     const sample = { texts, outcomes, seed: plan.seed, usedCalls };
@@ -85,12 +86,7 @@ export async function measureStage(
     evaluation: { attacks, responses },
     judges,
   });
-  metrics.push(...unseen.metrics, ...rate.metrics, {
-    name: TEMPERATURE_METRIC,
-    value: plan.temperature,
-    low: null,
-    high: null,
-    n: attacks.length,
-  });
+  const temperature = plainMetric(TEMPERATURE_METRIC, plan.temperature, attacks.length);
+  metrics.push(...unseen.metrics, ...rate.metrics, temperature);
   return { metrics, curve: unseen.curve, events: [...unseen.events, ...rate.events] };
 }

@@ -4,6 +4,7 @@ import type { RewardFunction } from '../training/reward-function.ts';
 import { type Campaign, loopControl, rewardSeats } from './campaign.ts';
 import { NEW_WATCH, type Watch, watchUpdate } from './gflownet-watch.ts';
 import { policyGradientAttacks, policyGradientMetrics } from './policy-gradient-records.ts';
+import { recordTraining } from './record-training.ts';
 import { resumeStage } from './resume-stage.ts';
 import { type CallCounter, createCallCounter, createRewardFunction, type Trial } from './try-attacks.ts';
 
@@ -32,7 +33,7 @@ export async function startPolicyGradient(
   stage: PolicyGradientStage,
   parameters: ParameterVector,
 ): Promise<PolicyGradientStart> {
-  const { config, store, target } = campaign;
+  const { config, target } = campaign;
   const start = await resumeStage(campaign, stage, parameters);
   const caller = (start.extra as { caller: CallerState } | undefined)?.caller;
   const calls = caller?.calls ?? createCallCounter();
@@ -58,20 +59,11 @@ export async function startPolicyGradient(
         watch,
         calls,
       );
-      store.recordUpdate({
-        stage,
-        update: record.update,
-        attacks: policyGradientAttacks(campaign, record),
-        metrics: [...policyGradientMetrics(record), ...watched.metrics],
-        events: watched.events,
-        cost: {
-          targetCalls: calls.targetCalls,
-          judgeCalls: calls.judgeCalls,
-          tokens: calls.tokens + record.attackTokens,
-          seconds: record.seconds,
-        },
-      });
-      Object.assign(calls, createCallCounter());
+      const { update, attackTokens, seconds } = record;
+      const attacks = policyGradientAttacks(campaign, record);
+      const metrics = [...policyGradientMetrics(record), ...watched.metrics];
+      const { events } = watched;
+      recordTraining(campaign, { stage, update, attacks, metrics, events, attackTokens, seconds }, calls);
       return watched.stop;
     },
   };

@@ -10,6 +10,7 @@ import { attackRecords, updateMetrics } from './gflownet-records.ts';
 import { bufferOptions, gflownetOptions } from './gflownet-settings.ts';
 import { NEW_WATCH, type Watch, watchUpdate } from './gflownet-watch.ts';
 import { loadReference } from './load-reference.ts';
+import { recordTraining } from './record-training.ts';
 import { resumeStage } from './resume-stage.ts';
 import { seedBuffer } from './seed-buffer.ts';
 import { openAttackerPolicy } from './stage-sft.ts';
@@ -71,20 +72,11 @@ export async function runGflownet(whole: Campaign, stage: GflownetStage): Promis
       extra: () => ({ watch }),
       onUpdate: async (record) => {
         const watched = await watchUpdate(campaign, stage, policy, record, parts, watch, calls);
-        store.recordUpdate({
-          stage,
-          update: record.update,
-          attacks: attackRecords(campaign, record),
-          metrics: [...updateMetrics(record), ...watched.metrics],
-          events: watched.events,
-          cost: {
-            targetCalls: calls.targetCalls,
-            judgeCalls: calls.judgeCalls,
-            tokens: calls.tokens + record.attackTokens,
-            seconds: record.seconds,
-          },
-        });
-        Object.assign(calls, createCallCounter());
+        const { update, attackTokens, seconds } = record;
+        const attacks = attackRecords(campaign, record);
+        const metrics = [...updateMetrics(record), ...watched.metrics];
+        const { events } = watched;
+        recordTraining(campaign, { stage, update, attacks, metrics, events, attackTokens, seconds }, calls);
         return watched.stop;
       },
     });

@@ -10,6 +10,7 @@ import { type LikelihoodExample, type LikelihoodUpdate, trainLikelihood } from '
 import { type Campaign, loopControl } from './campaign.ts';
 import { SFT } from './load-reference.ts';
 import { readManifest } from './manifest.ts';
+import { plainMetric } from './plain-metric.ts';
 import { resumeStage } from './resume-stage.ts';
 import { openRunFolder } from './run-folder.ts';
 
@@ -32,7 +33,7 @@ function splitSeeds({ attacker, seeds, config }: Campaign): { training: AttackTo
 
 /** Stores one update of a likelihood stage: its losses as metrics. */
 export function recordLikelihood({ store }: Campaign, stage: string, record: LikelihoodUpdate): void {
-  const metric = (name: string, value: number) => ({ name, value, low: null, high: null, n: 1 });
+  const metric = (name: string, value: number) => plainMetric(name, value, 1);
   store.recordUpdate({
     stage,
     update: record.update,

@@ -8,6 +8,7 @@ import type { AttackerName } from './attackers/attacker-names.ts';
 import { smoothedAttacker } from './attackers/attacker-names.ts';
 import type { Campaign } from './campaign.ts';
 import { collectAttacks } from './collection.ts';
+import { plainMetric } from './plain-metric.ts';
 import { loadRunTruth } from './world-posterior.ts';
 
 export interface WorldSample {
@@ -16,10 +17,6 @@ export interface WorldSample {
   readonly seed: number;
   /** Target calls that the attacker has used, those of its evaluation apart. */
   readonly usedCalls: number;
-}
-
-function metric(name: string, value: number | null, n: number): MetricRecord {
-  return { name, value, low: null, high: null, n };
 }
 
 /** Keys held by the attacks that this attacker's training collected; empty for one that collects nothing. */
@@ -51,11 +48,11 @@ export async function worldMetrics(
   const n = texts.length;
   const collected = collectedKeys(campaign, world, stage);
   return [
-    metric('modeRecall', found.size / world.keys.length, n),
-    metric('shareError', totalVariation(foundShares(words, world.keys.length, finder), exact), n),
-    metric('shareErrorFloor', shareErrorFloor(exact, n, seed), n),
-    metric('keysPerThousandCalls', usedCalls === 0 ? null : (1000 * found.size) / usedCalls, n),
-    ...(collected === null ? [] : [metric('keysCollected', collected, world.keys.length)]),
-    metric('exactRecall', truth.exactRecall, n),
+    plainMetric('modeRecall', found.size / world.keys.length, n),
+    plainMetric('shareError', totalVariation(foundShares(words, world.keys.length, finder), exact), n),
+    plainMetric('shareErrorFloor', shareErrorFloor(exact, n, seed), n),
+    plainMetric('keysPerThousandCalls', usedCalls === 0 ? null : (1000 * found.size) / usedCalls, n),
+    ...(collected === null ? [] : [plainMetric('keysCollected', collected, world.keys.length)]),
+    plainMetric('exactRecall', truth.exactRecall, n),
   ];
 }

@@ -5,6 +5,7 @@ import { type Measure, pointMeasure } from '../../metrics/measure.ts';
 import { type AttackOutcome, attackSuccess, isSuccess, successIndices } from '../../metrics/success.ts';
 import { uniqueAttacksAtSize } from '../../metrics/unique-attacks.ts';
 import type { MetricRecord } from '../../store/records.ts';
+import { plainMetric } from '../plain-metric.ts';
 
 export interface CellOutcomes {
   /** Against the run's own target, and against the further one; by judge, one an attack. */
@@ -59,7 +60,7 @@ export function cellMetrics(cell: CellOutcomes): MetricRecord[] {
       record('asr', asr, judge),
       record('uniqueAttacks', unique, judge),
       record('transferRate', transferRate(home.get(judge) ?? [], outcomes), judge),
-      { name: 'excluded', judge, value: excluded, low: null, high: null, n: outcomes.length },
+      plainMetric('excluded', excluded, outcomes.length, judge),
     );
   }
   if (exact !== undefined) {
