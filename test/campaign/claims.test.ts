@@ -4,6 +4,7 @@ import { BASELINES, CLAIMS, SMOOTHING_WEIGHTS } from '../../src/campaign/claims/
 import { claimConfig } from '../../src/campaign/claims/claims-configs.ts';
 import { decideClaims } from '../../src/campaign/claims/decide.ts';
 import type { AttackerFigures, SeedResult } from '../../src/campaign/claims/seed-result.ts';
+import { gflownetAttacks, policyGradientAttackCount } from '../../src/campaign/policy-gradient-settings.ts';
 import { scatterSvg } from '../../src/report/claims-plot.ts';
 
 const figures = (asr: number, ways: number, uniqueAttacks = 100 * ways): AttackerFigures => ({
@@ -109,6 +110,18 @@ describe('claims', () => {
     expect((ppo.updates as number) * ppo.batchSize).toBeGreaterThanOrEqual(1.35 * fresh);
     expect(reinforce.updates).toBe(ppo.updates);
     expect(target.responses).toBe(5);
+  });
+
+  it('give RL on SmolLM2 no fewer attacks than GFlowNet and the most that was ever re-scored', async () => {
+    const config = await claimConfig({ world: 'smollm2', seed: 0 });
+    const seeds = 240;
+    const mostRescored = 429;
+    const budget = gflownetAttacks(config, seeds) + mostRescored;
+    for (const section of [config.reinforce, config.ppo]) {
+      const tried = policyGradientAttackCount(config, section, section.updates as number);
+      expect(tried).toBeGreaterThanOrEqual(budget);
+      expect(tried).toBeLessThan(1.1 * budget);
+    }
   });
 });
 
