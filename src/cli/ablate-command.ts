@@ -21,17 +21,25 @@ const COLUMNS = [
   ['unique', 'uniqueAttacks'],
   ['target calls', 'attackerTargetCalls'],
 ] as const;
+/** Also given as the difference from the default. */
+const GAINS = [
+  ['keys: gain', 'modeRecall'],
+  ['ASR: gain', 'asr'],
+  ['share error: gain', 'shareError'],
+] as const;
 
 function ablationTable(results: readonly AblationResult[]): string {
   const rows = results.flatMap(({ group, name, attackers }) =>
-    Object.entries(attackers).map(([attacker, figures]) => [
+    Object.entries(attackers).map(([attacker, { figures, gain }]) => [
       group,
       name,
       attacker,
       ...COLUMNS.map(([, figure]) => measureText(figures[figure])),
+      ...GAINS.map(([, figure]) => (gain === undefined ? '-' : measureText(gain[figure]))),
     ]),
   );
-  return alignColumns([['group', 'variant', 'attacker', ...COLUMNS.map(([heading]) => heading)], ...rows]);
+  const headings = [...COLUMNS, ...GAINS].map(([heading]) => heading);
+  return alignColumns([['group', 'variant', 'attacker', ...headings], ...rows]);
 }
 
 /** Adds `floodgate ablate`. */

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { type SeedRows, summarise } from '../../src/campaign/ablations/run-ablations.ts';
 import { updatesOf, VARIANTS, type Variant } from '../../src/campaign/ablations/variants.ts';
 import { parseConfig } from '../../src/campaign/config-load.ts';
 
@@ -41,5 +42,30 @@ describe('ablations', () => {
   it('no two variants are the same', () => {
     expect(new Set(VARIANTS.map(({ overrides }) => overrides.join())).size).toBe(VARIANTS.length);
     expect(new Set(VARIANTS.map(({ name }) => name)).size).toBe(VARIANTS.length);
+  });
+
+  describe('a summary', () => {
+    const row = (modeRecall: number): SeedRows => ({
+      gflownet: { modeRecall, asr: 0.9, shareError: 0.2, uniqueAttacks: 300, attackerTargetCalls: 1000 },
+    });
+    const defaults = [row(0.5), row(0.7), row(0.9)];
+
+    it('pairs a variant with the default seed by seed, so that worlds that are easy for both cancel out', () => {
+      const { gflownet, smoothing } = summarise('other', [row(0.6), row(0.8), row(1)], defaults);
+      expect(gflownet?.figures.modeRecall.value).toBeCloseTo(0.8, 12);
+      expect(gflownet?.gain?.modeRecall.low).toBeCloseTo(0.1, 12);
+      expect(gflownet?.gain?.modeRecall.high).toBeCloseTo(0.1, 12);
+      expect(smoothing).toBeUndefined();
+    });
+
+    it('leaves out the seeds that one of the two has not measured', () => {
+      const { gflownet } = summarise('other', [row(0.6), {}, row(1)], defaults);
+      expect(gflownet?.figures.modeRecall.n).toBe(2);
+      expect(gflownet?.gain?.modeRecall.n).toBe(2);
+    });
+
+    it('compares the default with nothing', () => {
+      expect(summarise('default', defaults, defaults).gflownet).not.toHaveProperty('gain');
+    });
   });
 });

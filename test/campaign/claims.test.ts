@@ -89,6 +89,26 @@ describe('claims', () => {
     expect(c4?.seeds).toBe(0);
   });
 
+  it('read a weighting that smoothing itself has off smoothing', () => {
+    const seeds = [0, 1, 2].map((seed): SeedResult => {
+      const good = goodSeed(seed);
+      const { 'smoothing-uniform': _none, ...attackers } = good.attackers;
+      return { ...good, attackers, ownWeights: 'smoothing-uniform' };
+    });
+    const of = (weights: string) =>
+      decideClaims(seeds, true)
+        .find(({ id }) => id === 'C3')
+        ?.components.find(({ name }) => name === `ASR: ${weights} - gflownet`);
+    expect(of('smoothing-uniform')?.seeds).toBe(3);
+    expect(of('smoothing-uniform')?.value).toBeCloseTo(of('smoothing-balanced')?.value as number, 12);
+  });
+
+  it('train no weighting twice on SmolLM2, and every attacker that a claim names', async () => {
+    const { attackers, smoothing } = await claimConfig({ world: 'smollm2', seed: 0 });
+    expect(attackers).not.toContain(`smoothing-${smoothing.weights}`);
+    expect(attackers).toEqual(expect.arrayContaining([...BASELINES, 'gflownet', 'smoothing']));
+  });
+
   it('asks for over-refusal on real models only', () => {
     const components = (isWorld: boolean) =>
       decideClaims([goodSeed(0)], isWorld).find(({ id }) => id === 'C6')?.components.length;
@@ -112,11 +132,10 @@ describe('claims', () => {
     expect(target.responses).toBe(5);
   });
 
-  it('give RL on SmolLM2 no fewer attacks than GFlowNet and the most that was ever re-scored', async () => {
+  it('give RL on SmolLM2 no fewer attacks than GFlowNet and the most that was ever re-scored, a fifth', async () => {
     const config = await claimConfig({ world: 'smollm2', seed: 0 });
     const seeds = 240;
-    const mostRescored = 429;
-    const budget = gflownetAttacks(config, seeds) + mostRescored;
+    const budget = 1.2 * gflownetAttacks(config, seeds);
     for (const section of [config.reinforce, config.ppo]) {
       const tried = policyGradientAttackCount(config, section, section.updates as number);
       expect(tried).toBeGreaterThanOrEqual(budget);

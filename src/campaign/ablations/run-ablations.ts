@@ -3,7 +3,7 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomically } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
-import { meanOverSeeds } from '../../metrics/intervals.ts';
+import { meanOverSeeds, pairedDifference } from '../../metrics/intervals.ts';
 import type { Measure } from '../../metrics/measure.ts';
 import { openStore } from '../../store/run-store.ts';
 import { evaluationStage } from '../../store/stage-name.ts';
@@ -12,7 +12,7 @@ import type { CampaignIo } from '../campaign-io.ts';
 import { parseConfig } from '../config-load.ts';
 import { resumeRun, startRun } from '../run-campaign.ts';
 import { openRunFolder } from '../run-folder.ts';
-import { updatesOf, VARIANTS, type Variant } from './variants.ts';
+import { DEFAULT_VARIANT, updatesOf, VARIANTS, type Variant } from './variants.ts';
 
 /** Seeds of made worlds that are used for nothing else. */
 const FIRST_WORLD_SEED = 2000;
@@ -22,13 +22,24 @@ const FIGURES = ['modeRecall', 'asr', 'shareError', 'uniqueAttacks', 'attackerTa
 export type AblationFigure = (typeof FIGURES)[number];
 
 type Row = Readonly<Record<AblationFigure, number>>;
-type SeedRows = Readonly<Partial<Record<AttackerName, Row>>>;
+/** One seed's figures by attacker; one that found nothing has none. */
+export type SeedRows = Readonly<Partial<Record<AttackerName, Row>>>;
 
-/** What one variant reached, as means over seeds with t intervals. */
+type Measures = Readonly<Record<AblationFigure, Measure>>;
+
+/** What one attacker of a variant reached. */
+export interface AblationFigures {
+  /** Means over seeds with t intervals. */
+  readonly figures: Measures;
+  /** The variant minus the default, paired over seeds; absent for the default itself. */
+  readonly gain?: Measures;
+}
+
+/** What one variant reached. */
 export interface AblationResult {
   readonly group: string;
   readonly name: string;
-  readonly attackers: Readonly<Partial<Record<AttackerName, Readonly<Record<AblationFigure, Measure>>>>>;
+  readonly attackers: Readonly<Partial<Record<AttackerName, AblationFigures>>>;
 }
 
 async function runVariant(variant: Variant, seed: number, folder: string, io: CampaignIo): Promise<SeedRows> {
@@ -73,7 +84,9 @@ export async function runAblations(
   io: CampaignIo,
 ): Promise<AblationResult[]> {
   await mkdir(plan.folder, { recursive: true });
-  const variants = VARIANTS.filter(({ group }) => group === 'default' || (plan.groups?.includes(group) ?? true));
+  const variants = VARIANTS.filter(
+    ({ name, group }) => name === DEFAULT_VARIANT || (plan.groups?.includes(group) ?? true),
+  );
   const rows = new Map<string, SeedRows[]>(variants.map(({ name }) => [name, []]));
   const bar = io.progress.start('ablations', plan.seeds * variants.length, 'runs');
   let done = 0;
@@ -90,19 +103,34 @@ export async function runAblations(
     }
   }
   bar.finish();
-  return variants.map((variant) => summarise(variant, rows.get(variant.name) ?? []));
+  const defaults = rows.get(DEFAULT_VARIANT) ?? [];
+  return variants.map(({ group, name }) => ({
+    group,
+    name,
+    attackers: summarise(name, rows.get(name) ?? [], defaults),
+  }));
 }
 
-function summarise({ group, name }: Variant, seeds: readonly SeedRows[]): AblationResult {
-  const attackers = MEASURED.flatMap((attacker) => {
-    const measured = seeds.flatMap((row) => row[attacker] ?? []);
-    if (measured.length === 0) return [];
-    return [
-      [
-        attacker,
-        Object.fromEntries(FIGURES.map((figure) => [figure, meanOverSeeds(measured.map((row) => row[figure]))])),
-      ],
-    ];
+function measures(of: (figure: AblationFigure) => Measure): Measures {
+  return Object.fromEntries(FIGURES.map((figure) => [figure, of(figure)])) as Measures;
+}
+
+/** Each attacker's figures over the seeds in which it was measured, in this variant and in the default. */
+export function summarise(
+  name: string,
+  seeds: readonly SeedRows[],
+  defaults: readonly SeedRows[],
+): AblationResult['attackers'] {
+  const summaries = MEASURED.flatMap((attacker): [AttackerName, AblationFigures][] => {
+    const pairs = seeds.flatMap((row, seed) => {
+      const [mine, base] = [row[attacker], defaults[seed]?.[attacker]];
+      return mine === undefined || base === undefined ? [] : [{ mine, base }];
+    });
+    if (pairs.length === 0) return [];
+    const valuesOf = (whose: 'mine' | 'base', figure: AblationFigure) => pairs.map((pair) => pair[whose][figure]);
+    const figures = measures((figure) => meanOverSeeds(valuesOf('mine', figure)));
+    const gain = measures((figure) => pairedDifference(valuesOf('mine', figure), valuesOf('base', figure)));
+    return [[attacker, name === DEFAULT_VARIANT ? { figures } : { figures, gain }]];
   });
-  return { group, name, attackers: Object.fromEntries(attackers) as AblationResult['attackers'] };
+  return Object.fromEntries(summaries);
 }

@@ -27,9 +27,12 @@ export function updatesOf({ freshShare = DEFAULT_FRESH, responses = DEFAULT_RESP
 
 const replay = (key: string, value: string) => `gflownet.replay.${key}=${value}`;
 
+/** What every other variant is compared with. */
+export const DEFAULT_VARIANT = 'default';
+
 /** Every ablation, the default first. */
 export const VARIANTS: readonly Variant[] = [
-  { group: 'default', name: 'default', overrides: [] },
+  { group: 'default', name: DEFAULT_VARIANT, overrides: [] },
   { group: 'objective', name: 'vargrad', overrides: ['gflownet.objective=vargrad'] },
   {
     group: 'objective',
@@ -66,5 +69,9 @@ export const VARIANTS: readonly Variant[] = [
   { group: 'responses', name: 'responses-3', overrides: ['target.responses=3'], responses: 3 },
   { group: 'smoothing', name: 'unverified', overrides: ['smoothing.rescore=false'] },
   { group: 'smoothing', name: 'by-embedding', overrides: ['smoothing.clusters=embedding'] },
+  { group: 'smoothing', name: 'uniform', overrides: ['smoothing.weights=uniform'] },
+  { group: 'smoothing', name: 'by-reward', overrides: ['smoothing.weights=reward'] },
+  { group: 'smoothing', name: 'lora', overrides: ['attacker.method=lora'] },
+  { group: 'smoothing', name: 'lora-then-full', overrides: ['attacker.method=lora', 'smoothing.method=full'] },
   { group: 'judge', name: 'noisy-judge', overrides: ['world.noise=0.5'] },
 ];

@@ -45,7 +45,7 @@ export const SMOOTHING_WEIGHTS = [
 type Figure = 'asr' | 'ways' | 'uniqueAttacks';
 
 function figure(seed: SeedResult, attacker: AttackerName, name: Figure): number | undefined {
-  return seed.attackers[attacker]?.[name];
+  return seed.attackers[attacker === seed.ownWeights ? 'smoothing' : attacker]?.[name];
 }
 
 /** `combine` of the figures, undefined when one of them is missing. */

@@ -7,7 +7,14 @@ import { openStore } from '../../store/run-store.ts';
 import type { CampaignIo } from '../campaign-io.ts';
 import { countingJudge, finishRun } from '../robustness/finish-run.ts';
 import type { RunFolder } from '../run-folder.ts';
-import { admittedSeed, type ClaimSeed, type ClaimWorld, claimConfig, RETRAINED } from './claims-configs.ts';
+import {
+  admittedSeed,
+  type ClaimSeed,
+  type ClaimWorld,
+  claimConfig,
+  RETRAINED,
+  SMOLLM2_OWN_WEIGHTS,
+} from './claims-configs.ts';
 import { type DecidedClaim, decideClaims } from './decide.ts';
 import { transferToFurther, transferToTuned, tuneOnTransferred } from './further-targets.ts';
 import { readAttackers, type SeedResult } from './seed-result.ts';
@@ -43,17 +50,18 @@ async function runSeed(plan: ClaimsPlan, chosen: ClaimSeed, io: CampaignIo): Pro
   const { world, folder: runsFolder } = plan;
   const { seed } = chosen;
   const base = await finishRun(await claimConfig(chosen), runsFolder, `seed-${seed}`, io);
-  const attackers = await attackersOf(base);
-  if (plan.parts === 'attackers') return { seed, attackers };
+  const own = world === 'smollm2' ? { ownWeights: SMOLLM2_OWN_WEIGHTS } : {};
+  const measured = { seed, attackers: await attackersOf(base), ...own };
+  if (plan.parts === 'attackers') return measured;
   const judge = await countingJudge(base);
   const transfer = await transferToFurther(base, world, judge, io);
   const tunings = await tuneOnTransferred(base, world, io);
   const tuned = await transferToTuned(base, tunings, judge, io);
   const again = tunings.find(({ stage }) => stage === 'smoothing');
-  if (again === undefined) return { seed, attackers, transfer, tuned };
+  if (again === undefined) return { ...measured, transfer, tuned };
   const config = await claimConfig(chosen, RETRAINED, again.modelPath);
   const retrained = await attackersOf(await finishRun(config, runsFolder, `seed-${seed}-tuned`, io));
-  return { seed, attackers, transfer, tuned, retrained };
+  return { ...measured, transfer, tuned, retrained };
 }
 
 function resultFile({ folder, parts }: ClaimsPlan, seed: number): string {

@@ -25,6 +25,8 @@ export interface TunedFigures {
 export interface SeedResult {
   readonly seed: number;
   readonly attackers: ByAttacker<AttackerFigures>;
+  /** The weighting that `smoothing` itself has, where no second attacker was trained with it. */
+  readonly ownWeights?: AttackerName;
   /** Attackers trained again, against a target that was tuned on the first smoothing's attacks. */
   readonly retrained?: ByAttacker<AttackerFigures>;
   /** Further targets by name, each with what the stored attacks reach there. */

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { RESPONSE_TOKENS } from '../../proving-ground/pico-model.ts';
 import { openStore } from '../../store/run-store.ts';
 import { transferStage } from '../../store/stage-name.ts';
 import type { CampaignIo } from '../campaign-io.ts';
@@ -6,8 +7,15 @@ import type { RunFolder } from '../run-folder.ts';
 import type { TuneFile } from '../tune/tune-folder.ts';
 import { tuneRun } from '../tune/tune-run.ts';
 
-/** A made world's targets are a thousand times smaller than those that the paper's rate is meant for. */
-export const MADE_WORLD_TUNING: readonly string[] = ['tuning.learningRate=3e-3', 'tuning.epochs=4'];
+/**
+ * Safety tuning of a made world's target, a thousand times smaller than those that the paper's rate is meant for: the
+ * smallest rate that mends it (docs/claims.md), and benign answers of a word and its end.
+ */
+export const MADE_WORLD_TUNING: readonly string[] = [
+  'tuning.learningRate=3e-4',
+  'tuning.epochs=4',
+  `tuning.benign.maxNewTokens=${RESPONSE_TOKENS}`,
+];
 
 export interface TuneEachPlan {
   /** Attackers on whose successes a target is tuned, a target each. */
