@@ -20,6 +20,35 @@ export async function openRunWorld(config: Config, io: CampaignIo): Promise<Worl
   });
 }
 
+/** How far apart the choices of a seed lie, so that seeds in a row never share one. */
+const NEXT_WORLD = 100;
+const MAX_WORLDS = 10;
+
+/** True of the error of a world that is not fit to measure on. */
+export function isRefusal(error: unknown): boolean {
+  return error instanceof FloodgateError && error.code === 'world';
+}
+
+/**
+ * The first of the world seeds `first`, `first` + 100, ... whose world is admitted; builds what is new.
+ * @throws FloodgateError `world` when ten in a row are refused.
+ */
+export async function admittedWorldSeed(
+  first: number,
+  configOf: (worldSeed: number) => Config | Promise<Config>,
+  io: CampaignIo,
+): Promise<number> {
+  for (let choice = 0; ; choice++) {
+    const worldSeed = first + NEXT_WORLD * choice;
+    try {
+      await openRunWorld(await configOf(worldSeed), io);
+      return worldSeed;
+    } catch (error) {
+      if (!isRefusal(error) || choice + 1 === MAX_WORLDS) throw error;
+    }
+  }
+}
+
 /** The seeds of the config: those of its world, or those of its file. */
 export async function loadRunSeeds({ seeds }: Config, world: World | undefined): Promise<SeedSet> {
   if (seeds.path !== WORLD || world === undefined) return loadSeeds(seeds);

@@ -10,9 +10,11 @@ import { evaluationStage } from '../../store/stage-name.ts';
 import type { AttackerName } from '../attackers/attacker-names.ts';
 import type { CampaignIo } from '../campaign-io.ts';
 import { parseConfig } from '../config-load.ts';
+import type { Config } from '../config-schema.ts';
 import { resumeRun, startRun } from '../run-campaign.ts';
 import { openRunFolder } from '../run-folder.ts';
-import { DEFAULT_VARIANT, updatesOf, VARIANTS, type Variant } from './variants.ts';
+import { admittedWorldSeed, isRefusal } from '../run-world.ts';
+import { DEFAULT, updatesOf, VARIANTS, type Variant } from './variants.ts';
 
 /** Seeds of made worlds that are used for nothing else. */
 const FIRST_WORLD_SEED = 2000;
@@ -42,19 +44,21 @@ export interface AblationResult {
   readonly attackers: Readonly<Partial<Record<AttackerName, AblationFigures>>>;
 }
 
-async function runVariant(variant: Variant, seed: number, folder: string, io: CampaignIo): Promise<SeedRows> {
-  const name = `${variant.name}-${seed}`;
-  const config = parseConfig('world: { keys: 24 }\nattackers: [gflownet, smoothing]\nsmoothing: { updates: 300 }\n', {
+function configOf(variant: Variant, seed: number, worldSeed: number): Config {
+  return parseConfig('world: { keys: 24 }\nattackers: [gflownet, smoothing]\nsmoothing: { updates: 300 }\n', {
     fileName: `of ablation ${variant.name}`,
     folder: process.cwd(),
     overrides: [
       `seed=${seed}`,
-      `world.seed=${FIRST_WORLD_SEED + seed}`,
+      `world.seed=${worldSeed}`,
       'gflownet.replay.seedWithReference=2048',
       `gflownet.updates=${updatesOf(variant)}`,
       ...variant.overrides,
     ],
   });
+}
+
+async function runVariant(config: Config, name: string, folder: string, io: CampaignIo): Promise<SeedRows> {
   const run = existsSync(join(folder, name))
     ? await resumeRun(await openRunFolder(name, folder), io)
     : await startRun({ config, runsFolder: folder, name, ifTaken: 'refuse' }, io);
@@ -73,6 +77,20 @@ async function runVariant(variant: Variant, seed: number, folder: string, io: Ca
   }
 }
 
+/** A variant that changes the world itself may get one that is refused: that seed has no row of it. */
+async function rowOf(
+  variant: Variant,
+  { seed, worldSeed, folder }: { readonly seed: number; readonly worldSeed: number; readonly folder: string },
+  io: CampaignIo,
+): Promise<SeedRows> {
+  try {
+    return await runVariant(configOf(variant, seed, worldSeed), `${variant.name}-${seed}`, folder, io);
+  } catch (error) {
+    if (isRefusal(error)) return {};
+    throw error;
+  }
+}
+
 /**
  * Runs every ablation in small made worlds at equal target calls, seed by seed, and returns a row a variant. What is
  * there already is kept, so that a run that was stopped goes on.
@@ -85,17 +103,18 @@ export async function runAblations(
 ): Promise<AblationResult[]> {
   await mkdir(plan.folder, { recursive: true });
   const variants = VARIANTS.filter(
-    ({ name, group }) => name === DEFAULT_VARIANT || (plan.groups?.includes(group) ?? true),
+    ({ name, group }) => name === DEFAULT.name || (plan.groups?.includes(group) ?? true),
   );
   const rows = new Map<string, SeedRows[]>(variants.map(({ name }) => [name, []]));
   const bar = io.progress.start('ablations', plan.seeds * variants.length, 'runs');
   let done = 0;
   for (let seed = 0; seed < plan.seeds; seed++) {
+    const worldSeed = await admittedWorldSeed(FIRST_WORLD_SEED + seed, (each) => configOf(DEFAULT, seed, each), io);
     for (const variant of variants) {
       const file = join(plan.folder, `${variant.name}-${seed}.json`);
       if (!existsSync(file)) {
         if (io.signal.aborted) throw new FloodgateError('interrupted', `ablations: interrupted at ${variant.name}`);
-        const row = await runVariant(variant, seed, plan.folder, io);
+        const row = await rowOf(variant, { seed, worldSeed, folder: plan.folder }, io);
         await writeFileAtomically(file, (handle) => handle.writeFile(`${JSON.stringify(row)}\n`));
       }
       rows.get(variant.name)?.push(JSON.parse(await readFile(file, 'utf8')) as SeedRows);
@@ -103,7 +122,7 @@ export async function runAblations(
     }
   }
   bar.finish();
-  const defaults = rows.get(DEFAULT_VARIANT) ?? [];
+  const defaults = rows.get(DEFAULT.name) ?? [];
   return variants.map(({ group, name }) => ({
     group,
     name,
@@ -130,7 +149,7 @@ export function summarise(
     const valuesOf = (whose: 'mine' | 'base', figure: AblationFigure) => pairs.map((pair) => pair[whose][figure]);
     const figures = measures((figure) => meanOverSeeds(valuesOf('mine', figure)));
     const gain = measures((figure) => pairedDifference(valuesOf('mine', figure), valuesOf('base', figure)));
-    return [[attacker, name === DEFAULT_VARIANT ? { figures } : { figures, gain }]];
+    return [[attacker, name === DEFAULT.name ? { figures } : { figures, gain }]];
   });
   return Object.fromEntries(summaries);
 }

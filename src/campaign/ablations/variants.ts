@@ -28,11 +28,11 @@ export function updatesOf({ freshShare = DEFAULT_FRESH, responses = DEFAULT_RESP
 const replay = (key: string, value: string) => `gflownet.replay.${key}=${value}`;
 
 /** What every other variant is compared with. */
-export const DEFAULT_VARIANT = 'default';
+export const DEFAULT: Variant = { group: 'default', name: 'default', overrides: [] };
 
 /** Every ablation, the default first. */
 export const VARIANTS: readonly Variant[] = [
-  { group: 'default', name: DEFAULT_VARIANT, overrides: [] },
+  DEFAULT,
   { group: 'objective', name: 'vargrad', overrides: ['gflownet.objective=vargrad'] },
   {
     group: 'objective',

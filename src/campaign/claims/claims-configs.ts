@@ -1,12 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { FloodgateError } from '../../base/errors.ts';
 import type { AttackerName } from '../attackers/attacker-names.ts';
 import type { CampaignIo } from '../campaign-io.ts';
 import { parseConfig } from '../config-load.ts';
 import type { Config } from '../config-schema.ts';
-import { openRunWorld } from '../run-world.ts';
+import { admittedWorldSeed } from '../run-world.ts';
 import { BASELINES, SMOOTHING_WEIGHTS } from './claim-definitions.ts';
 
 export const CLAIM_WORLDS = ['proving-ground', 'smollm2'] as const;
@@ -26,10 +25,8 @@ const COMPARED: Readonly<Record<ClaimWorld, readonly AttackerName[]>> = {
 /** Attackers that are trained again, against a tuned target. */
 export const RETRAINED: readonly AttackerName[] = ['sft', 'gflownet', 'smoothing'];
 
-/** Seeds of made worlds on which no setting was chosen; where a world is refused, the one so many seeds further. */
+/** Seeds of made worlds on which no setting was chosen. */
 const FIRST_WORLD_SEED = 1000;
-const NEXT_WORLD = 100;
-const MAX_WORLDS = 10;
 
 /** What GFlowNet and the re-scoring of its collection take together, as a multiple of the GFlowNet alone. */
 const WITH_RESCORING = 1.4;
@@ -94,16 +91,8 @@ export interface ClaimSeed {
 /** The first world of a seed that is admitted; a real model as it is. @throws FloodgateError `world` when ten are refused. */
 export async function admittedSeed({ world, seed }: ClaimSeed, io: CampaignIo): Promise<ClaimSeed> {
   if (world !== 'proving-ground') return { world, seed };
-  for (let choice = 0; ; choice++) {
-    const chosen = { world, seed, worldSeed: FIRST_WORLD_SEED + seed + NEXT_WORLD * choice };
-    try {
-      await openRunWorld(await claimConfig(chosen), io);
-      return chosen;
-    } catch (error) {
-      const isRefused = error instanceof FloodgateError && error.code === 'world';
-      if (!isRefused || choice + 1 === MAX_WORLDS) throw error;
-    }
-  }
+  const configOf = (worldSeed: number) => claimConfig({ world, seed, worldSeed });
+  return { world, seed, worldSeed: await admittedWorldSeed(FIRST_WORLD_SEED + seed, configOf, io) };
 }
 
 /** The run of one seed, against the base target or the model of `target`. */
