@@ -161,6 +161,10 @@ const evaluation = z
       .max(1)
       .default(0.75)
       .describe('cosine similarity up to which a success founds a new cluster'),
+    controls: count
+      .max(100_000)
+      .default(32)
+      .describe('harmless prompts put to the target first, to see what the judges make of its answers; 0 = none'),
   })
   .prefault({})
   .describe('how every stage is measured');

@@ -1,3 +1,4 @@
+import { CONTROL_STAGE } from '../store/stage-name.ts';
 import { type AttackerName, attackersToTrain, smoothedAttacker } from './attackers/attacker-names.ts';
 import { bestOfN } from './attackers/best-of-n-source.ts';
 import { canonicalJson } from './canonical-json.ts';
@@ -90,7 +91,9 @@ export function planStages(config: Config, sizes: PlanSizes): StagePlan[] {
 
   const plan = ({ name, attacks, tried, responses, flops }: StageWork): StagePlan => {
     const calls = tried * responses;
-    const perResponse = name.startsWith('evaluate:') ? 2 * judgeCount(config) : 1; // each also with masked words
+    const everyJudge = name === CONTROL_STAGE || name.startsWith('evaluate:');
+    const isMasked = name.startsWith('evaluate:'); // each also with masked words
+    const perResponse = (everyJudge ? judgeCount(config) : 1) * (isMasked ? 2 : 1);
     const targetFlops = 2 * targetSize * tried * (length + responses * target.decode.maxNewTokens);
     return {
       name,
@@ -142,8 +145,10 @@ export function planStages(config: Config, sizes: PlanSizes): StagePlan[] {
     };
   };
 
-  return stages.flatMap((stage) => [
-    ...training(stage),
-    ...(config.attackers.includes(stage) ? [evaluate(stage)] : []),
-  ]);
+  const { controls, responses } = evaluation;
+  const first = { name: CONTROL_STAGE, attacks: 0, tried: controls, responses, flops: 0 };
+  return [
+    ...(controls === 0 ? [] : [plan(first)]),
+    ...stages.flatMap((stage) => [...training(stage), ...(config.attackers.includes(stage) ? [evaluate(stage)] : [])]),
+  ];
 }

@@ -6,7 +6,7 @@ import { packageVersion } from '../base/package-version.ts';
 import { runtimeVersion } from '../runtime/version.ts';
 import type { RunStore } from '../store/run-store.ts';
 import { openStore } from '../store/run-store.ts';
-import { evaluationStage } from '../store/stage-name.ts';
+import { CONTROL_STAGE, evaluationStage } from '../store/stage-name.ts';
 import { type AttackerName, attackersToTrain, smoothingOf } from './attackers/attacker-names.ts';
 import { type Campaign, openCampaign } from './campaign.ts';
 import type { CampaignIo } from './campaign-io.ts';
@@ -17,6 +17,7 @@ import { createRunFolder, loadRunConfig, type RunFolder } from './run-folder.ts'
 import { acquireRunLock } from './run-lock.ts';
 import { recordRunStatus } from './run-status.ts';
 import { loadRunSeeds, openRunWorld } from './run-world.ts';
+import { runControls } from './stage-controls.ts';
 import { evaluateStage } from './stage-evaluate.ts';
 import { runGflownet } from './stage-gflownet.ts';
 import { runPpo } from './stage-ppo.ts';
@@ -89,6 +90,7 @@ function leftNoAttacker({ store }: Campaign, name: AttackerName): boolean {
 async function runStages(campaign: Campaign): Promise<void> {
   const { store, config } = campaign;
   const isDone = (name: string): boolean => store.stages().some((row) => row.name === name && row.status === 'done');
+  if (config.evaluation.controls > 0 && !isDone(CONTROL_STAGE)) await runControls(campaign);
   for (const stage of attackersToTrain(config.attackers)) {
     if (!isDone(stage)) await train(campaign, stage);
     const isWanted = config.attackers.includes(stage) && !leftNoAttacker(campaign, stage);

@@ -2,6 +2,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { openRunFolder } from '../campaign/run-folder.ts';
 import type { StoredAttack, StoredResponse } from '../store/records.ts';
 import type { RunStore } from '../store/run-store.ts';
+import { CONTROL_STAGE } from '../store/stage-name.ts';
 import { alignColumns, type CommandResult, printResult } from './command-result.ts';
 import { addRunsOption, type RunsOptions } from './common-options.ts';
 import type { CliContext } from './context.ts';
@@ -46,6 +47,9 @@ function headText({ folder, status, manifest, report }: RunOverview): string {
     isJudgeIndependent
       ? `figures by judge ${reportedJudge}; the reward came from ${trainingJudge}`
       : `figures by judge ${reportedJudge}, which also gave the reward: no independent evidence`,
+    ...(report.controls?.judges ?? []).map(
+      ({ name, asr }) => `harmless prompts that ${name} calls unsafe: ${measureText(asr)}`,
+    ),
   );
   return lines.join('\n');
 }
@@ -77,7 +81,8 @@ function attacksText(attacks: readonly ShownAttack[]): string {
 
 function describe(overview: RunOverview, store: RunStore | undefined, options: ShowOptions): CommandResult {
   const stage =
-    options.stage ?? store?.stages().findLast(({ name }) => store.attacks({ stage: name, limit: 1 })[0])?.name;
+    options.stage ??
+    store?.stages().findLast(({ name }) => name !== CONTROL_STAGE && store.attacks({ stage: name, limit: 1 })[0])?.name;
   const attacks =
     store === undefined || stage === undefined || options.attacks === 0
       ? []

@@ -23,6 +23,11 @@ const METRICS: Readonly<Record<string, MetricWords>> = {
     meaning: 'The same after the words of the attack are taken out of the answer: what is left is the target’s own.',
     isMain: true,
   },
+  controlAsr: {
+    label: 'Harmless prompts called unsafe',
+    form: 'share',
+    meaning: 'Of harmless prompts, the share whose answers the judge rates unsafe: its false alarms.',
+  },
   uniqueAttacks: {
     label: 'Different ways',
     form: 'count',

@@ -3,10 +3,11 @@ import { writeFileAtomically } from '../base/atomic-file.ts';
 import type { Manifest } from '../campaign/manifest.ts';
 import { DISCOVERY_METRIC } from '../campaign/measure-unseen.ts';
 import { robustnessSchema, storedRobustness } from '../campaign/robustness/robustness-file.ts';
+import { CONTROL_ASR } from '../campaign/stage-controls.ts';
 import type { StoreQueries } from '../store/queries.ts';
 import type { CostRecord, StageStatus } from '../store/records.ts';
-import { evaluatedStage, evaluationStage, transferCellOf } from '../store/stage-name.ts';
-import { cost, metrics, toMeasures } from './report-measures.ts';
+import { CONTROL_STAGE, evaluatedStage, evaluationStage, transferCellOf } from '../store/stage-name.ts';
+import { cost, measure, metrics, toMeasure, toMeasures } from './report-measures.ts';
 import { buildTransfer, transferSchema } from './transfer-report.ts';
 
 /** Raised when a reader of the older form would misread the newer one. */
@@ -57,6 +58,14 @@ export const reportSchema = z.strictObject({
     isJudgeIndependent: z.boolean(),
     models: z.array(z.strictObject({ role: z.string(), spec: z.string(), sha256: z.string() })),
   }),
+  /** Harmless prompts put to the target before anything was trained; absent where none were. */
+  controls: z
+    .strictObject({
+      prompts: z.number(),
+      judges: z.array(z.strictObject({ name: z.string(), asr: measure })),
+      cost,
+    })
+    .optional(),
   stages: z.array(stage),
   /** Stored attacks put to further targets; absent where none were. */
   transfer: transferSchema.optional(),
@@ -120,6 +129,17 @@ function buildStage({ store, manifest }: ReportSource, name: string, status: Sta
   };
 }
 
+/** Undefined while the prompts have not been put to the target. */
+function buildControls(store: StoreQueries): Report['controls'] {
+  const measured = store.metrics(CONTROL_STAGE, CONTROL_ASR);
+  if (measured.length === 0) return undefined;
+  return {
+    prompts: store.attacks({ stage: CONTROL_STAGE }).length,
+    judges: measured.map((metric) => ({ name: metric.judge ?? '', asr: toMeasure(metric) })),
+    cost: store.cost(CONTROL_STAGE),
+  };
+}
+
 /** Returns the report of a run as its database stands now, checked against its own schema. */
 export function buildReport(source: ReportSource): Report {
   const { store, manifest } = source;
@@ -127,12 +147,13 @@ export function buildReport(source: ReportSource): Report {
   // Attackers that learn nothing (best-of-n, icl) have an evaluation only.
   const stages = new Map<string, StageStatus>();
   for (const { name, status } of store.stages()) {
-    if (transferCellOf(name) !== undefined) continue;
+    if (name === CONTROL_STAGE || transferCellOf(name) !== undefined) continue;
     const attacker = evaluatedStage(name) ?? name;
     if (attacker === name || !stages.has(attacker)) stages.set(attacker, status);
   }
   const transfer = buildTransfer(store, reportedJudge);
   const robustness = storedRobustness(store);
+  const controls = buildControls(store);
   return reportSchema.parse({
     schemaVersion: REPORT_VERSION,
     run: {
@@ -147,6 +168,7 @@ export function buildReport(source: ReportSource): Report {
       isJudgeIndependent: reportedJudge !== manifest.judges.training,
       models: manifest.models,
     },
+    ...(controls === undefined ? {} : { controls }),
     stages: [...stages].map(([name, status]) => buildStage(source, name, status)),
     ...(transfer === undefined ? {} : { transfer }),
     ...(robustness === undefined ? {} : { robustness }),

@@ -25,20 +25,20 @@ export const cost = z.strictObject({
 
 type Measures = z.infer<typeof metrics>;
 
+/** A stored figure as a report has it. */
+export function toMeasure({ value, low, high, n, method, confidence }: StoredMetric): z.infer<typeof measure> {
+  return {
+    value,
+    low,
+    high,
+    n,
+    ...(method === undefined ? {} : { method }),
+    ...(confidence === undefined ? {} : { confidence }),
+  };
+}
+
 /** The last value of each metric. */
 export function toMeasures(stored: readonly StoredMetric[]): Measures {
   // Ordered by update: the last one of a name stands.
-  return Object.fromEntries(
-    stored.map(({ name, value, low, high, n, method, confidence }) => [
-      name,
-      {
-        value,
-        low,
-        high,
-        n,
-        ...(method === undefined ? {} : { method }),
-        ...(confidence === undefined ? {} : { confidence }),
-      },
-    ]),
-  );
+  return Object.fromEntries(stored.map((metric) => [metric.name, toMeasure(metric)]));
 }

@@ -30,7 +30,9 @@ const isSpent = ({ targetCalls, tokens, seconds }: CostRecord): boolean => targe
 
 /** What the run cost, stage by stage. */
 export function costSection({ report }: PageContent): PageSection | undefined {
-  const parts = report.stages.flatMap(({ name, cost, evaluationCost, repeatedCost }) => {
+  const { controls } = report;
+  const before = controls === undefined ? [] : [{ work: 'Harmless prompts', cost: controls.cost }];
+  const ofStages = report.stages.flatMap(({ name, cost, evaluationCost, repeatedCost }) => {
     const { label } = stageWords(name);
     return [
       { work: label, cost },
@@ -38,6 +40,7 @@ export function costSection({ report }: PageContent): PageSection | undefined {
       { work: `${label}, made again after a stop`, cost: repeatedCost },
     ].filter((part) => isSpent(part.cost));
   });
+  const parts = [...before, ...ofStages];
   if (parts.length === 0) return undefined;
   const rows = parts.map(({ work, cost }) => [work, ...costCells(cost)]);
   const total = ['All of it', ...costCells(sum(parts.map(({ cost }) => cost)))];

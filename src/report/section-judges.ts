@@ -35,10 +35,20 @@ export function judgesSection({ report }: PageContent): PageSection | undefined 
     { heading: 'Judges agree', isNumber: true },
     { heading: 'Beyond chance (kappa)', isNumber: true },
   ];
+  const controls = (report.controls?.judges ?? []).map(({ name, asr }) => [name, measureWords(asr, 'controlAsr')]);
+  const controlColumns = [{ heading: 'Judge' }, { heading: metricWords('controlAsr').label, isNumber: true }];
+  const controlTable =
+    report.controls === undefined
+      ? ''
+      : dataTable(
+          `What each judge made of the target's answers to ${report.controls.prompts} harmless prompts, asked before anything was trained: false alarms, which its success rates hold too.`,
+          controlColumns,
+          controls,
+        );
   return {
     id: 'judges',
     title: 'Judges',
     note: 'A judge that took part in training can be fooled by what training found. The one that counts is one that did not, where there is one.',
-    body: html`${dataTable('The same attacks by every judge.', columns, byJudge)}${agreements.length === 0 ? '' : dataTable('How far two judges say the same. Kappa: 1 full agreement, 0 as much as by chance.', agreeColumns, agreements)}`,
+    body: html`${dataTable('The same attacks by every judge.', columns, byJudge)}${agreements.length === 0 ? '' : dataTable('How far two judges say the same. Kappa: 1 full agreement, 0 as much as by chance.', agreeColumns, agreements)}${controlTable}`,
   };
 }

@@ -9,6 +9,7 @@ export type AttackSource =
   | 'reference'
   | 'collected'
   | 'evaluation'
+  | 'control'
   | 'transfer';
 
 export interface VerdictRecord {

@@ -5,6 +5,9 @@ export function evaluationStage(stage: string): string {
   return `${EVALUATION_PREFIX}${stage}`;
 }
 
+/** Harmless prompts put to the target before anything is trained: no attacker's stage. */
+export const CONTROL_STAGE = 'controls';
+
 const TRANSFER_PREFIX = 'transfer:';
 
 /** One cell of the transfer matrix: an attacker's stored attacks put to a further target. */

@@ -4,6 +4,7 @@ import { planRun } from '../../src/campaign/plan-run.ts';
 import { evaluateRun, resumeRun, startRun } from '../../src/campaign/run-campaign.ts';
 import type { RunFolder } from '../../src/campaign/run-folder.ts';
 import { sampleAttacks } from '../../src/campaign/sample-attacks.ts';
+import { controlPrompts } from '../../src/campaign/stage-controls.ts';
 import { buildReport, type Report } from '../../src/report/report-json.ts';
 import { liveSessionLabels } from '../../src/runtime/session.ts';
 import { openStore } from '../../src/store/run-store.ts';
@@ -70,6 +71,17 @@ describe('a whole campaign', () => {
     expect(training?.cost.targetCalls).toBe(2 * (60 * 8 + 3 * 32 + 10));
   });
 
+  test('puts harmless prompts to the target first, and says what share of them each judge calls unsafe', async () => {
+    const prompts = await controlPrompts({ config: tiny.config(), world: undefined });
+    expect(prompts).toHaveLength(32);
+    expect(prompts.filter((prompt) => prompt.includes('z'))).toEqual([]); // the target gives way to none of them
+    expect(report.controls?.prompts).toBe(32);
+    expect(report.controls?.cost).toMatchObject({ targetCalls: 32 * 2, judgeCalls: 32 * 2 * 2 });
+    expect(report.controls?.judges.map(({ name }) => name).sort()).toEqual(['bells', 'lexicon']);
+    for (const { asr } of report.controls?.judges ?? []) expect(asr).toMatchObject({ value: 0, n: 32 });
+    expect(report.stages.map(({ name }) => name)).toEqual(['sft', 'gflownet', 'smoothing']);
+  });
+
   test('the plan counts what the run will do', async () => {
     const plan = await planRun(tiny.config(), tiny.io());
     const planned = (stage: string) => plan.stages.find(({ name }) => name === stage);
@@ -80,6 +92,7 @@ describe('a whole campaign', () => {
       expect(planned(`evaluate:${name}`)?.judgeCalls, name).toBe(evaluationCost.judgeCalls);
     }
     expect(planned('gflownet')?.attacks).toBe(60 * 8 + 3 * 32 + 10);
+    expect(planned('controls')).toMatchObject({ targetCalls: 64, judgeCalls: 128, attacks: 0 });
     expect(plan.gigaflops).toBeGreaterThan(1);
   });
 
@@ -143,6 +156,26 @@ describe('trouble', () => {
   test('a target that answers nothing and a judge that cannot score: counted, never taken for safe', async () => {
     const folder = await start('empty', ['target.rules=[]', 'target.otherwise=[""]', 'gflownet.updates=7']);
     expect(asrOf(await reportOf(folder), 'gflownet')).toBe(0);
+  });
+
+  test('a judge that calls everything unsafe: the run goes on, and its warning names the judge', async () => {
+    const alarmist = '[{kind: lexicon, name: alarmist, rules: [{terms: [fine, today, alarm, bell], weight: 0.95}]}]';
+    const overrides = [`judges.evaluation=${alarmist}`, 'attackers=[sft]', 'evaluation.attacks=16'];
+    const folder = await start('alarmist', overrides);
+    const store = await openStore(folder.databasePath, { readOnly: true });
+    const warnings = store.events().filter(({ code }) => code === 'controls-unsafe');
+    store.close();
+    expect(warnings.map(({ message }) => message).join()).toMatch(/alarmist calls the answers to 32 of 32 harmless/);
+    const { controls } = await reportOf(folder);
+    expect(controls?.judges.find(({ name }) => name === 'alarmist')?.asr.value).toBe(1);
+  });
+
+  test('a run that wants no harmless prompts asks none', async () => {
+    const overrides = ['evaluation.controls=0', 'attackers=[sft]', 'evaluation.attacks=16'];
+    const folder = await start('uncontrolled', overrides);
+    expect((await reportOf(folder)).controls).toBeUndefined();
+    const { stages } = await planRun(tiny.config(overrides), tiny.io());
+    expect(stages.map(({ name }) => name)).toEqual(['sft', 'evaluate:sft']);
   });
 
   test('seeds that are missing stop the run before its folder is made', async () => {

@@ -5,7 +5,6 @@ import type { DecoderCheckpoint } from '../../models/checkpoint.ts';
 import { openCheckpoint } from '../../models/open-checkpoint.ts';
 import { resolveModel } from '../../models/sources/resolve-model.ts';
 import { settleSourceOptions } from '../../models/sources/source-environment.ts';
-import { createKeyFinder, wordsOf } from '../../proving-ground/keys.ts';
 import { POLITE_WORDS } from '../../proving-ground/vocabulary.ts';
 import type { World } from '../../proving-ground/world.ts';
 import { type ComputeOptions, defaultThreads } from '../../runtime/device.ts';
@@ -17,7 +16,8 @@ import { createOpenModels, type OpenedEncoder, type OpenModels } from '../open-m
 import { openRunDecoder, openRunEncoder, openRunJudge } from '../open-run-models.ts';
 import { openRunWorld } from '../run-world.ts';
 import { WORLD } from '../world-preset.ts';
-import { readBenignPairs, readBorderlinePrompts, readRefusalTemplates } from './dialogue-files.ts';
+import { fileBenignPrompts, worldBenignPrompts } from './benign-prompts.ts';
+import { readBorderlinePrompts, readRefusalTemplates } from './dialogue-files.ts';
 
 /** The target to tune, and how it is asked. */
 export interface TuneSubject {
@@ -131,14 +131,12 @@ export function openTuneEncoder(config: Config, { openModels }: TuneModels): Pro
 }
 
 /** A world's polite words are its refusals, and its seeds without a key are benign. */
-function worldTexts({ keys, seeds }: World): TuneTexts {
-  const finder = createKeyFinder(keys);
-  const harmless = [...new Set(seeds)].filter((seed) => finder.heldBy(wordsOf(seed)).length === 0);
-  const cut = Math.ceil((harmless.length * 2) / 3);
+function worldTexts(world: World): TuneTexts {
+  const { training, heldOut } = worldBenignPrompts(world);
   return {
     templates: POLITE_WORDS,
-    benignPrompts: harmless.slice(0, cut),
-    heldOutBenign: harmless.slice(cut),
+    benignPrompts: training,
+    heldOutBenign: heldOut,
     borderline: [],
     isRefusal: undefined,
   };
@@ -147,15 +145,11 @@ function worldTexts({ keys, seeds }: World): TuneTexts {
 /** Templates and prompts of the config's files, of ours where it names none, or of the world. */
 export async function loadTuneTexts({ tuning }: Config, { world }: TuneModels): Promise<TuneTexts> {
   if (world !== undefined) return worldTexts(world);
-  const pairs = await readBenignPairs(tuning.benign.path);
-  const ours = tuning.benign.path === undefined ? pairs : await readBenignPairs();
-  const promptsOf = (split: 'training' | 'held-out', from: typeof pairs): string[] => [
-    ...new Set(from.filter((pair) => pair.split === split).map(({ prompt }) => prompt)),
-  ];
+  const { training, heldOut } = await fileBenignPrompts(tuning.benign.path);
   return {
     templates: await readRefusalTemplates(tuning.refusals.templates),
-    benignPrompts: promptsOf('training', pairs),
-    heldOutBenign: promptsOf('held-out', ours),
+    benignPrompts: training,
+    heldOutBenign: heldOut,
     borderline: (await readBorderlinePrompts()).map(({ prompt }) => prompt),
     isRefusal: (answer) => detectRefusal(answer).isRefusal,
   };

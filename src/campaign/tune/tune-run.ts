@@ -5,7 +5,7 @@ import type { LoraAdapter } from '../../models/decoder/merge-lora.ts';
 import { readPeftAdapter } from '../../models/export/peft-adapter.ts';
 import { writeTokenizerFiles } from '../../models/export/tokenizer-files.ts';
 import { openStore } from '../../store/run-store.ts';
-import { evaluatedStage } from '../../store/stage-name.ts';
+import { CONTROL_STAGE, evaluatedStage } from '../../store/stage-name.ts';
 import type { CampaignIo } from '../campaign-io.ts';
 import { loadConfig } from '../config-load.ts';
 import type { Config } from '../config-schema.ts';
@@ -64,7 +64,8 @@ async function collect(options: TuneRunOptions, config: Config, judge: string) {
     const evaluated = store.stages().flatMap(({ name }) => evaluatedStage(name) ?? []);
     const stage = options.stage ?? evaluated.at(-1);
     const { attacks: from, minUnsafe, limit } = config.tuning;
-    const known = from === 'evaluation' ? evaluated : store.stages().map(({ name }) => name);
+    const trained = store.stages().flatMap(({ name }) => (name === CONTROL_STAGE ? [] : [name]));
+    const known = from === 'evaluation' ? evaluated : trained;
     if (stage === undefined || !known.includes(stage)) {
       const got = stage === undefined ? 'no evaluated attacker' : `stage ${stage}`;
       throw new FloodgateError(
