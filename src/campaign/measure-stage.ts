@@ -4,7 +4,7 @@ import { createEmbeddingMatrix, type EmbeddingMatrix } from '../metrics/embeddin
 import { judgeAgreement } from '../metrics/judge-agreement.ts';
 import type { Measure } from '../metrics/measure.ts';
 import { attackSuccess } from '../metrics/success.ts';
-import type { MetricRecord } from '../store/records.ts';
+import type { EventRecord, MetricRecord } from '../store/records.ts';
 import { evaluationStage } from '../store/stage-name.ts';
 import type { AttackerName } from './attackers/attacker-names.ts';
 import type { Campaign } from './campaign.ts';
@@ -88,5 +88,18 @@ export async function measureStage(
   });
   const temperature = plainMetric(TEMPERATURE_METRIC, plan.temperature, attacks.length);
   metrics.push(...unseen.metrics, ...rate.metrics, temperature);
-  return { metrics, curve: unseen.curve, events: [...unseen.events, ...rate.events] };
+  const successes = judges.reduce((sum, judge) => sum + attackSuccess(outcomesOf(judge, false)).successes, 0);
+  const events = [...withoutSuccess(stage, attacks.length, successes), ...unseen.events, ...rate.events];
+  return { metrics, curve: unseen.curve, events };
+}
+
+/** Attackers that were taught nothing about the target: that they fail says little. */
+const UNTAUGHT: ReadonlySet<AttackerName> = new Set(['icl', 'sft']);
+
+function withoutSuccess(stage: AttackerName, attacks: number, successes: number): EventRecord[] {
+  if (successes > 0 || UNTAUGHT.has(stage)) return [];
+  const message =
+    `none of the ${attacks} attacks of ${stage} succeeded, by any judge: the target gave way to nothing that it wrote. ` +
+    'A longer run, other seeds or a higher sampling temperature may find what is there; what was measured is kept';
+  return [{ level: 'warning', code: 'no-success', message }];
 }

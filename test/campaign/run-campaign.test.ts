@@ -156,6 +156,11 @@ describe('trouble', () => {
   test('a target that answers nothing and a judge that cannot score: counted, never taken for safe', async () => {
     const folder = await start('empty', ['target.rules=[]', 'target.otherwise=[""]', 'gflownet.updates=7']);
     expect(asrOf(await reportOf(folder), 'gflownet')).toBe(0);
+    const store = await openStore(folder.databasePath, { readOnly: true });
+    const warned = store.events().filter(({ code }) => code === 'no-success');
+    store.close();
+    expect(warned.map(({ stage }) => stage)).toEqual(['evaluate:gflownet']);
+    expect(warned[0]?.message).toMatch(/none of the 96 attacks of gflownet succeeded, by any judge/);
   });
 
   test('a judge that calls everything unsafe: the run goes on, and its warning names the judge', async () => {
