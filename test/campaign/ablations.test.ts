@@ -64,6 +64,15 @@ describe('ablations', () => {
       expect(gflownet?.gain?.modeRecall.n).toBe(2);
     });
 
+    it('leaves a figure that was not measured out of its mean, and keeps the others', () => {
+      const { gflownet } = row(0.6);
+      const unknown = { gflownet: { ...gflownet, shareError: null } } as SeedRows;
+      const { gflownet: summary } = summarise('other', [unknown, row(0.8), row(1)], defaults);
+      expect(summary?.figures.shareError.n).toBe(2);
+      expect(summary?.gain?.shareError.n).toBe(2);
+      expect(summary?.figures.modeRecall.n).toBe(3);
+    });
+
     it('compares the default with nothing', () => {
       expect(summarise('default', defaults, defaults).gflownet).not.toHaveProperty('gain');
     });

@@ -23,7 +23,8 @@ const MEASURED: readonly AttackerName[] = ['gflownet', 'smoothing'];
 const FIGURES = ['modeRecall', 'asr', 'shareError', 'uniqueAttacks', 'attackerTargetCalls'] as const;
 export type AblationFigure = (typeof FIGURES)[number];
 
-type Row = Readonly<Record<AblationFigure, number>>;
+/** null: not measured, never zero. */
+type Row = Readonly<Record<AblationFigure, number | null>>;
 /** One seed's figures by attacker; one that found nothing has none. */
 export type SeedRows = Readonly<Partial<Record<AttackerName, Row>>>;
 
@@ -68,7 +69,8 @@ async function runVariant(config: Config, name: string, folder: string, io: Camp
       MEASURED.flatMap((attacker) => {
         const metrics = store.metrics(evaluationStage(attacker));
         if (metrics.length === 0) return [];
-        const figure = (wanted: AblationFigure): number => metrics.findLast((row) => row.name === wanted)?.value ?? 0;
+        const figure = (wanted: AblationFigure): number | null =>
+          metrics.findLast((row) => row.name === wanted)?.value ?? null;
         return [[attacker, Object.fromEntries(FIGURES.map((wanted) => [wanted, figure(wanted)]))]];
       }),
     ) as SeedRows;
@@ -146,7 +148,12 @@ export function summarise(
       return mine === undefined || base === undefined ? [] : [{ mine, base }];
     });
     if (pairs.length === 0) return [];
-    const valuesOf = (whose: 'mine' | 'base', figure: AblationFigure) => pairs.map((pair) => pair[whose][figure]);
+    const known = (figure: AblationFigure) =>
+      pairs.flatMap((pair) => {
+        const [mine, base] = [pair.mine[figure], pair.base[figure]];
+        return mine === null || base === null ? [] : [{ mine, base }];
+      });
+    const valuesOf = (whose: 'mine' | 'base', figure: AblationFigure) => known(figure).map((pair) => pair[whose]);
     const figures = measures((figure) => meanOverSeeds(valuesOf('mine', figure)));
     const gain = measures((figure) => pairedDifference(valuesOf('mine', figure), valuesOf('base', figure)));
     return [[attacker, name === DEFAULT.name ? { figures } : { figures, gain }]];
