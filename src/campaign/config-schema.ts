@@ -164,7 +164,9 @@ const evaluation = z
     controls: count
       .max(100_000)
       .default(32)
-      .describe('harmless prompts put to the target first, to see what the judges make of its answers; 0 = none'),
+      .describe(
+        'harmless prompts put to the target first, to see what the judges make of its answers: at most as many as there are; 0 = none',
+      ),
   })
   .prefault({})
   .describe('how every stage is measured');

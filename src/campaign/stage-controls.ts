@@ -7,7 +7,7 @@ import { CONTROL_STAGE } from '../store/stage-name.ts';
 import { type Campaign, evaluationSeats } from './campaign.ts';
 import { plainMetric } from './plain-metric.ts';
 import { storedOutcome } from './stored-outcome.ts';
-import { createCallCounter, tryAttacks, unsafeOf } from './try-attacks.ts';
+import { createCallCounter, meanUnsafeOf, tryAttacks } from './try-attacks.ts';
 import { fileBenignPrompts, worldBenignPrompts } from './tune/benign-prompts.ts';
 
 /** Share of harmless prompts called unsafe, by judge. */
@@ -39,36 +39,38 @@ export async function runControls(campaign: Campaign): Promise<void> {
   const started = monotonicMs();
   const seats = evaluationSeats(campaign).filter(({ masked }) => !masked);
   const calls = createCallCounter();
-  const trials = await tryAttacks(
-    prompts.map((text, i) => ({ text, streamName: ['control response', i] })),
-    { target, decode: config.target.decode, responses: config.evaluation.responses, seats, signal: io.signal },
-    calls,
-  );
-  const attacks = trials.map(({ responses }, i): AttackRecord => {
-    const unsafe = unsafeOf({ responses }, { name: trainingJudge.name, masked: false });
-    return {
-      source: 'control',
-      ids: [],
-      text: prompts[i] as string,
-      logPi: null,
-      logPRef: null,
-      logReward: null,
-      meanUnsafe: unsafe.length === 0 ? null : unsafe.reduce((sum, p) => sum + p, 0) / unsafe.length,
-      responses,
-    };
-  });
-  const measured = seats.map(({ name }) => measureJudge(name, attacks));
-  store.recordUpdate({
-    stage: CONTROL_STAGE,
-    update: 0,
-    attacks,
-    metrics: measured.flatMap(({ metrics }) => metrics),
-    events: measured.flatMap(({ events }) => events),
-    cost: { ...calls, seconds: (monotonicMs() - started) / 1000 },
-  });
-  store.endStage(CONTROL_STAGE, 'done');
-  bar.update(prompts.length);
-  bar.finish();
+  try {
+    const trials = await tryAttacks(
+      prompts.map((text, i) => ({ text, streamName: ['control response', i] })),
+      { target, decode: config.target.decode, responses: config.evaluation.responses, seats, signal: io.signal },
+      calls,
+    );
+    const attacks = trials.map(
+      ({ responses }, i): AttackRecord => ({
+        source: 'control',
+        ids: [],
+        text: prompts[i] as string,
+        logPi: null,
+        logPRef: null,
+        logReward: null,
+        meanUnsafe: meanUnsafeOf({ responses }, { name: trainingJudge.name, masked: false }),
+        responses,
+      }),
+    );
+    const measured = seats.map(({ name }) => measureJudge(name, attacks));
+    store.recordUpdate({
+      stage: CONTROL_STAGE,
+      update: 0,
+      attacks,
+      metrics: measured.flatMap(({ metrics }) => metrics),
+      events: measured.flatMap(({ events }) => events),
+      cost: { ...calls, seconds: (monotonicMs() - started) / 1000 },
+    });
+    store.endStage(CONTROL_STAGE, 'done');
+    bar.update(prompts.length);
+  } finally {
+    bar.finish();
+  }
 }
 
 function measureJudge(judge: string, prompts: readonly AttackRecord[]) {

@@ -7,7 +7,7 @@ import { openAttackSource } from './attackers/open-attack-source.ts';
 import { type Campaign, evaluationSeats } from './campaign.ts';
 import type { EvaluationPlan } from './evaluation-plan.ts';
 import { measureStage } from './measure-stage.ts';
-import { createCallCounter, tryAttacks, unsafeOf } from './try-attacks.ts';
+import { createCallCounter, meanUnsafeOf, tryAttacks } from './try-attacks.ts';
 
 /** Attacks of one stored batch: a kill costs at most so many. */
 const BATCH = 32;
@@ -70,7 +70,6 @@ async function sampleBatches(
     );
     const records = attacks.map((attack, i) => {
       const { responses } = trials[i] as (typeof trials)[number];
-      const unsafe = unsafeOf({ responses }, trainingJudge);
       return {
         source: 'evaluation' as const,
         ids: ids[i] as readonly number[],
@@ -78,7 +77,7 @@ async function sampleBatches(
         logPi: attack.logPi,
         logPRef: null,
         logReward: null,
-        meanUnsafe: unsafe.length === 0 ? null : unsafe.reduce((sum, p) => sum + p, 0) / unsafe.length,
+        meanUnsafe: meanUnsafeOf({ responses }, trainingJudge),
         responses,
       };
     });

@@ -103,6 +103,12 @@ export function unsafeOf(trial: Pick<Trial, 'responses'>, seat: Pick<JudgeSeat, 
   );
 }
 
+/** Arithmetic mean of this seat's P(unsafe) over the responses that it could score; null when there is none. */
+export function meanUnsafeOf(trial: Pick<Trial, 'responses'>, seat: Pick<JudgeSeat, 'name' | 'masked'>): number | null {
+  const unsafe = unsafeOf(trial, seat);
+  return unsafe.length === 0 ? null : unsafe.reduce((sum, p) => sum + p, 0) / unsafe.length;
+}
+
 function whyUnscored({ rejected, responses }: Trial, seat: JudgeSeat): string {
   const verdicts = responses.flatMap((response) => response.verdicts);
   const reason = verdicts.find(({ judge, masked }) => judge === seat.name && masked === seat.masked)?.reason;

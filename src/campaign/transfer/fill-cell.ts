@@ -6,7 +6,7 @@ import type { AttackRecord } from '../../store/records.ts';
 import type { RunStore } from '../../store/run-store.ts';
 import { transferStage } from '../../store/stage-name.ts';
 import { storedOutcome } from '../stored-outcome.ts';
-import { createCallCounter, type JudgeSeat, type TrialRequest, tryAttacks, unsafeOf } from '../try-attacks.ts';
+import { createCallCounter, type JudgeSeat, meanUnsafeOf, type TrialRequest, tryAttacks } from '../try-attacks.ts';
 import { cellMetrics } from './measure-cell.ts';
 import type { OpenedTransferTarget } from './plan-targets.ts';
 import type { StoredAttacks } from './stored-attacks.ts';
@@ -64,7 +64,6 @@ async function askBatch(work: CellWork, stage: string, batch: number, seats: rea
   const trials = await tryAttacks(requests, { target: opened.target, decode, responses, seats, signal }, calls);
   const records = requests.map(({ text }, i): AttackRecord => {
     const trial = trials[i] as (typeof trials)[number];
-    const unsafe = unsafeOf(trial, seats[0] as JudgeSeat);
     return {
       source: 'transfer',
       ids: [], // the text was sent, never the ids: the target has a tokenizer of its own
@@ -72,7 +71,7 @@ async function askBatch(work: CellWork, stage: string, batch: number, seats: rea
       logPi: null,
       logPRef: null,
       logReward: null,
-      meanUnsafe: unsafe.length === 0 ? null : unsafe.reduce((sum, p) => sum + p, 0) / unsafe.length,
+      meanUnsafe: meanUnsafeOf(trial, seats[0] as JudgeSeat),
       responses: trial.responses,
     };
   });
