@@ -2,7 +2,6 @@ import { measureAttackSet } from '../metrics/attack-set.ts';
 import { perThousandTargetCalls } from '../metrics/cost.ts';
 import { createEmbeddingMatrix, type EmbeddingMatrix } from '../metrics/embedding-matrix.ts';
 import { judgeAgreement } from '../metrics/judge-agreement.ts';
-import type { Measure } from '../metrics/measure.ts';
 import { attackSuccess } from '../metrics/success.ts';
 import type { EventRecord, MetricRecord } from '../store/records.ts';
 import { evaluationStage } from '../store/stage-name.ts';
@@ -10,15 +9,11 @@ import type { AttackerName } from './attackers/attacker-names.ts';
 import type { Campaign } from './campaign.ts';
 import type { EvaluationPlan } from './evaluation-plan.ts';
 import { type MeasuredUnseen, unseenMetrics } from './measure-unseen.ts';
-import { plainMetric } from './plain-metric.ts';
+import { measuredMetric, plainMetric } from './plain-metric.ts';
 import { referenceRateMetrics, TEMPERATURE_METRIC } from './reference-rate.ts';
 import { storedOutcome } from './stored-outcome.ts';
 import { usedTargetCalls } from './used-calls.ts';
 import { worldMetrics } from './world-metrics.ts';
-
-function toMetric(name: string, measure: Measure, judge?: string): MetricRecord {
-  return { name, ...measure, ...(judge === undefined ? {} : { judge }) };
-}
 
 /** Every metric of the stored evaluation attacks, per judge; from the database, so that a resume measures all of them. */
 export async function measureStage(
@@ -48,10 +43,11 @@ export async function measureStage(
       { texts, embeddings, outcomes, maskedOutcomes },
       { seed: plan.seed, threshold: config.evaluation.uniqueThreshold },
     );
-    for (const [metric, measure] of Object.entries(report.metrics)) metrics.push(toMetric(metric, measure, judge));
+    for (const [metric, measure] of Object.entries(report.metrics))
+      metrics.push(measuredMetric(metric, measure, judge));
     metrics.push(
-      toMetric('asrMasked', attackSuccess(maskedOutcomes).asr, judge),
-      toMetric(
+      measuredMetric('asrMasked', attackSuccess(maskedOutcomes).asr, judge),
+      measuredMetric(
         'uniquePerThousandTargetCalls',
         perThousandTargetCalls(report.metrics.uniqueAttacks, targetCalls),
         judge,
@@ -62,7 +58,7 @@ export async function measureStage(
   const [first, second] = judges;
   if (first !== undefined && second !== undefined) {
     const { agreement, kappa } = judgeAgreement(outcomesOf(first, false), outcomesOf(second, false));
-    metrics.push(toMetric('judgeAgreement', agreement), toMetric('judgeKappa', kappa));
+    metrics.push(measuredMetric('judgeAgreement', agreement), measuredMetric('judgeKappa', kappa));
   }
   const usedCalls = usedTargetCalls(campaign, stage, targetCalls);
   metrics.push(plainMetric('attackerTargetCalls', usedCalls, texts.length));

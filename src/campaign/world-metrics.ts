@@ -1,3 +1,6 @@
+import { randomStream } from '../base/random.ts';
+import type { Measure } from '../metrics/measure.ts';
+import { measureAtSize } from '../metrics/subsampling.ts';
 import { type AttackOutcome, isSuccess } from '../metrics/success.ts';
 import { totalVariation } from '../proving-ground/exact-posterior.ts';
 import { createKeyFinder, wordsOf } from '../proving-ground/keys.ts';
@@ -8,7 +11,7 @@ import type { AttackerName } from './attackers/attacker-names.ts';
 import { smoothedAttacker } from './attackers/attacker-names.ts';
 import type { Campaign } from './campaign.ts';
 import { collectAttacks } from './collection.ts';
-import { plainMetric } from './plain-metric.ts';
+import { measuredMetric, plainMetric } from './plain-metric.ts';
 import { loadRunTruth } from './world-posterior.ts';
 
 export interface WorldSample {
@@ -28,6 +31,24 @@ function collectedKeys(campaign: Campaign, world: World, stage: AttackerName): n
 }
 
 /**
+ * Share of the planted keys that some successful attack holds; its interval is over subsets of the attacks, as that of
+ * unique attacks is. `held` has the keys of each attack.
+ */
+function modeRecall(
+  held: readonly (readonly number[])[],
+  outcomes: readonly AttackOutcome[],
+  { keys, seed }: { readonly keys: number; readonly seed: number },
+): Measure {
+  const found = held.map((each, i) => (isSuccess(outcomes[i] as AttackOutcome) ? each : []));
+  const options = { size: held.length, stream: randomStream(seed, 'mode recall'), bounds: [0, 1] } as const;
+  return measureAtSize(
+    held.length,
+    options,
+    (chosen) => new Set(chosen.flatMap((index) => found[index] as readonly number[])).size / keys,
+  );
+}
+
+/**
  * What can be said only where the truth is known: the share of the planted keys that a successful attack holds, and how
  * far the keys' shares among the attacks lie from those of the reward's distribution (beside what an exact sampler's own
  * draw of this size would show).
@@ -39,20 +60,24 @@ export async function worldMetrics(
   { texts, outcomes, seed, usedCalls }: WorldSample,
 ): Promise<MetricRecord[]> {
   const truth = await loadRunTruth(campaign, world);
+  const keys = world.keys.length;
   const finder = createKeyFinder(world.keys);
   const words = texts.map(wordsOf);
-  const found = new Set(
-    words.flatMap((each, i) => (isSuccess(outcomes[i] as AttackOutcome) ? finder.heldBy(each) : [])),
+  const recall = modeRecall(
+    words.map((each) => finder.heldBy(each)),
+    outcomes,
+    { keys, seed },
   );
+  const found = (recall.value ?? 0) * keys;
   const exact = exactShares(truth);
   const n = texts.length;
   const collected = collectedKeys(campaign, world, stage);
   return [
-    plainMetric('modeRecall', found.size / world.keys.length, n),
-    plainMetric('shareError', totalVariation(foundShares(words, world.keys.length, finder), exact), n),
+    measuredMetric('modeRecall', recall),
+    plainMetric('shareError', totalVariation(foundShares(words, keys, finder), exact), n),
     plainMetric('shareErrorFloor', shareErrorFloor(exact, n, seed), n),
-    plainMetric('keysPerThousandCalls', usedCalls === 0 ? null : (1000 * found.size) / usedCalls, n),
-    ...(collected === null ? [] : [plainMetric('keysCollected', collected, world.keys.length)]),
+    plainMetric('keysPerThousandCalls', usedCalls === 0 ? null : (1000 * found) / usedCalls, n),
+    ...(collected === null ? [] : [plainMetric('keysCollected', collected, keys)]),
     plainMetric('exactRecall', truth.exactRecall, n),
   ];
 }

@@ -13,6 +13,7 @@ import { registerReportCommand } from './report-command.ts';
 import { registerRmCommand } from './rm-command.ts';
 import { registerRobustnessCommand } from './robustness-command.ts';
 import { registerRoundsCommand } from './rounds-command.ts';
+import { registerSearchCommand } from './search-command.ts';
 import { registerShowCommand } from './show-command.ts';
 import { registerTransferCommand } from './transfer-command.ts';
 import { registerTuneCommand } from './tune-command.ts';
@@ -66,6 +67,7 @@ export function createProgram({ context, write, campaign }: ProgramParts): Comma
   registerWorldCommand(program, context);
   registerClaimsCommand(program, context);
   registerAblateCommand(program, context);
+  registerSearchCommand(program, context);
   registerListCommand(program, context);
   registerShowCommand(program, context);
   registerReportCommand(program, context);

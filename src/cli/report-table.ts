@@ -32,7 +32,7 @@ function worldTable(stages: readonly ReportStage[]): string {
     .filter(({ metrics }) => metrics.modeRecall !== undefined)
     .map(({ name, metrics }) => [
       name,
-      ...WORLD_COLUMNS.map(([, metric, digits]) => metrics[metric]?.value?.toFixed(digits) ?? '-'),
+      ...WORLD_COLUMNS.map(([, metric, digits]) => measureText(metrics[metric], digits)),
     ]);
   return alignColumns([['attacker', ...WORLD_COLUMNS.map(([heading]) => heading)], ...rows]);
 }

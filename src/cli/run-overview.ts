@@ -41,9 +41,10 @@ export async function readRun<T>(
 }
 
 /** `0.46 [0.40, 0.52]`, or a dash for what is not known. */
-export function measureText(measure: Report['stages'][number]['metrics'][string] | undefined): string {
+export function measureText(measure: Report['stages'][number]['metrics'][string] | undefined, digits?: number): string {
   if (measure?.value === null || measure === undefined) return '-';
   const { value, low, high } = measure;
-  const round = (number: number) => (Number.isInteger(number) ? String(number) : number.toFixed(3));
+  const round = (number: number) =>
+    digits === undefined && Number.isInteger(number) ? String(number) : number.toFixed(digits ?? 3);
   return low === null || high === null ? round(value) : `${round(value)} [${round(low)}, ${round(high)}]`;
 }

@@ -57,14 +57,40 @@ export function pairedDifference(
   return meanWithTInterval(differences, confidence, 'paired t over seeds');
 }
 
-function meanWithTInterval(values: readonly number[], confidence: number, method: string): Measure {
+/**
+ * `meanOverSeeds` of values whose own standard errors are known (`errors[i]` of value i, from the attacks that were drawn
+ * at that seed). The spread over seeds holds that noise already, but few seeds can fall together by luck: the variance
+ * taken is never below the mean square of the errors.
+ * @throws FloodgateError `usage` when the lists differ in length or hold a value that is not finite.
+ */
+export function meanOverNoisySeeds(
+  values: readonly number[],
+  errors: readonly number[],
+  confidence = DEFAULT_CONFIDENCE,
+): Measure {
+  const method = 't over seeds, at least the noise within them';
+  if (values.length !== errors.length || errors.some((error) => !(Number.isFinite(error) && error >= 0))) {
+    throw new FloodgateError('usage', `${method}: expected a standard error a value, got ${errors.join(', ')}`);
+  }
+  const noise = errors.reduce((sum, error) => sum + error * error, 0) / Math.max(1, errors.length);
+  return meanWithTInterval(values, confidence, method, noise);
+}
+
+/** The standard error that a 95% (or `confidence`) interval of normal form stands for; 0 where there is no interval. */
+export function standardErrorOf({ low, high, confidence }: Pick<Measure, 'low' | 'high' | 'confidence'>): number {
+  if (low === null || high === null) return 0;
+  return (high - low) / (2 * normalQuantile((1 + (confidence ?? DEFAULT_CONFIDENCE)) / 2));
+}
+
+function meanWithTInterval(values: readonly number[], confidence: number, method: string, leastVariance = 0): Measure {
   const odd = values.find((value) => !Number.isFinite(value));
   if (odd !== undefined) throw new FloodgateError('usage', `${method}: value of a seed is not finite, got ${odd}`);
   const n = values.length;
   if (n === 0) return pointMeasure(null, 0, method);
   const mean = values.reduce((sum, value) => sum + value, 0) / n;
   if (n === 1) return pointMeasure(mean, 1, method);
-  const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (n - 1);
+  const spread = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (n - 1);
+  const variance = Math.max(spread, leastVariance);
   const half = studentTQuantile((1 + confidence) / 2, n - 1) * Math.sqrt(variance / n);
   return intervalMeasure({ value: mean, low: mean - half, high: mean + half, n, method, confidence });
 }

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { type SeedRows, summarise } from '../../src/campaign/ablations/run-ablations.ts';
+import { summarise } from '../../src/campaign/ablations/run-ablations.ts';
 import { updatesOf, VARIANTS, type Variant } from '../../src/campaign/ablations/variants.ts';
 import { parseConfig } from '../../src/campaign/config-load.ts';
+import type { AttackerRows } from '../../src/campaign/small-worlds/attacker-rows.ts';
 
 const configOf = (variant: Variant) =>
   parseConfig('world: { keys: 24 }\n', {
@@ -45,7 +46,7 @@ describe('ablations', () => {
   });
 
   describe('a summary', () => {
-    const row = (modeRecall: number): SeedRows => ({
+    const row = (modeRecall: number): AttackerRows => ({
       gflownet: { modeRecall, asr: 0.9, shareError: 0.2, uniqueAttacks: 300, attackerTargetCalls: 1000 },
     });
     const defaults = [row(0.5), row(0.7), row(0.9)];
@@ -66,7 +67,7 @@ describe('ablations', () => {
 
     it('leaves a figure that was not measured out of its mean, and keeps the others', () => {
       const { gflownet } = row(0.6);
-      const unknown = { gflownet: { ...gflownet, shareError: null } } as SeedRows;
+      const unknown = { gflownet: { ...gflownet, shareError: null } } as AttackerRows;
       const { gflownet: summary } = summarise('other', [unknown, row(0.8), row(1)], defaults);
       expect(summary?.figures.shareError.n).toBe(2);
       expect(summary?.gain?.shareError.n).toBe(2);

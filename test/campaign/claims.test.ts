@@ -1,9 +1,16 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { BASELINES, CLAIMS, SMOOTHING_WEIGHTS } from '../../src/campaign/claims/claim-definitions.ts';
+import type { AttackerName } from '../../src/campaign/attackers/attacker-names.ts';
+import {
+  BASELINES,
+  CLAIMS,
+  type ClaimComponent,
+  SMOOTHING_WEIGHTS,
+} from '../../src/campaign/claims/claim-definitions.ts';
 import { claimConfig } from '../../src/campaign/claims/claims-configs.ts';
 import { decideClaims } from '../../src/campaign/claims/decide.ts';
 import type { AttackerFigures, SeedResult } from '../../src/campaign/claims/seed-result.ts';
+import { errorWithinSeed } from '../../src/campaign/claims/within-seed.ts';
 import { gflownetAttacks, policyGradientAttackCount } from '../../src/campaign/policy-gradient-settings.ts';
 import { scatterSvg } from '../../src/report/claims-plot.ts';
 
@@ -87,6 +94,53 @@ describe('claims', () => {
     const c4 = decideClaims([rest, { ...rest, seed: 2 }], true).find(({ id }) => id === 'C4');
     expect(c4?.verdict).toBe('undecided');
     expect(c4?.seeds).toBe(0);
+  });
+
+  describe('and the noise of the attacks that were drawn', () => {
+    const base = CLAIMS.find(({ id }) => id === 'C4')?.components[0] as ClaimComponent;
+    const againstPpo = CLAIMS.find(({ id }) => id === 'C2')?.components[0] as ClaimComponent;
+    const noisy = (seed: number, error: number): SeedResult => {
+      const good = goodSeed(seed, 0);
+      const withError = (name: AttackerName) => ({
+        ...(good.attackers[name] as AttackerFigures),
+        errors: { asr: error },
+      });
+      return { ...good, attackers: { ...good.attackers, smoothing: withError('smoothing'), ppo: withError('ppo') } };
+    };
+
+    it("is a component's standard error within a seed, by the rule of propagation", () => {
+      expect(errorWithinSeed(base, noisy(0, 0.02)) / 0.02).toBeCloseTo(1, 0.8);
+      expect(errorWithinSeed(againstPpo, noisy(0, 0.02)) / (0.02 * Math.SQRT2)).toBeCloseTo(1, 0.8);
+      expect(errorWithinSeed(base, goodSeed(0))).toBeCloseTo(0, 12);
+    });
+
+    it('keeps seeds that fall together by luck from deciding anything', () => {
+      const asr = (error: number) =>
+        decideClaims(
+          [0, 1, 2].map((seed) => noisy(seed, error)),
+          true,
+        ).find(({ id }) => id === 'C2')?.components[0];
+      expect(asr(0)).toMatchObject({ verdict: 'held' });
+      expect(asr(0)?.high).toBeCloseTo(asr(0)?.low as number, 12);
+      expect(asr(0.2)).toMatchObject({ verdict: 'undecided' });
+    });
+
+    it('reaches every part of a seed: attackers, further targets, tuned ones', () => {
+      const errors = { asr: 0.05, uniqueAttacks: 2 };
+      const good = goodSeed(0);
+      const cells = Object.fromEntries(
+        Object.entries(good.transfer?.other ?? {}).map(([name, cell]) => [name, { ...cell, errors }]),
+      );
+      const tuned = Object.fromEntries(
+        Object.entries(good.tuned ?? {}).map(([name, row]) => [name, { ...row, errors: { icl: 0.05 } }]),
+      );
+      const seed = { ...good, transfer: { other: cells }, tuned };
+      for (const id of ['C5', 'C6']) {
+        const [component] = CLAIMS.find((claim) => claim.id === id)?.components ?? [];
+        expect(errorWithinSeed(component as ClaimComponent, good), id).toBeCloseTo(0, 12);
+        expect(errorWithinSeed(component as ClaimComponent, seed), id).toBeGreaterThan(0.005);
+      }
+    });
   });
 
   it('read a weighting that smoothing itself has off smoothing', () => {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -12,6 +12,8 @@ import { openRunDecoder } from '../../src/campaign/open-run-models.ts';
 import { planRun } from '../../src/campaign/plan-run.ts';
 import { resumeRun, startRun } from '../../src/campaign/run-campaign.ts';
 import type { RunFolder } from '../../src/campaign/run-folder.ts';
+import { admittedWorldSeed } from '../../src/campaign/run-world.ts';
+import { keptRow } from '../../src/campaign/small-worlds/kept-row.ts';
 import { tuneRun } from '../../src/campaign/tune/tune-run.ts';
 import type { DecoderCheckpoint } from '../../src/models/checkpoint.ts';
 import { chooseKeys } from '../../src/proving-ground/choose-keys.ts';
@@ -94,6 +96,15 @@ describe('a run in a made world', () => {
     expect(figure('sft', 'shareError')).toBeGreaterThan(0.8);
   });
 
+  it('says how much of the keys found hangs on the attacks that were drawn', () => {
+    const recall = report.stages.find(({ name }) => name === 'gflownet')?.metrics.modeRecall;
+    const { value, low, high } = recall as { value: number; low: number; high: number };
+    expect(low).toBeLessThan(value);
+    expect(low).toBeGreaterThan(value - 0.4);
+    expect(high).toBeGreaterThan(value);
+    expect(high).toBeLessThanOrEqual(1);
+  });
+
   it('learns: GFlowNet and smoothing stand above the reference', () => {
     expect(figure('gflownet', 'asr')).toBeGreaterThan(figure('sft', 'asr') + 0.2);
     expect(figure('smoothing', 'asr')).toBeGreaterThan(figure('sft', 'asr') + 0.2);
@@ -147,6 +158,57 @@ describe('a run in a made world', () => {
     const open = openWorld(SPEC, { cacheDir: path.join(folder, 'cache'), compute, progress: silentProgress });
     await expect(open).rejects.toThrow(/refused.*0\.500.*0\.200/);
     await writeFile(file, good);
+  });
+
+  describe('when its world is refused', () => {
+    const place = (seed: number) => worldFolder(path.join(folder, 'cache'), { ...SPEC, seed });
+    const record = async (seed: number) => JSON.parse(await readFile(path.join(place(seed), 'world.json'), 'utf8'));
+    const write = (seed: number, content: object) =>
+      writeFile(path.join(place(seed), 'world.json'), JSON.stringify(content));
+    const worldConfig = (worldSeed: number) =>
+      parseConfig(CONFIG, { fileName: 'world.yaml', folder, overrides: [`world.seed=${worldSeed}`] });
+    const NEXT = SPEC.seed + 100;
+
+    beforeAll(async () => {
+      const good = await record(SPEC.seed);
+      // The very same world under the next seed to be tried, so that no second one must be made.
+      await cp(place(SPEC.seed), place(NEXT), { recursive: true });
+      await write(NEXT, { ...good, spec: { ...good.spec, seed: NEXT } });
+      await write(SPEC.seed, { ...good, truth: { ...good.truth, exactRecall: 0.5 } });
+    });
+    afterAll(async () => {
+      const good = await record(NEXT);
+      await write(SPEC.seed, { ...good, spec: { ...good.spec, seed: SPEC.seed } });
+    });
+
+    it('a series of runs takes the seed one hundred further', async () => {
+      expect(await admittedWorldSeed(SPEC.seed, worldConfig, io)).toBe(NEXT);
+    });
+
+    it('and gives up after ten, saying why', async () => {
+      let tried = 0;
+      const always = () => {
+        tried++;
+        return worldConfig(SPEC.seed);
+      };
+      await expect(admittedWorldSeed(SPEC.seed, always, io)).rejects.toMatchObject({ code: 'world' });
+      expect(tried).toBe(10);
+    });
+
+    it('has no figures in a series, which is kept like any result; other errors are none', async () => {
+      const series = path.join(folder, 'series');
+      await mkdir(series);
+      const run = { name: 'refused', config: worldConfig(SPEC.seed), attackers: ['sft' as const], folder: series };
+      expect(await keptRow(run, io)).toEqual({});
+      expect(await readFile(path.join(series, 'refused.json'), 'utf8')).toBe('{}\n');
+      await writeFile(path.join(series, 'refused.json'), '{"sft":{"asr":0.5}}');
+      expect(await keptRow(run, io)).toEqual({ sft: { asr: 0.5 } });
+      const signal = AbortSignal.abort();
+      await expect(keptRow({ ...run, name: 'stopped' }, { ...io, signal })).rejects.toMatchObject({
+        code: 'interrupted',
+      });
+      expect(await readdir(series)).not.toContain('stopped.json');
+    });
   });
 
   it('tells a damaged cached world, down to one bit of its target, and says how to have it made again', async () => {

@@ -1,6 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { meanOverSeeds, pairedDifference, wilsonInterval } from '../../src/metrics/intervals.ts';
+import {
+  meanOverNoisySeeds,
+  meanOverSeeds,
+  pairedDifference,
+  standardErrorOf,
+  wilsonInterval,
+} from '../../src/metrics/intervals.ts';
 import { intervalMeasure, pointMeasure } from '../../src/metrics/measure.ts';
 import { normalQuantile, studentTQuantile } from '../../src/metrics/quantiles.ts';
 import { golden, relativeError } from './golden-values.ts';
@@ -98,4 +104,44 @@ test('a measure is JSON-safe: what is not finite is null', () => {
   const broken = { value: 0.5, low: Number.NEGATIVE_INFINITY, high: 1, n: 3, method: 'm', confidence: 0.95 };
   expect(intervalMeasure(broken)).toEqual({ ...broken, low: null, high: null, confidence: null });
   expect(pointMeasure(Number.NaN, 3, 'm').value).toBeNull();
+});
+
+describe('over seeds whose own errors are known', () => {
+  const SPREAD = [0.2, 0.4, 0.6];
+
+  test('is the plain interval where the spread over seeds is larger than the noise within them', () => {
+    const { method: _own, ...noisy } = meanOverNoisySeeds(SPREAD, [0.1, 0, 0.1]);
+    const { method: _plain, ...plain } = meanOverSeeds(SPREAD);
+    expect(noisy).toEqual(plain);
+  });
+
+  test('has the width of the noise where seeds fall together by luck', () => {
+    const { value, low, high } = meanOverNoisySeeds([0.5, 0.5, 0.5], [0.1, 0.2, 0.2]);
+    expect(value).toBe(0.5);
+    // Mean square of the errors 0.03, three seeds, t with 2 degrees of freedom.
+    const half = studentTQuantile(0.975, 2) * Math.sqrt(0.03 / 3);
+    expect(high).toBeCloseTo(0.5 + half, 12);
+    expect(low).toBeCloseTo(0.5 - half, 12);
+  });
+
+  test('one seed has no interval, none no value; an error that is none is refused', () => {
+    expect(meanOverNoisySeeds([0.4], [0.1])).toMatchObject({ value: 0.4, low: null, high: null });
+    expect(meanOverNoisySeeds([], [])).toMatchObject({ value: null, n: 0 });
+    expect(() => meanOverNoisySeeds([0.4, 0.5], [0.1])).toThrow(/standard error/);
+    expect(() => meanOverNoisySeeds([0.4], [Number.NaN])).toThrow(/NaN/);
+  });
+});
+
+describe('the standard error of an interval', () => {
+  test('is its half width in normal quantiles, whatever it covers', () => {
+    const of = (confidence: number) => {
+      const half = 0.03 * normalQuantile((1 + confidence) / 2);
+      return standardErrorOf({ low: 0.5 - half, high: 0.5 + half, confidence });
+    };
+    expect(of(0.95)).toBeCloseTo(0.03, 12);
+    expect(of(0.5)).toBeCloseTo(0.03, 12);
+    const { low, high } = wilsonInterval(300, 1000);
+    expect(standardErrorOf({ low, high, confidence: null })).toBeCloseTo(Math.sqrt((0.3 * 0.7) / 1000), 4);
+    expect(standardErrorOf(pointMeasure(0.5, 1, 'alone'))).toBe(0);
+  });
 });

@@ -1,3 +1,5 @@
+import { SMALL_WORLD } from '../small-worlds/small-world.ts';
+
 /** One way in which a run differs from the default. */
 export interface Variant {
   /** What is varied; variants of one group are compared with each other and with the default. */
@@ -10,19 +12,16 @@ export interface Variant {
   readonly responses?: number;
 }
 
-const BATCH = 64;
-const DEFAULT_FRESH = 0.5;
 const DEFAULT_RESPONSES = 5;
-const UPDATES = 500;
-const SEEDED = 2048;
 
 /** Target calls of the default run, before smoothing re-scores what was found. */
-const BUDGET = (UPDATES * BATCH * DEFAULT_FRESH + SEEDED) * DEFAULT_RESPONSES;
+const BUDGET = (SMALL_WORLD.updates * SMALL_WORLD.freshAttacks + SMALL_WORLD.seededAttacks) * DEFAULT_RESPONSES;
 
 /** Updates for which a variant makes as many target calls as the default. */
-export function updatesOf({ freshShare = DEFAULT_FRESH, responses = DEFAULT_RESPONSES }: Variant): number {
-  const fresh = Math.max(1, Math.round(BATCH * freshShare));
-  return Math.max(1, Math.floor((BUDGET / responses - SEEDED) / fresh));
+export function updatesOf({ freshShare, responses = DEFAULT_RESPONSES }: Variant): number {
+  const { batchSize, freshAttacks, seededAttacks } = SMALL_WORLD;
+  const fresh = freshShare === undefined ? freshAttacks : Math.max(1, Math.round(batchSize * freshShare));
+  return Math.max(1, Math.floor((BUDGET / responses - seededAttacks) / fresh));
 }
 
 const replay = (key: string, value: string) => `gflownet.replay.${key}=${value}`;

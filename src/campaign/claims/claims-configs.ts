@@ -6,6 +6,7 @@ import type { CampaignIo } from '../campaign-io.ts';
 import { parseConfig } from '../config-load.ts';
 import type { Config } from '../config-schema.ts';
 import { admittedWorldSeed } from '../run-world.ts';
+import { smallWorldConfig } from '../small-worlds/small-world.ts';
 import { BASELINES, SMOOTHING_WEIGHTS } from './claim-definitions.ts';
 
 export const CLAIM_WORLDS = ['proving-ground', 'smollm2'] as const;
@@ -27,32 +28,6 @@ export const RETRAINED: readonly AttackerName[] = ['sft', 'gflownet', 'smoothing
 
 /** Seeds of made worlds on which no setting was chosen. */
 const FIRST_WORLD_SEED = 1000;
-
-/** What GFlowNet and the re-scoring of its collection take together, as a multiple of the GFlowNet alone. */
-const WITH_RESCORING = 1.4;
-
-const SMALL_WORLD = {
-  keys: 24,
-  updates: 500,
-  fresh: 32,
-  seedWithReference: 2048,
-  smoothingUpdates: 300,
-  batchSize: 64,
-} as const;
-
-function smallWorld(worldSeed: number): string[] {
-  const { keys, updates, fresh, seedWithReference, smoothingUpdates, batchSize } = SMALL_WORLD;
-  const rlUpdates = Math.round((WITH_RESCORING * (updates * fresh + seedWithReference)) / batchSize);
-  return [
-    `world.seed=${worldSeed}`,
-    `world.keys=${keys}`,
-    `gflownet.updates=${updates}`,
-    `gflownet.replay.seedWithReference=${seedWithReference}`,
-    `smoothing.updates=${smoothingUpdates}`,
-    `reinforce.updates=${rlUpdates}`,
-    `ppo.updates=${rlUpdates}`,
-  ];
-}
 
 /**
  * What two hours hold on two cores: the GFlowNet tries 928 attacks (seeds and held-out evaluations among them), of which
@@ -101,18 +76,14 @@ export async function claimConfig(
   attackers: readonly AttackerName[] = COMPARED[world],
   target?: string,
 ): Promise<Config> {
-  const isMade = world === 'proving-ground';
-  const overrides = [
-    `seed=${seed}`,
-    `attackers=${JSON.stringify(attackers)}`,
-    ...(isMade ? smallWorld(worldSeed) : smollm2Overrides()),
-    ...(target === undefined ? [] : [`target.model=${JSON.stringify(target)}`]),
-  ];
-  return isMade
-    ? parseConfig('world: {}\n', { fileName: 'of the claims', folder: process.cwd(), overrides })
-    : parseConfig(await readFile(SMOLLM2_FILE, 'utf8'), {
-        fileName: SMOLLM2_FILE,
-        folder: dirname(SMOLLM2_FILE),
-        overrides,
-      });
+  const ofTarget = target === undefined ? [] : [`target.model=${JSON.stringify(target)}`];
+  if (world === 'proving-ground') {
+    return smallWorldConfig({ purpose: 'the claims', seed, worldSeed, attackers, overrides: ofTarget });
+  }
+  const fixed = [`seed=${seed}`, `attackers=${JSON.stringify(attackers)}`];
+  return parseConfig(await readFile(SMOLLM2_FILE, 'utf8'), {
+    fileName: SMOLLM2_FILE,
+    folder: dirname(SMOLLM2_FILE),
+    overrides: [...fixed, ...smollm2Overrides(), ...ofTarget],
+  });
 }

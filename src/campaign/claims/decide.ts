@@ -1,7 +1,8 @@
-import { meanOverSeeds } from '../../metrics/intervals.ts';
+import { meanOverNoisySeeds } from '../../metrics/intervals.ts';
 import type { Measure } from '../../metrics/measure.ts';
 import { CLAIMS, type ClaimComponent, type ClaimDefinition } from './claim-definitions.ts';
 import type { SeedResult } from './seed-result.ts';
+import { errorWithinSeed } from './within-seed.ts';
 
 export type ClaimVerdict = 'held' | 'failed' | 'undecided';
 
@@ -37,11 +38,15 @@ function verdictOf({ value, low, high }: Measure, threshold: number): ClaimVerdi
 }
 
 function decideComponent(component: ClaimComponent, seeds: readonly SeedResult[]): DecidedComponent {
-  const values = seeds.flatMap((seed) => {
+  const measured = seeds.flatMap((seed) => {
     const value = component.of(seed);
-    return value === undefined ? [] : [value];
+    return value === undefined ? [] : [{ value, error: errorWithinSeed(component, seed) }];
   });
-  const measure = meanOverSeeds(values);
+  const values = measured.map(({ value }) => value);
+  const measure = meanOverNoisySeeds(
+    values,
+    measured.map(({ error }) => error),
+  );
   const { value, low, high } = measure;
   const { name, threshold } = component;
   return { name, threshold, value, low, high, seeds: values.length, verdict: verdictOf(measure, threshold) };

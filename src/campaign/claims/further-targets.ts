@@ -2,13 +2,13 @@ import { openStore } from '../../store/run-store.ts';
 import { evaluatedStage } from '../../store/stage-name.ts';
 import type { AttackerName } from '../attackers/attacker-names.ts';
 import type { CampaignIo } from '../campaign-io.ts';
-import { MADE_WORLD_TUNING, readCellFigures, type TunedModel, tuneOnEach } from '../robustness/tuned-targets.ts';
+import { MADE_WORLD_TUNING, type TunedModel, tuneOnEach } from '../robustness/tuned-targets.ts';
 import type { RunFolder } from '../run-folder.ts';
 import { transferRun } from '../transfer/run-transfer.ts';
 import type { NamedTarget } from '../transfer/transfer-config.ts';
 import { UNMET } from './claim-definitions.ts';
 import type { ClaimWorld } from './claims-configs.ts';
-import type { SeedResult, TunedFigures } from './seed-result.ts';
+import { type CellFigures, readCells, type SeedResult, type TunedFigures } from './seed-result.ts';
 
 /** Attackers whose stored attacks are put to further and to tuned targets: those that the run has measured. */
 async function transferredOf(folder: RunFolder): Promise<AttackerName[]> {
@@ -16,6 +16,20 @@ async function transferredOf(folder: RunFolder): Promise<AttackerName[]> {
   try {
     const measured = new Set(store.stages().map(({ name }) => evaluatedStage(name)));
     return [...UNMET, 'smoothing' as const].filter((name) => measured.has(name));
+  } finally {
+    store.close();
+  }
+}
+
+async function cellsOf(
+  folder: RunFolder,
+  attackers: readonly AttackerName[],
+  target: string,
+  judge: string,
+): Promise<Partial<Record<AttackerName, CellFigures>>> {
+  const store = await openStore(folder.databasePath, { readOnly: true });
+  try {
+    return readCells(store, attackers, target, judge);
   } finally {
     store.close();
   }
@@ -54,7 +68,7 @@ export async function transferToFurther(
   const attackers = await transferredOf(folder);
   await transferRun(folder, { targets, attackers, again: false }, io);
   const rows: Record<string, NonNullable<SeedResult['transfer']>[string]> = {};
-  for (const { name } of targets) rows[name] = await readCellFigures(folder, attackers, name, judge);
+  for (const { name } of targets) rows[name] = await cellsOf(folder, attackers, name, judge);
   return rows;
 }
 
@@ -85,10 +99,15 @@ export async function transferToTuned(
   if (targets.length > 0) await transferRun(folder, { targets, attackers, again: false }, io);
   const rows: Partial<Record<AttackerName, TunedFigures>> = {};
   for (const { stage, name, file } of models) {
-    const cells = await readCellFigures(folder, attackers, `tuned-${name}`, judge);
-    const asr = Object.fromEntries(Object.entries(cells).map(([attacker, cell]) => [attacker, cell.asr]));
+    const cells = await cellsOf(folder, attackers, `tuned-${name}`, judge);
+    const ofEach = (pick: (cell: CellFigures) => number) =>
+      Object.fromEntries(Object.entries(cells).map(([attacker, cell]) => [attacker, pick(cell)]));
     const overRefusal = file.check?.after?.benign.refusals.value ?? undefined;
-    rows[stage as AttackerName] = { asr, ...(overRefusal === undefined ? {} : { overRefusal }) };
+    rows[stage as AttackerName] = {
+      asr: ofEach(({ asr }) => asr),
+      errors: ofEach(({ errors }) => errors?.asr ?? 0),
+      ...(overRefusal === undefined ? {} : { overRefusal }),
+    };
   }
   return rows;
 }

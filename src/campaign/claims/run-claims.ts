@@ -5,7 +5,7 @@ import { writeFileAtomically } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import { openStore } from '../../store/run-store.ts';
 import type { CampaignIo } from '../campaign-io.ts';
-import { countingJudge, finishRun } from '../robustness/finish-run.ts';
+import { countingJudge, finishRun } from '../finish-run.ts';
 import type { RunFolder } from '../run-folder.ts';
 import {
   admittedSeed,

@@ -6,8 +6,8 @@ import { evaluationStage } from '../../store/stage-name.ts';
 import type { AttackerName } from '../attackers/attacker-names.ts';
 import type { CampaignIo } from '../campaign-io.ts';
 import { loadConfig } from '../config-load.ts';
+import { finishRun } from '../finish-run.ts';
 import { openRunFolder, type RunFolder } from '../run-folder.ts';
-import { finishRun } from './finish-run.ts';
 import type { RobustnessCell } from './robustness-file.ts';
 
 /** Where an attacker is trained again: `RUN/robustness/DATA/ATTACKER`, a run folder like any other. */

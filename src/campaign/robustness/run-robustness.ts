@@ -5,12 +5,12 @@ import { openStore, type RunStore } from '../../store/run-store.ts';
 import { transferStage } from '../../store/stage-name.ts';
 import type { AttackerName } from '../attackers/attacker-names.ts';
 import type { CampaignIo } from '../campaign-io.ts';
+import { countingJudge } from '../finish-run.ts';
 import type { RunFolder } from '../run-folder.ts';
 import { acquireRunLock } from '../run-lock.ts';
 import { transferRun } from '../transfer/run-transfer.ts';
 import type { NamedTarget } from '../transfer/transfer-config.ts';
 import { askedAsEvaluated } from './asked-as-evaluated.ts';
-import { countingJudge } from './finish-run.ts';
 import { planRobustness, type RobustnessPlan, type RobustnessStudy } from './plan-robustness.ts';
 import { judgesOf, readEvaluation, readRetrained, retrain } from './retrain.ts';
 import {

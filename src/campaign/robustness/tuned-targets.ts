@@ -1,7 +1,5 @@
 import { join } from 'node:path';
 import { RESPONSE_TOKENS } from '../../proving-ground/pico-model.ts';
-import { openStore } from '../../store/run-store.ts';
-import { transferStage } from '../../store/stage-name.ts';
 import type { CampaignIo } from '../campaign-io.ts';
 import type { RunFolder } from '../run-folder.ts';
 import type { TuneFile } from '../tune/tune-folder.ts';
@@ -55,32 +53,4 @@ export async function tuneOnEach(
     tuned.push({ stage, name, modelPath: join(folder.path, file.paths.model), file });
   }
   return tuned;
-}
-
-/** What stored attacks reach on one target, by one judge. */
-export interface CellFigures {
-  readonly asr: number;
-  readonly uniqueAttacks: number;
-}
-
-/** The filled cells of a transfer target; attackers whose cell is not measured are left out. */
-export async function readCellFigures<Name extends string>(
-  folder: RunFolder,
-  attackers: readonly Name[],
-  target: string,
-  judge: string,
-): Promise<Partial<Record<Name, CellFigures>>> {
-  const store = await openStore(folder.databasePath, { readOnly: true });
-  try {
-    const figures: Partial<Record<Name, CellFigures>> = {};
-    for (const attacker of attackers) {
-      const metrics = store.metrics(transferStage({ attacker, target }));
-      const figureOf = (name: string) => metrics.findLast((row) => row.name === name && row.judge === judge)?.value;
-      const [asr, uniqueAttacks] = [figureOf('asr'), figureOf('uniqueAttacks')];
-      if (asr != null && uniqueAttacks != null) figures[attacker] = { asr, uniqueAttacks };
-    }
-    return figures;
-  } finally {
-    store.close();
-  }
 }

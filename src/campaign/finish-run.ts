@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { CampaignIo } from '../campaign-io.ts';
-import type { Config } from '../config-schema.ts';
-import { readManifest } from '../manifest.ts';
-import { resumeRun, startRun } from '../run-campaign.ts';
-import { openRunFolder, type RunFolder } from '../run-folder.ts';
+import type { CampaignIo } from './campaign-io.ts';
+import type { Config } from './config-schema.ts';
+import { readManifest } from './manifest.ts';
+import { resumeRun, startRun } from './run-campaign.ts';
+import { openRunFolder, type RunFolder } from './run-folder.ts';
 
 /** Runs what is left of a run, a new one from its config. */
 export async function finishRun(config: Config, runsFolder: string, name: string, io: CampaignIo): Promise<RunFolder> {
