@@ -35,6 +35,15 @@ async function cellsOf(
   }
 }
 
+/**
+ * How further and tuned targets are asked: a made world as the run asks its own; SmolLM2 with the default temperature and
+ * top-p of transfer, but as many responses and tokens as the evaluation has, so that a cell takes a minute.
+ */
+const ASKED = {
+  'proving-ground': {},
+  smollm2: { responses: 2, decode: { maxNewTokens: 24 } },
+} as const satisfies Readonly<Record<ClaimWorld, Partial<NamedTarget>>>;
+
 /** Other models: of other families that share half of the keys, or the real model asked and cut otherwise. */
 const FURTHER: Readonly<Record<ClaimWorld, readonly NamedTarget[]>> = {
   'proving-ground': [
@@ -64,7 +73,7 @@ export async function transferToFurther(
   judge: string,
   io: CampaignIo,
 ): Promise<NonNullable<SeedResult['transfer']>> {
-  const targets = FURTHER[world];
+  const targets = FURTHER[world].map((target) => ({ ...target, ...ASKED[world] }));
   const attackers = await transferredOf(folder);
   await transferRun(folder, { targets, attackers, again: false }, io);
   const rows: Record<string, NonNullable<SeedResult['transfer']>[string]> = {};
@@ -82,6 +91,7 @@ export async function tuneOnTransferred(folder: RunFolder, world: ClaimWorld, io
 /** What the stored attacks reach on the tuned targets. */
 export async function transferToTuned(
   folder: RunFolder,
+  world: ClaimWorld,
   models: readonly TunedModel[],
   judge: string,
   io: CampaignIo,
@@ -93,6 +103,7 @@ export async function transferToTuned(
       model: `tuned:${name}`,
       precision: 'fp32',
       device: 'cpu',
+      ...ASKED[world],
     }),
   );
   const attackers = await transferredOf(folder);

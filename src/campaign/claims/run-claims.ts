@@ -56,7 +56,7 @@ async function runSeed(plan: ClaimsPlan, chosen: ClaimSeed, io: CampaignIo): Pro
   const judge = await countingJudge(base);
   const transfer = await transferToFurther(base, world, judge, io);
   const tunings = await tuneOnTransferred(base, world, io);
-  const tuned = await transferToTuned(base, tunings, judge, io);
+  const tuned = await transferToTuned(base, world, tunings, judge, io);
   const again = tunings.find(({ stage }) => stage === 'smoothing');
   if (again === undefined) return { ...measured, transfer, tuned };
   const config = await claimConfig(chosen, RETRAINED, again.modelPath);

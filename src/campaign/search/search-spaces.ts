@@ -26,6 +26,8 @@ const oneOf =
     choices[random.nextInt(choices.length)] as number | string;
 
 const learningRate = logUniform(1e-4, 1e-2);
+/** Above 0.1 nothing is learned: the penalty outweighs every success. */
+const klWeight = logUniform(1e-3, 0.1);
 const entropy = oneOf(0, 0.001, 0.01, 0.03);
 
 /**
@@ -51,13 +53,13 @@ export const SPACES: Readonly<Record<SearchedAttacker, Readonly<Record<string, D
   },
   reinforce: {
     'reinforce.learningRate': learningRate,
-    'reinforce.kl': logUniform(1e-3, 1),
+    'reinforce.kl': klWeight,
     'reinforce.entropy': entropy,
     'reinforce.baseline': oneOf('leave-one-out', 'running-mean'),
   },
   ppo: {
     'ppo.learningRate': learningRate,
-    'ppo.kl': logUniform(1e-3, 1),
+    'ppo.kl': klWeight,
     'ppo.entropy': entropy,
     'ppo.epochs': oneOf(1, 2, 4),
     'ppo.novelty.cosine': logUniform(0.1, 3),
