@@ -7,7 +7,7 @@ export const WORLD = 'world';
 
 const constant = (value: number) => ({ from: value, to: value, updates: 0 });
 
-/** Of REINFORCE and PPO: as large an update as the GFlowNet's. Their rates are the best of three (docs/claims.md). */
+/** Of REINFORCE and PPO: as large an update as the GFlowNet's. Their other settings are the best of a search (docs/search.md). */
 const POLICY_GRADIENT = {
   batchSize: 64,
   microBatchSize: 64,
@@ -60,8 +60,8 @@ const PRESET = {
     evaluation: { everyUpdates: 0 },
     checkpointEveryUpdates: 50,
   },
-  reinforce: { ...POLICY_GRADIENT, learningRate: 3e-4 },
-  ppo: { ...POLICY_GRADIENT, learningRate: 1e-3 },
+  reinforce: { ...POLICY_GRADIENT, learningRate: 2.33e-4, kl: 0.00208, entropy: 0.01, baseline: 'running-mean' },
+  ppo: { ...POLICY_GRADIENT, learningRate: 1.46e-4, kl: 0.0117, novelty: { cosine: 0.634 } },
   smoothing: {
     updates: 600,
     batchSize: 64,
