@@ -1,10 +1,11 @@
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { FloodgateError } from '../../src/base/errors.ts';
 import { loadConfig, parseConfig } from '../../src/campaign/config-load.ts';
+import { loadTransferTargets } from '../../src/campaign/transfer/transfer-config.ts';
 import { minimalConfigText } from './minimal-config.ts';
 
 const folder = '/configs';
@@ -191,5 +192,24 @@ describe('a hostile file', () => {
     expect(() => parseConfig(yaml, { fileName: 'a.yaml', folder: '/' })).toThrow(
       /got model again \(line 4, column 3\)/,
     );
+  });
+});
+
+describe('the examples', () => {
+  const examples = join(import.meta.dirname, '../../examples');
+  const TARGETS = 'transfer-targets.yaml';
+  const configs = readdirSync(examples).filter((name) => name.endsWith('.yaml') && name !== TARGETS);
+
+  it.each(configs)('%s is a config that is accepted, and names its run', async (name) => {
+    const { attackers, name: run } = await loadConfig(join(examples, name));
+    expect(attackers.length).toBeGreaterThan(0);
+    expect(run).toBe(name.replace('.yaml', ''));
+  });
+
+  it('hold targets to transfer to, each of another name', async () => {
+    const file = join(examples, TARGETS);
+    const targets = await loadTransferTargets([file]);
+    expect(targets.length).toBeGreaterThan(5);
+    expect(new Set(targets.map(({ name }) => name)).size).toBe(targets.length);
   });
 });
