@@ -1,15 +1,30 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { FloodgateError } from '../base/errors.ts';
 import type { CampaignIo } from './campaign-io.ts';
 import type { Config } from './config-schema.ts';
-import { readManifest } from './manifest.ts';
+import { configSha256, readManifest } from './manifest.ts';
 import { resumeRun, startRun } from './run-campaign.ts';
-import { openRunFolder, type RunFolder } from './run-folder.ts';
+import { loadRunConfig, openRunFolder, type RunFolder } from './run-folder.ts';
 
-/** Runs what is left of a run, a new one from its config. */
+/**
+ * The run's folder if there is one, begun with this very config.
+ * @throws FloodgateError `run` when it was begun with another: its figures would pass for those of this one.
+ */
+export async function sameRun(config: Config, runsFolder: string, name: string): Promise<RunFolder | undefined> {
+  if (!existsSync(join(runsFolder, name))) return undefined;
+  const folder = await openRunFolder(name, runsFolder);
+  if (configSha256(await loadRunConfig(folder)) === configSha256(config)) return folder;
+  throw new FloodgateError('run', `run ${name}: it was begun with other settings, got ${folder.path}`, {
+    hint: 'choose another --runs-dir, or remove that folder and what was measured of it',
+  });
+}
+
+/** Runs what is left of a run, a new one from its config. @throws FloodgateError `run` when it was begun with another. */
 export async function finishRun(config: Config, runsFolder: string, name: string, io: CampaignIo): Promise<RunFolder> {
-  if (!existsSync(join(runsFolder, name))) return startRun({ config, runsFolder, name, ifTaken: 'refuse' }, io);
-  return resumeRun(await openRunFolder(name, runsFolder), io);
+  const folder = await sameRun(config, runsFolder, name);
+  if (folder === undefined) return startRun({ config, runsFolder, name, ifTaken: 'refuse' }, io);
+  return resumeRun(folder, io);
 }
 
 /** The judge whose figures count: one that gave no reward where there is one. */

@@ -6,8 +6,8 @@ import { VARIANTS } from '../campaign/ablations/variants.ts';
 import { alignColumns, printResult } from './command-result.ts';
 import { addRunsOption, type RunsOptions } from './common-options.ts';
 import type { CliContext } from './context.ts';
+import { parsePositiveCount } from './parse-count.ts';
 import { measureText } from './run-overview.ts';
-import { parseCount } from './show-command.ts';
 
 interface AblateOptions extends RunsOptions {
   readonly seeds: number;
@@ -50,7 +50,7 @@ export function registerAblateCommand(program: Command, context: CliContext): vo
       .command('ablate')
       .description('what each choice of the method is worth, in made worlds at equal target calls'),
   )
-    .option('--seeds <count>', 'made worlds', parseCount, 3)
+    .option('--seeds <count>', 'made worlds', parsePositiveCount, 3)
     .addOption(new Option('--group <name...>', 'only these groups').choices(groups))
     .addHelpText(
       'after',

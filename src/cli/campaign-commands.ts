@@ -8,7 +8,7 @@ import { DEVICES, type Device } from '../runtime/device.ts';
 import { type CommandResult, printResult } from './command-result.ts';
 import { addRunsOption, addSetOption, type RunsOptions, type SetOptions } from './common-options.ts';
 import type { CliContext } from './context.ts';
-import { parseCount } from './show-command.ts';
+import { parseCount, parsePositiveCount } from './parse-count.ts';
 
 export type StageName = AttackerName;
 const STAGES: readonly StageName[] = ATTACKERS;
@@ -104,7 +104,7 @@ function registerRun(program: Command, context: CliContext, actions: CampaignAct
     .argument('<config>', 'config file')
     .option('--name <name>', 'name of the run (default: from the config, numbered when taken)')
     .addOption(seedOption())
-    .option('--threads <count>', 'threads of the model runtime', parseCount)
+    .option('--threads <count>', 'threads of the model runtime', parsePositiveCount)
     .addOption(new Option('--device <device>', 'where the models run').choices(DEVICES))
     .option('--dry-run', 'say what the run would do and cost; start nothing')
     .addHelpText(
@@ -136,8 +136,8 @@ function registerEvaluate(program: Command, context: CliContext, actions: Campai
   addRunsOption(program.command('evaluate').description('measure the trained attackers of a run with fresh attacks'))
     .argument('<run>', 'name or path of the run')
     .addOption(new Option('--stage <name...>', 'stages to measure (default: as the config says)').choices(STAGES))
-    .option('--attacks <count>', 'attacks for each stage', parseCount)
-    .option('--responses <count>', 'responses to each attack', parseCount)
+    .option('--attacks <count>', 'attacks for each stage', parsePositiveCount)
+    .option('--responses <count>', 'responses to each attack', parsePositiveCount)
     .addOption(seedOption())
     .addHelpText('after', '\nExamples:\n  floodgate evaluate smollm2 --stage smoothing --attacks 512')
     .action(async (run: string, { runsDir, stage, attacks, responses, seed }: EvaluateOptions) => {
@@ -157,7 +157,7 @@ function registerSample(program: Command, context: CliContext, actions: Campaign
   addRunsOption(program.command('sample').description('write attacks from a trained attacker'))
     .argument('<run>', 'name or path of the run')
     .addOption(new Option('--stage <name>', 'stage of the attacker (default: the last one done)').choices(STAGES))
-    .option('--count <number>', 'attacks to write', parseCount, 20)
+    .option('--count <number>', 'attacks to write', parsePositiveCount, 20)
     .option('--temperature <number>', 'sampling temperature', parsePositive, 1)
     .addOption(seedOption())
     .addHelpText('after', '\nExamples:\n  floodgate sample smollm2 --count 100 --json')

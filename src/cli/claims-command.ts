@@ -10,7 +10,7 @@ import { type PlotPoint, scatterSvg } from '../report/claims-plot.ts';
 import { alignColumns, type CommandResult, printResult } from './command-result.ts';
 import { addRunsOption, type RunsOptions } from './common-options.ts';
 import type { CliContext } from './context.ts';
-import { parseCount } from './show-command.ts';
+import { parsePositiveCount } from './parse-count.ts';
 
 interface ClaimsOptions extends RunsOptions {
   readonly world: ClaimWorld;
@@ -112,7 +112,7 @@ async function measureClaims(options: ClaimsOptions, context: CliContext): Promi
 export function registerClaimsCommand(program: Command, context: CliContext): void {
   addRunsOption(program.command('claims').description("measure the paper's claims, each of which can fail"))
     .addOption(new Option('--world <world>', 'where').choices(CLAIM_WORLDS).default('proving-ground'))
-    .option('--seeds <count>', 'seeds (default: 5 on the proving ground, 3 on smollm2)', parseCount)
+    .option('--seeds <count>', 'seeds (default: 5 on the proving ground, 3 on smollm2)', parsePositiveCount)
     .addOption(new Option('--only <part>', 'attackers: C1 to C3, on the base target').choices(['attackers']))
     .addHelpText(
       'after',

@@ -11,9 +11,9 @@ import { runRounds } from '../campaign/rounds/run-rounds.ts';
 import { alignColumns, type CommandResult, printResult } from './command-result.ts';
 import { addRunsOption, addSetOption, type RunsOptions, type SetOptions } from './common-options.ts';
 import type { CliContext } from './context.ts';
+import { parsePositiveCount } from './parse-count.ts';
 import { usefulnessText } from './robustness-text.ts';
 import { measureText } from './run-overview.ts';
-import { parseCount } from './show-command.ts';
 
 interface RoundsOptions extends RunsOptions, SetOptions {
   readonly rounds: number;
@@ -92,7 +92,7 @@ export function registerRoundsCommand(program: Command, context: CliContext): vo
     addRunsOption(program.command('rounds').description('attack, tune, attack the tuned target again, in rounds')),
   )
     .argument('<config>', 'config file')
-    .requiredOption('--rounds <count>', 'rounds', parseCount)
+    .requiredOption('--rounds <count>', 'rounds', parsePositiveCount)
     .addOption(new Option('--attacker <name>', 'who attacks').choices(attackers).default('smoothing'))
     .option('--name <name>', 'folder below the runs (default: NAME-rounds, of the config)')
     .addHelpText('after', EXAMPLES)

@@ -6,7 +6,7 @@ import { SEARCHED, type SearchedAttacker } from '../campaign/search/search-space
 import { alignColumns, printResult } from './command-result.ts';
 import { addRunsOption, type RunsOptions } from './common-options.ts';
 import type { CliContext } from './context.ts';
-import { parseCount } from './show-command.ts';
+import { parsePositiveCount } from './parse-count.ts';
 
 interface SearchOptions extends RunsOptions {
   readonly attacker?: readonly SearchedAttacker[];
@@ -40,8 +40,8 @@ export function registerSearchCommand(program: Command, context: CliContext): vo
       .description('search the settings of every attacker alike, in made worlds that serve for nothing else'),
   )
     .addOption(new Option('--attacker <name...>', 'only these').choices(SEARCHED))
-    .option('--trials <count>', 'of each attacker, its defaults among them', parseCount, 10)
-    .option('--worlds <count>', 'made worlds that each trial runs in', parseCount, 2)
+    .option('--trials <count>', 'of each attacker, its defaults among them', parsePositiveCount, 10)
+    .option('--worlds <count>', 'made worlds that each trial runs in', parsePositiveCount, 2)
     .addHelpText(
       'after',
       `

@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
 import { openRunFolder } from '../campaign/run-folder.ts';
 import type { StoredAttack, StoredResponse } from '../store/records.ts';
 import type { RunStore } from '../store/run-store.ts';
@@ -7,6 +7,7 @@ import { alignColumns, type CommandResult, printResult } from './command-result.
 import { addRunsOption, type RunsOptions } from './common-options.ts';
 import type { CliContext } from './context.ts';
 import { eventsText } from './events-text.ts';
+import { parseCount } from './parse-count.ts';
 import { printable, printableWithin } from './printable.ts';
 import { measureText, type RunOverview, readRun } from './run-overview.ts';
 
@@ -101,12 +102,6 @@ function describe(overview: RunOverview, store: RunStore | undefined, options: S
       attacks,
     },
   };
-}
-
-/** A whole number from an option's text. */
-export function parseCount(text: string): number {
-  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('expected a whole number.');
-  return Number(text);
 }
 
 /** Adds `floodgate show`. */

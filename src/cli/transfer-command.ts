@@ -8,8 +8,8 @@ import { type TransferReport, transferCell } from '../report/transfer-report.ts'
 import { alignColumns, type CommandResult, printResult } from './command-result.ts';
 import { addRunsOption, type RunsOptions } from './common-options.ts';
 import type { CliContext } from './context.ts';
+import { parsePositiveCount } from './parse-count.ts';
 import { measureText, readRun } from './run-overview.ts';
-import { parseCount } from './show-command.ts';
 import { writeReportPage } from './write-report-page.ts';
 
 interface TransferOptions extends RunsOptions {
@@ -120,7 +120,7 @@ export function registerTransferCommand(program: Command, context: CliContext): 
       collect,
       [] as readonly string[],
     )
-    .option('--attacks <count>', 'at most so many of each attacker (default: all stored)', parseCount)
+    .option('--attacks <count>', 'at most so many of each attacker (default: all stored)', parsePositiveCount)
     .option('--again', 'measure targets anew that were measured otherwise under the same name')
     .addHelpText('after', EXAMPLES)
     .action(async (run: string, options: TransferOptions) =>

@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { DEFAULT_WORLD } from '../proving-ground/world-spec.ts';
-import { parseCount } from './show-command.ts';
+import { parseCount } from './parse-count.ts';
 
 export interface WorldOptions {
   readonly worldSeed: number;

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { silentProgress } from '../../src/base/progress.ts';
 import type { CampaignIo } from '../../src/campaign/campaign-io.ts';
 import { parseConfig } from '../../src/campaign/config-load.ts';
+import { finishRun, sameRun } from '../../src/campaign/finish-run.ts';
 import { readManifest } from '../../src/campaign/manifest.ts';
 import { createOpenModels } from '../../src/campaign/open-models.ts';
 import { openRunDecoder } from '../../src/campaign/open-run-models.ts';
@@ -124,6 +125,19 @@ describe('a run in a made world', () => {
     const before = await readFile(path.join(run.path, 'checkpoints', 'collection.json'));
     await resumeRun(run, io);
     expect(await readFile(path.join(run.path, 'checkpoints', 'collection.json'))).toEqual(before);
+  });
+
+  it('is not taken for one of other settings', async () => {
+    const runsFolder = path.join(folder, 'runs');
+    expect((await sameRun(config(), runsFolder, 'world'))?.path).toBe(run.path);
+    expect(await sameRun(config(), runsFolder, 'no-such-run')).toBeUndefined();
+    const other = parseConfig(CONFIG, { fileName: 'world.yaml', folder, overrides: ['gflownet.updates=81'] });
+    await expect(finishRun(other, runsFolder, 'world', io)).rejects.toMatchObject({ code: 'run' });
+    await writeFile(path.join(runsFolder, 'world.json'), '{}');
+    const kept = { name: 'world', config: other, attackers: ['sft' as const], folder: runsFolder };
+    await expect(keptRow(kept, io)).rejects.toMatchObject({ code: 'run', hint: expect.stringContaining('--runs-dir') });
+    expect(await keptRow({ ...kept, config: config() }, io)).toEqual({});
+    await rm(path.join(runsFolder, 'world.json'));
   });
 
   it('tunes its target on what was found; further runs take the tuned one as theirs, and it resists', async () => {

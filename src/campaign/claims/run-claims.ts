@@ -5,7 +5,7 @@ import { writeFileAtomically } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import { openStore } from '../../store/run-store.ts';
 import type { CampaignIo } from '../campaign-io.ts';
-import { countingJudge, finishRun } from '../finish-run.ts';
+import { countingJudge, finishRun, sameRun } from '../finish-run.ts';
 import type { RunFolder } from '../run-folder.ts';
 import {
   admittedSeed,
@@ -78,9 +78,9 @@ export async function runClaims(plan: ClaimsPlan, io: CampaignIo): Promise<Claim
   await mkdir(plan.folder, { recursive: true });
   // C1 to C3 of every seed first: they are what a run that is stopped early should have.
   for (let seed = 0; seed < plan.seeds; seed++) {
-    if (existsSync(resultFile(plan, seed))) continue;
-    const chosen = await admittedSeed({ world: plan.world, seed }, io);
-    await finishRun(await claimConfig(chosen), plan.folder, `seed-${seed}`, io);
+    const config = await claimConfig(await admittedSeed({ world: plan.world, seed }, io));
+    if (existsSync(resultFile(plan, seed))) await sameRun(config, plan.folder, `seed-${seed}`);
+    else await finishRun(config, plan.folder, `seed-${seed}`, io);
   }
   const seeds: SeedResult[] = [];
   const bar = io.progress.start('claims', plan.seeds, 'seeds');

@@ -6,7 +6,7 @@ import { FloodgateError } from '../../base/errors.ts';
 import type { AttackerName } from '../attackers/attacker-names.ts';
 import type { CampaignIo } from '../campaign-io.ts';
 import type { Config } from '../config-schema.ts';
-import { finishRun } from '../finish-run.ts';
+import { finishRun, sameRun } from '../finish-run.ts';
 import { isRefusal } from '../run-world.ts';
 import { type AttackerRows, readAttackerRows } from './attacker-rows.ts';
 
@@ -31,7 +31,7 @@ async function measure({ name, config, attackers, folder }: KeptRun, io: Campaig
 
 /**
  * The figures of a run, from its file where it was measured before, so that a series that was stopped goes on.
- * @throws FloodgateError as the run does; `interrupted` on abort, nothing lost.
+ * @throws FloodgateError as the run does; `run` when it was begun with other settings; `interrupted` on abort, nothing lost.
  */
 export async function keptRow(run: KeptRun, io: CampaignIo): Promise<AttackerRows> {
   const file = join(run.folder, `${run.name}.json`);
@@ -39,6 +39,6 @@ export async function keptRow(run: KeptRun, io: CampaignIo): Promise<AttackerRow
     if (io.signal.aborted) throw new FloodgateError('interrupted', `interrupted at ${run.name}`);
     const rows = await measure(run, io);
     await writeFileAtomically(file, (handle) => handle.writeFile(`${JSON.stringify(rows)}\n`));
-  }
+  } else await sameRun(run.config, run.folder, run.name);
   return JSON.parse(await readFile(file, 'utf8')) as AttackerRows;
 }
