@@ -155,6 +155,13 @@ describe('a run in a made world', () => {
     };
     expect(await alarms(world.target)).toBeGreaterThan(0.6);
     expect(await alarms(tuned)).toBeLessThan(0.4);
+    // A tuned target is tuned again, as rounds do.
+    const again = ['tuning.limit=16', 'tuning.epochs=1'];
+    const twice = await tuneRun(
+      { folder: run, stage: 'smoothing', name: 'safer', target: place, overrides: again },
+      io,
+    );
+    expect(twice).toMatchObject({ kind: 'tuned', file: { status: 'done', target: { spec: place } } });
   });
 
   it('is planned before it is started', async () => {

@@ -2,9 +2,7 @@ import { FloodgateError } from '../../base/errors.ts';
 import type { Judge } from '../../judges/judge.ts';
 import { detectRefusal } from '../../judges/refusal-detector.ts';
 import type { DecoderCheckpoint } from '../../models/checkpoint.ts';
-import { openCheckpoint } from '../../models/open-checkpoint.ts';
 import { resolveModel } from '../../models/sources/resolve-model.ts';
-import { settleSourceOptions } from '../../models/sources/source-environment.ts';
 import { POLITE_WORDS } from '../../proving-ground/vocabulary.ts';
 import type { World } from '../../proving-ground/world.ts';
 import { type ComputeOptions, defaultThreads } from '../../runtime/device.ts';
@@ -105,14 +103,6 @@ export function openSubjectTarget(subject: TuneSubject, seed: number, systemProm
     compute,
     ...(system === undefined ? {} : { systemPrompt: system }),
   });
-}
-
-/** The model in `folder` opened as any further run would open it. */
-export async function openTunedFolder(folder: string, io: CampaignIo): Promise<DecoderCheckpoint> {
-  const { cacheDir } = settleSourceOptions(io.cacheDir === undefined ? {} : { cacheDir: io.cacheDir });
-  const checkpoint = await openCheckpoint(folder, { cacheDir, spec: folder });
-  if (checkpoint.kind === 'decoder') return checkpoint;
-  throw new FloodgateError('format', `open ${folder}: it is no language model`);
 }
 
 /** The training judge first, then the others; each name once. Close them when done. */

@@ -9,6 +9,7 @@ import { CONTROL_STAGE, evaluatedStage } from '../../store/stage-name.ts';
 import type { CampaignIo } from '../campaign-io.ts';
 import { loadConfig } from '../config-load.ts';
 import type { Config } from '../config-schema.ts';
+import { openRunDecoder } from '../open-run-models.ts';
 import type { RunFolder } from '../run-folder.ts';
 import { acquireRunLock } from '../run-lock.ts';
 import { collectSuccesses } from './collect-successes.ts';
@@ -29,7 +30,6 @@ import {
   loadTuneTexts,
   openSubject,
   openSubjectTarget,
-  openTunedFolder,
   openTuneEncoder,
   openTuneJudges,
   openTuneModels,
@@ -155,7 +155,7 @@ async function runTuning(
   start: LoraAdapter | undefined,
   measured: TargetCheck | undefined,
 ): Promise<TuneFile> {
-  const { folder, identity, subject, config, io } = tuning;
+  const { folder, identity, subject, config, models, io } = tuning;
   const data = await makeData(tuning);
   await writeDataset(folder.dataPath, data.examples, {
     run: identity.run,
@@ -183,7 +183,7 @@ async function runTuning(
   let { checkpoint } = tuned;
   if (subject.source !== undefined) {
     await writeTokenizerFiles(subject.source, tuned.modelPath);
-    checkpoint = await openTunedFolder(tuned.modelPath, io);
+    checkpoint = await openRunDecoder(models.openModels, tuned.modelPath, 'target', models.world);
   }
   const after = check === null ? undefined : await checkSubject(tuning, data, { ...subject, checkpoint });
   const file: TuneFile = {
