@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { link, open, readFile, rename, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { link, open, readFile, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { toWriteError } from '../base/atomic-file.ts';
 import { nowMs } from '../base/clock.ts';
@@ -97,19 +99,32 @@ async function place(path: string, owner: Owner): Promise<boolean> {
   }
 }
 
-/** Takes a stale lock out of the way. Of two processes that try, one renames; the other finds nothing and tries again. */
-async function removeStale(path: string, stale: Owner): Promise<void> {
-  const aside = `${path}.stale-${randomUUID()}`;
+/** The claim to take over from one stale lock: a second name of that lock's file, which only one process can make. */
+const claimOf = (path: string, { token }: Owner): string => `${path}.stale-${token}`;
+
+/** Long enough for a take-over: two file operations. */
+const TAKE_OVER_MS = 20;
+
+/**
+ * Takes a stale lock out of the way. Of the processes that read it, one makes the claim; the file that it has claimed is read
+ * again, since another may have taken over before, and only while it holds the claim of this very lock is the lock removed.
+ * The others wait a little and try again. A lock that is not stale is never moved.
+ */
+export async function removeStale(path: string, stale: Owner): Promise<void> {
+  const claim = claimOf(path, stale);
   try {
-    await rename(path, aside);
+    await link(path, claim);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST') return sleep(TAKE_OVER_MS);
+    if (code === 'ENOENT') return; // released or taken over just now
     throw toWriteError(path, error);
   }
-  const moved = await readOwner(aside);
-  // Between reading and renaming, another process may have taken the lock: give it back.
-  if (moved !== undefined && moved.token !== stale.token) await link(aside, path).catch(() => undefined);
-  await rm(aside, { force: true });
+  try {
+    if ((await readOwner(claim))?.token === stale.token) await rm(path, { force: true });
+  } finally {
+    await rm(claim, { force: true });
+  }
 }
 
 /** More tries than processes that could race for one folder. */
@@ -134,7 +149,11 @@ export async function acquireRunLock(path: string): Promise<RunLock> {
     if (!(await isStale(holder))) throw inUse(path, holder);
     await removeStale(path, holder);
   }
-  throw new FloodgateError('run', `lock ${path}: several processes are racing for this run`);
+  const holder = await readOwner(path);
+  const claim = holder === undefined ? path : claimOf(path, holder);
+  throw new FloodgateError('run', `lock ${path}: several processes are racing for this run`, {
+    hint: existsSync(claim) ? `when no other process uses this run, remove ${claim}` : 'try again',
+  });
 }
 
 async function release(path: string, owner: Owner): Promise<void> {
