@@ -1,12 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { link, open, readFile, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { toWriteError } from '../base/atomic-file.ts';
 import { nowMs } from '../base/clock.ts';
 import { FloodgateError } from '../base/errors.ts';
+import { removeStaleLock } from '../base/stale-lock.ts';
 
 /** Who holds a run folder. The process's own start time tells it from a later process with the same number. */
 const ownerSchema = z.object({
@@ -14,7 +13,8 @@ const ownerSchema = z.object({
   processStart: z.string().nullable(),
   host: z.string(),
   sinceMs: z.number(),
-  token: z.string(),
+  /** It becomes part of a file's name. */
+  token: z.string().regex(/^[\w-]{1,64}$/),
 });
 type Owner = z.infer<typeof ownerSchema>;
 
@@ -99,32 +99,12 @@ async function place(path: string, owner: Owner): Promise<boolean> {
   }
 }
 
-/** The claim to take over from one stale lock: a second name of that lock's file, which only one process can make. */
-const claimOf = (path: string, { token }: Owner): string => `${path}.stale-${token}`;
-
-/** Long enough for a take-over: two file operations. */
-const TAKE_OVER_MS = 20;
-
-/**
- * Takes a stale lock out of the way. Of the processes that read it, one makes the claim; the file that it has claimed is read
- * again, since another may have taken over before, and only while it holds the claim of this very lock is the lock removed.
- * The others wait a little and try again. A lock that is not stale is never moved.
- */
-export async function removeStale(path: string, stale: Owner): Promise<void> {
-  const claim = claimOf(path, stale);
-  try {
-    await link(path, claim);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'EEXIST') return sleep(TAKE_OVER_MS);
-    if (code === 'ENOENT') return; // released or taken over just now
-    throw toWriteError(path, error);
-  }
-  try {
-    if ((await readOwner(claim))?.token === stale.token) await rm(path, { force: true });
-  } finally {
-    await rm(claim, { force: true });
-  }
+/** Takes the lock of a process that is gone out of the way. */
+function removeStale(path: string, stale: Owner): Promise<void> {
+  return removeStaleLock(path, {
+    id: stale.token,
+    isStill: async (claimed) => (await readOwner(claimed))?.token === stale.token,
+  });
 }
 
 /** More tries than processes that could race for one folder. */
@@ -149,11 +129,7 @@ export async function acquireRunLock(path: string): Promise<RunLock> {
     if (!(await isStale(holder))) throw inUse(path, holder);
     await removeStale(path, holder);
   }
-  const holder = await readOwner(path);
-  const claim = holder === undefined ? path : claimOf(path, holder);
-  throw new FloodgateError('run', `lock ${path}: several processes are racing for this run`, {
-    hint: existsSync(claim) ? `when no other process uses this run, remove ${claim}` : 'try again',
-  });
+  throw new FloodgateError('run', `lock ${path}: several processes are racing for this run`, { hint: 'try again' });
 }
 
 async function release(path: string, owner: Owner): Promise<void> {

@@ -52,6 +52,30 @@ describe('the lock of a pull', () => {
     expect(await withPullLock(path, {}, async () => 'mine')).toBe('mine');
   });
 
+  it('is taken over by one of many that wait, time after time', async () => {
+    const child = spawn(process.execPath, ['-e', '']);
+    await once(child, 'close');
+    for (let round = 0; round < 10; round++) {
+      await writeFile(path, holderOf(child.pid ?? 0));
+      let inside = 0;
+      const work = async (): Promise<void> => {
+        expect(++inside).toBe(1);
+        await new Promise((resolve) => setTimeout(resolve, 2));
+        inside--;
+      };
+      await Promise.all([1, 2, 3].map(() => withPullLock(path, {}, work)));
+      expect(await readdir(join(folder, 'locks'))).toEqual([]);
+    }
+  });
+
+  it('that cannot be read is taken over by its age', async () => {
+    await writeFile(path, '{');
+    const longAgo = new Date(2020, 0);
+    await utimes(path, longAgo, longAgo);
+    expect(await withPullLock(path, {}, async () => 'mine')).toBe('mine');
+    expect(await readdir(join(folder, 'locks'))).toEqual([]);
+  });
+
   it('is taken over from another host that has long shown no life', async () => {
     await writeFile(path, holderOf(1, 'elsewhere'));
     const longAgo = new Date(2020, 0);

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { link, mkdir, readFile, rename, rm, stat, unlink, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, stat, unlink, utimes, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { nowMs } from '../../base/clock.ts';
+import { removeStaleLock } from '../../base/stale-lock.ts';
 import { waitUnlessInterrupted } from './interruption.ts';
 
 /** How often the holder shows that it lives. */
@@ -65,13 +66,16 @@ async function tryTake(path: string, self: Holder): Promise<boolean> {
   return false;
 }
 
+/** It becomes part of a file's name. */
+const isId = (id: unknown): boolean => typeof id === 'string' && /^[\w-]{1,64}$/.test(id);
+
 async function readHolder(path: string): Promise<Holder | undefined> {
   try {
     const value: unknown = JSON.parse(await readFile(path, 'utf8'));
     if (typeof value !== 'object' || value === null) return undefined;
     const { pid, host, id } = value as Partial<Record<keyof Holder, unknown>>;
-    const isHolder = Number.isSafeInteger(pid) && typeof host === 'string' && typeof id === 'string';
-    return isHolder ? { pid: pid as number, host, id } : undefined;
+    const isHolder = Number.isSafeInteger(pid) && typeof host === 'string' && isId(id);
+    return isHolder ? { pid: pid as number, host: host as string, id: id as string } : undefined;
   } catch {
     return undefined; // being written or just released
   }
@@ -96,17 +100,11 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/**
- * Moves the lock aside before deleting it. Two waiters may both have judged the old lock abandoned; the slower one
- * would then delete the faster one's new lock, so what was moved is judged again and put back when it is alive.
- */
+/** Takes an abandoned lock out of the way. One whose content cannot be read has no id, and is told by its age alone. */
 async function removeAbandoned(path: string): Promise<void> {
-  const aside = `${path}.${randomUUID()}`;
-  try {
-    await rename(path, aside);
-  } catch {
-    return; // somebody else was faster
-  }
-  if (!(await isAbandoned(aside))) await link(aside, path).catch(() => undefined);
-  await rm(aside, { force: true });
+  const id = (await readHolder(path))?.id;
+  await removeStaleLock(path, {
+    id: id ?? 'unreadable',
+    isStill: async (claimed) => (await readHolder(claimed))?.id === id && (await isAbandoned(claimed)),
+  });
 }
