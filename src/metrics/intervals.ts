@@ -76,10 +76,18 @@ export function meanOverNoisySeeds(
   return meanWithTInterval(values, confidence, method, noise);
 }
 
-/** The standard error that a 95% (or `confidence`) interval of normal form stands for; 0 where there is no interval. */
-export function standardErrorOf({ low, high, confidence }: Pick<Measure, 'low' | 'high' | 'confidence'>): number {
-  if (low === null || high === null) return 0;
-  return (high - low) / (2 * normalQuantile((1 + (confidence ?? DEFAULT_CONFIDENCE)) / 2));
+/**
+ * The standard error that an interval of normal form stands for, by its wider side, since the other may have been cut at a
+ * bound; 0 where there is no interval. `confidence` null: 95%.
+ */
+export function standardErrorOf({
+  value,
+  low,
+  high,
+  confidence,
+}: Pick<Measure, 'value' | 'low' | 'high' | 'confidence'>): number {
+  if (value === null || low === null || high === null) return 0;
+  return Math.max(value - low, high - value) / normalQuantile((1 + (confidence ?? DEFAULT_CONFIDENCE)) / 2);
 }
 
 function meanWithTInterval(values: readonly number[], confidence: number, method: string, leastVariance = 0): Measure {

@@ -136,12 +136,21 @@ describe('the standard error of an interval', () => {
   test('is its half width in normal quantiles, whatever it covers', () => {
     const of = (confidence: number) => {
       const half = 0.03 * normalQuantile((1 + confidence) / 2);
-      return standardErrorOf({ low: 0.5 - half, high: 0.5 + half, confidence });
+      return standardErrorOf({ value: 0.5, low: 0.5 - half, high: 0.5 + half, confidence });
     };
     expect(of(0.95)).toBeCloseTo(0.03, 12);
     expect(of(0.5)).toBeCloseTo(0.03, 12);
-    const { low, high } = wilsonInterval(300, 1000);
-    expect(standardErrorOf({ low, high, confidence: null })).toBeCloseTo(Math.sqrt((0.3 * 0.7) / 1000), 4);
+    const normal = Math.sqrt((0.3 * 0.7) / 1000);
+    const wilson = standardErrorOf({ ...wilsonInterval(300, 1000), confidence: null });
+    expect(wilson).toBeGreaterThan(normal);
+    expect(wilson).toBeLessThan(1.05 * normal);
     expect(standardErrorOf(pointMeasure(0.5, 1, 'alone'))).toBe(0);
+  });
+
+  test('does not shrink where one side was cut at a bound', () => {
+    const half = 0.03 * normalQuantile(0.975);
+    const cut = { value: 0.99, low: 0.99 - half, high: 1, confidence: 0.95 };
+    expect(standardErrorOf(cut)).toBeCloseTo(0.03, 12);
+    expect(standardErrorOf({ ...cut, value: 0.01, low: 0, high: 0.01 + half })).toBeCloseTo(0.03, 12);
   });
 });

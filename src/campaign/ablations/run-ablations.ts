@@ -18,7 +18,7 @@ const MEASURED: readonly AttackerName[] = ['gflownet', 'smoothing'];
 type Measures = Readonly<Record<RowFigure, Measure>>;
 
 /** What one attacker of a variant reached. */
-export interface RowFigures {
+export interface AblationFigures {
   /** Means over seeds with t intervals. */
   readonly figures: Measures;
   /** The variant minus the default, paired over seeds; absent for the default itself. */
@@ -29,7 +29,7 @@ export interface RowFigures {
 export interface AblationResult {
   readonly group: string;
   readonly name: string;
-  readonly attackers: Readonly<Partial<Record<AttackerName, RowFigures>>>;
+  readonly attackers: Readonly<Partial<Record<AttackerName, AblationFigures>>>;
 }
 
 function configOf(variant: Variant, seed: number, worldSeed: number): Config {
@@ -87,7 +87,7 @@ export function summarise(
   seeds: readonly AttackerRows[],
   defaults: readonly AttackerRows[],
 ): AblationResult['attackers'] {
-  const summaries = MEASURED.flatMap((attacker): [AttackerName, RowFigures][] => {
+  const summaries = MEASURED.flatMap((attacker): [AttackerName, AblationFigures][] => {
     const pairs = seeds.flatMap((row, seed) => {
       const [mine, base] = [row[attacker], defaults[seed]?.[attacker]];
       return mine === undefined || base === undefined ? [] : [{ mine, base }];

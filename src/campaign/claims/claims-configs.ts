@@ -29,7 +29,7 @@ export const RETRAINED: readonly AttackerName[] = ['sft', 'gflownet', 'smoothing
 /** Seeds of made worlds on which no setting was chosen. */
 const FIRST_WORLD_SEED = 1000;
 
-/** The best of the search (docs/search.md) where it is not the default of made worlds; those of `ctb` are Stable-GFN's. */
+/** The best of the search (docs/search.md) where it is not the default of made worlds; those of the GFlowNet's section are Stable-GFN's alone. */
 const SEARCHED: readonly string[] = [
   'smoothing.learningRate=2.39e-3',
   'smoothing.updates=600',

@@ -1,3 +1,4 @@
+import { standardErrorOf } from '../../metrics/intervals.ts';
 import { openStore } from '../../store/run-store.ts';
 import { evaluatedStage } from '../../store/stage-name.ts';
 import type { AttackerName } from '../attackers/attacker-names.ts';
@@ -113,11 +114,14 @@ export async function transferToTuned(
     const cells = await cellsOf(folder, attackers, `tuned-${name}`, judge);
     const ofEach = (pick: (cell: CellFigures) => number) =>
       Object.fromEntries(Object.entries(cells).map(([attacker, cell]) => [attacker, pick(cell)]));
-    const overRefusal = file.check?.after?.benign.refusals.value ?? undefined;
+    const refusals = file.check?.after?.benign.refusals;
     rows[stage as AttackerName] = {
       asr: ofEach(({ asr }) => asr),
-      errors: ofEach(({ errors }) => errors?.asr ?? 0),
-      ...(overRefusal === undefined ? {} : { overRefusal }),
+      errors: {
+        asr: ofEach(({ errors }) => errors?.asr ?? 0),
+        ...(refusals === undefined ? {} : { overRefusal: standardErrorOf(refusals) }),
+      },
+      ...(refusals == null || refusals.value === null ? {} : { overRefusal: refusals.value }),
     };
   }
   return rows;

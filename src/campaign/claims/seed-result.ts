@@ -30,9 +30,9 @@ type ByAttacker<T> = Readonly<Partial<Record<AttackerName, T>>>;
 /** A target tuned on one attacker's data, as it meets every attacker's stored attacks. */
 export interface TunedFigures {
   readonly asr: ByAttacker<number>;
-  readonly errors?: Errors<AttackerName>;
   /** Share of harmless prompts that it refuses; absent where refusals cannot be told from answers. */
   readonly overRefusal?: number;
+  readonly errors?: { readonly asr: Errors<AttackerName>; readonly overRefusal?: number };
 }
 
 /** Everything that the claims ask of one seed; parts that were not measured are absent. */

@@ -1,7 +1,7 @@
 import { type RandomStream, randomStream } from '../../base/random.ts';
 import type { AttackerName } from '../attackers/attacker-names.ts';
 import type { ClaimComponent } from './claim-definitions.ts';
-import type { SeedResult } from './seed-result.ts';
+import type { SeedResult, TunedFigures } from './seed-result.ts';
 
 type ByAttacker<T> = Readonly<Partial<Record<AttackerName, T>>>;
 type Errors<Figures> = { readonly [Name in keyof Figures]?: number };
@@ -35,10 +35,16 @@ function redrawn(seed: SeedResult, random: RandomStream): SeedResult {
     ...(transfer === undefined
       ? {}
       : { transfer: Object.fromEntries(Object.entries(transfer).map(([name, row]) => [name, redraw(row)])) }),
-    ...(tuned === undefined
-      ? {}
-      : { tuned: each(tuned, (target) => ({ ...target, asr: moved(target.asr, target.errors, random) })) }),
+    ...(tuned === undefined ? {} : { tuned: each(tuned, (target) => redrawnTarget(target, random)) }),
   };
+}
+
+function redrawnTarget(target: TunedFigures, random: RandomStream): TunedFigures {
+  const { asr, overRefusal, errors } = target;
+  if (errors === undefined) return target;
+  const refused =
+    overRefusal === undefined ? {} : moved({ overRefusal }, { overRefusal: errors.overRefusal ?? 0 }, random);
+  return { ...target, asr: moved(asr, errors.asr, random), ...refused };
 }
 
 /** Gives the standard deviation to about 4%. */
