@@ -1,7 +1,10 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { claimConfig } from '../../src/campaign/claims/claims-configs.ts';
 import { gflownetAttacks, policyGradientAttackCount } from '../../src/campaign/policy-gradient-settings.ts';
 import { bestTrials, type SearchTrial, searchScore } from '../../src/campaign/search/run-search.ts';
-import { SEARCHED, SPACES, trialOverrides } from '../../src/campaign/search/search-spaces.ts';
+import { SEARCHED, type SearchedAttacker, SPACES, trialOverrides } from '../../src/campaign/search/search-spaces.ts';
 import { smallWorldConfig } from '../../src/campaign/small-worlds/small-world.ts';
 
 const TRIALS = [...Array(20).keys()];
@@ -70,5 +73,26 @@ describe('the best of a search', () => {
   it('is one trial an attacker, of equals the earlier', () => {
     const trials = [trial('ppo', 0, 0.3), trial('ppo', 1, 0.5), trial('ppo', 2, 0.5), trial('reinforce', 0, 0.1)];
     expect(bestTrials(trials)).toEqual([trials[1], trials[3]]);
+  });
+});
+
+describe('what the search found', () => {
+  const page = readFileSync(join(import.meta.dirname, '../../docs/search.md'), 'utf8');
+  const winners = [...page.matchAll(/^\| ([\w-]+) \| \*\*(\d+)\*\* \|/gm)].map(
+    ([, attacker, trial]) => [attacker as SearchedAttacker, Number(trial)] as const,
+  );
+
+  it('names one winner an attacker in docs/search.md', () => {
+    expect(winners.map(([attacker]) => attacker).sort()).toEqual([...SEARCHED].sort());
+  });
+
+  it.each(winners)('%s of trial %i stands in the runs of the claims', async (attacker, trial) => {
+    const claims = await claimConfig({ world: 'proving-ground', seed: 0 });
+    const valueAt = (key: string): unknown =>
+      key.split('.').reduce<unknown>((section, name) => (section as Record<string, unknown>)[name], claims);
+    for (const override of trialOverrides(attacker, trial)) {
+      const [key, value] = override.split('=') as [string, string];
+      expect(String(valueAt(key)), key).toBe(String(Number.isNaN(Number(value)) ? value : Number(value)));
+    }
   });
 });
