@@ -64,14 +64,35 @@ const FURTHER: Readonly<Record<ClaimWorld, readonly NamedTarget[]>> = {
   ],
 };
 
+/**
+ * How a target is tuned. SmolLM2's templates, because it cannot refuse even when told to; the rate is the smallest that mends
+ * a search seed's held-out attacks (docs/claims.md).
+ */
+export const CLAIM_TUNING: Readonly<Record<ClaimWorld, readonly string[]>> = {
+  'proving-ground': MADE_WORLD_TUNING,
+  smollm2: [
+    'tuning.refusals.source=template',
+    'tuning.epochs=4',
+    'tuning.batchSize=8',
+    'tuning.benign.maxNewTokens=24',
+    'tuning.learningRate=1e-3',
+  ],
+};
+
 /** Equal data for every tuned target, so that none resists better for having seen more. */
 const SUCCESSES = 256;
 
+/** A run whose stored attacks meet other targets. */
+export interface TransferredRun {
+  readonly folder: RunFolder;
+  readonly world: ClaimWorld;
+  /** The judge that counts. */
+  readonly judge: string;
+}
+
 /** What the stored attacks reach on further targets. */
 export async function transferToFurther(
-  folder: RunFolder,
-  world: ClaimWorld,
-  judge: string,
+  { folder, world, judge }: TransferredRun,
   io: CampaignIo,
 ): Promise<NonNullable<SeedResult['transfer']>> {
   const targets = FURTHER[world].map((target) => ({ ...target, ...ASKED[world] }));
@@ -83,18 +104,16 @@ export async function transferToFurther(
 }
 
 /** Tunes the run's target on the data of each attacker, with equally many successes; those without any have no target. */
-export async function tuneOnTransferred(folder: RunFolder, world: ClaimWorld, io: CampaignIo): Promise<TunedModel[]> {
-  const overrides = world === 'proving-ground' ? MADE_WORLD_TUNING : [];
+export async function tuneOnTransferred({ folder, world }: TransferredRun, io: CampaignIo): Promise<TunedModel[]> {
   const stages = await transferredOf(folder);
+  const overrides = CLAIM_TUNING[world];
   return tuneOnEach(folder, { stages, successes: SUCCESSES, overrides, nameOf: (stage) => stage }, io);
 }
 
 /** What the stored attacks reach on the tuned targets. */
 export async function transferToTuned(
-  folder: RunFolder,
-  world: ClaimWorld,
+  { folder, world, judge }: TransferredRun,
   models: readonly TunedModel[],
-  judge: string,
   io: CampaignIo,
 ): Promise<NonNullable<SeedResult['tuned']>> {
   const targets = models.map(

@@ -53,10 +53,10 @@ async function runSeed(plan: ClaimsPlan, chosen: ClaimSeed, io: CampaignIo): Pro
   const own = world === 'smollm2' ? { ownWeights: SMOLLM2_OWN_WEIGHTS } : {};
   const measured = { seed, attackers: await attackersOf(base), ...own };
   if (plan.parts === 'attackers') return measured;
-  const judge = await countingJudge(base);
-  const transfer = await transferToFurther(base, world, judge, io);
-  const tunings = await tuneOnTransferred(base, world, io);
-  const tuned = await transferToTuned(base, world, tunings, judge, io);
+  const transferred = { folder: base, world, judge: await countingJudge(base) };
+  const transfer = await transferToFurther(transferred, io);
+  const tunings = await tuneOnTransferred(transferred, io);
+  const tuned = await transferToTuned(transferred, tunings, io);
   const again = tunings.find(({ stage }) => stage === 'smoothing');
   if (again === undefined) return { ...measured, transfer, tuned };
   const config = await claimConfig(chosen, RETRAINED, again.modelPath);
