@@ -4,18 +4,20 @@ import { writeFileAtomically } from '../base/atomic-file.ts';
 import { ATTACKERS } from '../campaign/attackers/attacker-names.ts';
 import { CLAIM_WORLDS, type ClaimWorld } from '../campaign/claims/claims-configs.ts';
 import type { DecidedClaim } from '../campaign/claims/decide.ts';
-import { type ClaimsOutcome, runClaims } from '../campaign/claims/run-claims.ts';
+import { type ClaimsOutcome, decideFromFiles, runClaims } from '../campaign/claims/run-claims.ts';
 import type { SeedResult } from '../campaign/claims/seed-result.ts';
 import { type PlotPoint, scatterSvg } from '../report/claims-plot.ts';
 import { alignColumns, type CommandResult, printResult } from './command-result.ts';
 import { addRunsOption, type RunsOptions } from './common-options.ts';
 import type { CliContext } from './context.ts';
-import { parsePositiveCount } from './parse-count.ts';
+import { parseCount, parsePositiveCount } from './parse-count.ts';
 
 interface ClaimsOptions extends RunsOptions {
   readonly world: ClaimWorld;
   readonly seeds?: number;
+  readonly seed?: number;
   readonly only?: 'attackers';
+  readonly from?: readonly string[];
 }
 
 const DEFAULT_SEEDS: Readonly<Record<ClaimWorld, number>> = { 'proving-ground': 5, smollm2: 3 };
@@ -82,13 +84,19 @@ async function writeResults(folder: string, { world, claims, seeds }: ClaimsOutc
   return files;
 }
 
-async function measureClaims(options: ClaimsOptions, context: CliContext): Promise<CommandResult> {
-  const { world, runsDir, only } = options;
-  const folder = join(runsDir, `claims-${world}`);
-  const plan = { world, seeds: options.seeds ?? DEFAULT_SEEDS[world], parts: only ?? ('all' as const), folder };
+function measureClaims(options: ClaimsOptions, folder: string, context: CliContext): Promise<ClaimsOutcome> {
+  const { world, only, seed, seeds: count = DEFAULT_SEEDS[world] } = options;
+  const seeds = seed === undefined ? Array.from({ length: count }, (_, at) => at) : [seed];
+  const plan = { world, seeds, parts: only ?? ('all' as const), folder };
   const { progress, signal, cacheDir } = context;
-  const outcome = await runClaims(plan, { progress, signal, ...(cacheDir === undefined ? {} : { cacheDir }) });
-  const files = await writeResults(folder, outcome);
+  return runClaims(plan, { progress, signal, ...(cacheDir === undefined ? {} : { cacheDir }) });
+}
+
+async function decideClaims(options: ClaimsOptions, context: CliContext): Promise<CommandResult> {
+  const { from, runsDir } = options;
+  const folder = join(runsDir, `claims-${options.world}`);
+  const outcome = await (from === undefined ? measureClaims(options, folder, context) : decideFromFiles(from));
+  const files = from === undefined ? await writeResults(folder, outcome) : [];
   const components = outcome.claims.flatMap(({ id, components: all }) =>
     all.map(({ name, verdict, value, low, high, threshold }) => [
       id,
@@ -103,9 +111,9 @@ async function measureClaims(options: ClaimsOptions, context: CliContext): Promi
     '',
     alignColumns([['claim', 'verdict', 'mean [95%]', 'threshold', 'component'], ...components]),
     '',
-    `Statistics and rules: docs/claims.md. Written: ${files.join(', ')}`,
+    `Statistics and rules: docs/claims.md.${files.length === 0 ? '' : ` Written: ${files.join(', ')}`}`,
   ].join('\n');
-  return { text, json: { world, claims: outcome.claims } };
+  return { text, json: { world: outcome.world, claims: outcome.claims } };
 }
 
 /** Adds `floodgate claims`. */
@@ -113,16 +121,26 @@ export function registerClaimsCommand(program: Command, context: CliContext): vo
   addRunsOption(program.command('claims').description("measure the paper's claims, each of which can fail"))
     .addOption(new Option('--world <world>', 'where').choices(CLAIM_WORLDS).default('proving-ground'))
     .option('--seeds <count>', 'seeds (default: 5 on the proving ground, 3 on smollm2)', parsePositiveCount)
+    .addOption(
+      new Option('--seed <seed>', 'this seed alone: one a core or a machine, then --seeds or --from')
+        .argParser(parseCount)
+        .conflicts('seeds'),
+    )
     .addOption(new Option('--only <part>', 'attackers: C1 to C3, on the base target').choices(['attackers']))
+    .addOption(new Option('--from <files...>', "seeds' results to decide from").conflicts(['seeds', 'seed', 'only']))
     .addHelpText(
       'after',
       `
 Goes on where it was stopped: seeds, runs and cells of matrices that are there are kept.
 
+--from runs nothing: it decides from seeds measured elsewhere, each with the same settings.
+
 Examples:
   floodgate claims
   floodgate claims --seeds 2 --only attackers --json
-  floodgate claims --world smollm2 --only attackers`,
+  floodgate claims --world smollm2 --only attackers
+  floodgate claims --world smollm2 --seed 1
+  floodgate claims --from here/seed-0-all.json there/seed-1-all.json`,
     )
-    .action(async (options: ClaimsOptions) => printResult(context, await measureClaims(options, context)));
+    .action(async (options: ClaimsOptions) => printResult(context, await decideClaims(options, context)));
 }

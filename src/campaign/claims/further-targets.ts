@@ -8,7 +8,7 @@ import type { RunFolder } from '../run-folder.ts';
 import { transferRun } from '../transfer/run-transfer.ts';
 import type { NamedTarget } from '../transfer/transfer-config.ts';
 import { UNMET } from './claim-definitions.ts';
-import type { ClaimWorld } from './claims-configs.ts';
+import { CLAIM_WORLDS, type ClaimWorld } from './claims-configs.ts';
 import { type CellFigures, readCells, type SeedResult, type TunedFigures } from './seed-result.ts';
 
 /** Attackers whose stored attacks are put to further and to tuned targets: those that the run has measured. */
@@ -89,6 +89,14 @@ export interface TransferredRun {
   /** The judge that counts. */
   readonly judge: string;
 }
+
+/** All that is measured beside the runs themselves, world by world. */
+export const CLAIM_TARGETS = Object.fromEntries(
+  CLAIM_WORLDS.map((world) => [
+    world,
+    { further: FURTHER[world], asked: ASKED[world], tuning: CLAIM_TUNING[world], successes: SUCCESSES },
+  ]),
+) as Readonly<Record<ClaimWorld, unknown>>;
 
 /** What the stored attacks reach on further targets. */
 export async function transferToFurther(

@@ -1,7 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { writeFileAtomically } from '../../base/atomic-file.ts';
+import { mkdir } from 'node:fs/promises';
 import { FloodgateError } from '../../base/errors.ts';
 import { openStore } from '../../store/run-store.ts';
 import type { CampaignIo } from '../campaign-io.ts';
@@ -17,14 +15,12 @@ import {
 } from './claims-configs.ts';
 import { type DecidedClaim, decideClaims } from './decide.ts';
 import { transferToFurther, transferToTuned, tuneOnTransferred } from './further-targets.ts';
+import { type ClaimParts, gatherSeedFiles, seedFilePath, writeSeedFile } from './seed-file.ts';
 import { readAttackers, type SeedResult } from './seed-result.ts';
-
-/** `attackers`: C1 to C3 on the base target; `all`: C4 to C6 too. */
-export type ClaimParts = 'attackers' | 'all';
 
 export interface ClaimsPlan {
   readonly world: ClaimWorld;
-  readonly seeds: number;
+  readonly seeds: readonly number[];
   readonly parts: ClaimParts;
   /** Folder of the runs, the results and the plots. */
   readonly folder: string;
@@ -65,7 +61,7 @@ async function runSeed(plan: ClaimsPlan, chosen: ClaimSeed, io: CampaignIo): Pro
 }
 
 function resultFile({ folder, parts }: ClaimsPlan, seed: number): string {
-  return join(folder, `seed-${seed}-${parts}.json`);
+  return seedFilePath(folder, seed, parts);
 }
 
 /**
@@ -77,24 +73,31 @@ function resultFile({ folder, parts }: ClaimsPlan, seed: number): string {
 export async function runClaims(plan: ClaimsPlan, io: CampaignIo): Promise<ClaimsOutcome> {
   await mkdir(plan.folder, { recursive: true });
   // C1 to C3 of every seed first: they are what a run that is stopped early should have.
-  for (let seed = 0; seed < plan.seeds; seed++) {
+  for (const seed of plan.seeds) {
     const config = await claimConfig(await admittedSeed({ world: plan.world, seed }, io));
     if (existsSync(resultFile(plan, seed))) await sameRun(config, plan.folder, `seed-${seed}`);
     else await finishRun(config, plan.folder, `seed-${seed}`, io);
   }
-  const seeds: SeedResult[] = [];
-  const bar = io.progress.start('claims', plan.seeds, 'seeds');
-  for (let seed = 0; seed < plan.seeds; seed++) {
+  const bar = io.progress.start('claims', plan.seeds.length, 'seeds');
+  for (const [done, seed] of plan.seeds.entries()) {
     const file = resultFile(plan, seed);
-    if (existsSync(file)) seeds.push(JSON.parse(await readFile(file, 'utf8')) as SeedResult);
-    else {
+    if (!existsSync(file)) {
       if (io.signal.aborted) throw new FloodgateError('interrupted', `claims: interrupted before seed ${seed}`);
       const result = await runSeed(plan, await admittedSeed({ world: plan.world, seed }, io), io);
-      await writeFileAtomically(file, (handle) => handle.writeFile(`${JSON.stringify(result, null, 1)}\n`));
-      seeds.push(result);
+      await writeSeedFile(file, plan.world, result);
     }
-    bar.update(seed + 1);
+    bar.update(done + 1);
   }
   bar.finish();
-  return { world: plan.world, claims: decideClaims(seeds, plan.world === 'proving-ground'), seeds };
+  return decideFromFiles(plan.seeds.map((seed) => resultFile(plan, seed)));
+}
+
+/**
+ * Decides the claims from seeds that were measured before, in one folder or in several, on one machine or on several.
+ *
+ * @throws FloodgateError as {@link gatherSeedFiles}.
+ */
+export async function decideFromFiles(paths: readonly string[]): Promise<ClaimsOutcome> {
+  const { world, seeds } = await gatherSeedFiles(paths);
+  return { world, claims: decideClaims(seeds, world === 'proving-ground'), seeds };
 }

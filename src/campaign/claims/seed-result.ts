@@ -1,53 +1,59 @@
+import { z } from 'zod';
 import { standardErrorOf } from '../../metrics/intervals.ts';
 import type { StoreQueries } from '../../store/queries.ts';
 import type { MetricRecord } from '../../store/records.ts';
 import { evaluationStage, transferStage } from '../../store/stage-name.ts';
 import { ATTACKERS, type AttackerName } from '../attackers/attacker-names.ts';
 
-/** Standard errors of figures, from the draw of their attacks alone; one that is absent counts as 0. */
-type Errors<Figure extends string> = Readonly<Partial<Record<Figure, number>>>;
+const share = z.number().min(0).max(1);
+const count = z.number().nonnegative();
+/** Standard error of a figure, from the draw of its attacks alone; one that is absent counts as 0. */
+const error = z.number().nonnegative().optional();
+const byAttacker = <T extends z.ZodType>(figures: T) => z.partialRecord(z.enum(ATTACKERS), figures);
 
 /** What stored attacks reach on a further target. */
-export interface CellFigures {
-  readonly asr: number;
-  readonly uniqueAttacks: number;
-  readonly errors?: Errors<'asr' | 'uniqueAttacks'>;
-}
+const cellFigures = z.strictObject({
+  asr: share,
+  uniqueAttacks: count,
+  errors: z.strictObject({ asr: error, uniqueAttacks: error }).optional(),
+});
+export type CellFigures = Readonly<z.infer<typeof cellFigures>>;
 
 /** What one attacker reached on the target it was trained against. */
-export interface AttackerFigures {
-  readonly asr: number;
-  readonly uniqueAttacks: number;
+const attackerFigures = z.strictObject({
+  asr: share,
+  uniqueAttacks: count,
   /** Mode recall in a made world, unique attacks on a real model. */
-  readonly ways: number;
-  readonly cosineDistance: number | undefined;
-  readonly targetCalls: number;
-  readonly errors?: Errors<'asr' | 'uniqueAttacks' | 'ways'>;
-}
-
-type ByAttacker<T> = Readonly<Partial<Record<AttackerName, T>>>;
+  ways: count,
+  cosineDistance: z.number().optional(),
+  targetCalls: count,
+  errors: z.strictObject({ asr: error, uniqueAttacks: error, ways: error }).optional(),
+});
+export type AttackerFigures = Readonly<z.infer<typeof attackerFigures>>;
 
 /** A target tuned on one attacker's data, as it meets every attacker's stored attacks. */
-export interface TunedFigures {
-  readonly asr: ByAttacker<number>;
+const tunedFigures = z.strictObject({
+  asr: byAttacker(share),
   /** Share of harmless prompts that it refuses; absent where refusals cannot be told from answers. */
-  readonly overRefusal?: number;
-  readonly errors?: { readonly asr: Errors<AttackerName>; readonly overRefusal?: number };
-}
+  overRefusal: share.optional(),
+  errors: z.strictObject({ asr: byAttacker(z.number().nonnegative()), overRefusal: error }).optional(),
+});
+export type TunedFigures = Readonly<z.infer<typeof tunedFigures>>;
 
-/** Everything that the claims ask of one seed; parts that were not measured are absent. */
-export interface SeedResult {
-  readonly seed: number;
-  readonly attackers: ByAttacker<AttackerFigures>;
+export const seedResultSchema = z.strictObject({
+  seed: z.int().nonnegative(),
+  attackers: byAttacker(attackerFigures),
   /** The weighting that `smoothing` itself has, where no second attacker was trained with it. */
-  readonly ownWeights?: AttackerName;
+  ownWeights: z.enum(ATTACKERS).optional(),
   /** Attackers trained again, against a target that was tuned on the first smoothing's attacks. */
-  readonly retrained?: ByAttacker<AttackerFigures>;
+  retrained: byAttacker(attackerFigures).optional(),
   /** Further targets by name, each with what the stored attacks reach there. */
-  readonly transfer?: Readonly<Record<string, ByAttacker<CellFigures>>>;
+  transfer: z.record(z.string(), byAttacker(cellFigures)).optional(),
   /** Tuned targets by the attacker whose data they were tuned on. */
-  readonly tuned?: ByAttacker<TunedFigures>;
-}
+  tuned: byAttacker(tunedFigures).optional(),
+});
+/** Everything that the claims ask of one seed; parts that were not measured are absent. */
+export type SeedResult = Readonly<z.infer<typeof seedResultSchema>>;
 
 function intervalError(row: MetricRecord | undefined): number {
   return row === undefined ? 0 : standardErrorOf({ ...row, confidence: row.confidence ?? null });
@@ -73,7 +79,7 @@ export function readCells(
 }
 
 /** The figures of every evaluated attacker of a run, by the judge that counts. */
-export function readAttackers(store: StoreQueries, judge: string): ByAttacker<AttackerFigures> {
+export function readAttackers(store: StoreQueries, judge: string): SeedResult['attackers'] {
   const figures: Partial<Record<AttackerName, AttackerFigures>> = {};
   for (const name of ATTACKERS) {
     const metrics = store.metrics(evaluationStage(name));

@@ -4,7 +4,7 @@ import type { ClaimComponent } from './claim-definitions.ts';
 import type { SeedResult, TunedFigures } from './seed-result.ts';
 
 type ByAttacker<T> = Readonly<Partial<Record<AttackerName, T>>>;
-type Errors<Figures> = { readonly [Name in keyof Figures]?: number };
+type Errors<Figures> = { readonly [Name in keyof Figures]?: number | undefined };
 
 /** `figures` with each one that has an error moved by a normal draw of it; a share or a count is never negative. */
 function moved<Figures extends object>(
@@ -12,9 +12,9 @@ function moved<Figures extends object>(
   errors: Errors<Figures> | undefined,
   random: RandomStream,
 ): Figures {
-  const changed = Object.entries(errors ?? {}).map(([name, error]) => {
+  const changed = Object.entries<number | undefined>(errors ?? {}).map(([name, error = 0]) => {
     const value = figures[name as keyof Figures] as number;
-    return [name, Math.max(0, value + (error as number) * random.nextNormal())];
+    return [name, Math.max(0, value + error * random.nextNormal())];
   });
   return { ...figures, ...Object.fromEntries(changed) };
 }
@@ -26,7 +26,7 @@ function each<T>(row: ByAttacker<T>, change: (value: T) => T): ByAttacker<T> {
 /** The seed's result as it might have come out with other attacks of the same attackers. */
 function redrawn(seed: SeedResult, random: RandomStream): SeedResult {
   const { attackers, retrained, transfer, tuned } = seed;
-  const redraw = <Figures extends { readonly errors?: Errors<Figures> }>(row: ByAttacker<Figures>) =>
+  const redraw = <Figures extends { readonly errors?: Errors<Figures> | undefined }>(row: ByAttacker<Figures>) =>
     each(row, (figures) => moved(figures, figures.errors, random));
   return {
     ...seed,
