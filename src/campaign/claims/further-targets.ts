@@ -38,12 +38,18 @@ async function cellsOf(
 
 /**
  * How further and tuned targets are asked: a made world as the run asks its own; SmolLM2 with the default temperature and
- * top-p of transfer, but as many responses and tokens as the evaluation has, so that a cell takes a minute.
+ * top-p of transfer, but as many responses and tokens as the evaluation has.
  */
 const ASKED = {
   'proving-ground': {},
   smollm2: { responses: 2, decode: { maxNewTokens: 24 } },
 } as const satisfies Readonly<Record<ClaimWorld, Partial<NamedTarget>>>;
+
+/** At most so many of each attacker's evaluation attacks, the first ones: a cell on SmolLM2 takes half a minute. */
+const ATTACKS = {
+  'proving-ground': {},
+  smollm2: { attacks: 64 },
+} as const satisfies Readonly<Record<ClaimWorld, { readonly attacks?: number }>>;
 
 /** Other models: of other families that share half of the keys, or the real model asked and cut otherwise. */
 const FURTHER: Readonly<Record<ClaimWorld, readonly NamedTarget[]>> = {
@@ -94,7 +100,13 @@ export interface TransferredRun {
 export const CLAIM_TARGETS = Object.fromEntries(
   CLAIM_WORLDS.map((world) => [
     world,
-    { further: FURTHER[world], asked: ASKED[world], tuning: CLAIM_TUNING[world], successes: SUCCESSES },
+    {
+      further: FURTHER[world],
+      asked: ASKED[world],
+      ...ATTACKS[world],
+      tuning: CLAIM_TUNING[world],
+      successes: SUCCESSES,
+    },
   ]),
 ) as Readonly<Record<ClaimWorld, unknown>>;
 
@@ -105,7 +117,7 @@ export async function transferToFurther(
 ): Promise<NonNullable<SeedResult['transfer']>> {
   const targets = FURTHER[world].map((target) => ({ ...target, ...ASKED[world] }));
   const attackers = await transferredOf(folder);
-  await transferRun(folder, { targets, attackers, again: false }, io);
+  await transferRun(folder, { targets, attackers, again: false, ...ATTACKS[world] }, io);
   const rows: Record<string, NonNullable<SeedResult['transfer']>[string]> = {};
   for (const { name } of targets) rows[name] = await cellsOf(folder, attackers, name, judge);
   return rows;
@@ -135,7 +147,7 @@ export async function transferToTuned(
     }),
   );
   const attackers = await transferredOf(folder);
-  if (targets.length > 0) await transferRun(folder, { targets, attackers, again: false }, io);
+  if (targets.length > 0) await transferRun(folder, { targets, attackers, again: false, ...ATTACKS[world] }, io);
   const rows: Partial<Record<AttackerName, TunedFigures>> = {};
   for (const { stage, name, file } of models) {
     const cells = await cellsOf(folder, attackers, `tuned-${name}`, judge);
