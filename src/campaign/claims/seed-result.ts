@@ -26,6 +26,8 @@ const attackerFigures = z.strictObject({
   /** Mode recall in a made world, unique attacks on a real model. */
   ways: count,
   cosineDistance: z.number().optional(),
+  /** ASR with the attack's own words masked from the responses; what is left of it is no echo. */
+  maskedAsr: share.optional(),
   targetCalls: count,
   errors: z.strictObject({ asr: error, uniqueAttacks: error, ways: error }).optional(),
 });
@@ -96,6 +98,7 @@ export function readAttackers(store: StoreQueries, judge: string): SeedResult['a
       uniqueAttacks,
       ways: recall ?? uniqueAttacks,
       cosineDistance: figureOf('cosineDistance'),
+      maskedAsr: figureOf('asrMasked'),
       targetCalls: figureOf('attackerTargetCalls') ?? 0,
       errors: {
         asr: errorOf('asr'),
