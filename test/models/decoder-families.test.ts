@@ -111,6 +111,21 @@ describe.each(FAMILIES)('%s', (name) => {
     const ends = new Set(together.map(({ isTerminated, tokens }) => `${isTerminated}:${tokens.length}`));
     expect(ends.size).toBeGreaterThan(1); // rows left the batch at different steps
   });
+
+  test('calls that overlap give what they give one after the other, and one that fails stops no other', async () => {
+    const checkpoint = await openFixture(name);
+    const golden = await readGolden<GoldenDecoder>('models', name);
+    const options = { ...modelOptions(checkpoint), bans: { always: [0], end: [1] }, withLogProbs: true };
+    const generator = await openGenerator(options, compute);
+    await using _ = { [Symbol.asyncDispose]: () => generator.close() };
+    const prompts = golden.rows.map((row) => row.slice(0, 7));
+    const calls = [[0, 1, 2], [2], [1, 0]];
+    const expected = [];
+    for (const call of calls) expected.push(await sample(generator, prompts, call));
+    const tooLong = expect(sample(generator, [new Array(CONTEXT).fill(3)], [0])).rejects.toThrow(/context holds/);
+    expect(await Promise.all(calls.map((call) => sample(generator, prompts, call)))).toEqual(expected);
+    await tooLong;
+  });
 });
 
 function sample(generator: Generator, prompts: number[][], promptOf: number[], firstName = 0) {

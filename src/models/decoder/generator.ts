@@ -70,6 +70,8 @@ export class Generator {
   private logits = new Float32Array(0);
   /** Tokens of the prefix that the present call's prompts share. */
   private sharedTokens = 0;
+  /** Settles when the call before has ended: calls share the cache, so each waits for its turn. */
+  private lastCall: Promise<unknown> = Promise.resolve();
 
   constructor(
     sessions: { prefill: GraphSession; decode: GraphSession; distribution: TokenDistribution },
@@ -85,10 +87,17 @@ export class Generator {
 
   /**
    * Samples every request, in order. Each draws from its own stream, so that batching changes nothing but rounding.
+   * Calls that overlap run one after the other.
    *
    * @throws FloodgateError `model` when a prompt and its answer do not fit the context; `interrupted` on abort.
    */
   async generate(options: GenerateOptions): Promise<Generated[]> {
+    const call = this.lastCall.then(() => this.generateAlone(options));
+    this.lastCall = call.catch(() => {});
+    return call;
+  }
+
+  private async generateAlone(options: GenerateOptions): Promise<Generated[]> {
     const { prompts, requests } = options;
     if (requests.length === 0) return [];
     const longest = Math.max(...prompts.map((prompt) => prompt.length)) + options.maxNewTokens;
