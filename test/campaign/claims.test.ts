@@ -9,6 +9,7 @@ import {
 } from '../../src/campaign/claims/claim-definitions.ts';
 import { claimConfig } from '../../src/campaign/claims/claims-configs.ts';
 import { decideClaims } from '../../src/campaign/claims/decide.ts';
+import { CLAIM_TUNING } from '../../src/campaign/claims/further-targets.ts';
 import type { AttackerFigures, SeedResult } from '../../src/campaign/claims/seed-result.ts';
 import { errorWithinSeed } from '../../src/campaign/claims/within-seed.ts';
 import { gflownetAttacks, policyGradientAttackCount } from '../../src/campaign/policy-gradient-settings.ts';
@@ -165,6 +166,14 @@ describe('claims', () => {
     const { attackers, smoothing } = await claimConfig({ world: 'smollm2', seed: 0 });
     expect(attackers).not.toContain(`smoothing-${smoothing.weights}`);
     expect(attackers).toEqual(expect.arrayContaining([...BASELINES, 'gflownet', 'smoothing']));
+  });
+
+  it('tune the targets of every world at a rate that docs/claims.md tells', () => {
+    const page = readFileSync(new URL('../../docs/claims.md', import.meta.url), 'utf8').replace(/\s+/g, ' ');
+    const [, ofWorlds = ''] = /- Safety tuning in made worlds .*?: (\d+e-\d+)\./.exec(page) ?? [];
+    const [, ofSmolLm = ''] = /- Safety tuning on SmolLM2 .*?so (\d+e-\d+)\./.exec(page) ?? [];
+    expect(CLAIM_TUNING['proving-ground']).toContain(`tuning.learningRate=${ofWorlds}`);
+    expect(CLAIM_TUNING.smollm2).toContain(`tuning.learningRate=${ofSmolLm}`);
   });
 
   it('asks for over-refusal on real models only', () => {

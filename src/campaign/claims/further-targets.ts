@@ -81,7 +81,7 @@ export const CLAIM_TUNING: Readonly<Record<ClaimWorld, readonly string[]>> = {
     'tuning.epochs=4',
     'tuning.batchSize=8',
     'tuning.benign.maxNewTokens=24',
-    'tuning.learningRate=1e-3',
+    'tuning.learningRate=3e-4',
   ],
 };
 
