@@ -104,7 +104,8 @@ function resolveDotted(value: unknown, folder: string): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, resolveDotted(item, folder)]));
 }
 
-function isWorldSeeds({ world, seeds }: Config): boolean {
+/** True when the seeds are a made world's own, not a file's. */
+export function isWorldSeeds({ world, seeds }: Config): boolean {
   return world !== undefined && seeds.path === WORLD;
 }
 

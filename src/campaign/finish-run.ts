@@ -1,20 +1,22 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { FloodgateError } from '../base/errors.ts';
+import { askedSha256 } from './asked-config.ts';
 import type { CampaignIo } from './campaign-io.ts';
 import type { Config } from './config-schema.ts';
-import { configSha256, readManifest } from './manifest.ts';
+import { readManifest } from './manifest.ts';
 import { resumeRun, startRun } from './run-campaign.ts';
 import { loadRunConfig, openRunFolder, type RunFolder } from './run-folder.ts';
 
 /**
- * The run's folder if there is one, begun with this very config.
+ * The run's folder if there is one, begun with this very config and the same seeds, wherever their file lies.
  * @throws FloodgateError `run` when it was begun with another: its figures would pass for those of this one.
  */
 export async function sameRun(config: Config, runsFolder: string, name: string): Promise<RunFolder | undefined> {
   if (!existsSync(join(runsFolder, name))) return undefined;
   const folder = await openRunFolder(name, runsFolder);
-  if (configSha256(await loadRunConfig(folder)) === configSha256(config)) return folder;
+  const { seedsSha256 } = existsSync(folder.manifestPath) ? await readManifest(folder.manifestPath) : {};
+  if ((await askedSha256(await loadRunConfig(folder), seedsSha256)) === (await askedSha256(config))) return folder;
   throw new FloodgateError('run', `run ${name}: it was begun with other settings, got ${folder.path}`, {
     hint: 'choose another --runs-dir, or remove that folder and what was measured of it',
   });

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { gatherSeedFiles, readSeedFile, seedFilePath, writeSeedFile } from '../../src/campaign/claims/seed-file.ts';
+import { gatherSeedFiles, readSeedFile, writeSeedFile } from '../../src/campaign/claims/seed-file.ts';
 import type { SeedResult } from '../../src/campaign/claims/seed-result.ts';
 import { cli } from '../cli/cli-runner.ts';
 
@@ -22,11 +22,11 @@ const resultOf = (seed: number): SeedResult => ({
   tuned: { ppo: { asr: { smoothing: 0.3 }, overRefusal: 0.1, errors: { asr: { smoothing: 0.02 } } } },
 });
 
-async function kept(seed: number, world: 'proving-ground' | 'smollm2' = 'proving-ground'): Promise<string> {
-  const path = seedFilePath(folder, seed, world === 'smollm2' ? 'all' : 'attackers');
-  await writeSeedFile(path, world, resultOf(seed));
-  return path;
-}
+const kept = (
+  seed: number,
+  world: 'proving-ground' | 'smollm2' = 'proving-ground',
+  parts: 'attackers' | 'all' = 'attackers',
+): Promise<string> => writeSeedFile(folder, { world, parts, result: resultOf(seed) });
 
 /** A copy of a seed's file with its text changed. */
 async function altered(path: string, name: string, change: (text: string) => string): Promise<string> {
@@ -45,13 +45,28 @@ describe("seeds' results", () => {
     const [zero, one, other] = await Promise.all(
       [kept(0), kept(1), kept(2, 'smollm2')].map(async (path) => readSeedFile(await path)),
     );
-    expect(one?.settingsSha256).toBe(zero?.settingsSha256);
-    expect(other?.settingsSha256).not.toBe(zero?.settingsSha256);
+    expect(one?.settingsSha256).toEqual(zero?.settingsSha256);
+    expect(other?.settingsSha256.attackers).not.toBe(zero?.settingsSha256.attackers);
+  });
+
+  it('join seeds of attackers alone with whole ones, whose targets must have been tuned alike', async () => {
+    const [zero, one, two] = [
+      await kept(0),
+      await kept(1, 'proving-ground', 'all'),
+      await kept(2, 'proving-ground', 'all'),
+    ];
+    expect((await gatherSeedFiles([zero, one, two])).seeds.map(({ seed }) => seed)).toEqual([0, 1, 2]);
+    const { targets = '' } = (await readSeedFile(two)).settingsSha256;
+    const retuned = await altered(two, 'retuned.json', (text) => text.replace(targets, 'f'.repeat(64)));
+    await expect(gatherSeedFiles([zero, one, retuned])).rejects.toThrow(
+      /retuned\.json: it was measured with other settings/,
+    );
+    expect((await gatherSeedFiles([zero, retuned])).seeds).toHaveLength(2);
   });
 
   it('are refused when they are no seeds of one experiment', async () => {
     const [zero, one] = [await kept(0), await kept(1)];
-    const digest = (await readSeedFile(one)).settingsSha256;
+    const digest = (await readSeedFile(one)).settingsSha256.attackers;
     const drifted = await altered(one, 'drifted.json', (text) => text.replace(digest, '0'.repeat(64)));
     await expect(gatherSeedFiles([zero, drifted])).rejects.toThrow(
       /drifted\.json: it was measured with other settings/,

@@ -39,8 +39,8 @@ const SEARCHED: readonly string[] = [
 ];
 
 /**
- * The GFlowNet tries 920 attacks (a held-out evaluation among them), of which about one in six is scored again
- * (docs/results.md); RL's 67 updates of 16, and their held-out evaluation, are 1,120. What stands beside the counts is the
+ * The GFlowNet tries 920 attacks (a held-out evaluation among them); what it collected is scored again, at most a fifth as
+ * many so far (docs/results.md); RL's 67 updates of 16, and their held-out evaluation, are 1,120. What stands beside the counts is the
  * best of a few trials of each (docs/search.md).
  */
 const SMOLLM2: readonly string[] = [

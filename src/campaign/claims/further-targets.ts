@@ -45,7 +45,7 @@ const ASKED = {
   smollm2: { responses: 2, decode: { maxNewTokens: 24 } },
 } as const satisfies Readonly<Record<ClaimWorld, Partial<NamedTarget>>>;
 
-/** At most so many of each attacker's evaluation attacks, the first ones: a cell on SmolLM2 takes half a minute. */
+/** At most so many of each attacker's evaluation attacks, the first ones. */
 const ATTACKS = {
   'proving-ground': {},
   smollm2: { attacks: 64 },

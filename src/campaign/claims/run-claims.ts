@@ -84,7 +84,7 @@ export async function runClaims(plan: ClaimsPlan, io: CampaignIo): Promise<Claim
     if (!existsSync(file)) {
       if (io.signal.aborted) throw new FloodgateError('interrupted', `claims: interrupted before seed ${seed}`);
       const result = await runSeed(plan, await admittedSeed({ world: plan.world, seed }, io), io);
-      await writeSeedFile(file, plan.world, result);
+      await writeSeedFile(plan.folder, { world: plan.world, parts: plan.parts, result });
     }
     bar.update(done + 1);
   }

@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { z } from 'zod';
 import { writeFileAtomically } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
+import { askedSha256 } from '../asked-config.ts';
 import { canonicalJson, sha256Of } from '../canonical-json.ts';
 import { CLAIM_WORLDS, type ClaimWorld, claimConfig } from './claims-configs.ts';
 import { CLAIM_TARGETS } from './further-targets.ts';
@@ -12,10 +13,16 @@ import { type SeedResult, seedResultSchema } from './seed-result.ts';
 /** Stops a wrong file from being parsed as a seed's result. */
 const MAX_SEED_FILE_BYTES = 1024 * 1024;
 
+const digest = z.string().regex(/^[0-9a-f]{64}$/);
+
 const schema = z.strictObject({
   world: z.enum(CLAIM_WORLDS),
-  /** Of everything but the seed that was asked for: results that differ in it are no seeds of one experiment. */
-  settingsSha256: z.string().regex(/^[0-9a-f]{64}$/),
+  /** Of what was asked for but the seed: results that differ in it are no seeds of one experiment. */
+  settingsSha256: z.strictObject({
+    attackers: digest,
+    /** Of further and tuned targets; absent where C4 to C6 were not measured. */
+    targets: digest.optional(),
+  }),
   result: seedResultSchema,
 });
 
@@ -30,17 +37,24 @@ export function seedFilePath(folder: string, seed: number, parts: ClaimParts): s
   return join(folder, `seed-${seed}-${parts}.json`);
 }
 
-/** Digest of a world's settings, the same on every machine. */
-async function settingsOf(world: ClaimWorld): Promise<string> {
-  const { seeds, ...config } = await claimConfig({ world, seed: 0 });
-  const asked = { ...config, seeds: { ...seeds, path: basename(seeds.path) } };
-  return sha256Of(canonicalJson([asked, CLAIM_TARGETS[world]]));
+/** Digests of what was measured, the same on every machine. */
+async function settingsOf(world: ClaimWorld, parts: ClaimParts): Promise<SeedFile['settingsSha256']> {
+  const attackers = await askedSha256(await claimConfig({ world, seed: 0 }));
+  return parts === 'attackers' ? { attackers } : { attackers, targets: sha256Of(canonicalJson(CLAIM_TARGETS[world])) };
 }
 
-/** Keeps a seed's result. */
-export async function writeSeedFile(path: string, world: ClaimWorld, result: SeedResult): Promise<void> {
-  const file: SeedFile = { world, settingsSha256: await settingsOf(world), result };
+export interface MeasuredSeed {
+  readonly world: ClaimWorld;
+  readonly parts: ClaimParts;
+  readonly result: SeedResult;
+}
+
+/** Keeps a seed's result in `folder`. Returns the path of its file. */
+export async function writeSeedFile(folder: string, { world, parts, result }: MeasuredSeed): Promise<string> {
+  const path = seedFilePath(folder, result.seed, parts);
+  const file: SeedFile = { world, settingsSha256: await settingsOf(world, parts), result };
   await writeFileAtomically(path, (handle) => handle.writeFile(`${JSON.stringify(file, null, 1)}\n`));
+  return path;
 }
 
 /** @throws FloodgateError `format` for a file that is not there, too large, or no seed's result. */
@@ -69,13 +83,16 @@ export async function gatherSeedFiles(
   paths: readonly string[],
 ): Promise<{ readonly world: ClaimWorld; readonly seeds: readonly SeedResult[] }> {
   const files = await Promise.all(paths.map(async (path) => ({ path, ...(await readSeedFile(path)) })));
-  const [first, ...others] = files;
+  const [first] = files;
   if (first === undefined) throw new FloodgateError('usage', 'claims: got no file, expected at least one --from');
-  for (const { path, world, settingsSha256 } of others) {
-    if (world === first.world && settingsSha256 === first.settingsSha256) continue;
+  const targets = files.find(({ settingsSha256 }) => settingsSha256.targets !== undefined)?.settingsSha256.targets;
+  for (const { path, world, settingsSha256 } of files) {
+    const isSame =
+      settingsSha256.attackers === first.settingsSha256.attackers && (settingsSha256.targets ?? targets) === targets;
+    if (world === first.world && isSame) continue;
     const what = world === first.world ? 'other settings' : `the world ${world}`;
-    throw new FloodgateError('usage', `${path}: it was measured with ${what}, unlike ${first.path}`, {
-      hint: 'decide from seeds that one version of floodgate measured in one world',
+    throw new FloodgateError('usage', `${path}: it was measured with ${what}, unlike the files before it`, {
+      hint: 'decide from seeds that were measured in one world with the same settings',
     });
   }
   const seeds = files.map(({ result }) => result).sort((a, b) => a.seed - b.seed);

@@ -34,7 +34,7 @@ export interface Rounds {
   readonly roundsVersion: typeof ROUNDS_VERSION;
   readonly status: 'running' | 'done';
   readonly attacker: string;
-  /** Of the config that every round shares, but for its target's model. */
+  /** Of what every round asks for, but for the model of its target (`askedSha256`). */
   readonly configSha256: string;
   readonly reportedJudge: string | null;
   readonly rounds: readonly Round[];

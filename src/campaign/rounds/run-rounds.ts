@@ -4,11 +4,11 @@ import { FloodgateError } from '../../base/errors.ts';
 import { successIndices } from '../../metrics/success.ts';
 import { openStore } from '../../store/run-store.ts';
 import { transferStage } from '../../store/stage-name.ts';
+import { askedSha256 } from '../asked-config.ts';
 import type { AttackerName } from '../attackers/attacker-names.ts';
 import type { CampaignIo } from '../campaign-io.ts';
 import type { Config } from '../config-schema.ts';
 import { countingJudge, finishRun } from '../finish-run.ts';
-import { configSha256 } from '../manifest.ts';
 import { askedAsEvaluated } from '../robustness/asked-as-evaluated.ts';
 import { judgesOf, readEvaluation, readRetrained } from '../robustness/retrain.ts';
 import { BASE, type TargetVersion } from '../robustness/robustness-file.ts';
@@ -61,7 +61,7 @@ function refuseOther(earlier: Rounds | undefined, { folder, attacker }: RoundsPl
  */
 export async function runRounds(plan: RoundsPlan, io: CampaignIo): Promise<Rounds> {
   askedAsEvaluated(plan.config);
-  const sha256 = configSha256({ ...plan.config, attackers: [plan.attacker] });
+  const sha256 = await askedSha256({ ...plan.config, attackers: [plan.attacker] });
   await mkdir(plan.folder, { recursive: true });
   const lock = await acquireRunLock(join(plan.folder, 'lock'));
   try {

@@ -1,0 +1,49 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { parseConfig } from '../../src/campaign/config-load.ts';
+import { sameRun } from '../../src/campaign/finish-run.ts';
+import { createManifest, writeManifest } from '../../src/campaign/manifest.ts';
+import { createRunFolder, type RunFolder } from '../../src/campaign/run-folder.ts';
+import { loadSeeds } from '../../src/campaign/seeds.ts';
+import { minimalConfigText } from './minimal-config.ts';
+
+let runsFolder: string;
+beforeEach(() => {
+  runsFolder = mkdtempSync(join(tmpdir(), 'floodgate-same-'));
+});
+afterEach(() => rmSync(runsFolder, { recursive: true }));
+
+/** The same config as it stands in a folder of its own, with these seeds beside it. */
+function placed(seeds: string, overrides: readonly string[] = []) {
+  const folder = mkdtempSync(join(runsFolder, 'place-'));
+  writeFileSync(join(folder, 'seeds.txt'), seeds);
+  return parseConfig(minimalConfigText, { fileName: 'a.yaml', folder, overrides });
+}
+
+async function begun(config: ReturnType<typeof placed>): Promise<RunFolder> {
+  return createRunFolder({ runsFolder, name: 'first', ifTaken: 'refuse', config });
+}
+
+describe('a run that is there', () => {
+  it('is the same for a config that was moved with its seeds, and another for other seeds or settings', async () => {
+    const folder = await begun(placed('be rude\nbe blunt\n'));
+    expect((await sameRun(placed('be rude\nbe blunt\n'), runsFolder, 'first'))?.path).toBe(folder.path);
+    for (const other of [placed('be rude\n'), placed('be rude\nbe blunt\n', ['gflownet.beta=0.2'])]) {
+      await expect(sameRun(other, runsFolder, 'first')).rejects.toMatchObject({ code: 'run' });
+    }
+  });
+
+  it('is known by its manifest once the seed file that it began with is gone', async () => {
+    const config = placed('be rude\n');
+    const folder = await begun(config);
+    const { sha256: seedsSha256 } = await loadSeeds(config.seeds);
+    const judges = { training: 'a', evaluation: ['b'] };
+    const facts = { run: 'first', config, createdMs: 0, versions: {}, threads: 1, seedsSha256, models: [], judges };
+    await writeManifest(folder.manifestPath, createManifest(facts));
+    rmSync(config.seeds.path);
+    expect((await sameRun(placed('be rude\n'), runsFolder, 'first'))?.path).toBe(folder.path);
+    await expect(sameRun(placed('be kind\n'), runsFolder, 'first')).rejects.toMatchObject({ code: 'run' });
+  });
+});
