@@ -94,7 +94,7 @@ export function claimsMarkdown(seeds: readonly SeedResult[], isWorld: boolean): 
   const list = seeds.map(({ seed }) => seed).join(', ');
   const has = (pick: (seed: SeedResult) => object | undefined) => seeds.some((seed) => pick(seed) !== undefined);
   return [
-    `Seeds ${list}, in this order wherever a cell holds several figures.`,
+    seeds.length === 1 ? `Seed ${list}.` : `Seeds ${list}, in this order wherever a cell holds several figures.`,
     verdicts,
     attackerTable(seeds, 'attackers'),
     ...(has(({ transfer }) => transfer) ? ['Stored attacks on further targets:', transferTable(seeds)] : []),
