@@ -92,6 +92,8 @@ function sessionOptions(options: OpenSessionOptions): OrtSession.SessionOptions 
         ...(options.prepack === false ? { disable_prepacking: '1' } : {}),
         // Waiting threads sleep instead of spinning: on a machine with other work a spinning barrier costs a time slice.
         intra_op: { allow_spinning: '0' },
+        // Without VNNI the fast int8 product of u8 and s8 saturates at 16 bits and is plainly wrong: take the exact one there.
+        x64quantprecision: '1',
       },
     },
   };
