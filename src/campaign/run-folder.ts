@@ -6,6 +6,7 @@ import { FloodgateError } from '../base/errors.ts';
 import { RUN_NAME_PATTERN } from './config-fields.ts';
 import { loadConfig } from './config-load.ts';
 import type { Config } from './config-schema.ts';
+import { movableConfig } from './movable-config.ts';
 import { runLockHolder } from './run-lock.ts';
 
 /** Where the parts of one run lie. The paths exist only as far as the run has come. */
@@ -13,7 +14,7 @@ export interface RunFolder {
   readonly name: string;
   readonly path: string;
   readonly databasePath: string;
-  /** The resolved config: defaults filled in, paths absolute. */
+  /** The resolved config: defaults filled in, paths absolute but for a target that moves with the run. */
   readonly configPath: string;
   readonly manifestPath: string;
   readonly checkpointsPath: string;
@@ -65,9 +66,10 @@ const TAKEN = ['EEXIST', 'ENOTEMPTY', 'ENOTDIR', 'EPERM'];
 async function makeFolder(folder: RunFolder, config: Config): Promise<boolean> {
   if (await exists(folder.path)) return false;
   const partial = runFolderAt(partialPathOf(folder.path));
+  const kept = movableConfig(config, folder.path);
   try {
     await mkdir(partial.checkpointsPath, { recursive: true });
-    await writeFileAtomically(partial.configPath, (file) => file.writeFile(stringify(config, { lineWidth: 0 })));
+    await writeFileAtomically(partial.configPath, (file) => file.writeFile(stringify(kept, { lineWidth: 0 })));
     await rename(partial.path, folder.path);
     await syncFolder(dirname(folder.path));
     return true;

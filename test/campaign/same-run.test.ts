@@ -1,11 +1,11 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseConfig } from '../../src/campaign/config-load.ts';
 import { sameRun } from '../../src/campaign/finish-run.ts';
 import { createManifest, writeManifest } from '../../src/campaign/manifest.ts';
-import { createRunFolder, type RunFolder } from '../../src/campaign/run-folder.ts';
+import { createRunFolder, loadRunConfig, type RunFolder } from '../../src/campaign/run-folder.ts';
 import { loadSeeds } from '../../src/campaign/seeds.ts';
 import { minimalConfigText } from './minimal-config.ts';
 
@@ -45,5 +45,38 @@ describe('a run that is there', () => {
     rmSync(config.seeds.path);
     expect((await sameRun(placed('be rude\n'), runsFolder, 'first'))?.path).toBe(folder.path);
     await expect(sameRun(placed('be kind\n'), runsFolder, 'first')).rejects.toMatchObject({ code: 'run' });
+  });
+
+  it.each([
+    ['of another run in its folder', 'all/seed-0/tuned/model', 'all'],
+    ['of the run that it is part of', 'all/seed-0/tuned/model', 'all/seed-0/robustness/sft'],
+  ])('against a tuned target %s is the same once all of it was moved', async (_whose, model, below) => {
+    mkdirSync(join(runsFolder, 'all', 'seed-0', 'robustness', 'sft'), { recursive: true });
+    writeFileSync(join(runsFolder, 'all', 'seed-0', 'config.yaml'), '');
+    const againstTuned = () => placed('be rude\n', [`target.model=${join(runsFolder, model)}`]);
+    const run = await createRunFolder({
+      runsFolder: join(runsFolder, below),
+      name: 'again',
+      ifTaken: 'refuse',
+      config: againstTuned(),
+    });
+    expect(readFileSync(run.configPath, 'utf8')).toContain('model: ..');
+    renameSync(join(runsFolder, 'all'), join(runsFolder, 'moved'));
+    const inMoved = (path: string) => join(runsFolder, path.replace('all', 'moved'));
+    const same = await sameRun(placed('be rude\n', [`target.model=${inMoved(model)}`]), inMoved(below), 'again');
+    expect((await loadRunConfig(same as RunFolder)).target).toMatchObject({ model: inMoved(model) });
+    await expect(sameRun(againstTuned(), inMoved(below), 'again')).rejects.toMatchObject({ code: 'run' });
+  });
+
+  it('keeps the path of a model that lies elsewhere as it is', async () => {
+    const model = join(runsFolder, 'models', 'mine');
+    const config = placed('be rude\n', [`target.model=${model}`]);
+    const run = await createRunFolder({
+      runsFolder: join(runsFolder, 'all'),
+      name: 'again',
+      ifTaken: 'refuse',
+      config,
+    });
+    expect(readFileSync(run.configPath, 'utf8')).toContain(`model: ${model}`);
   });
 });
