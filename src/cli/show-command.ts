@@ -1,8 +1,9 @@
 import type { Command } from 'commander';
+import { FloodgateError } from '../base/errors.ts';
 import { openRunFolder } from '../campaign/run-folder.ts';
 import type { StoredAttack, StoredResponse } from '../store/records.ts';
 import type { RunStore } from '../store/run-store.ts';
-import { CONTROL_STAGE } from '../store/stage-name.ts';
+import { CONTROL_STAGE, transferCellOf } from '../store/stage-name.ts';
 import { alignColumns, type CommandResult, printResult } from './command-result.ts';
 import { addRunsOption, type RunsOptions } from './common-options.ts';
 import type { CliContext } from './context.ts';
@@ -71,26 +72,43 @@ function stagesText({ report }: RunOverview): string {
   return `\n${alignColumns([heading, ...rows])}`;
 }
 
-function attacksText(attacks: readonly ShownAttack[]): string {
-  return attacks
+/**
+ * The stage whose attacks are shown: the one asked for, else the last that put attacks to the run's own target.
+ * @throws FloodgateError `usage` when the run has no stage of that name with attacks.
+ */
+function shownStage(store: RunStore, run: string, wanted: string | undefined): string | undefined {
+  const names = store.stages().map(({ name }) => name);
+  const withAttacks = names.filter((name) => store.attacks({ stage: name, limit: 1 }).length > 0);
+  if (wanted === undefined) {
+    return withAttacks.findLast((name) => name !== CONTROL_STAGE && transferCellOf(name) === undefined);
+  }
+  if (withAttacks.includes(wanted)) return wanted;
+  const known = withAttacks.length === 0 ? 'none has attacks yet' : `expected one of ${withAttacks.join(', ')}`;
+  throw new FloodgateError('usage', `show ${run}: --stage: got ${JSON.stringify(wanted)}, ${known}`);
+}
+
+function attacksText(stage: string | undefined, attacks: readonly ShownAttack[]): string {
+  if (attacks.length === 0) return '';
+  const listed = attacks
     .map(({ meanUnsafe, text, responses }) => {
       const answers = responses.map((response) => `    > ${printableWithin(response.text, RESPONSE_WIDTH)}`);
       return `\n${meanUnsafe === null ? 'unscored' : meanUnsafe.toFixed(3)}  ${printable(text)}\n${answers.join('\n')}`;
     })
     .join('');
+  return `\nattacks of ${stage}, the most effective first${listed}`;
 }
 
 function describe(overview: RunOverview, store: RunStore | undefined, options: ShowOptions): CommandResult {
-  const stage =
-    options.stage ??
-    store?.stages().findLast(({ name }) => name !== CONTROL_STAGE && store.attacks({ stage: name, limit: 1 })[0])?.name;
+  const stage = store === undefined ? undefined : shownStage(store, overview.folder.name, options.stage);
   const attacks =
     store === undefined || stage === undefined || options.attacks === 0
       ? []
       : bestAttacks(store, stage, options.attacks);
   const events = store?.events() ?? [];
   return {
-    text: [headText(overview), stagesText(overview), eventsText(events), attacksText(attacks)].join('\n').trimEnd(),
+    text: [headText(overview), stagesText(overview), eventsText(events), attacksText(stage, attacks)]
+      .join('\n')
+      .trimEnd(),
     json: {
       run: overview.folder.name,
       folder: overview.folder.path,
@@ -109,7 +127,7 @@ export function registerShowCommand(program: Command, context: CliContext): void
   addRunsOption(program.command('show').description('show what a run measured, what it cost, and its attacks'))
     .argument('<run>', 'name or path of the run')
     .option('--attacks <count>', 'show so many attacks with their responses, the most effective first', parseCount, 0)
-    .option('--stage <name>', 'stage whose attacks are shown (default: the last that has any)')
+    .option('--stage <name>', "stage whose attacks are shown (default: the last against the run's own target)")
     .addHelpText(
       'after',
       '\nExamples:\n  floodgate show smollm2\n  floodgate show smollm2 --attacks 20 --stage gflownet',

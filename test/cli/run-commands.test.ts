@@ -10,7 +10,7 @@ import { recordRunStatus } from '../../src/campaign/run-status.ts';
 import { reportSchema } from '../../src/report/report-json.ts';
 import type { MetricRecord } from '../../src/store/records.ts';
 import { openStore } from '../../src/store/run-store.ts';
-import { evaluationStage } from '../../src/store/stage-name.ts';
+import { evaluationStage, transferStage } from '../../src/store/stage-name.ts';
 import { minimalConfigText } from '../campaign/minimal-config.ts';
 import { cli } from './cli-runner.ts';
 
@@ -123,6 +123,32 @@ describe('show', () => {
       '0.900  strong\\u{1b}]0;title\\u{7}\\nsecond line\n    > answer \\u{1b}[31mred\n0.100  weak',
     );
     expect(stdout.match(/weak/g)).toHaveLength(1);
+  });
+
+  it('shows the attacks on the own target, not those put to another one since', async () => {
+    const folder = await makeRun('transferred', 'other');
+    const store = await openStore(folder.databasePath);
+    const cell = transferStage({ attacker: 'gflownet', target: 'int8' });
+    const responses = [{ text: 'answer', tokens: 1, truncated: false, verdicts: [] }];
+    const unscored = { source: 'fresh', ids: [], logPi: -1, logPRef: -1, responses } as const;
+    store.beginStage(cell, 1);
+    store.recordUpdate({
+      stage: cell,
+      update: 0,
+      attacks: [{ ...unscored, text: 'elsewhere', logReward: null, meanUnsafe: 0.95 }],
+    });
+    store.close();
+    const { stdout } = await run('show', 'transferred', '--attacks', '1');
+    expect(stdout).toContain('attacks of gflownet, the most effective first\n0.900  strong');
+    expect((await run('show', 'transferred', '--attacks', '1', '--stage', cell)).stdout).toContain(
+      `attacks of ${cell}`,
+    );
+  });
+
+  it('refuses a stage that has no attacks, and names those that have', async () => {
+    const { code, stderr } = await run('show', 'independent', '--attacks', '1', '--stage', 'gflownets');
+    expect(code).toBe(2);
+    expect(stderr).toContain('--stage: got "gflownets", expected one of gflownet');
   });
 
   it('prints one JSON object whose report is valid', async () => {
