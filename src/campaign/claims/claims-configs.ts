@@ -54,6 +54,7 @@ const SMOLLM2: readonly string[] = [
   'reinforce.batchSize=16',
   'reinforce.learningRate=3e-4',
   'reinforce.entropy=0.001',
+  'reinforce.kl=0.01',
   'ppo.updates=67',
   'ppo.batchSize=16',
   'ppo.learningRate=3e-4',
