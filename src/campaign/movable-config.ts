@@ -11,7 +11,7 @@ function isBelow(path: string, folder: string): boolean {
 function movedTogether(runsFolder: string): string[] {
   const whole = [runsFolder];
   for (let above = runsFolder; dirname(above) !== above; above = dirname(above)) {
-    if (existsSync(join(above, 'config.yaml'))) whole.push(above);
+    if (existsSync(join(above, 'run.db'))) whole.push(above);
   }
   return whole;
 }

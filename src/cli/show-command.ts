@@ -78,13 +78,15 @@ function stagesText({ report }: RunOverview): string {
  */
 function shownStage(store: RunStore, run: string, wanted: string | undefined): string | undefined {
   const names = store.stages().map(({ name }) => name);
-  const withAttacks = names.filter((name) => store.attacks({ stage: name, limit: 1 }).length > 0);
+  const hasAttacks = (name: string): boolean => store.attacks({ stage: name, limit: 1 }).length > 0;
   if (wanted === undefined) {
-    return withAttacks.findLast((name) => name !== CONTROL_STAGE && transferCellOf(name) === undefined);
+    const isOnOwnTarget = (name: string): boolean => name !== CONTROL_STAGE && transferCellOf(name) === undefined;
+    return names.findLast((name) => isOnOwnTarget(name) && hasAttacks(name));
   }
-  if (withAttacks.includes(wanted)) return wanted;
-  const known = withAttacks.length === 0 ? 'none has attacks yet' : `expected one of ${withAttacks.join(', ')}`;
-  throw new FloodgateError('usage', `show ${run}: --stage: got ${JSON.stringify(wanted)}, ${known}`);
+  const known = names.filter(hasAttacks);
+  if (known.includes(wanted)) return wanted;
+  const expected = known.length === 0 ? 'none has attacks yet' : `expected one of ${known.join(', ')}`;
+  throw new FloodgateError('usage', `show ${run}: --stage: got ${JSON.stringify(wanted)}, ${expected}`);
 }
 
 function attacksText(stage: string | undefined, attacks: readonly ShownAttack[]): string {

@@ -52,7 +52,7 @@ describe('a run that is there', () => {
     ['of the run that it is part of', 'all/seed-0/tuned/model', 'all/seed-0/robustness/sft'],
   ])('against a tuned target %s is the same once all of it was moved', async (_whose, model, below) => {
     mkdirSync(join(runsFolder, 'all', 'seed-0', 'robustness', 'sft'), { recursive: true });
-    writeFileSync(join(runsFolder, 'all', 'seed-0', 'config.yaml'), '');
+    writeFileSync(join(runsFolder, 'all', 'seed-0', 'run.db'), '');
     const againstTuned = () => placed('be rude\n', [`target.model=${join(runsFolder, model)}`]);
     const run = await createRunFolder({
       runsFolder: join(runsFolder, below),
@@ -70,6 +70,7 @@ describe('a run that is there', () => {
 
   it('keeps the path of a model that lies elsewhere as it is', async () => {
     const model = join(runsFolder, 'models', 'mine');
+    writeFileSync(join(runsFolder, 'config.yaml'), ''); // somebody's project is no run
     const config = placed('be rude\n', [`target.model=${model}`]);
     const run = await createRunFolder({
       runsFolder: join(runsFolder, 'all'),
