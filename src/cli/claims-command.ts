@@ -1,9 +1,10 @@
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { writeFileAtomically } from '../base/atomic-file.ts';
-import { ATTACKERS } from '../campaign/attackers/attacker-names.ts';
+import { ATTACKERS, type AttackerName } from '../campaign/attackers/attacker-names.ts';
 import { CLAIM_WORLDS, type ClaimWorld } from '../campaign/claims/claims-configs.ts';
 import type { DecidedClaim } from '../campaign/claims/decide.ts';
+import { CLAIM_PARTS, type ClaimPart } from '../campaign/claims/measure-seed.ts';
 import { type ClaimsOutcome, decideFromFiles, runClaims } from '../campaign/claims/run-claims.ts';
 import type { SeedResult } from '../campaign/claims/seed-result.ts';
 import { type PlotPoint, scatterSvg } from '../report/claims-plot.ts';
@@ -16,7 +17,8 @@ interface ClaimsOptions extends RunsOptions {
   readonly world: ClaimWorld;
   readonly seeds?: number;
   readonly seed?: number;
-  readonly only?: 'attackers';
+  readonly until: ClaimPart;
+  readonly attackers?: readonly AttackerName[];
   readonly from?: readonly string[];
 }
 
@@ -85,9 +87,9 @@ async function writeResults(folder: string, { world, claims, seeds }: ClaimsOutc
 }
 
 function measureClaims(options: ClaimsOptions, folder: string, context: CliContext): Promise<ClaimsOutcome> {
-  const { world, only, seed, seeds: count = DEFAULT_SEEDS[world] } = options;
+  const { world, until, attackers, seed, seeds: count = DEFAULT_SEEDS[world] } = options;
   const seeds = seed === undefined ? Array.from({ length: count }, (_, at) => at) : [seed];
-  const plan = { world, seeds, parts: only ?? ('all' as const), folder };
+  const plan = { world, seeds, until, folder, ...(attackers === undefined ? {} : { attackers }) };
   const { progress, signal, cacheDir } = context;
   return runClaims(plan, { progress, signal, ...(cacheDir === undefined ? {} : { cacheDir }) });
 }
@@ -126,21 +128,37 @@ export function registerClaimsCommand(program: Command, context: CliContext): vo
         .argParser(parseCount)
         .conflicts('seeds'),
     )
-    .addOption(new Option('--only <part>', 'attackers: C1 to C3, on the base target').choices(['attackers']))
-    .addOption(new Option('--from <files...>', "seeds' results to decide from").conflicts(['seeds', 'seed', 'only']))
+    .addOption(new Option('--until <part>', 'stop after this part').choices(CLAIM_PARTS).default('tuned'))
+    .addOption(new Option('--attackers <names...>', 'measure these alone').choices(ATTACKERS))
+    .addOption(
+      new Option('--from <files...>', "seeds' results to decide from").conflicts([
+        'seeds',
+        'seed',
+        'until',
+        'attackers',
+      ]),
+    )
     .addHelpText(
       'after',
       `
+The parts, in their order, each of every seed before the next:
+  attackers  on the base target (C1, C2, most of C3)
+  transfer   their attacks on further targets (C5)
+  retrained  attackers trained against a tuned target (the rest of C3, C4)
+  tuned      targets tuned on every attacker's data (C6)
+
 Goes on where it was stopped: seeds, runs and cells of matrices that are there are kept.
 
---from runs nothing: it decides from seeds measured elsewhere, each with the same settings.
+--from runs nothing: it decides from seeds measured elsewhere, each with the same settings. Files of one
+seed are joined; an attacker that was measured again with other settings stands in for the earlier one.
 
 Examples:
   floodgate claims
-  floodgate claims --seeds 2 --only attackers --json
-  floodgate claims --world smollm2 --only attackers
+  floodgate claims --seeds 2 --until attackers --json
+  floodgate claims --world smollm2 --until transfer
   floodgate claims --world smollm2 --seed 1
-  floodgate claims --from here/seed-0-all.json there/seed-1-all.json`,
+  floodgate claims --from here/seed-0.json there/seed-1.json
+  floodgate claims --world smollm2 --seed 0 --attackers reinforce reinforce-smoothing --runs-dir again`,
     )
     .action(async (options: ClaimsOptions) => printResult(context, await decideClaims(options, context)));
 }

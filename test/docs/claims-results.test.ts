@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
 import { claimsMarkdown, fillClaims } from '../../scripts/claims/tables.ts';
 import { CLAIM_WORLDS } from '../../src/campaign/claims/claims-configs.ts';
-import { gatherSeedFiles } from '../../src/campaign/claims/seed-file.ts';
+import { gatherSeedFiles } from '../../src/campaign/claims/gather-seeds.ts';
 
 const page = new URL('../../docs/results.md', import.meta.url);
 

@@ -18,7 +18,7 @@ export const SMOLLM2_OWN_WEIGHTS: AttackerName = 'smoothing-uniform';
 /** Every attacker that C1 to C3 compare. */
 const ALL: readonly AttackerName[] = [...BASELINES, 'gflownet', 'smoothing', ...SMOOTHING_WEIGHTS];
 /** A made world has no language to learn in context; stable-gfn, which no claim names, stands beside the others where it is cheap. */
-const COMPARED: Readonly<Record<ClaimWorld, readonly AttackerName[]>> = {
+export const COMPARED: Readonly<Record<ClaimWorld, readonly AttackerName[]>> = {
   'proving-ground': [...ALL.filter((name) => name !== 'icl'), 'stable-gfn'],
   smollm2: ALL.filter((name) => name !== SMOLLM2_OWN_WEIGHTS),
 };

@@ -123,19 +123,21 @@ export async function transferToFurther(
   return rows;
 }
 
-/** Tunes the run's target on the data of each attacker, with equally many successes; those without any have no target. */
-export async function tuneOnTransferred({ folder, world }: TransferredRun, io: CampaignIo): Promise<TunedModel[]> {
-  const stages = await transferredOf(folder);
+/** Tunes the run's target on the data of these attackers, at most as many successes of each; one without any has no target. */
+export async function tuneOn(
+  stages: readonly AttackerName[],
+  { folder, world }: TransferredRun,
+  io: CampaignIo,
+): Promise<TunedModel[]> {
   const overrides = CLAIM_TUNING[world];
   return tuneOnEach(folder, { stages, successes: SUCCESSES, overrides, nameOf: (stage) => stage }, io);
 }
 
-/** What the stored attacks reach on the tuned targets. */
-export async function transferToTuned(
-  { folder, world, judge }: TransferredRun,
-  models: readonly TunedModel[],
-  io: CampaignIo,
-): Promise<NonNullable<SeedResult['tuned']>> {
+/** Tunes the run's target on the data of each attacker, and says what the stored attacks reach on these targets. */
+export async function transferToTuned(run: TransferredRun, io: CampaignIo): Promise<NonNullable<SeedResult['tuned']>> {
+  const { folder, world, judge } = run;
+  const attackers = await transferredOf(folder);
+  const models = await tuneOn(attackers, run, io);
   const targets = models.map(
     ({ name }): NamedTarget => ({
       kind: 'local',
@@ -146,7 +148,6 @@ export async function transferToTuned(
       ...ASKED[world],
     }),
   );
-  const attackers = await transferredOf(folder);
   if (targets.length > 0) await transferRun(folder, { targets, attackers, again: false, ...ATTACKS[world] }, io);
   const rows: Partial<Record<AttackerName, TunedFigures>> = {};
   for (const { stage, name, file } of models) {

@@ -1,27 +1,25 @@
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { FloodgateError } from '../../base/errors.ts';
-import { openStore } from '../../store/run-store.ts';
+import type { AttackerName } from '../attackers/attacker-names.ts';
 import type { CampaignIo } from '../campaign-io.ts';
-import { countingJudge, finishRun, sameRun } from '../finish-run.ts';
-import type { RunFolder } from '../run-folder.ts';
-import {
-  admittedSeed,
-  type ClaimSeed,
-  type ClaimWorld,
-  claimConfig,
-  RETRAINED,
-  SMOLLM2_OWN_WEIGHTS,
-} from './claims-configs.ts';
+import { canonicalJson } from '../canonical-json.ts';
+import { sameRun } from '../finish-run.ts';
+import { admittedSeed, type ClaimWorld, COMPARED, claimConfig } from './claims-configs.ts';
 import { type DecidedClaim, decideClaims } from './decide.ts';
-import { transferToFurther, transferToTuned, tuneOnTransferred } from './further-targets.ts';
-import { type ClaimParts, gatherSeedFiles, seedFilePath, writeSeedFile } from './seed-file.ts';
-import { readAttackers, type SeedResult } from './seed-result.ts';
+import { gatherSeedFiles } from './gather-seeds.ts';
+import { CLAIM_PARTS, type ClaimPart, measurePart } from './measure-seed.ts';
+import { readSeedFile, seedFilePath, writeSeedFile } from './seed-file.ts';
+import type { SeedResult } from './seed-result.ts';
+import { settingsOf } from './seed-settings.ts';
 
 export interface ClaimsPlan {
   readonly world: ClaimWorld;
   readonly seeds: readonly number[];
-  readonly parts: ClaimParts;
+  /** The last part that is measured, after all before it. */
+  readonly until: ClaimPart;
+  /** Those that are measured; all that the world compares when absent. */
+  readonly attackers?: readonly AttackerName[];
   /** Folder of the runs, the results and the plots. */
   readonly folder: string;
 }
@@ -32,64 +30,66 @@ export interface ClaimsOutcome {
   readonly seeds: readonly SeedResult[];
 }
 
-async function attackersOf(folder: RunFolder) {
-  const judge = await countingJudge(folder);
-  const store = await openStore(folder.databasePath, { readOnly: true });
-  try {
-    return readAttackers(store, judge);
-  } finally {
-    store.close();
+/** The wanted attackers in the order of the product. @throws FloodgateError `usage` for one that the world does not compare. */
+function attackersOf({ world, attackers: wanted }: ClaimsPlan): readonly AttackerName[] {
+  const compared = COMPARED[world];
+  if (wanted === undefined) return compared;
+  const strange = wanted.find((name) => !compared.includes(name));
+  if (strange === undefined) return compared.filter((name) => wanted.includes(name));
+  throw new FloodgateError('usage', `claims: got the attacker ${strange}, which ${world} does not compare`, {
+    hint: `choose of ${compared.join(', ')}`,
+  });
+}
+
+/** What was measured of a seed before. @throws FloodgateError `run` when it was with other settings or other attackers. */
+async function keptResult(plan: ClaimsPlan, seed: number): Promise<SeedResult | undefined> {
+  const path = seedFilePath(plan.folder, seed);
+  if (!existsSync(path)) return undefined;
+  const { world, settingsSha256, result } = await readSeedFile(path);
+  const measured = Object.keys(result.attackers).sort().join(', ');
+  const wanted = [...attackersOf(plan)].sort().join(', ');
+  const isSame = canonicalJson(settingsSha256) === canonicalJson(await settingsOf(plan.world, result));
+  if (world === plan.world && measured === wanted && isSame) return result;
+  const what = measured === wanted ? 'with other settings' : `of ${measured}, expected ${wanted}`;
+  throw new FloodgateError('run', `${path}: it was measured ${what}`, {
+    hint: 'choose another --runs-dir, or remove that file and the runs beside it',
+  });
+}
+
+/** Measures a part of a seed, unless that was done. Returns all that is known of the seed. */
+async function withPart(part: ClaimPart, plan: ClaimsPlan, seed: number, io: CampaignIo): Promise<void> {
+  const kept = await keptResult(plan, seed);
+  const attackers = attackersOf(plan);
+  const chosen = await admittedSeed({ world: plan.world, seed }, io);
+  if (kept?.[part] !== undefined) {
+    await sameRun(await claimConfig(chosen, attackers), plan.folder, `seed-${seed}`);
+    return;
   }
-}
-
-async function runSeed(plan: ClaimsPlan, chosen: ClaimSeed, io: CampaignIo): Promise<SeedResult> {
-  const { world, folder: runsFolder } = plan;
-  const { seed } = chosen;
-  const base = await finishRun(await claimConfig(chosen), runsFolder, `seed-${seed}`, io);
-  const own = world === 'smollm2' ? { ownWeights: SMOLLM2_OWN_WEIGHTS } : {};
-  const measured = { seed, attackers: await attackersOf(base), ...own };
-  if (plan.parts === 'attackers') return measured;
-  const transferred = { folder: base, world, judge: await countingJudge(base) };
-  const transfer = await transferToFurther(transferred, io);
-  const tunings = await tuneOnTransferred(transferred, io);
-  const tuned = await transferToTuned(transferred, tunings, io);
-  const again = tunings.find(({ stage }) => stage === 'smoothing');
-  if (again === undefined) return { ...measured, transfer, tuned };
-  const config = await claimConfig(chosen, RETRAINED, again.modelPath);
-  const retrained = await attackersOf(await finishRun(config, runsFolder, `seed-${seed}-tuned`, io));
-  return { ...measured, transfer, tuned, retrained };
-}
-
-function resultFile({ folder, parts }: ClaimsPlan, seed: number): string {
-  return seedFilePath(folder, seed, parts);
+  const measured = await measurePart(part, { chosen, attackers, runsFolder: plan.folder }, io);
+  await writeSeedFile(plan.folder, plan.world, { seed, attackers: {}, ...kept, ...measured });
 }
 
 /**
- * Measures the claims of docs/claims.md seed by seed. Each seed's result is kept in a file of its own once it is whole; a run
- * that was stopped goes on, and a matrix that was stopped fills its missing cells only.
+ * Measures the claims of docs/claims.md, part by part: what a run that is stopped early has is the cheaper parts of every seed.
+ * Each seed's result is kept in a file of its own; a run that was stopped goes on, and a matrix that was stopped fills its
+ * missing cells only.
  *
  * @throws FloodgateError as the runs do; `interrupted` on abort, nothing lost.
  */
 export async function runClaims(plan: ClaimsPlan, io: CampaignIo): Promise<ClaimsOutcome> {
+  attackersOf(plan);
   await mkdir(plan.folder, { recursive: true });
-  // C1 to C3 of every seed first: they are what a run that is stopped early should have.
-  for (const seed of plan.seeds) {
-    const config = await claimConfig(await admittedSeed({ world: plan.world, seed }, io));
-    if (existsSync(resultFile(plan, seed))) await sameRun(config, plan.folder, `seed-${seed}`);
-    else await finishRun(config, plan.folder, `seed-${seed}`, io);
-  }
-  const bar = io.progress.start('claims', plan.seeds.length, 'seeds');
-  for (const [done, seed] of plan.seeds.entries()) {
-    const file = resultFile(plan, seed);
-    if (!existsSync(file)) {
-      if (io.signal.aborted) throw new FloodgateError('interrupted', `claims: interrupted before seed ${seed}`);
-      const result = await runSeed(plan, await admittedSeed({ world: plan.world, seed }, io), io);
-      await writeSeedFile(plan.folder, { world: plan.world, parts: plan.parts, result });
-    }
+  const parts = CLAIM_PARTS.slice(0, CLAIM_PARTS.indexOf(plan.until) + 1);
+  const steps = parts.flatMap((part) => plan.seeds.map((seed) => ({ part, seed })));
+  const bar = io.progress.start('claims', steps.length, 'parts');
+  for (const [done, { part, seed }] of steps.entries()) {
+    if (io.signal.aborted)
+      throw new FloodgateError('interrupted', `claims: interrupted before ${part} of seed ${seed}`);
+    await withPart(part, plan, seed, io);
     bar.update(done + 1);
   }
   bar.finish();
-  return decideFromFiles(plan.seeds.map((seed) => resultFile(plan, seed)));
+  return decideFromFiles(plan.seeds.map((seed) => seedFilePath(plan.folder, seed)));
 }
 
 /**
