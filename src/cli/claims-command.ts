@@ -1,17 +1,16 @@
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
-import { writeFileAtomically } from '../base/atomic-file.ts';
 import { ATTACKERS, type AttackerName } from '../campaign/attackers/attacker-names.ts';
 import { CLAIM_WORLDS, type ClaimWorld } from '../campaign/claims/claims-configs.ts';
 import type { DecidedClaim } from '../campaign/claims/decide.ts';
 import { CLAIM_PARTS, type ClaimPart } from '../campaign/claims/measure-seed.ts';
 import { type ClaimsOutcome, decideFromFiles, runClaims } from '../campaign/claims/run-claims.ts';
-import type { SeedResult } from '../campaign/claims/seed-result.ts';
-import { type PlotPoint, scatterSvg } from '../report/claims-plot.ts';
 import { alignColumns, type CommandResult, printResult } from './command-result.ts';
 import { addRunsOption, type RunsOptions } from './common-options.ts';
 import type { CliContext } from './context.ts';
 import { parseCount, parsePositiveCount } from './parse-count.ts';
+import { writeClaims } from './write-claims.ts';
 
 interface ClaimsOptions extends RunsOptions {
   readonly world: ClaimWorld;
@@ -20,6 +19,7 @@ interface ClaimsOptions extends RunsOptions {
   readonly until: ClaimPart;
   readonly attackers?: readonly AttackerName[];
   readonly from?: readonly string[];
+  readonly output?: string;
 }
 
 const DEFAULT_SEEDS: Readonly<Record<ClaimWorld, number>> = { 'proving-ground': 5, smollm2: 3 };
@@ -37,55 +37,6 @@ function claimsTable(claims: readonly DecidedClaim[]): string {
   return alignColumns([['claim', 'verdict', 'worst component', 'seeds', 'statement'], ...rows]);
 }
 
-/** The mean over seeds of two figures of each attacker. */
-function points(
-  seeds: readonly SeedResult[],
-  pick: (figures: NonNullable<SeedResult['attackers']['sft']>) => readonly [number | undefined, number],
-): PlotPoint[] {
-  return ATTACKERS.flatMap((name) => {
-    const pairs = seeds.flatMap(({ attackers }) => {
-      const figures = attackers[name];
-      const [x, y] = figures === undefined ? [undefined, 0] : pick(figures);
-      return x === undefined ? [] : [[x, y] as const];
-    });
-    if (pairs.length === 0) return [];
-    const mean = (at: 0 | 1): number => pairs.reduce((sum, pair) => sum + pair[at], 0) / pairs.length;
-    return [{ name, x: mean(0), y: mean(1) }];
-  });
-}
-
-async function writeResults(folder: string, { world, claims, seeds }: ClaimsOutcome): Promise<string[]> {
-  const plots = [
-    {
-      file: 'asr-by-cosine-distance.svg',
-      plot: {
-        title: 'Success and diversity, a point a method (mean over seeds)',
-        xLabel: 'mean cosine distance between attacks',
-        yLabel: 'attack success rate',
-        points: points(seeds, ({ cosineDistance, asr }) => [cosineDistance, asr]),
-      },
-    },
-    {
-      file: 'unique-by-target-calls.svg',
-      plot: {
-        title: 'Unique attacks, and the target calls they took',
-        xLabel: 'target calls used before the evaluation',
-        yLabel: 'unique attacks',
-        points: points(seeds, ({ targetCalls, uniqueAttacks }) => [targetCalls, uniqueAttacks]),
-      },
-    },
-  ];
-  const files = [join(folder, 'claims.json')];
-  const json = JSON.stringify({ world, claims, results: seeds }, null, 1);
-  await writeFileAtomically(join(folder, 'claims.json'), (handle) => handle.writeFile(`${json}\n`));
-  for (const { file, plot } of plots) {
-    if (plot.points.length === 0) continue;
-    await writeFileAtomically(join(folder, file), (handle) => handle.writeFile(scatterSvg(plot)));
-    files.push(join(folder, file));
-  }
-  return files;
-}
-
 function measureClaims(options: ClaimsOptions, folder: string, context: CliContext): Promise<ClaimsOutcome> {
   const { world, until, attackers, seed, seeds: count = DEFAULT_SEEDS[world] } = options;
   const seeds = seed === undefined ? Array.from({ length: count }, (_, at) => at) : [seed];
@@ -97,8 +48,10 @@ function measureClaims(options: ClaimsOptions, folder: string, context: CliConte
 async function decideClaims(options: ClaimsOptions, context: CliContext): Promise<CommandResult> {
   const { from, runsDir } = options;
   const folder = join(runsDir, `claims-${options.world}`);
+  const output = options.output ?? (from === undefined ? folder : undefined);
+  if (output !== undefined) await mkdir(output, { recursive: true });
   const outcome = await (from === undefined ? measureClaims(options, folder, context) : decideFromFiles(from));
-  const files = from === undefined ? await writeResults(folder, outcome) : [];
+  const files = output === undefined ? [] : await writeClaims(output, outcome);
   const components = outcome.claims.flatMap(({ id, components: all }) =>
     all.map(({ name, verdict, value, low, high, threshold }) => [
       id,
@@ -138,6 +91,7 @@ export function registerClaimsCommand(program: Command, context: CliContext): vo
         'attackers',
       ]),
     )
+    .option('--output <folder>', 'of claims.json and the plots (default: beside the seeds; none with --from)')
     .addHelpText(
       'after',
       `
@@ -157,7 +111,7 @@ Examples:
   floodgate claims --seeds 2 --until attackers --json
   floodgate claims --world smollm2 --until transfer
   floodgate claims --world smollm2 --seed 1
-  floodgate claims --from here/seed-0.json there/seed-1.json
+  floodgate claims --from here/seed-0.json there/seed-1.json --output both
   floodgate claims --world smollm2 --seed 0 --attackers reinforce reinforce-smoothing --runs-dir again`,
     )
     .action(async (options: ClaimsOptions) => printResult(context, await decideClaims(options, context)));

@@ -201,6 +201,11 @@ describe("seeds' results", () => {
       seeds: 2,
       value: expect.closeTo(0.7515, 4),
     });
+    const output = join(folder, 'new', 'decided');
+    const written = await cli(['claims', '--output', output, '--from', ...paths]);
+    expect(written.stdout).toContain(join(output, 'asr-by-cosine-distance.svg'));
+    expect(await readFile(join(output, 'unique-by-target-calls.svg'), 'utf8')).toContain('>smoothing</text>');
+    expect(JSON.parse(await readFile(join(output, 'claims.json'), 'utf8')).results).toHaveLength(2);
     const both = await cli(['claims', '--seeds', '2', '--from', ...paths]);
     expect(both.code).toBe(2);
     expect((await cli(['claims', '--seeds', '2', '--seed', '1'])).code).toBe(2);
