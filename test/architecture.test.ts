@@ -15,6 +15,14 @@ const rooms = [
     ),
 ];
 
+/** The rooms of the campaign, in the order of ARCHITECTURE.md's second table; '' is a whole run. */
+const campaignRooms = readFileSync(join(root, 'ARCHITECTURE.md'), 'utf8')
+  .split('\n')
+  .filter((line) => line.startsWith('| `campaign/') && line.split('|').length === 4)
+  .flatMap((line) =>
+    [...(line.split('|')[1] ?? '').matchAll(/`campaign\/(?:([a-z-]+)\/)?`/g)].map((match) => match[1] ?? ''),
+  );
+
 /** What a room must not import although the order would allow it, or from outside, and why. */
 const FORBIDDEN: Readonly<Record<string, readonly (readonly [pattern: RegExp, why: string])[]>> = {
   gflownet: [
@@ -89,6 +97,19 @@ describe('architecture', () => {
     const upward = [...imports].flatMap(([file, targets]) =>
       targets
         .filter((to) => to.startsWith('src/') && rooms.indexOf(roomOf(to) ?? '') > rooms.indexOf(roomOf(file) ?? ''))
+        .map((to) => `${file} imports ${to}`),
+    );
+    expect(upward).toEqual([]);
+  });
+
+  it('a room of the campaign stands in its table, and imports only rooms above it', () => {
+    const place = (path: string): number =>
+      campaignRooms.indexOf(path.match(/^src\/campaign\/(?:([^/]+)\/)?[^/]+$/)?.[1] ?? '');
+    const inside = [...imports].filter(([file]) => file.startsWith('src/campaign/'));
+    expect(inside.filter(([file]) => place(file) === -1).map(([file]) => file)).toEqual([]);
+    const upward = inside.flatMap(([file, targets]) =>
+      targets
+        .filter((to) => to.startsWith('src/campaign/') && place(to) > place(file))
         .map((to) => `${file} imports ${to}`),
     );
     expect(upward).toEqual([]);

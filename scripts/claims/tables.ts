@@ -1,6 +1,6 @@
-import { ATTACKERS, type AttackerName } from '../../src/campaign/attackers/attacker-names.ts';
 import { type DecidedClaim, decideClaims } from '../../src/campaign/claims/decide.ts';
 import type { AttackerFigures, SeedResult } from '../../src/campaign/claims/seed-result.ts';
+import { ATTACKERS, type AttackerName } from '../../src/campaign/config/attacker-names.ts';
 
 const number = (value: number | null | undefined, digits: number): string =>
   value == null ? '–' : value.toFixed(digits);

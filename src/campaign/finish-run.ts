@@ -1,12 +1,12 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { FloodgateError } from '../base/errors.ts';
-import { askedSha256 } from './asked-config.ts';
-import type { CampaignIo } from './campaign-io.ts';
-import type { Config } from './config-schema.ts';
-import { readManifest } from './manifest.ts';
+import { askedSha256 } from './config/asked-config.ts';
+import type { Config } from './config/config-schema.ts';
+import type { CampaignIo } from './run/campaign-io.ts';
+import { readManifest } from './run/manifest.ts';
+import { loadRunConfig, openRunFolder, type RunFolder } from './run/run-folder.ts';
 import { resumeRun, startRun } from './run-campaign.ts';
-import { loadRunConfig, openRunFolder, type RunFolder } from './run-folder.ts';
 
 /**
  * The run's folder if there is one, begun with this very config and the same seeds, wherever their file lies.

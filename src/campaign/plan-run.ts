@@ -4,13 +4,13 @@ import type { DecoderCheckpoint } from '../models/checkpoint.ts';
 import { loraParameters } from '../models/decoder/lora.ts';
 import { defaultThreads } from '../runtime/device.ts';
 import { measureMatmulRate } from '../runtime/matmul-rate.ts';
-import { attackersToTrain } from './attackers/attacker-names.ts';
-import type { CampaignIo } from './campaign-io.ts';
-import type { Config } from './config-schema.ts';
-import { createOpenModels } from './open-models.ts';
-import { openRunDecoder } from './open-run-models.ts';
+import { attackersToTrain } from './config/attacker-names.ts';
+import type { Config } from './config/config-schema.ts';
 import { planStages, type StagePlan, trainsEveryWeight } from './plan-stages.ts';
-import { loadRunSeeds, openRunWorld } from './run-world.ts';
+import type { CampaignIo } from './run/campaign-io.ts';
+import { createOpenModels } from './run/open-models.ts';
+import { openRunDecoder } from './run/open-run-models.ts';
+import { loadRunSeeds, openRunWorld } from './run/run-world.ts';
 
 /** What a run would do, before it does anything. Upper bounds: attacks and responses are counted at full length. */
 export interface RunPlan {

@@ -1,11 +1,15 @@
 import { CONTROL_STAGE } from '../store/stage-name.ts';
-import { type AttackerName, attackersToTrain, smoothedAttacker } from './attackers/attacker-names.ts';
 import { bestOfN } from './attackers/best-of-n-source.ts';
-import { canonicalJson } from './canonical-json.ts';
-import type { Config } from './config-schema.ts';
-import { gflownetAttacks, policyGradientAttackCount, policyGradientUpdates } from './policy-gradient-settings.ts';
-import { isFullSmoothing } from './stage-attackers.ts';
-import { gflownetConfigOf } from './stage-gflownet.ts';
+import { type AttackerName, attackersToTrain, smoothedAttacker } from './config/attacker-names.ts';
+import { canonicalJson } from './config/canonical-json.ts';
+import type { Config } from './config/config-schema.ts';
+import {
+  gflownetAttacks,
+  policyGradientAttackCount,
+  policyGradientUpdates,
+} from './config/policy-gradient-settings.ts';
+import { isFullSmoothing } from './run/stage-attackers.ts';
+import { gflownetConfigOf } from './stages/stage-gflownet.ts';
 
 /** What a stage would do and cost: upper bounds, since attacks and responses are counted at full length. */
 export interface StagePlan {

@@ -1,14 +1,14 @@
 import { randomStream } from '../base/random.ts';
 import { defaultThreads } from '../runtime/device.ts';
-import type { AttackerName } from './attackers/attacker-names.ts';
-import type { CampaignIo } from './campaign-io.ts';
-import { openStageAttacker } from './load-attacker.ts';
-import { createOpenModels } from './open-models.ts';
-import { openRunDecoder } from './open-run-models.ts';
-import { openRunAttacker } from './run-attacker.ts';
-import { loadRunConfig, type RunFolder } from './run-folder.ts';
-import { openRunWorld } from './run-world.ts';
-import { createStageAttackers } from './stage-attackers.ts';
+import type { AttackerName } from './config/attacker-names.ts';
+import type { CampaignIo } from './run/campaign-io.ts';
+import { createOpenModels } from './run/open-models.ts';
+import { openRunDecoder } from './run/open-run-models.ts';
+import { openRunAttacker } from './run/run-attacker.ts';
+import { loadRunConfig, type RunFolder } from './run/run-folder.ts';
+import { openRunWorld } from './run/run-world.ts';
+import { createStageAttackers } from './run/stage-attackers.ts';
+import { openStageAttacker } from './stages/load-attacker.ts';
 
 export interface SamplePlan {
   readonly stage: AttackerName;

@@ -1,9 +1,9 @@
 import { FloodgateError } from '../base/errors.ts';
-import { ATTACKERS, type AttackerName } from '../campaign/attackers/attacker-names.ts';
-import type { CampaignIo } from '../campaign/campaign-io.ts';
+import { ATTACKERS, type AttackerName } from '../campaign/config/attacker-names.ts';
 import { planRun, type RunPlan } from '../campaign/plan-run.ts';
+import type { CampaignIo } from '../campaign/run/campaign-io.ts';
+import { loadRunConfig, type RunFolder } from '../campaign/run/run-folder.ts';
 import { evaluateRun, resumeRun, startRun } from '../campaign/run-campaign.ts';
-import { loadRunConfig, type RunFolder } from '../campaign/run-folder.ts';
 import { sampleAttacks } from '../campaign/sample-attacks.ts';
 import { writeReport } from '../report/report-json.ts';
 import type { CampaignActions } from './campaign-commands.ts';

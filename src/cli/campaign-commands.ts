@@ -1,9 +1,9 @@
 import { basename, extname } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { ATTACKERS, type AttackerName } from '../campaign/attackers/attacker-names.ts';
-import { loadConfig } from '../campaign/config-load.ts';
-import type { Config } from '../campaign/config-schema.ts';
-import { openRunFolder, type RunFolder } from '../campaign/run-folder.ts';
+import { ATTACKERS, type AttackerName } from '../campaign/config/attacker-names.ts';
+import { loadConfig } from '../campaign/config/config-load.ts';
+import type { Config } from '../campaign/config/config-schema.ts';
+import { openRunFolder, type RunFolder } from '../campaign/run/run-folder.ts';
 import { DEVICES, type Device } from '../runtime/device.ts';
 import { type CommandResult, printResult } from './command-result.ts';
 import { addRunsOption, addSetOption, type RunsOptions, type SetOptions } from './common-options.ts';

@@ -1,11 +1,11 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
-import { ATTACKERS, type AttackerName } from '../campaign/attackers/attacker-names.ts';
 import { CLAIM_WORLDS, type ClaimWorld } from '../campaign/claims/claims-configs.ts';
 import type { DecidedClaim } from '../campaign/claims/decide.ts';
 import { CLAIM_PARTS, type ClaimPart } from '../campaign/claims/measure-seed.ts';
 import { type ClaimsOutcome, decideFromFiles, runClaims } from '../campaign/claims/run-claims.ts';
+import { ATTACKERS, type AttackerName } from '../campaign/config/attacker-names.ts';
 import { alignColumns, type CommandResult, printResult } from './command-result.ts';
 import { addRunsOption, type RunsOptions } from './common-options.ts';
 import type { CliContext } from './context.ts';

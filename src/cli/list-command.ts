@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { listRunFolders, type RunFolder } from '../campaign/run-folder.ts';
+import { listRunFolders, type RunFolder } from '../campaign/run/run-folder.ts';
 import { alignColumns, printResult } from './command-result.ts';
 import { addRunsOption, type RunsOptions } from './common-options.ts';
 import type { CliContext } from './context.ts';

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import { openRunFolder } from '../campaign/run-folder.ts';
+import { openRunFolder } from '../campaign/run/run-folder.ts';
 import { printResult } from './command-result.ts';
 import { addRunsOption, type RunsOptions } from './common-options.ts';
 import type { CliContext } from './context.ts';

@@ -1,9 +1,9 @@
 import { basename, extname, join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { FloodgateError } from '../base/errors.ts';
-import { ATTACKERS, type AttackerName } from '../campaign/attackers/attacker-names.ts';
-import { RUN_NAME_PATTERN } from '../campaign/config-fields.ts';
-import { loadConfig } from '../campaign/config-load.ts';
+import { ATTACKERS, type AttackerName } from '../campaign/config/attacker-names.ts';
+import { RUN_NAME_PATTERN } from '../campaign/config/config-fields.ts';
+import { loadConfig } from '../campaign/config/config-load.ts';
 import { learnsFromTarget } from '../campaign/robustness/plan-robustness.ts';
 import { MADE_WORLD_TUNING } from '../campaign/robustness/tuned-targets.ts';
 import type { Rounds } from '../campaign/rounds/rounds-file.ts';

@@ -1,7 +1,7 @@
 import { access } from 'node:fs/promises';
-import { type Manifest, readManifest } from '../campaign/manifest.ts';
-import type { RunFolder } from '../campaign/run-folder.ts';
-import { type RunStatus, runStatus } from '../campaign/run-status.ts';
+import { type Manifest, readManifest } from '../campaign/run/manifest.ts';
+import type { RunFolder } from '../campaign/run/run-folder.ts';
+import { type RunStatus, runStatus } from '../campaign/run/run-status.ts';
 import { buildReport, type Report } from '../report/report-json.ts';
 import { openStore, type RunStore } from '../store/run-store.ts';
 

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { FloodgateError } from '../base/errors.ts';
-import { openRunFolder } from '../campaign/run-folder.ts';
+import { openRunFolder } from '../campaign/run/run-folder.ts';
 import type { StoredAttack, StoredResponse } from '../store/records.ts';
 import type { RunStore } from '../store/run-store.ts';
 import { CONTROL_STAGE, transferCellOf } from '../store/stage-name.ts';

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { FloodgateError } from '../base/errors.ts';
-import { openRunFolder } from '../campaign/run-folder.ts';
+import { openRunFolder } from '../campaign/run/run-folder.ts';
 import { type TransferOutcome, transferRun } from '../campaign/transfer/run-transfer.ts';
 import { loadTransferTargets } from '../campaign/transfer/transfer-config.ts';
 import { type Report, writeReport } from '../report/report-json.ts';

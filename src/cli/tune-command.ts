@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { FloodgateError } from '../base/errors.ts';
-import { openRunFolder } from '../campaign/run-folder.ts';
+import { openRunFolder } from '../campaign/run/run-folder.ts';
 import type { CheckResult } from '../campaign/tune/tune-check.ts';
 import type { TuneFile, TuneFolder } from '../campaign/tune/tune-folder.ts';
 import { tuneRun } from '../campaign/tune/tune-run.ts';

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import { parseConfig } from '../campaign/config-load.ts';
-import { openRunWorld, requireWorld } from '../campaign/run-world.ts';
+import { parseConfig } from '../campaign/config/config-load.ts';
+import { openRunWorld, requireWorld } from '../campaign/run/run-world.ts';
 import type { World } from '../proving-ground/world.ts';
 import { alignColumns, type CommandResult, printResult } from './command-result.ts';
 import type { CliContext } from './context.ts';

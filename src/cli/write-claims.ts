@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { writeFileAtomically } from '../base/atomic-file.ts';
-import { ATTACKERS } from '../campaign/attackers/attacker-names.ts';
 import type { ClaimsOutcome } from '../campaign/claims/run-claims.ts';
 import type { SeedResult } from '../campaign/claims/seed-result.ts';
+import { ATTACKERS } from '../campaign/config/attacker-names.ts';
 import { type PlotPoint, scatterSvg } from '../report/claims-plot.ts';
 
 /** The mean over seeds of two figures of each attacker. */

@@ -1,10 +1,10 @@
 import { join } from 'node:path';
 import { writeFileAtomically } from '../base/atomic-file.ts';
 import { FloodgateError } from '../base/errors.ts';
-import type { Config } from '../campaign/config-schema.ts';
-import { createOpenModels } from '../campaign/open-models.ts';
-import { openRunEncoder } from '../campaign/open-run-models.ts';
-import { loadRunConfig, type RunFolder } from '../campaign/run-folder.ts';
+import type { Config } from '../campaign/config/config-schema.ts';
+import { createOpenModels } from '../campaign/run/open-models.ts';
+import { openRunEncoder } from '../campaign/run/open-run-models.ts';
+import { loadRunConfig, type RunFolder } from '../campaign/run/run-folder.ts';
 import { readEvaluatedAttacks } from '../report/evaluated-attacks.ts';
 import { type ReportPage, renderReportPage } from '../report/report-page.ts';
 import { createTextVectors, type TextVectors, textsToEmbed } from '../report/text-vectors.ts';

@@ -1,4 +1,4 @@
-import { storedOutcome } from '../campaign/stored-outcome.ts';
+import { storedOutcome } from '../campaign/evaluation/stored-outcome.ts';
 import type { StoreQueries } from '../store/queries.ts';
 import { evaluationStage } from '../store/stage-name.ts';
 import type { Report } from './report-json.ts';

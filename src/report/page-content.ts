@@ -1,5 +1,5 @@
-import type { Config } from '../campaign/config-schema.ts';
-import type { Manifest } from '../campaign/manifest.ts';
+import type { Config } from '../campaign/config/config-schema.ts';
+import type { Manifest } from '../campaign/run/manifest.ts';
 import type { StoreQueries } from '../store/queries.ts';
 import type { StoredEvent } from '../store/records.ts';
 import { evaluationStage } from '../store/stage-name.ts';

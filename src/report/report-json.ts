@@ -1,9 +1,9 @@
 import { z } from 'zod';
 import { writeFileAtomically } from '../base/atomic-file.ts';
-import type { Manifest } from '../campaign/manifest.ts';
-import { DISCOVERY_METRIC } from '../campaign/measure-unseen.ts';
+import { DISCOVERY_METRIC } from '../campaign/evaluation/measure-unseen.ts';
+import { CONTROL_ASR } from '../campaign/evaluation/stage-controls.ts';
 import { robustnessSchema, storedRobustness } from '../campaign/robustness/robustness-file.ts';
-import { CONTROL_ASR } from '../campaign/stage-controls.ts';
+import type { Manifest } from '../campaign/run/manifest.ts';
 import type { StoreQueries } from '../store/queries.ts';
 import type { CostRecord, StageStatus } from '../store/records.ts';
 import { CONTROL_STAGE, evaluatedStage, evaluationStage, transferCellOf } from '../store/stage-name.ts';

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ATTACKERS, attackersToTrain } from '../../src/campaign/attackers/attacker-names.ts';
 import { bestOfN } from '../../src/campaign/attackers/best-of-n-source.ts';
-import { readManifest } from '../../src/campaign/manifest.ts';
+import { ATTACKERS, attackersToTrain } from '../../src/campaign/config/attacker-names.ts';
 import { planRun, type RunPlan } from '../../src/campaign/plan-run.ts';
+import { readManifest } from '../../src/campaign/run/manifest.ts';
 import { startRun } from '../../src/campaign/run-campaign.ts';
 import { buildReport, type Report } from '../../src/report/report-json.ts';
 import type { StoredAttack } from '../../src/store/records.ts';

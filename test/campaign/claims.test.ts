@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import type { AttackerName } from '../../src/campaign/attackers/attacker-names.ts';
 import {
   BASELINES,
   CLAIMS,
@@ -12,7 +11,8 @@ import { decideClaims } from '../../src/campaign/claims/decide.ts';
 import { CLAIM_TUNING } from '../../src/campaign/claims/further-targets.ts';
 import type { AttackerFigures, SeedResult } from '../../src/campaign/claims/seed-result.ts';
 import { errorWithinSeed } from '../../src/campaign/claims/within-seed.ts';
-import { gflownetAttacks, policyGradientAttackCount } from '../../src/campaign/policy-gradient-settings.ts';
+import type { AttackerName } from '../../src/campaign/config/attacker-names.ts';
+import { gflownetAttacks, policyGradientAttackCount } from '../../src/campaign/config/policy-gradient-settings.ts';
 import { scatterSvg } from '../../src/report/claims-plot.ts';
 
 const figures = (asr: number, ways: number, uniqueAttacks = 100 * ways): AttackerFigures => ({

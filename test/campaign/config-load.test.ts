@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { FloodgateError } from '../../src/base/errors.ts';
-import { loadConfig, parseConfig } from '../../src/campaign/config-load.ts';
+import { loadConfig, parseConfig } from '../../src/campaign/config/config-load.ts';
 import { loadTransferTargets } from '../../src/campaign/transfer/transfer-config.ts';
 import { minimalConfigText } from './minimal-config.ts';
 

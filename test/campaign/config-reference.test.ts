@@ -1,8 +1,8 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { listConfigKeys } from '../../src/campaign/config-keys.ts';
-import { configReference } from '../../src/campaign/config-reference.ts';
-import { configJsonSchema, configSchema } from '../../src/campaign/config-schema.ts';
+import { listConfigKeys } from '../../src/campaign/config/config-keys.ts';
+import { configReference } from '../../src/campaign/config/config-reference.ts';
+import { configJsonSchema, configSchema } from '../../src/campaign/config/config-schema.ts';
 
 describe('listConfigKeys', () => {
   const keys = new Map(listConfigKeys(configSchema).map((key) => [key.path, key]));

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { createNoveltyMeter, type NoveltyState } from '../../src/campaign/novelty.ts';
+import { createNoveltyMeter, type NoveltyState } from '../../src/campaign/stages/novelty.ts';
 import { hashedEncoder } from '../support/hashed-encoder.ts';
 
 const encoder = hashedEncoder(8);

@@ -1,7 +1,7 @@
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { createOpenModels } from '../../src/campaign/open-models.ts';
+import { createOpenModels } from '../../src/campaign/run/open-models.ts';
 import { openJudge } from '../../src/judges/open-judge.ts';
 import { liveSessionLabels } from '../../src/runtime/session.ts';
 import { testPath } from '../support/golden-file.ts';

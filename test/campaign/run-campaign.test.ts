@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { readManifest } from '../../src/campaign/manifest.ts';
+import { controlPrompts } from '../../src/campaign/evaluation/stage-controls.ts';
 import { planRun } from '../../src/campaign/plan-run.ts';
+import { readManifest } from '../../src/campaign/run/manifest.ts';
+import type { RunFolder } from '../../src/campaign/run/run-folder.ts';
 import { evaluateRun, resumeRun, startRun } from '../../src/campaign/run-campaign.ts';
-import type { RunFolder } from '../../src/campaign/run-folder.ts';
 import { sampleAttacks } from '../../src/campaign/sample-attacks.ts';
-import { controlPrompts } from '../../src/campaign/stage-controls.ts';
 import { buildReport, type Report } from '../../src/report/report-json.ts';
 import { liveSessionLabels } from '../../src/runtime/session.ts';
 import { openStore } from '../../src/store/run-store.ts';

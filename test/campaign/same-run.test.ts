@@ -2,11 +2,11 @@ import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { parseConfig } from '../../src/campaign/config-load.ts';
+import { parseConfig } from '../../src/campaign/config/config-load.ts';
+import { loadSeeds } from '../../src/campaign/config/seeds.ts';
 import { sameRun } from '../../src/campaign/finish-run.ts';
-import { createManifest, writeManifest } from '../../src/campaign/manifest.ts';
-import { createRunFolder, loadRunConfig, type RunFolder } from '../../src/campaign/run-folder.ts';
-import { loadSeeds } from '../../src/campaign/seeds.ts';
+import { createManifest, writeManifest } from '../../src/campaign/run/manifest.ts';
+import { createRunFolder, loadRunConfig, type RunFolder } from '../../src/campaign/run/run-folder.ts';
 import { minimalConfigText } from './minimal-config.ts';
 
 let runsFolder: string;

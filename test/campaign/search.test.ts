@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { claimConfig } from '../../src/campaign/claims/claims-configs.ts';
-import { gflownetAttacks, policyGradientAttackCount } from '../../src/campaign/policy-gradient-settings.ts';
+import { gflownetAttacks, policyGradientAttackCount } from '../../src/campaign/config/policy-gradient-settings.ts';
 import { bestTrials, type SearchTrial, searchScore } from '../../src/campaign/search/run-search.ts';
 import { SEARCHED, type SearchedAttacker, SPACES, trialOverrides } from '../../src/campaign/search/search-spaces.ts';
 import { smallWorldConfig } from '../../src/campaign/small-worlds/small-world.ts';

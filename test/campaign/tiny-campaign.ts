@@ -2,9 +2,9 @@ import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { silentProgress } from '../../src/base/progress.ts';
-import type { CampaignIo } from '../../src/campaign/campaign-io.ts';
-import { parseConfig } from '../../src/campaign/config-load.ts';
-import type { Config } from '../../src/campaign/config-schema.ts';
+import { parseConfig } from '../../src/campaign/config/config-load.ts';
+import type { Config } from '../../src/campaign/config/config-schema.ts';
+import type { CampaignIo } from '../../src/campaign/run/campaign-io.ts';
 import { testPath } from '../support/golden-file.ts';
 import type { CampaignPlace } from './campaign-process.ts';
 

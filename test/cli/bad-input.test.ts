@@ -1,7 +1,7 @@
 import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { UNPRINTABLE } from '../../src/base/unprintable.ts';
-import { acquireRunLock } from '../../src/campaign/run-lock.ts';
+import { acquireRunLock } from '../../src/campaign/run/run-lock.ts';
 import { openStore, type RunStore } from '../../src/store/run-store.ts';
 import { type CompiledSource, compileSource } from '../support/compiled-source.ts';
 import { testPath } from '../support/golden-file.ts';

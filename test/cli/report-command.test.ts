@@ -2,10 +2,10 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { parseConfig } from '../../src/campaign/config-load.ts';
-import type { Config } from '../../src/campaign/config-schema.ts';
-import { writeManifest } from '../../src/campaign/manifest.ts';
-import { createRunFolder } from '../../src/campaign/run-folder.ts';
+import { parseConfig } from '../../src/campaign/config/config-load.ts';
+import type { Config } from '../../src/campaign/config/config-schema.ts';
+import { writeManifest } from '../../src/campaign/run/manifest.ts';
+import { createRunFolder } from '../../src/campaign/run/run-folder.ts';
 import { minimalConfigText } from '../campaign/minimal-config.ts';
 import { fixtureRun } from '../report/fixture-run.ts';
 import { cli } from './cli-runner.ts';

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { randomStream } from '../../src/base/random.ts';
-import { createNoveltyMeter, type NoveltyState } from '../../src/campaign/novelty.ts';
+import { createNoveltyMeter, type NoveltyState } from '../../src/campaign/stages/novelty.ts';
 import { judgeScore } from '../../src/gflownet/reward.ts';
 import { type EnumerableWorld, openEnumerableWorld } from '../../src/proving-ground/enumerable-world.ts';
 import { totalVariation } from '../../src/proving-ground/exact-posterior.ts';

@@ -1,10 +1,10 @@
 import { mkdir } from 'node:fs/promises';
 import { meanOverSeeds, pairedDifference } from '../../metrics/intervals.ts';
 import type { Measure } from '../../metrics/measure.ts';
-import type { AttackerName } from '../attackers/attacker-names.ts';
-import type { CampaignIo } from '../campaign-io.ts';
-import type { Config } from '../config-schema.ts';
-import { admittedWorldSeed } from '../run-world.ts';
+import type { AttackerName } from '../config/attacker-names.ts';
+import type { Config } from '../config/config-schema.ts';
+import type { CampaignIo } from '../run/campaign-io.ts';
+import { admittedWorldSeed } from '../run/run-world.ts';
 import { type AttackerRows, ROW_FIGURES, type RowFigure } from '../small-worlds/attacker-rows.ts';
 import { keptRow } from '../small-worlds/kept-row.ts';
 import { smallWorldConfig } from '../small-worlds/small-world.ts';

@@ -1,11 +1,11 @@
 import { randomStream } from '../../base/random.ts';
 import type { JudgeScore } from '../../gflownet/reward.ts';
 import type { SampledAttack } from '../../training/attacker.ts';
-import { type Campaign, rewardSeats } from '../campaign.ts';
-import { loadReference } from '../load-reference.ts';
-import { createCallCounter, createRewardFunction } from '../try-attacks.ts';
-import { trainingTargetCalls } from '../used-calls.ts';
+import { type Campaign, rewardSeats } from '../run/campaign.ts';
+import { loadReference } from '../run/load-reference.ts';
+import { createCallCounter, createRewardFunction } from '../run/try-attacks.ts';
 import type { AttackSource } from './attack-source.ts';
+import { trainingTargetCalls } from './used-calls.ts';
 
 /** Reference attacks tried at once. */
 const ROWS = 512;

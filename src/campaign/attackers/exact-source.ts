@@ -1,7 +1,7 @@
-import type { Campaign } from '../campaign.ts';
-import { requireWorld } from '../run-world.ts';
-import { loadExactSample } from '../world-posterior.ts';
+import type { Campaign } from '../run/campaign.ts';
+import { requireWorld } from '../run/run-world.ts';
 import { type AttackSource, FREE_DRAW } from './attack-source.ts';
+import { loadExactSample } from './world-posterior.ts';
 
 /** Draws from the reward's distribution itself, as the run's world knows it: what a perfect attacker would write. */
 export async function openExactSource(campaign: Campaign): Promise<AttackSource> {

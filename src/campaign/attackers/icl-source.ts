@@ -1,7 +1,7 @@
 import { FloodgateError } from '../../base/errors.ts';
 import { randomStream } from '../../base/random.ts';
 import { type Attacker, openAttacker } from '../../training/attacker.ts';
-import type { Campaign } from '../campaign.ts';
+import type { Campaign } from '../run/campaign.ts';
 import { type AttackSource, FREE_DRAW } from './attack-source.ts';
 
 /** Examples of so many tokens that the model's context holds beside an attack. @throws FloodgateError `config` for none. */

@@ -1,7 +1,7 @@
-import type { Campaign } from '../campaign.ts';
-import { openStageAttacker } from '../load-attacker.ts';
+import type { AttackerName } from '../config/attacker-names.ts';
+import type { Campaign } from '../run/campaign.ts';
+import { openStageAttacker } from '../stages/load-attacker.ts';
 import type { AttackSource } from './attack-source.ts';
-import type { AttackerName } from './attacker-names.ts';
 import { openBestOfNSource } from './best-of-n-source.ts';
 import { openExactSource } from './exact-source.ts';
 import { openIclSource } from './icl-source.ts';

@@ -1,4 +1,4 @@
-import type { AttackerName } from '../attackers/attacker-names.ts';
+import type { AttackerName } from '../config/attacker-names.ts';
 import type { SeedResult } from './seed-result.ts';
 
 /** One number a seed, and what it is held against. */

@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { AttackerName } from '../attackers/attacker-names.ts';
-import type { CampaignIo } from '../campaign-io.ts';
-import { parseConfig } from '../config-load.ts';
-import type { Config } from '../config-schema.ts';
-import { admittedWorldSeed } from '../run-world.ts';
+import type { AttackerName } from '../config/attacker-names.ts';
+import { parseConfig } from '../config/config-load.ts';
+import type { Config } from '../config/config-schema.ts';
+import type { CampaignIo } from '../run/campaign-io.ts';
+import { admittedWorldSeed } from '../run/run-world.ts';
 import { smallWorldConfig } from '../small-worlds/small-world.ts';
 import { BASELINES, SMOOTHING_WEIGHTS } from './claim-definitions.ts';
 

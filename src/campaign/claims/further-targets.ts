@@ -1,10 +1,10 @@
 import { standardErrorOf } from '../../metrics/intervals.ts';
 import { openStore } from '../../store/run-store.ts';
 import { evaluatedStage } from '../../store/stage-name.ts';
-import type { AttackerName } from '../attackers/attacker-names.ts';
-import type { CampaignIo } from '../campaign-io.ts';
+import type { AttackerName } from '../config/attacker-names.ts';
 import { MADE_WORLD_TUNING, type TunedModel, tuneOnEach } from '../robustness/tuned-targets.ts';
-import type { RunFolder } from '../run-folder.ts';
+import type { CampaignIo } from '../run/campaign-io.ts';
+import type { RunFolder } from '../run/run-folder.ts';
 import { transferRun } from '../transfer/run-transfer.ts';
 import type { NamedTarget } from '../transfer/transfer-config.ts';
 import { UNMET } from './claim-definitions.ts';

@@ -1,5 +1,5 @@
 import { FloodgateError } from '../../base/errors.ts';
-import type { AttackerName } from '../attackers/attacker-names.ts';
+import type { AttackerName } from '../config/attacker-names.ts';
 import type { ClaimWorld } from './claims-configs.ts';
 import { readSeedFile, type SeedFile } from './seed-file.ts';
 import type { SeedResult } from './seed-result.ts';

@@ -1,8 +1,8 @@
 import { openStore } from '../../store/run-store.ts';
-import type { AttackerName } from '../attackers/attacker-names.ts';
-import type { CampaignIo } from '../campaign-io.ts';
+import type { AttackerName } from '../config/attacker-names.ts';
 import { countingJudge, finishRun } from '../finish-run.ts';
-import type { RunFolder } from '../run-folder.ts';
+import type { CampaignIo } from '../run/campaign-io.ts';
+import type { RunFolder } from '../run/run-folder.ts';
 import { type ClaimSeed, claimConfig, RETRAINED, SMOLLM2_OWN_WEIGHTS } from './claims-configs.ts';
 import { transferToFurther, transferToTuned, tuneOn } from './further-targets.ts';
 import { readAttackers, type SeedResult } from './seed-result.ts';

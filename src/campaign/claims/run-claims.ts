@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { FloodgateError } from '../../base/errors.ts';
-import type { AttackerName } from '../attackers/attacker-names.ts';
-import type { CampaignIo } from '../campaign-io.ts';
-import { canonicalJson } from '../canonical-json.ts';
+import type { AttackerName } from '../config/attacker-names.ts';
+import { canonicalJson } from '../config/canonical-json.ts';
 import { sameRun } from '../finish-run.ts';
+import type { CampaignIo } from '../run/campaign-io.ts';
 import { admittedSeed, type ClaimWorld, COMPARED, claimConfig } from './claims-configs.ts';
 import { type DecidedClaim, decideClaims } from './decide.ts';
 import { gatherSeedFiles } from './gather-seeds.ts';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { writeFileAtomically } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
-import { ATTACKERS } from '../attackers/attacker-names.ts';
+import { ATTACKERS } from '../config/attacker-names.ts';
 import { CLAIM_WORLDS, type ClaimWorld } from './claims-configs.ts';
 import { type SeedResult, seedResultSchema } from './seed-result.ts';
 import { settingsOf } from './seed-settings.ts';

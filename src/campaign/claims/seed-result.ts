@@ -3,7 +3,7 @@ import { standardErrorOf } from '../../metrics/intervals.ts';
 import type { StoreQueries } from '../../store/queries.ts';
 import type { MetricRecord } from '../../store/records.ts';
 import { evaluationStage, transferStage } from '../../store/stage-name.ts';
-import { ATTACKERS, type AttackerName } from '../attackers/attacker-names.ts';
+import { ATTACKERS, type AttackerName } from '../config/attacker-names.ts';
 
 const share = z.number().min(0).max(1);
 const count = z.number().nonnegative();

@@ -1,7 +1,7 @@
-import { askedSha256 } from '../asked-config.ts';
-import { type AttackerName, attackersToTrain } from '../attackers/attacker-names.ts';
-import { canonicalJson, sha256Of } from '../canonical-json.ts';
-import type { Config } from '../config-schema.ts';
+import { askedSha256 } from '../config/asked-config.ts';
+import { type AttackerName, attackersToTrain } from '../config/attacker-names.ts';
+import { canonicalJson, sha256Of } from '../config/canonical-json.ts';
+import type { Config } from '../config/config-schema.ts';
 import { type ClaimWorld, claimConfig } from './claims-configs.ts';
 import { CLAIM_TARGETS } from './further-targets.ts';
 import type { SeedResult } from './seed-result.ts';

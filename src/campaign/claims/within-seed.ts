@@ -1,5 +1,5 @@
 import { type RandomStream, randomStream } from '../../base/random.ts';
-import type { AttackerName } from '../attackers/attacker-names.ts';
+import type { AttackerName } from '../config/attacker-names.ts';
 import type { ClaimComponent } from './claim-definitions.ts';
 import type { SeedResult, TunedFigures } from './seed-result.ts';
 

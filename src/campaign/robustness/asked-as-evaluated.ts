@@ -1,5 +1,5 @@
 import { FloodgateError } from '../../base/errors.ts';
-import type { Config } from '../config-schema.ts';
+import type { Config } from '../config/config-schema.ts';
 import type { LocalTransferTarget } from '../transfer/transfer-config.ts';
 
 /**

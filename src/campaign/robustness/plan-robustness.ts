@@ -2,10 +2,10 @@ import { FloodgateError } from '../../base/errors.ts';
 import { nearestName } from '../../base/nearest-name.ts';
 import { openStore } from '../../store/run-store.ts';
 import { evaluatedStage } from '../../store/stage-name.ts';
-import { ATTACKERS, type AttackerName } from '../attackers/attacker-names.ts';
-import { loadConfig } from '../config-load.ts';
-import type { Config } from '../config-schema.ts';
-import type { RunFolder } from '../run-folder.ts';
+import { ATTACKERS, type AttackerName } from '../config/attacker-names.ts';
+import { loadConfig } from '../config/config-load.ts';
+import type { Config } from '../config/config-schema.ts';
+import type { RunFolder } from '../run/run-folder.ts';
 import { collectSuccesses } from '../tune/collect-successes.ts';
 import { MADE_WORLD_TUNING } from './tuned-targets.ts';
 

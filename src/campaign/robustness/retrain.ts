@@ -3,11 +3,11 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openStore } from '../../store/run-store.ts';
 import { evaluationStage } from '../../store/stage-name.ts';
-import type { AttackerName } from '../attackers/attacker-names.ts';
-import type { CampaignIo } from '../campaign-io.ts';
-import { loadConfig } from '../config-load.ts';
+import type { AttackerName } from '../config/attacker-names.ts';
+import { loadConfig } from '../config/config-load.ts';
 import { finishRun } from '../finish-run.ts';
-import { openRunFolder, type RunFolder } from '../run-folder.ts';
+import type { CampaignIo } from '../run/campaign-io.ts';
+import { openRunFolder, type RunFolder } from '../run/run-folder.ts';
 import type { RobustnessCell } from './robustness-file.ts';
 
 /** Where an attacker is trained again: `RUN/robustness/DATA/ATTACKER`, a run folder like any other. */

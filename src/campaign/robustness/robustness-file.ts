@@ -5,7 +5,7 @@ import { writeFileAtomically } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import type { StoreQueries } from '../../store/queries.ts';
 import type { StoreWriter } from '../../store/writer.ts';
-import type { RunFolder } from '../run-folder.ts';
+import type { RunFolder } from '../run/run-folder.ts';
 
 export const ROBUSTNESS_VERSION = 1;
 

@@ -1,6 +1,6 @@
-import type { CampaignIo } from '../campaign-io.ts';
-import type { Config } from '../config-schema.ts';
-import { openRunDecoder } from '../open-run-models.ts';
+import type { Config } from '../config/config-schema.ts';
+import type { CampaignIo } from '../run/campaign-io.ts';
+import { openRunDecoder } from '../run/open-run-models.ts';
 import type { TargetCheck } from '../tune/tune-check.ts';
 import { loadTuneTexts, openSubject, openTuneModels, type TuneSubject } from '../tune/tune-models.ts';
 import type { OverRefusal, Utility } from './robustness-file.ts';

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { RESPONSE_TOKENS } from '../../proving-ground/pico-model.ts';
-import type { CampaignIo } from '../campaign-io.ts';
-import type { RunFolder } from '../run-folder.ts';
+import type { CampaignIo } from '../run/campaign-io.ts';
+import type { RunFolder } from '../run/run-folder.ts';
 import type { TuneFile } from '../tune/tune-folder.ts';
 import { tuneRun } from '../tune/tune-run.ts';
 

@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises';
-import type { CampaignIo } from '../campaign-io.ts';
-import { admittedWorldSeed } from '../run-world.ts';
+import type { CampaignIo } from '../run/campaign-io.ts';
+import { admittedWorldSeed } from '../run/run-world.ts';
 import type { AttackerRow } from '../small-worlds/attacker-rows.ts';
 import { keptRow } from '../small-worlds/kept-row.ts';
 import { smallWorldConfig } from '../small-worlds/small-world.ts';

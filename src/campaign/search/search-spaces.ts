@@ -1,5 +1,5 @@
 import { type RandomStream, randomStream } from '../../base/random.ts';
-import type { AttackerName } from '../attackers/attacker-names.ts';
+import type { AttackerName } from '../config/attacker-names.ts';
 
 /** Attackers with settings to search: the others have none but the budget (best-of-n) or are the world's own (sft). */
 export const SEARCHED = ['gflownet', 'smoothing', 'stable-gfn', 'reinforce', 'ppo'] as const satisfies AttackerName[];

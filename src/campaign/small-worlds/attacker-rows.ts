@@ -1,7 +1,7 @@
 import { openStore } from '../../store/run-store.ts';
 import { evaluationStage } from '../../store/stage-name.ts';
-import type { AttackerName } from '../attackers/attacker-names.ts';
-import type { RunFolder } from '../run-folder.ts';
+import type { AttackerName } from '../config/attacker-names.ts';
+import type { RunFolder } from '../run/run-folder.ts';
 
 /** What a run in a made world says of one attacker; the names are those of its metrics. */
 export const ROW_FIGURES = ['modeRecall', 'asr', 'shareError', 'uniqueAttacks', 'attackerTargetCalls'] as const;

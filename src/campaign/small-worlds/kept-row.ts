@@ -3,11 +3,11 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomically } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
-import type { AttackerName } from '../attackers/attacker-names.ts';
-import type { CampaignIo } from '../campaign-io.ts';
-import type { Config } from '../config-schema.ts';
+import type { AttackerName } from '../config/attacker-names.ts';
+import type { Config } from '../config/config-schema.ts';
 import { finishRun, sameRun } from '../finish-run.ts';
-import { isRefusal } from '../run-world.ts';
+import type { CampaignIo } from '../run/campaign-io.ts';
+import { isRefusal } from '../run/run-world.ts';
 import { type AttackerRows, readAttackerRows } from './attacker-rows.ts';
 
 export interface KeptRun {

@@ -1,6 +1,6 @@
-import type { AttackerName } from '../attackers/attacker-names.ts';
-import { parseConfig } from '../config-load.ts';
-import type { Config } from '../config-schema.ts';
+import type { AttackerName } from '../config/attacker-names.ts';
+import { parseConfig } from '../config/config-load.ts';
+import type { Config } from '../config/config-schema.ts';
 
 /** Settings of the made worlds in which many runs are compared: an attacker takes about twenty seconds in one. */
 export const SMALL_WORLD = {

@@ -5,7 +5,7 @@ import { type Measure, pointMeasure } from '../../metrics/measure.ts';
 import { type AttackOutcome, attackSuccess, isSuccess, successIndices } from '../../metrics/success.ts';
 import { uniqueAttacksAtSize } from '../../metrics/unique-attacks.ts';
 import type { MetricRecord } from '../../store/records.ts';
-import { plainMetric } from '../plain-metric.ts';
+import { plainMetric } from '../run/plain-metric.ts';
 
 export interface CellOutcomes {
   /** Against the run's own target, and against the further one; by judge, one an attack. */

@@ -18,12 +18,12 @@ import { createAttackEncoder } from '../../targets/local-prompt.ts';
 import { openLocalTarget } from '../../targets/local-target.ts';
 import { createScriptedTarget } from '../../targets/scripted-target.ts';
 import type { DecodeSettings, Target } from '../../targets/target.ts';
-import type { CampaignIo } from '../campaign-io.ts';
-import type { Config } from '../config-schema.ts';
-import { measureInt8 } from '../measure-int8.ts';
-import type { OpenModels } from '../open-models.ts';
-import { openRunDecoder } from '../open-run-models.ts';
-import type { RunFolder } from '../run-folder.ts';
+import type { Config } from '../config/config-schema.ts';
+import type { CampaignIo } from '../run/campaign-io.ts';
+import { measureInt8 } from '../run/measure-int8.ts';
+import type { OpenModels } from '../run/open-models.ts';
+import { openRunDecoder } from '../run/open-run-models.ts';
+import type { RunFolder } from '../run/run-folder.ts';
 import type { TargetRecord } from './target-record.ts';
 import type { LocalTransferTarget, NamedTarget } from './transfer-config.ts';
 

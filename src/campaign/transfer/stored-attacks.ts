@@ -3,7 +3,7 @@ import { nearestName } from '../../base/nearest-name.ts';
 import type { AttackOutcome } from '../../metrics/success.ts';
 import type { StoreQueries } from '../../store/queries.ts';
 import { evaluatedStage, evaluationStage } from '../../store/stage-name.ts';
-import { storedOutcome } from '../stored-outcome.ts';
+import { storedOutcome } from '../evaluation/stored-outcome.ts';
 
 /** The evaluation attacks of one attacker, and how they did against the run's own target. */
 export interface StoredAttacks {

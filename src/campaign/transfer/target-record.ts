@@ -2,7 +2,7 @@ import type { Divergence } from '../../models/decoder/divergence.ts';
 import type { StoreQueries } from '../../store/queries.ts';
 import type { StoreWriter } from '../../store/writer.ts';
 import type { DecodeSettings } from '../../targets/target.ts';
-import { canonicalJson } from '../canonical-json.ts';
+import { canonicalJson } from '../config/canonical-json.ts';
 
 /** What is known of a transfer target: kept in the run database, shown by the report. */
 export interface TargetRecord {

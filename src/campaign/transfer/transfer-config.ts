@@ -4,9 +4,9 @@ import { parseDocument } from 'yaml';
 import { z } from 'zod';
 import { FloodgateError } from '../../base/errors.ts';
 import { TARGET_FAMILIES, TARGET_SIZES } from '../../proving-ground/transfer-target.ts';
-import { device, modelSpec, nonNegative, positiveCount, RUN_NAME_PATTERN, share } from '../config-fields.ts';
-import { listConfigKeys } from '../config-keys.ts';
-import { problemsOfIssues } from '../config-problems.ts';
+import { device, modelSpec, nonNegative, positiveCount, RUN_NAME_PATTERN, share } from '../config/config-fields.ts';
+import { listConfigKeys } from '../config/config-keys.ts';
+import { problemsOfIssues } from '../config/config-problems.ts';
 
 /** Stops a wrong file (a database, a model) from being read as YAML. */
 const MAX_FILE_BYTES = 1024 * 1024;

@@ -8,12 +8,12 @@ import type { World } from '../../proving-ground/world.ts';
 import { type ComputeOptions, defaultThreads } from '../../runtime/device.ts';
 import { openLocalTarget } from '../../targets/local-target.ts';
 import type { Target } from '../../targets/target.ts';
-import type { CampaignIo } from '../campaign-io.ts';
-import type { Config } from '../config-schema.ts';
-import { createOpenModels, type OpenedEncoder, type OpenModels } from '../open-models.ts';
-import { openRunDecoder, openRunEncoder, openRunJudge } from '../open-run-models.ts';
-import { openRunWorld } from '../run-world.ts';
-import { WORLD } from '../world-preset.ts';
+import type { Config } from '../config/config-schema.ts';
+import { WORLD } from '../config/world-preset.ts';
+import type { CampaignIo } from '../run/campaign-io.ts';
+import { createOpenModels, type OpenedEncoder, type OpenModels } from '../run/open-models.ts';
+import { openRunDecoder, openRunEncoder, openRunJudge } from '../run/open-run-models.ts';
+import { openRunWorld } from '../run/run-world.ts';
 import { fileBenignPrompts, worldBenignPrompts } from './benign-prompts.ts';
 import { readBorderlinePrompts, readRefusalTemplates } from './dialogue-files.ts';
 

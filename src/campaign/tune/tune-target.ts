@@ -22,7 +22,7 @@ import {
 } from '../../training/answer-likelihood.ts';
 import { loadLatestCheckpoint } from '../../training/checkpoint-folder.ts';
 import { loadParameters, saveTrainerState } from '../../training/trainer-state.ts';
-import type { TuningConfig } from '../config-tuning.ts';
+import type { TuningConfig } from '../config/config-tuning.ts';
 
 /** The part of the config that training reads. */
 export type TuneSettings = Pick<

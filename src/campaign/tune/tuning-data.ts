@@ -4,7 +4,7 @@ import { FloodgateError } from '../../base/errors.ts';
 import type { ProgressSink } from '../../base/progress.ts';
 import { randomStream } from '../../base/random.ts';
 import type { DecodeSettings, Target } from '../../targets/target.ts';
-import type { TuningConfig } from '../config-tuning.ts';
+import type { TuningConfig } from '../config/config-tuning.ts';
 import { type Placed, type Split, splitByCluster } from './cluster-split.ts';
 import type { SuccessfulAttack } from './collect-successes.ts';
 import {

@@ -1,7 +1,7 @@
 import type { Judge } from '../../judges/judge.ts';
-import type { CampaignIo } from '../campaign-io.ts';
-import type { Config } from '../config-schema.ts';
-import type { RunFolder } from '../run-folder.ts';
+import type { Config } from '../config/config-schema.ts';
+import type { CampaignIo } from '../run/campaign-io.ts';
+import type { RunFolder } from '../run/run-folder.ts';
 import type { Collected } from './collect-successes.ts';
 import type { TuneFolder, TuneIdentity } from './tune-folder.ts';
 import type { TuneModels, TuneSubject, TuneTexts } from './tune-models.ts';

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { parseConfig } from '../../../src/campaign/config-load.ts';
-import type { Config } from '../../../src/campaign/config-schema.ts';
+import { parseConfig } from '../../../src/campaign/config/config-load.ts';
+import type { Config } from '../../../src/campaign/config/config-schema.ts';
 import { createTinyCampaign, type TinyCampaign } from '../tiny-campaign.ts';
 
 /** Responses of one character: which of them are unsafe decides how often a random model gives way. */

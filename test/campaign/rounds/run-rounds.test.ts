@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ProgressSink } from '../../../src/base/progress.ts';
 import type { Rounds } from '../../../src/campaign/rounds/rounds-file.ts';
 import { runRounds } from '../../../src/campaign/rounds/run-rounds.ts';
-import { loadRunConfig, openRunFolder } from '../../../src/campaign/run-folder.ts';
+import { loadRunConfig, openRunFolder } from '../../../src/campaign/run/run-folder.ts';
 import { liveSessionLabels } from '../../../src/runtime/session.ts';
 import { cli } from '../../cli/cli-runner.ts';
 import { createTinyTarget, type TinyTarget } from '../robustness/tiny-target.ts';

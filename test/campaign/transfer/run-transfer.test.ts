@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ProgressSink } from '../../../src/base/progress.ts';
-import { readManifest } from '../../../src/campaign/manifest.ts';
+import { readManifest } from '../../../src/campaign/run/manifest.ts';
+import type { RunFolder } from '../../../src/campaign/run/run-folder.ts';
+import { acquireRunLock } from '../../../src/campaign/run/run-lock.ts';
 import { evaluateRun, startRun } from '../../../src/campaign/run-campaign.ts';
-import type { RunFolder } from '../../../src/campaign/run-folder.ts';
-import { acquireRunLock } from '../../../src/campaign/run-lock.ts';
 import { type TransferPlan, transferRun } from '../../../src/campaign/transfer/run-transfer.ts';
 import { nameTargets, parseTargetsFile } from '../../../src/campaign/transfer/transfer-config.ts';
 import { buildReport } from '../../../src/report/report-json.ts';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { silentProgress } from '../../../src/base/progress.ts';
-import { tuningSection } from '../../../src/campaign/config-tuning.ts';
+import { tuningSection } from '../../../src/campaign/config/config-tuning.ts';
 import { createAnswerEncoder, turnEndId } from '../../../src/campaign/tune/encode-answer.ts';
 import { type TuneTargetOptions, tuneTarget } from '../../../src/campaign/tune/tune-target.ts';
 import type { DecoderCheckpoint } from '../../../src/models/checkpoint.ts';

@@ -4,7 +4,7 @@ import path from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { silentProgress } from '../../../src/base/progress.ts';
-import { tuningSection } from '../../../src/campaign/config-tuning.ts';
+import { tuningSection } from '../../../src/campaign/config/config-tuning.ts';
 import { splitByCluster } from '../../../src/campaign/tune/cluster-split.ts';
 import type { SuccessfulAttack } from '../../../src/campaign/tune/collect-successes.ts';
 import { buildTuningData, type TuningDataParts } from '../../../src/campaign/tune/tuning-data.ts';
