@@ -1,8 +1,8 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { listConfigKeys } from '../../src/campaign/config/config-keys.ts';
-import { configReference } from '../../src/campaign/config/config-reference.ts';
-import { configJsonSchema, configSchema } from '../../src/campaign/config/config-schema.ts';
+import { listConfigKeys } from '../../../src/campaign/config/config-keys.ts';
+import { configReference } from '../../../src/campaign/config/config-reference.ts';
+import { configJsonSchema, configSchema } from '../../../src/campaign/config/config-schema.ts';
 
 describe('listConfigKeys', () => {
   const keys = new Map(listConfigKeys(configSchema).map((key) => [key.path, key]));
@@ -25,7 +25,7 @@ describe('listConfigKeys', () => {
 });
 
 it('docs/config.md holds the table of every key as the schema has it', () => {
-  const path = new URL('../../docs/config.md', import.meta.url);
+  const path = new URL('../../../docs/config.md', import.meta.url);
   const page = readFileSync(path, 'utf8');
   const start = page.indexOf('| key | type |');
   if (process.env.UPDATE_DOCS) writeFileSync(path, `${page.slice(0, start)}${configReference()}\n`);

@@ -1,13 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { bestOfN } from '../../src/campaign/attackers/best-of-n-source.ts';
-import { ATTACKERS, attackersToTrain } from '../../src/campaign/config/attacker-names.ts';
-import { planRun, type RunPlan } from '../../src/campaign/plan-run.ts';
-import { readManifest } from '../../src/campaign/run/manifest.ts';
-import { startRun } from '../../src/campaign/run-campaign.ts';
-import { buildReport, type Report } from '../../src/report/report-json.ts';
-import type { StoredAttack } from '../../src/store/records.ts';
-import { openStore } from '../../src/store/run-store.ts';
-import { createTinyCampaign, type TinyCampaign } from './tiny-campaign.ts';
+import { bestOfN } from '../../../src/campaign/attackers/best-of-n-source.ts';
+import { ATTACKERS, attackersToTrain } from '../../../src/campaign/config/attacker-names.ts';
+import { planRun, type RunPlan } from '../../../src/campaign/plan-run.ts';
+import { readManifest } from '../../../src/campaign/run/manifest.ts';
+import { startRun } from '../../../src/campaign/run-campaign.ts';
+import { buildReport, type Report } from '../../../src/report/report-json.ts';
+import type { StoredAttack } from '../../../src/store/records.ts';
+import { openStore } from '../../../src/store/run-store.ts';
+import { createTinyCampaign, type TinyCampaign } from '../tiny-campaign.ts';
 
 const COMPARED = ['icl', 'sft', 'gflownet', 'smoothing-reward', 'stable-gfn', 'reinforce', 'best-of-n'] as const;
 

@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { claimConfig } from '../../src/campaign/claims/claims-configs.ts';
-import { gflownetAttacks, policyGradientAttackCount } from '../../src/campaign/config/policy-gradient-settings.ts';
-import { bestTrials, type SearchTrial, searchScore } from '../../src/campaign/search/run-search.ts';
-import { SEARCHED, type SearchedAttacker, SPACES, trialOverrides } from '../../src/campaign/search/search-spaces.ts';
-import { smallWorldConfig } from '../../src/campaign/small-worlds/small-world.ts';
+import { claimConfig } from '../../../src/campaign/claims/claims-configs.ts';
+import { gflownetAttacks, policyGradientAttackCount } from '../../../src/campaign/config/policy-gradient-settings.ts';
+import { bestTrials, type SearchTrial, searchScore } from '../../../src/campaign/search/run-search.ts';
+import { SEARCHED, type SearchedAttacker, SPACES, trialOverrides } from '../../../src/campaign/search/search-spaces.ts';
+import { smallWorldConfig } from '../../../src/campaign/small-worlds/small-world.ts';
 
 const TRIALS = [...Array(20).keys()];
 
@@ -77,7 +77,7 @@ describe('the best of a search', () => {
 });
 
 describe('what the search found', () => {
-  const page = readFileSync(join(import.meta.dirname, '../../docs/search.md'), 'utf8');
+  const page = readFileSync(join(import.meta.dirname, '../../../docs/search.md'), 'utf8');
   const winners = [...page.matchAll(/^\| ([\w-]+) \| \*\*(\d+)\*\* \|/gm)].map(
     ([, attacker, trial]) => [attacker as SearchedAttacker, Number(trial)] as const,
   );

@@ -2,10 +2,10 @@ import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promi
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { gatherSeedFiles } from '../../src/campaign/claims/gather-seeds.ts';
-import { readSeedFile, seedFilePath, writeSeedFile } from '../../src/campaign/claims/seed-file.ts';
-import type { SeedResult } from '../../src/campaign/claims/seed-result.ts';
-import { cli } from '../cli/cli-runner.ts';
+import { gatherSeedFiles } from '../../../src/campaign/claims/gather-seeds.ts';
+import { readSeedFile, seedFilePath, writeSeedFile } from '../../../src/campaign/claims/seed-file.ts';
+import type { SeedResult } from '../../../src/campaign/claims/seed-result.ts';
+import { cli } from '../../cli/cli-runner.ts';
 
 let folder: string;
 beforeAll(async () => {

@@ -3,10 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { FloodgateError } from '../../src/base/errors.ts';
-import { loadConfig, parseConfig } from '../../src/campaign/config/config-load.ts';
-import { loadTransferTargets } from '../../src/campaign/transfer/transfer-config.ts';
-import { minimalConfigText } from './minimal-config.ts';
+import { FloodgateError } from '../../../src/base/errors.ts';
+import { loadConfig, parseConfig } from '../../../src/campaign/config/config-load.ts';
+import { loadTransferTargets } from '../../../src/campaign/transfer/transfer-config.ts';
+import { minimalConfigText } from '../minimal-config.ts';
 
 const folder = '/configs';
 const parse = (text: string, overrides: string[] = []) => parseConfig(text, { fileName: 'a.yaml', folder, overrides });
@@ -196,7 +196,7 @@ describe('a hostile file', () => {
 });
 
 describe('the examples', () => {
-  const examples = join(import.meta.dirname, '../../examples');
+  const examples = join(import.meta.dirname, '../../../examples');
   const TARGETS = 'transfer-targets.yaml';
   const configs = readdirSync(examples).filter((name) => name.endsWith('.yaml') && name !== TARGETS);
 

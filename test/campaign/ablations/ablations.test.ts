@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { summarise } from '../../src/campaign/ablations/run-ablations.ts';
-import { updatesOf, VARIANTS, type Variant } from '../../src/campaign/ablations/variants.ts';
-import { parseConfig } from '../../src/campaign/config/config-load.ts';
-import type { AttackerRows } from '../../src/campaign/small-worlds/attacker-rows.ts';
+import { summarise } from '../../../src/campaign/ablations/run-ablations.ts';
+import { updatesOf, VARIANTS, type Variant } from '../../../src/campaign/ablations/variants.ts';
+import { parseConfig } from '../../../src/campaign/config/config-load.ts';
+import type { AttackerRows } from '../../../src/campaign/small-worlds/attacker-rows.ts';
 
 const configOf = (variant: Variant) =>
   parseConfig('world: { keys: 24 }\n', {

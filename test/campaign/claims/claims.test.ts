@@ -5,15 +5,15 @@ import {
   CLAIMS,
   type ClaimComponent,
   SMOOTHING_WEIGHTS,
-} from '../../src/campaign/claims/claim-definitions.ts';
-import { claimConfig } from '../../src/campaign/claims/claims-configs.ts';
-import { decideClaims } from '../../src/campaign/claims/decide.ts';
-import { CLAIM_TUNING } from '../../src/campaign/claims/further-targets.ts';
-import type { AttackerFigures, SeedResult } from '../../src/campaign/claims/seed-result.ts';
-import { errorWithinSeed } from '../../src/campaign/claims/within-seed.ts';
-import type { AttackerName } from '../../src/campaign/config/attacker-names.ts';
-import { gflownetAttacks, policyGradientAttackCount } from '../../src/campaign/config/policy-gradient-settings.ts';
-import { scatterSvg } from '../../src/report/claims-plot.ts';
+} from '../../../src/campaign/claims/claim-definitions.ts';
+import { claimConfig } from '../../../src/campaign/claims/claims-configs.ts';
+import { decideClaims } from '../../../src/campaign/claims/decide.ts';
+import { CLAIM_TUNING } from '../../../src/campaign/claims/further-targets.ts';
+import type { AttackerFigures, SeedResult } from '../../../src/campaign/claims/seed-result.ts';
+import { errorWithinSeed } from '../../../src/campaign/claims/within-seed.ts';
+import type { AttackerName } from '../../../src/campaign/config/attacker-names.ts';
+import { gflownetAttacks, policyGradientAttackCount } from '../../../src/campaign/config/policy-gradient-settings.ts';
+import { scatterSvg } from '../../../src/report/claims-plot.ts';
 
 const figures = (asr: number, ways: number, uniqueAttacks = 100 * ways): AttackerFigures => ({
   asr,
@@ -169,7 +169,7 @@ describe('claims', () => {
   });
 
   it('tune the targets of every world at a rate that docs/claims.md tells', () => {
-    const page = readFileSync(new URL('../../docs/claims.md', import.meta.url), 'utf8').replace(/\s+/g, ' ');
+    const page = readFileSync(new URL('../../../docs/claims.md', import.meta.url), 'utf8').replace(/\s+/g, ' ');
     const [, ofWorlds = ''] = /- Safety tuning in made worlds .*?: (\d+e-\d+)\./.exec(page) ?? [];
     const [, ofSmolLm = ''] = /- Safety tuning on SmolLM2 .*?so (\d+e-\d+)\./.exec(page) ?? [];
     expect(CLAIM_TUNING['proving-ground']).toContain(`tuning.learningRate=${ofWorlds}`);
@@ -184,7 +184,7 @@ describe('claims', () => {
   });
 
   it('stand in docs/claims.md with their statements and thresholds', () => {
-    const page = readFileSync(new URL('../../docs/claims.md', import.meta.url), 'utf8').toLowerCase();
+    const page = readFileSync(new URL('../../../docs/claims.md', import.meta.url), 'utf8').toLowerCase();
     for (const { id, components } of CLAIMS) {
       expect(page).toContain(`| ${id.toLowerCase()} |`);
       for (const { threshold } of components) expect(page).toContain(`| ${threshold} |`);

@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { dependenceOf, unseenMetrics } from '../../src/campaign/evaluation/measure-unseen.ts';
-import type { RunFolder } from '../../src/campaign/run/run-folder.ts';
-import { evaluateRun, startRun } from '../../src/campaign/run-campaign.ts';
-import { createEmbeddingMatrix } from '../../src/metrics/embedding-matrix.ts';
-import type { StoredMetric } from '../../src/store/records.ts';
-import { openStore, type RunStore } from '../../src/store/run-store.ts';
-import { createTinyCampaign, type TinyCampaign } from './tiny-campaign.ts';
+import { dependenceOf, unseenMetrics } from '../../../src/campaign/evaluation/measure-unseen.ts';
+import type { RunFolder } from '../../../src/campaign/run/run-folder.ts';
+import { evaluateRun, startRun } from '../../../src/campaign/run-campaign.ts';
+import { createEmbeddingMatrix } from '../../../src/metrics/embedding-matrix.ts';
+import type { StoredMetric } from '../../../src/store/records.ts';
+import { openStore, type RunStore } from '../../../src/store/run-store.ts';
+import { createTinyCampaign, type TinyCampaign } from '../tiny-campaign.ts';
 
 vi.setConfig({ testTimeout: 300_000 }); // whole campaigns
 

@@ -1,10 +1,10 @@
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { createOpenModels } from '../../src/campaign/run/open-models.ts';
-import { openJudge } from '../../src/judges/open-judge.ts';
-import { liveSessionLabels } from '../../src/runtime/session.ts';
-import { testPath } from '../support/golden-file.ts';
+import { createOpenModels } from '../../../src/campaign/run/open-models.ts';
+import { openJudge } from '../../../src/judges/open-judge.ts';
+import { liveSessionLabels } from '../../../src/runtime/session.ts';
+import { testPath } from '../../support/golden-file.ts';
 
 const options = { cacheDir: path.join(tmpdir(), 'floodgate-test-weights'), threads: 1 };
 const fixture = (name: string): string => testPath('fixtures', 'models', name);

@@ -3,17 +3,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { parseConfig } from '../../src/campaign/config/config-load.ts';
-import { configSha256, createManifest, readManifest, writeManifest } from '../../src/campaign/run/manifest.ts';
+import { parseConfig } from '../../../src/campaign/config/config-load.ts';
+import { configSha256, createManifest, readManifest, writeManifest } from '../../../src/campaign/run/manifest.ts';
 import {
   createRunFolder,
   listRunFolders,
   loadRunConfig,
   openRunFolder,
   removeRunFolder,
-} from '../../src/campaign/run/run-folder.ts';
-import { acquireRunLock } from '../../src/campaign/run/run-lock.ts';
-import { minimalConfigText } from './minimal-config.ts';
+} from '../../../src/campaign/run/run-folder.ts';
+import { acquireRunLock } from '../../../src/campaign/run/run-lock.ts';
+import { minimalConfigText } from '../minimal-config.ts';
 
 const config = parseConfig(minimalConfigText, { fileName: 'a.yaml', folder: '/configs' });
 let runsFolder: string;

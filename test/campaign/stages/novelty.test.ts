@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { createNoveltyMeter, type NoveltyState } from '../../src/campaign/stages/novelty.ts';
-import { hashedEncoder } from '../support/hashed-encoder.ts';
+import { createNoveltyMeter, type NoveltyState } from '../../../src/campaign/stages/novelty.ts';
+import { hashedEncoder } from '../../support/hashed-encoder.ts';
 
 const encoder = hashedEncoder(8);
 

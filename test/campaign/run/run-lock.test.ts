@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } fro
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { acquireRunLock, runLockHolder } from '../../src/campaign/run/run-lock.ts';
+import { acquireRunLock, runLockHolder } from '../../../src/campaign/run/run-lock.ts';
 
 let folder: string;
 let path: string;

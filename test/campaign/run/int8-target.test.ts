@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Manifest, readManifest } from '../../src/campaign/run/manifest.ts';
-import { startRun } from '../../src/campaign/run-campaign.ts';
-import { liveSessionLabels } from '../../src/runtime/session.ts';
-import { openStore } from '../../src/store/run-store.ts';
-import { createTinyCampaign, type TinyCampaign } from './tiny-campaign.ts';
+import { type Manifest, readManifest } from '../../../src/campaign/run/manifest.ts';
+import { startRun } from '../../../src/campaign/run-campaign.ts';
+import { liveSessionLabels } from '../../../src/runtime/session.ts';
+import { openStore } from '../../../src/store/run-store.ts';
+import { createTinyCampaign, type TinyCampaign } from '../tiny-campaign.ts';
 
 let tiny: TinyCampaign;
 

@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { FloodgateError } from '../../src/base/errors.ts';
-import { loadSeeds, parseSeeds, type SeedOptions } from '../../src/campaign/config/seeds.ts';
+import { FloodgateError } from '../../../src/base/errors.ts';
+import { loadSeeds, parseSeeds, type SeedOptions } from '../../../src/campaign/config/seeds.ts';
 
 const options = (path: string, rest: Partial<SeedOptions> = {}): SeedOptions => ({ path, format: 'auto', ...rest });
 
