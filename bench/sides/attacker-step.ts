@@ -1,10 +1,10 @@
 import { type RandomStream, randomStream } from '../../src/base/random.ts';
 import type { WeightStore } from '../../src/formats/weight-store.ts';
 import { objectiveLoss, singleBatchWeights } from '../../src/gflownet/objectives.ts';
+import { expectedDecoderTensors } from '../../src/models/checkpoint/expected-tensors.ts';
 import type { Trainable } from '../../src/models/decoder/declare-model.ts';
 import { openPolicySession, type PolicySession } from '../../src/models/decoder/policy-session.ts';
 import type { TokenRow } from '../../src/models/decoder/row-batch.ts';
-import { expectedDecoderTensors } from '../../src/models/expected-tensors.ts';
 import type { ComputeOptions } from '../../src/runtime/device.ts';
 import {
   ADAMW_DEFAULTS,

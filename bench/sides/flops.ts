@@ -1,6 +1,6 @@
+import type { DecoderConfig } from '../../src/models/checkpoint/decoder-config.ts';
+import type { EncoderConfig } from '../../src/models/checkpoint/encoder-config.ts';
 import { decoderProjections } from '../../src/models/decoder/lora.ts';
-import type { DecoderConfig } from '../../src/models/decoder-config.ts';
-import type { EncoderConfig } from '../../src/models/encoder-config.ts';
 import { RANK, RESPONSE_TOKENS, RESPONSES, type StepShape } from './shapes.ts';
 
 /*

@@ -1,4 +1,4 @@
-import type { Tokenizer } from '../../src/models/tokenizer.ts';
+import type { Tokenizer } from '../../src/models/tokenizer/tokenizer.ts';
 
 /** What stands for a word that is no number: `createInputEncoder` asks how an ordinary text is framed. */
 const OTHER_ID = 4;

@@ -1,8 +1,8 @@
 import { randomStream } from '../../src/base/random.ts';
 import type { WeightStore } from '../../src/formats/weight-store.ts';
+import { expectedEncoderTensors } from '../../src/models/checkpoint/expected-tensors.ts';
 import { type Generated, openGenerator } from '../../src/models/decoder/generator.ts';
 import { openTextClassifier } from '../../src/models/encoder/text-classifier.ts';
-import { expectedEncoderTensors } from '../../src/models/expected-tensors.ts';
 import type { ComputeOptions } from '../../src/runtime/device.ts';
 import { scalarTensor } from '../../src/runtime/tensors.ts';
 import { type Attacker, openAttacker, type SampledAttack } from '../../src/training/attacker.ts';

@@ -1,5 +1,5 @@
-import type { Gpt2Config } from '../../src/models/decoder-config.ts';
-import type { EncoderConfig } from '../../src/models/encoder-config.ts';
+import type { Gpt2Config } from '../../src/models/checkpoint/decoder-config.ts';
+import type { EncoderConfig } from '../../src/models/checkpoint/encoder-config.ts';
 
 /** The attacker's step of `peers/gpt2_step.py`: B rows of T tokens after P meta-prompt tokens. */
 export interface StepShape {

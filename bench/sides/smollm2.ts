@@ -1,6 +1,6 @@
 import { FloodgateError } from '../../src/base/errors.ts';
 import { silentProgress } from '../../src/base/progress.ts';
-import { type OpenedGguf, openGguf } from '../../src/models/gguf-checkpoint.ts';
+import { type OpenedGguf, openGguf } from '../../src/models/checkpoint/gguf-checkpoint.ts';
 import { GENERATION, SMALL_GENERATION } from './shapes.ts';
 import type { SideOptions } from './side.ts';
 

@@ -1,6 +1,6 @@
 import { totalmem } from 'node:os';
 import { FloodgateError } from '../base/errors.ts';
-import type { DecoderCheckpoint } from '../models/checkpoint.ts';
+import type { DecoderCheckpoint } from '../models/checkpoint/checkpoint.ts';
 import { loraParameters } from '../models/decoder/lora.ts';
 import { defaultThreads } from '../runtime/device.ts';
 import { measureMatmulRate } from '../runtime/matmul-rate.ts';

@@ -5,7 +5,7 @@ import type { CampaignIo } from '../campaign/run/campaign-io.ts';
 import { loadRunConfig, type RunFolder } from '../campaign/run/run-folder.ts';
 import { evaluateRun, resumeRun, startRun } from '../campaign/run-campaign.ts';
 import { sampleAttacks } from '../campaign/sample-attacks.ts';
-import { writeReport } from '../report/report-json.ts';
+import { writeReport } from '../report/figures/report-json.ts';
 import type { CampaignActions } from './campaign-commands.ts';
 import { alignColumns, type CommandResult } from './command-result.ts';
 import type { CliContext } from './context.ts';

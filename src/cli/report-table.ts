@@ -1,4 +1,4 @@
-import type { Report, ReportStage } from '../report/report-json.ts';
+import type { Report, ReportStage } from '../report/figures/report-json.ts';
 import { alignColumns } from './command-result.ts';
 import { measureText } from './run-overview.ts';
 

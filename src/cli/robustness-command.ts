@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { FloodgateError } from '../base/errors.ts';
 import { runRobustness } from '../campaign/robustness/run-robustness.ts';
 import { openRunFolder } from '../campaign/run/run-folder.ts';
-import { writeReport } from '../report/report-json.ts';
+import { writeReport } from '../report/figures/report-json.ts';
 import { type CommandResult, printResult } from './command-result.ts';
 import { addRunsOption, addSetOption, type RunsOptions, type SetOptions } from './common-options.ts';
 import type { CliContext } from './context.ts';

@@ -2,7 +2,7 @@ import { access } from 'node:fs/promises';
 import { type Manifest, readManifest } from '../campaign/run/manifest.ts';
 import type { RunFolder } from '../campaign/run/run-folder.ts';
 import { type RunStatus, runStatus } from '../campaign/run/run-status.ts';
-import { buildReport, type Report } from '../report/report-json.ts';
+import { buildReport, type Report } from '../report/figures/report-json.ts';
 import { openStore, type RunStore } from '../store/run-store.ts';
 
 /** A run as it stands, read without disturbing it. */

@@ -3,7 +3,7 @@ import { writeFileAtomically } from '../base/atomic-file.ts';
 import type { ClaimsOutcome } from '../campaign/claims/run-claims.ts';
 import type { SeedResult } from '../campaign/claims/seed-result.ts';
 import { ATTACKERS } from '../campaign/config/attacker-names.ts';
-import { type PlotPoint, scatterSvg } from '../report/claims-plot.ts';
+import { type PlotPoint, scatterSvg } from '../report/charts/claims-plot.ts';
 
 /** The mean over seeds of two figures of each attacker. */
 function points(

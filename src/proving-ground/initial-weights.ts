@@ -2,8 +2,8 @@ import { randomStream } from '../base/random.ts';
 import { type Tensor, writeSafetensors } from '../formats/safetensors.ts';
 import { openSafetensorsStore } from '../formats/safetensors-store.ts';
 import type { WeightStore } from '../formats/weight-store.ts';
-import type { DecoderConfig } from '../models/decoder-config.ts';
-import { expectedDecoderTensors } from '../models/expected-tensors.ts';
+import type { DecoderConfig } from '../models/checkpoint/decoder-config.ts';
+import { expectedDecoderTensors } from '../models/checkpoint/expected-tensors.ts';
 
 /**
  * GPT-2's own scale of random weights (Radford et al. 2019), 0.02 at width 768, carried over to other widths by

@@ -1,4 +1,4 @@
-import type { Gpt2Config } from '../models/decoder-config.ts';
+import type { Gpt2Config } from '../models/checkpoint/decoder-config.ts';
 import { VOCABULARY } from './vocabulary.ts';
 import { createWordTokenizer } from './word-tokenizer.ts';
 

@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { openSafetensorsStore } from '../formats/safetensors-store.ts';
-import type { ChatTemplate } from '../models/chat-template.ts';
-import type { DecoderCheckpoint } from '../models/checkpoint.ts';
+import type { DecoderCheckpoint } from '../models/checkpoint/checkpoint.ts';
+import type { DecoderConfig } from '../models/checkpoint/decoder-config.ts';
 import { openScorer } from '../models/decoder/scorer.ts';
-import type { DecoderConfig } from '../models/decoder-config.ts';
+import type { ChatTemplate } from '../models/tokenizer/chat-template.ts';
 import type { ComputeOptions } from '../runtime/device.ts';
 import { PICO_CONFIG, WORLD_TOKENIZER } from './pico-model.ts';
 import { ALARM_WORD } from './vocabulary.ts';

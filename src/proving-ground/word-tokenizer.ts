@@ -1,4 +1,4 @@
-import type { EncodeOptions, Tokenizer } from '../models/tokenizer.ts';
+import type { EncodeOptions, Tokenizer } from '../models/tokenizer/tokenizer.ts';
 
 /** Control tokens of a world's models: a text begins, ends, is answered, or holds a word that no model knows. */
 export const CONTROL_TOKENS = ['<start>', '<end>', '<answer>', '<unknown>'] as const;

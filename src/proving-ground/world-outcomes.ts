@@ -1,4 +1,4 @@
-import type { DecoderCheckpoint } from '../models/checkpoint.ts';
+import type { DecoderCheckpoint } from '../models/checkpoint/checkpoint.ts';
 import type { ComputeOptions } from '../runtime/device.ts';
 import { expectedLogS, successProbability } from './alarm-judge.ts';
 import { wordsOf } from './keys.ts';

@@ -3,7 +3,7 @@ import { copyFile, mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { FloodgateError } from '../base/errors.ts';
 import type { ProgressSink } from '../base/progress.ts';
-import type { DecoderCheckpoint } from '../models/checkpoint.ts';
+import type { DecoderCheckpoint } from '../models/checkpoint/checkpoint.ts';
 import { sha256OfFile } from '../models/sources/file-hash.ts';
 import { withPullLock } from '../models/sources/pull-lock.ts';
 import type { ComputeOptions } from '../runtime/device.ts';

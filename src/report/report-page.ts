@@ -1,21 +1,21 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { FloodgateError } from '../base/errors.ts';
-import { Html, html } from './html.ts';
-import { collectPageContent, type PageContent, type PageSource } from './page-content.ts';
-import { type PageSection, renderSection } from './page-section.ts';
-import { answerSection, targetName } from './section-answer.ts';
-import { clustersSection } from './section-clusters.ts';
-import { comparisonSection } from './section-comparison.ts';
-import { costSection } from './section-cost.ts';
-import { curvesSection } from './section-curves.ts';
-import { judgesSection } from './section-judges.ts';
-import { limitsSection } from './section-limits.ts';
-import { mapSection } from './section-map.ts';
-import { robustnessSection } from './section-robustness.ts';
-import { settingsSection } from './section-settings.ts';
-import { transferSection } from './section-transfer.ts';
-import { createTextVault, type TextVault } from './text-vault.ts';
+import { collectPageContent, type PageContent, type PageSource } from './sections/page-content.ts';
+import { type PageSection, renderSection } from './sections/page-section.ts';
+import { answerSection, targetName } from './sections/section-answer.ts';
+import { clustersSection } from './sections/section-clusters.ts';
+import { comparisonSection } from './sections/section-comparison.ts';
+import { costSection } from './sections/section-cost.ts';
+import { curvesSection } from './sections/section-curves.ts';
+import { judgesSection } from './sections/section-judges.ts';
+import { limitsSection } from './sections/section-limits.ts';
+import { mapSection } from './sections/section-map.ts';
+import { robustnessSection } from './sections/section-robustness.ts';
+import { settingsSection } from './sections/section-settings.ts';
+import { transferSection } from './sections/section-transfer.ts';
+import { createTextVault, type TextVault } from './sections/text-vault.ts';
+import { Html, html } from './words/html.ts';
 
 export interface ReportPage {
   /** The whole file. */

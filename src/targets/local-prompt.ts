@@ -1,7 +1,7 @@
 import { FloodgateError } from '../base/errors.ts';
-import { renderChatIds } from '../models/chat-prompt.ts';
-import type { DecoderCheckpoint } from '../models/checkpoint.ts';
-import { encodePlainPrompt } from '../models/plain-prompt.ts';
+import type { DecoderCheckpoint } from '../models/checkpoint/checkpoint.ts';
+import { renderChatIds } from '../models/tokenizer/chat-prompt.ts';
+import { encodePlainPrompt } from '../models/tokenizer/plain-prompt.ts';
 
 export interface LocalPromptOptions {
   readonly checkpoint: DecoderCheckpoint;

@@ -1,6 +1,6 @@
 import { FloodgateError } from '../base/errors.ts';
 import { randomStream } from '../base/random.ts';
-import type { DecoderCheckpoint } from '../models/checkpoint.ts';
+import type { DecoderCheckpoint } from '../models/checkpoint/checkpoint.ts';
 import type { Int8Options } from '../models/decoder/declare-model.ts';
 import { type Generated, type Generator, openGenerator } from '../models/decoder/generator.ts';
 import { groupRows } from '../models/decoder/row-groups.ts';

@@ -1,6 +1,7 @@
 import type { Tensor } from 'onnxruntime-node';
 import type { RandomStream } from '../base/random.ts';
 import type { WeightStore } from '../formats/weight-store.ts';
+import type { DecoderConfig } from '../models/checkpoint/decoder-config.ts';
 import type { Trainable } from '../models/decoder/declare-model.ts';
 import { type Generated, type Generator, openGenerator } from '../models/decoder/generator.ts';
 import {
@@ -12,8 +13,7 @@ import {
 import { policyParameters } from '../models/decoder/policy-graph.ts';
 import type { TokenBans } from '../models/decoder/sampler-logits.ts';
 import { openScorer, type Scorer } from '../models/decoder/scorer.ts';
-import type { DecoderConfig } from '../models/decoder-config.ts';
-import type { Tokenizer } from '../models/tokenizer.ts';
+import type { Tokenizer } from '../models/tokenizer/tokenizer.ts';
 import type { ComputeOptions } from '../runtime/device.ts';
 import { scalarTensor } from '../runtime/tensors.ts';
 

@@ -5,7 +5,7 @@ import { readManifest } from '../../src/campaign/run/manifest.ts';
 import type { RunFolder } from '../../src/campaign/run/run-folder.ts';
 import { evaluateRun, resumeRun, startRun } from '../../src/campaign/run-campaign.ts';
 import { sampleAttacks } from '../../src/campaign/sample-attacks.ts';
-import { buildReport, type Report } from '../../src/report/report-json.ts';
+import { buildReport, type Report } from '../../src/report/figures/report-json.ts';
 import { liveSessionLabels } from '../../src/runtime/session.ts';
 import { openStore } from '../../src/store/run-store.ts';
 import { createTinyCampaign, type TinyCampaign } from './tiny-campaign.ts';

@@ -16,7 +16,7 @@ import { admittedWorldSeed } from '../../src/campaign/run/run-world.ts';
 import { resumeRun, startRun } from '../../src/campaign/run-campaign.ts';
 import { keptRow } from '../../src/campaign/small-worlds/kept-row.ts';
 import { tuneRun } from '../../src/campaign/tune/tune-run.ts';
-import type { DecoderCheckpoint } from '../../src/models/checkpoint.ts';
+import type { DecoderCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
 import { chooseKeys } from '../../src/proving-ground/choose-keys.ts';
 import { drawCandidates } from '../../src/proving-ground/key-candidates.ts';
 import { PICO_CONFIG } from '../../src/proving-ground/pico-model.ts';
@@ -27,7 +27,7 @@ import { trainTarget } from '../../src/proving-ground/train-target.ts';
 import { openWorld, type World } from '../../src/proving-ground/world.ts';
 import { worldFolder } from '../../src/proving-ground/world-file.ts';
 import { DEFAULT_WORLD } from '../../src/proving-ground/world-spec.ts';
-import { buildReport, type Report } from '../../src/report/report-json.ts';
+import { buildReport, type Report } from '../../src/report/figures/report-json.ts';
 import { openStore } from '../../src/store/run-store.ts';
 
 const compute = { device: 'cpu', threads: 2 } as const;

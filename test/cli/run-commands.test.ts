@@ -7,7 +7,7 @@ import { createManifest, writeManifest } from '../../src/campaign/run/manifest.t
 import { createRunFolder, type RunFolder } from '../../src/campaign/run/run-folder.ts';
 import { acquireRunLock } from '../../src/campaign/run/run-lock.ts';
 import { recordRunStatus } from '../../src/campaign/run/run-status.ts';
-import { reportSchema } from '../../src/report/report-json.ts';
+import { reportSchema } from '../../src/report/figures/report-json.ts';
 import type { MetricRecord } from '../../src/store/records.ts';
 import { openStore } from '../../src/store/run-store.ts';
 import { evaluationStage, transferStage } from '../../src/store/stage-name.ts';

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { countJsonValues } from '../../src/formats/json-density.ts';
 import { parseSafetensorsHeader } from '../../src/formats/safetensors-header.ts';
-import { parseTokenizerJson } from '../../src/models/tokenizer-json.ts';
+import { parseTokenizerJson } from '../../src/models/tokenizer/tokenizer-json.ts';
 
 /** Lists, objects, and what stands in them. */
 function valuesIn(value: unknown): number {

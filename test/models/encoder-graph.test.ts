@@ -1,6 +1,6 @@
 import path from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import type { EncoderCheckpoint } from '../../src/models/checkpoint.ts';
+import type { EncoderCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
 import { padBatch } from '../../src/models/encoder/encoder-batch.ts';
 import { buildEncoderGraph, positionIds } from '../../src/models/encoder/encoder-graph.ts';
 import { liveSessionLabels, openSession } from '../../src/runtime/session.ts';

@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, it } from 'vitest';
-import type { EncoderCheckpoint } from '../../src/models/checkpoint.ts';
+import type { EncoderCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
 import { createInputEncoder, type EncoderText } from '../../src/models/encoder/encoder-input.ts';
 import { openTextClassifier } from '../../src/models/encoder/text-classifier.ts';
 import { openTextEncoder } from '../../src/models/encoder/text-encoder.ts';

@@ -5,11 +5,11 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { silentProgress } from '../../src/base/progress.ts';
 import { readGguf } from '../../src/formats/gguf.ts';
 import { readSafetensors } from '../../src/formats/safetensors.ts';
-import { openFolder } from '../../src/models/folder-checkpoint.ts';
-import { openGguf } from '../../src/models/gguf-checkpoint.ts';
-import { parseGgufConfig } from '../../src/models/gguf-config.ts';
-import { ggufToHuggingFaceName } from '../../src/models/gguf-weights.ts';
-import { recoverLlama3Scaling } from '../../src/models/llama3-rope-factors.ts';
+import { openFolder } from '../../src/models/checkpoint/folder-checkpoint.ts';
+import { openGguf } from '../../src/models/checkpoint/gguf-checkpoint.ts';
+import { parseGgufConfig } from '../../src/models/checkpoint/gguf-config.ts';
+import { ggufToHuggingFaceName } from '../../src/models/checkpoint/gguf-weights.ts';
+import { recoverLlama3Scaling } from '../../src/models/checkpoint/llama3-rope-factors.ts';
 import { type GoldenTensor, goldenFloat32, readGolden, testPath } from '../support/golden-file.ts';
 
 let cacheDir: string;

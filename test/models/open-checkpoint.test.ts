@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { readSafetensors, writeSafetensors } from '../../src/formats/safetensors.ts';
-import { openCheckpoint } from '../../src/models/open-checkpoint.ts';
+import { openCheckpoint } from '../../src/models/checkpoint/open-checkpoint.ts';
 import { testPath } from '../support/golden-file.ts';
 
 let folder: string;

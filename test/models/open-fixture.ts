@@ -1,7 +1,7 @@
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import type { EncoderCheckpoint } from '../../src/models/checkpoint.ts';
-import { openCheckpoint } from '../../src/models/open-checkpoint.ts';
+import type { EncoderCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
+import { openCheckpoint } from '../../src/models/checkpoint/open-checkpoint.ts';
 import type { ComputeOptions } from '../../src/runtime/device.ts';
 import { testPath } from '../support/golden-file.ts';
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { loadTokenizerFromFolder } from '../../src/models/load-tokenizer.ts';
-import { encodePlainPrompt } from '../../src/models/plain-prompt.ts';
-import type { Tokenizer } from '../../src/models/tokenizer.ts';
+import { loadTokenizerFromFolder } from '../../src/models/tokenizer/load-tokenizer.ts';
+import { encodePlainPrompt } from '../../src/models/tokenizer/plain-prompt.ts';
+import type { Tokenizer } from '../../src/models/tokenizer/tokenizer.ts';
 import { testPath } from '../support/golden-file.ts';
 
 async function tokenizerOf(...folder: string[]): Promise<Tokenizer> {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { silentProgress } from '../../src/base/progress.ts';
-import { openGguf } from '../../src/models/gguf-checkpoint.ts';
+import { openGguf } from '../../src/models/checkpoint/gguf-checkpoint.ts';
 import { readGolden } from '../support/golden-file.ts';
 import { modelFixture } from '../support/model-fixture.ts';
 

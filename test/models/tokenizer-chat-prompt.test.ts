@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { renderChatIds } from '../../src/models/chat-prompt.ts';
-import type { ChatMessage } from '../../src/models/chat-template.ts';
-import { createChatTemplate } from '../../src/models/chat-template-jinja.ts';
-import { loadTokenizerFromFolder } from '../../src/models/load-tokenizer.ts';
+import { renderChatIds } from '../../src/models/tokenizer/chat-prompt.ts';
+import type { ChatMessage } from '../../src/models/tokenizer/chat-template.ts';
+import { createChatTemplate } from '../../src/models/tokenizer/chat-template-jinja.ts';
+import { loadTokenizerFromFolder } from '../../src/models/tokenizer/load-tokenizer.ts';
 
 async function chatFixture(name: string) {
   const path = new URL(`../fixtures/tokenizers/${name}`, import.meta.url).pathname;

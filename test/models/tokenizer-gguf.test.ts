@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import type { GgufValue } from '../../src/formats/gguf.ts';
-import { loadTokenizerFromFolder, tokenizerFromGguf } from '../../src/models/load-tokenizer.ts';
+import { loadTokenizerFromFolder, tokenizerFromGguf } from '../../src/models/tokenizer/load-tokenizer.ts';
 
 interface TokenizerFile {
   readonly model: { readonly vocab: Record<string, number>; readonly merges: readonly (readonly [string, string])[] };

@@ -2,9 +2,13 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { readGguf } from '../../src/formats/gguf.ts';
-import { renderChatIds } from '../../src/models/chat-prompt.ts';
-import type { ChatMessage } from '../../src/models/chat-template.ts';
-import { type LoadedTokenizer, loadTokenizerFromFolder, tokenizerFromGguf } from '../../src/models/load-tokenizer.ts';
+import { renderChatIds } from '../../src/models/tokenizer/chat-prompt.ts';
+import type { ChatMessage } from '../../src/models/tokenizer/chat-template.ts';
+import {
+  type LoadedTokenizer,
+  loadTokenizerFromFolder,
+  tokenizerFromGguf,
+} from '../../src/models/tokenizer/load-tokenizer.ts';
 import { modelFixture } from '../support/model-fixture.ts';
 
 interface GoldenCase {

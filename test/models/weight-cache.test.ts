@@ -5,9 +5,13 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { ProgressSink } from '../../src/base/progress.ts';
 import { silentProgress } from '../../src/base/progress.ts';
 import { readSafetensors, writeSafetensors } from '../../src/formats/safetensors.ts';
-import { locateTensors, readShardPaths, safetensorsWeightFiles } from '../../src/models/safetensors-weights.ts';
+import {
+  locateTensors,
+  readShardPaths,
+  safetensorsWeightFiles,
+} from '../../src/models/checkpoint/safetensors-weights.ts';
+import { materializeWeights } from '../../src/models/checkpoint/weight-cache.ts';
 import { sha256OfFile } from '../../src/models/sources/file-hash.ts';
-import { materializeWeights } from '../../src/models/weight-cache.ts';
 import { testPath } from '../support/golden-file.ts';
 
 let folder: string;

@@ -2,10 +2,10 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createEmbeddingMatrix } from '../../src/metrics/embedding-matrix.ts';
 import { successIndices } from '../../src/metrics/success.ts';
 import { uniqueAttacks } from '../../src/metrics/unique-attacks.ts';
-import { clusterSuccesses, MAX_SHOWN_CLUSTERS } from '../../src/report/attack-clusters.ts';
-import { mapAttacks } from '../../src/report/attack-map.ts';
-import { type EvaluatedStage, readEvaluatedAttacks } from '../../src/report/evaluated-attacks.ts';
-import type { PageSource } from '../../src/report/page-content.ts';
+import { clusterSuccesses, MAX_SHOWN_CLUSTERS } from '../../src/report/attacks/attack-clusters.ts';
+import { mapAttacks } from '../../src/report/attacks/attack-map.ts';
+import { type EvaluatedStage, readEvaluatedAttacks } from '../../src/report/figures/evaluated-attacks.ts';
+import type { PageSource } from '../../src/report/sections/page-content.ts';
 import { fixtureRun, fixtureVector, fixtureVectors, WIDTH } from './fixture-run.ts';
 
 /** Forty kinds, rare ones first; half of them succeed. */

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Html, html } from '../../src/report/html.ts';
-import { createTextVault, inertJson } from '../../src/report/text-vault.ts';
+import { createTextVault, inertJson } from '../../src/report/sections/text-vault.ts';
+import { Html, html } from '../../src/report/words/html.ts';
 
 /** Any character, and often those that matter. */
 const unit = fc.oneof(

@@ -1,8 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { smoothCurve, thinCurve } from '../../src/report/learning-curves.ts';
-import { intervalText, numberText, percentText, plainNumber, secondsText } from '../../src/report/number-words.ts';
-import { roundEnd, roundTicks } from '../../src/report/svg-scale.ts';
+import { roundEnd, roundTicks } from '../../src/report/charts/svg-scale.ts';
+import { smoothCurve, thinCurve } from '../../src/report/figures/learning-curves.ts';
+import {
+  intervalText,
+  numberText,
+  percentText,
+  plainNumber,
+  secondsText,
+} from '../../src/report/words/number-words.ts';
 
 describe('numbers in words', () => {
   it('keeps a decimal where whole percents hide too much', () => {

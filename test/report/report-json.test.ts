@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { reportSchema, writeReport } from '../../src/report/report-json.ts';
+import { reportSchema, writeReport } from '../../src/report/figures/report-json.ts';
 
 const page = readFileSync(new URL('../../docs/report-json.md', import.meta.url), 'utf8');
 const example: unknown = JSON.parse(page.match(/```json\n([\s\S]*?)```/)?.[1] ?? '');

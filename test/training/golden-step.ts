@@ -2,9 +2,9 @@ import path from 'node:path';
 import { writeSafetensors } from '../../src/formats/safetensors.ts';
 import { openSafetensorsStore } from '../../src/formats/safetensors-store.ts';
 import type { WeightStore } from '../../src/formats/weight-store.ts';
+import type { DecoderConfig } from '../../src/models/checkpoint/decoder-config.ts';
+import { parseDecoderConfig } from '../../src/models/checkpoint/decoder-config-parse.ts';
 import { type ParameterVector, parameterView } from '../../src/models/decoder/parameter-vector.ts';
-import type { DecoderConfig } from '../../src/models/decoder-config.ts';
-import { parseDecoderConfig } from '../../src/models/decoder-config-parse.ts';
 import { type GoldenTensor, goldenFloat32, readGolden, transposed } from '../support/golden-file.ts';
 
 export interface GoldenInputs {

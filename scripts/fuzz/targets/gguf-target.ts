@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { RandomStream } from '../../../src/base/random.ts';
 import { readGguf } from '../../../src/formats/gguf.ts';
-import { tokenizerFromGguf } from '../../../src/models/load-tokenizer.ts';
+import { tokenizerFromGguf } from '../../../src/models/tokenizer/load-tokenizer.ts';
 import { mutateBytes } from '../byte-mutation.ts';
 import { type FuzzInput, type FuzzTarget, pick } from '../fuzz-target.ts';
 

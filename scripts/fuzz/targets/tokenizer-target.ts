@@ -1,6 +1,6 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { loadTokenizerFromFolder } from '../../../src/models/load-tokenizer.ts';
+import { loadTokenizerFromFolder } from '../../../src/models/tokenizer/load-tokenizer.ts';
 import { mutateBytes } from '../byte-mutation.ts';
 import { type FuzzInput, type FuzzTarget, pick } from '../fuzz-target.ts';
 import { mutateJson } from '../json-mutation.ts';

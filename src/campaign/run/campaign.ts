@@ -1,7 +1,7 @@
 import path from 'node:path';
 import type { Judge } from '../../judges/judge.ts';
 import { createMaskedJudge } from '../../judges/mask-attack-words.ts';
-import type { DecoderCheckpoint } from '../../models/checkpoint.ts';
+import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
 import type { Divergence } from '../../models/decoder/divergence.ts';
 import type { SentenceEncoder } from '../../models/encoder/text-encoder.ts';
 import type { World } from '../../proving-ground/world.ts';

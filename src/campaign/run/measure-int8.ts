@@ -1,4 +1,4 @@
-import type { DecoderCheckpoint } from '../../models/checkpoint.ts';
+import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
 import type { Int8Options } from '../../models/decoder/declare-model.ts';
 import { type Divergence, measureDivergence } from '../../models/decoder/divergence.ts';
 import type { ComputeOptions } from '../../runtime/device.ts';

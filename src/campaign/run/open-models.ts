@@ -1,12 +1,12 @@
 import { FloodgateError } from '../../base/errors.ts';
 import type { ProgressSink } from '../../base/progress.ts';
 import type { JudgeModels, LabelScorer, TextClassifier, TextClassifierSpec } from '../../judges/judge-models.ts';
-import type { Checkpoint, DecoderCheckpoint } from '../../models/checkpoint.ts';
+import type { Checkpoint, DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
+import { openCheckpoint } from '../../models/checkpoint/open-checkpoint.ts';
 import { openLabelScorer } from '../../models/decoder/label-scorer.ts';
 import { openOnnxClassifier, openOnnxEncoder } from '../../models/encoder/open-onnx.ts';
 import { openTextClassifier } from '../../models/encoder/text-classifier.ts';
 import { openTextEncoder, type SentenceEncoder } from '../../models/encoder/text-encoder.ts';
-import { openCheckpoint } from '../../models/open-checkpoint.ts';
 import { type ResolvedModel, resolveModel } from '../../models/sources/resolve-model.ts';
 import { type SourceOptions, settleSourceOptions } from '../../models/sources/source-environment.ts';
 import type { Device } from '../../runtime/device.ts';

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Judge } from '../../judges/judge.ts';
 import { openJudge } from '../../judges/open-judge.ts';
-import type { DecoderCheckpoint } from '../../models/checkpoint.ts';
+import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
 import { openMergedWeights } from '../../models/export/model-folder.ts';
 import { createAlarmJudge } from '../../proving-ground/alarm-judge.ts';
 import { picoCheckpoint } from '../../proving-ground/pico-target.ts';

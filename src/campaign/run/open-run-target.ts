@@ -1,4 +1,4 @@
-import type { DecoderCheckpoint } from '../../models/checkpoint.ts';
+import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
 import type { Divergence } from '../../models/decoder/divergence.ts';
 import { openInt8Weights } from '../../models/decoder/int8-weights.ts';
 import type { World } from '../../proving-ground/world.ts';

@@ -1,5 +1,5 @@
 import type { WeightStore } from '../../formats/weight-store.ts';
-import type { DecoderCheckpoint } from '../../models/checkpoint.ts';
+import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
 import type { Trainable } from '../../models/decoder/declare-model.ts';
 import type { ComputeOptions } from '../../runtime/device.ts';
 import { type Attacker, openAttacker } from '../../training/attacker.ts';

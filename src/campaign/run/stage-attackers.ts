@@ -3,7 +3,7 @@ import path from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
 import { openSafetensorsStore } from '../../formats/safetensors-store.ts';
 import type { WeightEntry, WeightStore } from '../../formats/weight-store.ts';
-import type { DecoderCheckpoint } from '../../models/checkpoint.ts';
+import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
 import { adapterOfParameters, mergeLora } from '../../models/decoder/merge-lora.ts';
 import type { ComputeOptions } from '../../runtime/device.ts';
 import type { Attacker } from '../../training/attacker.ts';

@@ -1,9 +1,9 @@
 import { join } from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
-import type { DecoderCheckpoint } from '../../models/checkpoint.ts';
+import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
+import { truncateLayers } from '../../models/checkpoint/truncate-layers.ts';
 import { openInt8Weights } from '../../models/decoder/int8-weights.ts';
 import { settleSourceOptions } from '../../models/sources/source-environment.ts';
-import { truncateLayers } from '../../models/truncate-layers.ts';
 import type { TargetRecipe } from '../../proving-ground/train-target.ts';
 import {
   openTransferTarget,

@@ -1,5 +1,5 @@
-import { renderChatIds } from '../../models/chat-prompt.ts';
-import type { DecoderCheckpoint } from '../../models/checkpoint.ts';
+import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
+import { renderChatIds } from '../../models/tokenizer/chat-prompt.ts';
 import { type AttackEncoder, createAttackEncoder, type LocalPromptOptions } from '../../targets/local-prompt.ts';
 import type { AnswerExample } from '../../training/answer-likelihood.ts';
 

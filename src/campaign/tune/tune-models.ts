@@ -1,7 +1,7 @@
 import { FloodgateError } from '../../base/errors.ts';
 import type { Judge } from '../../judges/judge.ts';
 import { detectRefusal } from '../../judges/refusal-detector.ts';
-import type { DecoderCheckpoint } from '../../models/checkpoint.ts';
+import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
 import { resolveModel } from '../../models/sources/resolve-model.ts';
 import { POLITE_WORDS } from '../../proving-ground/vocabulary.ts';
 import type { World } from '../../proving-ground/world.ts';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { removePartialFiles } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import type { ProgressSink } from '../../base/progress.ts';
-import type { DecoderCheckpoint } from '../../models/checkpoint.ts';
+import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
 import { adapterOfParameters, type LoraAdapter } from '../../models/decoder/merge-lora.ts';
 import { initialiseParameters, type ParameterVector, parameterView } from '../../models/decoder/parameter-vector.ts';
 import { openPolicySession, type PolicySession } from '../../models/decoder/policy-session.ts';

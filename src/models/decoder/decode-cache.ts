@@ -1,6 +1,6 @@
 import type { Tensor } from 'onnxruntime-node';
 import { float32Data, float32Tensor } from '../../runtime/tensors.ts';
-import type { DecoderConfig } from '../decoder-config.ts';
+import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
 
 /** Lower than any score, and finite. */
 const MASKED = -1e9;

@@ -1,5 +1,5 @@
 import { FloodgateError } from '../../base/errors.ts';
-import type { DecoderConfig } from '../decoder-config.ts';
+import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
 
 /** A low-rank adapter: y = W x + (alpha / rank) B (A x), on the chosen projections of every layer. */
 export interface LoraSpec {

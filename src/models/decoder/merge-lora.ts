@@ -4,8 +4,8 @@ import { openRandomAccessFile } from '../../formats/random-access-file.ts';
 import { type StreamedTensor, type Tensor, writeSafetensorsStreamed } from '../../formats/safetensors.ts';
 import { openSafetensorsStore } from '../../formats/safetensors-store.ts';
 import type { WeightEntry, WeightStore } from '../../formats/weight-store.ts';
-import type { DecoderConfig } from '../decoder-config.ts';
-import { PIECE_BYTES } from '../weight-files.ts';
+import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
+import { PIECE_BYTES } from '../checkpoint/weight-files.ts';
 import { type LoraSpec, loraParameters, loraProjections, type Projection } from './lora.ts';
 import type { ParameterVector } from './parameter-vector.ts';
 

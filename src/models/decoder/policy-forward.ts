@@ -3,7 +3,7 @@ import { backward } from '../../graph/backward.ts';
 import type { GraphBuilder } from '../../graph/builder.ts';
 import type { Value } from '../../graph/ops.ts';
 import { multiplySizes } from '../../graph/size.ts';
-import type { DecoderConfig } from '../decoder-config.ts';
+import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
 import { declareModel, type Trainable } from './declare-model.ts';
 import { loraParameters, type ParameterSpec } from './lora.ts';
 import { samplerLogits, type TokenBans } from './sampler-logits.ts';

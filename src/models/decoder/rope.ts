@@ -1,4 +1,4 @@
-import type { LlamaConfig, RopeScaling } from '../decoder-config.ts';
+import type { LlamaConfig, RopeScaling } from '../checkpoint/decoder-config.ts';
 
 /** Wavelength rule of Llama 3: long waves are stretched, short ones kept, those between interpolated. */
 function llama3Frequency(frequency: number, scaling: Extract<RopeScaling, { kind: 'llama3' }>): number {

@@ -1,7 +1,7 @@
 import type { GraphBuilder } from '../../graph/builder.ts';
 import type { Value } from '../../graph/ops.ts';
 import { addSizes, multiplySizes, type Size, symbolSize } from '../../graph/size.ts';
-import type { DecoderConfig } from '../decoder-config.ts';
+import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
 import type { Attend } from './trunk.ts';
 
 /** Run-time sizes: B rows of R tokens after a prefix of P tokens that all rows share and that is computed once. */

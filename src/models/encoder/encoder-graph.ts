@@ -2,8 +2,8 @@ import type { WeightStore } from '../../formats/weight-store.ts';
 import { type Graph, GraphBuilder } from '../../graph/builder.ts';
 import type { Value } from '../../graph/ops.ts';
 import { multiplySizes, subtractSizes, symbolSize } from '../../graph/size.ts';
+import type { EncoderConfig } from '../checkpoint/encoder-config.ts';
 import { frozenWeights, type WeightSource } from '../decoder/decoder-weights.ts';
-import type { EncoderConfig } from '../encoder-config.ts';
 
 const B = symbolSize('B');
 const T = symbolSize('T');

@@ -1,5 +1,5 @@
 import { FloodgateError } from '../../base/errors.ts';
-import type { Tokenizer } from '../tokenizer.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 
 /** A text, or a pair of texts read together (such as an attack and its response). */
 export interface EncoderText {

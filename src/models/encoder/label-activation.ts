@@ -1,4 +1,4 @@
-import type { EncoderConfig } from '../encoder-config.ts';
+import type { EncoderConfig } from '../checkpoint/encoder-config.ts';
 
 /** How logits become probabilities: independent labels, or exclusive ones. */
 export type LabelActivation = 'sigmoid' | 'softmax';

@@ -3,9 +3,9 @@ import path from 'node:path';
 import { z } from 'zod';
 import { FloodgateError } from '../../base/errors.ts';
 import { parseFields, readJsonFile } from '../../formats/json-file.ts';
-import { labelFields, parseLabels, parseProblem } from '../encoder-config-parse.ts';
-import { loadTokenizerFromFolder } from '../load-tokenizer.ts';
-import type { Tokenizer } from '../tokenizer.ts';
+import { labelFields, parseLabels, parseProblem } from '../checkpoint/encoder-config-parse.ts';
+import { loadTokenizerFromFolder } from '../tokenizer/load-tokenizer.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { activationOf, type LabelActivation } from './label-activation.ts';
 
 /** A config.json of gigabytes. */

@@ -1,6 +1,6 @@
 import { FloodgateError } from '../../base/errors.ts';
 import type { ComputeOptions } from '../../runtime/device.ts';
-import type { EncoderCheckpoint } from '../checkpoint.ts';
+import type { EncoderCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { EncoderText } from './encoder-input.ts';
 import { type EncoderSession, openEncoderSession } from './encoder-session.ts';
 import { activationOf, type LabelActivation, labelProbabilities } from './label-activation.ts';

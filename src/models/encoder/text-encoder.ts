@@ -1,6 +1,6 @@
 import { FloodgateError } from '../../base/errors.ts';
 import type { ComputeOptions } from '../../runtime/device.ts';
-import type { EncoderCheckpoint } from '../checkpoint.ts';
+import type { EncoderCheckpoint } from '../checkpoint/checkpoint.ts';
 import { type EncoderSession, openEncoderSession } from './encoder-session.ts';
 
 /** Texts to vectors whose dot product is the cosine of their meaning. */

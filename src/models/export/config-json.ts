@@ -1,4 +1,4 @@
-import type { DecoderConfig, LlamaConfig, RopeScaling } from '../decoder-config.ts';
+import type { DecoderConfig, LlamaConfig, RopeScaling } from '../checkpoint/decoder-config.ts';
 
 /** Ids of the tokens that a config.json names. */
 export interface ConfigTokens {

@@ -4,9 +4,9 @@ import { writeFileAtomically } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import { parseFields, readJsonFile } from '../../formats/json-file.ts';
 import { readSafetensors, type Tensor, writeSafetensors } from '../../formats/safetensors.ts';
+import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
 import { decoderProjections } from '../decoder/lora.ts';
 import { type LoraAdapter, refuseForeignAdapter } from '../decoder/merge-lora.ts';
-import type { DecoderConfig } from '../decoder-config.ts';
 
 const CONFIG_FILE = 'adapter_config.json';
 const WEIGHTS_FILE = 'adapter_model.safetensors';

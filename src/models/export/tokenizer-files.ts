@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { partialPathOf, toWriteError, writeFileAtomically } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import { readGguf } from '../../formats/gguf.ts';
-import { type GgufMetadata, ggufTokenId, readGgufTokenizer } from '../tokenizer-gguf.ts';
-import type { TokenizerDefinition } from '../tokenizer-json.ts';
+import { type GgufMetadata, ggufTokenId, readGgufTokenizer } from '../tokenizer/tokenizer-gguf.ts';
+import type { TokenizerDefinition } from '../tokenizer/tokenizer-json.ts';
 
 /** Everything that a tokenizer or its chat template is read from. */
 const TOKENIZER_FILES = [

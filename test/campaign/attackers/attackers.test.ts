@@ -4,7 +4,7 @@ import { ATTACKERS, attackersToTrain } from '../../../src/campaign/config/attack
 import { planRun, type RunPlan } from '../../../src/campaign/plan-run.ts';
 import { readManifest } from '../../../src/campaign/run/manifest.ts';
 import { startRun } from '../../../src/campaign/run-campaign.ts';
-import { buildReport, type Report } from '../../../src/report/report-json.ts';
+import { buildReport, type Report } from '../../../src/report/figures/report-json.ts';
 import type { StoredAttack } from '../../../src/store/records.ts';
 import { openStore } from '../../../src/store/run-store.ts';
 import { createTinyCampaign, type TinyCampaign } from '../tiny-campaign.ts';

@@ -13,7 +13,7 @@ import type { AttackerFigures, SeedResult } from '../../../src/campaign/claims/s
 import { errorWithinSeed } from '../../../src/campaign/claims/within-seed.ts';
 import type { AttackerName } from '../../../src/campaign/config/attacker-names.ts';
 import { gflownetAttacks, policyGradientAttackCount } from '../../../src/campaign/config/policy-gradient-settings.ts';
-import { scatterSvg } from '../../../src/report/claims-plot.ts';
+import { scatterSvg } from '../../../src/report/charts/claims-plot.ts';
 
 const figures = (asr: number, ways: number, uniqueAttacks = 100 * ways): AttackerFigures => ({
   asr,

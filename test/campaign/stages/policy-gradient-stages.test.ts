@@ -4,7 +4,7 @@ import { policyGradientUpdates } from '../../../src/campaign/config/policy-gradi
 import { readManifest } from '../../../src/campaign/run/manifest.ts';
 import { openRunFolder, type RunFolder } from '../../../src/campaign/run/run-folder.ts';
 import { resumeRun, startRun } from '../../../src/campaign/run-campaign.ts';
-import { buildReport } from '../../../src/report/report-json.ts';
+import { buildReport } from '../../../src/report/figures/report-json.ts';
 import { liveSessionLabels } from '../../../src/runtime/session.ts';
 import { openStore, type RunStore } from '../../../src/store/run-store.ts';
 import { createTinyCampaign, type TinyCampaign } from '../tiny-campaign.ts';

@@ -20,7 +20,7 @@ import { createRequestSource } from '../../../src/proving-ground/target-requests
 import { openTransferTarget, transferKeys } from '../../../src/proving-ground/transfer-target.ts';
 import type { World } from '../../../src/proving-ground/world.ts';
 import { DEFAULT_WORLD } from '../../../src/proving-ground/world-spec.ts';
-import { buildTransfer, type TransferReport, transferCell } from '../../../src/report/transfer-report.ts';
+import { buildTransfer, type TransferReport, transferCell } from '../../../src/report/figures/transfer-report.ts';
 import { liveSessionLabels } from '../../../src/runtime/session.ts';
 import { openStore, type RunStore } from '../../../src/store/run-store.ts';
 import { evaluationStage } from '../../../src/store/stage-name.ts';

@@ -7,7 +7,7 @@ import { silentProgress } from '../../../src/base/progress.ts';
 import { tuningSection } from '../../../src/campaign/config/config-tuning.ts';
 import { createAnswerEncoder, turnEndId } from '../../../src/campaign/tune/encode-answer.ts';
 import { type TuneTargetOptions, tuneTarget } from '../../../src/campaign/tune/tune-target.ts';
-import type { DecoderCheckpoint } from '../../../src/models/checkpoint.ts';
+import type { DecoderCheckpoint } from '../../../src/models/checkpoint/checkpoint.ts';
 import { openMergedWeights } from '../../../src/models/export/model-folder.ts';
 import { readPeftAdapter } from '../../../src/models/export/peft-adapter.ts';
 import { writeInitialWeights } from '../../../src/proving-ground/initial-weights.ts';

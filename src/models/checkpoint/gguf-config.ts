@@ -1,0 +1,153 @@
+import { FloodgateError } from '../../base/errors.ts';
+import type { GgufFile, GgufValue } from '../../formats/gguf.ts';
+import type { DecoderConfig, RopeScaling } from './decoder-config.ts';
+import { recoverLlama3Scaling } from './llama3-rope-factors.ts';
+import { yarnAttentionFactor } from './rope-scaling-parse.ts';
+
+/** The architectures of GGUF files that have a decoder family here. */
+export type GgufArchitecture = 'llama' | 'qwen2' | 'qwen3' | 'gpt2';
+
+const ARCHITECTURES: readonly GgufArchitecture[] = ['llama', 'qwen2', 'qwen3', 'gpt2'];
+
+/** A size that makes every later product overflow; no honest model comes near. */
+const MAX_SIZE = 2 ** 24;
+
+/** Typed reads of one file's metadata; keys are given without the architecture's prefix. */
+interface MetadataReader {
+  readonly architecture: GgufArchitecture;
+  value(key: string): GgufValue | undefined;
+  size(key: string, fallback?: number): number;
+  number(key: string, fallback?: number): number;
+}
+
+function isArchitecture(value: unknown): value is GgufArchitecture {
+  return ARCHITECTURES.some((architecture) => architecture === value);
+}
+
+function fail(what: string, hint?: string): FloodgateError {
+  return new FloodgateError('format', `read GGUF metadata: ${what}`, hint === undefined ? {} : { hint });
+}
+
+function metadataReader(metadata: ReadonlyMap<string, GgufValue>): MetadataReader {
+  const architecture = metadata.get('general.architecture');
+  if (!isArchitecture(architecture)) {
+    const shown = JSON.stringify(architecture) ?? 'nothing';
+    throw fail(`general.architecture is ${shown}, expected one of ${ARCHITECTURES.join(', ')}`);
+  }
+  const number = (key: string, fallback?: number): number => {
+    const value = metadata.get(`${architecture}.${key}`) ?? fallback;
+    if (typeof value !== 'number' || !Number.isFinite(value)) {
+      const shown = Array.isArray(value) ? 'an array' : String(value);
+      throw fail(`${architecture}.${key} is ${shown}, expected a number`);
+    }
+    return value;
+  };
+  const size = (key: string, fallback?: number): number => {
+    const value = number(key, fallback);
+    if (!Number.isInteger(value) || value < 1 || value > MAX_SIZE) {
+      throw fail(`${architecture}.${key} is ${value}, expected a whole number from 1 to ${MAX_SIZE}`);
+    }
+    return value;
+  };
+  return { architecture, value: (key) => metadata.get(`${architecture}.${key}`), size, number };
+}
+
+/** Rows of the embedding: what the weights say, which a padded vocabulary makes larger than the tokenizer's. */
+function vocabularyRows(file: GgufFile, width: number): number {
+  const shape = file.tensors.get('token_embd.weight')?.shape ?? [];
+  const [rows, columns] = shape;
+  if (shape.length !== 2 || rows === undefined || columns !== width) {
+    throw fail(`token_embd.weight has shape [${shape}], expected [vocabulary, ${width}]`);
+  }
+  return rows;
+}
+
+/** Sizes that every architecture names alike. */
+function parseShape(reader: MetadataReader, file: GgufFile) {
+  const width = reader.size('embedding_length');
+  const heads = reader.size('attention.head_count');
+  const kvHeads = reader.size('attention.head_count_kv', heads);
+  const headWidth = reader.size('attention.key_length', width / heads);
+  if (heads % kvHeads !== 0) throw fail(`${heads} heads cannot share ${kvHeads} key/value heads evenly`);
+  if (reader.size('attention.value_length', headWidth) !== headWidth) {
+    throw fail('key and value heads of different widths are not supported');
+  }
+  return {
+    vocabSize: vocabularyRows(file, width),
+    width,
+    layers: reader.size('block_count'),
+    heads,
+    kvHeads,
+    headWidth,
+    feedForwardWidth: reader.size('feed_forward_length'),
+    maxPositions: reader.size('context_length'),
+    tiedEmbeddings: !file.tensors.has('output.weight'),
+  };
+}
+
+function parseScaling(reader: MetadataReader, maxPositions: number): RopeScaling {
+  const kind =
+    reader.value('rope.scaling.type') ?? (reader.value('rope.scale_linear') === undefined ? 'none' : 'linear');
+  switch (kind) {
+    case 'none':
+      return { kind: 'none' };
+    case 'linear': {
+      const factor = reader.number('rope.scaling.factor', reader.number('rope.scale_linear', 1));
+      return factor === 1 ? { kind: 'none' } : { kind: 'linear', factor };
+    }
+    case 'yarn': {
+      const factor = reader.number('rope.scaling.factor');
+      return {
+        kind: 'yarn',
+        factor,
+        originalMaxPositions: reader.size('rope.scaling.original_context_length', maxPositions),
+        betaFast: reader.number('rope.scaling.yarn_beta_fast', 32),
+        betaSlow: reader.number('rope.scaling.yarn_beta_slow', 1),
+        // llama.cpp multiplies its own attention factor on top of the paper's.
+        attentionFactor: reader.number('rope.scaling.attn_factor', 1) * yarnAttentionFactor(factor),
+      };
+    }
+    default:
+      throw fail(`rope scaling ${JSON.stringify(kind)} is not supported, expected none, linear or yarn`);
+  }
+}
+
+/** Refuses what would change the result and is not built: experts, sliding windows, partly rotated heads. */
+function refuseUnsupported(reader: MetadataReader, headWidth: number, maxPositions: number): void {
+  if (reader.number('expert_count', 0) !== 0) throw fail('mixtures of experts are not supported');
+  const window = reader.number('attention.sliding_window', 0);
+  if (window !== 0 && window < maxPositions) throw fail(`a sliding window of ${window} tokens is not supported`);
+  const rotated = reader.number('rope.dimension_count', headWidth);
+  if (rotated !== headWidth) throw fail(`rope.dimension_count is ${rotated}, expected the head's width ${headWidth}`);
+}
+
+/** The architecture that a GGUF file names. @throws `format` when it has no decoder family here. */
+export function parseGgufArchitecture(metadata: ReadonlyMap<string, GgufValue>): GgufArchitecture {
+  return metadataReader(metadata).architecture;
+}
+
+/**
+ * The decoder that a GGUF file describes. A head stored apart counts as untied, whatever it holds; `ropeFactors` are the
+ * values of `rope_freqs.weight` where the file has it: Llama 3's scaling, which is nowhere in the metadata.
+ * @throws `format` when a field is missing, of the wrong type, or asks for what is not supported.
+ */
+export function parseGgufConfig(file: GgufFile, ropeFactors?: Float32Array): DecoderConfig {
+  const reader = metadataReader(file.metadata);
+  const shape = parseShape(reader, file);
+  if (reader.architecture === 'gpt2') {
+    if (shape.kvHeads !== shape.heads) throw fail('gpt2 with fewer key/value heads than heads is not supported');
+    return { family: 'gpt2', ...shape, normEpsilon: reader.number('attention.layer_norm_epsilon') };
+  }
+  refuseUnsupported(reader, shape.headWidth, shape.maxPositions);
+  const ropeBase = reader.number('rope.freq_base', 10_000);
+  const scaling = parseScaling(reader, shape.maxPositions);
+  return {
+    family: 'llama',
+    ...shape,
+    normEpsilon: reader.number('attention.layer_norm_rms_epsilon'),
+    ropeBase,
+    ropeScaling: ropeFactors === undefined ? scaling : recoverLlama3Scaling(ropeFactors, ropeBase),
+    qkvBias: reader.architecture === 'qwen2',
+    qkNorm: reader.architecture === 'qwen3',
+  };
+}

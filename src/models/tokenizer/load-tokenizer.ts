@@ -1,0 +1,151 @@
+import { readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { FloodgateError } from '../../base/errors.ts';
+import type { ChatTemplate } from './chat-template.ts';
+import { createChatTemplate } from './chat-template-jinja.ts';
+import type { Tokenizer } from './tokenizer.ts';
+import { endIdsOf } from './tokenizer-end-tokens.ts';
+import { type GgufMetadata, ggufTokenId, readGgufTokenizer } from './tokenizer-gguf.ts';
+import { MAX_TOKENIZER_JSON_BYTES, parseTokenizerJson, type TokenizerDefinition } from './tokenizer-json.ts';
+import { createTokenizer } from './tokenizer-pipeline.ts';
+
+export interface LoadedTokenizer {
+  readonly tokenizer: Tokenizer;
+  readonly chatTemplate: ChatTemplate | undefined;
+}
+
+const ROLES = ['bos_token', 'eos_token', 'unk_token', 'pad_token', 'sep_token', 'cls_token', 'mask_token'] as const;
+type Role = (typeof ROLES)[number];
+type RoleTokens = Partial<Record<Role, string>>;
+
+const tokenSchema = z
+  .union([z.string(), z.object({ content: z.string() }).transform((token) => token.content)])
+  .nullish();
+const roleFields = Object.fromEntries(ROLES.map((role) => [role, tokenSchema])) as Record<Role, typeof tokenSchema>;
+const namedTemplates = z.array(z.object({ name: z.string(), template: z.string() })).min(1);
+const tokenizerConfigSchema = z.object({
+  ...roleFields,
+  chat_template: z.union([z.string(), namedTemplates]).nullish(),
+  clean_up_tokenization_spaces: z.boolean().nullish(),
+});
+const specialTokensMapSchema = z.object(roleFields);
+const generationConfigSchema = z.object({ eos_token_id: z.union([z.int(), z.array(z.int())]).nullish() });
+
+/** Text of an optional file, or undefined where there is none. */
+async function readOptional(folder: string, name: string): Promise<string | undefined> {
+  const path = join(folder, name);
+  try {
+    const { size } = await stat(path);
+    if (size > MAX_TOKENIZER_JSON_BYTES) {
+      throw new FloodgateError('format', `tokenizer: ${name} is too large, got ${size} bytes`);
+    }
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+async function readOptionalJson<T>(folder: string, name: string, schema: z.ZodType<T>): Promise<T | undefined> {
+  const text = await readOptional(folder, name);
+  if (text === undefined) return undefined;
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new FloodgateError('format', `tokenizer: ${name} is not valid JSON`, { cause });
+  }
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  throw new FloodgateError('format', `tokenizer: ${name} is malformed at ${issue?.path.join('.')}: ${issue?.message}`);
+}
+
+function mergeRoles(config: Partial<Record<Role, string | null | undefined>>[]): RoleTokens {
+  const tokens: RoleTokens = {};
+  for (const source of config) {
+    for (const role of ROLES) {
+      const token = source[role];
+      if (typeof token === 'string') tokens[role] ??= token;
+    }
+  }
+  return tokens;
+}
+
+function idOfToken(definition: TokenizerDefinition, token: string | undefined): number | undefined {
+  if (token === undefined) return undefined;
+  const added = definition.addedTokens.find((candidate) => candidate.content === token);
+  if (added !== undefined) return added.id;
+  const { model } = definition;
+  if (model.type !== 'Unigram') return Object.hasOwn(model.vocab, token) ? model.vocab[token] : undefined;
+  const index = model.vocab.findIndex(([text]) => text === token);
+  return index < 0 ? undefined : index;
+}
+
+/** The template named `default` where a file has several, else the first. */
+function chooseTemplate(template: string | z.infer<typeof namedTemplates> | null | undefined): string | undefined {
+  if (typeof template === 'string') return template;
+  return (template?.find((named) => named.name === 'default') ?? template?.[0])?.template;
+}
+
+/**
+ * Returns the tokenizer (and chat template, if any) of a model folder: tokenizer.json, with tokenizer_config.json,
+ * special_tokens_map.json, generation_config.json and chat_template.jinja where they stand beside it.
+ * @throws `model` when there is no tokenizer.json, `format` when a file is malformed
+ */
+export async function loadTokenizerFromFolder(folder: string): Promise<LoadedTokenizer> {
+  const text = await readOptional(folder, 'tokenizer.json');
+  if (text === undefined) {
+    throw new FloodgateError('model', `tokenizer: no tokenizer.json in the model folder, got ${folder}`, {
+      hint: 'a model saved in the old format needs its tokenizer saved again as a fast tokenizer',
+    });
+  }
+  const definition = parseTokenizerJson(text);
+  const config = (await readOptionalJson(folder, 'tokenizer_config.json', tokenizerConfigSchema)) ?? {};
+  const map = (await readOptionalJson(folder, 'special_tokens_map.json', specialTokensMapSchema)) ?? {};
+  const generation = (await readOptionalJson(folder, 'generation_config.json', generationConfigSchema)) ?? {};
+  const roles = mergeRoles([config, map]);
+  const source = (await readOptional(folder, 'chat_template.jinja')) ?? chooseTemplate(config.chat_template);
+  const chatTemplate = source === undefined ? undefined : createChatTemplate(source, roles);
+  const eosIds = [idOfToken(definition, roles.eos_token), ...[generation.eos_token_id ?? []].flat()];
+  const tokenizer = createTokenizer(definition, {
+    bosId: idOfToken(definition, roles.bos_token),
+    padId: idOfToken(definition, roles.pad_token),
+    endIds: endIdsOf({
+      eosIds: eosIds.filter((id) => id !== undefined),
+      addedTokens: definition.addedTokens,
+      chatTemplate,
+    }),
+    // transformers leaves byte-level text alone even where the file asks for the clean-up, which would corrupt it
+    cleansUpSpaces: config.clean_up_tokenization_spaces === true && definition.model.type !== 'BPE',
+  });
+  return { tokenizer, chatTemplate };
+}
+
+/**
+ * Returns the tokenizer (and chat template, if any) held in the metadata of a GGUF file.
+ * @throws `format` when it is malformed or of a kind that is not supported, which the message names
+ */
+export function tokenizerFromGguf(metadata: GgufMetadata): LoadedTokenizer {
+  const { definition, tokens, unusedIds } = readGgufTokenizer(metadata);
+  const id = (key: string) => ggufTokenId(metadata, key, tokens.length);
+  const [bosId, padId] = [id('bos_token_id'), id('padding_token_id')];
+  const eosIds = [id('eos_token_id'), id('eot_token_id'), id('eom_token_id')].filter((end) => end !== undefined);
+  const textOf = (role: Role, tokenId: number | undefined): RoleTokens => {
+    const text = tokenId === undefined ? undefined : tokens[tokenId];
+    return text === undefined ? {} : { [role]: text };
+  };
+  const source = metadata.get('tokenizer.chat_template');
+  const chatTemplate =
+    typeof source === 'string'
+      ? createChatTemplate(source, { ...textOf('bos_token', bosId), ...textOf('eos_token', eosIds[0]) })
+      : undefined;
+  const tokenizer = createTokenizer(definition, {
+    bosId,
+    padId,
+    endIds: endIdsOf({ eosIds, addedTokens: definition.addedTokens, chatTemplate }),
+    extraSpecialIds: unusedIds,
+  });
+  return { tokenizer, chatTemplate };
+}

@@ -1,0 +1,181 @@
+import { z } from 'zod';
+import { writeFileAtomically } from '../../base/atomic-file.ts';
+import { DISCOVERY_METRIC } from '../../campaign/evaluation/measure-unseen.ts';
+import { CONTROL_ASR } from '../../campaign/evaluation/stage-controls.ts';
+import { robustnessSchema, storedRobustness } from '../../campaign/robustness/robustness-file.ts';
+import type { Manifest } from '../../campaign/run/manifest.ts';
+import type { StoreQueries } from '../../store/queries.ts';
+import type { CostRecord, StageStatus } from '../../store/records.ts';
+import { CONTROL_STAGE, evaluatedStage, evaluationStage, transferCellOf } from '../../store/stage-name.ts';
+import { cost, measure, metrics, toMeasure, toMeasures } from './report-measures.ts';
+import { buildTransfer, transferSchema } from './transfer-report.ts';
+
+/** Raised when a reader of the older form would misread the newer one. */
+export const REPORT_VERSION = 1;
+
+const judge = z.strictObject({
+  name: z.string(),
+  role: z.enum(['training', 'evaluation', 'training and evaluation']),
+  /** True for the judge whose figures stand in the stage's own `metrics`. */
+  reported: z.boolean(),
+  metrics,
+});
+
+const stage = z.strictObject({
+  name: z.string(),
+  status: z.enum(['running', 'done', 'failed', 'interrupted']),
+  metrics,
+  judges: z.array(judge),
+  /** Unique attacks expected after so many target calls, by the reported judge; empty where that was not estimated. */
+  discovery: z.array(
+    z.strictObject({
+      targetCalls: z.number(),
+      value: z.number().nullable(),
+      low: z.number().nullable(),
+      high: z.number().nullable(),
+      method: z.string(),
+    }),
+  ),
+  cost,
+  /** Of the stage's evaluation, not contained in `cost`. */
+  evaluationCost: cost,
+  /** Thrown away by a resume and made again, not contained in either. */
+  repeatedCost: cost,
+});
+
+export const reportSchema = z.strictObject({
+  schemaVersion: z.literal(REPORT_VERSION),
+  run: z.strictObject({
+    name: z.string(),
+    status: z.string(),
+    createdAt: z.string(),
+    authorisation: z.string(),
+    seed: z.number(),
+    configSha256: z.string(),
+    trainingJudge: z.string(),
+    reportedJudge: z.string(),
+    /** False when the only judge at hand gave the reward too: then no figure here is independent evidence. */
+    isJudgeIndependent: z.boolean(),
+    models: z.array(z.strictObject({ role: z.string(), spec: z.string(), sha256: z.string() })),
+  }),
+  /** Harmless prompts put to the target before anything was trained; absent where none were. */
+  controls: z
+    .strictObject({
+      prompts: z.number(),
+      judges: z.array(z.strictObject({ name: z.string(), asr: measure })),
+      cost,
+    })
+    .optional(),
+  stages: z.array(stage),
+  /** Stored attacks put to further targets; absent where none were. */
+  transfer: transferSchema.optional(),
+  /** Attackers against tuned versions of the target; absent where that was not measured. */
+  robustness: robustnessSchema.optional(),
+});
+
+export type Report = z.infer<typeof reportSchema>;
+export type ReportStage = z.infer<typeof stage>;
+
+export interface ReportSource {
+  readonly store: StoreQueries;
+  readonly manifest: Manifest;
+  readonly status: string;
+}
+
+/** The judge whose figures are shown first: an evaluation judge that did not give the reward, where there is one. */
+function chooseReportedJudge({ training, evaluation }: Manifest['judges']): string {
+  return evaluation.find((name) => name !== training) ?? training;
+}
+
+function sumRepeated(store: StoreQueries, name: string): CostRecord {
+  const total = { targetCalls: 0, judgeCalls: 0, tokens: 0, seconds: 0 };
+  for (const repeated of store.repeatedCalls()) {
+    if (repeated.stage !== name && evaluatedStage(repeated.stage) !== name) continue;
+    total.targetCalls += repeated.targetCalls;
+    total.judgeCalls += repeated.judgeCalls;
+    total.tokens += repeated.tokens;
+    total.seconds += repeated.seconds;
+  }
+  return total;
+}
+
+function judgeRole(name: string, { training, evaluation }: Manifest['judges']): z.infer<typeof judge>['role'] {
+  if (name !== training) return 'evaluation';
+  return evaluation.includes(name) ? 'training and evaluation' : 'training';
+}
+
+function buildStage({ store, manifest }: ReportSource, name: string, status: StageStatus): ReportStage {
+  // The evaluation's figures come last, so that they stand over the training's of the same name.
+  const stored = [...store.metrics(name), ...store.metrics(evaluationStage(name))];
+  const reported = chooseReportedJudge(manifest.judges);
+  const names = [...new Set(stored.flatMap((metric) => (metric.judge === undefined ? [] : [metric.judge])))];
+  return {
+    name,
+    status,
+    metrics: toMeasures(stored.filter((metric) => metric.judge === undefined || metric.judge === reported)),
+    judges: names.map((judgeName) => ({
+      name: judgeName,
+      role: judgeRole(judgeName, manifest.judges),
+      reported: judgeName === reported,
+      metrics: toMeasures(stored.filter((metric) => metric.judge === judgeName)),
+    })),
+    discovery: store
+      .metrics(evaluationStage(name), DISCOVERY_METRIC)
+      .filter((metric) => metric.judge === reported)
+      .map(({ n, value, low, high, method = '' }) => ({ targetCalls: n, value, low, high, method })),
+    cost: store.cost(name),
+    evaluationCost: store.cost(evaluationStage(name)),
+    repeatedCost: sumRepeated(store, name),
+  };
+}
+
+/** Undefined while the prompts have not been put to the target. */
+function buildControls(store: StoreQueries): Report['controls'] {
+  const measured = store.metrics(CONTROL_STAGE, CONTROL_ASR);
+  if (measured.length === 0) return undefined;
+  return {
+    prompts: store.attacks({ stage: CONTROL_STAGE }).length,
+    judges: measured.map((metric) => ({ name: metric.judge ?? '', asr: toMeasure(metric) })),
+    cost: store.cost(CONTROL_STAGE),
+  };
+}
+
+/** Returns the report of a run as its database stands now, checked against its own schema. */
+export function buildReport(source: ReportSource): Report {
+  const { store, manifest } = source;
+  const reportedJudge = chooseReportedJudge(manifest.judges);
+  // Attackers that learn nothing (best-of-n, icl) have an evaluation only.
+  const stages = new Map<string, StageStatus>();
+  for (const { name, status } of store.stages()) {
+    if (name === CONTROL_STAGE || transferCellOf(name) !== undefined) continue;
+    const attacker = evaluatedStage(name) ?? name;
+    if (attacker === name || !stages.has(attacker)) stages.set(attacker, status);
+  }
+  const transfer = buildTransfer(store, reportedJudge);
+  const robustness = storedRobustness(store);
+  const controls = buildControls(store);
+  return reportSchema.parse({
+    schemaVersion: REPORT_VERSION,
+    run: {
+      name: manifest.run,
+      status: source.status,
+      createdAt: manifest.createdAt,
+      authorisation: manifest.authorisation,
+      seed: manifest.seed,
+      configSha256: manifest.configSha256,
+      trainingJudge: manifest.judges.training,
+      reportedJudge,
+      isJudgeIndependent: reportedJudge !== manifest.judges.training,
+      models: manifest.models,
+    },
+    ...(controls === undefined ? {} : { controls }),
+    stages: [...stages].map(([name, status]) => buildStage(source, name, status)),
+    ...(transfer === undefined ? {} : { transfer }),
+    ...(robustness === undefined ? {} : { robustness }),
+  });
+}
+
+/** @throws FloodgateError `store` when the disk refuses. */
+export async function writeReport(path: string, report: Report): Promise<void> {
+  await writeFileAtomically(path, (file) => file.writeFile(`${JSON.stringify(report, null, 2)}\n`));
+}

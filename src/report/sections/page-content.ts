@@ -1,0 +1,67 @@
+import type { Config } from '../../campaign/config/config-schema.ts';
+import type { Manifest } from '../../campaign/run/manifest.ts';
+import type { StoreQueries } from '../../store/queries.ts';
+import type { StoredEvent } from '../../store/records.ts';
+import { evaluationStage } from '../../store/stage-name.ts';
+import { clusterSuccesses, type SuccessClusters } from '../attacks/attack-clusters.ts';
+import { type AttackMap, mapAttacks } from '../attacks/attack-map.ts';
+import type { TextVectors } from '../attacks/text-vectors.ts';
+import { type EvaluatedStage, readEvaluatedAttacks } from '../figures/evaluated-attacks.ts';
+import { readLearningCurves, type StageCurves } from '../figures/learning-curves.ts';
+import type { Report, ReportStage } from '../figures/report-json.ts';
+import { headlineStage } from '../words/stage-words.ts';
+
+/** What the page is made of: everything read and computed, nothing written as markup yet. */
+export interface PageContent {
+  readonly report: Report;
+  readonly manifest: Manifest;
+  readonly config: Config;
+  /** Whose figures stand on the first screen; undefined while nothing was evaluated. */
+  readonly headline: ReportStage | undefined;
+  readonly evaluations: readonly EvaluatedStage[];
+  /** Responses drawn for each attack of the headline's evaluation. */
+  readonly responses: number;
+  readonly curves: readonly StageCurves[];
+  /** Names of what evaluations measured; a stage's other metrics are those of its last update of training. */
+  readonly evaluationMetrics: ReadonlySet<string>;
+  readonly clusters: SuccessClusters | undefined;
+  readonly map: AttackMap | undefined;
+  readonly vectors: TextVectors;
+  readonly events: readonly StoredEvent[];
+}
+
+export interface PageSource {
+  readonly store: StoreQueries;
+  readonly report: Report;
+  readonly manifest: Manifest;
+  readonly config: Config;
+  /** Of `textsToEmbed(readEvaluatedAttacks(...))`, or why they could not be made. */
+  readonly vectors: TextVectors;
+}
+
+/** Returns the content of a run's page as its database stands now. */
+export function collectPageContent({ store, report, manifest, config, vectors }: PageSource): PageContent {
+  const evaluations = readEvaluatedAttacks(store, report);
+  const headline = headlineStage(report);
+  const measured = report.stages.flatMap(({ name }) => store.metrics(evaluationStage(name)));
+  const evaluated = evaluations.find(({ stage }) => stage === headline?.name);
+  const threshold = config.evaluation.uniqueThreshold;
+  const clusters =
+    evaluated === undefined
+      ? undefined
+      : clusterSuccesses(store, evaluated, { vectors, threshold, judge: report.run.reportedJudge });
+  return {
+    report,
+    manifest,
+    config,
+    headline,
+    evaluations,
+    responses: evaluated?.responses ?? config.evaluation.responses,
+    curves: report.stages.map(({ name }) => readLearningCurves(store, name)).filter(({ curves }) => curves.length > 0),
+    evaluationMetrics: new Set(measured.map(({ name }) => name)),
+    clusters,
+    map: mapAttacks(evaluations, vectors, clusters),
+    vectors,
+    events: store.events(),
+  };
+}

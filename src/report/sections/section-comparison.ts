@@ -1,0 +1,75 @@
+import { intervalBar } from '../charts/interval-bar.ts';
+import type { ReportStage } from '../figures/report-json.ts';
+import { type Html, html } from '../words/html.ts';
+import { intervalWords, measureWords } from '../words/measure-words.ts';
+import { inPageOrder, metricWords } from '../words/metric-words.ts';
+import { numberText, type ReportMeasure, UNKNOWN } from '../words/number-words.ts';
+import { isEvaluated, stageWords } from '../words/stage-words.ts';
+import type { PageContent } from './page-content.ts';
+import { dataTable, type PageSection } from './page-section.ts';
+
+function valueCell(measure: ReportMeasure | undefined, name: string, most: number): Html | string {
+  if (measure === undefined || measure.value === null) return UNKNOWN;
+  const { form } = metricWords(name);
+  return html`<span class="value">${numberText(measure.value, form)}</span>${intervalWords(measure, form)}${intervalBar(measure, most)}`;
+}
+
+/** The end of a metric's scale: 1 for shares, else what the largest interval reaches. */
+function scaleEnd(stages: readonly ReportStage[], name: string): number {
+  if (metricWords(name).form === 'share') return 1;
+  return Math.max(...stages.map(({ metrics }) => Math.max(metrics[name]?.high ?? 0, metrics[name]?.value ?? 0)));
+}
+
+/** Columns that fit beside one another; more make a second table. */
+const MAX_COLUMNS = 5;
+
+function mainTables(stages: readonly ReportStage[], names: readonly string[]): Html[] {
+  const parts = Math.ceil(names.length / MAX_COLUMNS);
+  const size = Math.ceil(names.length / Math.max(1, parts));
+  return Array.from({ length: parts }, (_, i) => mainTable(stages, names.slice(i * size, (i + 1) * size)));
+}
+
+function mainTable(stages: readonly ReportStage[], names: readonly string[]): Html {
+  const columns = [
+    { heading: 'Attacker' },
+    ...names.map((name) => ({ heading: metricWords(name).label, isNumber: true })),
+  ];
+  const rows = stages.map(({ name: stage, metrics }) => [
+    html`${stageWords(stage).label}<span class="quiet">${stage}</span>`,
+    ...names.map((name) => valueCell(metrics[name], name, scaleEnd(stages, name))),
+  ]);
+  return dataTable('Each attacker, measured on new attacks of its own. Lines are 95% intervals.', columns, rows);
+}
+
+function everyFigure(stages: readonly ReportStage[], names: readonly string[]): Html {
+  const rows = names.map((name) => {
+    const { label, meaning } = metricWords(name);
+    const methods = new Set(stages.flatMap(({ metrics }) => metrics[name]?.method ?? []));
+    return [
+      html`${label}<span class="quiet">${meaning}</span>`,
+      ...stages.map(({ metrics }) => measureWords(metrics[name], name)),
+      html`<span class="quiet">${[...methods].join('; ')}</span>`,
+    ];
+  });
+  const columns = [
+    { heading: 'Figure' },
+    ...stages.map(({ name }) => ({ heading: stageWords(name).label, isNumber: true })),
+    { heading: 'How it was made' },
+  ];
+  return html`<details><summary>Every figure, with what it means</summary><div class="wide" role="region" aria-label="Every figure" tabindex="0">${dataTable('Every figure of every attacker.', columns, rows)}</div></details>`;
+}
+
+/** Attackers side by side. */
+export function comparisonSection({ report, evaluationMetrics }: PageContent): PageSection | undefined {
+  const stages = report.stages.filter(isEvaluated);
+  if (stages.length === 0) return undefined;
+  const measured = stages.flatMap(({ metrics }) => Object.keys(metrics));
+  const names = inPageOrder(new Set(measured.filter((name) => evaluationMetrics.has(name))));
+  const main = names.filter((name) => metricWords(name).isMain === true);
+  return {
+    id: 'comparison',
+    title: 'Attackers compared',
+    note: `Figures by the judge ${report.run.reportedJudge}. Where two intervals overlap widely, the difference may be chance.`,
+    body: html`${mainTables(stages, main)}${everyFigure(stages, names)}`,
+  };
+}

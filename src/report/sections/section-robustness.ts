@@ -1,0 +1,113 @@
+import {
+  BASE,
+  type Robustness,
+  type RobustnessCell,
+  type TargetVersion,
+} from '../../campaign/robustness/robustness-file.ts';
+import { heatCell } from '../charts/heat-cell.ts';
+import { type Html, html } from '../words/html.ts';
+import { intervalWords } from '../words/measure-words.ts';
+import { numberText, type ReportMeasure, UNKNOWN } from '../words/number-words.ts';
+import { stageWords } from '../words/stage-words.ts';
+import type { PageContent } from './page-content.ts';
+import { dataTable, type PageSection } from './page-section.ts';
+
+const versionWords = (name: string): string => (name === BASE ? 'Untuned' : `Tuned on ${stageWords(name).label}`);
+
+function share(measure: ReportMeasure | undefined): Html | string {
+  if (measure === undefined || measure.value === null) return UNKNOWN;
+  return html`${numberText(measure.value, 'share')}${intervalWords(measure, 'share')}`;
+}
+
+function cellWords(cell: RobustnessCell | undefined, judge: string): Html | string {
+  if (cell?.status === 'nothing-collected') return html`<span class="quiet">found nothing to learn from</span>`;
+  const asr = cell?.judges.find(({ name }) => name === judge)?.asr;
+  const seen = cell?.isLearned === true ? html`<span class="quiet">learned these</span>` : '';
+  return html`${heatCell(asr, 'share', 1)}${seen}`;
+}
+
+function matrix({ attackers, targets, cells }: Robustness, judge: string, how: RobustnessCell['how']): Html {
+  const rows = attackers.flatMap((attacker) => {
+    const found = targets.map(({ name }) =>
+      cells.find((cell) => cell.attacker === attacker && cell.target === name && cell.how === how),
+    );
+    // Attackers that were not trained again have a figure against the base only.
+    if (found.filter((cell) => cell !== undefined).length < (how === 'retrained' ? 2 : 1)) return [];
+    return [
+      [
+        html`${stageWords(attacker).label}<span class="quiet">${attacker}</span>`,
+        ...found.map((cell) => cellWords(cell, judge)),
+      ],
+    ];
+  });
+  if (rows.length === 0) return html``;
+  const what =
+    how === 'replayed'
+      ? 'Success rate of the attacks that were found against the untuned target'
+      : 'Success rate of attackers that were trained again, against each version';
+  const columns = [
+    { heading: 'Attacker' },
+    ...targets.map(({ name }) => ({ heading: versionWords(name), isNumber: true })),
+  ];
+  return html`<div class="wide" role="region" aria-label="${what}" tabindex="0">${dataTable(`${what}, by the judge ${judge}. Darker is more.`, columns, rows)}</div>`;
+}
+
+/** Nats below this many places say nothing. */
+function changeWords(change: ReportMeasure | null): Html | string {
+  if (change === null || change.value === null) return '';
+  return html`${numberText(change.value, 'number')}${intervalWords(change, 'number')}`;
+}
+
+function usefulRow({ name, overRefusal, utility, successes, warnings }: TargetVersion): (Html | string)[] {
+  const use: (Html | string)[] =
+    utility.kind === 'dialogue'
+      ? [numberText(utility.perplexity.value, 'number'), changeWords(utility.change)]
+      : [share(utility.alarmError), share(utility.polite)];
+  return [
+    versionWords(name),
+    successes === null ? '' : numberText(successes, 'count'),
+    share(overRefusal?.benign),
+    share(overRefusal?.borderline),
+    ...use,
+    warnings.join('; '),
+  ];
+}
+
+function usefulness({ targets }: Robustness): Html {
+  const isExact = targets.some(({ utility }) => utility.kind === 'exact');
+  const columns = [
+    { heading: 'Target' },
+    { heading: 'Tuned on attacks', isNumber: true },
+    { heading: 'Refuses benign', isNumber: true },
+    { heading: 'Refuses borderline', isNumber: true },
+    ...(isExact
+      ? [
+          { heading: 'False alarms', isNumber: true },
+          { heading: 'Polite answers', isNumber: true },
+        ]
+      : [
+          { heading: 'Perplexity', isNumber: true },
+          { heading: 'Change, nats a token', isNumber: true },
+        ]),
+    { heading: 'Notes' },
+  ];
+  const caption = 'What each version refuses without need, and what it is still good for. All of it harmless requests.';
+  return html`<div class="wide" role="region" aria-label="${caption}" tabindex="0">${dataTable(caption, columns, targets.map(usefulRow))}</div>`;
+}
+
+/** How far attackers get against targets that were tuned to refuse; undefined where that was not measured. */
+export function robustnessSection({ report }: PageContent): PageSection | undefined {
+  const { robustness } = report;
+  if (robustness === undefined || robustness.targets.length === 0) return undefined;
+  const { reportedJudge, leftOut, status } = robustness;
+  const left = leftOut.map(
+    ({ data, tried }) =>
+      html`<p>No target was tuned on ${stageWords(data).label}: none of its ${tried} attacks succeeded.</p>`,
+  );
+  return {
+    id: 'robustness',
+    title: 'Does tuning help?',
+    note: html`The target was tuned to refuse each attacker’s successes, then attacked again. A version that refuses everything looks safe: read both tables.${status === 'running' ? ' Some cells are still missing.' : ''}`,
+    body: html`${matrix(robustness, reportedJudge, 'replayed')}${matrix(robustness, reportedJudge, 'retrained')}${usefulness(robustness)}${left}`,
+  };
+}

@@ -1,0 +1,70 @@
+import { UNPRINTABLE, visibleEscape } from '../../base/unprintable.ts';
+import { Html, html } from '../words/html.ts';
+import { counted } from '../words/number-words.ts';
+
+/** Longest text kept in the page: a response of a megabyte must not make the page one. */
+export const MAX_TEXT_CHARACTERS = 2000;
+
+/**
+ * A text as the page's script gets it: plain parts at even places, visible escapes of unprintable characters at odd
+ * ones, so that an escape cannot be confused with the same letters written by a model.
+ */
+type TextParts = readonly string[];
+
+function toParts(text: string): TextParts {
+  const parts: string[] = [''];
+  let from = 0;
+  for (const { 0: character, index } of text.matchAll(UNPRINTABLE)) {
+    if (character === '\n' || character === '\t') continue;
+    parts[parts.length - 1] += text.slice(from, index);
+    parts.push(visibleEscape(character), '');
+    from = index + character.length;
+  }
+  parts[parts.length - 1] += text.slice(from);
+  return parts;
+}
+
+/** JSON that holds no `<`, `>` or `&`, and nothing that a source view would obey: inert inside a script element. */
+export function inertJson(value: unknown): string {
+  const hexEscape = (unit: string): string => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  return JSON.stringify(value).replace(/[<>&]|[^\x20-\x7e]/g, hexEscape);
+}
+
+/** The model-written texts of a page. They reach the reader only when the reader asks for them. */
+export interface TextVault {
+  /**
+   * Markup that stands for `text`, without it: a button that shows it, or a word that it was left out. `name` tells it
+   * from the others for those who hear the page.
+   */
+  veil(text: string, what: 'attack' | 'answer', name: string): Html;
+  /** The data block with every veiled text; nothing when texts are left out. */
+  dataBlock(): Html;
+  readonly count: number;
+  readonly isEmpty: boolean;
+}
+
+/** @param withTexts False: texts are dropped at once, and the page cannot show them. */
+export function createTextVault(withTexts: boolean): TextVault {
+  const texts: TextParts[] = [];
+  return {
+    veil(text, what, name) {
+      if (!withTexts) return html`<p class="veil veil-gone">${what}: left out of this copy</p>`;
+      const characters = [...text];
+      const index = texts.push(toParts(characters.slice(0, MAX_TEXT_CHARACTERS).join(''))) - 1;
+      const size = counted(characters.length, 'character');
+      const cut =
+        characters.length > MAX_TEXT_CHARACTERS
+          ? `, of which the first ${MAX_TEXT_CHARACTERS.toLocaleString('en-US')} are kept`
+          : '';
+      return html`<div class="veil" data-text="${index}"><button type="button" class="reveal" aria-expanded="false" aria-label="Show ${name}">Show</button><div class="veil-body"><span class="veil-note">${what}, ${size}${cut}</span></div></div>`;
+    },
+    dataBlock: () =>
+      withTexts ? new Html(`<script type="application/json" id="texts">${inertJson(texts)}</script>`) : html``,
+    get count() {
+      return texts.length;
+    },
+    get isEmpty() {
+      return texts.length === 0;
+    },
+  };
+}
