@@ -10,7 +10,11 @@ const page = new URL('../../docs/results.md', import.meta.url);
 /** Results of seeds that were measured, as `floodgate claims` left them. */
 function seedFiles(world: string): string[] {
   const folder = new URL(`../../docs/claims-data/${world}/`, import.meta.url);
-  return existsSync(folder) ? readdirSync(folder).map((name) => fileURLToPath(new URL(name, folder))) : [];
+  return existsSync(folder)
+    ? readdirSync(folder)
+        .sort()
+        .map((name) => fileURLToPath(new URL(name, folder)))
+    : [];
 }
 
 it.each(CLAIM_WORLDS.filter((world) => seedFiles(world).length > 0))(

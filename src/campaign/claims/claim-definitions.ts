@@ -197,7 +197,8 @@ export const CLAIMS: readonly ClaimDefinition[] = [
       }),
       {
         ...difference('over-refusal: tuned on the others - tuned on smoothing', -0.05, (seed) => {
-          const targets = otherTargets(seed);
+          // Where the attacks of one are missing, its target may be missing too because it was not measured, not for want of successes.
+          const targets = crossAsr(seed, 'smoothing') === undefined ? [] : otherTargets(seed);
           const others = targets.map((data) => seed.tuned?.[data]?.overRefusal);
           return [
             targets.length === 0 ? undefined : combined(others, (...numbers) => mean(numbers)),

@@ -176,6 +176,20 @@ describe('claims', () => {
     expect(CLAIM_TUNING.smollm2).toContain(`tuning.learningRate=${ofSmolLm}`);
   });
 
+  it('count no over-refusal where an attacker that was measured again has met no tuned target', () => {
+    const refusing = (withReinforce: boolean): SeedResult => {
+      const { reinforce: dropped, ...tuned } = goodSeed(0).tuned ?? {};
+      const rows = Object.entries(withReinforce ? { reinforce: dropped, ...tuned } : tuned).map(([data, row]) => {
+        const { reinforce, ...asr } = row?.asr ?? {};
+        return [data, { asr: withReinforce ? row?.asr : asr, overRefusal: 0.1 }];
+      });
+      return { ...goodSeed(0), tuned: Object.fromEntries(rows) };
+    };
+    const overRefusal = CLAIMS.find(({ id }) => id === 'C6')?.components[1] as ClaimComponent;
+    expect(overRefusal.of(refusing(true))).toBeCloseTo(0, 12);
+    expect(overRefusal.of(refusing(false))).toBeUndefined();
+  });
+
   it('asks for over-refusal on real models only', () => {
     const components = (isWorld: boolean) =>
       decideClaims([goodSeed(0)], isWorld).find(({ id }) => id === 'C6')?.components.length;
