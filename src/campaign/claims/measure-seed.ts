@@ -36,8 +36,9 @@ async function figuresOf(folder: RunFolder): Promise<SeedResult['attackers']> {
   }
 }
 
-/** Trains against a target that was tuned on smoothing's data; nothing where smoothing had no success to tune on. */
+/** Trains against a target that was tuned on smoothing's data; nothing where smoothing was not measured or had no success. */
 async function retrained({ chosen, runsFolder }: SeedPlan, base: RunFolder, io: CampaignIo): Promise<Measured> {
+  if ((await figuresOf(base)).smoothing === undefined) return {};
   const run = { folder: base, world: chosen.world, judge: await countingJudge(base) };
   const [tuned] = await tuneOn(['smoothing'], run, io);
   if (tuned === undefined) return {};
@@ -58,7 +59,7 @@ export async function measurePart(part: ClaimPart, plan: SeedPlan, io: CampaignI
     case 'transfer':
       return { transfer: await transferToFurther({ folder: base, world, judge: await countingJudge(base) }, io) };
     case 'retrained':
-      return plan.attackers.includes('smoothing') ? retrained(plan, base, io) : {};
+      return retrained(plan, base, io);
     case 'tuned':
       return { tuned: await transferToTuned({ folder: base, world, judge: await countingJudge(base) }, io) };
   }

@@ -46,9 +46,10 @@ async function keptResult(plan: ClaimsPlan, seed: number): Promise<SeedResult | 
   const path = seedFilePath(plan.folder, seed);
   if (!existsSync(path)) return undefined;
   const { world, settingsSha256, result } = await readSeedFile(path);
-  const measured = Object.keys(result.attackers).sort().join(', ');
-  const wanted = [...attackersOf(plan)].sort().join(', ');
-  const isSame = canonicalJson(settingsSha256) === canonicalJson(await settingsOf(plan.world, result));
+  const attackers = attackersOf(plan);
+  const measured = Object.keys(settingsSha256.attackers).sort().join(', ');
+  const wanted = [...attackers].sort().join(', ');
+  const isSame = canonicalJson(settingsSha256) === canonicalJson(await settingsOf(plan.world, attackers, result));
   if (world === plan.world && measured === wanted && isSame) return result;
   const what = measured === wanted ? 'with other settings' : `of ${measured}, expected ${wanted}`;
   throw new FloodgateError('run', `${path}: it was measured ${what}`, {
@@ -56,8 +57,8 @@ async function keptResult(plan: ClaimsPlan, seed: number): Promise<SeedResult | 
   });
 }
 
-/** Measures a part of a seed, unless that was done. Returns all that is known of the seed. */
-async function withPart(part: ClaimPart, plan: ClaimsPlan, seed: number, io: CampaignIo): Promise<void> {
+/** Measures a part of a seed, unless that was done, and keeps it. */
+async function addPart(part: ClaimPart, plan: ClaimsPlan, seed: number, io: CampaignIo): Promise<void> {
   const kept = await keptResult(plan, seed);
   const attackers = attackersOf(plan);
   const chosen = await admittedSeed({ world: plan.world, seed }, io);
@@ -66,7 +67,8 @@ async function withPart(part: ClaimPart, plan: ClaimsPlan, seed: number, io: Cam
     return;
   }
   const measured = await measurePart(part, { chosen, attackers, runsFolder: plan.folder }, io);
-  await writeSeedFile(plan.folder, plan.world, { seed, attackers: {}, ...kept, ...measured });
+  const result = { seed, attackers: {}, ...kept, ...measured };
+  await writeSeedFile(plan.folder, { world: plan.world, attackers, result });
 }
 
 /**
@@ -77,7 +79,9 @@ async function withPart(part: ClaimPart, plan: ClaimsPlan, seed: number, io: Cam
  * @throws FloodgateError as the runs do; `interrupted` on abort, nothing lost.
  */
 export async function runClaims(plan: ClaimsPlan, io: CampaignIo): Promise<ClaimsOutcome> {
+  // What cannot be gone on from is refused before any work.
   attackersOf(plan);
+  for (const seed of plan.seeds) await keptResult(plan, seed);
   await mkdir(plan.folder, { recursive: true });
   const parts = CLAIM_PARTS.slice(0, CLAIM_PARTS.indexOf(plan.until) + 1);
   const steps = parts.flatMap((part) => plan.seeds.map((seed) => ({ part, seed })));
@@ -85,7 +89,7 @@ export async function runClaims(plan: ClaimsPlan, io: CampaignIo): Promise<Claim
   for (const [done, { part, seed }] of steps.entries()) {
     if (io.signal.aborted)
       throw new FloodgateError('interrupted', `claims: interrupted before ${part} of seed ${seed}`);
-    await withPart(part, plan, seed, io);
+    await addPart(part, plan, seed, io);
     bar.update(done + 1);
   }
   bar.finish();

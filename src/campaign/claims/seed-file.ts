@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { writeFileAtomically } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
-import { ATTACKERS } from '../config/attacker-names.ts';
+import { ATTACKERS, type AttackerName } from '../config/attacker-names.ts';
 import { CLAIM_WORLDS, type ClaimWorld } from './claims-configs.ts';
 import { type SeedResult, seedResultSchema } from './seed-result.ts';
 import { settingsOf } from './seed-settings.ts';
@@ -25,9 +25,8 @@ const schema = z
     result: seedResultSchema,
   })
   .refine(
-    ({ settingsSha256, result }) =>
-      Object.keys(result.attackers).sort().join() === Object.keys(settingsSha256.attackers).sort().join(),
-    'there must be settings of every attacker that has figures, and of no other',
+    ({ settingsSha256, result }) => Object.keys(result.attackers).every((name) => name in settingsSha256.attackers),
+    'there must be settings of every attacker that has figures',
   );
 
 /** What the claims measured of one seed, as it stands in a file of its own. */
@@ -38,10 +37,17 @@ export function seedFilePath(folder: string, seed: number): string {
   return join(folder, `seed-${seed}.json`);
 }
 
+export interface MeasuredSeed {
+  readonly world: ClaimWorld;
+  /** That were asked for; one with nothing to learn from has no figures. */
+  readonly attackers: readonly AttackerName[];
+  readonly result: SeedResult;
+}
+
 /** Keeps a seed's result in `folder`. Returns the path of its file. */
-export async function writeSeedFile(folder: string, world: ClaimWorld, result: SeedResult): Promise<string> {
+export async function writeSeedFile(folder: string, { world, attackers, result }: MeasuredSeed): Promise<string> {
   const path = seedFilePath(folder, result.seed);
-  const file: SeedFile = { world, settingsSha256: await settingsOf(world, result), result };
+  const file: SeedFile = { world, settingsSha256: await settingsOf(world, attackers, result), result };
   await writeFileAtomically(path, (handle) => handle.writeFile(`${JSON.stringify(file, null, 1)}\n`));
   return path;
 }

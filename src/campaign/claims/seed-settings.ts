@@ -8,7 +8,7 @@ import type { SeedResult } from './seed-result.ts';
 
 /** Digests (sha256, hex) of what was asked for but the seed, the same on every machine: results that differ in them are no seeds of one experiment. */
 export interface SeedSettings {
-  /** Of each attacker's own settings and of all that it shares with the others. */
+  /** Of each attacker that was asked for: its own settings, and all that it shares with the others. */
   readonly attackers: Readonly<Partial<Record<AttackerName, string>>>;
   /** Of further and tuned targets; absent where nothing but the attackers was measured. */
   readonly targets?: string | undefined;
@@ -24,9 +24,12 @@ async function attackerSha256(world: ClaimWorld, name: AttackerName): Promise<st
   return askedSha256({ ...config, ...Object.fromEntries(strange.map((section) => [section, undefined])) });
 }
 
-/** Digests of what this program measures of the attackers and parts that `result` has. */
-export async function settingsOf(world: ClaimWorld, result: SeedResult): Promise<SeedSettings> {
-  const names = Object.keys(result.attackers) as AttackerName[];
+/** Digests of what this program measures when asked for these attackers, and for the parts that `result` has. */
+export async function settingsOf(
+  world: ClaimWorld,
+  names: readonly AttackerName[],
+  result: SeedResult,
+): Promise<SeedSettings> {
   const digests = await Promise.all(names.map(async (name) => [name, await attackerSha256(world, name)] as const));
   const attackers = Object.fromEntries(digests);
   const { transfer, retrained, tuned } = result;

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { gatherSeedFiles } from '../../../src/campaign/claims/gather-seeds.ts';
 import { readSeedFile, seedFilePath, writeSeedFile } from '../../../src/campaign/claims/seed-file.ts';
 import type { SeedResult } from '../../../src/campaign/claims/seed-result.ts';
+import type { AttackerName } from '../../../src/campaign/config/attacker-names.ts';
 import { cli } from '../../cli/cli-runner.ts';
 
 let folder: string;
@@ -33,10 +34,14 @@ const wholeOf = (seed: number): SeedResult => ({
 
 let kept = 0;
 /** The path of a file that holds this result. */
-async function keep(result: SeedResult, world: 'proving-ground' | 'smollm2' = 'proving-ground'): Promise<string> {
+async function keep(
+  result: SeedResult,
+  world: 'proving-ground' | 'smollm2' = 'proving-ground',
+  attackers = Object.keys(result.attackers) as AttackerName[],
+): Promise<string> {
   const own = join(folder, `kept-${kept++}`);
   await mkdir(own);
-  return writeSeedFile(own, world, result);
+  return writeSeedFile(own, { world, attackers, result });
 }
 
 /** A copy of a seed's file with its text changed. */
@@ -135,6 +140,20 @@ describe("seeds' results", () => {
         /seed-1\.json: ppo was measured with other settings/,
       );
     });
+  });
+
+  it('kept by a run are gone on from where an attacker had nothing to learn from, and no other attacker counts', async () => {
+    const runs = join(folder, 'unlearnt');
+    await mkdir(join(runs, 'claims-smollm2'), { recursive: true });
+    const asked: AttackerName[] = ['smoothing', 'ppo', 'ppo-smoothing'];
+    await copyFile(await keep(wholeOf(0), 'smollm2', asked), seedFilePath(join(runs, 'claims-smollm2'), 0));
+    const claims = (...names: string[]) =>
+      cli(['claims', '--world', 'smollm2', '--seed', '0', '--runs-dir', runs, '--json', '--attackers', ...names]);
+    const whole = await claims(...asked);
+    expect(whole.code, whole.stdout).toBe(0);
+    const fewer = await claims('smoothing', 'ppo');
+    expect(fewer.code).toBe(1);
+    expect(fewer.stdout).toContain('measured of ppo, ppo-smoothing, smoothing, expected ppo, smoothing');
   });
 
   it('kept by a run stop one with other attackers or other settings before any work', async () => {

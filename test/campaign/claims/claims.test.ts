@@ -176,6 +176,22 @@ describe('claims', () => {
     expect(CLAIM_TUNING.smollm2).toContain(`tuning.learningRate=${ofSmolLm}`);
   });
 
+  it('are undecided where few attackers were measured, or the GFlowNet found nothing', () => {
+    const few = [0, 1].map((seed): SeedResult => {
+      const { attackers, tuned, transfer, ...rest } = goodSeed(seed);
+      const { smoothing, ppo } = attackers as Record<'smoothing' | 'ppo', AttackerFigures>;
+      return { ...rest, attackers: { smoothing, ppo }, tuned: { ppo: { asr: { smoothing: 0.3 } } }, transfer: {} };
+    });
+    expect(verdicts(few)).toMatchObject({ C3: 'undecided', C5: 'undecided', C6: 'undecided' });
+    const nothing = [0, 1].map((seed): SeedResult => {
+      const good = goodSeed(seed);
+      return { ...good, attackers: { ...good.attackers, gflownet: figures(0, 0) } };
+    });
+    const c3 = decideClaims(nothing, true).find(({ id }) => id === 'C3');
+    expect(c3?.verdict).toBe('undecided');
+    expect(c3?.components[0]?.seeds).toBe(0);
+  });
+
   it('count no over-refusal where an attacker that was measured again has met no tuned target', () => {
     const refusing = (withReinforce: boolean): SeedResult => {
       const { reinforce: dropped, ...tuned } = goodSeed(0).tuned ?? {};
