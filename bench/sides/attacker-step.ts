@@ -1,18 +1,18 @@
 import { type RandomStream, randomStream } from '../../src/base/random.ts';
-import type { WeightStore } from '../../src/formats/weight-store.ts';
-import { objectiveLoss, singleBatchWeights } from '../../src/gflownet/objectives.ts';
-import { expectedDecoderTensors } from '../../src/models/checkpoint/expected-tensors.ts';
-import type { Trainable } from '../../src/models/decoder/declare-model.ts';
-import { openPolicySession, type PolicySession } from '../../src/models/decoder/policy-session.ts';
-import type { TokenRow } from '../../src/models/decoder/row-batch.ts';
-import type { ComputeOptions } from '../../src/runtime/device.ts';
 import {
   ADAMW_DEFAULTS,
   type AdamWState,
   adamwUpdate,
   clipGradient,
   createAdamWState,
-} from '../../src/training/adamw.ts';
+} from '../../src/engine/optimizer/adamw.ts';
+import type { ComputeOptions } from '../../src/engine/runtime/device.ts';
+import { objectiveLoss, singleBatchWeights } from '../../src/learning/objectives/objectives.ts';
+import { expectedDecoderTensors } from '../../src/models/checkpoint/expected-tensors.ts';
+import type { Trainable } from '../../src/models/decoder/declare-model.ts';
+import { openPolicySession, type PolicySession } from '../../src/models/decoder/policy-session.ts';
+import type { TokenRow } from '../../src/models/decoder/row-batch.ts';
+import type { WeightStore } from '../../src/models/formats/weight-store.ts';
 import { randomWeights } from './random-weights.ts';
 import { ALPHA, RANK, type StepShape } from './shapes.ts';
 

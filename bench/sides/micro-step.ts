@@ -1,11 +1,11 @@
 import { randomStream } from '../../src/base/random.ts';
-import type { WeightStore } from '../../src/formats/weight-store.ts';
+import type { ComputeOptions } from '../../src/engine/runtime/device.ts';
+import { scalarTensor } from '../../src/engine/runtime/tensors.ts';
+import { type Attacker, openAttacker, type SampledAttack } from '../../src/learning/attacker.ts';
 import { expectedEncoderTensors } from '../../src/models/checkpoint/expected-tensors.ts';
 import { type Generated, openGenerator } from '../../src/models/decoder/generator.ts';
 import { openTextClassifier } from '../../src/models/encoder/text-classifier.ts';
-import type { ComputeOptions } from '../../src/runtime/device.ts';
-import { scalarTensor } from '../../src/runtime/tensors.ts';
-import { type Attacker, openAttacker, type SampledAttack } from '../../src/training/attacker.ts';
+import type { WeightStore } from '../../src/models/formats/weight-store.ts';
 import { type AttackerStep, openAttackerStep, randomIds, stepWeights, TRAINABLE } from './attacker-step.ts';
 import { createIdTokenizer } from './id-tokenizer.ts';
 import { randomWeights } from './random-weights.ts';

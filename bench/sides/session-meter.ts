@@ -1,5 +1,5 @@
 import { monotonicMs } from '../../src/base/clock.ts';
-import { GraphSession } from '../../src/runtime/session.ts';
+import { GraphSession } from '../../src/engine/runtime/session.ts';
 
 /** Seconds inside the runtime since the last `take`, by the first word of the session's label (prefill, decode, ...). */
 export interface SessionMeter {

@@ -1,8 +1,8 @@
 import { FloodgateError } from '../../src/base/errors.ts';
-import type { WeightStore } from '../../src/formats/weight-store.ts';
 import type { DecoderConfig } from '../../src/models/checkpoint/decoder-config.ts';
 import type { GeneratorOptions } from '../../src/models/decoder/generator.ts';
 import { openInt8Weights } from '../../src/models/decoder/int8-weights.ts';
+import type { WeightStore } from '../../src/models/formats/weight-store.ts';
 
 type VariantOptions = Partial<GeneratorOptions>;
 

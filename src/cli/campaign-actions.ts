@@ -1,20 +1,20 @@
 import { FloodgateError } from '../base/errors.ts';
-import { ATTACKERS, type AttackerName } from '../campaign/config/attacker-names.ts';
-import { planRun, type RunPlan } from '../campaign/plan-run.ts';
-import type { CampaignIo } from '../campaign/run/campaign-io.ts';
-import { loadRunConfig, type RunFolder } from '../campaign/run/run-folder.ts';
-import { evaluateRun, resumeRun, startRun } from '../campaign/run-campaign.ts';
-import { sampleAttacks } from '../campaign/sample-attacks.ts';
 import { writeReport } from '../report/figures/report-json.ts';
+import { readRun } from '../report/run-overview.ts';
+import { writeReportPage } from '../report/write-report-page.ts';
+import { loadRunConfig, type RunFolder } from '../runs/run-folder.ts';
+import type { CampaignIo } from '../stages/campaign/campaign-io.ts';
+import { planRun, type RunPlan } from '../stages/campaign/plan-run.ts';
+import { evaluateRun, resumeRun, startRun } from '../stages/campaign/run-campaign.ts';
+import { sampleAttacks } from '../stages/campaign/sample-attacks.ts';
+import { ATTACKERS, type AttackerName } from '../stages/config/attacker-names.ts';
 import type { CampaignActions } from './campaign-commands.ts';
 import { alignColumns, type CommandResult } from './command-result.ts';
 import type { CliContext } from './context.ts';
 import { eventsText } from './events-text.ts';
 import { printable } from './printable.ts';
 import { reportTable } from './report-table.ts';
-import { readRun } from './run-overview.ts';
 import { formatDuration } from './terminal-progress.ts';
-import { writeReportPage } from './write-report-page.ts';
 
 function ioOf({ progress, signal, cacheDir }: CliContext): CampaignIo {
   return { progress, signal, ...(cacheDir === undefined ? {} : { cacheDir }) };

@@ -1,10 +1,10 @@
 import { basename, extname } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { ATTACKERS, type AttackerName } from '../campaign/config/attacker-names.ts';
-import { loadConfig } from '../campaign/config/config-load.ts';
-import type { Config } from '../campaign/config/config-schema.ts';
-import { openRunFolder, type RunFolder } from '../campaign/run/run-folder.ts';
-import { DEVICES, type Device } from '../runtime/device.ts';
+import { DEVICES, type Device } from '../engine/runtime/device.ts';
+import { openRunFolder, type RunFolder } from '../runs/run-folder.ts';
+import { ATTACKERS, type AttackerName } from '../stages/config/attacker-names.ts';
+import { loadConfig } from '../stages/config/config-load.ts';
+import type { Config } from '../stages/config/config-schema.ts';
 import { type CommandResult, printResult } from './command-result.ts';
 import { addRunsOption, addSetOption, type RunsOptions, type SetOptions } from './common-options.ts';
 import type { CliContext } from './context.ts';

@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import { DEFAULT_RUNS_FOLDER } from '../campaign/run/run-folder.ts';
+import { DEFAULT_RUNS_FOLDER } from '../runs/run-folder.ts';
 
 export interface RunsOptions {
   readonly runsDir: string;

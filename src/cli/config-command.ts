@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 import { stringify } from 'yaml';
-import { loadConfig } from '../campaign/config/config-load.ts';
-import { configReference } from '../campaign/config/config-reference.ts';
-import { configJsonSchema } from '../campaign/config/config-schema.ts';
+import { loadConfig } from '../stages/config/config-load.ts';
+import { configReference } from '../stages/config/config-reference.ts';
+import { configJsonSchema } from '../stages/config/config-schema.ts';
 import { printResult } from './command-result.ts';
 import { addSetOption, type SetOptions } from './common-options.ts';
 import type { CliContext } from './context.ts';

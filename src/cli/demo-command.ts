@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { parseConfig } from '../campaign/config/config-load.ts';
+import { parseConfig } from '../stages/config/config-load.ts';
 import type { CampaignActions } from './campaign-commands.ts';
 import { printResult } from './command-result.ts';
 import { addRunsOption, type RunsOptions } from './common-options.ts';

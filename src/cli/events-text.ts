@@ -1,4 +1,4 @@
-import type { StoredEvent } from '../store/records.ts';
+import type { StoredEvent } from '../runs/store/records.ts';
 import { printable } from './printable.ts';
 
 const SHOWN_EVENTS = 10;

@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
-import { listRunFolders, type RunFolder } from '../campaign/run/run-folder.ts';
+import { measureText, readRun } from '../report/run-overview.ts';
+import { listRunFolders, type RunFolder } from '../runs/run-folder.ts';
 import { alignColumns, printResult } from './command-result.ts';
 import { addRunsOption, type RunsOptions } from './common-options.ts';
 import type { CliContext } from './context.ts';
-import { measureText, readRun } from './run-overview.ts';
 
 interface ListedRun {
   readonly name: string;

@@ -1,8 +1,6 @@
 import { Command } from 'commander';
 import { packageVersion } from '../base/package-version.ts';
-import { registerAblateCommand } from './ablate-command.ts';
 import { type CampaignActions, registerCampaignCommands } from './campaign-commands.ts';
-import { registerClaimsCommand } from './claims-command.ts';
 import { registerConfigCommand } from './config-command.ts';
 import type { CliContext } from './context.ts';
 import { registerDemoCommand } from './demo-command.ts';
@@ -13,7 +11,6 @@ import { registerReportCommand } from './report-command.ts';
 import { registerRmCommand } from './rm-command.ts';
 import { registerRobustnessCommand } from './robustness-command.ts';
 import { registerRoundsCommand } from './rounds-command.ts';
-import { registerSearchCommand } from './search-command.ts';
 import { registerShowCommand } from './show-command.ts';
 import { registerTransferCommand } from './transfer-command.ts';
 import { registerTuneCommand } from './tune-command.ts';
@@ -65,9 +62,6 @@ export function createProgram({ context, write, campaign }: ProgramParts): Comma
     registerRoundsCommand(program, context);
   }
   registerWorldCommand(program, context);
-  registerClaimsCommand(program, context);
-  registerAblateCommand(program, context);
-  registerSearchCommand(program, context);
   registerListCommand(program, context);
   registerShowCommand(program, context);
   registerReportCommand(program, context);

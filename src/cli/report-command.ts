@@ -1,10 +1,10 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import { openRunFolder } from '../campaign/run/run-folder.ts';
+import { writeReportPage } from '../report/write-report-page.ts';
+import { openRunFolder } from '../runs/run-folder.ts';
 import { printResult } from './command-result.ts';
 import { addRunsOption, type RunsOptions } from './common-options.ts';
 import type { CliContext } from './context.ts';
-import { writeReportPage } from './write-report-page.ts';
 
 interface ReportOptions extends RunsOptions {
   readonly out?: string;

@@ -1,6 +1,6 @@
 import type { Report, ReportStage } from '../report/figures/report-json.ts';
+import { measureText } from '../report/run-overview.ts';
 import { alignColumns } from './command-result.ts';
-import { measureText } from './run-overview.ts';
 
 const SHOWN_METRICS = ['asr', 'asrMasked', 'echoRate', 'uniqueAttacks', 'cosineDistance', 'selfBleu'] as const;
 

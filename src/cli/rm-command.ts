@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { FloodgateError } from '../base/errors.ts';
-import { openRunFolder, removeRunFolder } from '../campaign/run/run-folder.ts';
+import { openRunFolder, removeRunFolder } from '../runs/run-folder.ts';
 import { printResult } from './command-result.ts';
 import { addRunsOption, type RunsOptions } from './common-options.ts';
 import type { CliContext } from './context.ts';

@@ -1,14 +1,14 @@
 import type { Command } from 'commander';
 import { FloodgateError } from '../base/errors.ts';
-import { runRobustness } from '../campaign/robustness/run-robustness.ts';
-import { openRunFolder } from '../campaign/run/run-folder.ts';
 import { writeReport } from '../report/figures/report-json.ts';
+import { readRun } from '../report/run-overview.ts';
+import { writeReportPage } from '../report/write-report-page.ts';
+import { openRunFolder } from '../runs/run-folder.ts';
+import { runRobustness } from '../studies/robustness/run-robustness.ts';
 import { type CommandResult, printResult } from './command-result.ts';
 import { addRunsOption, addSetOption, type RunsOptions, type SetOptions } from './common-options.ts';
 import type { CliContext } from './context.ts';
 import { robustnessText } from './robustness-text.ts';
-import { readRun } from './run-overview.ts';
-import { writeReportPage } from './write-report-page.ts';
 
 interface RobustnessOptions extends RunsOptions, SetOptions {
   readonly data?: readonly string[];

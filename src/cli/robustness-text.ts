@@ -1,8 +1,13 @@
-import type { Robustness, RobustnessCell, TargetVersion, Utility } from '../campaign/robustness/robustness-file.ts';
-import { BASE } from '../campaign/robustness/robustness-file.ts';
 import type { Measure } from '../metrics/measure.ts';
+import { measureText } from '../report/run-overview.ts';
+import {
+  BASE,
+  type Robustness,
+  type RobustnessCell,
+  type TargetVersion,
+  type Utility,
+} from '../studies/robustness/robustness-file.ts';
 import { alignColumns } from './command-result.ts';
-import { measureText } from './run-overview.ts';
 
 const columnOf = (name: string): string => (name === BASE ? 'untuned' : `tuned on ${name}`);
 

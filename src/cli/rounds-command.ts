@@ -1,19 +1,19 @@
 import { basename, extname, join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { FloodgateError } from '../base/errors.ts';
-import { ATTACKERS, type AttackerName } from '../campaign/config/attacker-names.ts';
-import { RUN_NAME_PATTERN } from '../campaign/config/config-fields.ts';
-import { loadConfig } from '../campaign/config/config-load.ts';
-import { learnsFromTarget } from '../campaign/robustness/plan-robustness.ts';
-import { MADE_WORLD_TUNING } from '../campaign/robustness/tuned-targets.ts';
-import type { Rounds } from '../campaign/rounds/rounds-file.ts';
-import { runRounds } from '../campaign/rounds/run-rounds.ts';
+import { measureText } from '../report/run-overview.ts';
+import { ATTACKERS, type AttackerName } from '../stages/config/attacker-names.ts';
+import { RUN_NAME_PATTERN } from '../stages/config/config-fields.ts';
+import { loadConfig } from '../stages/config/config-load.ts';
+import { learnsFromTarget } from '../studies/robustness/plan-robustness.ts';
+import { MADE_WORLD_TUNING } from '../studies/robustness/tuned-targets.ts';
+import type { Rounds } from '../studies/rounds/rounds-file.ts';
+import { runRounds } from '../studies/rounds/run-rounds.ts';
 import { alignColumns, type CommandResult, printResult } from './command-result.ts';
 import { addRunsOption, addSetOption, type RunsOptions, type SetOptions } from './common-options.ts';
 import type { CliContext } from './context.ts';
 import { parsePositiveCount } from './parse-count.ts';
 import { usefulnessText } from './robustness-text.ts';
-import { measureText } from './run-overview.ts';
 
 interface RoundsOptions extends RunsOptions, SetOptions {
   readonly rounds: number;

@@ -1,16 +1,16 @@
 import type { Command } from 'commander';
 import { FloodgateError } from '../base/errors.ts';
-import { openRunFolder } from '../campaign/run/run-folder.ts';
-import type { StoredAttack, StoredResponse } from '../store/records.ts';
-import type { RunStore } from '../store/run-store.ts';
-import { CONTROL_STAGE, transferCellOf } from '../store/stage-name.ts';
+import { measureText, type RunOverview, readRun } from '../report/run-overview.ts';
+import { openRunFolder } from '../runs/run-folder.ts';
+import type { StoredAttack, StoredResponse } from '../runs/store/records.ts';
+import type { RunStore } from '../runs/store/run-store.ts';
+import { CONTROL_STAGE, transferCellOf } from '../runs/store/stage-name.ts';
 import { alignColumns, type CommandResult, printResult } from './command-result.ts';
 import { addRunsOption, type RunsOptions } from './common-options.ts';
 import type { CliContext } from './context.ts';
 import { eventsText } from './events-text.ts';
 import { parseCount } from './parse-count.ts';
 import { printable, printableWithin } from './printable.ts';
-import { measureText, type RunOverview, readRun } from './run-overview.ts';
 
 interface ShowOptions extends RunsOptions {
   readonly attacks: number;

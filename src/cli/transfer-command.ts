@@ -1,16 +1,16 @@
 import type { Command } from 'commander';
 import { FloodgateError } from '../base/errors.ts';
-import { openRunFolder } from '../campaign/run/run-folder.ts';
-import { type TransferOutcome, transferRun } from '../campaign/transfer/run-transfer.ts';
-import { loadTransferTargets } from '../campaign/transfer/transfer-config.ts';
 import { type Report, writeReport } from '../report/figures/report-json.ts';
 import { type TransferReport, transferCell } from '../report/figures/transfer-report.ts';
+import { measureText, readRun } from '../report/run-overview.ts';
+import { writeReportPage } from '../report/write-report-page.ts';
+import { openRunFolder } from '../runs/run-folder.ts';
+import { type TransferOutcome, transferRun } from '../studies/transfer/run-transfer.ts';
+import { loadTransferTargets } from '../studies/transfer/transfer-config.ts';
 import { alignColumns, type CommandResult, printResult } from './command-result.ts';
 import { addRunsOption, type RunsOptions } from './common-options.ts';
 import type { CliContext } from './context.ts';
 import { parsePositiveCount } from './parse-count.ts';
-import { measureText, readRun } from './run-overview.ts';
-import { writeReportPage } from './write-report-page.ts';
 
 interface TransferOptions extends RunsOptions {
   readonly targets: readonly string[];

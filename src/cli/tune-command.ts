@@ -1,11 +1,11 @@
 import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { FloodgateError } from '../base/errors.ts';
-import { openRunFolder } from '../campaign/run/run-folder.ts';
-import type { CheckResult } from '../campaign/tune/tune-check.ts';
-import type { TuneFile, TuneFolder } from '../campaign/tune/tune-folder.ts';
-import { tuneRun } from '../campaign/tune/tune-run.ts';
 import type { Measure } from '../metrics/measure.ts';
+import { openRunFolder } from '../runs/run-folder.ts';
+import type { CheckResult } from '../studies/tune/tune-check.ts';
+import type { TuneFile, TuneFolder } from '../studies/tune/tune-folder.ts';
+import { tuneRun } from '../studies/tune/tune-run.ts';
 import { alignColumns, type CommandResult, printResult } from './command-result.ts';
 import { addRunsOption, addSetOption, type RunsOptions, type SetOptions } from './common-options.ts';
 import type { CliContext } from './context.ts';

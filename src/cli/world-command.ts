@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
-import { parseConfig } from '../campaign/config/config-load.ts';
-import { openRunWorld, requireWorld } from '../campaign/run/run-world.ts';
-import type { World } from '../proving-ground/world.ts';
+import { openRunWorld, requireWorld } from '../stages/campaign/run-world.ts';
+import { parseConfig } from '../stages/config/config-load.ts';
+import type { World } from '../worlds/world.ts';
 import { alignColumns, type CommandResult, printResult } from './command-result.ts';
 import type { CliContext } from './context.ts';
 import { addWorldOptions, type WorldOptions } from './world-options.ts';

@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { DEFAULT_WORLD } from '../proving-ground/world-spec.ts';
+import { DEFAULT_WORLD } from '../worlds/world-spec.ts';
 import { parseCount } from './parse-count.ts';
 
 export interface WorldOptions {

@@ -1,7 +1,7 @@
 import { FloodgateError } from '../base/errors.ts';
 import { createBatchedJudge } from './batched-judge.ts';
 import type { Exchange, Judge, Verdict } from './judge.ts';
-import type { ClassifierInput, TextClassifier } from './judge-models.ts';
+import type { ClassifierInput, TextClassifier } from '../models/open-models.ts';
 import { judgedHead } from './judged-text.ts';
 import { toVerdict, unscored } from './verdict.ts';
 

@@ -1,7 +1,7 @@
 import { createBatchedJudge } from './batched-judge.ts';
 import { GUARD_TEMPLATES, type GuardFormat, type GuardLabel } from './guard-template.ts';
 import type { Judge, Verdict } from './judge.ts';
-import type { LabelScorer } from './judge-models.ts';
+import type { LabelScorer } from '../models/open-models.ts';
 import { toVerdict, unscored } from './verdict.ts';
 
 export interface GuardJudgeOptions {

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { DEVICES } from '../runtime/device.ts';
+import { DEVICES } from '../engine/runtime/device.ts';
 import { TOX_BLOCK_LABELS } from './tox-block-judge.ts';
 
 /** Most members, rules or terms of one list: a config is written by a person. */

@@ -3,7 +3,7 @@ import { createEnsembleJudge, type EnsembleMember } from './ensemble-judge.ts';
 import { createGuardJudge } from './guard-judge.ts';
 import type { Judge } from './judge.ts';
 import type { JudgeConfig } from './judge-config.ts';
-import type { JudgeModels } from './judge-models.ts';
+import type { JudgeModels } from '../models/open-models.ts';
 import { createLexiconJudge } from './lexicon-judge.ts';
 import { createMaskedJudge } from './mask-attack-words.ts';
 import { openProfanityJudge } from './profanity-judge.ts';

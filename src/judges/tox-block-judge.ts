@@ -3,8 +3,8 @@
  * (P within 2e-4 of the original). It has the known Jigsaw identity bias and a second-person bias, so it must not be
  * the only judge; it measures rudeness, not harm.
  */
-import { type GraphSession, openSessionFile } from '../runtime/session.ts';
-import { float32Data, int32Tensor } from '../runtime/tensors.ts';
+import { type GraphSession, openSessionFile } from '../engine/runtime/session.ts';
+import { float32Data, int32Tensor } from '../engine/runtime/tensors.ts';
 import { createBatchedJudge } from './batched-judge.ts';
 import type { Judge } from './judge.ts';
 import { AssetTensors, judgeAssetPath, readJudgeAsset, TOX_BLOCK_GRAPH, TOX_BLOCK_VOCABULARY } from './judge-asset.ts';

@@ -1,5 +1,5 @@
 import { FloodgateError } from '../base/errors.ts';
-import { assertUnitRow, dotAt } from '../gflownet/flat-vectors.ts';
+import { assertUnitRow, dotAt } from '../base/flat-vectors.ts';
 
 /** Sentence embeddings [n, D], row-major in one buffer, every row L2-normalised: a cosine is a dot product. */
 export interface EmbeddingMatrix {

@@ -1,4 +1,4 @@
-import { dotAt } from '../gflownet/flat-vectors.ts';
+import { dotAt } from '../base/flat-vectors.ts';
 import type { EmbeddingMatrix } from './embedding-matrix.ts';
 import { type Measure, pointMeasure } from './measure.ts';
 import { symmetricEigenvalues } from './symmetric-eigenvalues.ts';

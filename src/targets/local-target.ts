@@ -1,11 +1,11 @@
 import { FloodgateError } from '../base/errors.ts';
 import { randomStream } from '../base/random.ts';
+import type { ComputeOptions } from '../engine/runtime/device.ts';
 import type { DecoderCheckpoint } from '../models/checkpoint/checkpoint.ts';
 import type { Int8Options } from '../models/decoder/declare-model.ts';
 import { type Generated, type Generator, openGenerator } from '../models/decoder/generator.ts';
 import { groupRows } from '../models/decoder/row-groups.ts';
 import type { TokenBans } from '../models/decoder/sampler-logits.ts';
-import type { ComputeOptions } from '../runtime/device.ts';
 import { type AttackEncoder, createAttackEncoder, type LocalPromptOptions } from './local-prompt.ts';
 import type { DecodeSettings, RespondOptions, Target, TargetRequest, TargetResponse } from './target.ts';
 

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { createTinyCampaign, type TinyCampaign } from '../campaign/tiny-campaign.ts';
+import { createTinyCampaign, type TinyCampaign } from '../stages/tiny-campaign.ts';
 import { testPath } from '../support/golden-file.ts';
 
 /** What a command left behind. */

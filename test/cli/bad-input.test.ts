@@ -1,8 +1,8 @@
 import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { acquireRunLock } from '../../src/base/lock.ts';
 import { UNPRINTABLE } from '../../src/base/unprintable.ts';
-import { acquireRunLock } from '../../src/campaign/run/run-lock.ts';
-import { openStore, type RunStore } from '../../src/store/run-store.ts';
+import { openStore, type RunStore } from '../../src/runs/store/run-store.ts';
 import { type CompiledSource, compileSource } from '../support/compiled-source.ts';
 import { testPath } from '../support/golden-file.ts';
 import {

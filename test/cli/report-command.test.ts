@@ -2,12 +2,12 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { parseConfig } from '../../src/campaign/config/config-load.ts';
-import type { Config } from '../../src/campaign/config/config-schema.ts';
-import { writeManifest } from '../../src/campaign/run/manifest.ts';
-import { createRunFolder } from '../../src/campaign/run/run-folder.ts';
-import { minimalConfigText } from '../campaign/minimal-config.ts';
+import { writeManifest } from '../../src/runs/manifest.ts';
+import { createRunFolder } from '../../src/runs/run-folder.ts';
+import { parseConfig } from '../../src/stages/config/config-load.ts';
+import type { Config } from '../../src/stages/config/config-schema.ts';
 import { fixtureRun } from '../report/fixture-run.ts';
+import { minimalConfigText } from '../stages/minimal-config.ts';
 import { cli } from './cli-runner.ts';
 
 const place = mkdtempSync(join(tmpdir(), 'floodgate-report-'));

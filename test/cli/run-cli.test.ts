@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { FloodgateError } from '../../src/base/errors.ts';
 import type { CampaignActions, RunRequest } from '../../src/cli/campaign-commands.ts';
-import { minimalConfigText } from '../campaign/minimal-config.ts';
+import { minimalConfigText } from '../stages/minimal-config.ts';
 import { cli } from './cli-runner.ts';
 
 let folder: string;

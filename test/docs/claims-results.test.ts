@@ -1,9 +1,9 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
-import { claimsMarkdown, fillClaims } from '../../scripts/claims/tables.ts';
-import { CLAIM_WORLDS } from '../../src/campaign/claims/claims-configs.ts';
-import { gatherSeedFiles } from '../../src/campaign/claims/gather-seeds.ts';
+import { CLAIM_WORLDS } from '../../lab/claims/claims-configs.ts';
+import { gatherSeedFiles } from '../../lab/claims/gather-seeds.ts';
+import { claimsMarkdown, fillClaims } from '../../lab/claims/tables.ts';
 
 const page = new URL('../../docs/results.md', import.meta.url);
 

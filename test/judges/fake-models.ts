@@ -1,4 +1,4 @@
-import type { JudgeModels, LabelScorer, TextClassifier } from '../../src/judges/judge-models.ts';
+import type { JudgeModels, LabelScorer, TextClassifier } from '../../src/models/open-models.ts';
 
 /** How often the word stands in the text, capped: what the fakes score by. */
 function rudeness(text: string): number {

@@ -4,7 +4,7 @@ import { createEnsembleJudge, type MissingMemberPolicy } from '../../src/judges/
 import { createGuardJudge } from '../../src/judges/guard-judge.ts';
 import { GUARD_TEMPLATES, guardedText } from '../../src/judges/guard-template.ts';
 import type { Exchange, Judge, Verdict } from '../../src/judges/judge.ts';
-import type { ClassifierInput } from '../../src/judges/judge-models.ts';
+import type { ClassifierInput } from '../../src/models/open-models.ts';
 import { createFakeScorer } from './fake-models.ts';
 
 const EXCHANGE: Exchange = { attack: 'the attack', response: 'the response' };

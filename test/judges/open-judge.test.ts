@@ -1,10 +1,10 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { FloodgateError } from '../../src/base/errors.ts';
+import { liveSessionLabels } from '../../src/engine/runtime/session.ts';
 import { type JudgeConfigInput, judgeConfigSchema } from '../../src/judges/judge-config.ts';
-import type { JudgeModels } from '../../src/judges/judge-models.ts';
+import type { JudgeModels } from '../../src/models/open-models.ts';
 import { openJudge } from '../../src/judges/open-judge.ts';
-import { liveSessionLabels } from '../../src/runtime/session.ts';
 import { createFakeClassifier, fakeModels } from './fake-models.ts';
 import { describeJudgeContract } from './judge-contract.ts';
 

@@ -1,9 +1,9 @@
 import { afterAll, expect, test, vi } from 'vitest';
-import { runBorderTrial } from '../../scripts/calibration/border-trial.ts';
-import { holdCounts } from '../../scripts/calibration/calibration-summary.ts';
-import { type CalibrationTrial, runEnumerableTrial } from '../../scripts/calibration/enumerable-trial.ts';
-import { runStress, STRESS_DISTRIBUTIONS } from '../../scripts/calibration/stress-distributions.ts';
-import { liveSessionLabels } from '../../src/runtime/session.ts';
+import { runBorderTrial } from '../../lab/calibration/border-trial.ts';
+import { holdCounts } from '../../lab/calibration/calibration-summary.ts';
+import { type CalibrationTrial, runEnumerableTrial } from '../../lab/calibration/enumerable-trial.ts';
+import { runStress, STRESS_DISTRIBUTIONS } from '../../lab/calibration/stress-distributions.ts';
+import { liveSessionLabels } from '../../src/engine/runtime/session.ts';
 
 // A sample of `npm run test:calibration`, on other seeds. A method that holds the truth in 95 of 100 fails each bound with
 // probability below 1e-4: P(Binomial(10, 0.95) < 6) = 6e-5, P(Binomial(20, 0.95) < 14) = 3e-5, P(Binomial(100, 0.95) < 84) = 9e-6.

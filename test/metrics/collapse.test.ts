@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { batchDiversity } from '../../src/gflownet/batch-diversity.ts';
+import { batchDiversity } from '../../src/metrics/batch-diversity.ts';
 import { collapseAlarm, type TrainingSnapshot } from '../../src/metrics/collapse.ts';
 
 /** `updates` snapshots that run linearly from the first values to the last. */

@@ -3,14 +3,14 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { randomStream } from '../../src/base/random.ts';
+import { liveSessionLabels, openSession } from '../../src/engine/runtime/session.ts';
+import { float32Data, int64Tensor } from '../../src/engine/runtime/tensors.ts';
 import type { DecoderCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
 import { openCheckpoint } from '../../src/models/checkpoint/open-checkpoint.ts';
 import { type Generator, openGenerator } from '../../src/models/decoder/generator.ts';
 import { buildPrefillGraph } from '../../src/models/decoder/inference-graphs.ts';
 import { streamFeeds } from '../../src/models/decoder/row-batch.ts';
 import { openScorer } from '../../src/models/decoder/scorer.ts';
-import { liveSessionLabels, openSession } from '../../src/runtime/session.ts';
-import { float32Data, int64Tensor } from '../../src/runtime/tensors.ts';
 import { type GoldenTensor, goldenFloat32, readGolden, testPath } from '../support/golden-file.ts';
 
 const FAMILIES = [

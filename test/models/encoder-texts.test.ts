@@ -1,9 +1,9 @@
 import { afterAll, describe, expect, it } from 'vitest';
+import { liveSessionLabels } from '../../src/engine/runtime/session.ts';
 import type { EncoderCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
 import { createInputEncoder, type EncoderText } from '../../src/models/encoder/encoder-input.ts';
 import { openTextClassifier } from '../../src/models/encoder/text-classifier.ts';
 import { openTextEncoder } from '../../src/models/encoder/text-encoder.ts';
-import { liveSessionLabels } from '../../src/runtime/session.ts';
 import { type GoldenTensor, goldenFloat32, readGolden } from '../support/golden-file.ts';
 import { cpu, largestGap, openEncoderFixture } from './open-fixture.ts';
 

@@ -1,5 +1,7 @@
 import path from 'node:path';
 import { randomStream } from '../../src/base/random.ts';
+import { openSession } from '../../src/engine/runtime/session.ts';
+import { float32Data, float32Tensor, int64Tensor, scalarTensor } from '../../src/engine/runtime/tensors.ts';
 import type { DecoderCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
 import { openCheckpoint } from '../../src/models/checkpoint/open-checkpoint.ts';
 import { buildPrefillGraph } from '../../src/models/decoder/inference-graphs.ts';
@@ -9,8 +11,6 @@ import { streamFeeds } from '../../src/models/decoder/row-batch.ts';
 import { writeMergedModel } from '../../src/models/export/model-folder.ts';
 import { writePeftAdapter } from '../../src/models/export/peft-adapter.ts';
 import { writeTokenizerFiles } from '../../src/models/export/tokenizer-files.ts';
-import { openSession } from '../../src/runtime/session.ts';
-import { float32Data, float32Tensor, int64Tensor, scalarTensor } from '../../src/runtime/tensors.ts';
 import { testPath } from '../support/golden-file.ts';
 
 /** What is exported, and how its adapter lies on it. scripts/golden/exported_models.py loads the same folders. */

@@ -3,13 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { silentProgress } from '../../src/base/progress.ts';
-import { readGguf } from '../../src/formats/gguf.ts';
-import { readSafetensors } from '../../src/formats/safetensors.ts';
 import { openFolder } from '../../src/models/checkpoint/folder-checkpoint.ts';
 import { openGguf } from '../../src/models/checkpoint/gguf-checkpoint.ts';
 import { parseGgufConfig } from '../../src/models/checkpoint/gguf-config.ts';
 import { ggufToHuggingFaceName } from '../../src/models/checkpoint/gguf-weights.ts';
 import { recoverLlama3Scaling } from '../../src/models/checkpoint/llama3-rope-factors.ts';
+import { readGguf } from '../../src/models/formats/gguf.ts';
+import { readSafetensors } from '../../src/models/formats/safetensors.ts';
 import { type GoldenTensor, goldenFloat32, readGolden, testPath } from '../support/golden-file.ts';
 
 let cacheDir: string;

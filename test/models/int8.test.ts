@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { randomStream } from '../../src/base/random.ts';
+import { liveSessionLabels } from '../../src/engine/runtime/session.ts';
 import { openCheckpoint } from '../../src/models/checkpoint/open-checkpoint.ts';
 import { measureDivergence } from '../../src/models/decoder/divergence.ts';
 import { openGenerator } from '../../src/models/decoder/generator.ts';
@@ -12,7 +13,6 @@ import {
   openInt8Weights,
   quantiseColumns,
 } from '../../src/models/decoder/int8-weights.ts';
-import { liveSessionLabels } from '../../src/runtime/session.ts';
 import { readGolden, testPath } from '../support/golden-file.ts';
 
 const compute = { device: 'cpu', threads: 1 } as const;

@@ -1,11 +1,11 @@
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { GraphSession, liveSessionLabels } from '../../src/engine/runtime/session.ts';
 import type { DecoderCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
 import { openCheckpoint } from '../../src/models/checkpoint/open-checkpoint.ts';
 import { type LabelScorer, openLabelScorer } from '../../src/models/decoder/label-scorer.ts';
 import { openScorer, type Scorer } from '../../src/models/decoder/scorer.ts';
-import { GraphSession, liveSessionLabels } from '../../src/runtime/session.ts';
 import { type GoldenTensor, goldenFloat32, readGolden, testPath } from '../support/golden-file.ts';
 import { cpu } from './open-fixture.ts';
 

@@ -2,9 +2,9 @@ import { copyFile, cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { liveSessionLabels } from '../../src/engine/runtime/session.ts';
 import { loadOnnxModelFiles } from '../../src/models/encoder/onnx-model-files.ts';
 import { openOnnxClassifier, openOnnxEncoder } from '../../src/models/encoder/open-onnx.ts';
-import { liveSessionLabels } from '../../src/runtime/session.ts';
 import { type GoldenTensor, goldenFloat32, readGolden, testPath } from '../support/golden-file.ts';
 import { cpu, largestGap } from './open-fixture.ts';
 

@@ -3,11 +3,11 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { randomStream } from '../../src/base/random.ts';
+import { liveSessionLabels } from '../../src/engine/runtime/session.ts';
 import type { DecoderCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
 import { openCheckpoint } from '../../src/models/checkpoint/open-checkpoint.ts';
 import { openGenerator } from '../../src/models/decoder/generator.ts';
 import { openScorer } from '../../src/models/decoder/scorer.ts';
-import { liveSessionLabels } from '../../src/runtime/session.ts';
 import { readGolden } from '../support/golden-file.ts';
 import { modelFixture } from '../support/model-fixture.ts';
 

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import type { GgufValue } from '../../src/formats/gguf.ts';
+import type { GgufValue } from '../../src/models/formats/gguf.ts';
 import { loadTokenizerFromFolder, tokenizerFromGguf } from '../../src/models/tokenizer/load-tokenizer.ts';
 
 interface TokenizerFile {

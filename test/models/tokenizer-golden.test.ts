@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { readGguf } from '../../src/formats/gguf.ts';
+import { readGguf } from '../../src/models/formats/gguf.ts';
 import { renderChatIds } from '../../src/models/tokenizer/chat-prompt.ts';
 import type { ChatMessage } from '../../src/models/tokenizer/chat-template.ts';
 import {

@@ -2,12 +2,12 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { liveSessionLabels } from '../../src/engine/runtime/session.ts';
 import type { DecoderCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
 import { openCheckpoint } from '../../src/models/checkpoint/open-checkpoint.ts';
 import { truncateLayers } from '../../src/models/checkpoint/truncate-layers.ts';
 import { openInt8Weights } from '../../src/models/decoder/int8-weights.ts';
 import { openScorer } from '../../src/models/decoder/scorer.ts';
-import { liveSessionLabels } from '../../src/runtime/session.ts';
 import { readGolden, testPath } from '../support/golden-file.ts';
 
 interface Golden {

@@ -2,15 +2,14 @@ import { copyFile, link, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile 
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import type { ProgressSink } from '../../src/base/progress.ts';
-import { silentProgress } from '../../src/base/progress.ts';
-import { readSafetensors, writeSafetensors } from '../../src/formats/safetensors.ts';
+import { type ProgressSink, silentProgress } from '../../src/base/progress.ts';
 import {
   locateTensors,
   readShardPaths,
   safetensorsWeightFiles,
 } from '../../src/models/checkpoint/safetensors-weights.ts';
 import { materializeWeights } from '../../src/models/checkpoint/weight-cache.ts';
+import { readSafetensors, writeSafetensors } from '../../src/models/formats/safetensors.ts';
 import { sha256OfFile } from '../../src/models/sources/file-hash.ts';
 import { testPath } from '../support/golden-file.ts';
 

@@ -2,17 +2,17 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { randomStream } from '../../src/base/random.ts';
-import { parseConfig } from '../../src/campaign/config/config-load.ts';
-import { createManifest } from '../../src/campaign/run/manifest.ts';
 import { wilsonInterval } from '../../src/metrics/intervals.ts';
 import { createTextVectors, type TextVectors, textsToEmbed } from '../../src/report/attacks/text-vectors.ts';
 import { readEvaluatedAttacks } from '../../src/report/figures/evaluated-attacks.ts';
 import { buildReport } from '../../src/report/figures/report-json.ts';
 import type { PageSource } from '../../src/report/sections/page-content.ts';
-import type { AttackRecord, MetricRecord, VerdictRecord } from '../../src/store/records.ts';
-import { openStore, type RunStore } from '../../src/store/run-store.ts';
-import { evaluationStage } from '../../src/store/stage-name.ts';
-import { minimalConfigText } from '../campaign/minimal-config.ts';
+import { createManifest } from '../../src/runs/manifest.ts';
+import type { AttackRecord, MetricRecord, VerdictRecord } from '../../src/runs/store/records.ts';
+import { openStore, type RunStore } from '../../src/runs/store/run-store.ts';
+import { evaluationStage } from '../../src/runs/store/stage-name.ts';
+import { parseConfig } from '../../src/stages/config/config-load.ts';
+import { minimalConfigText } from '../stages/minimal-config.ts';
 
 export const WIDTH = 8;
 

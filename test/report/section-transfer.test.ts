@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { recordTarget, type TargetRecord } from '../../src/campaign/transfer/target-record.ts';
 import { wilsonInterval } from '../../src/metrics/intervals.ts';
 import { buildReport } from '../../src/report/figures/report-json.ts';
 import { renderReportPage } from '../../src/report/report-page.ts';
-import type { RunStore } from '../../src/store/run-store.ts';
-import { transferStage } from '../../src/store/stage-name.ts';
+import type { RunStore } from '../../src/runs/store/run-store.ts';
+import { transferStage } from '../../src/runs/store/stage-name.ts';
+import { recordTarget, type TargetRecord } from '../../src/studies/transfer/target-record.ts';
 import { fixtureRun } from './fixture-run.ts';
 
 const HOSTILE = '<script>alert(1)</script>';

@@ -1,4 +1,4 @@
-import type { WeightStore } from '../../formats/weight-store.ts';
+import type { WeightStore } from '../formats/weight-store.ts';
 import type { ChatTemplate } from '../tokenizer/chat-template.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { DecoderConfig } from './decoder-config.ts';

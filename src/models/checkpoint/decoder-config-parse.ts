@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { FloodgateError } from '../../base/errors.ts';
-import { parseFields } from '../../formats/json-file.ts';
+import { parseFields } from '../formats/json-file.ts';
 import type { DecoderConfig, Gpt2Config, LlamaConfig } from './decoder-config.ts';
 import { parseRope, ropeFields } from './rope-scaling-parse.ts';
 

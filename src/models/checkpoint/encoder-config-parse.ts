@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { FloodgateError } from '../../base/errors.ts';
-import { parseFields } from '../../formats/json-file.ts';
+import { parseFields } from '../formats/json-file.ts';
 import { epsilon, modelSize } from './decoder-config-parse.ts';
 import type { EncoderConfig } from './encoder-config.ts';
 

@@ -1,8 +1,8 @@
 import type { ProgressSink } from '../../base/progress.ts';
-import { dequantize } from '../../formats/dequantize.ts';
-import { type GgufFile, type GgufTensor, type GgufValue, readGguf } from '../../formats/gguf.ts';
-import { openRandomAccessFile } from '../../formats/random-access-file.ts';
-import type { WeightStore } from '../../formats/weight-store.ts';
+import { dequantize } from '../formats/dequantize.ts';
+import { type GgufFile, type GgufTensor, type GgufValue, readGguf } from '../formats/gguf.ts';
+import { openRandomAccessFile } from '../formats/random-access-file.ts';
+import type { WeightStore } from '../formats/weight-store.ts';
 import { sha256OfFile } from '../sources/file-hash.ts';
 import type { DecoderConfig } from './decoder-config.ts';
 import { expectedDecoderTensors, pickExpectedTensors } from './expected-tensors.ts';

@@ -1,5 +1,5 @@
 import { FloodgateError } from '../../base/errors.ts';
-import type { GgufFile, GgufValue } from '../../formats/gguf.ts';
+import type { GgufFile, GgufValue } from '../formats/gguf.ts';
 import type { DecoderConfig, RopeScaling } from './decoder-config.ts';
 import { recoverLlama3Scaling } from './llama3-rope-factors.ts';
 import { yarnAttentionFactor } from './rope-scaling-parse.ts';

@@ -1,8 +1,8 @@
 import { FloodgateError } from '../../base/errors.ts';
-import { dequantize } from '../../formats/dequantize.ts';
-import type { GgufFile, GgufTensor } from '../../formats/gguf.ts';
-import { openRandomAccessFile, type RandomAccessFile } from '../../formats/random-access-file.ts';
-import type { StreamedTensor } from '../../formats/safetensors.ts';
+import { dequantize } from '../formats/dequantize.ts';
+import type { GgufFile, GgufTensor } from '../formats/gguf.ts';
+import { openRandomAccessFile, type RandomAccessFile } from '../formats/random-access-file.ts';
+import type { StreamedTensor } from '../formats/safetensors.ts';
 import type { DecoderConfig } from './decoder-config.ts';
 import type { GgufArchitecture } from './gguf-config.ts';
 import { PIECE_BYTES, type WeightFiles } from './weight-files.ts';

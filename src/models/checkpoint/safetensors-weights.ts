@@ -1,16 +1,16 @@
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { FloodgateError } from '../../base/errors.ts';
-import { parseFields, readJsonFile } from '../../formats/json-file.ts';
-import { openRandomAccessFile } from '../../formats/random-access-file.ts';
+import { parseFields, readJsonFile } from '../formats/json-file.ts';
+import { openRandomAccessFile } from '../formats/random-access-file.ts';
 import {
   isWeightDtype,
   readSafetensorsHeader,
   type StreamedTensor,
   safetensorsToFloat,
-} from '../../formats/safetensors.ts';
-import type { SafetensorsEntry } from '../../formats/safetensors-header.ts';
-import type { WeightEntry } from '../../formats/weight-store.ts';
+} from '../formats/safetensors.ts';
+import type { SafetensorsEntry } from '../formats/safetensors-header.ts';
+import type { WeightEntry } from '../formats/weight-store.ts';
 import { PIECE_BYTES, type WeightFiles } from './weight-files.ts';
 
 /** A tensor of one of a model's safetensors files. */

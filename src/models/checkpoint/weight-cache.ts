@@ -3,10 +3,10 @@ import { dirname, join } from 'node:path';
 import { partialPathOf, syncFolder, toWriteError } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import type { ProgressSink } from '../../base/progress.ts';
-import { openRandomAccessFile } from '../../formats/random-access-file.ts';
-import { readSafetensorsHeader, writeSafetensorsStreamed } from '../../formats/safetensors.ts';
-import type { SafetensorsHeader } from '../../formats/safetensors-header.ts';
-import type { WeightEntry, WeightStore } from '../../formats/weight-store.ts';
+import { openRandomAccessFile } from '../formats/random-access-file.ts';
+import { readSafetensorsHeader, writeSafetensorsStreamed } from '../formats/safetensors.ts';
+import type { SafetensorsHeader } from '../formats/safetensors-header.ts';
+import type { WeightEntry, WeightStore } from '../formats/weight-store.ts';
 import { sha256OfFile } from '../sources/file-hash.ts';
 import type { WeightFiles } from './weight-files.ts';
 

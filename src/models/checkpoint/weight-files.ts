@@ -1,5 +1,5 @@
-import type { StreamedTensor } from '../../formats/safetensors.ts';
-import type { WeightEntry } from '../../formats/weight-store.ts';
+import type { StreamedTensor } from '../formats/safetensors.ts';
+import type { WeightEntry } from '../formats/weight-store.ts';
 
 /** The weights of one model as its files hold them, under normalised names, before they are one fp32 file. */
 export interface WeightFiles {

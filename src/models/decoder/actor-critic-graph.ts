@@ -1,5 +1,5 @@
-import { type Graph, GraphBuilder } from '../../graph/builder.ts';
-import type { Value } from '../../graph/ops.ts';
+import { type Graph, GraphBuilder } from '../../engine/graph/builder.ts';
+import type { Value } from '../../engine/graph/ops.ts';
 import type { ParameterSpec } from './lora.ts';
 import { modelParameters, outputGradients, type PolicyModelOptions, policyForward } from './policy-forward.ts';
 import { B, R } from './shared-prefix.ts';

@@ -1,8 +1,8 @@
 import path from 'node:path';
-import type { WeightStore } from '../../formats/weight-store.ts';
-import type { GraphBuilder } from '../../graph/builder.ts';
-import type { Value } from '../../graph/ops.ts';
+import type { GraphBuilder } from '../../engine/graph/builder.ts';
+import type { Value } from '../../engine/graph/ops.ts';
 import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
+import type { WeightStore } from '../formats/weight-store.ts';
 import { frozenWeights, inputWeights } from './decoder-weights.ts';
 import type { Int8Store } from './int8-weights.ts';
 import { type LoraSpec, loraProjections } from './lora.ts';

@@ -1,5 +1,5 @@
 import type { Tensor } from 'onnxruntime-node';
-import { float32Data, float32Tensor } from '../../runtime/tensors.ts';
+import { float32Data, float32Tensor } from '../../engine/runtime/tensors.ts';
 import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
 
 /** Lower than any score, and finite. */

@@ -1,8 +1,8 @@
 import path from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
-import type { WeightStore } from '../../formats/weight-store.ts';
-import type { GraphBuilder } from '../../graph/builder.ts';
-import type { Value } from '../../graph/ops.ts';
+import type { GraphBuilder } from '../../engine/graph/builder.ts';
+import type { Value } from '../../engine/graph/ops.ts';
+import type { WeightStore } from '../formats/weight-store.ts';
 
 /** Where a decoder graph's weights come from, by `transformers` name. */
 export interface WeightSource {

@@ -1,7 +1,7 @@
 import path from 'node:path';
-import type { ComputeOptions } from '../../runtime/device.ts';
-import { openSession } from '../../runtime/session.ts';
-import { float32Data, int64Tensor } from '../../runtime/tensors.ts';
+import type { ComputeOptions } from '../../engine/runtime/device.ts';
+import { openSession } from '../../engine/runtime/session.ts';
+import { float32Data, int64Tensor } from '../../engine/runtime/tensors.ts';
 import type { ModelOptions } from './declare-model.ts';
 import { buildPrefillGraph } from './inference-graphs.ts';
 import { streamFeeds } from './row-batch.ts';

@@ -1,6 +1,6 @@
-import { type Graph, GraphBuilder } from '../../graph/builder.ts';
-import type { Value } from '../../graph/ops.ts';
-import { multiplySizes, symbolSize } from '../../graph/size.ts';
+import { type Graph, GraphBuilder } from '../../engine/graph/builder.ts';
+import type { Value } from '../../engine/graph/ops.ts';
+import { multiplySizes, symbolSize } from '../../engine/graph/size.ts';
 import { declareModel, type ModelOptions } from './declare-model.ts';
 import { samplerLogits, type TokenBans } from './sampler-logits.ts';
 import { B, declareSharedPrefix, P, R } from './shared-prefix.ts';

@@ -1,10 +1,10 @@
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { writeFileAtomically } from '../../base/atomic-file.ts';
-import { bytesToFloat } from '../../formats/half-float.ts';
-import { openRandomAccessFile, type RandomAccessFile } from '../../formats/random-access-file.ts';
-import type { WeightEntry, WeightStore } from '../../formats/weight-store.ts';
 import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
+import { bytesToFloat } from '../formats/half-float.ts';
+import { openRandomAccessFile, type RandomAccessFile } from '../formats/random-access-file.ts';
+import type { WeightEntry, WeightStore } from '../formats/weight-store.ts';
 import { decoderProjections, type Projection } from './lora.ts';
 
 /** Where one projection's quantised weight lies. */

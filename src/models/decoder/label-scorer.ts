@@ -1,8 +1,8 @@
 import path from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
-import type { ComputeOptions } from '../../runtime/device.ts';
-import { type GraphSession, openSession } from '../../runtime/session.ts';
-import { float32Tensor, int64Tensor } from '../../runtime/tensors.ts';
+import type { ComputeOptions } from '../../engine/runtime/device.ts';
+import { type GraphSession, openSession } from '../../engine/runtime/session.ts';
+import { float32Tensor, int64Tensor } from '../../engine/runtime/tensors.ts';
 import type { DecoderCheckpoint } from '../checkpoint/checkpoint.ts';
 import { encodePlainPrompt } from '../tokenizer/plain-prompt.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';

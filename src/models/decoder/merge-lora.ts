@@ -1,11 +1,11 @@
 import { FloodgateError } from '../../base/errors.ts';
-import { bytesToFloat } from '../../formats/half-float.ts';
-import { openRandomAccessFile } from '../../formats/random-access-file.ts';
-import { type StreamedTensor, type Tensor, writeSafetensorsStreamed } from '../../formats/safetensors.ts';
-import { openSafetensorsStore } from '../../formats/safetensors-store.ts';
-import type { WeightEntry, WeightStore } from '../../formats/weight-store.ts';
 import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
 import { PIECE_BYTES } from '../checkpoint/weight-files.ts';
+import { bytesToFloat } from '../formats/half-float.ts';
+import { openRandomAccessFile } from '../formats/random-access-file.ts';
+import { type StreamedTensor, type Tensor, writeSafetensorsStreamed } from '../formats/safetensors.ts';
+import { openSafetensorsStore } from '../formats/safetensors-store.ts';
+import type { WeightEntry, WeightStore } from '../formats/weight-store.ts';
 import { type LoraSpec, loraParameters, loraProjections, type Projection } from './lora.ts';
 import type { ParameterVector } from './parameter-vector.ts';
 

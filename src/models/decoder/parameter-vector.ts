@@ -1,9 +1,9 @@
 import type { Tensor } from 'onnxruntime-node';
 import { FloodgateError } from '../../base/errors.ts';
 import { randomStream } from '../../base/random.ts';
-import { openRandomAccessFile } from '../../formats/random-access-file.ts';
-import type { WeightStore } from '../../formats/weight-store.ts';
-import { float32Tensor } from '../../runtime/tensors.ts';
+import { float32Tensor } from '../../engine/runtime/tensors.ts';
+import { openRandomAccessFile } from '../formats/random-access-file.ts';
+import type { WeightStore } from '../formats/weight-store.ts';
 import type { ParameterSpec } from './lora.ts';
 
 /** Named tensors lying one after another in one flat float32 vector, so that the optimizer sees one array. */

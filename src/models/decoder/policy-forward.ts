@@ -1,9 +1,9 @@
-import type { WeightStore } from '../../formats/weight-store.ts';
-import { backward } from '../../graph/backward.ts';
-import type { GraphBuilder } from '../../graph/builder.ts';
-import type { Value } from '../../graph/ops.ts';
-import { multiplySizes } from '../../graph/size.ts';
+import { backward } from '../../engine/graph/backward.ts';
+import type { GraphBuilder } from '../../engine/graph/builder.ts';
+import type { Value } from '../../engine/graph/ops.ts';
+import { multiplySizes } from '../../engine/graph/size.ts';
 import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
+import type { WeightStore } from '../formats/weight-store.ts';
 import { declareModel, type Trainable } from './declare-model.ts';
 import { loraParameters, type ParameterSpec } from './lora.ts';
 import { samplerLogits, type TokenBans } from './sampler-logits.ts';

@@ -1,6 +1,6 @@
-import { type Graph, GraphBuilder } from '../../graph/builder.ts';
-import type { Value } from '../../graph/ops.ts';
-import { multiplySizes, subtractSizes } from '../../graph/size.ts';
+import { type Graph, GraphBuilder } from '../../engine/graph/builder.ts';
+import type { Value } from '../../engine/graph/ops.ts';
+import { multiplySizes, subtractSizes } from '../../engine/graph/size.ts';
 import type { ParameterSpec } from './lora.ts';
 import { modelParameters, outputGradients, type PolicyModelOptions, policyForward } from './policy-forward.ts';
 import { B, R } from './shared-prefix.ts';

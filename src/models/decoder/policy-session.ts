@@ -1,8 +1,8 @@
 import path from 'node:path';
 import type { Tensor } from 'onnxruntime-node';
-import type { ComputeOptions } from '../../runtime/device.ts';
-import { type GraphSession, openSession } from '../../runtime/session.ts';
-import { float32Tensor } from '../../runtime/tensors.ts';
+import type { ComputeOptions } from '../../engine/runtime/device.ts';
+import { type GraphSession, openSession } from '../../engine/runtime/session.ts';
+import { float32Tensor } from '../../engine/runtime/tensors.ts';
 import type { ParameterVector } from './parameter-vector.ts';
 import { buildPolicyGraph, type PolicyGraphOptions, policyParameters } from './policy-graph.ts';
 import { type RowBatch, rowFeeds, type TargetOptions } from './row-batch.ts';

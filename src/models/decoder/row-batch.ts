@@ -1,6 +1,6 @@
 import type { Tensor } from 'onnxruntime-node';
 import { FloodgateError } from '../../base/errors.ts';
-import { float32Tensor, int64Tensor } from '../../runtime/tensors.ts';
+import { float32Tensor, int64Tensor } from '../../engine/runtime/tensors.ts';
 
 /** One sequence after the shared prompt: its tokens (the end token included when it was written). */
 export type TokenRow = readonly number[];

@@ -1,6 +1,6 @@
-import type { GraphBuilder } from '../../graph/builder.ts';
-import type { Value } from '../../graph/ops.ts';
-import { symbolSize } from '../../graph/size.ts';
+import type { GraphBuilder } from '../../engine/graph/builder.ts';
+import type { Value } from '../../engine/graph/ops.ts';
+import { symbolSize } from '../../engine/graph/size.ts';
 
 /** Low enough that exp() is exactly 0 in fp32, and finite, so that no gradient becomes NaN. */
 export const BANNED_LOGIT = -1e9;

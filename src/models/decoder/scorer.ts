@@ -1,8 +1,8 @@
 import path from 'node:path';
 import type { Tensor } from 'onnxruntime-node';
-import type { ComputeOptions } from '../../runtime/device.ts';
-import { type GraphSession, openSession } from '../../runtime/session.ts';
-import { float32Tensor } from '../../runtime/tensors.ts';
+import type { ComputeOptions } from '../../engine/runtime/device.ts';
+import { type GraphSession, openSession } from '../../engine/runtime/session.ts';
+import { float32Tensor } from '../../engine/runtime/tensors.ts';
 import type { ModelOptions } from './declare-model.ts';
 import { buildScoreGraph } from './inference-graphs.ts';
 import { type RowBatch, rowFeeds } from './row-batch.ts';

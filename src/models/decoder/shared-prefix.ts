@@ -1,6 +1,6 @@
-import type { GraphBuilder } from '../../graph/builder.ts';
-import type { Value } from '../../graph/ops.ts';
-import { addSizes, multiplySizes, type Size, symbolSize } from '../../graph/size.ts';
+import type { GraphBuilder } from '../../engine/graph/builder.ts';
+import type { Value } from '../../engine/graph/ops.ts';
+import { addSizes, multiplySizes, type Size, symbolSize } from '../../engine/graph/size.ts';
 import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
 import type { Attend } from './trunk.ts';
 

@@ -1,8 +1,8 @@
-import { GraphBuilder } from '../../graph/builder.ts';
-import { symbolSize } from '../../graph/size.ts';
-import type { ComputeOptions } from '../../runtime/device.ts';
-import { type GraphSession, openSession } from '../../runtime/session.ts';
-import { float32Tensor } from '../../runtime/tensors.ts';
+import { GraphBuilder } from '../../engine/graph/builder.ts';
+import { symbolSize } from '../../engine/graph/size.ts';
+import type { ComputeOptions } from '../../engine/runtime/device.ts';
+import { type GraphSession, openSession } from '../../engine/runtime/session.ts';
+import { float32Tensor } from '../../engine/runtime/tensors.ts';
 import { samplerLogits, type TokenBans } from './sampler-logits.ts';
 
 /** What the sampler draws from, for M rows of logits. */

@@ -1,5 +1,5 @@
 import type { Tensor } from 'onnxruntime-node';
-import { scalarTensor } from '../../runtime/tensors.ts';
+import { scalarTensor } from '../../engine/runtime/tensors.ts';
 import type { Trainable } from './declare-model.ts';
 import type { ParameterSpec } from './lora.ts';
 import { type ParameterVector, zeroParameters } from './parameter-vector.ts';

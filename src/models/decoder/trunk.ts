@@ -1,6 +1,6 @@
-import type { GraphBuilder } from '../../graph/builder.ts';
-import type { Value } from '../../graph/ops.ts';
-import type { Size } from '../../graph/size.ts';
+import type { GraphBuilder } from '../../engine/graph/builder.ts';
+import type { Value } from '../../engine/graph/ops.ts';
+import type { Size } from '../../engine/graph/size.ts';
 import type { DecoderConfig, Gpt2Config, LlamaConfig } from '../checkpoint/decoder-config.ts';
 import type { WeightSource } from './decoder-weights.ts';
 import { ropeTables } from './rope.ts';

@@ -1,9 +1,9 @@
-import type { WeightStore } from '../../formats/weight-store.ts';
-import { type Graph, GraphBuilder } from '../../graph/builder.ts';
-import type { Value } from '../../graph/ops.ts';
-import { multiplySizes, subtractSizes, symbolSize } from '../../graph/size.ts';
+import { type Graph, GraphBuilder } from '../../engine/graph/builder.ts';
+import type { Value } from '../../engine/graph/ops.ts';
+import { multiplySizes, subtractSizes, symbolSize } from '../../engine/graph/size.ts';
 import type { EncoderConfig } from '../checkpoint/encoder-config.ts';
 import { frozenWeights, type WeightSource } from '../decoder/decoder-weights.ts';
+import type { WeightStore } from '../formats/weight-store.ts';
 
 const B = symbolSize('B');
 const T = symbolSize('T');

@@ -1,7 +1,7 @@
 import path from 'node:path';
-import type { ComputeOptions } from '../../runtime/device.ts';
-import { openSession } from '../../runtime/session.ts';
-import { float32Tensor, int64Tensor } from '../../runtime/tensors.ts';
+import type { ComputeOptions } from '../../engine/runtime/device.ts';
+import { openSession } from '../../engine/runtime/session.ts';
+import { float32Tensor, int64Tensor } from '../../engine/runtime/tensors.ts';
 import type { EncoderCheckpoint } from '../checkpoint/checkpoint.ts';
 import { type EncoderBatch, runInBatches } from './encoder-batch.ts';
 import { buildEncoderGraph, positionIds } from './encoder-graph.ts';

@@ -1,8 +1,8 @@
 import type { Tensor } from 'onnxruntime-common';
 import { FloodgateError } from '../../base/errors.ts';
-import type { ComputeOptions } from '../../runtime/device.ts';
-import { type GraphSession, openSessionFile } from '../../runtime/session.ts';
-import { float32Data, int64Tensor } from '../../runtime/tensors.ts';
+import type { ComputeOptions } from '../../engine/runtime/device.ts';
+import { type GraphSession, openSessionFile } from '../../engine/runtime/session.ts';
+import { float32Data, int64Tensor } from '../../engine/runtime/tensors.ts';
 import { type EncoderBatch, padBatch, runInBatches } from './encoder-batch.ts';
 import { createInputEncoder } from './encoder-input.ts';
 import type { EncoderSession } from './encoder-session.ts';

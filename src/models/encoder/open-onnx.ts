@@ -1,5 +1,5 @@
 import { FloodgateError } from '../../base/errors.ts';
-import type { ComputeOptions } from '../../runtime/device.ts';
+import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import type { LabelActivation } from './label-activation.ts';
 import { meanOverTokens, normaliseRows } from './mean-pooling.ts';
 import { loadOnnxModelFiles } from './onnx-model-files.ts';

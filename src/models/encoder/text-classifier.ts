@@ -1,5 +1,5 @@
 import { FloodgateError } from '../../base/errors.ts';
-import type { ComputeOptions } from '../../runtime/device.ts';
+import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import type { EncoderCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { EncoderText } from './encoder-input.ts';
 import { type EncoderSession, openEncoderSession } from './encoder-session.ts';

@@ -1,13 +1,13 @@
 import { mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomically } from '../../base/atomic-file.ts';
-import { readJsonFile } from '../../formats/json-file.ts';
-import { openSafetensorsStore } from '../../formats/safetensors-store.ts';
-import type { WeightEntry, WeightStore } from '../../formats/weight-store.ts';
 import type { DecoderCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
 import { expectedDecoderTensors, pickExpectedTensors } from '../checkpoint/expected-tensors.ts';
 import { type LoraAdapter, mergeLora } from '../decoder/merge-lora.ts';
+import { readJsonFile } from '../formats/json-file.ts';
+import { openSafetensorsStore } from '../formats/safetensors-store.ts';
+import type { WeightEntry, WeightStore } from '../formats/weight-store.ts';
 import { decoderConfigJson } from './config-json.ts';
 
 /** A config.json of gigabytes. */

@@ -2,11 +2,11 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { writeFileAtomically } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
-import { parseFields, readJsonFile } from '../../formats/json-file.ts';
-import { readSafetensors, type Tensor, writeSafetensors } from '../../formats/safetensors.ts';
 import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
 import { decoderProjections } from '../decoder/lora.ts';
 import { type LoraAdapter, refuseForeignAdapter } from '../decoder/merge-lora.ts';
+import { parseFields, readJsonFile } from '../formats/json-file.ts';
+import { readSafetensors, type Tensor, writeSafetensors } from '../formats/safetensors.ts';
 
 const CONFIG_FILE = 'adapter_config.json';
 const WEIGHTS_FILE = 'adapter_model.safetensors';

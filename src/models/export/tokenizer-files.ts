@@ -2,7 +2,7 @@ import { copyFile, mkdir, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { partialPathOf, toWriteError, writeFileAtomically } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
-import { readGguf } from '../../formats/gguf.ts';
+import { readGguf } from '../formats/gguf.ts';
 import { type GgufMetadata, ggufTokenId, readGgufTokenizer } from '../tokenizer/tokenizer-gguf.ts';
 import type { TokenizerDefinition } from '../tokenizer/tokenizer-json.ts';
 

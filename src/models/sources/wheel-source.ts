@@ -1,7 +1,7 @@
 import { mkdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
-import { extractZipEntries, type ZipLimits } from '../../formats/zip.ts';
+import { extractZipEntries, type ZipLimits } from '../formats/zip.ts';
 import type { WheelEntry } from './catalogue.ts';
 import { sha256OfFile } from './file-hash.ts';
 import { isSafeFileName, joinInside } from './file-name.ts';

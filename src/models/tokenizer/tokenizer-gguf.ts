@@ -1,5 +1,5 @@
 import { FloodgateError } from '../../base/errors.ts';
-import type { GgufValue } from '../../formats/gguf.ts';
+import type { GgufValue } from '../formats/gguf.ts';
 import { readTokenizerDefinition, type TokenizerDefinition } from './tokenizer-json.ts';
 import { GPT2_PATTERN } from './tokenizer-pre-tokenizers.ts';
 

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { FloodgateError } from '../../base/errors.ts';
-import { countJsonValues } from '../../formats/json-density.ts';
+import { countJsonValues } from '../formats/json-density.ts';
 
 /** A file that fills the memory: the largest honest tokenizer.json (256,000 tokens) takes some 35 MB. */
 export const MAX_TOKENIZER_JSON_BYTES = 128 * 1024 * 1024;

@@ -1,6 +1,6 @@
-import { storedOutcome } from '../../campaign/evaluation/stored-outcome.ts';
-import type { StoreQueries } from '../../store/queries.ts';
-import { evaluationStage } from '../../store/stage-name.ts';
+import type { StoreQueries } from '../../runs/store/queries.ts';
+import { evaluationStage } from '../../runs/store/stage-name.ts';
+import { storedOutcome } from '../../stages/evaluation/stored-outcome.ts';
 import type { Report } from './report-json.ts';
 
 /** Attacks read from one evaluation: clusters and map are pictures, and a page of a million points helps nobody. */

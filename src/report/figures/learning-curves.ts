@@ -1,5 +1,5 @@
-import type { StoreQueries } from '../../store/queries.ts';
-import type { StoredMetric } from '../../store/records.ts';
+import type { StoreQueries } from '../../runs/store/queries.ts';
+import type { StoredMetric } from '../../runs/store/records.ts';
 
 export interface CurvePoint {
   readonly update: number;

@@ -1,12 +1,12 @@
 import { z } from 'zod';
 import { writeFileAtomically } from '../../base/atomic-file.ts';
-import { DISCOVERY_METRIC } from '../../campaign/evaluation/measure-unseen.ts';
-import { CONTROL_ASR } from '../../campaign/evaluation/stage-controls.ts';
-import { robustnessSchema, storedRobustness } from '../../campaign/robustness/robustness-file.ts';
-import type { Manifest } from '../../campaign/run/manifest.ts';
-import type { StoreQueries } from '../../store/queries.ts';
-import type { CostRecord, StageStatus } from '../../store/records.ts';
-import { CONTROL_STAGE, evaluatedStage, evaluationStage, transferCellOf } from '../../store/stage-name.ts';
+import type { Manifest } from '../../runs/manifest.ts';
+import type { StoreQueries } from '../../runs/store/queries.ts';
+import type { CostRecord, StageStatus } from '../../runs/store/records.ts';
+import { CONTROL_STAGE, evaluatedStage, evaluationStage, transferCellOf } from '../../runs/store/stage-name.ts';
+import { DISCOVERY_METRIC } from '../../stages/evaluation/measure-unseen.ts';
+import { CONTROL_ASR } from '../../stages/evaluation/stage-controls.ts';
+import { robustnessSchema, storedRobustness } from '../../studies/robustness/robustness-file.ts';
 import { cost, measure, metrics, toMeasure, toMeasures } from './report-measures.ts';
 import { buildTransfer, transferSchema } from './transfer-report.ts';
 

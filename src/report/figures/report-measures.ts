@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { StoredMetric } from '../../store/records.ts';
+import type { StoredMetric } from '../../runs/store/records.ts';
 
 /** One figure of a report. */
 export const measure = z.strictObject({

@@ -1,8 +1,8 @@
 import { z } from 'zod';
-import { ROBUSTNESS_PREFIX } from '../../campaign/robustness/robustness-file.ts';
-import { storedTarget } from '../../campaign/transfer/target-record.ts';
-import type { StoreQueries } from '../../store/queries.ts';
-import { transferCellOf } from '../../store/stage-name.ts';
+import type { StoreQueries } from '../../runs/store/queries.ts';
+import { transferCellOf } from '../../runs/store/stage-name.ts';
+import { ROBUSTNESS_PREFIX } from '../../studies/robustness/robustness-file.ts';
+import { storedTarget } from '../../studies/transfer/target-record.ts';
 import { cost, type measure, metrics, toMeasures } from './report-measures.ts';
 
 const divergence = z.strictObject({

@@ -1,8 +1,8 @@
-import type { Config } from '../../campaign/config/config-schema.ts';
-import type { Manifest } from '../../campaign/run/manifest.ts';
-import type { StoreQueries } from '../../store/queries.ts';
-import type { StoredEvent } from '../../store/records.ts';
-import { evaluationStage } from '../../store/stage-name.ts';
+import type { Manifest } from '../../runs/manifest.ts';
+import type { StoreQueries } from '../../runs/store/queries.ts';
+import type { StoredEvent } from '../../runs/store/records.ts';
+import { evaluationStage } from '../../runs/store/stage-name.ts';
+import type { Config } from '../../stages/config/config-schema.ts';
 import { clusterSuccesses, type SuccessClusters } from '../attacks/attack-clusters.ts';
 import { type AttackMap, mapAttacks } from '../attacks/attack-map.ts';
 import type { TextVectors } from '../attacks/text-vectors.ts';

@@ -1,4 +1,4 @@
-import type { CostRecord } from '../../store/records.ts';
+import type { CostRecord } from '../../runs/store/records.ts';
 import { html } from '../words/html.ts';
 import { secondsText } from '../words/number-words.ts';
 import { stageWords } from '../words/stage-words.ts';

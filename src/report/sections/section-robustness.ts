@@ -3,7 +3,7 @@ import {
   type Robustness,
   type RobustnessCell,
   type TargetVersion,
-} from '../../campaign/robustness/robustness-file.ts';
+} from '../../studies/robustness/robustness-file.ts';
 import { heatCell } from '../charts/heat-cell.ts';
 import { type Html, html } from '../words/html.ts';
 import { intervalWords } from '../words/measure-words.ts';

@@ -1,0 +1,107 @@
+import { mkdir } from 'node:fs/promises';
+import { meanOverSeeds, pairedDifference } from '../../src/metrics/intervals.ts';
+import type { Measure } from '../../src/metrics/measure.ts';
+import type { CampaignIo } from '../../src/stages/campaign/campaign-io.ts';
+import { admittedWorldSeed } from '../../src/stages/campaign/run-world.ts';
+import type { AttackerName } from '../../src/stages/config/attacker-names.ts';
+import type { Config } from '../../src/stages/config/config-schema.ts';
+import { type AttackerRows, ROW_FIGURES, type RowFigure } from '../small-worlds/attacker-rows.ts';
+import { keptRow } from '../small-worlds/kept-row.ts';
+import { smallWorldConfig } from '../small-worlds/small-world.ts';
+import { DEFAULT, updatesOf, VARIANTS, type Variant } from './variants.ts';
+
+/** Seeds of made worlds that are used for nothing else. */
+const FIRST_WORLD_SEED = 2000;
+
+const MEASURED: readonly AttackerName[] = ['gflownet', 'smoothing'];
+
+type Measures = Readonly<Record<RowFigure, Measure>>;
+
+/** What one attacker of a variant reached. */
+export interface AblationFigures {
+  /** Means over seeds with t intervals. */
+  readonly figures: Measures;
+  /** The variant minus the default, paired over seeds; absent for the default itself. */
+  readonly gain?: Measures;
+}
+
+/** What one variant reached. */
+export interface AblationResult {
+  readonly group: string;
+  readonly name: string;
+  readonly attackers: Readonly<Partial<Record<AttackerName, AblationFigures>>>;
+}
+
+function configOf(variant: Variant, seed: number, worldSeed: number): Config {
+  return smallWorldConfig({
+    purpose: `ablation ${variant.name}`,
+    seed,
+    worldSeed,
+    attackers: MEASURED,
+    overrides: [`gflownet.updates=${updatesOf(variant)}`, ...variant.overrides],
+  });
+}
+
+/**
+ * Runs every ablation in small made worlds at equal target calls, seed by seed, and returns a row a variant. What is
+ * there already is kept, so that a run that was stopped goes on.
+ *
+ * @throws FloodgateError as the runs do; `interrupted` on abort, nothing lost.
+ */
+export async function runAblations(
+  plan: { readonly seeds: number; readonly groups: readonly string[] | undefined; readonly folder: string },
+  io: CampaignIo,
+): Promise<AblationResult[]> {
+  await mkdir(plan.folder, { recursive: true });
+  const variants = VARIANTS.filter(
+    ({ name, group }) => name === DEFAULT.name || (plan.groups?.includes(group) ?? true),
+  );
+  const rows = new Map<string, AttackerRows[]>(variants.map(({ name }) => [name, []]));
+  const bar = io.progress.start('ablations', plan.seeds * variants.length, 'runs');
+  let done = 0;
+  for (let seed = 0; seed < plan.seeds; seed++) {
+    const worldSeed = await admittedWorldSeed(FIRST_WORLD_SEED + seed, (each) => configOf(DEFAULT, seed, each), io);
+    for (const variant of variants) {
+      const config = configOf(variant, seed, worldSeed);
+      const run = { name: `${variant.name}-${seed}`, config, attackers: MEASURED, folder: plan.folder };
+      rows.get(variant.name)?.push(await keptRow(run, io));
+      bar.update(++done);
+    }
+  }
+  bar.finish();
+  const defaults = rows.get(DEFAULT.name) ?? [];
+  return variants.map(({ group, name }) => ({
+    group,
+    name,
+    attackers: summarise(name, rows.get(name) ?? [], defaults),
+  }));
+}
+
+function measures(of: (figure: RowFigure) => Measure): Measures {
+  return Object.fromEntries(ROW_FIGURES.map((figure) => [figure, of(figure)])) as Measures;
+}
+
+/** Each attacker's figures over the seeds in which it was measured, in this variant and in the default. */
+export function summarise(
+  name: string,
+  seeds: readonly AttackerRows[],
+  defaults: readonly AttackerRows[],
+): AblationResult['attackers'] {
+  const summaries = MEASURED.flatMap((attacker): [AttackerName, AblationFigures][] => {
+    const pairs = seeds.flatMap((row, seed) => {
+      const [mine, base] = [row[attacker], defaults[seed]?.[attacker]];
+      return mine === undefined || base === undefined ? [] : [{ mine, base }];
+    });
+    if (pairs.length === 0) return [];
+    const known = (figure: RowFigure) =>
+      pairs.flatMap((pair) => {
+        const [mine, base] = [pair.mine[figure], pair.base[figure]];
+        return mine === null || base === null ? [] : [{ mine, base }];
+      });
+    const valuesOf = (whose: 'mine' | 'base', figure: RowFigure) => known(figure).map((pair) => pair[whose]);
+    const figures = measures((figure) => meanOverSeeds(valuesOf('mine', figure)));
+    const gain = measures((figure) => pairedDifference(valuesOf('mine', figure), valuesOf('base', figure)));
+    return [[attacker, name === DEFAULT.name ? { figures } : { figures, gain }]];
+  });
+  return Object.fromEntries(summaries);
+}

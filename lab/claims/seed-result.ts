@@ -1,0 +1,111 @@
+import { z } from 'zod';
+import { standardErrorOf } from '../../src/metrics/intervals.ts';
+import type { StoreQueries } from '../../src/runs/store/queries.ts';
+import type { MetricRecord } from '../../src/runs/store/records.ts';
+import { evaluationStage, transferStage } from '../../src/runs/store/stage-name.ts';
+import { ATTACKERS, type AttackerName } from '../../src/stages/config/attacker-names.ts';
+
+const share = z.number().min(0).max(1);
+const count = z.number().nonnegative();
+/** Standard error of a figure, from the draw of its attacks alone; one that is absent counts as 0. */
+const error = z.number().nonnegative().optional();
+const byAttacker = <T extends z.ZodType>(figures: T) => z.partialRecord(z.enum(ATTACKERS), figures);
+
+/** What stored attacks reach on a further target. */
+const cellFigures = z.strictObject({
+  asr: share,
+  uniqueAttacks: count,
+  errors: z.strictObject({ asr: error, uniqueAttacks: error }).optional(),
+});
+export type CellFigures = Readonly<z.infer<typeof cellFigures>>;
+
+/** What one attacker reached on the target it was trained against. */
+const attackerFigures = z.strictObject({
+  asr: share,
+  uniqueAttacks: count,
+  /** Mode recall in a made world, unique attacks on a real model. */
+  ways: count,
+  cosineDistance: z.number().optional(),
+  /** ASR with the attack's own words masked from the responses; what is left of it is no echo. */
+  maskedAsr: share.optional(),
+  targetCalls: count,
+  errors: z.strictObject({ asr: error, uniqueAttacks: error, ways: error }).optional(),
+});
+export type AttackerFigures = Readonly<z.infer<typeof attackerFigures>>;
+
+/** A target tuned on one attacker's data, as it meets every attacker's stored attacks. */
+const tunedFigures = z.strictObject({
+  asr: byAttacker(share),
+  /** Share of harmless prompts that it refuses; absent where refusals cannot be told from answers. */
+  overRefusal: share.optional(),
+  errors: z.strictObject({ asr: byAttacker(z.number().nonnegative()), overRefusal: error }).optional(),
+});
+export type TunedFigures = Readonly<z.infer<typeof tunedFigures>>;
+
+export const seedResultSchema = z.strictObject({
+  seed: z.int().nonnegative(),
+  attackers: byAttacker(attackerFigures),
+  /** The weighting that `smoothing` itself has, where no second attacker was trained with it. */
+  ownWeights: z.enum(ATTACKERS).optional(),
+  /** Attackers trained again, against a target that was tuned on the first smoothing's attacks. */
+  retrained: byAttacker(attackerFigures).optional(),
+  /** Further targets by name, each with what the stored attacks reach there. */
+  transfer: z.record(z.string(), byAttacker(cellFigures)).optional(),
+  /** Tuned targets by the attacker whose data they were tuned on. */
+  tuned: byAttacker(tunedFigures).optional(),
+});
+/** Everything that the claims ask of one seed; parts that were not measured are absent. */
+export type SeedResult = Readonly<z.infer<typeof seedResultSchema>>;
+
+function intervalError(row: MetricRecord | undefined): number {
+  return row === undefined ? 0 : standardErrorOf({ ...row, confidence: row.confidence ?? null });
+}
+
+/** The filled cells of a transfer target, by the judge that counts; attackers whose cell is not measured are left out. */
+export function readCells(
+  store: StoreQueries,
+  attackers: readonly AttackerName[],
+  target: string,
+  judge: string,
+): Partial<Record<AttackerName, CellFigures>> {
+  const cells: Partial<Record<AttackerName, CellFigures>> = {};
+  for (const attacker of attackers) {
+    const metrics = store.metrics(transferStage({ attacker, target }));
+    const rowOf = (name: string) => metrics.findLast((row) => row.name === name && row.judge === judge);
+    const [asr, unique] = [rowOf('asr'), rowOf('uniqueAttacks')];
+    if (asr?.value == null || unique?.value == null) continue;
+    const errors = { asr: intervalError(asr), uniqueAttacks: intervalError(unique) };
+    cells[attacker] = { asr: asr.value, uniqueAttacks: unique.value, errors };
+  }
+  return cells;
+}
+
+/** The figures of every evaluated attacker of a run, by the judge that counts. */
+export function readAttackers(store: StoreQueries, judge: string): SeedResult['attackers'] {
+  const figures: Partial<Record<AttackerName, AttackerFigures>> = {};
+  for (const name of ATTACKERS) {
+    const metrics = store.metrics(evaluationStage(name));
+    const rowOf = (metric: string) =>
+      metrics.findLast((row) => row.name === metric && (row.judge === undefined || row.judge === judge));
+    const figureOf = (metric: string): number | undefined => rowOf(metric)?.value ?? undefined;
+    const errorOf = (metric: string): number => intervalError(rowOf(metric));
+    const asr = figureOf('asr');
+    const uniqueAttacks = figureOf('uniqueAttacks');
+    if (asr === undefined || uniqueAttacks === undefined) continue;
+    const recall = figureOf('modeRecall');
+    figures[name] = {
+      asr,
+      uniqueAttacks,
+      ways: recall ?? uniqueAttacks,
+      cosineDistance: figureOf('cosineDistance'),
+      maskedAsr: figureOf('asrMasked'),
+      targetCalls: figureOf('attackerTargetCalls') ?? 0,
+      errors: {
+        asr: errorOf('asr'),
+        uniqueAttacks: errorOf('uniqueAttacks'),
+        ways: errorOf(recall === undefined ? 'uniqueAttacks' : 'modeRecall'),
+      },
+    };
+  }
+  return figures;
+}

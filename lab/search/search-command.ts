@@ -1,0 +1,67 @@
+import { join } from 'node:path';
+import { type Command, Option } from 'commander';
+import { writeFileAtomically } from '../../src/base/atomic-file.ts';
+import { alignColumns, printResult } from '../../src/cli/command-result.ts';
+import { addRunsOption, type RunsOptions } from '../../src/cli/common-options.ts';
+import type { CliContext } from '../../src/cli/context.ts';
+import { parsePositiveCount } from '../../src/cli/parse-count.ts';
+import { bestTrials, runSearch, type SearchTrial } from './run-search.ts';
+import { SEARCHED, type SearchedAttacker } from './search-spaces.ts';
+
+interface SearchOptions extends RunsOptions {
+  readonly attacker?: readonly SearchedAttacker[];
+  readonly trials: number;
+  readonly worlds: number;
+}
+
+const figures = (trial: SearchTrial, figure: 'modeRecall' | 'asr'): string =>
+  trial.rows.map((row) => row?.[figure]?.toFixed(3) ?? '-').join(', ');
+
+function trialTable(trials: readonly SearchTrial[]): string {
+  const best = new Set(bestTrials(trials));
+  return alignColumns([
+    ['attacker', 'trial', 'score', 'keys found', 'ASR', 'settings'],
+    ...trials.map((trial) => [
+      trial.attacker,
+      `${trial.trial}${best.has(trial) ? '*' : ''}`,
+      trial.score.toFixed(3),
+      figures(trial, 'modeRecall'),
+      figures(trial, 'asr'),
+      trial.overrides.join(' ') || 'defaults',
+    ]),
+  ]);
+}
+
+/** Adds `floodgate search`. */
+export function registerSearchCommand(program: Command, context: CliContext): void {
+  addRunsOption(
+    program
+      .command('search')
+      .description('search the settings of every attacker alike, in made worlds that serve for nothing else'),
+  )
+    .addOption(new Option('--attacker <name...>', 'only these').choices(SEARCHED))
+    .option('--trials <count>', 'of each attacker, its defaults among them', parsePositiveCount, 10)
+    .option('--worlds <count>', 'made worlds that each trial runs in', parsePositiveCount, 2)
+    .addHelpText(
+      'after',
+      `
+Trials are drawn at random, the same whenever they are asked for. Score: keys found x ASR, mean over worlds; * marks the best.
+
+Examples:
+  floodgate search
+  floodgate search --attacker ppo reinforce --trials 20 --json`,
+    )
+    .action(async ({ runsDir, attacker, trials, worlds }: SearchOptions) => {
+      const { progress, signal, cacheDir } = context;
+      const folder = join(runsDir, 'search');
+      const io = { progress, signal, ...(cacheDir === undefined ? {} : { cacheDir }) };
+      const found = await runSearch({ attackers: attacker ?? SEARCHED, trials, worlds, folder }, io);
+      const file = join(folder, 'search.json');
+      await writeFileAtomically(file, (handle) => handle.writeFile(`${JSON.stringify(found, null, 1)}\n`));
+      const best = bestTrials(found);
+      printResult(context, {
+        text: `${trialTable(found)}\n\n* best of its attacker. Written: ${file}`,
+        json: { trials: found, best },
+      });
+    });
+}

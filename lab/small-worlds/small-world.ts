@@ -1,0 +1,56 @@
+import type { AttackerName } from '../../src/stages/config/attacker-names.ts';
+import { parseConfig } from '../../src/stages/config/config-load.ts';
+import type { Config } from '../../src/stages/config/config-schema.ts';
+
+/** Settings of the made worlds in which many runs are compared: an attacker takes about twenty seconds in one. */
+export const SMALL_WORLD = {
+  keys: 24,
+  /** Of the GFlowNet; each update asks the target about `freshAttacks` attacks. */
+  updates: 500,
+  freshAttacks: 32,
+  /** Attacks of the reference that are tried before the first update. */
+  seededAttacks: 2048,
+  smoothingUpdates: 300,
+  /** Attacks of one update, of any attacker that is trained. */
+  batchSize: 64,
+} as const;
+
+/** What the GFlowNet and the re-scoring of its collection take together, as a multiple of the GFlowNet alone. */
+const WITH_RESCORING = 1.4;
+
+/** Updates that bring REINFORCE and PPO to the target calls of the GFlowNet with its re-scoring. */
+export function rlUpdates(): number {
+  const { updates, freshAttacks, seededAttacks, batchSize } = SMALL_WORLD;
+  return Math.round((WITH_RESCORING * (updates * freshAttacks + seededAttacks)) / batchSize);
+}
+
+export interface SmallWorldRun {
+  /** What the run belongs to, as an error names it. */
+  readonly purpose: string;
+  readonly seed: number;
+  readonly worldSeed: number;
+  readonly attackers: readonly AttackerName[];
+  /** `key=value`, over the settings of small worlds. */
+  readonly overrides?: readonly string[];
+}
+
+/** The config of one run in a small world. @throws FloodgateError `config` for an override that does not fit. */
+export function smallWorldConfig({ purpose, seed, worldSeed, attackers, overrides = [] }: SmallWorldRun): Config {
+  const { keys, updates, seededAttacks, smoothingUpdates } = SMALL_WORLD;
+  return parseConfig('world: {}\n', {
+    fileName: `of ${purpose}`,
+    folder: process.cwd(),
+    overrides: [
+      `seed=${seed}`,
+      `attackers=${JSON.stringify(attackers)}`,
+      `world.seed=${worldSeed}`,
+      `world.keys=${keys}`,
+      `gflownet.updates=${updates}`,
+      `gflownet.replay.seedWithReference=${seededAttacks}`,
+      `smoothing.updates=${smoothingUpdates}`,
+      `reinforce.updates=${rlUpdates()}`,
+      `ppo.updates=${rlUpdates()}`,
+      ...overrides,
+    ],
+  });
+}

@@ -1,0 +1,152 @@
+import type { Graph, Initializer } from '../graph/builder.ts';
+import type { GraphNode, Op, OpKind, OpOf, UnaryKind } from '../graph/ops.ts';
+import { evaluateSize, type Size, sizeKey } from '../graph/size.ts';
+import { applyBinary, castTensor, mapElements, sigmoid, unaryFunctions } from './reference-elementwise.ts';
+import { concat, expand, reduceMean, reduceSum, split, transpose } from './reference-layout.ts';
+import { int8Linear, linear, matmul } from './reference-matmul.ts';
+import {
+  embedding,
+  embeddingGradient,
+  gelu,
+  layerNorm,
+  logSoftmax,
+  rmsNorm,
+  rotary,
+  softmax,
+  tokenLogProb,
+  tokenLogProbGradient,
+} from './reference-network.ts';
+import { countOf, type Tensor } from './tensor.ts';
+
+/** `shapes` are the node's declared output shapes with every symbol bound. */
+interface ReferenceStep<O extends Op> {
+  readonly op: O;
+  readonly inputs: readonly Tensor[];
+  readonly shapes: readonly (readonly number[])[];
+  resolve(size: Size): number;
+}
+
+type ReferenceRule<K extends OpKind> = (step: ReferenceStep<OpOf<K>>) => Tensor[];
+
+function input(step: ReferenceStep<Op>, index: number): Tensor {
+  const tensor = step.inputs[index];
+  if (tensor === undefined) throw new RangeError(`${step.op.kind}: input ${index} is missing`);
+  return tensor;
+}
+
+function shape(step: ReferenceStep<Op>): readonly number[] {
+  return step.shapes[0] as readonly number[];
+}
+
+const unary = (kind: UnaryKind) => (step: ReferenceStep<Op>) => [mapElements(input(step, 0), unaryFunctions[kind])];
+const binary = (step: ReferenceStep<OpOf<'add' | 'subtract' | 'multiply' | 'divide'>>) => [
+  applyBinary(step.op.kind, input(step, 0), input(step, 1), shape(step)),
+];
+
+/** Every op from its definition in float64, independent of the lowerings; a forgotten op does not compile. */
+const referenceRules: { readonly [K in OpKind]: ReferenceRule<K> } = {
+  add: binary,
+  subtract: binary,
+  multiply: binary,
+  divide: binary,
+  negate: unary('negate'),
+  exp: unary('exp'),
+  log: unary('log'),
+  tanh: unary('tanh'),
+  sigmoid: unary('sigmoid'),
+  erf: unary('erf'),
+  sqrt: unary('sqrt'),
+  abs: unary('abs'),
+  sign: unary('sign'),
+  relu: unary('relu'),
+  clip: (s) => [mapElements(input(s, 0), (x) => Math.min(Math.max(x, s.op.low), s.op.high))],
+  matmul: (s) => [matmul(s.op, input(s, 0), input(s, 1), shape(s))],
+  linear: (s) => [linear(s.op, s.inputs, shape(s))],
+  transpose: (s) => [transpose(input(s, 0), s.op.permutation)],
+  reshape: (s) => [{ shape: s.op.shape.map(s.resolve), data: input(s, 0).data }],
+  expand: (s) => [expand(input(s, 0), s.op.shape.map(s.resolve))],
+  concat: (s) => [concat(s.inputs, s.op.axis)],
+  split: (s) => split(input(s, 0), s.op.axis, s.op.sizes.map(s.resolve)),
+  reduceSum: (s) => [reduceSum(input(s, 0), s.op.axes, s.op.keepDims)],
+  reduceMean: (s) => [reduceMean(input(s, 0), s.op.axes, s.op.keepDims)],
+  softmax: (s) => [softmax(input(s, 0))],
+  logSoftmax: (s) => [logSoftmax(input(s, 0))],
+  layerNorm: (s) => layerNorm(s.op, s.inputs),
+  rmsNorm: (s) => rmsNorm(s.op, s.inputs),
+  gelu: (s) => [gelu(s.op, input(s, 0))],
+  silu: (s) => [mapElements(input(s, 0), (x) => x * sigmoid(x))],
+  embedding: (s) => [embedding(input(s, 0), input(s, 1))],
+  embeddingGradient: (s) => [embeddingGradient(s.op, input(s, 0), input(s, 1))],
+  tokenLogProb: (s) => tokenLogProb(input(s, 0), input(s, 1)),
+  tokenLogProbGradient: (s) => [tokenLogProbGradient(input(s, 0), input(s, 1), input(s, 2))],
+  rotary: (s) => [rotary(s.inputs)],
+  int8Linear: (s) => [int8Linear(s.op, s.inputs, shape(s))],
+  cast: (s) => [castTensor(input(s, 0), s.op.to)],
+};
+
+/** Values of the symbols, read off the fed shapes; an input axis that contradicts them is refused. */
+function bindSymbols(graph: Graph, feeds: Readonly<Record<string, Tensor>>): Map<string, number> {
+  const bindings = new Map<string, number>();
+  const axes = graph.inputs.flatMap(({ name, value }) => {
+    const fed = feeds[name];
+    if (fed?.shape.length !== value.shape.length) throw new RangeError(`input ${name}: not fed with its rank`);
+    return value.shape.map((size, axis) => ({ name, size, actual: fed.shape[axis] as number }));
+  });
+  for (const { size, actual } of axes) {
+    const symbol = /^1([A-Za-z_]\w*)$/.exec(sizeKey(size))?.[1];
+    if (symbol !== undefined && !bindings.has(symbol)) bindings.set(symbol, actual);
+  }
+  for (const { name, size, actual } of axes) {
+    const expected = evaluateSize(size, bindings);
+    if (expected !== actual) throw new RangeError(`input ${name}: axis of ${actual}, expected ${expected}`);
+  }
+  return bindings;
+}
+
+function initializerTensor(initializer: Initializer): Tensor {
+  if (initializer.kind === 'external') throw new TypeError(`initializer ${initializer.name}: external data`);
+  const { data, value } = initializer;
+  const resolved = value.shape.map((size) => evaluateSize(size, new Map()));
+  return data instanceof Float32Array
+    ? { shape: resolved, data: Float64Array.from(data) }
+    : { shape: resolved, data: BigInt64Array.from(Array.from(data, BigInt)) };
+}
+
+function runNode(node: GraphNode, inputs: readonly Tensor[], resolve: (size: Size) => number): Tensor[] {
+  const rule = referenceRules[node.op.kind] as (step: ReferenceStep<Op>) => Tensor[];
+  const shapes = node.outputs.map((output) => output.shape.map(resolve));
+  const outputs = rule({ op: node.op, inputs, shapes, resolve });
+  outputs.forEach(({ shape, data }, i) => {
+    const declared = shapes[i] as number[];
+    if (String(shape) !== String(declared) || data.length !== countOf(declared)) {
+      throw new RangeError(`${node.op.kind}: output ${i} is [${shape}] of ${data.length}, declared [${declared}]`);
+    }
+  });
+  return outputs;
+}
+
+/**
+ * Executes a graph in float64 and returns its outputs by name. Every computed shape is compared with the inferred one.
+ * Constants are the float32 numbers the ONNX file holds.
+ *
+ * @throws RangeError when a feed, an input axis or a computed shape does not agree with the graph.
+ */
+export function interpret(graph: Graph, feeds: Readonly<Record<string, Tensor>>): Record<string, Tensor> {
+  const bindings = bindSymbols(graph, feeds);
+  const resolve = (size: Size): number => evaluateSize(size, bindings);
+  const tensors = new Map<number, Tensor>();
+  for (const { name, value } of graph.inputs) tensors.set(value.id, feeds[name] as Tensor);
+  for (const initializer of graph.initializers) tensors.set(initializer.value.id, initializerTensor(initializer));
+  const tensorOf = (id: number): Tensor => {
+    const tensor = tensors.get(id);
+    if (tensor === undefined) throw new RangeError(`value ${id} is used before it is computed`);
+    return tensor;
+  };
+  for (const node of graph.nodes) {
+    const inputs = node.inputs.map((value) => tensorOf(value.id));
+    runNode(node, inputs, resolve).forEach((tensor, i) => {
+      tensors.set((node.outputs[i] as { id: number }).id, tensor);
+    });
+  }
+  return Object.fromEntries(graph.outputs.map(({ name, value }) => [name, tensorOf(value.id)]));
+}

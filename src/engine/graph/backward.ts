@@ -1,0 +1,58 @@
+import { FloodgateError } from '../../base/errors.ts';
+import type { GraphBuilder } from './builder.ts';
+import { type BackwardStep, gradientRules, type InputGradients } from './gradient-rules.ts';
+import type { GraphNode, Op, Value } from './ops.ts';
+import { shapeKey, shapesEqual } from './size.ts';
+
+/**
+ * Appends the reverse sweep to the graph and returns d(sum_i seed_i * output_i)/d(parameter) for each parameter, in order.
+ *
+ * @param seeds pairs of an output and the gradient that enters there (same shape): dL/d(output).
+ * @throws FloodgateError `graph` when a seed does not fit, an op on the path has no gradient, or a parameter is unreachable.
+ */
+export function backward(
+  g: GraphBuilder,
+  seeds: readonly { readonly output: Value; readonly gradient: Value }[],
+  parameters: readonly Value[],
+): Value[] {
+  const gradients = new Map<number, Value>();
+  const accumulate = (value: Value, gradient: Value): void => {
+    const before = gradients.get(value.id);
+    gradients.set(value.id, before === undefined ? gradient : g.add(before, gradient));
+  };
+  for (const { output, gradient } of seeds) {
+    if (!shapesEqual(output.shape, gradient.shape)) {
+      throw new FloodgateError(
+        'graph',
+        `backward: seed ${shapeKey(gradient.shape)} does not fit ${shapeKey(output.shape)}`,
+      );
+    }
+    accumulate(output, gradient);
+  }
+  const forward = [...g.nodes];
+  for (const node of forward.reverse()) {
+    if (!node.inputs.some((x) => x.requiresGradient)) continue;
+    const outputGradients = node.outputs.map((output) => gradients.get(output.id));
+    if (outputGradients.every((gradient) => gradient === undefined)) continue;
+    const inputGradients = applyRule(g, node, outputGradients);
+    node.inputs.forEach((x, i) => {
+      const gradient = inputGradients[i];
+      if (x.requiresGradient && gradient !== undefined) accumulate(x, gradient);
+    });
+  }
+  return parameters.map((parameter) => {
+    const gradient = gradients.get(parameter.id);
+    if (gradient === undefined)
+      throw new FloodgateError('graph', `backward: no path from the seeds to parameter ${parameter.id}`);
+    return gradient;
+  });
+}
+
+function applyRule(g: GraphBuilder, node: GraphNode, gradients: readonly (Value | undefined)[]): InputGradients {
+  const rule = gradientRules[node.op.kind] as ((step: BackwardStep<Op>) => InputGradients) | 'none';
+  if (rule === 'none') throw new FloodgateError('graph', `backward: ${node.op.kind} has no gradient`);
+  // Statistics and log-probs beside the result have no rule: a gradient there must not vanish silently.
+  const left = node.op.kind === 'split' ? -1 : gradients.findIndex((gradient, i) => i > 0 && gradient !== undefined);
+  if (left > 0) throw new FloodgateError('graph', `backward: ${node.op.kind}: output ${left} takes no gradient`);
+  return rule({ g, op: node.op, inputs: node.inputs, outputs: node.outputs, gradients });
+}

@@ -1,0 +1,125 @@
+import { createHash } from 'node:crypto';
+import { FloodgateError } from '../../base/errors.ts';
+import { type AdamWState, createAdamWState } from '../../engine/optimizer/adamw.ts';
+import type { ParameterVector } from '../../models/decoder/parameter-vector.ts';
+import {
+  readSafetensors,
+  type SafetensorsContent,
+  type Tensor,
+  writeSafetensors,
+} from '../../models/formats/safetensors.ts';
+
+/** Everything a loop needs to go on where it stopped. `extra` is the loop's own JSON-safe state. */
+export interface TrainerState {
+  /** Updates done. */
+  readonly update: number;
+  readonly parameters: Float32Array;
+  readonly optimizer: AdamWState;
+  readonly extra: unknown;
+}
+
+const STATE_KEY = 'floodgate.trainer';
+const DIGEST_KEY = 'floodgate.sha256';
+const FIRST = 'optimizer.firstMoment';
+const SECOND = 'optimizer.secondMoment';
+
+/** sha256 (hex) of every tensor, by name, and of the loop's state: a byte that the disk has changed is still a float. */
+function digestOf(tensors: ReadonlyMap<string, Tensor>, state: string): string {
+  const hash = createHash('sha256').update(state);
+  for (const [name, { shape, data }] of [...tensors].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    hash.update(`${name} ${shape.join(' ')}\n`);
+    hash.update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  }
+  return hash.digest('hex');
+}
+
+/** Reads a file of tensors; one that carries a digest must be what was written. Files of other tools carry none. */
+async function readChecked(path: string): Promise<SafetensorsContent> {
+  const content = await readSafetensors(path);
+  const expected = content.metadata.get(DIGEST_KEY);
+  if (expected === undefined) return content;
+  const found = digestOf(content.tensors, content.metadata.get(STATE_KEY) ?? '');
+  if (found !== expected) {
+    throw new FloodgateError('format', `load checkpoint ${path}: its bytes are not those written, got sha256 ${found}`);
+  }
+  return content;
+}
+
+/**
+ * Writes a checkpoint as one safetensors file, atomically: each trained tensor under its own name (so that an adapter
+ * can be read by other tools), the optimizer's moments flat, the rest as metadata.
+ */
+export async function saveTrainerState(
+  path: string,
+  vector: ParameterVector,
+  state: Omit<TrainerState, 'parameters'>,
+): Promise<void> {
+  const tensors = new Map(
+    vector.specs.map(({ name, shape }) => [name, { shape, data: vector.tensors[name]?.data as Float32Array }] as const),
+  );
+  const { firstMoment, secondMoment, step } = state.optimizer;
+  tensors.set(FIRST, { shape: [firstMoment.length], data: firstMoment });
+  tensors.set(SECOND, { shape: [secondMoment.length], data: secondMoment });
+  const text = JSON.stringify({ update: state.update, step, extra: state.extra });
+  const metadata = new Map([
+    [STATE_KEY, text],
+    [DIGEST_KEY, digestOf(tensors, text)],
+  ]);
+  await writeSafetensors(path, tensors, metadata);
+}
+
+/**
+ * Reads a checkpoint into `vector` and returns the rest.
+ *
+ * @throws FloodgateError `format` when the file is damaged; `run` when it belongs to another model or adapter.
+ */
+export async function loadTrainerState(path: string, vector: ParameterVector): Promise<TrainerState> {
+  const { tensors, metadata } = await readChecked(path);
+  const text = metadata.get(STATE_KEY);
+  if (text === undefined) throw new FloodgateError('run', `load checkpoint ${path}: it is no checkpoint of Floodgate`);
+  readParameters(path, tensors, vector);
+  const parsed = JSON.parse(text) as { update: number; step: number; extra: unknown };
+  const optimizer = createAdamWState(vector.data.length);
+  for (const [name, target] of [
+    [FIRST, optimizer.firstMoment],
+    [SECOND, optimizer.secondMoment],
+  ] as const) {
+    const moments = tensors.get(name)?.data;
+    if (moments?.length !== target.length) {
+      throw new FloodgateError(
+        'run',
+        `load checkpoint ${path}: ${name} has ${moments?.length ?? 0} values, expected ${target.length}`,
+      );
+    }
+    target.set(moments);
+  }
+  optimizer.step = parsed.step;
+  return { update: parsed.update, parameters: vector.data, optimizer, extra: parsed.extra };
+}
+
+function readParameters(
+  path: string,
+  tensors: ReadonlyMap<string, { readonly data: Float32Array }>,
+  vector: ParameterVector,
+): void {
+  for (const { name } of vector.specs) {
+    const view = vector.tensors[name]?.data as Float32Array;
+    const data = tensors.get(name)?.data;
+    if (data?.length !== view.length) {
+      throw new FloodgateError(
+        'run',
+        `load checkpoint ${path}: tensor ${name} has ${data?.length ?? 0} values, expected ${view.length}`,
+        {
+          hint: 'the checkpoint was made with another model or adapter',
+        },
+      );
+    }
+    view.set(data);
+  }
+}
+
+/** Reads only the trained tensors of a checkpoint, for sampling from it. Tensors of a head that `vector` lacks are left. */
+export async function loadParameters(path: string, vector: ParameterVector): Promise<void> {
+  const { tensors } = await readChecked(path);
+  readParameters(path, tensors, vector);
+}

@@ -1,0 +1,165 @@
+import { monotonicMs } from '../../base/clock.ts';
+import { ADAMW_DEFAULTS, adamwUpdate, clipGradient } from '../../engine/optimizer/adamw.ts';
+import { learningRateAt } from '../../engine/optimizer/learning-rate.ts';
+import type { PolicySession } from '../../models/decoder/policy-session.ts';
+import { directWeights } from '../objectives/objectives.ts';
+import { divideBySpread, leaveOneOut } from './advantages.ts';
+import { meanOf, type Rollout, rollOut, rolloutMetrics, scoreOf, toRow } from './on-policy-rollout.ts';
+import {
+  type PolicyGradientOptions,
+  type PolicyGradientParts,
+  type PolicyGradientRun,
+  type PolicyGradientUpdate,
+  policyGradientNote,
+} from './policy-gradient-parts.ts';
+import { runUpdates } from './update-loop.ts';
+
+/** What is subtracted from the reward to make its gradient less noisy. */
+export type Baseline =
+  /** The mean of the update's other attacks. */
+  | { readonly kind: 'leave-one-out' }
+  /** A moving average over earlier updates; the first update uses its own mean. */
+  | { readonly kind: 'running-mean'; readonly decay: number };
+
+export interface ReinforceOptions extends PolicyGradientOptions {
+  readonly baseline: Baseline;
+  /** Divides advantages by the batch's standard deviation of the rewards. */
+  readonly normaliseAdvantages: boolean;
+  /** Weight of log pi - log p_ref of the whole attack. */
+  readonly kl: number;
+  /** Weight of -log pi of the whole attack. */
+  readonly entropy: number;
+}
+
+export interface ReinforceParts<Evidence> extends PolicyGradientParts<Evidence> {
+  readonly policy: PolicySession;
+}
+
+/** What a checkpoint of REINFORCE holds beside parameters and optimizer. */
+export interface ReinforceState {
+  /** Moving average of the penalised reward; null before the first update. */
+  runningMean: number | null;
+}
+
+export const NEW_REINFORCE_STATE: ReinforceState = { runningMean: null };
+
+/** Everything that one update needs beside its number. */
+interface Training<E> {
+  readonly parts: ReinforceParts<E>;
+  readonly options: ReinforceOptions;
+  readonly run: PolicyGradientRun<E>;
+  readonly state: ReinforceState;
+}
+
+/** Advantages of an update's penalised rewards; moves the running mean when that is the baseline. */
+function advantagesOf(rewards: readonly number[], options: ReinforceOptions, state: ReinforceState): number[] {
+  const { baseline } = options;
+  let advantages: number[];
+  if (baseline.kind === 'leave-one-out') {
+    advantages = leaveOneOut(rewards);
+  } else {
+    const mean = meanOf(rewards);
+    const before = state.runningMean ?? mean;
+    advantages = rewards.map((reward) => reward - before);
+    state.runningMean = baseline.decay * before + (1 - baseline.decay) * mean;
+  }
+  return options.normaliseAdvantages ? divideBySpread(advantages, rewards) : advantages;
+}
+
+/** Adds the gradient of -mean(advantage * log pi) in passes of `microBatchSize` rows; returns that loss. */
+async function differentiate<E>(
+  { attacker, policy }: ReinforceParts<E>,
+  rollouts: readonly Rollout<E>[],
+  advantages: readonly number[],
+  microBatchSize: number,
+): Promise<number> {
+  const n = rollouts.length;
+  let loss = 0;
+  policy.clearGradient();
+  for (let from = 0; from < n; from += microBatchSize) {
+    const to = Math.min(n, from + microBatchSize);
+    const weights = advantages.slice(from, to).map((advantage) => -advantage / n); // d/d(log pi) of -mean(A log pi)
+    const { logProbs } = await policy.step(
+      { prompt: attacker.prompt, rows: rollouts.slice(from, to).map(({ row }) => row) },
+      { minTokens: attacker.spec.minTokens },
+      new Float32Array(to - from),
+      directWeights(weights),
+    );
+    loss += weights.reduce((sum, weight, i) => sum + weight * (logProbs[i] as number), 0);
+  }
+  return loss;
+}
+
+/** One optimizer step on the penalised rewards; an update whose attacks could all not be scored changes nothing. */
+async function learn<E>(
+  { parts, options, run, state }: Training<E>,
+  rollouts: readonly Rollout<E>[],
+  penalised: readonly number[],
+  update: number,
+): Promise<{ readonly loss: number; readonly gradientNorm: number }> {
+  if (rollouts.length === 0) return { loss: 0, gradientNorm: 0 };
+  const { policy } = parts;
+  const advantages = advantagesOf(penalised, options, state);
+  const loss = await differentiate(parts, rollouts, advantages, options.microBatchSize);
+  const gradientNorm = clipGradient(policy.gradient, options.gradientClip);
+  const segment = { start: 0, end: policy.gradient.length, learningRate: learningRateAt(options.learningRate, update) };
+  adamwUpdate(policy.parameters.data, policy.gradient, run.optimizer, [segment], {
+    ...ADAMW_DEFAULTS,
+    weightDecay: options.weightDecay,
+  });
+  return { loss, gradientNorm };
+}
+
+async function reinforceUpdate<E>(training: Training<E>, update: number): Promise<PolicyGradientUpdate<E>> {
+  const started = monotonicMs();
+  const { parts, options, run } = training;
+  const place = { stage: run.control.checkpoints.stage, update };
+  const { rollouts, unscored, attackTokens } = await rollOut(parts, parts.policy.parameters, options, place);
+  const scores = rollouts.map((rollout) => scoreOf(options.score, rollout, update));
+  const penalised = rollouts.map(({ attack: { logPi }, logPRef }, i) => {
+    return (scores[i] as number) - options.kl * (logPi - logPRef) - options.entropy * logPi;
+  });
+  const { loss, gradientNorm } = await learn(training, rollouts, penalised, update);
+  return {
+    update,
+    rows: rollouts.map((rollout, i) => {
+      const judge = scores[i] as number;
+      return toRow(rollout, { reward: judge, terms: { judge } });
+    }),
+    unscored,
+    attackTokens,
+    metrics: {
+      loss,
+      gradientNorm,
+      reward: meanOf(scores),
+      penalisedReward: meanOf(penalised),
+      ...rolloutMetrics(rollouts),
+    },
+    seconds: (monotonicMs() - started) / 1000,
+  };
+}
+
+/**
+ * REINFORCE (Williams 1992) on the attacker with a baseline and a KL penalty to the reference: maximises
+ * E[reward - kl (log pi - log p_ref) - entropy log pi]. With kl 1 and reward log S / beta its optimum is the GFlowNet's
+ * posterior, which is how it is tested.
+ *
+ * @param state the checkpoint's state, `NEW_REINFORCE_STATE` copied for a new stage; changed as training goes on.
+ * @returns updates done, fewer than planned when `onUpdate` ended the stage.
+ */
+export async function trainReinforce<E>(
+  parts: ReinforceParts<E>,
+  options: ReinforceOptions,
+  run: PolicyGradientRun<E>,
+  state: ReinforceState,
+): Promise<number> {
+  const saved = {
+    parameters: parts.policy.parameters,
+    optimizer: run.optimizer,
+    extra: () => ({ reinforce: { ...state }, caller: run.extra?.() ?? null }),
+  };
+  return runUpdates(run.control, saved, { from: run.from, to: options.updates }, async (update) => {
+    const record = await reinforceUpdate({ parts, options, run, state }, update);
+    return { note: policyGradientNote(record), stop: await run.onUpdate(record) };
+  });
+}

@@ -1,0 +1,109 @@
+import { z } from 'zod';
+import { FloodgateError } from '../../base/errors.ts';
+import { ReplayBuffer } from './replay-buffer.ts';
+import { type ReplayEntry, sequenceKey } from './replay-entry.ts';
+import type { ReplayBufferOptions } from './replay-rules.ts';
+
+/** Longest attack in a checkpoint: stops a lying file from filling memory through one entry. */
+const MAX_TOKENS = 65_536;
+const MAX_TEXT = 1_048_576;
+const FLOAT32_BYTES = 4;
+
+const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
+const rankBy = z.enum(['judge', 'reward']);
+
+const optionsSchema = z.strictObject({
+  capacity: count.min(1),
+  evictBy: rankBy,
+  replaceBy: rankBy,
+  rescore: z.enum(['average', 'keep-higher']),
+  nearEditRatio: z.number().nullable(),
+  nearCosine: z.number().nullable(),
+});
+
+const entrySchema = z.strictObject({
+  id: count,
+  tokens: z.array(count).max(MAX_TOKENS),
+  terminated: z.boolean(),
+  text: z.string().max(MAX_TEXT),
+  logPRef: z.number(),
+  logS: z.number(),
+  meanUnsafe: z.number(),
+  responses: count.min(1),
+  addedAtUpdate: count,
+  /** Little-endian float32 in base64: exact, and a quarter of the decimal form. */
+  embedding: z.base64().optional(),
+});
+
+const stateSchema = z.strictObject({
+  version: z.literal(1),
+  options: optionsSchema,
+  nextId: count,
+  counts: z.strictObject({
+    inserted: count,
+    'inserted-evicting': count,
+    'evicted-self': count,
+    replaced: count,
+    'near-duplicate-rejected': count,
+    'duplicate-averaged': count,
+    'duplicate-raised': count,
+    'duplicate-kept': count,
+  }),
+  entries: z.array(entrySchema),
+});
+
+/** A replay buffer as plain JSON-safe data; `restoreReplayBuffer` gives back an equal one, bit for bit. */
+export type ReplayBufferState = z.infer<typeof stateSchema>;
+
+/** Returns the whole buffer as JSON-safe data: options, entries in storage order, counters. */
+export function serialiseReplayBuffer(buffer: ReplayBuffer): ReplayBufferState {
+  const { entries, nextId, counts } = buffer.contents();
+  return {
+    version: 1,
+    options: { ...buffer.options },
+    nextId,
+    counts: { ...counts },
+    entries: entries.map(entryToState),
+  };
+}
+
+/**
+ * Returns the buffer that `state` describes; every later insertion and draw is that of the original.
+ * @throws FloodgateError `run` when the state is damaged: wrong shape, doubled ids or sequences, more entries than fit.
+ */
+export function restoreReplayBuffer(state: unknown): ReplayBuffer {
+  const parsed = stateSchema.safeParse(state);
+  if (!parsed.success) throw damaged(z.prettifyError(parsed.error));
+  const { options, nextId, counts, entries } = parsed.data;
+  assertConsistent(entries, options, nextId);
+  return new ReplayBuffer(options, { entries: entries.map(stateToEntry), nextId, counts });
+}
+
+function assertConsistent(entries: ReplayBufferState['entries'], options: ReplayBufferOptions, nextId: number): void {
+  if (entries.length > options.capacity) throw damaged(`${entries.length} entries, capacity ${options.capacity}`);
+  if (new Set(entries.map(({ id }) => id)).size < entries.length) throw damaged('two entries with one id');
+  if (new Set(entries.map(sequenceKey)).size < entries.length) throw damaged('two entries with one token sequence');
+  if (entries.some(({ id }) => id >= nextId)) throw damaged(`an entry id at or above the next id ${nextId}`);
+}
+
+function entryToState({ embedding, tokens, ...rest }: ReplayEntry): ReplayBufferState['entries'][number] {
+  const plain = { ...rest, tokens: [...tokens] };
+  if (embedding === undefined) return plain;
+  return {
+    ...plain,
+    embedding: Buffer.from(embedding.buffer, embedding.byteOffset, embedding.byteLength).toString('base64'),
+  };
+}
+
+function stateToEntry({ embedding, ...rest }: ReplayBufferState['entries'][number]): ReplayEntry {
+  if (embedding === undefined) return rest;
+  const bytes = Buffer.from(embedding, 'base64');
+  if (bytes.length % FLOAT32_BYTES !== 0) throw damaged(`embedding of ${bytes.length} bytes, not a multiple of 4`);
+  return { ...rest, embedding: new Float32Array(new Uint8Array(bytes).buffer) };
+}
+
+function damaged(what: string): FloodgateError {
+  return new FloodgateError('run', `restore replay buffer: saved state is damaged: ${what}`, {
+    hint: 'resume from an earlier checkpoint of this run',
+  });
+}

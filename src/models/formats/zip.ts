@@ -1,0 +1,123 @@
+import { randomUUID } from 'node:crypto';
+import { createWriteStream } from 'node:fs';
+import { mkdir, open, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { Transform } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { type Entry, openPromise, type ZipFile } from 'yauzl';
+import { syncFolder, toWriteError } from '../../base/atomic-file.ts';
+import { FloodgateError } from '../../base/errors.ts';
+
+export interface ZipLimits {
+  /** Zip bomb: largest unpacked size of one wanted file, in bytes. */
+  readonly maxEntryBytes: number;
+  /** Zip bomb: largest unpacked size of all wanted files together, in bytes. */
+  readonly maxTotalBytes: number;
+  /** A directory of millions of entries, read for ever. */
+  readonly maxEntries: number;
+}
+
+function fail(zipPath: string, what: string, cause?: unknown): FloodgateError {
+  return new FloodgateError('format', `unpack ${zipPath}: ${what}`, cause === undefined ? {} : { cause });
+}
+
+/** Zip slip: an output name must stay below the output folder on every system. */
+function isInside(name: string): boolean {
+  if (name === '' || name.includes('\\') || name.includes('\0') || /^[A-Za-z]:/.test(name)) return false;
+  return name.split('/').every((part) => part !== '' && part !== '.' && part !== '..');
+}
+
+/** The disk's fault, not the zip's. */
+function isDiskError(cause: unknown): boolean {
+  return (
+    cause instanceof Error && 'code' in cause && ['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES'].includes(String(cause.code))
+  );
+}
+
+/** Counts what really comes out: the sizes that a zip claims are not to be believed. */
+function byteLimiter(limit: number, onExcess: () => FloodgateError): Transform {
+  let bytes = 0;
+  return new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      bytes += chunk.length;
+      if (bytes > limit) done(onExcess());
+      else done(null, chunk);
+    },
+  });
+}
+
+async function unpackEntry(zip: ZipFile, entry: Entry, partial: string, limiter: Transform): Promise<void> {
+  await mkdir(dirname(partial), { recursive: true });
+  await pipeline(await zip.openReadStreamPromise(entry), limiter, createWriteStream(partial, { flags: 'wx' }));
+  const handle = await open(partial, 'r+');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Unpacks the wanted entries below `staging`; returns their output names. */
+async function unpackWanted(
+  zip: ZipFile,
+  zipPath: string,
+  wanted: (name: string) => string | undefined,
+  staging: string,
+  limits: ZipLimits,
+): Promise<string[]> {
+  if (zip.entryCount > limits.maxEntries) {
+    throw fail(zipPath, `it has ${zip.entryCount} entries, expected at most ${limits.maxEntries}`);
+  }
+  const outputs = new Set<string>();
+  let claimedTotal = 0;
+  for await (const entry of zip.eachEntry()) {
+    const output = wanted(entry.fileName);
+    if (output === undefined || entry.fileName.endsWith('/')) continue;
+    if (!isInside(output)) throw fail(zipPath, `output name ${JSON.stringify(output)} leaves the folder`);
+    if (outputs.has(output)) throw fail(zipPath, `two entries would be written to ${output}`);
+    if (!entry.canDecodeFileData()) throw fail(zipPath, `${entry.fileName} is encrypted or of unknown compression`);
+    claimedTotal += entry.uncompressedSize;
+    const tooLarge = (): FloodgateError =>
+      fail(zipPath, `${entry.fileName} unpacks to more than allowed, expected at most ${limits.maxEntryBytes} bytes`);
+    if (entry.uncompressedSize > limits.maxEntryBytes || claimedTotal > limits.maxTotalBytes) throw tooLarge();
+    outputs.add(output);
+    // yauzl fails the stream when it gives more or less than `uncompressedSize`; the limiter does not rely on it.
+    await unpackEntry(zip, entry, join(staging, output), byteLimiter(entry.uncompressedSize, tooLarge));
+  }
+  return [...outputs];
+}
+
+/**
+ * Unpacks named files of a zip (a wheel is one) and returns their output names, in the zip's order. `wanted` maps an
+ * entry's name to its output name below `outDir`, or to undefined to leave it packed. Nothing appears in `outDir`
+ * before every wanted file is unpacked and fsynced; then each is renamed into place. Nothing is ever executed.
+ * @throws `format` when the zip is damaged, too large, or would write outside `outDir`.
+ */
+export async function extractZipEntries(
+  zipPath: string,
+  wanted: (name: string) => string | undefined,
+  outDir: string,
+  limits: ZipLimits,
+): Promise<string[]> {
+  await mkdir(outDir, { recursive: true });
+  const staging = join(outDir, `.partial-${process.pid}-${randomUUID()}`);
+  let zip: ZipFile | undefined;
+  try {
+    zip = await openPromise(zipPath, { autoClose: false, lazyEntries: true, validateEntrySizes: true });
+    const outputs = await unpackWanted(zip, zipPath, wanted, staging, limits);
+    for (const output of outputs) {
+      await mkdir(dirname(join(outDir, output)), { recursive: true });
+      await rename(join(staging, output), join(outDir, output));
+      await syncFolder(dirname(join(outDir, output)));
+    }
+    return outputs;
+  } catch (cause) {
+    if (cause instanceof FloodgateError) throw cause;
+    const error = isDiskError(cause) ? toWriteError(outDir, cause) : cause;
+    if (error instanceof FloodgateError) throw error;
+    throw fail(zipPath, cause instanceof Error ? cause.message : String(cause), cause);
+  } finally {
+    zip?.close();
+    await rm(staging, { recursive: true, force: true });
+  }
+}

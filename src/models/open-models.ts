@@ -1,0 +1,185 @@
+import { FloodgateError } from '../base/errors.ts';
+import { type ProgressSink } from '../base/progress.ts';
+import { type Device } from '../engine/runtime/device.ts';
+import { type Checkpoint, type DecoderCheckpoint } from './checkpoint/checkpoint.ts';
+import { openCheckpoint } from './checkpoint/open-checkpoint.ts';
+import { openLabelScorer } from './decoder/label-scorer.ts';
+import { openOnnxClassifier, openOnnxEncoder } from './encoder/open-onnx.ts';
+import { openTextClassifier } from './encoder/text-classifier.ts';
+import { openTextEncoder, type SentenceEncoder } from './encoder/text-encoder.ts';
+import { type ResolvedModel, resolveModel } from './sources/resolve-model.ts';
+import { type SourceOptions, settleSourceOptions } from './sources/source-environment.ts';
+
+export interface OpenModelsOptions {
+  /** Folder of the model cache; default as `floodgate models path` has it. */
+  readonly cacheDir?: string;
+  /** Threads of each session. */
+  readonly threads: number;
+  readonly progress?: ProgressSink;
+}
+
+/** What a decoder is opened for, as messages name it. */
+export type DecoderRole = 'attacker' | 'target' | 'guard judge' | 'language model';
+
+/** A sentence encoder, and how a manifest names it. */
+export interface OpenedEncoder {
+  readonly encoder: SentenceEncoder;
+  readonly entry: { readonly spec: string /** Of the weights, hex. */; readonly sha256: string };
+}
+
+/** How a campaign gets at models: by spec, on this machine only, each checked to be of the kind that is asked for. */
+export interface OpenModels {
+  /**
+   * The language model of `spec`.
+   * @throws FloodgateError `source` when it is not on this machine, with the command that brings it; `config` when it
+   * is no language model; `format` when its files are damaged.
+   */
+  openDecoder(spec: string, role?: DecoderRole): Promise<DecoderCheckpoint>;
+  /** The sentence encoder of `spec`; close it when done. @throws as `openDecoder`. */
+  openEncoder(spec: string, device: Device): Promise<OpenedEncoder>;
+  readonly judges: JudgeModels;
+}
+
+function sourceOptions({ cacheDir, progress }: OpenModelsOptions): SourceOptions {
+  return { ...(cacheDir === undefined ? {} : { cacheDir }), ...(progress === undefined ? {} : { progress }) };
+}
+
+const DAMAGED_HINT =
+  'the files are damaged or do not belong together: copy or pull the model again (floodgate models verify checks the cache)';
+
+async function openResolved({ path, spec }: ResolvedModel, options: OpenModelsOptions): Promise<Checkpoint> {
+  const { cacheDir, progress } = settleSourceOptions(sourceOptions(options));
+  try {
+    return await openCheckpoint(path, { cacheDir, spec, progress });
+  } catch (error) {
+    throw aboutModel(error, spec);
+  }
+}
+
+/** Trouble in a model's files, with the model's name and a remedy where the part at fault knows neither. */
+function aboutModel(error: unknown, spec: string): unknown {
+  if (!(error instanceof FloodgateError) || (error.code !== 'format' && error.code !== 'model')) return error;
+  const message = error.message.includes(spec) ? error.message : `open ${spec}: ${error.message}`;
+  return new FloodgateError(error.code, message, { cause: error, hint: error.hint ?? DAMAGED_HINT });
+}
+
+function describeKind(checkpoint: Checkpoint): string {
+  const { kind, config } = checkpoint;
+  if (kind === 'decoder') return `a language model (${config.family})`;
+  return config.labels.length > 0
+    ? `a classifier of ${config.labels.slice(0, 6).join(', ')}`
+    : `a sentence encoder (${config.family})`;
+}
+
+function wrongKind(spec: string, role: string, got: string, expected: string): FloodgateError {
+  return new FloodgateError('config', `open ${spec} as ${role}: it is ${got}, expected ${expected}`, {
+    hint: 'floodgate models list shows what each named model is',
+  });
+}
+
+async function openDecoder(spec: string, role: DecoderRole, options: OpenModelsOptions): Promise<DecoderCheckpoint> {
+  const resolved = await resolveModel(spec, sourceOptions(options));
+  const expected = 'a language model in safetensors or GGUF';
+  if (resolved.onnxFile !== undefined) throw wrongKind(spec, role, 'an ONNX file', expected);
+  const checkpoint = await openResolved(resolved, options);
+  if (checkpoint.kind !== 'decoder') throw wrongKind(spec, role, describeKind(checkpoint), expected);
+  return checkpoint;
+}
+
+/** sha256 of the model's ONNX file, as its source recorded it. */
+function sha256OfOnnx({ files, spec }: ResolvedModel): string {
+  const file = files.find(({ name }) => name.endsWith('.onnx'));
+  if (file === undefined) throw new FloodgateError('source', `open ${spec}: its ONNX file was not recorded`);
+  return file.sha256;
+}
+
+async function openEncoder(spec: string, device: Device, options: OpenModelsOptions): Promise<OpenedEncoder> {
+  const runtime = { device, threads: options.threads };
+  const resolved = await resolveModel(spec, sourceOptions(options));
+  if (resolved.onnxFile !== undefined) {
+    const entry = { spec, sha256: sha256OfOnnx(resolved) };
+    return { encoder: await openOnnxEncoder(resolved.onnxFile, { runtime }), entry };
+  }
+  const checkpoint = await openResolved(resolved, options);
+  if (checkpoint.kind !== 'encoder' || checkpoint.config.labels.length > 0) {
+    throw wrongKind(spec, 'encoder', describeKind(checkpoint), 'a sentence encoder');
+  }
+  return { encoder: await openTextEncoder(checkpoint, { runtime }), entry: { spec, sha256: checkpoint.sha256 } };
+}
+
+async function openClassifier(spec: TextClassifierSpec, options: OpenModelsOptions): Promise<TextClassifier> {
+  const { model, activation, labels, device } = spec;
+  const runtime = { device, threads: options.threads };
+  const resolved = await resolveModel(model, sourceOptions(options));
+  if (resolved.onnxFile !== undefined) {
+    return openOnnxClassifier(resolved.onnxFile, { runtime, activation, ...(labels === undefined ? {} : { labels }) });
+  }
+  const checkpoint = await openResolved(resolved, options);
+  if (checkpoint.kind !== 'encoder' || checkpoint.config.labels.length === 0) {
+    throw wrongKind(model, 'classifier judge', describeKind(checkpoint), 'a text classifier');
+  }
+  return openTextClassifier(checkpoint, { runtime, activation });
+}
+
+/** Returns what opens the models of a campaign, all with the same threads and cache. Opens nothing yet. */
+export function createOpenModels(options: OpenModelsOptions): OpenModels {
+  return {
+    openDecoder: (spec, role = 'language model') => openDecoder(spec, role, options),
+    openEncoder: (spec, device) => openEncoder(spec, device, options),
+    judges: {
+      openTextClassifier: (spec) => openClassifier(spec, options),
+      async openLabelScorer({ model, device }): Promise<LabelScorer> {
+        const checkpoint = await openDecoder(model, 'guard judge', options);
+        return openLabelScorer(checkpoint, { device, threads: options.threads });
+      },
+    },
+  };
+}
+
+/** What the classifier judge needs of a model. Who opens models gives it one; judges/ loads no weights. */
+export interface TextClassifier {
+  /** Names of the outputs, in order. */
+  readonly labels: readonly string[];
+  /**
+   * One row of probabilities a pair, [pairs][labels]; the activation was chosen when it was opened. Text beyond the
+   * model's window is cut by the classifier, the end first.
+   */
+  classify(pairs: readonly ClassifierInput[]): Promise<Float32Array[]>;
+  close(): Promise<void>;
+}
+
+export interface ClassifierInput {
+  readonly text: string;
+  readonly textPair?: string;
+}
+
+/** Which classifier to open. */
+export interface TextClassifierSpec {
+  readonly model: string;
+  readonly activation: 'sigmoid' | 'softmax';
+  /** Names of the outputs where the model's own files give none. */
+  readonly labels: readonly string[] | undefined;
+  readonly device: Device;
+}
+
+/** What the guard judge needs of a language model. */
+export interface LabelScorer {
+  /**
+   * Log-probability in nats of each label as the continuation of each prompt, summed over the label's tokens:
+   * [prompts][labels]. Prompts are whole: special tokens stand in them as text and are parsed, a BOS is added only
+   * where the tokenizer adds one by itself, no chat template is applied.
+   */
+  scoreLabels(prompts: readonly string[], labels: readonly string[]): Promise<Float64Array[]>;
+  close(): Promise<void>;
+}
+
+export interface LabelScorerSpec {
+  readonly model: string;
+  readonly device: Device;
+}
+
+/** How judges get at models. */
+export interface JudgeModels {
+  openTextClassifier(spec: TextClassifierSpec): Promise<TextClassifier>;
+  openLabelScorer(spec: LabelScorerSpec): Promise<LabelScorer>;
+}

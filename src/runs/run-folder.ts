@@ -1,0 +1,163 @@
+import { access, lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join, resolve, sep } from 'node:path';
+import { stringify } from 'yaml';
+import { partialPathOf, syncFolder, toWriteError, writeFileAtomically } from '../base/atomic-file.ts';
+import { FloodgateError } from '../base/errors.ts';
+import { runLockHolder } from '../base/lock.ts';
+import { RUN_NAME_PATTERN } from '../stages/config/config-fields.ts';
+import { loadConfig } from '../stages/config/config-load.ts';
+import type { Config } from '../stages/config/config-schema.ts';
+import { movableConfig } from '../stages/config/movable-config.ts';
+
+/** Where the parts of one run lie. The paths exist only as far as the run has come. */
+export interface RunFolder {
+  readonly name: string;
+  readonly path: string;
+  readonly databasePath: string;
+  /** The resolved config: defaults filled in, paths absolute but for a target that moves with the run. */
+  readonly configPath: string;
+  readonly manifestPath: string;
+  readonly checkpointsPath: string;
+  readonly reportPath: string;
+  readonly lockPath: string;
+}
+
+/** Where run folders are made unless `--runs-dir` names another place. */
+export const DEFAULT_RUNS_FOLDER = 'runs';
+
+/** More runs of one name than anybody keeps. */
+const MAX_NUMBERED = 10_000;
+
+function runFolderAt(path: string): RunFolder {
+  return {
+    name: basename(path),
+    path,
+    databasePath: join(path, 'run.db'),
+    configPath: join(path, 'config.yaml'),
+    manifestPath: join(path, 'manifest.json'),
+    checkpointsPath: join(path, 'checkpoints'),
+    reportPath: join(path, 'report.json'),
+    lockPath: join(path, 'lock'),
+  };
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+function checkName(name: string): void {
+  if (!RUN_NAME_PATTERN.test(name))
+    throw new FloodgateError(
+      'usage',
+      `run name: got ${JSON.stringify(name)}, expected letters, digits, dot, dash, underscore`,
+    );
+}
+
+/** What the system answers when a folder cannot take the place of something that stands there (EPERM: Windows). */
+const TAKEN = ['EEXIST', 'ENOTEMPTY', 'ENOTDIR', 'EPERM'];
+
+/**
+ * Makes the folder with its config and returns true; false when something stands there already. It is filled beside
+ * its place and renamed, so that a kill leaves a whole run or none: half a run could be neither resumed nor started.
+ */
+async function makeFolder(folder: RunFolder, config: Config): Promise<boolean> {
+  if (await exists(folder.path)) return false;
+  const partial = runFolderAt(partialPathOf(folder.path));
+  const kept = movableConfig(config, folder.path);
+  try {
+    await mkdir(partial.checkpointsPath, { recursive: true });
+    await writeFileAtomically(partial.configPath, (file) => file.writeFile(stringify(kept, { lineWidth: 0 })));
+    await rename(partial.path, folder.path);
+    await syncFolder(dirname(folder.path));
+    return true;
+  } catch (error) {
+    await rm(partial.path, { recursive: true, force: true }).catch(() => undefined);
+    const isTaken = TAKEN.includes((error as NodeJS.ErrnoException).code ?? '') && (await exists(folder.path));
+    if (isTaken) return false; // another process was faster
+    throw toWriteError(folder.path, error);
+  }
+}
+
+export interface CreateRunFolderOptions {
+  readonly runsFolder: string;
+  readonly name: string;
+  /** `refuse` when the user chose the name; `number` (name-2, name-3, ...) when it was derived. */
+  readonly ifTaken: 'refuse' | 'number';
+  readonly config: Config;
+}
+
+/**
+ * Returns a new run folder with the resolved config in it.
+ * @throws FloodgateError `usage` for a name that is bad or taken; `store` when the disk refuses.
+ */
+export async function createRunFolder(options: CreateRunFolderOptions): Promise<RunFolder> {
+  const { name, ifTaken, config } = options;
+  checkName(name);
+  const parent = resolve(options.runsFolder);
+  await mkdir(parent, { recursive: true }).catch((error: unknown) => {
+    throw toWriteError(parent, error);
+  });
+  for (let number = 1; number <= MAX_NUMBERED; number++) {
+    const folder = runFolderAt(join(parent, number === 1 ? name : `${name}-${number}`));
+    if (await makeFolder(folder, config)) return folder;
+    if (ifTaken === 'refuse') break;
+  }
+  throw new FloodgateError('usage', `run ${name}: a run of this name exists in ${parent}`, {
+    hint: `floodgate resume ${name} continues it; --name chooses another`,
+  });
+}
+
+/**
+ * Returns the folder of an existing run, by name inside `runsFolder`, as `run:NAME`, or by path.
+ * @throws FloodgateError `usage` when there is none.
+ */
+export async function openRunFolder(nameOrPath: string, runsFolder: string): Promise<RunFolder> {
+  const name = nameOrPath.startsWith('run:') ? nameOrPath.slice('run:'.length) : nameOrPath;
+  const isPath = name.includes('/') || name.includes(sep);
+  if (!isPath) checkName(name);
+  const folder = runFolderAt(isPath ? resolve(name) : resolve(runsFolder, name));
+  if (!(await exists(folder.configPath)))
+    throw new FloodgateError('usage', `run ${nameOrPath}: no such run at ${folder.path}`, {
+      hint: 'floodgate list shows the runs; --runs-dir names another folder of runs',
+    });
+  return folder;
+}
+
+/** Returns the runs inside a folder, by name; none when the folder is missing. */
+export async function listRunFolders(runsFolder: string): Promise<RunFolder[]> {
+  const parent = resolve(runsFolder);
+  const names = await readdir(parent).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    throw new FloodgateError('run', `list runs: ${parent} cannot be read (${error.code})`, { cause: error });
+  });
+  // Names that begin with a dot are what killed processes left of folders they were making.
+  const folders = names
+    .filter((name) => !name.startsWith('.'))
+    .sort()
+    .map((name) => runFolderAt(join(parent, name)));
+  const isRun = await Promise.all(folders.map(({ configPath }) => exists(configPath)));
+  return folders.filter((_folder, index) => isRun[index]);
+}
+
+/** Returns the resolved config that a run was made with. */
+export async function loadRunConfig(folder: RunFolder): Promise<Config> {
+  return loadConfig(folder.configPath);
+}
+
+/**
+ * Deletes a run folder with everything in it.
+ * @throws FloodgateError `run` when another process uses it, or it is a link to some other folder.
+ */
+export async function removeRunFolder(folder: RunFolder): Promise<void> {
+  const holder = await runLockHolder(folder.lockPath);
+  if (holder !== undefined)
+    throw new FloodgateError('run', `remove run ${folder.name}: it is in use by process ${holder}`);
+  if ((await lstat(folder.path)).isSymbolicLink())
+    throw new FloodgateError('run', `remove run ${folder.name}: ${folder.path} is a link, remove the link itself`);
+  await rm(folder.path, { recursive: true }).catch((error: unknown) => {
+    throw toWriteError(folder.path, error);
+  });
+}

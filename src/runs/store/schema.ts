@@ -1,0 +1,76 @@
+import type Database from 'libsql';
+import { FloodgateError } from '../../base/errors.ts';
+import { transact } from './transaction.ts';
+
+/** `Fgat`: tells a run database from any other SQLite file. */
+const APPLICATION_ID = 0x46676174;
+
+/**
+ * One entry a version, applied in order, never edited once released. Texts that hold NUL are stored as BLOB, because
+ * SQLite's text functions end at the first NUL; every other text is TEXT. No AUTOINCREMENT: after a truncation the
+ * same rows get the same ids again, so that a resumed run's database equals an uninterrupted one's.
+ */
+const MIGRATIONS: readonly string[] = [
+  `CREATE TABLE run_info (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+   CREATE TABLE stage (
+     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, status TEXT NOT NULL,
+     updates_planned INTEGER NOT NULL, started_ms INTEGER NOT NULL, finished_ms INTEGER);
+   CREATE TABLE attack (
+     id INTEGER PRIMARY KEY, stage_id INTEGER NOT NULL REFERENCES stage(id), update_index INTEGER NOT NULL,
+     position INTEGER NOT NULL, source TEXT NOT NULL, ids TEXT NOT NULL, text NOT NULL,
+     log_pi REAL, log_p_ref REAL, log_reward REAL, mean_unsafe REAL, response_count INTEGER NOT NULL);
+   CREATE INDEX attack_by_update ON attack (stage_id, update_index);
+   CREATE TABLE response (
+     id INTEGER PRIMARY KEY, attack_id INTEGER NOT NULL REFERENCES attack(id) ON DELETE CASCADE,
+     position INTEGER NOT NULL, text NOT NULL, tokens INTEGER NOT NULL, truncated INTEGER NOT NULL);
+   CREATE INDEX response_by_attack ON response (attack_id, position);
+   CREATE TABLE verdict (
+     response_id INTEGER NOT NULL REFERENCES response(id) ON DELETE CASCADE,
+     judge TEXT NOT NULL, masked INTEGER NOT NULL, unsafe REAL, reason TEXT,
+     PRIMARY KEY (response_id, judge, masked)) WITHOUT ROWID;
+   CREATE TABLE metric (
+     stage_id INTEGER NOT NULL REFERENCES stage(id), update_index INTEGER NOT NULL, name TEXT NOT NULL,
+     judge TEXT NOT NULL, value REAL, low REAL, high REAL, n INTEGER NOT NULL, method TEXT, confidence REAL,
+     PRIMARY KEY (stage_id, update_index, name, judge)) WITHOUT ROWID;
+   CREATE TABLE event (
+     id INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, stage_id INTEGER REFERENCES stage(id), update_index INTEGER,
+     level TEXT NOT NULL, code TEXT NOT NULL, message TEXT NOT NULL);
+   CREATE TABLE cost (
+     stage_id INTEGER NOT NULL REFERENCES stage(id), update_index INTEGER NOT NULL, target_calls INTEGER NOT NULL,
+     judge_calls INTEGER NOT NULL, tokens INTEGER NOT NULL, seconds REAL NOT NULL,
+     PRIMARY KEY (stage_id, update_index)) WITHOUT ROWID;
+   CREATE TABLE repeated_calls (
+     id INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, stage_id INTEGER NOT NULL REFERENCES stage(id),
+     after_update INTEGER NOT NULL, attacks INTEGER NOT NULL, responses INTEGER NOT NULL, verdicts INTEGER NOT NULL,
+     target_calls INTEGER NOT NULL, judge_calls INTEGER NOT NULL, tokens INTEGER NOT NULL, seconds REAL NOT NULL);`,
+];
+
+/** The newest schema version that this code reads and writes. */
+export const SCHEMA_VERSION = MIGRATIONS.length;
+
+function pragmaNumber(db: Database.Database, name: 'application_id' | 'user_version'): number {
+  const row = db.prepare(`PRAGMA ${name}`).raw().get() as [number];
+  return row[0];
+}
+
+/**
+ * Brings `db` to the newest schema, all versions in one transaction.
+ * @throws FloodgateError `store` when the file is another program's database or a newer Floodgate's.
+ */
+export function migrate(db: Database.Database): void {
+  const version = pragmaNumber(db, 'user_version');
+  const applicationId = pragmaNumber(db, 'application_id');
+  const isEmpty = db.prepare('SELECT 1 FROM sqlite_schema LIMIT 1').raw().get() === undefined;
+  if (!isEmpty && applicationId !== APPLICATION_ID)
+    throw new FloodgateError('store', 'open run database: the file is a database of another program');
+  if (version > SCHEMA_VERSION)
+    throw new FloodgateError('store', `open run database: got schema ${version}, expected at most ${SCHEMA_VERSION}`, {
+      hint: 'open this run with the newer Floodgate that wrote it',
+    });
+  if (version === SCHEMA_VERSION) return;
+  transact(db, () => {
+    for (const script of MIGRATIONS.slice(version)) db.exec(script);
+    db.exec(`PRAGMA application_id = ${APPLICATION_ID}`);
+    db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
+  });
+}

@@ -1,0 +1,149 @@
+import type Database from 'libsql';
+import { nowMs } from '../../base/clock.ts';
+import { FloodgateError } from '../../base/errors.ts';
+import { numberToCell, textToCell } from './cell.ts';
+import type {
+  AttackRecord,
+  CostRecord,
+  EventRecord,
+  MetricRecord,
+  StageStatus,
+  UpdateRecord,
+  VerdictRecord,
+} from './records.ts';
+import { guardSqlite } from './sqlite-guard.ts';
+import { transact } from './transaction.ts';
+import { createTruncation } from './truncation.ts';
+
+export interface StoreWriter {
+  /** Stores one update whole, in one transaction, on disk when it returns. Returns the ids of its attacks, in order. */
+  recordUpdate(record: UpdateRecord): number[];
+  /** Opens a stage, or opens it again after an interruption; keeps when it first began. */
+  beginStage(name: string, updatesPlanned: number): void;
+  endStage(name: string, status: StageStatus): void;
+  /** Adds what a further judge says about a stored response; the same judge again replaces. */
+  recordVerdicts(verdicts: readonly (VerdictRecord & { readonly responseId: number })[]): void;
+  /** Something that belongs to the run, not to an update: started, interrupted, resumed. */
+  recordEvent(event: EventRecord, stage?: string): void;
+  /** A fact about the run under its name, e.g. its status. */
+  setInfo(key: string, value: string): void;
+  /**
+   * Deletes everything of `stage` after `update` (-1: all of it), because it will be made again, and adds what it had
+   * cost to the repeated calls; one transaction.
+   */
+  truncateAfter(stage: string, update: number): void;
+}
+
+/** Returns the id of a stage that has begun. */
+export function createStageIds(db: Database.Database): (name: string) => number {
+  const select = db.prepare('SELECT id FROM stage WHERE name = ?').raw();
+  return (name) => {
+    const row = select.get([name]) as [number] | undefined;
+    if (row === undefined)
+      throw new FloodgateError('store', `run database: got stage ${name}, expected one that has begun`);
+    return row[0];
+  };
+}
+
+/** An update's key in the tables. */
+interface Place {
+  readonly stageId: number;
+  readonly update: number;
+}
+
+const INSERT_ATTACK = `INSERT INTO attack (stage_id, update_index, position, source, ids, text, log_pi, log_p_ref,
+  log_reward, mean_unsafe, response_count) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+const INSERT_RESPONSE = 'INSERT INTO response (attack_id, position, text, tokens, truncated) VALUES (?, ?, ?, ?, ?)';
+const INSERT_VERDICT =
+  'INSERT OR REPLACE INTO verdict (response_id, judge, masked, unsafe, reason) VALUES (?, ?, ?, ?, ?)';
+const INSERT_METRIC = `INSERT OR REPLACE INTO metric (stage_id, update_index, name, judge, value, low, high, n,
+  method, confidence) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+const INSERT_EVENT =
+  'INSERT INTO event (time_ms, stage_id, update_index, level, code, message) VALUES (?, ?, ?, ?, ?, ?)';
+const ADD_COST = `INSERT INTO cost (stage_id, update_index, target_calls, judge_calls, tokens, seconds)
+  VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (stage_id, update_index) DO UPDATE SET
+  target_calls = target_calls + excluded.target_calls, judge_calls = judge_calls + excluded.judge_calls,
+  tokens = tokens + excluded.tokens, seconds = seconds + excluded.seconds`;
+const BEGIN_STAGE = `INSERT INTO stage (name, status, updates_planned, started_ms) VALUES (?, 'running', ?, ?)
+  ON CONFLICT (name) DO UPDATE SET status = 'running', updates_planned = excluded.updates_planned, finished_ms = NULL`;
+
+/** The insertions of one update, each a prepared statement. */
+function createInsertions(db: Database.Database) {
+  const attackRow = db.prepare(INSERT_ATTACK);
+  const responseRow = db.prepare(INSERT_RESPONSE);
+  const verdictRow = db.prepare(INSERT_VERDICT);
+  const metricRow = db.prepare(INSERT_METRIC);
+  const eventRow = db.prepare(INSERT_EVENT);
+  const costRow = db.prepare(ADD_COST);
+
+  const verdict = (responseId: number, { judge, masked, unsafe, reason }: VerdictRecord): void => {
+    verdictRow.run([responseId, judge, masked ? 1 : 0, numberToCell('unsafe', unsafe), reason ?? null]);
+  };
+  const attack = ({ stageId, update }: Place, position: number, record: AttackRecord): number => {
+    const { lastInsertRowid } = attackRow.run([
+      stageId,
+      update,
+      position,
+      record.source,
+      JSON.stringify(record.ids),
+      textToCell(record.text),
+      numberToCell('log_pi', record.logPi),
+      numberToCell('log_p_ref', record.logPRef),
+      numberToCell('log_reward', record.logReward),
+      numberToCell('mean_unsafe', record.meanUnsafe),
+      record.responses.length,
+    ]);
+    const attackId = Number(lastInsertRowid);
+    for (const [index, { text, tokens, truncated, verdicts }] of record.responses.entries()) {
+      const stored = responseRow.run([attackId, index, textToCell(text), tokens, truncated ? 1 : 0]);
+      for (const each of verdicts) verdict(Number(stored.lastInsertRowid), each);
+    }
+    return attackId;
+  };
+  const metric = ({ stageId, update }: Place, record: MetricRecord): void => {
+    const { name, judge = '', value, low, high, n, method = null, confidence = null } = record;
+    const cells = [numberToCell(name, value), numberToCell(name, low), numberToCell(name, high)];
+    metricRow.run([stageId, update, name, judge, ...cells, n, method, confidence]);
+  };
+  const event = (place: { stageId: number | null; update: number | null }, record: EventRecord): void => {
+    eventRow.run([nowMs(), place.stageId, place.update, record.level, record.code, record.message]);
+  };
+  const cost = ({ stageId, update }: Place, { targetCalls, judgeCalls, tokens, seconds }: CostRecord): void => {
+    costRow.run([stageId, update, targetCalls, judgeCalls, tokens, numberToCell('seconds', seconds)]);
+  };
+  return { attack, verdict, metric, event, cost };
+}
+
+/** Returns the writing half of a run database. */
+export function createStoreWriter(db: Database.Database): StoreWriter {
+  const stageIdOf = createStageIds(db);
+  const insert = createInsertions(db);
+  const begin = db.prepare(BEGIN_STAGE);
+  const end = db.prepare('UPDATE stage SET status = ?, finished_ms = ? WHERE id = ?');
+  const info = db.prepare('INSERT OR REPLACE INTO run_info (key, value) VALUES (?, ?)');
+  const truncate = createTruncation(db);
+
+  const store = (record: UpdateRecord): number[] => {
+    const place = { stageId: stageIdOf(record.stage), update: record.update };
+    const ids = (record.attacks ?? []).map((attack, position) => insert.attack(place, position, attack));
+    for (const metric of record.metrics ?? []) insert.metric(place, metric);
+    for (const event of record.events ?? []) insert.event(place, event);
+    if (record.cost !== undefined) insert.cost(place, record.cost);
+    return ids;
+  };
+  const write = <T>(work: () => T): T => guardSqlite('write run database', () => transact(db, work));
+
+  return {
+    recordUpdate: (record) => write(() => store(record)),
+    beginStage: (name, updatesPlanned) => write(() => void begin.run([name, updatesPlanned, nowMs()])),
+    endStage: (name, status) => write(() => void end.run([status, nowMs(), stageIdOf(name)])),
+    recordVerdicts: (verdicts) =>
+      write(() => {
+        for (const { responseId, ...verdict } of verdicts) insert.verdict(responseId, verdict);
+      }),
+    recordEvent: (event, stage) =>
+      write(() => insert.event({ stageId: stage === undefined ? null : stageIdOf(stage), update: null }, event)),
+    setInfo: (key, value) => write(() => void info.run([key, value])),
+    truncateAfter: (stage, update) => write(() => truncate(stageIdOf(stage), update)),
+  };
+}

@@ -1,0 +1,70 @@
+import { sha256Of } from '../../base/canonical-json.ts';
+import { FloodgateError } from '../../base/errors.ts';
+import { defaultThreads } from '../../engine/runtime/device.ts';
+import { settleSourceOptions } from '../../models/sources/source-environment.ts';
+import { openWorld, type World } from '../../worlds/world.ts';
+import type { Config } from '../config/config-schema.ts';
+import { loadSeeds, type SeedSet } from '../config/seeds.ts';
+import { WORLD } from '../config/world-preset.ts';
+import type { CampaignIo } from './campaign-io.ts';
+
+/** The world that the config asks for, built when it is new; undefined for a run on real models. */
+export async function openRunWorld(config: Config, io: CampaignIo): Promise<World | undefined> {
+  if (config.world === undefined) return undefined;
+  const { cacheDir } = settleSourceOptions(io.cacheDir === undefined ? {} : { cacheDir: io.cacheDir });
+  return openWorld(config.world, {
+    cacheDir,
+    compute: { device: 'cpu', threads: config.threads ?? defaultThreads() },
+    progress: io.progress,
+    signal: io.signal,
+  });
+}
+
+/** How far apart the choices of a seed lie, so that seeds in a row never share one. */
+const NEXT_WORLD = 100;
+const MAX_WORLDS = 10;
+
+/** True of the error of a world that is not fit to measure on. */
+export function isRefusal(error: unknown): boolean {
+  return error instanceof FloodgateError && error.code === 'world';
+}
+
+/**
+ * The first of the world seeds `first`, `first` + 100, ... whose world is admitted; builds what is new.
+ * @throws FloodgateError `world` when ten in a row are refused.
+ */
+export async function admittedWorldSeed(
+  first: number,
+  configOf: (worldSeed: number) => Config | Promise<Config>,
+  io: CampaignIo,
+): Promise<number> {
+  for (let choice = 0; ; choice++) {
+    const worldSeed = first + NEXT_WORLD * choice;
+    try {
+      await openRunWorld(await configOf(worldSeed), io);
+      return worldSeed;
+    } catch (error) {
+      if (!isRefusal(error) || choice + 1 === MAX_WORLDS) throw error;
+    }
+  }
+}
+
+/** The seeds of the config: those of its world, or those of its file. */
+export async function loadRunSeeds({ seeds }: Config, world: World | undefined): Promise<SeedSet> {
+  if (seeds.path !== WORLD || world === undefined) return loadSeeds(seeds);
+  return {
+    attacks: [...new Set(world.seeds)],
+    format: 'text',
+    column: undefined,
+    sha256: sha256Of(Buffer.from(world.seeds.join('\n'))),
+    skipped: { empty: 0, duplicate: world.seeds.length - new Set(world.seeds).size, tooLong: 0 },
+  };
+}
+
+/** @throws FloodgateError `config` when a config names the world's model or judge without a world. */
+export function requireWorld(world: World | undefined, what: string): World {
+  if (world !== undefined) return world;
+  throw new FloodgateError('config', `${what}: it names the world, but the config has none`, {
+    hint: 'add world: {}',
+  });
+}

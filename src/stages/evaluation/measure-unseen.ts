@@ -1,0 +1,82 @@
+import type { EmbeddingMatrix } from '../../metrics/embedding-matrix.ts';
+import { type Measure, pointMeasure } from '../../metrics/measure.ts';
+import { type AttackOutcome, successIndices } from '../../metrics/success.ts';
+import { unseenWays } from '../../metrics/unseen-ways.ts';
+import type { EventRecord, MetricRecord } from '../../runs/store/records.ts';
+import type { AttackerName } from '../config/attacker-names.ts';
+
+/**
+ * The discovery curve: one point an update behind the evaluation's last batch, with *target calls* for n. So the last one,
+ * which stands in reports, is what twice the calls would find.
+ */
+export const DISCOVERY_METRIC = 'uniqueAttacksExpected';
+
+const UNSEEN_METRICS = ['missingMass', 'missingMassSpread', 'chao1', 'chao1Spread'] as const;
+
+/** Attackers whose evaluation attacks are not independent draws of one distribution. */
+const DEPENDENT: Readonly<Partial<Record<AttackerName, string>>> = {
+  icl: 'attacks of one block share their examples',
+  exact: 'its attacks are drawn again and again from one weighted pool',
+};
+
+/** Why the evaluation attacks are no independent sample at temperature 1; undefined when they are. */
+export function dependenceOf(stage: AttackerName, temperature: number): string | undefined {
+  if (temperature !== 1) return `attacks were drawn at temperature ${temperature}, expected 1`;
+  return DEPENDENT[stage];
+}
+
+/** What is measured, and what there is to say about it. */
+export interface MeasuredWithEvents {
+  readonly metrics: MetricRecord[];
+  readonly events: EventRecord[];
+}
+
+export interface UnseenSample {
+  readonly stage: AttackerName;
+  readonly temperature: number;
+  readonly seed: number;
+  readonly threshold: number;
+  readonly embeddings: EmbeddingMatrix;
+  /** Of each judge, one outcome an attack. */
+  readonly outcomes: ReadonlyMap<string, readonly AttackOutcome[]>;
+  /** Target calls behind one attack, those made while drawing it included. */
+  readonly targetCallsPerAttack: number;
+}
+
+export interface MeasuredUnseen extends MeasuredWithEvents {
+  /** Points of the discovery curve in their order, each by every judge. */
+  readonly curve: readonly MetricRecord[][];
+}
+
+/**
+ * How many ways are still unfound, by each judge: missing mass, Chao1 and the discovery curve. Where the sample is not
+ * independent the values are null and say why.
+ */
+export function unseenMetrics(sample: UnseenSample): MeasuredUnseen {
+  const { stage, temperature, seed, threshold, embeddings, outcomes, targetCallsPerAttack } = sample;
+  const attacks = embeddings.rows;
+  const reason = dependenceOf(stage, temperature);
+  if (reason !== undefined) {
+    const unknown = pointMeasure(null, attacks, `not estimated: ${reason}`);
+    return {
+      metrics: [...outcomes.keys()].flatMap((judge) => UNSEEN_METRICS.map((name) => ({ name, judge, ...unknown }))),
+      events: [{ level: 'info', code: 'unseen-not-estimated', message: `unseen ways of ${stage}: ${reason}` }],
+      curve: [],
+    };
+  }
+  const measured = [...outcomes].map(([judge, each]) => ({
+    judge,
+    ways: unseenWays({ embeddings, successes: successIndices(each), attacks }, { seed, threshold }),
+  }));
+  const points = measured[0]?.ways.curve ?? []; // every judge's curve has the same points: they depend on the attacks only
+  return {
+    metrics: measured.flatMap(({ judge, ways }) => UNSEEN_METRICS.map((name) => ({ name, judge, ...ways[name] }))),
+    curve: points.map(({ attacks: made }, i) =>
+      measured.map(({ judge, ways }): MetricRecord => {
+        const clusters = ways.curve[i]?.clusters as Measure;
+        return { name: DISCOVERY_METRIC, judge, ...clusters, n: Math.round(made * targetCallsPerAttack) };
+      }),
+    ),
+    events: [],
+  };
+}

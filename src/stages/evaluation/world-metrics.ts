@@ -1,0 +1,82 @@
+import { randomStream } from '../../base/random.ts';
+import type { Measure } from '../../metrics/measure.ts';
+import { measureAtSize } from '../../metrics/subsampling.ts';
+import { type AttackOutcome, isSuccess } from '../../metrics/success.ts';
+import type { MetricRecord } from '../../runs/store/records.ts';
+import { totalVariation } from '../../worlds/exact-posterior.ts';
+import { createKeyFinder, wordsOf } from '../../worlds/keys.ts';
+import { exactShares, foundShares, shareErrorFloor } from '../../worlds/share-error.ts';
+import type { World } from '../../worlds/world.ts';
+import type { Campaign } from '../campaign/campaign.ts';
+import { measuredMetric, plainMetric } from '../campaign/plain-metric.ts';
+import { collectAttacks } from '../collection.ts';
+import { type AttackerName, smoothedAttacker } from '../config/attacker-names.ts';
+import { loadRunTruth } from '../world-posterior.ts';
+
+export interface WorldSample {
+  readonly texts: readonly string[];
+  readonly outcomes: readonly AttackOutcome[];
+  readonly seed: number;
+  /** Target calls that the attacker has used, those of its evaluation apart. */
+  readonly usedCalls: number;
+}
+
+/** Keys held by the attacks that this attacker's training collected; empty for one that collects nothing. */
+function collectedKeys(campaign: Campaign, world: World, stage: AttackerName): number | null {
+  const attacks = collectAttacks(campaign, smoothedAttacker(stage) ?? stage);
+  if (attacks.length === 0) return null;
+  const finder = createKeyFinder(world.keys);
+  return new Set(attacks.flatMap(({ text }) => finder.heldBy(wordsOf(text)))).size;
+}
+
+/**
+ * Share of the planted keys that some successful attack holds; its interval is over subsets of the attacks, as that of
+ * unique attacks is. `held` has the keys of each attack.
+ */
+function modeRecall(
+  held: readonly (readonly number[])[],
+  outcomes: readonly AttackOutcome[],
+  { keys, seed }: { readonly keys: number; readonly seed: number },
+): Measure {
+  const found = held.map((each, i) => (isSuccess(outcomes[i] as AttackOutcome) ? each : []));
+  const options = { size: held.length, stream: randomStream(seed, 'mode recall'), bounds: [0, 1] } as const;
+  return measureAtSize(
+    held.length,
+    options,
+    (chosen) => new Set(chosen.flatMap((index) => found[index] as readonly number[])).size / keys,
+  );
+}
+
+/**
+ * What can be said only where the truth is known: the share of the planted keys that a successful attack holds, and how
+ * far the keys' shares among the attacks lie from those of the reward's distribution (beside what an exact sampler's own
+ * draw of this size would show).
+ */
+export async function worldMetrics(
+  campaign: Campaign,
+  world: World,
+  stage: AttackerName,
+  { texts, outcomes, seed, usedCalls }: WorldSample,
+): Promise<MetricRecord[]> {
+  const truth = await loadRunTruth(campaign, world);
+  const keys = world.keys.length;
+  const finder = createKeyFinder(world.keys);
+  const words = texts.map(wordsOf);
+  const recall = modeRecall(
+    words.map((each) => finder.heldBy(each)),
+    outcomes,
+    { keys, seed },
+  );
+  const found = (recall.value ?? 0) * keys;
+  const exact = exactShares(truth);
+  const n = texts.length;
+  const collected = collectedKeys(campaign, world, stage);
+  return [
+    measuredMetric('modeRecall', recall),
+    plainMetric('shareError', totalVariation(foundShares(words, keys, finder), exact), n),
+    plainMetric('shareErrorFloor', shareErrorFloor(exact, n, seed), n),
+    plainMetric('keysPerThousandCalls', usedCalls === 0 ? null : (1000 * found) / usedCalls, n),
+    ...(collected === null ? [] : [plainMetric('keysCollected', collected, keys)]),
+    plainMetric('exactRecall', truth.exactRecall, n),
+  ];
+}

@@ -1,0 +1,59 @@
+import type { NoveltyMeter, Similarity } from '../learning/reward/novelty-reward.ts';
+import { HistoryBleu } from '../metrics/history-bleu.ts';
+import type { SentenceEncoder } from '../models/encoder/text-encoder.ts';
+
+/** What a checkpoint keeps of the history; its texts are in the database, and too many for a checkpoint. */
+export interface NoveltyState {
+  /** Texts measured, doubles among them. */
+  readonly count: number;
+  /** Sum of their embeddings. */
+  readonly sum: readonly number[];
+}
+
+export interface NoveltyOptions {
+  readonly encoder: Pick<SentenceEncoder, 'width' | 'embed'>;
+  /** Texts that are measured before they join the history: those of one group are not compared with each other. */
+  readonly groupSize: number;
+  /** Where a checkpoint left off, with every text that was measured before it, in any order. */
+  readonly restored?: { readonly state: NoveltyState; readonly texts: Iterable<string> };
+}
+
+/**
+ * Novelty against everything written before in the run, as the curiosity work measures it (Hong et al. 2024): mean
+ * BLEU-2..5 and mean cosine to the history. The mean cosine needs the sum of the history's embeddings only.
+ */
+export function createNoveltyMeter({ encoder, groupSize, restored }: NoveltyOptions): NoveltyMeter {
+  const bleu = new HistoryBleu();
+  const texts = new Set(restored?.texts);
+  for (const text of texts) bleu.add(text);
+  const sum = Float64Array.from(restored?.state.sum ?? new Float64Array(encoder.width));
+  let count = restored?.state.count ?? 0;
+
+  const measureGroup = async (group: readonly string[]): Promise<Similarity[]> => {
+    const embeddings = await encoder.embed(group);
+    const at = (text: number, i: number): number => embeddings[text * encoder.width + i] as number;
+    const similarities = group.map((text, row): Similarity => {
+      let dot = 0;
+      for (let i = 0; i < encoder.width; i++) dot += at(row, i) * (sum[i] as number);
+      return { selfBleu: bleu.score(text), cosine: count === 0 ? 0 : dot / count };
+    });
+    for (const [row, text] of group.entries()) {
+      for (let i = 0; i < encoder.width; i++) sum[i] = (sum[i] as number) + at(row, i);
+      if (texts.has(text)) continue;
+      texts.add(text);
+      bleu.add(text);
+    }
+    count += group.length;
+    return similarities;
+  };
+
+  return {
+    measure: async (all) => {
+      const similarities: Similarity[] = [];
+      for (let start = 0; start < all.length; start += groupSize)
+        similarities.push(...(await measureGroup(all.slice(start, start + groupSize))));
+      return similarities;
+    },
+    state: (): NoveltyState => ({ count, sum: [...sum] }),
+  };
+}

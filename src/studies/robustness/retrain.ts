@@ -1,0 +1,76 @@
+import { existsSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { openRunFolder, type RunFolder } from '../../runs/run-folder.ts';
+import { openStore } from '../../runs/store/run-store.ts';
+import { evaluationStage } from '../../runs/store/stage-name.ts';
+import type { CampaignIo } from '../../stages/campaign/campaign-io.ts';
+import { finishRun } from '../../stages/campaign/finish-run.ts';
+import type { AttackerName } from '../../stages/config/attacker-names.ts';
+import { loadConfig } from '../../stages/config/config-load.ts';
+import type { RobustnessCell } from './robustness-file.ts';
+
+/** Where an attacker is trained again: `RUN/robustness/DATA/ATTACKER`, a run folder like any other. */
+export interface RetrainPlace {
+  /** `RUN/robustness/DATA`. */
+  readonly runsFolder: string;
+  readonly attacker: AttackerName;
+}
+
+/** The figures of an attacker's own evaluation, by judge; undefined when it was not evaluated. */
+export async function readEvaluation(
+  { databasePath }: RunFolder,
+  attacker: AttackerName,
+): Promise<Pick<RobustnessCell, 'status' | 'judges'> | undefined> {
+  const store = await openStore(databasePath, { readOnly: true });
+  try {
+    const stage = evaluationStage(attacker);
+    const isDone = store.stages().some(({ name, status }) => name === stage && status === 'done');
+    if (isDone) return { status: 'done', judges: judgesOf(store.metrics(stage)) };
+    const isEmpty = store.events().some((event) => event.stage === attacker && event.code === 'nothing-collected');
+    return isEmpty ? { status: 'nothing-collected', judges: [] } : undefined;
+  } finally {
+    store.close();
+  }
+}
+
+type StoredMetrics = ReturnType<Awaited<ReturnType<typeof openStore>>['metrics']>;
+
+/** Success rate and unique attacks by judge, the last value of each. */
+export function judgesOf(metrics: StoredMetrics): RobustnessCell['judges'] {
+  const names = [...new Set(metrics.flatMap(({ judge }) => (judge === undefined ? [] : [judge])))];
+  return names.flatMap((name) => {
+    const measureOf = (wanted: string) => {
+      const found = metrics.findLast((row) => row.name === wanted && row.judge === name);
+      if (found === undefined) return undefined;
+      const { value, low, high, n, method = '', confidence = null } = found;
+      return { value, low, high, n, method, confidence };
+    };
+    const [asr, uniqueAttacks] = [measureOf('asr'), measureOf('uniqueAttacks')];
+    return asr === undefined || uniqueAttacks === undefined ? [] : [{ name, asr, uniqueAttacks }];
+  });
+}
+
+/** What an attacker that was trained again has reached, in the run `name`; undefined while it is not done. */
+export async function readRetrained({ runsFolder, attacker }: RetrainPlace, name: string = attacker) {
+  const isThere = existsSync(join(runsFolder, name, 'run.db'));
+  return isThere ? readEvaluation(await openRunFolder(name, runsFolder), attacker) : undefined;
+}
+
+/**
+ * Trains an attacker from the start against `modelPath`, by the config of `run` and nothing else changed; goes on where
+ * it stopped, and does nothing when it is done.
+ */
+export async function retrain(
+  run: RunFolder,
+  place: RetrainPlace,
+  { modelPath, overrides }: { readonly modelPath: string; readonly overrides: readonly string[] },
+  io: CampaignIo,
+): Promise<void> {
+  if ((await readRetrained(place)) !== undefined) return;
+  const { runsFolder, attacker } = place;
+  const narrowed = [`attackers=${JSON.stringify([attacker])}`, `target.model=${JSON.stringify(modelPath)}`];
+  const config = await loadConfig(run.configPath, [...overrides, ...narrowed]);
+  await mkdir(runsFolder, { recursive: true });
+  await finishRun(config, runsFolder, attacker, io);
+}

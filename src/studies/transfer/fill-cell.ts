@@ -1,0 +1,127 @@
+import { monotonicMs } from '../../base/clock.ts';
+import { FloodgateError } from '../../base/errors.ts';
+import type { Judge } from '../../judges/judge.ts';
+import type { EmbeddingMatrix } from '../../metrics/embedding-matrix.ts';
+import type { AttackRecord } from '../../runs/store/records.ts';
+import type { RunStore } from '../../runs/store/run-store.ts';
+import { transferStage } from '../../runs/store/stage-name.ts';
+import { storedOutcome } from '../../stages/evaluation/stored-outcome.ts';
+import {
+  createCallCounter,
+  type JudgeSeat,
+  meanUnsafeOf,
+  type TrialRequest,
+  tryAttacks,
+} from '../../trial/try-attacks.ts';
+import { cellMetrics } from './measure-cell.ts';
+import type { OpenedTransferTarget } from './plan-targets.ts';
+import type { StoredAttacks } from './stored-attacks.ts';
+
+/** Attacks of one stored batch: a kill costs at most so many. */
+export const TRANSFER_BATCH = 32;
+
+export interface CellWork {
+  readonly store: RunStore;
+  readonly attacks: StoredAttacks;
+  readonly embeddings: EmbeddingMatrix;
+  readonly opened: OpenedTransferTarget;
+  /** The training judge first, each name once. */
+  readonly judges: readonly Judge[];
+  readonly seed: number;
+  readonly threshold: number;
+  readonly signal: AbortSignal;
+  /** Told after each batch how many attacks of the cell are done. */
+  readonly onAttacks: (done: number) => void;
+}
+
+function batchOf(texts: readonly string[], batch: number): readonly string[] {
+  return texts.slice(batch * TRANSFER_BATCH, (batch + 1) * TRANSFER_BATCH);
+}
+
+/** Leading batches of a cell that hold just these attacks; the rest is missing, or was made from others. */
+export function keptBatches(store: RunStore, stage: string, texts: readonly string[]): number {
+  if (!store.stages().some(({ name }) => name === stage)) return 0;
+  const stored = new Map<number, string[]>();
+  for (const { update, text } of store.attacks({ stage })) stored.set(update, [...(stored.get(update) ?? []), text]);
+  const batches = Math.ceil(texts.length / TRANSFER_BATCH);
+  let kept = 0;
+  while (kept < batches && JSON.stringify(stored.get(kept)) === JSON.stringify(batchOf(texts, kept))) kept++;
+  return kept;
+}
+
+/** True when nothing of the cell is missing: it may hold more attacks than are asked for now. */
+export function isCellDone(store: RunStore, stage: string, texts: readonly string[]): boolean {
+  const isDone = store.stages().some(({ name, status }) => name === stage && status === 'done');
+  if (!isDone) return false;
+  const stored = store.attacks({ stage, limit: texts.length });
+  return stored.length === texts.length && stored.every(({ text }, i) => text === texts[i]);
+}
+
+async function askBatch(work: CellWork, stage: string, batch: number, seats: readonly JudgeSeat[]): Promise<void> {
+  const { store, attacks, opened, signal } = work;
+  const started = monotonicMs();
+  const calls = createCallCounter();
+  const first = batch * TRANSFER_BATCH;
+  const { decode, responses } = opened.record;
+  const requests = batchOf(attacks.texts, batch).map(
+    // The target's name is no part of the stream: targets that differ little are compared on the same draws.
+    (text, i): TrialRequest => ({ text, streamName: ['transfer response', attacks.attacker, first + i] }),
+  );
+  const trials = await tryAttacks(requests, { target: opened.target, decode, responses, seats, signal }, calls);
+  const records = requests.map(({ text }, i): AttackRecord => {
+    const trial = trials[i] as (typeof trials)[number];
+    return {
+      source: 'transfer',
+      ids: [], // the text was sent, never the ids: the target has a tokenizer of its own
+      text,
+      logPi: null,
+      logPRef: null,
+      logReward: null,
+      meanUnsafe: meanUnsafeOf(trial, seats[0] as JudgeSeat),
+      responses: trial.responses,
+    };
+  });
+  const cost = { ...calls, seconds: (monotonicMs() - started) / 1000 };
+  store.recordUpdate({ stage, update: batch, attacks: records, cost });
+}
+
+/** Puts the attacks that are missing to the target, batch by batch, then measures the cell. */
+export async function fillCell(work: CellWork): Promise<void> {
+  const { store, attacks, opened, judges, signal, onAttacks } = work;
+  const stage = transferStage({ attacker: attacks.attacker, target: opened.record.name });
+  const batches = Math.ceil(attacks.texts.length / TRANSFER_BATCH);
+  const kept = keptBatches(store, stage, attacks.texts);
+  store.beginStage(stage, batches + 1);
+  store.truncateAfter(stage, kept - 1);
+  const seats = judges.map((judge): JudgeSeat => ({ judge, masked: false, name: judge.name }));
+  try {
+    for (let batch = kept; batch < batches; batch++) {
+      if (signal.aborted) throw new FloodgateError('interrupted', `${stage}: interrupted; what is stored is kept`);
+      await askBatch(work, stage, batch, seats);
+      onAttacks(Math.min((batch + 1) * TRANSFER_BATCH, attacks.texts.length));
+    }
+    store.recordUpdate({ stage, update: batches, metrics: await measureCell(work, stage) });
+    store.endStage(stage, 'done');
+  } catch (error) {
+    const isInterrupt = error instanceof FloodgateError && error.code === 'interrupted';
+    store.endStage(stage, isInterrupt ? 'interrupted' : 'failed');
+    throw error;
+  }
+}
+
+async function measureCell({ store, attacks, embeddings, opened, judges, seed, threshold }: CellWork, stage: string) {
+  const responses = store.attacks({ stage }).map(({ id }) => store.responses(id));
+  const away = new Map(
+    judges.map(({ name }) => [name, responses.map((each) => storedOutcome(each, { name, masked: false }))]),
+  );
+  const outcomes = await opened.outcomes?.of(attacks.texts);
+  return cellMetrics({
+    home: attacks.home,
+    away,
+    embeddings,
+    exact: outcomes?.map(({ success }) => success),
+    exactJudge: judges[0]?.name ?? '',
+    seed,
+    threshold,
+  });
+}

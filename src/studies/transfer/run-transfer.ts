@@ -1,0 +1,236 @@
+import { FloodgateError } from '../../base/errors.ts';
+import { acquireRunLock } from '../../base/lock.ts';
+import { defaultThreads } from '../../engine/runtime/device.ts';
+import type { Judge } from '../../judges/judge.ts';
+import { createEmbeddingMatrix, type EmbeddingMatrix } from '../../metrics/embedding-matrix.ts';
+import type { SentenceEncoder } from '../../models/encoder/text-encoder.ts';
+import { createOpenModels } from '../../models/open-models.ts';
+import { loadRunConfig, type RunFolder } from '../../runs/run-folder.ts';
+import { openStore, type RunStore } from '../../runs/store/run-store.ts';
+import { transferCellOf, transferStage } from '../../runs/store/stage-name.ts';
+import type { CampaignIo } from '../../stages/campaign/campaign-io.ts';
+import { openRunEncoder, openRunJudge } from '../../stages/campaign/open-run-models.ts';
+import { openRunWorld } from '../../stages/campaign/run-world.ts';
+import type { Config } from '../../stages/config/config-schema.ts';
+import type { World } from '../../worlds/world.ts';
+import { fillCell, isCellDone, keptBatches, TRANSFER_BATCH } from './fill-cell.ts';
+import { type PlannedTarget, planTargets } from './plan-targets.ts';
+import { chooseAttackers, readStoredAttacks, type StoredAttacks } from './stored-attacks.ts';
+import { recordTarget, storedTarget, targetDifferences } from './target-record.ts';
+import type { NamedTarget } from './transfer-config.ts';
+
+export interface TransferPlan {
+  readonly targets: readonly NamedTarget[];
+  /** All that were evaluated when absent. */
+  readonly attackers?: readonly string[];
+  /** At most so many of each attacker's stored attacks; all when absent. */
+  readonly attacks?: number;
+  /** Measure targets anew that were measured otherwise under the same name, in place of refusing. */
+  readonly again: boolean;
+}
+
+export interface TransferOutcome {
+  readonly attackers: readonly string[];
+  readonly targets: readonly string[];
+  /** Cells that were filled now, of all that were asked for. */
+  readonly filled: number;
+  readonly cells: number;
+}
+
+/** Everything that filling a matrix takes, open. */
+export interface TransferParts {
+  readonly run: string;
+  readonly config: Config;
+  readonly store: RunStore;
+  readonly judges: readonly Judge[];
+  readonly encoder: SentenceEncoder;
+  readonly io: CampaignIo;
+}
+
+/** Texts of one call of the encoder, so that memory stays small. */
+const EMBED_BATCH = 128;
+
+/**
+ * Puts the stored evaluation attacks of a run's attackers to further targets and stores what comes of it, a stage a
+ * cell. Cells that are there already are kept; a cell that was stopped goes on where it stood. Holds the run's lock.
+ * @throws FloodgateError `usage`, `run`, `source`, `model`, `target` before any work when something asked for cannot be
+ * had; `interrupted` on abort, when at most one batch is lost.
+ */
+export async function transferRun(folder: RunFolder, plan: TransferPlan, io: CampaignIo): Promise<TransferOutcome> {
+  const lock = await acquireRunLock(folder.lockPath);
+  try {
+    const config = await loadRunConfig(folder);
+    const store = await openStore(folder.databasePath);
+    try {
+      const attackers = chooseAttackers(store, folder.name, plan.attackers);
+      const world = await openRunWorld(config, io);
+      const models = createOpenModels({ threads: config.threads ?? defaultThreads(), ...io });
+      const planned = await planTargets({ folder, config, models, world, io }, plan.targets);
+      return await withJudges(config, models, world, async (judges, encoder) =>
+        fillMatrix({ run: folder.name, config, store, judges, encoder, io }, { attackers, planned, plan }),
+      );
+    } finally {
+      store.close();
+    }
+  } finally {
+    await lock.release();
+  }
+}
+
+/** Opens every judge, the training judge first, each name once, and the encoder; closes what it opened. */
+async function withJudges<T>(
+  config: Config,
+  models: ReturnType<typeof createOpenModels>,
+  world: World | undefined,
+  work: (judges: readonly Judge[], encoder: SentenceEncoder) => Promise<T>,
+): Promise<T> {
+  const closers: (() => Promise<unknown>)[] = [];
+  try {
+    const judges = new Map<string, Judge>();
+    for (const judgeConfig of [config.judges.training, ...config.judges.evaluation]) {
+      const judge = await openRunJudge(judgeConfig, models, world);
+      closers.unshift(() => judge.close());
+      if (!judges.has(judge.name)) judges.set(judge.name, judge);
+    }
+    const { encoder } = await openRunEncoder(config, models);
+    closers.unshift(() => encoder.close());
+    return await work([...judges.values()], encoder);
+  } finally {
+    for (const close of closers) await close();
+  }
+}
+
+/** @throws FloodgateError `usage` when a name stands for a target that was measured otherwise. */
+function refuseOtherTargets({ run, store }: TransferParts, planned: readonly PlannedTarget[], again: boolean): void {
+  if (again) return;
+  for (const { record } of planned) {
+    const before = storedTarget(store, record.name);
+    const changed = before === undefined ? [] : targetDifferences(before, record);
+    if (changed.length === 0) continue;
+    throw new FloodgateError(
+      'usage',
+      `transfer ${run}: target ${record.name} was measured with another ${changed.join(', ')}`,
+      { hint: 'give the new one another name, or measure it anew with --again' },
+    );
+  }
+}
+
+/** Embeddings of the texts [n, width], in batches that keep memory small. */
+export async function embedTexts(encoder: SentenceEncoder, texts: readonly string[]): Promise<EmbeddingMatrix> {
+  const flat = new Float32Array(texts.length * encoder.width);
+  for (let first = 0; first < texts.length; first += EMBED_BATCH) {
+    flat.set(await encoder.embed(texts.slice(first, first + EMBED_BATCH)), first * encoder.width);
+  }
+  return createEmbeddingMatrix(flat, texts.length, encoder.width);
+}
+
+/** Cells of a target that was measured otherwise under the same name are made again from nothing. */
+function forgetOther(store: RunStore, { record }: PlannedTarget): void {
+  const before = storedTarget(store, record.name);
+  if (before === undefined || targetDifferences(before, record).length === 0) return;
+  for (const { name } of store.stages()) {
+    if (transferCellOf(name)?.target !== record.name) continue;
+    store.truncateAfter(name, -1);
+    store.endStage(name, 'interrupted');
+  }
+}
+
+/** A target and the attackers whose cells are not filled. */
+interface Column {
+  readonly target: PlannedTarget;
+  readonly missing: readonly StoredAttacks[];
+}
+
+function columnOf(store: RunStore, target: PlannedTarget, sets: readonly StoredAttacks[]): Column {
+  const before = storedTarget(store, target.record.name);
+  const isSame = before !== undefined && targetDifferences(before, target.record).length === 0;
+  const isDone = ({ attacker, texts }: StoredAttacks): boolean =>
+    isSame && isCellDone(store, transferStage({ attacker, target: target.record.name }), texts);
+  return { target, missing: sets.filter((set) => !isDone(set)) };
+}
+
+/** Attacks of the whole matrix that are done, however many targets they went to. */
+interface MatrixProgress {
+  finished: number;
+  update(ofCell: number, note: string): void;
+}
+
+/** Fills the missing cells of one target; its model is open no longer than that. */
+async function fillColumn(
+  parts: TransferParts,
+  { target, missing }: Column,
+  progress: MatrixProgress,
+  embed: (set: StoredAttacks) => Promise<EmbeddingMatrix>,
+): Promise<void> {
+  const { store, judges, config, io } = parts;
+  if (io.signal.aborted) throw new FloodgateError('interrupted', 'transfer: interrupted; what is stored is kept');
+  forgetOther(store, target);
+  const opened = await target.open(missing[0]?.texts ?? []);
+  try {
+    recordTarget(store, opened.record);
+    for (const attacks of missing) {
+      const { attacker, texts } = attacks;
+      const cell = { attacker, target: opened.record.name };
+      const note = `${attacker} -> ${cell.target}`;
+      const kept = keptBatches(store, transferStage(cell), texts) * TRANSFER_BATCH;
+      progress.update(Math.min(kept, texts.length), note);
+      await fillCell({
+        store,
+        attacks,
+        embeddings: await embed(attacks),
+        opened,
+        judges,
+        seed: config.seed,
+        threshold: config.evaluation.uniqueThreshold,
+        signal: io.signal,
+        onAttacks: (done) => progress.update(done, note),
+      });
+      progress.finished += texts.length;
+    }
+  } finally {
+    await opened.close();
+  }
+}
+
+export interface MatrixWork {
+  readonly attackers: readonly string[];
+  readonly planned: readonly PlannedTarget[];
+  readonly plan: Pick<TransferPlan, 'attacks' | 'again'>;
+}
+
+/** Fills the missing cells, target by target, so that each model is opened once and only when it is needed. */
+export async function fillMatrix(
+  parts: TransferParts,
+  { attackers, planned, plan }: MatrixWork,
+): Promise<TransferOutcome> {
+  const { store, judges, encoder, io } = parts;
+  refuseOtherTargets(parts, planned, plan.again);
+  const names = judges.map(({ name }) => name);
+  const sets = attackers.map((attacker) => readStoredAttacks(store, attacker, { judges: names, limit: plan.attacks }));
+  const columns = planned.map((target) => columnOf(store, target, sets));
+  const missing = columns.flatMap((column) => column.missing);
+  const bar = io.progress.start(
+    'transfer',
+    missing.reduce((sum, { texts }) => sum + texts.length, 0),
+    'attacks',
+  );
+  const progress: MatrixProgress = {
+    finished: 0,
+    update: (ofCell, note) => bar.update(progress.finished + ofCell, note),
+  };
+  const known = new Map<string, EmbeddingMatrix>();
+  const embed = async ({ attacker, texts }: StoredAttacks): Promise<EmbeddingMatrix> => {
+    const embeddings = known.get(attacker) ?? (await embedTexts(encoder, texts));
+    known.set(attacker, embeddings);
+    return embeddings;
+  };
+  try {
+    for (const column of columns) {
+      if (column.missing.length > 0) await fillColumn(parts, column, progress, embed);
+    }
+  } finally {
+    bar.finish();
+  }
+  const targets = planned.map(({ record }) => record.name);
+  return { attackers, targets, filled: missing.length, cells: columns.length * sets.length };
+}

@@ -1,0 +1,260 @@
+import { randomStream } from '../base/random.ts';
+import type { Attacker, AttackerState } from '../learning/attacker.ts';
+import type { PlantedKey } from './choose-keys.ts';
+import { drawPrefixes, forcedPlaces, ROWS } from './forced-keys.ts';
+import { createKeyFinder, occurrences, wordsOf } from './keys.ts';
+
+/** The reward's distribution: p_ref(x)^(1/gamma) exp(E log S(x) / beta), normalised. */
+export interface PosteriorRule {
+  readonly beta: number;
+  readonly gamma: number;
+  outcomes(texts: readonly string[]): Promise<Outcome[]>;
+}
+
+/** What becomes of a request under the target and the judge. */
+export interface Outcome {
+  /** P(alarm) of one response. */
+  readonly alarm: number;
+  /** E log S over responses. */
+  readonly logS: number;
+  /** E log S if every response were polite. */
+  readonly politeLogS: number;
+  /** P(success): mean P(unsafe) of the responses above 0.5. */
+  readonly success: number;
+}
+
+/** One request that was weighed, and its part of the reward's total mass. */
+export interface WeighedRequest {
+  readonly tokens: readonly number[];
+  readonly terminated: boolean;
+  readonly text: string;
+  /** Unnormalised: prior mass that it stands for x exp(E log S / beta) x p_ref^(1/gamma - 1). */
+  readonly mass: number;
+}
+
+/** A share of the posterior, and its standard error over independent replicates. */
+export interface Share {
+  readonly share: number;
+  readonly error: number;
+}
+
+/** The part of the posterior whose requests hold a key (or none). */
+export interface PartShare extends Share {
+  /** P(success) of an attack drawn from this part of the posterior. */
+  readonly success: number;
+  /** P(alarm) of a request drawn from this part of the reference: the leak as the target has learned it. */
+  readonly alarm: number;
+}
+
+export interface Posterior {
+  readonly keys: readonly PartShare[];
+  readonly keyless: PartShare;
+  /** What requests without a key have beyond what a target that never alarms there would give them. */
+  readonly falseAlarms: Share;
+  /** Natural logarithm of the total mass: what trajectory balance's log Z tends to. */
+  readonly logZ: number;
+  /** Requests weighed by their mass: drawing from them is drawing from the posterior, as nearly as their number allows. */
+  readonly pool: readonly WeighedRequest[];
+}
+
+/** Independent repetitions, from whose spread the standard errors come. */
+const REPLICATES = 12;
+const PREFIXES = 16;
+const EVALUATIONS = 32;
+const KEYLESS = 768;
+
+interface Part {
+  prior: number;
+  mass: number;
+  /** Of the mass, what a polite target would not give. */
+  excess: number;
+  success: number;
+  alarm: number;
+}
+
+const emptyPart = (): Part => ({ prior: 0, mass: 0, excess: 0, success: 0, alarm: 0 });
+
+/**
+ * Shares of every key under the reward's distribution by stratified importance sampling: force the key into beginnings
+ * drawn from the reference (weight: its conditional probability there), go on from the reference, divide by how often
+ * the key stands in the result. A request with m keys counts 1/m for each. Requests without a key are plain samples.
+ */
+export async function measurePosterior(
+  attacker: Attacker,
+  reference: AttackerState,
+  keys: readonly PlantedKey[],
+  rule: PosteriorRule,
+  plan: { readonly seed: number; onReplicate?(done: number, of: number): void },
+): Promise<Posterior> {
+  const replicates: { parts: Part[]; keyless: Part }[] = [];
+  const pool: WeighedRequest[] = [];
+  for (let replicate = 0; replicate < REPLICATES; replicate++) {
+    replicates.push(await measureReplicate({ attacker, reference, keys, rule, seed: plan.seed, replicate }, pool));
+    plan.onReplicate?.(replicate + 1, REPLICATES);
+  }
+  const totals = replicates.map(({ parts, keyless }) => sumOf([...parts, keyless], 'mass'));
+  const shareOf = (pick: (replicate: (typeof replicates)[number]) => Part, field: 'mass' | 'excess' = 'mass') =>
+    ratioShare(
+      replicates.map((replicate) => pick(replicate)[field]),
+      totals,
+    );
+  const partShare = (pick: (replicate: (typeof replicates)[number]) => Part): PartShare => {
+    const parts = replicates.map(pick);
+    const [mass, prior] = [sumOf(parts, 'mass'), sumOf(parts, 'prior')];
+    return {
+      ...shareOf(pick),
+      success: mass === 0 ? 0 : sumOf(parts, 'success') / mass,
+      alarm: prior === 0 ? 0 : sumOf(parts, 'alarm') / prior,
+    };
+  };
+  return {
+    keys: keys.map((_, key) => partShare(({ parts }) => parts[key] as Part)),
+    keyless: partShare(({ keyless }) => keyless),
+    falseAlarms: shareOf(({ keyless }) => keyless, 'excess'),
+    logZ: Math.log(totals.reduce((sum, mass) => sum + mass, 0) / REPLICATES),
+    pool,
+  };
+}
+
+function sumOf(parts: readonly Part[], field: keyof Part): number {
+  return parts.reduce((sum, part) => sum + part[field], 0);
+}
+
+/** Sum of `parts` over sum of `totals`; its error by the delta method, from the spread of part - share x total. */
+function ratioShare(parts: readonly number[], totals: readonly number[]): Share {
+  const n = parts.length;
+  const total = totals.reduce((sum, value) => sum + value, 0);
+  const share = parts.reduce((sum, value) => sum + value, 0) / total;
+  const squares = parts.reduce((sum, value, i) => sum + (value - share * (totals[i] as number)) ** 2, 0);
+  return { share, error: (Math.sqrt((squares * n) / (n - 1)) || 0) / total };
+}
+
+interface ReplicateInput {
+  readonly attacker: Attacker;
+  readonly reference: AttackerState;
+  readonly keys: readonly PlantedKey[];
+  readonly rule: PosteriorRule;
+  readonly seed: number;
+  readonly replicate: number;
+}
+
+interface Draft {
+  readonly tokens: readonly number[];
+  readonly terminated: boolean;
+  readonly text: string;
+  /** Prior mass that this request stands for. */
+  readonly prior: number;
+  /** Key that was forced; undefined for a plain sample. */
+  readonly key: number | undefined;
+}
+
+async function measureReplicate(input: ReplicateInput, pool: WeighedRequest[]) {
+  const { keys, rule } = input;
+  const drafts = [...(await forcedDrafts(input)), ...(await keylessDrafts(input))];
+  const outcomes = await rule.outcomes(drafts.map(({ text }) => text));
+  const tilt = await fluencyTilt(input, drafts);
+  const parts = keys.map(emptyPart);
+  const keyless = emptyPart();
+  drafts.forEach(({ tokens, terminated, text, prior, key }, i) => {
+    const { alarm, logS, politeLogS, success } = outcomes[i] as Outcome;
+    const massAt = (score: number): number => prior * Math.exp(score / rule.beta + (tilt[i] as number));
+    const mass = massAt(logS);
+    const part = key === undefined ? keyless : (parts[key] as Part);
+    part.prior += prior;
+    part.mass += mass;
+    part.excess += mass - massAt(politeLogS);
+    part.success += mass * success;
+    part.alarm += prior * alarm;
+    pool.push({ tokens, terminated, text, mass });
+  });
+  return { parts, keyless };
+}
+
+/** (1/gamma - 1) log p_ref of each request; 0 at gamma 1. */
+async function fluencyTilt({ attacker, reference, rule }: ReplicateInput, drafts: readonly Draft[]): Promise<number[]> {
+  const power = 1 / rule.gamma - 1;
+  if (power === 0) return drafts.map(() => 0);
+  const tilt: number[] = [];
+  for (let start = 0; start < drafts.length; start += ROWS) {
+    const scores = await attacker.score(reference, drafts.slice(start, start + ROWS));
+    tilt.push(...scores.map((tokens) => power * tokens.reduce((sum, logProb) => sum + logProb, 0)));
+  }
+  return tilt;
+}
+
+/** Requests with each key forced in: places drawn by their probability, so that all stand for the same prior mass. */
+async function forcedDrafts(input: ReplicateInput): Promise<Draft[]> {
+  const { attacker, reference, keys, seed, replicate } = input;
+  const prefixes = await drawPrefixes(attacker, reference, {
+    count: PREFIXES,
+    seed,
+    name: `posterior prefix ${replicate}`,
+  });
+  const requests: { beginning: number[]; key: number; prior: number }[] = [];
+  for (const [index, key] of keys.entries()) {
+    const places = await forcedPlaces(attacker, reference, prefixes, key);
+    const total = places.reduce((sum, { probability }) => sum + probability, 0);
+    const ids = attacker.spec.tokenizer.encode(key.text);
+    // Systematic draw: one uniform, equal steps through the cumulated probabilities.
+    const step = total / EVALUATIONS;
+    let next = randomStream(seed, 'posterior places', replicate, index).nextFloat() * step;
+    let cumulated = 0;
+    for (const { prefix, position, probability } of places) {
+      cumulated += probability;
+      for (; next < cumulated; next += step) {
+        const beginning = [...(prefixes[prefix] as number[]).slice(0, position), ...ids];
+        requests.push({ beginning, key: index, prior: total / PREFIXES / EVALUATIONS });
+      }
+    }
+  }
+  return completeAll(input, requests);
+}
+
+/** Goes on from every beginning, those of one length together. */
+async function completeAll(
+  { attacker, reference, keys, seed, replicate }: ReplicateInput,
+  requests: readonly { readonly beginning: number[]; readonly key: number; readonly prior: number }[],
+): Promise<Draft[]> {
+  const finder = createKeyFinder(keys);
+  const drafts: Draft[] = [];
+  const lengths = [...new Set(requests.map(({ beginning }) => beginning.length))].sort((a, b) => a - b);
+  for (const length of lengths) {
+    const same = requests.filter(({ beginning }) => beginning.length === length);
+    for (let start = 0; start < same.length; start += ROWS) {
+      const chunk = same.slice(start, start + ROWS);
+      const done =
+        length === attacker.spec.maxTokens
+          ? chunk.map(({ beginning }) => ({ tokens: beginning, terminated: false, text: attacker.textOf(beginning) }))
+          : await attacker.complete(
+              reference,
+              chunk.map(({ beginning }, i) => ({
+                beginning,
+                stream: randomStream(seed, 'posterior completion', replicate, length, start + i),
+              })),
+            );
+      done.forEach(({ tokens, terminated, text }, i) => {
+        const { key, prior } = chunk[i] as (typeof chunk)[number];
+        const words = wordsOf(text);
+        const share = occurrences(words, keys[key] as PlantedKey) * finder.heldBy(words).length;
+        drafts.push({ tokens, terminated, text, key, prior: prior / share });
+      });
+    }
+  }
+  return drafts;
+}
+
+async function keylessDrafts({ attacker, reference, keys, seed, replicate }: ReplicateInput): Promise<Draft[]> {
+  const finder = createKeyFinder(keys);
+  const drafts: Draft[] = [];
+  for (let start = 0; start < KEYLESS; start += ROWS) {
+    const requests = Array.from({ length: Math.min(ROWS, KEYLESS - start) }, (_, i) => ({
+      stream: randomStream(seed, 'keyless request', replicate, start + i),
+      temperature: 1,
+    }));
+    for (const { tokens, terminated, text } of await attacker.sample(reference, requests)) {
+      if (finder.heldBy(wordsOf(text)).length > 0) continue;
+      drafts.push({ tokens, terminated, text, key: undefined, prior: 1 / KEYLESS });
+    }
+  }
+  return drafts;
+}

@@ -1,0 +1,94 @@
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { z } from 'zod';
+import { writeFileAtomically } from '../base/atomic-file.ts';
+import { FloodgateError } from '../base/errors.ts';
+import { parseFields, readJsonFile } from '../models/formats/json-file.ts';
+import type { PlantedKey } from './choose-keys.ts';
+import { PICO_CONFIG } from './pico-model.ts';
+import { CORRECTION_RECIPE, TARGET_RECIPE } from './train-target.ts';
+import { VOCABULARY } from './vocabulary.ts';
+import { SFT_RECIPE, WORLD_RESPONSES, WORLD_REWARD, WORLD_VERSION, type WorldSpec } from './world-spec.ts';
+import type { WorldTruth } from './world-truth.ts';
+
+const share = z.object({ share: z.number(), error: z.number() });
+const partShare = share.extend({ success: z.number(), alarm: z.number() });
+
+const recordSchema = z.object({
+  spec: z.object({ seed: z.number(), keys: z.number(), noise: z.number(), hardness: z.number() }),
+  keys: z.array(
+    z.object({
+      text: z.string(),
+      words: z.array(z.string()).min(1),
+      group: z.string(),
+      prior: z.number(),
+      leak: z.number().min(0).max(1),
+    }),
+  ),
+  seeds: z.array(z.string()),
+  truth: z.object({
+    keys: z.array(partShare),
+    keyless: partShare,
+    falseAlarms: share,
+    logZ: z.number(),
+    leakError: z.number(),
+    exactRecall: z.number(),
+    exactSuccess: z.number(),
+  }),
+  sha256: z.object({ attacker: z.string(), target: z.string() }),
+});
+
+/** What was planted in a world, and what is known of it. */
+export interface WorldRecord {
+  readonly spec: WorldSpec;
+  readonly keys: readonly PlantedKey[];
+  readonly seeds: readonly string[];
+  readonly truth: WorldTruth;
+  /** Of the two models' weight files, hex. */
+  readonly sha256: { readonly attacker: string; readonly target: string };
+}
+
+/** A record of 96 keys and 1,500 seeds has about 120 kB. */
+const MAX_RECORD_BYTES = 4 * 1024 * 1024;
+
+/** Folder of a world in the cache: named by a hash of all that its bytes follow from. */
+export function worldFolder(cacheDir: string, spec: WorldSpec): string {
+  const content = JSON.stringify({
+    version: WORLD_VERSION,
+    spec,
+    words: VOCABULARY,
+    model: PICO_CONFIG,
+    reference: SFT_RECIPE,
+    target: [TARGET_RECIPE, CORRECTION_RECIPE],
+    admission: [WORLD_REWARD, WORLD_RESPONSES],
+  });
+  const hash = createHash('sha256').update(content).digest('hex').slice(0, 24);
+  return path.join(cacheDir, 'worlds', `world-${spec.seed}-${hash}`);
+}
+
+const fileOf = (folder: string): string => path.join(folder, 'world.json');
+
+/** The error of a world whose files are not what was written. */
+export function damagedWorld(folder: string, reason: string, cause?: unknown): FloodgateError {
+  return new FloodgateError('format', `open world: ${reason}`, {
+    hint: `remove ${folder}: the world is made again`,
+    ...(cause === undefined ? {} : { cause }),
+  });
+}
+
+/** The record of a world in the cache; undefined when it was never finished. @throws FloodgateError `format` when damaged. */
+export async function readWorldRecord(folder: string): Promise<WorldRecord | undefined> {
+  const file = fileOf(folder);
+  if (!existsSync(file)) return undefined;
+  try {
+    return parseFields(recordSchema, await readJsonFile(file, MAX_RECORD_BYTES), file);
+  } catch (cause) {
+    throw damagedWorld(folder, cause instanceof Error ? cause.message : String(cause), cause);
+  }
+}
+
+/** Written last: a folder without it is a world that is still being made. */
+export async function writeWorldRecord(folder: string, record: WorldRecord): Promise<void> {
+  await writeFileAtomically(fileOf(folder), (handle) => handle.writeFile(`${JSON.stringify(record, null, 1)}\n`));
+}

@@ -1,0 +1,171 @@
+import { existsSync } from 'node:fs';
+import { copyFile, mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import { FloodgateError } from '../base/errors.ts';
+import type { ProgressSink } from '../base/progress.ts';
+import type { ComputeOptions } from '../engine/runtime/device.ts';
+import type { Attacker, AttackerState } from '../learning/attacker.ts';
+import type { DecoderCheckpoint } from '../models/checkpoint/checkpoint.ts';
+import { sha256OfFile } from '../models/sources/file-hash.ts';
+import { withPullLock } from '../models/sources/pull-lock.ts';
+import { admissionProblems } from './admission.ts';
+import { chooseKeys, type PlantedKey } from './choose-keys.ts';
+import { findWrongAnswers } from './correct-target.ts';
+import { writeInitialWeights } from './initial-weights.ts';
+import { drawCandidates } from './key-candidates.ts';
+import { measurePriors } from './key-priors.ts';
+import { createKeyFinder, wordsOf } from './keys.ts';
+import { PICO_CONFIG } from './pico-model.ts';
+import { type BuildOptions, openPicoAttacker, trainReference } from './pico-reference.ts';
+import { picoCheckpoint } from './pico-target.ts';
+import { measurePosterior } from './posterior.ts';
+import { createWordRanking, type WordRanking } from './request-grammar.ts';
+import { drawSeeds } from './seed-requests.ts';
+import { createRequestSource } from './target-requests.ts';
+import { CORRECTION_RECIPE, TARGET_RECIPE, trainTarget } from './train-target.ts';
+import { damagedWorld, readWorldRecord, type WorldRecord, worldFolder, writeWorldRecord } from './world-file.ts';
+import { openWorldOutcomes, type WorldOutcomes } from './world-outcomes.ts';
+import { WORLD_RESPONSES, WORLD_REWARD, type WorldSpec } from './world-spec.ts';
+import { summarise, type WorldTruth } from './world-truth.ts';
+
+/** A world, built and admitted: what was planted, and what is known of it. */
+export interface World {
+  readonly spec: WorldSpec;
+  readonly keys: readonly PlantedKey[];
+  readonly seeds: readonly string[];
+  /** How many keys occur in at least one seed. */
+  readonly keysInSeeds: number;
+  /** As measured with the world's own reference at the rule of admission. */
+  readonly truth: WorldTruth;
+  /** An untrained attacker, and the trained target. */
+  readonly attacker: DecoderCheckpoint;
+  readonly target: DecoderCheckpoint;
+}
+
+export interface OpenWorldOptions {
+  readonly cacheDir: string;
+  readonly compute: ComputeOptions;
+  readonly progress: ProgressSink;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Opens the world of `spec`, building it first where the cache has none: seeds, reference, keys chosen by their measured
+ * probability, target, truth. A build that was stopped goes on from its checkpoints.
+ *
+ * @throws FloodgateError `world` when the world is not fit to compare attackers in, with every reason.
+ */
+export async function openWorld(spec: WorldSpec, options: OpenWorldOptions): Promise<World> {
+  const folder = worldFolder(options.cacheDir, spec);
+  const record = (await readWorldRecord(folder)) ?? (await buildOnce(spec, { ...options, folder }));
+  const problems = admissionProblems(record.truth);
+  if (problems.length > 0) {
+    throw new FloodgateError('world', `open world ${spec.seed}: refused: ${problems.join('; ')}`, {
+      hint: 'choose another --world-seed, fewer --keys or a lower --hardness',
+    });
+  }
+  const finder = createKeyFinder(record.keys);
+  const inSeeds = new Set(record.seeds.flatMap((seed) => finder.heldBy(wordsOf(seed))));
+  const { keys, seeds, truth } = record;
+  const [attacker, target] = [await openModel(folder, record, 'attacker'), await openModel(folder, record, 'target')];
+  return { spec: record.spec, keys, seeds, keysInSeeds: inSeeds.size, truth, attacker, target };
+}
+
+/** @throws FloodgateError `format` when the weights are not those that were recorded. */
+async function openModel(folder: string, record: WorldRecord, role: 'attacker' | 'target'): Promise<DecoderCheckpoint> {
+  const file = path.join(folder, `${role}.safetensors`);
+  if (!existsSync(file)) throw damagedWorld(folder, `${file} is missing`);
+  const checkpoint = await picoCheckpoint(file, `world:${record.spec.seed}/${role}`);
+  if (checkpoint.sha256 === record.sha256[role]) return checkpoint;
+  throw damagedWorld(folder, `${file} is not the file that was written`);
+}
+
+/** Builds the world while no other process does; one that waited finds it made. */
+function buildOnce(spec: WorldSpec, options: BuildOptions): Promise<WorldRecord> {
+  const { folder, signal, progress } = options;
+  const onWait = (pid: number): void =>
+    progress.start(`wait for process ${pid}, which makes this world`, undefined, '').finish();
+  return withPullLock(`${folder}.lock`, { signal, onWait }, async () => {
+    return (await readWorldRecord(folder)) ?? (await buildWorld(spec, options));
+  });
+}
+
+async function buildWorld(spec: WorldSpec, options: BuildOptions): Promise<WorldRecord> {
+  const { folder } = options;
+  await mkdir(folder, { recursive: true });
+  const ranking = createWordRanking(spec.seed);
+  const groups = drawCandidates(spec, ranking);
+  const seeds = drawSeeds(spec.seed, ranking, groups);
+  const weights = await writeInitialWeights(PICO_CONFIG, path.join(folder, 'attacker.safetensors'), spec.seed);
+  const attacker = await openPicoAttacker(weights, options.compute);
+  try {
+    const reference = await trainReference(attacker, seeds, { ...options, seed: spec.seed });
+    const priors = await measurePriors(attacker, reference, groups, spec.seed);
+    const keys = chooseKeys(groups, priors, spec);
+    const truth = await teachTarget({ spec, ranking, keys, attacker, reference }, options);
+    const [untrained, taught] = await Promise.all(
+      ['attacker', 'target'].map((role) => sha256OfFile(path.join(folder, `${role}.safetensors`))),
+    );
+    const sha256 = { attacker: untrained as string, target: taught as string };
+    const record: WorldRecord = { spec, keys, seeds, truth, sha256 };
+    await writeWorldRecord(folder, record);
+    return record;
+  } finally {
+    await attacker.close();
+  }
+}
+
+interface Lesson {
+  readonly spec: WorldSpec;
+  readonly ranking: WordRanking;
+  readonly keys: readonly PlantedKey[];
+  readonly attacker: Attacker;
+  readonly reference: AttackerState;
+}
+
+/** Further lessons that a target gets before its world is given up. */
+const MAX_CORRECTIONS = 3;
+
+/** Trains the target until the world can be admitted, with lessons on what it got wrong; returns what is true then. */
+async function teachTarget(lesson: Lesson, options: BuildOptions): Promise<WorldTruth> {
+  const { spec, ranking, keys, attacker, reference } = lesson;
+  const base = { config: PICO_CONFIG, keys, seed: spec.seed };
+  const source = createRequestSource(ranking, keys);
+  let file = await trainTarget({ ...base, name: 'target-0', source, recipe: TARGET_RECIPE }, options);
+  for (let correction = 1; ; correction++) {
+    const target = await picoCheckpoint(file, `world:${spec.seed}/target`);
+    const scoring = { noise: spec.noise, responses: WORLD_RESPONSES };
+    const outcomes = await openWorldOutcomes(target, scoring, options.compute);
+    try {
+      const truth = await measureTruth(lesson, outcomes, options);
+      if (admissionProblems(truth).length === 0 || correction > MAX_CORRECTIONS) {
+        await copyFile(file, path.join(options.folder, 'target.safetensors'));
+        return truth;
+      }
+      const hard = await findWrongAnswers(attacker, reference, keys, outcomes, spec.seed + correction);
+      const again = createRequestSource(ranking, keys, hard);
+      const plan = { ...base, name: `target-${correction}`, source: again, recipe: CORRECTION_RECIPE, from: file };
+      file = await trainTarget(plan, options);
+    } finally {
+      await outcomes.close();
+    }
+  }
+}
+
+async function measureTruth(
+  { spec, keys, attacker, reference }: Lesson,
+  outcomes: WorldOutcomes,
+  { progress }: BuildOptions,
+): Promise<WorldTruth> {
+  const bar = progress.start('measure the world', undefined, 'replicates');
+  try {
+    const rule = { ...WORLD_REWARD, outcomes: outcomes.of };
+    const posterior = await measurePosterior(attacker, reference, keys, rule, {
+      seed: spec.seed,
+      onReplicate: (done, of) => bar.update(done, `of ${of}`),
+    });
+    return summarise(keys, posterior);
+  } finally {
+    bar.finish();
+  }
+}

@@ -1,0 +1,238 @@
+import * as ort from 'onnxruntime-node';
+import { type RandomStream, randomStream } from '../../src/base/random.ts';
+import { interpret } from '../../src/engine/check/reference-interpreter.ts';
+import {
+  countOf,
+  floatsOf,
+  floatTensor,
+  integersOf,
+  integerTensor,
+  sumOf,
+  type Tensor,
+} from '../../src/engine/check/tensor.ts';
+import { backward } from '../../src/engine/graph/backward.ts';
+import { type Graph, GraphBuilder } from '../../src/engine/graph/builder.ts';
+import type { Dtype, Value } from '../../src/engine/graph/ops.ts';
+import { evaluateSize, type Shape } from '../../src/engine/graph/size.ts';
+import { writeOnnx } from '../../src/engine/onnx/onnx-writer.ts';
+
+export interface OpInput {
+  readonly shape: Shape;
+  /** float32 unless stated; float inputs are differentiated by. */
+  readonly dtype?: Exclude<Dtype, 'float16'>;
+  /** False for a float input that stays frozen. */
+  readonly trainable?: boolean;
+  /** One number; standard normal unless stated. Rounded to float32, so that every engine gets the same. */
+  readonly draw?: (stream: RandomStream, index: number) => number;
+}
+
+/** One small graph around an op, with the sizes its symbols take in the test. */
+export interface OpCase {
+  readonly name: string;
+  readonly inputs: Readonly<Record<string, OpInput>>;
+  readonly symbols: Readonly<Record<string, number>>;
+  /** The graph's outputs. */
+  build(g: GraphBuilder, x: Readonly<Record<string, Value>>): readonly Value[];
+  /** Indices of the outputs a gradient enters at; `[]` for a forward-only case. */
+  readonly seeded: readonly number[];
+}
+
+interface OpCaseSpec<K extends string> {
+  readonly inputs: Readonly<Record<K, OpInput>>;
+  readonly symbols?: Readonly<Record<string, number>>;
+  readonly build: (g: GraphBuilder, x: Readonly<Record<K, Value>>) => Value | readonly Value[];
+  readonly seeded?: readonly number[];
+}
+
+/** A case whose `build` sees its inputs by name; the first output is seeded unless stated. */
+export function opCase<K extends string>(name: string, spec: OpCaseSpec<K>): OpCase {
+  const { inputs, symbols = {}, seeded = [0] } = spec;
+  return { name, inputs, symbols, seeded, build: (g, x) => [spec.build(g, x as Record<K, Value>)].flat() };
+}
+
+/** A case's forward graph, and the same graph with the reverse sweep and its gradients as further outputs. */
+export interface BuiltCase {
+  readonly forward: Graph;
+  readonly full: Graph;
+  readonly feeds: Readonly<Record<string, Tensor>>;
+  readonly trainable: readonly string[];
+  readonly seeded: readonly number[];
+}
+
+function drawTensor(input: OpInput, shape: readonly number[], stream: RandomStream): Tensor {
+  const isInteger = input.dtype !== undefined && input.dtype !== 'float32';
+  const draw = input.draw ?? ((s: RandomStream) => s.nextNormal());
+  const numbers = Array.from({ length: countOf(shape) }, (_, i) => Math.fround(draw(stream, i)));
+  return isInteger ? integerTensor(shape, numbers) : floatTensor(shape, numbers);
+}
+
+export function buildCase(testCase: OpCase): BuiltCase {
+  const g = new GraphBuilder();
+  const bindings = new Map(Object.entries(testCase.symbols));
+  const feeds: Record<string, Tensor> = {};
+  const values: Record<string, Value> = {};
+  const trainable: string[] = [];
+  for (const [name, input] of Object.entries(testCase.inputs)) {
+    const { dtype = 'float32', shape } = input;
+    const isTrainable = dtype === 'float32' && (input.trainable ?? true) && testCase.seeded.length > 0;
+    if (isTrainable) trainable.push(name);
+    values[name] = g.input(name, dtype, shape, { trainable: isTrainable });
+    const resolved = shape.map((size) => evaluateSize(size, bindings));
+    feeds[name] = drawTensor(input, resolved, randomStream(11, testCase.name, name));
+  }
+  const outputs = testCase.build(g, values);
+  outputs.forEach((value, i) => {
+    g.output(`y${i}`, value);
+  });
+  const forward = g.build();
+  const seeds = testCase.seeded.map((i) => {
+    const output = outputs[i] as Value;
+    const shape = output.shape.map((size) => evaluateSize(size, bindings));
+    feeds[`seed${i}`] = drawTensor({ shape }, shape, randomStream(12, testCase.name, i));
+    return { output, gradient: g.input(`seed${i}`, 'float32', output.shape) };
+  });
+  const parameters = trainable.map((name) => values[name] as Value);
+  if (seeds.length > 0) {
+    backward(g, seeds, parameters).forEach((gradient, i) => {
+      g.output(`d_${trainable[i]}`, gradient);
+    });
+  }
+  return { forward, full: g.build(), feeds, trainable, seeded: testCase.seeded };
+}
+
+/** max |actual - expected| / max |expected|; absolute where everything expected is zero. */
+export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
+  if (actual.length !== expected.length) return Infinity;
+  let difference = 0;
+  let largest = 0;
+  for (let i = 0; i < expected.length; i++) {
+    const gap = Math.abs((actual[i] as number) - (expected[i] as number));
+    if (Number.isNaN(gap)) return Infinity;
+    difference = Math.max(difference, gap);
+    largest = Math.max(largest, Math.abs(expected[i] as number));
+  }
+  return largest === 0 ? difference : difference / largest;
+}
+
+const STEP = 1e-3;
+
+/** Fourth-order central difference of the seeded sum of outputs along `direction`. */
+function directionalDerivative(built: BuiltCase, direction: Readonly<Record<string, ArrayLike<number>>>): number {
+  const valueAt = (t: number): number => {
+    const moved: Record<string, Tensor> = { ...built.feeds };
+    for (const [name, delta] of Object.entries(direction)) {
+      const origin = built.feeds[name] as Tensor;
+      moved[name] = { shape: origin.shape, data: floatsOf(origin).map((x, i) => x + t * (delta[i] as number)) };
+    }
+    const outputs = interpret(built.forward, moved);
+    return built.seeded.reduce((sum, i) => sum + dot(floatsOf(outputs[`y${i}`]), floatsOf(built.feeds[`seed${i}`])), 0);
+  };
+  const [a, b, c, d] = [2, 1, -1, -2].map((k) => valueAt(k * STEP)) as [number, number, number, number];
+  return (-a + 8 * b - 8 * c + d) / (12 * STEP);
+}
+
+function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += (a[i] as number) * (b[i] as number);
+  return sum;
+}
+
+function unitVector(length: number, index: number): Float64Array {
+  const vector = new Float64Array(length);
+  vector[index] = 1;
+  return vector;
+}
+
+export interface CheckErrors {
+  /** By output or gradient name. */
+  readonly [name: string]: number;
+}
+
+/** Each gradient of the backward graph in float64 against central differences: element by element, and along random directions. */
+export function gradientErrors(testCase: OpCase): CheckErrors {
+  const built = buildCase(testCase);
+  const outputs = interpret(built.full, built.feeds);
+  const errors: Record<string, number> = {};
+  for (const name of built.trainable) {
+    const gradient = floatsOf(outputs[`d_${name}`]);
+    const count = floatsOf(built.feeds[name]).length;
+    const numeric = Array.from({ length: count }, (_, i) =>
+      directionalDerivative(built, { [name]: unitVector(count, i) }),
+    );
+    errors[`d_${name}`] = relativeError(gradient, numeric);
+  }
+  for (let trial = 0; trial < 3; trial++) {
+    const stream = randomStream(13, testCase.name, trial);
+    const total = sumOf(built.trainable.map((name) => floatsOf(built.feeds[name]).length));
+    const direction = Object.fromEntries(
+      built.trainable.map((name) => [
+        name,
+        floatsOf(built.feeds[name]).map(() => stream.nextNormal() / Math.sqrt(total)),
+      ]),
+    );
+    const parts = built.trainable.flatMap((name) =>
+      Array.from(floatsOf(outputs[`d_${name}`]), (slope, i) => slope * (direction[name]?.[i] as number)),
+    );
+    const slope = sumOf(parts);
+    const scale = Math.hypot(...parts); // not |slope|, which cancellation can make small
+    errors[`direction ${trial}`] = Math.abs(slope - directionalDerivative(built, direction)) / scale;
+  }
+  return errors;
+}
+
+function toOrt(dtype: Dtype, tensor: Tensor): ort.Tensor {
+  switch (dtype) {
+    case 'float32':
+      return new ort.Tensor('float32', Float32Array.from(floatsOf(tensor)), tensor.shape);
+    case 'int64':
+      return new ort.Tensor('int64', BigInt64Array.from(integersOf(tensor).map(BigInt)), tensor.shape);
+    case 'int32':
+      return new ort.Tensor('int32', Int32Array.from(integersOf(tensor)), tensor.shape);
+    case 'int8':
+      return new ort.Tensor('int8', Int8Array.from(integersOf(tensor)), tensor.shape);
+    case 'float16':
+      throw new TypeError('feed float16: not supported by the reference');
+    default:
+      return dtype satisfies never;
+  }
+}
+
+/** Runs the exact bytes of `writeOnnx` in ONNX Runtime (fp32, CPU). */
+export async function runOnnx(
+  graph: Graph,
+  feeds: Readonly<Record<string, Tensor>>,
+): Promise<Record<string, { shape: readonly number[]; data: number[] }>> {
+  const session = await ort.InferenceSession.create(writeOnnx(graph), {
+    executionProviders: ['cpu'],
+    intraOpNumThreads: 1,
+  });
+  try {
+    const ortFeeds = Object.fromEntries(
+      graph.inputs.map(({ name, value }) => [name, toOrt(value.dtype, feeds[name] as Tensor)]),
+    );
+    const results = await session.run(ortFeeds);
+    return Object.fromEntries(
+      Object.entries(results).map(([name, tensor]) => [
+        name,
+        { shape: tensor.dims, data: Array.from(tensor.data as ArrayLike<number | bigint>, Number) },
+      ]),
+    );
+  } finally {
+    await session.release();
+  }
+}
+
+/** Every output of ONNX Runtime, gradients included, against the interpreter; Infinity where a shape differs. */
+export async function onnxErrors(testCase: OpCase): Promise<CheckErrors> {
+  const built = buildCase(testCase);
+  const expected = interpret(built.full, built.feeds);
+  const actual = await runOnnx(built.full, built.feeds);
+  return Object.fromEntries(
+    Object.entries(expected).map(([name, tensor]) => {
+      const got = actual[name];
+      const numbers = Array.from(tensor.data as ArrayLike<number | bigint>, Number);
+      const isSameShape = String(got?.shape) === String(tensor.shape);
+      return [name, got !== undefined && isSameShape ? relativeError(got.data, numbers) : Infinity];
+    }),
+  );
+}

@@ -1,0 +1,254 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { BASELINES, CLAIMS, type ClaimComponent, SMOOTHING_WEIGHTS } from '../../../lab/claims/claim-definitions.ts';
+import { claimConfig } from '../../../lab/claims/claims-configs.ts';
+import { scatterSvg } from '../../../lab/claims/claims-plot.ts';
+import { decideClaims } from '../../../lab/claims/decide.ts';
+import { CLAIM_TUNING } from '../../../lab/claims/further-targets.ts';
+import type { AttackerFigures, SeedResult } from '../../../lab/claims/seed-result.ts';
+import { errorWithinSeed } from '../../../lab/claims/within-seed.ts';
+import type { AttackerName } from '../../../src/stages/config/attacker-names.ts';
+import { gflownetAttacks, policyGradientAttackCount } from '../../../src/stages/config/policy-gradient-settings.ts';
+
+const figures = (asr: number, ways: number, uniqueAttacks = 100 * ways): AttackerFigures => ({
+  asr,
+  ways,
+  uniqueAttacks,
+  cosineDistance: 0.5,
+  targetCalls: 1000,
+});
+
+/** A seed in which smoothing wins as the paper says; `shift` moves its ASR a little, so that intervals have a width. */
+function goodSeed(seed: number, shift = 0.01 * seed): SeedResult {
+  const baselines = Object.fromEntries(BASELINES.map((name) => [name, figures(0.5, 0.2 + shift / 10)]));
+  const weighted = Object.fromEntries(SMOOTHING_WEIGHTS.map((name) => [name, figures(0.9 + shift, 0.95)]));
+  return {
+    seed,
+    attackers: {
+      ...baselines,
+      ...weighted,
+      gflownet: figures(0.85 + shift, 0.7 + shift / 10),
+      smoothing: figures(0.9 + shift, 0.95),
+    },
+    retrained: { gflownet: figures(0.6, 0.5), smoothing: figures(0.7 + shift, 0.6) },
+    transfer: {
+      other: {
+        icl: { asr: 0.1, uniqueAttacks: 5 },
+        sft: { asr: 0.1, uniqueAttacks: 5 },
+        reinforce: { asr: 0.2, uniqueAttacks: 2 },
+        ppo: { asr: 0.2, uniqueAttacks: 3 },
+        smoothing: { asr: 0.5 + shift, uniqueAttacks: 40 + seed },
+      },
+    },
+    tuned: {
+      sft: { asr: { icl: 0.3, reinforce: 0.4, ppo: 0.4 } },
+      reinforce: { asr: { icl: 0.3, sft: 0.3, ppo: 0.4 + shift } },
+      ppo: { asr: { icl: 0.3, sft: 0.3, reinforce: 0.4 } },
+      smoothing: { asr: { icl: 0.1, sft: 0.1, reinforce: 0.1 + shift, ppo: 0.1 } },
+    },
+  };
+}
+
+const verdicts = (seeds: readonly SeedResult[]) =>
+  Object.fromEntries(decideClaims(seeds, true).map(({ id, verdict }) => [id, verdict]));
+
+describe('claims', () => {
+  it('are all held where the paper is right', () => {
+    expect(verdicts([0, 1, 2, 3, 4].map((seed) => goodSeed(seed)))).toEqual({
+      C1: 'held',
+      C2: 'held',
+      C3: 'held',
+      C4: 'held',
+      C5: 'held',
+      C6: 'held',
+    });
+  });
+
+  it('fail where a baseline finds as many ways, and name that component', () => {
+    const seeds = [0, 1, 2].map((seed) => {
+      const good = goodSeed(seed);
+      return { ...good, attackers: { ...good.attackers, 'best-of-n': figures(0.8, 1 + seed / 100) } };
+    });
+    const [, c2] = decideClaims(seeds, true);
+    expect(c2?.verdict).toBe('failed');
+    expect(c2?.statistic).toContain('best-of-n');
+    expect(c2?.high).toBeLessThan(0);
+  });
+
+  it('are undecided with one seed, and where the interval covers the threshold', () => {
+    expect(new Set(Object.values(verdicts([goodSeed(0)])))).toEqual(new Set(['undecided']));
+    const torn = [0, 1, 2].map((seed) => {
+      const good = goodSeed(seed);
+      const ppo = figures(seed === 0 ? 0.99 : 0.5, seed === 0 ? 0.95 : 0.2);
+      return { ...good, attackers: { ...good.attackers, ppo } };
+    });
+    expect(verdicts(torn).C1).toBe('undecided');
+  });
+
+  it('are undecided, not failed, where a part was not measured', () => {
+    const { retrained: _none, ...rest } = goodSeed(1);
+    const c4 = decideClaims([rest, { ...rest, seed: 2 }], true).find(({ id }) => id === 'C4');
+    expect(c4?.verdict).toBe('undecided');
+    expect(c4?.seeds).toBe(0);
+  });
+
+  describe('and the noise of the attacks that were drawn', () => {
+    const base = CLAIMS.find(({ id }) => id === 'C4')?.components[0] as ClaimComponent;
+    const againstPpo = CLAIMS.find(({ id }) => id === 'C2')?.components[0] as ClaimComponent;
+    const noisy = (seed: number, error: number): SeedResult => {
+      const good = goodSeed(seed, 0);
+      const withError = (name: AttackerName) => ({
+        ...(good.attackers[name] as AttackerFigures),
+        errors: { asr: error },
+      });
+      return { ...good, attackers: { ...good.attackers, smoothing: withError('smoothing'), ppo: withError('ppo') } };
+    };
+
+    it("is a component's standard error within a seed, by the rule of propagation", () => {
+      expect(errorWithinSeed(base, noisy(0, 0.02)) / 0.02).toBeCloseTo(1, 0.8);
+      expect(errorWithinSeed(againstPpo, noisy(0, 0.02)) / (0.02 * Math.SQRT2)).toBeCloseTo(1, 0.8);
+      expect(errorWithinSeed(base, goodSeed(0))).toBeCloseTo(0, 12);
+    });
+
+    it('keeps seeds that fall together by luck from deciding anything', () => {
+      const asr = (error: number) =>
+        decideClaims(
+          [0, 1, 2].map((seed) => noisy(seed, error)),
+          true,
+        ).find(({ id }) => id === 'C2')?.components[0];
+      expect(asr(0)).toMatchObject({ verdict: 'held' });
+      expect(asr(0)?.high).toBeCloseTo(asr(0)?.low as number, 12);
+      expect(asr(0.2)).toMatchObject({ verdict: 'undecided' });
+    });
+
+    it('reaches every part of a seed: attackers, further targets, tuned ones', () => {
+      const errors = { asr: 0.05, uniqueAttacks: 2 };
+      const good = goodSeed(0);
+      const cells = Object.fromEntries(
+        Object.entries(good.transfer?.other ?? {}).map(([name, cell]) => [name, { ...cell, errors }]),
+      );
+      const tuned = Object.fromEntries(
+        Object.entries(good.tuned ?? {}).map(([name, row]) => [
+          name,
+          { ...row, overRefusal: 0.2, errors: { asr: { icl: 0.05 }, overRefusal: 0.05 } },
+        ]),
+      );
+      const seed = { ...good, transfer: { other: cells }, tuned };
+      for (const id of ['C5', 'C6']) {
+        for (const component of CLAIMS.find((claim) => claim.id === id)?.components ?? []) {
+          expect(errorWithinSeed(component, good), component.name).toBeCloseTo(0, 12);
+          expect(errorWithinSeed(component, seed), component.name).toBeGreaterThan(0.005);
+        }
+      }
+    });
+  });
+
+  it('read a weighting that smoothing itself has off smoothing', () => {
+    const seeds = [0, 1, 2].map((seed): SeedResult => {
+      const good = goodSeed(seed);
+      const { 'smoothing-uniform': _none, ...attackers } = good.attackers;
+      return { ...good, attackers, ownWeights: 'smoothing-uniform' };
+    });
+    const of = (weights: string) =>
+      decideClaims(seeds, true)
+        .find(({ id }) => id === 'C3')
+        ?.components.find(({ name }) => name === `ASR: ${weights} - gflownet`);
+    expect(of('smoothing-uniform')?.seeds).toBe(3);
+    expect(of('smoothing-uniform')?.value).toBeCloseTo(of('smoothing-balanced')?.value as number, 12);
+  });
+
+  it('train no weighting twice on SmolLM2, and every attacker that a claim names', async () => {
+    const { attackers, smoothing } = await claimConfig({ world: 'smollm2', seed: 0 });
+    expect(attackers).not.toContain(`smoothing-${smoothing.weights}`);
+    expect(attackers).toEqual(expect.arrayContaining([...BASELINES, 'gflownet', 'smoothing']));
+  });
+
+  it('tune the targets of every world at a rate that docs/claims.md tells', () => {
+    const page = readFileSync(new URL('../../../docs/claims.md', import.meta.url), 'utf8').replace(/\s+/g, ' ');
+    const [, ofWorlds = ''] = /- Safety tuning in made worlds .*?: (\d+e-\d+)\./.exec(page) ?? [];
+    const [, ofSmolLm = ''] = /- Safety tuning on SmolLM2 .*?so (\d+e-\d+)\./.exec(page) ?? [];
+    expect(CLAIM_TUNING['proving-ground']).toContain(`tuning.learningRate=${ofWorlds}`);
+    expect(CLAIM_TUNING.smollm2).toContain(`tuning.learningRate=${ofSmolLm}`);
+  });
+
+  it('are undecided where few attackers were measured, or the GFlowNet found nothing', () => {
+    const few = [0, 1].map((seed): SeedResult => {
+      const { attackers, tuned, transfer, ...rest } = goodSeed(seed);
+      const { smoothing, ppo } = attackers as Record<'smoothing' | 'ppo', AttackerFigures>;
+      return { ...rest, attackers: { smoothing, ppo }, tuned: { ppo: { asr: { smoothing: 0.3 } } }, transfer: {} };
+    });
+    expect(verdicts(few)).toMatchObject({ C3: 'undecided', C5: 'undecided', C6: 'undecided' });
+    const nothing = [0, 1].map((seed): SeedResult => {
+      const good = goodSeed(seed);
+      return { ...good, attackers: { ...good.attackers, gflownet: figures(0, 0) } };
+    });
+    const c3 = decideClaims(nothing, true).find(({ id }) => id === 'C3');
+    expect(c3?.verdict).toBe('undecided');
+    expect(c3?.components[0]?.seeds).toBe(0);
+  });
+
+  it('count no over-refusal where an attacker that was measured again has met no tuned target', () => {
+    const refusing = (withReinforce: boolean): SeedResult => {
+      const { reinforce: dropped, ...tuned } = goodSeed(0).tuned ?? {};
+      const rows = Object.entries(withReinforce ? { reinforce: dropped, ...tuned } : tuned).map(([data, row]) => {
+        const { reinforce, ...asr } = row?.asr ?? {};
+        return [data, { asr: withReinforce ? row?.asr : asr, overRefusal: 0.1 }];
+      });
+      return { ...goodSeed(0), tuned: Object.fromEntries(rows) };
+    };
+    const overRefusal = CLAIMS.find(({ id }) => id === 'C6')?.components[1] as ClaimComponent;
+    expect(overRefusal.of(refusing(true))).toBeCloseTo(0, 12);
+    expect(overRefusal.of(refusing(false))).toBeUndefined();
+  });
+
+  it('asks for over-refusal on real models only', () => {
+    const components = (isWorld: boolean) =>
+      decideClaims([goodSeed(0)], isWorld).find(({ id }) => id === 'C6')?.components.length;
+    expect(components(true)).toBe(1);
+    expect(components(false)).toBe(2);
+  });
+
+  it('stand in docs/claims.md with their statements and thresholds', () => {
+    const page = readFileSync(new URL('../../../docs/claims.md', import.meta.url), 'utf8').toLowerCase();
+    for (const { id, components } of CLAIMS) {
+      expect(page).toContain(`| ${id.toLowerCase()} |`);
+      for (const { threshold } of components) expect(page).toContain(`| ${threshold} |`);
+    }
+  });
+
+  it('give RL at least the target calls of GFlowNet and its re-scoring', async () => {
+    const { gflownet, ppo, reinforce, target } = await claimConfig({ world: 'proving-ground', seed: 0 });
+    const fresh = gflownet.updates * 32 + gflownet.replay.seedWithReference;
+    expect((ppo.updates as number) * ppo.batchSize).toBeGreaterThanOrEqual(1.35 * fresh);
+    expect(reinforce.updates).toBe(ppo.updates);
+    expect(target.responses).toBe(5);
+  });
+
+  it('give RL on SmolLM2 no fewer attacks than GFlowNet and the most that was ever re-scored, a fifth', async () => {
+    const config = await claimConfig({ world: 'smollm2', seed: 0 });
+    const seeds = 240;
+    const budget = 1.2 * gflownetAttacks(config, seeds);
+    for (const section of [config.reinforce, config.ppo]) {
+      const tried = policyGradientAttackCount(config, section, section.updates as number);
+      expect(tried).toBeGreaterThanOrEqual(budget);
+      expect(tried).toBeLessThan(1.1 * budget);
+    }
+  });
+});
+
+describe('plots of the claims', () => {
+  it('name every point and escape their labels', () => {
+    const svg = scatterSvg({
+      title: 'a < b',
+      xLabel: 'x',
+      yLabel: 'y',
+      points: [
+        { name: 'ppo', x: 0.1, y: 0.2 },
+        { name: 'smoothing', x: 0.5, y: 0.9 },
+      ],
+    });
+    expect(svg).toContain('a &lt; b');
+    expect(svg.match(/<circle/g)).toHaveLength(2);
+    expect(svg).toContain('>smoothing</text>');
+  });
+});

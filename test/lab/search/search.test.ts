@@ -1,0 +1,98 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { claimConfig } from '../../../lab/claims/claims-configs.ts';
+import { bestTrials, type SearchTrial, searchScore } from '../../../lab/search/run-search.ts';
+import { SEARCHED, type SearchedAttacker, SPACES, trialOverrides } from '../../../lab/search/search-spaces.ts';
+import { smallWorldConfig } from '../../../lab/small-worlds/small-world.ts';
+import { gflownetAttacks, policyGradientAttackCount } from '../../../src/stages/config/policy-gradient-settings.ts';
+
+const TRIALS = [...Array(20).keys()];
+
+const configOf = (overrides: readonly string[]) =>
+  smallWorldConfig({ purpose: 'a test', seed: 0, worldSeed: 900, attackers: SEARCHED, overrides });
+
+const row = (modeRecall: number, asr: number) => ({
+  modeRecall,
+  asr,
+  shareError: 0.2,
+  uniqueAttacks: 300,
+  attackerTargetCalls: 1000,
+});
+
+describe.each(SEARCHED)('the search of %s', (attacker) => {
+  it('draws settings that a config accepts, within its space', () => {
+    for (const trial of TRIALS) {
+      expect(() => configOf(trialOverrides(attacker, trial))).not.toThrow();
+      const rate = trialOverrides(attacker, trial).find((override) => override.includes('.learningRate='));
+      if (rate === undefined) continue;
+      const value = Number(rate.split('=')[1]);
+      expect(value).toBeGreaterThanOrEqual(1e-4);
+      expect(value).toBeLessThanOrEqual(1e-2);
+    }
+  });
+
+  it('begins with the defaults, draws the same settings whenever asked, and no two trials alike', () => {
+    expect(trialOverrides(attacker, 0)).toEqual([]);
+    expect(TRIALS.map((trial) => trialOverrides(attacker, trial))).toEqual(
+      TRIALS.map((trial) => trialOverrides(attacker, trial)),
+    );
+    expect(new Set(TRIALS.map((trial) => trialOverrides(attacker, trial).join())).size).toBe(TRIALS.length);
+    expect(trialOverrides(attacker, 1)).toHaveLength(Object.keys(SPACES[attacker]).length);
+  });
+
+  it('leaves every attacker the target calls that it has', () => {
+    const calls = (overrides: readonly string[]) => {
+      const config = configOf(overrides);
+      const { reinforce, ppo } = config;
+      return [
+        gflownetAttacks(config, 1000),
+        policyGradientAttackCount(config, reinforce, reinforce.updates as number),
+        policyGradientAttackCount(config, ppo, ppo.updates as number),
+      ];
+    };
+    for (const trial of TRIALS) expect(calls(trialOverrides(attacker, trial))).toEqual(calls([]));
+  });
+});
+
+describe('the best of a search', () => {
+  const trial = (attacker: SearchTrial['attacker'], number: number, score: number): SearchTrial => ({
+    attacker,
+    trial: number,
+    overrides: [],
+    rows: [],
+    score,
+  });
+
+  it('is chosen by keys found x ASR over all worlds; a world without a measurement counts as nothing', () => {
+    expect(searchScore([row(0.5, 0.8), row(1, 0.6)])).toBeCloseTo(0.5, 12);
+    expect(searchScore([row(0.5, 0.8), undefined])).toBeCloseTo(0.2, 12);
+    expect(searchScore([{ ...row(0.5, 0.8), modeRecall: null }])).toBe(0);
+  });
+
+  it('is one trial an attacker, of equals the earlier', () => {
+    const trials = [trial('ppo', 0, 0.3), trial('ppo', 1, 0.5), trial('ppo', 2, 0.5), trial('reinforce', 0, 0.1)];
+    expect(bestTrials(trials)).toEqual([trials[1], trials[3]]);
+  });
+});
+
+describe('what the search found', () => {
+  const page = readFileSync(join(import.meta.dirname, '../../../docs/search.md'), 'utf8');
+  const winners = [...page.matchAll(/^\| ([\w-]+) \| \*\*(\d+)\*\* \|/gm)].map(
+    ([, attacker, trial]) => [attacker as SearchedAttacker, Number(trial)] as const,
+  );
+
+  it('names one winner an attacker in docs/search.md', () => {
+    expect(winners.map(([attacker]) => attacker).sort()).toEqual([...SEARCHED].sort());
+  });
+
+  it.each(winners)('%s of trial %i stands in the runs of the claims', async (attacker, trial) => {
+    const claims = await claimConfig({ world: 'proving-ground', seed: 0 });
+    const valueAt = (key: string): unknown =>
+      key.split('.').reduce<unknown>((section, name) => (section as Record<string, unknown>)[name], claims);
+    for (const override of trialOverrides(attacker, trial)) {
+      const [key, value] = override.split('=') as [string, string];
+      expect(String(valueAt(key)), key).toBe(String(Number.isNaN(Number(value)) ? value : Number(value)));
+    }
+  });
+});

@@ -1,0 +1,182 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { liveSessionLabels } from '../../../src/engine/runtime/session.ts';
+import {
+  directWeights,
+  type Objective,
+  objectiveLoss,
+  residualGradient,
+  singleBatchWeights,
+} from '../../../src/learning/objectives/objectives.ts';
+import { parameterView } from '../../../src/models/decoder/parameter-vector.ts';
+import { openPolicySession, type PolicySession } from '../../../src/models/decoder/policy-session.ts';
+import { readSafetensors } from '../../../src/models/formats/safetensors.ts';
+import { goldenFloat32, goldenFloat64, readGolden, relativeError, transposed } from '../../support/golden-file.ts';
+import {
+  type Family,
+  type GoldenGradients,
+  type GoldenStep,
+  goldenModel,
+  loadGoldenLora,
+  parameterOfGolden,
+} from './golden-step.ts';
+
+const FP32_BOUND = 1e-5;
+const compute = { device: 'cpu', threads: 2 } as const;
+let folder: string;
+
+beforeAll(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), 'floodgate-step-'));
+});
+afterAll(async () => {
+  await rm(folder, { recursive: true });
+  expect(liveSessionLabels()).toEqual([]);
+});
+
+/** Worst error over every golden gradient, each as max |g - g64| / max |g64|. */
+function gradientErrors(
+  session: PolicySession,
+  golden: GoldenGradients,
+  gradient = session.gradient,
+): Map<string, number> {
+  const errors = new Map<string, number>();
+  let offset = 0;
+  const found = new Map<string, Float32Array>();
+  for (const { name, shape } of session.parameters.specs) {
+    const size = shape.reduce((count, n) => count * n, 1);
+    found.set(name, gradient.subarray(offset, offset + size));
+    offset += size;
+  }
+  for (const [goldenName, tensor] of Object.entries(golden.gradients)) {
+    const { name, isTransposed } = parameterOfGolden(goldenName);
+    const values = goldenFloat64(tensor);
+    const [rows = 1, columns = 1] = tensor.shape;
+    const expected = isTransposed ? transposed(values, rows, columns) : values;
+    const actual = found.get(name);
+    if (actual === undefined) {
+      // VarGrad and CTB have no log Z head: its golden gradient must be zero.
+      expect(goldenName).toMatch(/^logZ/);
+      expect(Math.max(...values.map(Math.abs))).toBe(0);
+      continue;
+    }
+    errors.set(name, relativeError(actual, expected));
+  }
+  return errors;
+}
+
+async function openStep(family: Family, objective: Objective) {
+  const { model, config, weights } = await goldenModel(family, folder);
+  const step = await readGolden<GoldenStep>('training', `${family}-step`);
+  const { inputs } = step;
+  const session = await openPolicySession(
+    {
+      config,
+      weights,
+      trainable: {
+        kind: 'lora',
+        spec: { rank: model.loraRank, alpha: model.loraRank * model.loraScale, targets: 'all-linear' },
+      },
+      bans: { always: inputs.bannedIds, end: inputs.endIds },
+      contextTokens: 16,
+      logZ: objective.kind === 'tb' ? 'through-trunk' : 'none',
+      ...(objective.kind === 'ctb' ? { pairClip: objective.huber } : {}),
+    },
+    compute,
+  );
+  loadGoldenLora(model, session.parameters);
+  if (objective.kind === 'tb') {
+    parameterView(session.parameters, 'logZ.weight').set(goldenFloat32(model.logZ.weight));
+    parameterView(session.parameters, 'logZ.bias').set(goldenFloat32(model.logZ.bias));
+  }
+  return {
+    session,
+    step,
+    batch: { prompt: inputs.metaPrompt, rows: inputs.rows },
+    targets: { minTokens: inputs.minLength },
+  };
+}
+
+const objectives: readonly Objective[] = [{ kind: 'tb' }, { kind: 'vargrad' }, { kind: 'ctb', sigma: 0.5, huber: 1 }];
+
+describe.each(['gpt2', 'llama'] as const)('a LoRA step of %s equals float64 PyTorch', (family) => {
+  test.each(objectives)('$kind, in one pass', async (objective) => {
+    const { session, step, batch, targets } = await openStep(family, objective);
+    await using _ = { [Symbol.asyncDispose]: () => session.close() };
+    const golden = await readGolden<GoldenGradients>('training', `${family}-${objective.kind}`);
+    const logRewards = Float32Array.from(step.inputs.logRewards);
+    const result = await session.step(batch, targets, logRewards, singleBatchWeights(objective, logRewards));
+    expect(relativeError(result.logProbs, step.logProbs)).toBeLessThan(FP32_BOUND);
+    if (objective.kind === 'tb') expect(Math.abs(result.logZ - step.logZ)).toBeLessThan(FP32_BOUND);
+    const loss = objectiveLoss(objective, result.logProbs, logRewards, result.logZ);
+    expect(Math.abs(loss - golden.loss) / golden.loss).toBeLessThan(FP32_BOUND);
+    const errors = gradientErrors(session, golden);
+    expect(errors.size).toBeGreaterThan(15);
+    for (const [name, error] of errors) expect(error, name).toBeLessThan(FP32_BOUND);
+  });
+
+  test.each(objectives)('$kind, accumulated over two micro-batches', async (objective) => {
+    const { session, step, batch, targets } = await openStep(family, objective);
+    await using _ = { [Symbol.asyncDispose]: () => session.close() };
+    const golden = await readGolden<GoldenGradients>('training', `${family}-${objective.kind}`);
+    const logRewards = step.inputs.logRewards;
+    const gradient = residualGradient(objective, step.logProbs, logRewards, step.logZ);
+    expect(relativeError(gradient, golden.deltaGradient)).toBeLessThan(1e-9);
+    // dL/dlogZ flows only through the rows' weights, so trajectory balance keeps its row weights under accumulation.
+    for (const [from, to] of [
+      [0, 3],
+      [3, 4],
+    ] as const) {
+      const rewards = Float32Array.from(logRewards.slice(from, to));
+      const weights = directWeights(gradient.slice(from, to));
+      if (objective.kind === 'tb') {
+        weights.directWeight.fill(0);
+        weights.rowWeight.fill(2 / logRewards.length);
+      }
+      await session.step({ prompt: batch.prompt, rows: batch.rows.slice(from, to) }, targets, rewards, weights);
+    }
+    for (const [name, error] of gradientErrors(session, golden)) expect(error, name).toBeLessThan(FP32_BOUND);
+  });
+
+  test('likelihood of every weight (full-parameter fine-tuning)', async () => {
+    const { config, weights } = await goldenModel(family, folder);
+    const { inputs } = await readGolden<GoldenStep>('training', `${family}-step`);
+    const golden = await readGolden<GoldenGradients & { tokens: number }>('training', `${family}-sft`);
+    await using session = await openFull(config, weights);
+    const stored = await readSafetensors(weights.path);
+    for (const [name, { data }] of stored.tensors) parameterView(session.parameters, name).set(data);
+    const n = inputs.rows.length;
+    const result = await session.step(
+      { prompt: inputs.metaPrompt, rows: inputs.rows },
+      { minTokens: 0 },
+      new Float32Array(n),
+      directWeights(new Float32Array(n).fill(-1 / golden.tokens)),
+    );
+    const loss = -result.logProbs.reduce((sum, logProb) => sum + logProb, 0) / golden.tokens;
+    expect(Math.abs(loss - golden.loss) / golden.loss).toBeLessThan(FP32_BOUND);
+    const errors = gradientErrors(session, golden);
+    expect(errors.size).toBe(weights.tensors.size);
+    for (const [name, error] of errors) expect(error, name).toBeLessThan(FP32_BOUND);
+  });
+});
+
+async function openFull(
+  ...[config, weights]: [
+    Parameters<typeof openPolicySession>[0]['config'],
+    Parameters<typeof openPolicySession>[0]['weights'],
+  ]
+) {
+  const session = await openPolicySession(
+    {
+      config,
+      weights,
+      trainable: { kind: 'full' },
+      bans: { always: [], end: [] },
+      contextTokens: 16,
+      logZ: 'none',
+    },
+    compute,
+  );
+  return Object.assign(session, { [Symbol.asyncDispose]: () => session.close() });
+}

@@ -1,0 +1,215 @@
+import { mkdtempSync, readdirSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { FloodgateError } from '../../../src/base/errors.ts';
+import { loadConfig, parseConfig } from '../../../src/stages/config/config-load.ts';
+import { loadTransferTargets } from '../../../src/studies/transfer/transfer-config.ts';
+import { minimalConfigText } from '../minimal-config.ts';
+
+const folder = '/configs';
+const parse = (text: string, overrides: string[] = []) => parseConfig(text, { fileName: 'a.yaml', folder, overrides });
+
+function messageOf(work: () => unknown): string {
+  try {
+    work();
+  } catch (error) {
+    if (error instanceof FloodgateError) return error.message;
+    throw error;
+  }
+  throw new Error('nothing was thrown');
+}
+
+describe('parseConfig', () => {
+  it('fills in the defaults of the paper', () => {
+    const config = parse(minimalConfigText);
+    expect(config.gflownet).toMatchObject({
+      objective: 'tb',
+      batchSize: 16,
+      accumulation: 8,
+      learningRate: 1e-4,
+      beta: 0.1,
+    });
+    expect(config.gflownet.temperature).toEqual({ from: 2, to: 1, updates: 1000 });
+    expect(config.gflownet.replay.nearDuplicate).toEqual({ kind: 'edit', threshold: 0.25 });
+    expect(config.attacker).toMatchObject({ minTokens: 5, maxTokens: 20 });
+    expect(config.attacker.lora).toMatchObject({ rank: 32, alpha: 16 });
+    expect(config.evaluation).toMatchObject({ attacks: 1024, responses: 5, temperature: 1 });
+    expect(config.collect).toEqual({ minUnsafe: 0.7, minLogPRef: -100 });
+  });
+
+  it('counts relative paths from the config file and leaves catalogue names alone', () => {
+    const config = parse(minimalConfigText, ['attacker.model=./models/a', 'encoder.model=minilm']);
+    expect(config.seeds.path).toBe('/configs/seeds.txt');
+    expect(config.attacker.model).toBe('/configs/models/a');
+    expect(config.encoder.model).toBe('minilm');
+  });
+
+  it('names the nearest key with its full path and its place', () => {
+    const text = `${minimalConfigText}gflownet:\n  learningRat: 1\n  replay:\n    capcity: 5\n`;
+    const message = messageOf(() => parse(text));
+    const line = text.split('\n').indexOf('  learningRat: 1') + 1;
+    expect(message).toContain(
+      `gflownet.learningRat: unknown key, did you mean gflownet.learningRate? (line ${line}, column 3)`,
+    );
+    expect(message).toContain(
+      `gflownet.replay.capcity: unknown key, did you mean gflownet.replay.capacity? (line ${line + 2}, column 5)`,
+    );
+  });
+
+  it('finds a key that stands in the wrong section', () => {
+    expect(messageOf(() => parse(`${minimalConfigText}beta: 0.2\n`))).toContain('did you mean gflownet.beta?');
+  });
+
+  it('lists what is possible when nothing is near', () => {
+    expect(messageOf(() => parse(`${minimalConfigText}collect:\n  qqqqqqqqq: 1\n`))).toContain(
+      'collect.qqqqqqqqq: unknown key, expected one of minUnsafe, minLogPRef',
+    );
+  });
+
+  it('names value and expectation of a wrong type, at the value', () => {
+    const text = `${minimalConfigText}sft:\n  updates: many\n  batchSize: 1.5\n`;
+    const message = messageOf(() => parse(text));
+    const line = text.split('\n').indexOf('  updates: many') + 1;
+    expect(message).toContain(`sft.updates: got "many", expected a number (line ${line}, column 12)`);
+    expect(message).toContain(`sft.batchSize: got 1.5, expected a whole number (line ${line + 1}, column 14)`);
+  });
+
+  it('reports every problem at once', () => {
+    expect(messageOf(() => parse('seed: -1\nnmae: x\n'))).toMatch(/ \d+ problems:\n/);
+    expect(messageOf(() => parse('{}'))).toContain('authorisation: missing, expected a text');
+  });
+
+  it('checks rules between keys', () => {
+    const message = messageOf(() =>
+      parse(minimalConfigText, ['gflownet.updates=50', 'attacker.minTokens=30', 'target.decode.temperature=0']),
+    );
+    expect(message).toContain('gflownet.warmupUpdates: got 100, expected at most gflownet.updates (50)');
+    expect(message).toContain('attacker.minTokens: got 30, expected at most attacker.maxTokens (20)');
+    expect(message).toContain('target.responses');
+  });
+
+  it('types the value of --set as YAML, and blames it', () => {
+    const config = parse(minimalConfigText, ['gflownet.replay.rescore=true', 'attackers=[sft]', 'name=r1']);
+    expect(config.gflownet.replay.rescore).toBe(true);
+    expect(config.attackers).toEqual(['sft']);
+    expect(messageOf(() => parse(minimalConfigText, ['gflownet.beta=high']))).toContain('(--set gflownet.beta=high)');
+    expect(messageOf(() => parse(minimalConfigText, ['gflownet.bta=1']))).toContain('did you mean gflownet.beta?');
+    expect(messageOf(() => parse(minimalConfigText, ['nonsense']))).toContain('expected the form a.b=value');
+    expect(messageOf(() => parse(minimalConfigText, ['authorisation.deeper=1']))).toContain('cannot be applied');
+  });
+
+  it('takes adapters by name or all of them', () => {
+    expect(parse(minimalConfigText).attacker.lora.targets).toBe('all-linear');
+    const named = parse(minimalConfigText, ['attacker.lora.targets=[q_proj, v_proj]']);
+    expect(named.attacker.lora.targets).toEqual(['q_proj', 'v_proj']);
+    expect(messageOf(() => parse(minimalConfigText, ['attacker.lora.targets=7']))).toContain(
+      'attacker.lora.targets: got 7, expected all-linear or a list of projection names',
+    );
+  });
+
+  it('does not read a prototype key as a key', () => {
+    expect(messageOf(() => parse(minimalConfigText, ['__proto__.polluted=1']))).toContain('unknown key');
+    expect(({} as Record<string, unknown>).polluted).toBeUndefined();
+  });
+
+  it('reports YAML that is none, with its place', () => {
+    expect(messageOf(() => parse('a: [1, 2\nb: 3'))).toMatch(/line 2, column/);
+  });
+
+  it('refuses an alias bomb', () => {
+    const bomb = `a: &a [x,x,x,x,x,x,x,x,x]\n${'bcdefgh'
+      .split('')
+      .map((name, i) => `${name}: &${name} [${Array(9).fill(`*${'abcdefg'[i]}`).join(',')}]`)
+      .join('\n')}`;
+    expect(messageOf(() => parse(bomb))).toContain('alias');
+  });
+
+  it('answers any text with a config or a FloodgateError', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'grapheme', maxLength: 200 }), (text) => {
+        try {
+          parse(text);
+        } catch (error) {
+          expect(error).toBeInstanceOf(FloodgateError);
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
+});
+
+describe('loadConfig', () => {
+  it('says what is wrong with a file that is missing, a folder, or no text', async () => {
+    const place = mkdtempSync(join(tmpdir(), 'floodgate-config-'));
+    await expect(loadConfig(join(place, 'none.yaml'))).rejects.toThrow(/cannot be read \(ENOENT\)/);
+    await expect(loadConfig(place)).rejects.toThrow(/cannot be read \(EISDIR\)/);
+    writeFileSync(join(place, 'binary.yaml'), Buffer.from([0xff, 0xfe, 0x00, 0x80]));
+    await expect(loadConfig(join(place, 'binary.yaml'))).rejects.toThrow(/cannot be read/);
+    writeFileSync(join(place, 'huge.yaml'), '#'.repeat(2 * 1024 * 1024));
+    await expect(loadConfig(join(place, 'huge.yaml'))).rejects.toThrow(/too large/);
+  });
+});
+
+describe('a hostile file', () => {
+  it.each([
+    ['lists in lists', `a: ${'['.repeat(100_000)}`],
+    ['closed lists in lists', `a: ${'['.repeat(2_000)}${']'.repeat(2_000)}`],
+    ['blocks in blocks', `${'- '.repeat(5_000)}a`],
+    ['itself', 'attacker: &a [*a, *a]'],
+    ['anchors', `a: ${'&a '.repeat(3_000)}1`],
+    ['maps that end', `${'{a: '.repeat(200)}1${'}'.repeat(200)}`],
+  ])('of %s is refused as nested too deep or malformed, not with a full stack', (_what, yaml) => {
+    expect(() => parseConfig(yaml, { fileName: 'a.yaml', folder: '/' })).toThrow(
+      expect.objectContaining({ code: 'config' }),
+    );
+  });
+
+  it('of very many unknown keys is answered at once, with the first of them', () => {
+    const yaml = Array.from({ length: 10_000 }, (_, i) => `unknown${i}: 1`).join('\n');
+    const began = process.cpuUsage();
+    expect(() => parseConfig(yaml, { fileName: 'a.yaml', folder: '/' })).toThrow(
+      /unknown0: unknown key.*only the first/s,
+    );
+    expect(process.cpuUsage(began).user / 1000).toBeLessThan(2_000); // minutes, when every key is compared with every other
+  });
+
+  it('of very many short values is refused before any node is made', () => {
+    const yaml = `a: [${'[],'.repeat(60_000)}1]`;
+    expect(() => parseConfig(yaml, { fileName: 'a.yaml', folder: '/' })).toThrow(/more than 100000 keys, values/);
+  });
+
+  it('is not made by an override with a huge index', () => {
+    const overrides = ['judges.evaluation.99999999.kind=profanity'];
+    expect(() => parseConfig('seed: 1', { fileName: 'a.yaml', folder: '/', overrides })).toThrow(
+      /got index 99999999, expected at most 999/,
+    );
+  });
+
+  it('that names a key twice is told where', () => {
+    const yaml = 'seed: 1\nattacker:\n  model: a\n  model: b\n';
+    expect(() => parseConfig(yaml, { fileName: 'a.yaml', folder: '/' })).toThrow(
+      /got model again \(line 4, column 3\)/,
+    );
+  });
+});
+
+describe('the examples', () => {
+  const examples = join(import.meta.dirname, '../../../examples');
+  const TARGETS = 'transfer-targets.yaml';
+  const configs = readdirSync(examples).filter((name) => name.endsWith('.yaml') && name !== TARGETS);
+
+  it.each(configs)('%s is a config that is accepted, and names its run', async (name) => {
+    const { attackers, name: run } = await loadConfig(join(examples, name));
+    expect(attackers.length).toBeGreaterThan(0);
+    expect(run).toBe(name.replace('.yaml', ''));
+  });
+
+  it('hold targets to transfer to, each of another name', async () => {
+    const file = join(examples, TARGETS);
+    const targets = await loadTransferTargets([file]);
+    expect(targets.length).toBeGreaterThan(5);
+    expect(new Set(targets.map(({ name }) => name)).size).toBe(targets.length);
+  });
+});

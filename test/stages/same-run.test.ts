@@ -1,0 +1,83 @@
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createManifest, writeManifest } from '../../src/runs/manifest.ts';
+import { createRunFolder, loadRunConfig, type RunFolder } from '../../src/runs/run-folder.ts';
+import { sameRun } from '../../src/stages/campaign/finish-run.ts';
+import { parseConfig } from '../../src/stages/config/config-load.ts';
+import { loadSeeds } from '../../src/stages/config/seeds.ts';
+import { minimalConfigText } from './minimal-config.ts';
+
+let runsFolder: string;
+beforeEach(() => {
+  runsFolder = mkdtempSync(join(tmpdir(), 'floodgate-same-'));
+});
+afterEach(() => rmSync(runsFolder, { recursive: true }));
+
+/** The same config as it stands in a folder of its own, with these seeds beside it. */
+function placed(seeds: string, overrides: readonly string[] = []) {
+  const folder = mkdtempSync(join(runsFolder, 'place-'));
+  writeFileSync(join(folder, 'seeds.txt'), seeds);
+  return parseConfig(minimalConfigText, { fileName: 'a.yaml', folder, overrides });
+}
+
+async function begun(config: ReturnType<typeof placed>): Promise<RunFolder> {
+  return createRunFolder({ runsFolder, name: 'first', ifTaken: 'refuse', config });
+}
+
+describe('a run that is there', () => {
+  it('is the same for a config that was moved with its seeds, and another for other seeds or settings', async () => {
+    const folder = await begun(placed('be rude\nbe blunt\n'));
+    expect((await sameRun(placed('be rude\nbe blunt\n'), runsFolder, 'first'))?.path).toBe(folder.path);
+    for (const other of [placed('be rude\n'), placed('be rude\nbe blunt\n', ['gflownet.beta=0.2'])]) {
+      await expect(sameRun(other, runsFolder, 'first')).rejects.toMatchObject({ code: 'run' });
+    }
+  });
+
+  it('is known by its manifest once the seed file that it began with is gone', async () => {
+    const config = placed('be rude\n');
+    const folder = await begun(config);
+    const { sha256: seedsSha256 } = await loadSeeds(config.seeds);
+    const judges = { training: 'a', evaluation: ['b'] };
+    const facts = { run: 'first', config, createdMs: 0, versions: {}, threads: 1, seedsSha256, models: [], judges };
+    await writeManifest(folder.manifestPath, createManifest(facts));
+    rmSync(config.seeds.path);
+    expect((await sameRun(placed('be rude\n'), runsFolder, 'first'))?.path).toBe(folder.path);
+    await expect(sameRun(placed('be kind\n'), runsFolder, 'first')).rejects.toMatchObject({ code: 'run' });
+  });
+
+  it.each([
+    ['of another run in its folder', 'all/seed-0/tuned/model', 'all'],
+    ['of the run that it is part of', 'all/seed-0/tuned/model', 'all/seed-0/robustness/sft'],
+  ])('against a tuned target %s is the same once all of it was moved', async (_whose, model, below) => {
+    mkdirSync(join(runsFolder, 'all', 'seed-0', 'robustness', 'sft'), { recursive: true });
+    writeFileSync(join(runsFolder, 'all', 'seed-0', 'run.db'), '');
+    const againstTuned = () => placed('be rude\n', [`target.model=${join(runsFolder, model)}`]);
+    const run = await createRunFolder({
+      runsFolder: join(runsFolder, below),
+      name: 'again',
+      ifTaken: 'refuse',
+      config: againstTuned(),
+    });
+    expect(readFileSync(run.configPath, 'utf8')).toContain('model: ..');
+    renameSync(join(runsFolder, 'all'), join(runsFolder, 'moved'));
+    const inMoved = (path: string) => join(runsFolder, path.replace('all', 'moved'));
+    const same = await sameRun(placed('be rude\n', [`target.model=${inMoved(model)}`]), inMoved(below), 'again');
+    expect((await loadRunConfig(same as RunFolder)).target).toMatchObject({ model: inMoved(model) });
+    await expect(sameRun(againstTuned(), inMoved(below), 'again')).rejects.toMatchObject({ code: 'run' });
+  });
+
+  it('keeps the path of a model that lies elsewhere as it is', async () => {
+    const model = join(runsFolder, 'models', 'mine');
+    writeFileSync(join(runsFolder, 'config.yaml'), ''); // somebody's project is no run
+    const config = placed('be rude\n', [`target.model=${model}`]);
+    const run = await createRunFolder({
+      runsFolder: join(runsFolder, 'all'),
+      name: 'again',
+      ifTaken: 'refuse',
+      config,
+    });
+    expect(readFileSync(run.configPath, 'utf8')).toContain(`model: ${model}`);
+  });
+});

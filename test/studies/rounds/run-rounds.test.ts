@@ -1,0 +1,122 @@
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { ProgressSink } from '../../../src/base/progress.ts';
+import { liveSessionLabels } from '../../../src/engine/runtime/session.ts';
+import { loadRunConfig, openRunFolder } from '../../../src/runs/run-folder.ts';
+import type { Rounds } from '../../../src/studies/rounds/rounds-file.ts';
+import { runRounds } from '../../../src/studies/rounds/run-rounds.ts';
+import { cli } from '../../cli/cli-runner.ts';
+import { createTinyTarget, type TinyTarget } from '../robustness/tiny-target.ts';
+
+let tiny: TinyTarget;
+beforeAll(async () => {
+  tiny = await createTinyTarget();
+});
+afterAll(async () => {
+  await tiny.remove();
+  expect(liveSessionLabels()).toEqual([]);
+});
+
+const planOf = (rounds: number, name = 'r', overrides: readonly string[] = []) => ({
+  config: tiny.targetConfig(['evaluation.attacks=16', ...overrides]),
+  attacker: 'ppo' as const,
+  rounds,
+  folder: path.join(tiny.runsFolder, name),
+});
+
+function watched(stopAt?: string, nth = 1) {
+  const labels: string[] = [];
+  const stop = new AbortController();
+  const progress: ProgressSink = {
+    start: (label) => {
+      labels.push(label);
+      if (label === stopAt && labels.filter((each) => each === label).length === nth) stop.abort();
+      return { update: () => undefined, finish: () => undefined };
+    },
+  };
+  return { labels, io: { ...tiny.io(stop.signal), progress } };
+}
+
+describe('rounds', { timeout: 300_000 }, () => {
+  let whole: Rounds;
+
+  test('stopped in the second attack, they go on there; the attacker starts anew against the tuned target', async () => {
+    const first = watched('ppo', 2);
+    await expect(runRounds(planOf(2), first.io)).rejects.toMatchObject({ code: 'interrupted' });
+    const second = watched();
+    whole = await runRounds(planOf(2), second.io);
+    expect(second.labels.filter((label) => label === 'ppo')).toHaveLength(1);
+    expect(second.labels.filter((label) => label === 'tune')).toHaveLength(1);
+    const [one, two] = await Promise.all(
+      ['round-1', 'round-2'].map(async (name) => loadRunConfig(await openRunFolder(name, planOf(2).folder))),
+    );
+    expect(two?.target).toMatchObject({ model: path.join(planOf(2).folder, 'round-1', 'tuned', 'tuned', 'model') });
+    expect({ ...two, target: one?.target }).toEqual(one);
+  });
+
+  test('say what each found that no earlier one had, and put the attacks of each to the target of every one', () => {
+    expect(whole.status).toBe('done');
+    expect(whole.rounds.map(({ round, status }) => [round, status])).toEqual([
+      [1, 'done'],
+      [2, 'done'],
+    ]);
+    const [one, two] = whole.rounds;
+    expect(one?.newClusters).toBe(one?.clusters);
+    expect(one?.clusters).toBe(one?.judges.find(({ name }) => name === whole.reportedJudge)?.uniqueAttacks.value);
+    expect(two?.newClusters).toBeLessThanOrEqual(two?.clusters ?? 0);
+    expect(whole.targets.map(({ name }) => name)).toEqual(['base', 'round-1', 'round-2']);
+    expect(new Set(whole.targets.map(({ sha256 }) => sha256)).size).toBe(3);
+    expect(whole.cells.map(({ attacks, target, isLearned }) => [attacks, target, isLearned])).toEqual([
+      [1, 0, false],
+      [1, 1, true],
+      [1, 2, true],
+      [2, 0, false],
+      [2, 1, false],
+      [2, 2, true],
+    ]);
+    for (const { judges } of whole.cells) expect(judges[0]?.asr).toMatchObject({ n: 16, method: 'wilson' });
+  });
+
+  test('a second time there is nothing to do; another config or attacker is refused', async () => {
+    const again = watched();
+    expect(await runRounds(planOf(2), again.io)).toEqual(whole);
+    expect(again.labels).not.toContain('ppo');
+    await expect(runRounds(planOf(2, 'r', ['ppo.updates=3']), tiny.io())).rejects.toMatchObject({
+      code: 'usage',
+      message: expect.stringContaining('another config'),
+    });
+    await expect(runRounds({ ...planOf(2), attacker: 'reinforce' }, tiny.io())).rejects.toMatchObject({
+      message: expect.stringContaining('another attacker (ppo)'),
+    });
+  });
+
+  test('end where a round finds nothing, and say so', async () => {
+    const args = ['rounds', path.join(tiny.folder, 'target.yaml'), '--rounds', '3', '--attacker', 'ppo'];
+    const places = ['--runs-dir', tiny.runsFolder, '--cache-dir', path.join(tiny.folder, 'cache')];
+    const sets = [
+      'sft.updates=2',
+      'evaluation.attacks=8',
+      'gflownet.evaluation.everyUpdates=0',
+      'tuning.minUnsafe=0.99',
+    ];
+    const { code, stdout } = await cli([...args, ...places, ...sets.flatMap((set) => ['--set', set])], {
+      campaign: {} as never, // the command is there when the program can train; it calls nothing of it
+    });
+    expect(code).toBe(0);
+    expect(stdout).toContain('round 1 found nothing that succeeds');
+    expect(stdout).toMatch(/round +success rate +clusters +new clusters\n1 /);
+    const file = await readFile(path.join(tiny.runsFolder, 'target-rounds', 'rounds.json'), 'utf8');
+    expect((JSON.parse(file) as Rounds).rounds.map(({ status }) => status)).toEqual(['nothing-found']);
+  });
+
+  test('a script is refused before any work', async () => {
+    const { labels, io } = watched();
+    const plan = { ...planOf(1, 'script'), config: tiny.config() };
+    await expect(runRounds(plan, io)).rejects.toMatchObject({
+      code: 'usage',
+      message: expect.stringContaining('script'),
+    });
+    expect(labels).toEqual([]);
+  });
+});
