@@ -4,12 +4,12 @@
  */
 import { readFile } from 'node:fs/promises';
 import { FloodgateError } from '../src/base/errors.ts';
-import { openCheckpoint } from '../src/models/checkpoint/open-checkpoint.ts';
+import { openCheckpoint } from '../src/models/checkpoint/checkpoint.ts';
 import { measureDivergence } from '../src/models/decoder/divergence.ts';
 import { openInt8Weights } from '../src/models/decoder/int8-weights.ts';
 import { resolveModel } from '../src/models/sources/resolve-model.ts';
 import { settleSourceOptions } from '../src/models/sources/source-environment.ts';
-import { renderChatIds } from '../src/models/tokenizer/chat-prompt.ts';
+import { renderChatIds } from '../src/models/tokenizer/prompt-ids.ts';
 
 const CHAT_PROMPTS = 4;
 

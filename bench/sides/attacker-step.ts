@@ -1,13 +1,8 @@
 import { type RandomStream, randomStream } from '../../src/base/random.ts';
-import {
-  ADAMW_DEFAULTS,
-  type AdamWState,
-  adamwUpdate,
-  clipGradient,
-  createAdamWState,
-} from '../../src/engine/optimizer/adamw.ts';
+import { type AdamWState, createAdamWState } from '../../src/engine/optimizer/adamw.ts';
+import { optimizerStep } from '../../src/engine/optimizer/optimizer-step.ts';
 import type { ComputeOptions } from '../../src/engine/runtime/device.ts';
-import { objectiveLoss, singleBatchWeights } from '../../src/learning/objectives/objectives.ts';
+import { trajectoryBalance } from '../../src/learning/objectives/trajectory-balance.ts';
 import { expectedDecoderTensors } from '../../src/models/checkpoint/expected-tensors.ts';
 import type { Trainable } from '../../src/models/decoder/declare-model.ts';
 import { openPolicySession, type PolicySession } from '../../src/models/decoder/policy-session.ts';
@@ -16,7 +11,7 @@ import type { WeightStore } from '../../src/models/formats/weight-store.ts';
 import { randomWeights } from './random-weights.ts';
 import { ALPHA, RANK, type StepShape } from './shapes.ts';
 
-const OBJECTIVE = { kind: 'tb' } as const;
+const OBJECTIVE = trajectoryBalance();
 const LEARNING_RATE = 1e-4;
 const WEIGHT_DECAY = 0.01;
 
@@ -53,13 +48,10 @@ export class AttackerStep {
   async update(prompt: readonly number[], rows: readonly TokenRow[], logRewards: Float32Array): Promise<number> {
     const { policy, optimizer } = this;
     policy.clearGradient();
-    const weights = singleBatchWeights(OBJECTIVE, logRewards);
+    const weights = OBJECTIVE.batchWeights(logRewards);
     const { logProbs, logZ } = await policy.step({ prompt, rows }, { minTokens: 1 }, logRewards, weights);
-    clipGradient(policy.gradient, 1);
-    const { data } = policy.parameters;
-    const segment = { start: 0, end: data.length, learningRate: LEARNING_RATE };
-    adamwUpdate(data, policy.gradient, optimizer, [segment], { ...ADAMW_DEFAULTS, weightDecay: WEIGHT_DECAY });
-    return objectiveLoss(OBJECTIVE, logProbs, logRewards, logZ);
+    optimizerStep(policy, optimizer, { gradientClip: 1, learningRate: LEARNING_RATE, weightDecay: WEIGHT_DECAY });
+    return OBJECTIVE.loss(logProbs, logRewards, logZ);
   }
 }
 

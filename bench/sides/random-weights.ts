@@ -3,8 +3,7 @@ import { dirname, join } from 'node:path';
 import { type RandomStream, randomStream } from '../../src/base/random.ts';
 import type { ExpectedTensor } from '../../src/models/checkpoint/expected-tensors.ts';
 import { type StreamedTensor, writeSafetensorsStreamed } from '../../src/models/formats/safetensors.ts';
-import { openSafetensorsStore } from '../../src/models/formats/safetensors-store.ts';
-import type { WeightStore } from '../../src/models/formats/weight-store.ts';
+import { openSafetensorsStore, type WeightStore } from '../../src/models/formats/weight-store.ts';
 
 const PIECE_VALUES = 1 << 20;
 /** Half width of a uniform distribution whose standard deviation is GPT-2's 0.02. */

@@ -1,11 +1,12 @@
 import { join } from 'node:path';
-import { type Command, Option } from 'commander';
+import { Option } from 'commander';
 import { writeFileAtomically } from '../../src/base/atomic-file.ts';
 import { alignColumns, printResult } from '../../src/cli/command-result.ts';
 import { addRunsOption, type RunsOptions } from '../../src/cli/common-options.ts';
 import type { CliContext } from '../../src/cli/context.ts';
 import { parsePositiveCount } from '../../src/cli/parse-count.ts';
 import { measureText } from '../../src/report/run-overview.ts';
+import { type Experiment, examples } from '../experiment.ts';
 import { type AblationResult, runAblations } from './run-ablations.ts';
 import { VARIANTS } from './variants.ts';
 
@@ -42,27 +43,26 @@ function ablationTable(results: readonly AblationResult[]): string {
   return alignColumns([['group', 'variant', 'attacker', ...headings], ...rows]);
 }
 
-/** Adds `floodgate ablate`. */
-export function registerAblateCommand(program: Command, context: CliContext): void {
-  const groups = [...new Set(VARIANTS.map(({ group }) => group))].filter((group) => group !== 'default');
-  addRunsOption(
-    program
-      .command('ablate')
-      .description('what each choice of the method is worth, in made worlds at equal target calls'),
-  )
-    .option('--seeds <count>', 'made worlds', parsePositiveCount, 3)
-    .addOption(new Option('--group <name...>', 'only these groups').choices(groups))
-    .addHelpText(
-      'after',
-      '\nExamples:\n  floodgate ablate\n  floodgate ablate --group objective replay --seeds 5 --json',
-    )
-    .action(async ({ runsDir, seeds, group }: AblateOptions) => {
-      const { progress, signal, cacheDir } = context;
-      const folder = join(runsDir, 'ablations');
-      const io = { progress, signal, ...(cacheDir === undefined ? {} : { cacheDir }) };
-      const results = await runAblations({ seeds, groups: group, folder }, io);
-      const file = join(folder, 'ablations.json');
-      await writeFileAtomically(file, (handle) => handle.writeFile(`${JSON.stringify(results, null, 1)}\n`));
-      printResult(context, { text: `${ablationTable(results)}\n\nWritten: ${file}`, json: { ablations: results } });
-    });
+const GROUPS = [...new Set(VARIANTS.map(({ group }) => group))].filter((group) => group !== 'default');
+
+async function ablateAll({ runsDir, seeds, group }: AblateOptions, context: CliContext): Promise<void> {
+  const { progress, signal, cacheDir } = context;
+  const folder = join(runsDir, 'ablations');
+  const io = { progress, signal, ...(cacheDir === undefined ? {} : { cacheDir }) };
+  const results = await runAblations({ seeds, groups: group, folder }, io);
+  const file = join(folder, 'ablations.json');
+  await writeFileAtomically(file, (handle) => handle.writeFile(`${JSON.stringify(results, null, 1)}\n`));
+  printResult(context, { text: `${ablationTable(results)}\n\nWritten: ${file}`, json: { ablations: results } });
 }
+
+/** `npm run lab -- ablate`. */
+export const ablate: Experiment = {
+  name: 'ablate',
+  description: 'the worth of each choice of the method, at equal target calls (docs/ablations.md)',
+  define: (command, context) =>
+    addRunsOption(command)
+      .option('--seeds <count>', 'synthetic worlds', parsePositiveCount, 3)
+      .addOption(new Option('--group <name...>', 'only these groups').choices(GROUPS))
+      .addHelpText('after', examples('ablate', 'ablate --group objective replay --seeds 5 --json'))
+      .action((options: AblateOptions) => ablateAll(options, context)),
+};

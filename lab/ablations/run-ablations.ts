@@ -1,23 +1,22 @@
 import { mkdir } from 'node:fs/promises';
 import { meanOverSeeds, pairedDifference } from '../../src/metrics/intervals.ts';
 import type { Measure } from '../../src/metrics/measure.ts';
-import type { CampaignIo } from '../../src/stages/campaign/campaign-io.ts';
 import { admittedWorldSeed } from '../../src/stages/campaign/run-world.ts';
 import type { AttackerName } from '../../src/stages/config/attacker-names.ts';
 import type { Config } from '../../src/stages/config/config-schema.ts';
-import { type AttackerRows, ROW_FIGURES, type RowFigure } from '../small-worlds/attacker-rows.ts';
-import { keptRow } from '../small-worlds/kept-row.ts';
+import type { CampaignIo } from '../../src/stages/stage.ts';
+import { type AttackerRows, keptRow, ROW_FIGURES, type RowFigure } from '../small-worlds/attacker-rows.ts';
 import { smallWorldConfig } from '../small-worlds/small-world.ts';
 import { DEFAULT, updatesOf, VARIANTS, type Variant } from './variants.ts';
 
-/** Seeds of made worlds that are used for nothing else. */
+/** Seeds of synthetic worlds used for nothing else. */
 const FIRST_WORLD_SEED = 2000;
 
 const MEASURED: readonly AttackerName[] = ['gflownet', 'smoothing'];
 
 type Measures = Readonly<Record<RowFigure, Measure>>;
 
-/** What one attacker of a variant reached. */
+/** The figures of one attacker in a variant. */
 export interface AblationFigures {
   /** Means over seeds with t intervals. */
   readonly figures: Measures;
@@ -25,7 +24,7 @@ export interface AblationFigures {
   readonly gain?: Measures;
 }
 
-/** What one variant reached. */
+/** The figures of one variant. */
 export interface AblationResult {
   readonly group: string;
   readonly name: string;
@@ -43,8 +42,8 @@ function configOf(variant: Variant, seed: number, worldSeed: number): Config {
 }
 
 /**
- * Runs every ablation in small made worlds at equal target calls, seed by seed, and returns a row a variant. What is
- * there already is kept, so that a run that was stopped goes on.
+ * Runs every ablation in small synthetic worlds at equal target calls, seed by seed, and returns one row per variant.
+ * Finished runs are kept, so a stopped series resumes.
  *
  * @throws FloodgateError as the runs do; `interrupted` on abort, nothing lost.
  */

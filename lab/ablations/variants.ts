@@ -2,7 +2,7 @@ import { SMALL_WORLD } from '../small-worlds/small-world.ts';
 
 /** One way in which a run differs from the default. */
 export interface Variant {
-  /** What is varied; variants of one group are compared with each other and with the default. */
+  /** The varied part. Variants of one group are compared with each other and with the default. */
   readonly group: string;
   readonly name: string;
   readonly overrides: readonly string[];
@@ -26,7 +26,7 @@ export function updatesOf({ freshShare, responses = DEFAULT_RESPONSES }: Variant
 
 const replay = (key: string, value: string) => `gflownet.replay.${key}=${value}`;
 
-/** What every other variant is compared with. */
+/** Every other variant is compared with it. */
 export const DEFAULT: Variant = { group: 'default', name: 'default', overrides: [] };
 
 /** Every ablation, the default first. */

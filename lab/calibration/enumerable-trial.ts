@@ -3,10 +3,9 @@ import { type RandomStream, randomStream } from '../../src/base/random.ts';
 import { createAdamWState } from '../../src/engine/optimizer/adamw.ts';
 import type { AttackerState } from '../../src/learning/attacker.ts';
 import { trainLikelihood } from '../../src/learning/loops/likelihood.ts';
-import { chao1 } from '../../src/metrics/chao1.ts';
 import type { Measure } from '../../src/metrics/measure.ts';
-import { missingMass } from '../../src/metrics/missing-mass.ts';
 import { type ReferenceDraw, referenceFailureRate } from '../../src/metrics/reference-failure-rate.ts';
+import { chao1, missingMass } from '../../src/metrics/species-sampling.ts';
 import { type EnumerableWorld, openEnumerableWorld } from '../enumerable/enumerable-world.ts';
 
 /** Responses to each attack, as a campaign asks for. */
@@ -15,7 +14,7 @@ const RESPONSES = 5;
 const UNSAFE_NEEDED = 3;
 const BATCH_SIZE = 64;
 
-/** What one world said, and what is true in it. */
+/** The estimates of one world, and the truth in it. */
 export interface CalibrationTrial {
   readonly setting: string;
   readonly missingMass: Measure;
@@ -91,8 +90,7 @@ async function imitatePosterior(world: EnumerableWorld, updates: number, seed: n
       weight: world.posterior[i] as number,
     }));
     await trainLikelihood(
-      session,
-      { examples, validation: [] },
+      { policy: session, examples, validation: [] },
       {
         prompt: world.attacker.prompt,
         minTokens: world.attacker.spec.minTokens,
@@ -111,7 +109,7 @@ async function imitatePosterior(world: EnumerableWorld, updates: number, seed: n
         },
         from: 0,
         optimizer: createAdamWState(session.parameters.data.length),
-        onUpdate: () => undefined,
+        onUpdate: async () => false,
       },
     );
     return session.parameters.data.slice();

@@ -1,6 +1,5 @@
 import { type RandomStream, randomStream } from '../../src/base/random.ts';
-import { chao1 } from '../../src/metrics/chao1.ts';
-import { missingMass } from '../../src/metrics/missing-mass.ts';
+import { chao1, missingMass } from '../../src/metrics/species-sampling.ts';
 
 /** Shares of clusters, summing to 1: shapes in which an interval of the missing mass can fail. */
 export const STRESS_DISTRIBUTIONS: Readonly<Record<string, readonly number[]>> = {

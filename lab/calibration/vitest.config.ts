@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-/** Calibrations take minutes: `npm run test:calibration`; a sample of them is part of `npm test`. */
+/** Calibrations take minutes: `npm run lab -- calibration`; a sample of them is part of `npm test`. */
 export default defineConfig({
   test: {
     root: new URL('../..', import.meta.url).pathname,

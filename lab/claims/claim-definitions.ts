@@ -5,7 +5,7 @@ import type { SeedResult } from './seed-result.ts';
 export interface ClaimComponent {
   readonly name: string;
   readonly threshold: number;
-  /** True for what a made world cannot show. */
+  /** True where a synthetic world cannot show it. */
   readonly isForRealModels?: boolean;
   /** Undefined when this seed has not measured it. */
   of(seed: SeedResult): number | undefined;
@@ -17,7 +17,7 @@ export interface ClaimDefinition {
   readonly components: readonly ClaimComponent[];
 }
 
-/** What GFlowNet + smoothing is compared with. */
+/** Attackers that GFlowNet + smoothing is compared with. */
 export const BASELINES = [
   'icl',
   'sft',

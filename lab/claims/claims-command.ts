@@ -1,16 +1,16 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Command, Option } from 'commander';
+import { Option } from 'commander';
 import { alignColumns, type CommandResult, printResult } from '../../src/cli/command-result.ts';
 import { addRunsOption, type RunsOptions } from '../../src/cli/common-options.ts';
 import type { CliContext } from '../../src/cli/context.ts';
 import { parseCount, parsePositiveCount } from '../../src/cli/parse-count.ts';
 import { ATTACKERS, type AttackerName } from '../../src/stages/config/attacker-names.ts';
+import { type Experiment, examples } from '../experiment.ts';
 import { CLAIM_WORLDS, type ClaimWorld } from './claims-configs.ts';
+import { writeClaims } from './claims-plot.ts';
 import type { DecidedClaim } from './decide.ts';
-import { CLAIM_PARTS, type ClaimPart } from './measure-seed.ts';
-import { type ClaimsOutcome, decideFromFiles, runClaims } from './run-claims.ts';
-import { writeClaims } from './write-claims.ts';
+import { CLAIM_PARTS, type ClaimPart, type ClaimsOutcome, decideFromFiles, runClaims } from './run-claims.ts';
 
 interface ClaimsOptions extends RunsOptions {
   readonly world: ClaimWorld;
@@ -21,6 +21,28 @@ interface ClaimsOptions extends RunsOptions {
   readonly from?: readonly string[];
   readonly output?: string;
 }
+
+const NOT_WITH_FROM = ['seeds', 'seed', 'until', 'attackers'];
+
+const HELP = `
+The parts in their order. Each part of every seed comes before the next part:
+  attackers  on the base target (C1, C2, most of C3)
+  transfer   their attacks on further targets (C5)
+  retrained  attackers retrained against a tuned target (the rest of C3, C4)
+  tuned      targets tuned on every attacker's data (C6)
+
+A stopped measurement resumes: it keeps finished seeds, runs and cells of matrices.
+
+--from runs nothing: it decides from seeds that were measured elsewhere, all with the same settings. Files of one
+seed are joined; an attacker that was measured again with other settings replaces the earlier one.
+${examples(
+  'claims',
+  'claims --seeds 2 --until attackers --json',
+  'claims --world smollm2 --until transfer',
+  'claims --world smollm2 --seed 1',
+  'claims --from here/seed-0.json there/seed-1.json --output both',
+  'claims --world smollm2 --seed 0 --attackers reinforce reinforce-smoothing --runs-dir again',
+)}`;
 
 const DEFAULT_SEEDS: Readonly<Record<ClaimWorld, number>> = { 'proving-ground': 5, smollm2: 3 };
 
@@ -71,48 +93,23 @@ async function decideClaims(options: ClaimsOptions, context: CliContext): Promis
   return { text, json: { world: outcome.world, claims: outcome.claims } };
 }
 
-/** Adds `floodgate claims`. */
-export function registerClaimsCommand(program: Command, context: CliContext): void {
-  addRunsOption(program.command('claims').description("measure the paper's claims, each of which can fail"))
-    .addOption(new Option('--world <world>', 'where').choices(CLAIM_WORLDS).default('proving-ground'))
-    .option('--seeds <count>', 'seeds (default: 5 on the proving ground, 3 on smollm2)', parsePositiveCount)
-    .addOption(
-      new Option('--seed <seed>', 'this seed alone: one a core or a machine, then --seeds or --from')
-        .argParser(parseCount)
-        .conflicts('seeds'),
-    )
-    .addOption(new Option('--until <part>', 'stop after this part').choices(CLAIM_PARTS).default('tuned'))
-    .addOption(new Option('--attackers <names...>', 'measure these alone').choices(ATTACKERS))
-    .addOption(
-      new Option('--from <files...>', "seeds' results to decide from").conflicts([
-        'seeds',
-        'seed',
-        'until',
-        'attackers',
-      ]),
-    )
-    .option('--output <folder>', 'of claims.json and the plots (default: beside the seeds; none with --from)')
-    .addHelpText(
-      'after',
-      `
-The parts, in their order, each of every seed before the next:
-  attackers  on the base target (C1, C2, most of C3)
-  transfer   their attacks on further targets (C5)
-  retrained  attackers trained against a tuned target (the rest of C3, C4)
-  tuned      targets tuned on every attacker's data (C6)
-
-Goes on where it was stopped: seeds, runs and cells of matrices that are there are kept.
-
---from runs nothing: it decides from seeds measured elsewhere, each with the same settings. Files of one
-seed are joined; an attacker that was measured again with other settings stands in for the earlier one.
-
-Examples:
-  floodgate claims
-  floodgate claims --seeds 2 --until attackers --json
-  floodgate claims --world smollm2 --until transfer
-  floodgate claims --world smollm2 --seed 1
-  floodgate claims --from here/seed-0.json there/seed-1.json --output both
-  floodgate claims --world smollm2 --seed 0 --attackers reinforce reinforce-smoothing --runs-dir again`,
-    )
-    .action(async (options: ClaimsOptions) => printResult(context, await decideClaims(options, context)));
-}
+/** `npm run lab -- claims`. */
+export const claims: Experiment = {
+  name: 'claims',
+  description: "the paper's claims, each of which can fail (docs/claims.md)",
+  define: (command, context) =>
+    addRunsOption(command)
+      .addOption(new Option('--world <world>', 'where').choices(CLAIM_WORLDS).default('proving-ground'))
+      .option('--seeds <count>', 'seeds (default: 5 in synthetic worlds, 3 on smollm2)', parsePositiveCount)
+      .addOption(
+        new Option('--seed <seed>', 'this seed alone: one per core or machine, then --seeds or --from')
+          .argParser(parseCount)
+          .conflicts('seeds'),
+      )
+      .addOption(new Option('--until <part>', 'stop after this part').choices(CLAIM_PARTS).default('tuned'))
+      .addOption(new Option('--attackers <names...>', 'measure only these').choices(ATTACKERS))
+      .addOption(new Option('--from <files...>', "seeds' results to decide from").conflicts(NOT_WITH_FROM))
+      .option('--output <folder>', 'of claims.json and the plots (default: beside the seeds; none with --from)')
+      .addHelpText('after', HELP)
+      .action(async (options: ClaimsOptions) => printResult(context, await decideClaims(options, context))),
+};

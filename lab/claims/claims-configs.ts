@@ -1,11 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { CampaignIo } from '../../src/stages/campaign/campaign-io.ts';
+import { packageFile } from '../../src/base/package-root.ts';
 import { admittedWorldSeed } from '../../src/stages/campaign/run-world.ts';
 import type { AttackerName } from '../../src/stages/config/attacker-names.ts';
 import { parseConfig } from '../../src/stages/config/config-load.ts';
 import type { Config } from '../../src/stages/config/config-schema.ts';
+import type { CampaignIo } from '../../src/stages/stage.ts';
 import { smallWorldConfig } from '../small-worlds/small-world.ts';
 import { BASELINES, SMOOTHING_WEIGHTS } from './claim-definitions.ts';
 
@@ -17,19 +18,22 @@ export const SMOLLM2_OWN_WEIGHTS: AttackerName = 'smoothing-uniform';
 
 /** Every attacker that C1 to C3 compare. */
 const ALL: readonly AttackerName[] = [...BASELINES, 'gflownet', 'smoothing', ...SMOOTHING_WEIGHTS];
-/** A made world has no language to learn in context; stable-gfn, which no claim names, stands beside the others where it is cheap. */
+/** A synthetic world has no language to learn in context. No claim names stable-gfn; it is measured where it is cheap. */
 export const COMPARED: Readonly<Record<ClaimWorld, readonly AttackerName[]>> = {
   'proving-ground': [...ALL.filter((name) => name !== 'icl'), 'stable-gfn'],
   smollm2: ALL.filter((name) => name !== SMOLLM2_OWN_WEIGHTS),
 };
 
-/** Attackers that are trained again, against a tuned target. */
+/** Attackers that are retrained against a tuned target. */
 export const RETRAINED: readonly AttackerName[] = ['sft', 'gflownet', 'smoothing'];
 
-/** Seeds of made worlds on which no setting was chosen. */
+/** Seeds of synthetic worlds on which no setting was chosen. */
 const FIRST_WORLD_SEED = 1000;
 
-/** The best of the search (docs/search.md) where it is not the default of made worlds; those of the GFlowNet's section are Stable-GFN's alone. */
+/**
+ * The best settings of the search (docs/search.md) where they differ from the defaults of synthetic worlds. Only
+ * Stable-GFN reads those of the GFlowNet's section.
+ */
 const SEARCHED: readonly string[] = [
   'smoothing.learningRate=2.39e-3',
   'smoothing.updates=600',
@@ -39,9 +43,9 @@ const SEARCHED: readonly string[] = [
 ];
 
 /**
- * The GFlowNet tries 920 attacks (a held-out evaluation among them); what it collected is scored again, at most a fifth as
- * many so far (docs/results.md); RL's 67 updates of 16, and their held-out evaluation, are 1,120. What stands beside the counts is the
- * best of a few trials of each (docs/search.md).
+ * The GFlowNet tries 920 attacks, a held-out evaluation among them. Its collection is scored again: at most a fifth as
+ * many attacks so far (docs/results.md). RL's 67 updates of 16 and their held-out evaluation are 1,120. The other values
+ * are the best of a few trials of each attacker (docs/search.md).
  */
 const SMOLLM2: readonly string[] = [
   'gflownet.updates=109',
@@ -63,12 +67,12 @@ const SMOLLM2: readonly string[] = [
   'evaluation.attacks=128',
 ];
 
-const SMOLLM2_FILE = fileURLToPath(new URL('../../examples/smollm2.yaml', import.meta.url));
+const SMOLLM2_FILE = fileURLToPath(packageFile('examples/smollm2.yaml'));
 
 export interface ClaimSeed {
   readonly world: ClaimWorld;
   readonly seed: number;
-  /** Of the made world; the seed's first choice when absent. */
+  /** Of the synthetic world; the seed's first choice when absent. */
   readonly worldSeed?: number;
 }
 

@@ -1,5 +1,10 @@
+import { join } from 'node:path';
+import { writeFileAtomically } from '../../src/base/atomic-file.ts';
 import { coordinate, linearScale, roundEnd, roundTicks, type Scale } from '../../src/report/charts/svg-scale.ts';
 import { type Html, html } from '../../src/report/words/html.ts';
+import { ATTACKERS } from '../../src/stages/config/attacker-names.ts';
+import type { ClaimsOutcome } from './run-claims.ts';
+import type { SeedResult } from './seed-result.ts';
 
 /** One method in a plot of the claims: its mean over seeds. */
 export interface PlotPoint {
@@ -56,4 +61,54 @@ ${axes(x, y, plot)}
 ${placed.map((point) => html`<circle cx="${coordinate(point.x)}" cy="${coordinate(point.y)}" r="5" fill="${point.name.startsWith('smoothing') ? '#0b6bcb' : '#7a828e'}"/><text x="${coordinate(point.x + 9)}" y="${coordinate((heights.get(point.name) as number) + 4)}" font-size="12" fill="#1d2129">${point.name}</text>`)}
 </svg>`;
   return page.markup;
+}
+
+/** The mean over seeds of two figures of each attacker. */
+function points(
+  seeds: readonly SeedResult[],
+  pick: (figures: NonNullable<SeedResult['attackers']['sft']>) => readonly [number | undefined, number],
+): PlotPoint[] {
+  return ATTACKERS.flatMap((name) => {
+    const pairs = seeds.flatMap(({ attackers }) => {
+      const figures = attackers[name];
+      const [x, y] = figures === undefined ? [undefined, 0] : pick(figures);
+      return x === undefined ? [] : [[x, y] as const];
+    });
+    if (pairs.length === 0) return [];
+    const mean = (at: 0 | 1): number => pairs.reduce((sum, pair) => sum + pair[at], 0) / pairs.length;
+    return [{ name, x: mean(0), y: mean(1) }];
+  });
+}
+
+/** Writes claims.json and the plots into a folder that is there. Returns their paths. */
+export async function writeClaims(folder: string, { world, claims, seeds }: ClaimsOutcome): Promise<string[]> {
+  const plots = [
+    {
+      file: 'asr-by-cosine-distance.svg',
+      plot: {
+        title: 'Success and diversity, a point a method (mean over seeds)',
+        xLabel: 'mean cosine distance between attacks',
+        yLabel: 'attack success rate',
+        points: points(seeds, ({ cosineDistance, asr }) => [cosineDistance, asr]),
+      },
+    },
+    {
+      file: 'unique-by-target-calls.svg',
+      plot: {
+        title: 'Unique attacks, and the target calls they took',
+        xLabel: 'target calls used before the evaluation',
+        yLabel: 'unique attacks',
+        points: points(seeds, ({ targetCalls, uniqueAttacks }) => [targetCalls, uniqueAttacks]),
+      },
+    },
+  ];
+  const files = [join(folder, 'claims.json')];
+  const json = JSON.stringify({ world, claims, results: seeds }, null, 1);
+  await writeFileAtomically(join(folder, 'claims.json'), (handle) => handle.writeFile(`${json}\n`));
+  for (const { file, plot } of plots) {
+    if (plot.points.length === 0) continue;
+    await writeFileAtomically(join(folder, file), (handle) => handle.writeFile(scatterSvg(plot)));
+    files.push(join(folder, file));
+  }
+  return files;
 }

@@ -2,8 +2,8 @@ import { standardErrorOf } from '../../src/metrics/intervals.ts';
 import type { RunFolder } from '../../src/runs/run-folder.ts';
 import { openStore } from '../../src/runs/store/run-store.ts';
 import { evaluatedStage } from '../../src/runs/store/stage-name.ts';
-import type { CampaignIo } from '../../src/stages/campaign/campaign-io.ts';
 import type { AttackerName } from '../../src/stages/config/attacker-names.ts';
+import type { CampaignIo } from '../../src/stages/stage.ts';
 import { MADE_WORLD_TUNING, type TunedModel, tuneOnEach } from '../../src/studies/robustness/tuned-targets.ts';
 import { transferRun } from '../../src/studies/transfer/run-transfer.ts';
 import type { NamedTarget } from '../../src/studies/transfer/transfer-config.ts';
@@ -37,7 +37,7 @@ async function cellsOf(
 }
 
 /**
- * How further and tuned targets are asked: a made world as the run asks its own; SmolLM2 with the default temperature and
+ * How further and tuned targets are asked: a synthetic world as the run asks its own; SmolLM2 with the default temperature and
  * top-p of transfer, but as many responses and tokens as the evaluation has.
  */
 const ASKED = {
@@ -71,8 +71,8 @@ const FURTHER: Readonly<Record<ClaimWorld, readonly NamedTarget[]>> = {
 };
 
 /**
- * How a target is tuned. SmolLM2's templates, because it cannot refuse even when told to; the rate is the smallest that mends
- * a search seed's held-out attacks (docs/claims.md).
+ * How a target is tuned. SmolLM2 learns our templates, because it cannot refuse even when told to. Its rate is the
+ * smallest at which a search seed's held-out attacks fail (docs/claims.md).
  */
 export const CLAIM_TUNING: Readonly<Record<ClaimWorld, readonly string[]>> = {
   'proving-ground': MADE_WORLD_TUNING,
@@ -110,7 +110,7 @@ export const CLAIM_TARGETS = Object.fromEntries(
   ]),
 ) as Readonly<Record<ClaimWorld, unknown>>;
 
-/** What the stored attacks reach on further targets. */
+/** The figures of the stored attacks on further targets. */
 export async function transferToFurther(
   { folder, world, judge }: TransferredRun,
   io: CampaignIo,

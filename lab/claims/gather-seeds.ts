@@ -1,9 +1,8 @@
 import { FloodgateError } from '../../src/base/errors.ts';
 import type { AttackerName } from '../../src/stages/config/attacker-names.ts';
 import type { ClaimWorld } from './claims-configs.ts';
-import { readSeedFile, type SeedFile } from './seed-file.ts';
+import { readSeedFile, type SeedFile, type SeedSettings } from './seed-file.ts';
 import type { SeedResult } from './seed-result.ts';
-import type { SeedSettings } from './seed-settings.ts';
 
 interface FoundFile extends SeedFile {
   readonly path: string;
@@ -105,7 +104,7 @@ function agreed(before: SeedSettings, { path, settingsSha256: { attackers, targe
 
 /**
  * The seeds of one experiment from files of several folders or machines, by seed. Files of the same seed are joined:
- * attackers that were measured again with other settings stand in for the earlier ones.
+ * attackers that were measured again with other settings replace the earlier ones.
  *
  * @throws FloodgateError `format` as {@link readSeedFile}; `usage` for files of different worlds or settings, and for an attacker that comes twice.
  */

@@ -2,16 +2,25 @@ import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { canonicalJson } from '../../src/base/canonical-json.ts';
 import { FloodgateError } from '../../src/base/errors.ts';
-import type { CampaignIo } from '../../src/stages/campaign/campaign-io.ts';
-import { sameRun } from '../../src/stages/campaign/finish-run.ts';
+import type { RunFolder } from '../../src/runs/run-folder.ts';
+import { openStore } from '../../src/runs/store/run-store.ts';
+import { countingJudge, finishRun, sameRun } from '../../src/stages/campaign/finish-run.ts';
 import type { AttackerName } from '../../src/stages/config/attacker-names.ts';
-import { admittedSeed, type ClaimWorld, COMPARED, claimConfig } from './claims-configs.ts';
+import type { CampaignIo } from '../../src/stages/stage.ts';
+import {
+  admittedSeed,
+  type ClaimSeed,
+  type ClaimWorld,
+  COMPARED,
+  claimConfig,
+  RETRAINED,
+  SMOLLM2_OWN_WEIGHTS,
+} from './claims-configs.ts';
 import { type DecidedClaim, decideClaims } from './decide.ts';
+import { transferToFurther, transferToTuned, tuneOn } from './further-targets.ts';
 import { gatherSeedFiles } from './gather-seeds.ts';
-import { CLAIM_PARTS, type ClaimPart, measurePart } from './measure-seed.ts';
-import { readSeedFile, seedFilePath, writeSeedFile } from './seed-file.ts';
-import type { SeedResult } from './seed-result.ts';
-import { settingsOf } from './seed-settings.ts';
+import { readSeedFile, seedFilePath, settingsOf, writeSeedFile } from './seed-file.ts';
+import { readAttackers, type SeedResult } from './seed-result.ts';
 
 export interface ClaimsPlan {
   readonly world: ClaimWorld;
@@ -41,7 +50,7 @@ function attackersOf({ world, attackers: wanted }: ClaimsPlan): readonly Attacke
   });
 }
 
-/** What was measured of a seed before. @throws FloodgateError `run` when it was with other settings or other attackers. */
+/** Reads an earlier result of a seed. @throws FloodgateError `run` when its settings or its attackers differ. */
 async function keptResult(plan: ClaimsPlan, seed: number): Promise<SeedResult | undefined> {
   const path = seedFilePath(plan.folder, seed);
   if (!existsSync(path)) return undefined;
@@ -72,14 +81,13 @@ async function addPart(part: ClaimPart, plan: ClaimsPlan, seed: number, io: Camp
 }
 
 /**
- * Measures the claims of docs/claims.md, part by part: what a run that is stopped early has is the cheaper parts of every seed.
- * Each seed's result is kept in a file of its own; a run that was stopped goes on, and a matrix that was stopped fills its
- * missing cells only.
+ * Measures the claims of docs/claims.md, part by part, so that a run stopped early has the cheaper parts of every seed.
+ * Each seed's result has its own file. A stopped run resumes, and a stopped matrix fills its missing cells only.
  *
  * @throws FloodgateError as the runs do; `interrupted` on abort, nothing lost.
  */
 export async function runClaims(plan: ClaimsPlan, io: CampaignIo): Promise<ClaimsOutcome> {
-  // What cannot be gone on from is refused before any work.
+  // A result that cannot be resumed is refused before any work.
   attackersOf(plan);
   for (const seed of plan.seeds) await keptResult(plan, seed);
   await mkdir(plan.folder, { recursive: true });
@@ -104,4 +112,62 @@ export async function runClaims(plan: ClaimsPlan, io: CampaignIo): Promise<Claim
 export async function decideFromFiles(paths: readonly string[]): Promise<ClaimsOutcome> {
   const { world, seeds } = await gatherSeedFiles(paths);
   return { world, claims: decideClaims(seeds, world === 'proving-ground'), seeds };
+}
+
+/** The parts of a seed's measurement in their order. The seed's result has a key of the same name for each. */
+export const CLAIM_PARTS = [
+  'attackers',
+  'transfer',
+  'retrained',
+  'tuned',
+] as const satisfies readonly (keyof SeedResult)[];
+export type ClaimPart = (typeof CLAIM_PARTS)[number];
+
+export interface SeedPlan {
+  readonly chosen: ClaimSeed;
+  /** In the order of the product. */
+  readonly attackers: readonly AttackerName[];
+  /** Folder of the runs. */
+  readonly runsFolder: string;
+}
+
+type Measured = Partial<Omit<SeedResult, 'seed'>>;
+
+async function figuresOf(folder: RunFolder): Promise<SeedResult['attackers']> {
+  const judge = await countingJudge(folder);
+  const store = await openStore(folder.databasePath, { readOnly: true });
+  try {
+    return readAttackers(store, judge);
+  } finally {
+    store.close();
+  }
+}
+
+/** Trains against a target that was tuned on smoothing's data; nothing where smoothing was not measured or had no success. */
+async function retrained({ chosen, runsFolder }: SeedPlan, base: RunFolder, io: CampaignIo): Promise<Measured> {
+  if ((await figuresOf(base)).smoothing === undefined) return {};
+  const run = { folder: base, world: chosen.world, judge: await countingJudge(base) };
+  const [tuned] = await tuneOn(['smoothing'], run, io);
+  if (tuned === undefined) return {};
+  const config = await claimConfig(chosen, RETRAINED, tuned.modelPath);
+  return { retrained: await figuresOf(await finishRun(config, runsFolder, `seed-${chosen.seed}-tuned`, io)) };
+}
+
+/** Measures one part of a seed, or what is left of it, and whatever it needs. */
+export async function measurePart(part: ClaimPart, plan: SeedPlan, io: CampaignIo): Promise<Measured> {
+  const { world, seed } = plan.chosen;
+  const config = await claimConfig(plan.chosen, plan.attackers);
+  const base = await finishRun(config, plan.runsFolder, `seed-${seed}`, io);
+  switch (part) {
+    case 'attackers': {
+      const own = world === 'smollm2' ? { ownWeights: SMOLLM2_OWN_WEIGHTS } : {};
+      return { attackers: await figuresOf(base), ...own };
+    }
+    case 'transfer':
+      return { transfer: await transferToFurther({ folder: base, world, judge: await countingJudge(base) }, io) };
+    case 'retrained':
+      return retrained(plan, base, io);
+    case 'tuned':
+      return { tuned: await transferToTuned({ folder: base, world, judge: await countingJudge(base) }, io) };
+  }
 }

@@ -3,11 +3,14 @@ import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { writeFileAtomically } from '../../src/base/atomic-file.ts';
+import { canonicalJson, sha256Of } from '../../src/base/canonical-json.ts';
 import { FloodgateError } from '../../src/base/errors.ts';
-import { ATTACKERS, type AttackerName } from '../../src/stages/config/attacker-names.ts';
-import { CLAIM_WORLDS, type ClaimWorld } from './claims-configs.ts';
+import { askedSha256 } from '../../src/stages/config/asked-config.ts';
+import { ATTACKERS, type AttackerName, attackersToTrain } from '../../src/stages/config/attacker-names.ts';
+import type { Config } from '../../src/stages/config/config-schema.ts';
+import { CLAIM_WORLDS, type ClaimWorld, claimConfig } from './claims-configs.ts';
+import { CLAIM_TARGETS } from './further-targets.ts';
 import { type SeedResult, seedResultSchema } from './seed-result.ts';
-import { settingsOf } from './seed-settings.ts';
 
 /** Stops a wrong file from being parsed as a seed's result. */
 const MAX_SEED_FILE_BYTES = 1024 * 1024;
@@ -29,7 +32,7 @@ const schema = z
     'there must be settings of every attacker that has figures',
   );
 
-/** What the claims measured of one seed, as it stands in a file of its own. */
+/** The claims' measurements of one seed, as its own file holds them. */
 export type SeedFile = z.infer<typeof schema>;
 
 /** Where a seed's result is kept, beside its run. */
@@ -56,7 +59,7 @@ export async function writeSeedFile(folder: string, { world, attackers, result }
 export async function readSeedFile(path: string): Promise<SeedFile> {
   const refuse = (why: string, cause?: unknown) =>
     new FloodgateError('format', `${path}: ${why}`, {
-      hint: 'give the seed-N.json files that floodgate claims wrote',
+      hint: 'give the seed-N.json files that `npm run lab -- claims` wrote',
       cause,
     });
   if (!existsSync(path)) throw refuse('there is no such file');
@@ -67,4 +70,35 @@ export async function readSeedFile(path: string): Promise<SeedFile> {
   } catch (error) {
     throw refuse("this is no seed's result", error);
   }
+}
+
+/** Digests (sha256, hex) of what was asked for but the seed, the same on every machine: results that differ in them are no seeds of one experiment. */
+export interface SeedSettings {
+  /** Of each attacker that was asked for: its own settings, and all that it shares with the others. */
+  readonly attackers: Readonly<Partial<Record<AttackerName, string>>>;
+  /** Of further and tuned targets; absent where nothing but the attackers was measured. */
+  readonly targets?: string | undefined;
+}
+
+/** Sections that one attacker reads, and those that are trained from it; every other section counts for all. */
+const OWN_SECTIONS = ['icl', 'reinforce', 'ppo'] as const satisfies readonly (AttackerName & keyof Config)[];
+
+async function attackerSha256(world: ClaimWorld, name: AttackerName): Promise<string> {
+  const config = await claimConfig({ world, seed: 0 }, [name]);
+  const chain = attackersToTrain([name]);
+  const strange = OWN_SECTIONS.filter((section) => !chain.includes(section));
+  return askedSha256({ ...config, ...Object.fromEntries(strange.map((section) => [section, undefined])) });
+}
+
+/** Digests of what this program measures when asked for these attackers, and for the parts that `result` has. */
+export async function settingsOf(
+  world: ClaimWorld,
+  names: readonly AttackerName[],
+  result: SeedResult,
+): Promise<SeedSettings> {
+  const digests = await Promise.all(names.map(async (name) => [name, await attackerSha256(world, name)] as const));
+  const attackers = Object.fromEntries(digests);
+  const { transfer, retrained, tuned } = result;
+  if (transfer === undefined && retrained === undefined && tuned === undefined) return { attackers };
+  return { attackers, targets: sha256Of(canonicalJson(CLAIM_TARGETS[world])) };
 }

@@ -11,7 +11,7 @@ const count = z.number().nonnegative();
 const error = z.number().nonnegative().optional();
 const byAttacker = <T extends z.ZodType>(figures: T) => z.partialRecord(z.enum(ATTACKERS), figures);
 
-/** What stored attacks reach on a further target. */
+/** The figures of stored attacks on a further target. */
 const cellFigures = z.strictObject({
   asr: share,
   uniqueAttacks: count,
@@ -19,11 +19,11 @@ const cellFigures = z.strictObject({
 });
 export type CellFigures = Readonly<z.infer<typeof cellFigures>>;
 
-/** What one attacker reached on the target it was trained against. */
+/** The figures of one attacker on the target that it was trained against. */
 const attackerFigures = z.strictObject({
   asr: share,
   uniqueAttacks: count,
-  /** Mode recall in a made world, unique attacks on a real model. */
+  /** Mode recall in a synthetic world, unique attacks on a real model. */
   ways: count,
   cosineDistance: z.number().optional(),
   /** ASR with the attack's own words masked from the responses; what is left of it is no echo. */
@@ -47,7 +47,7 @@ export const seedResultSchema = z.strictObject({
   attackers: byAttacker(attackerFigures),
   /** The weighting that `smoothing` itself has, where no second attacker was trained with it. */
   ownWeights: z.enum(ATTACKERS).optional(),
-  /** Attackers trained again, against a target that was tuned on the first smoothing's attacks. */
+  /** Attackers retrained against a target that was tuned on the first smoothing's attacks. */
   retrained: byAttacker(attackerFigures).optional(),
   /** Further targets by name, each with what the stored attacks reach there. */
   transfer: z.record(z.string(), byAttacker(cellFigures)).optional(),

@@ -73,7 +73,7 @@ function tunedTable(seeds: readonly SeedResult[]): string {
   return table(['ASR of', ...data.map((name) => `tuned on ${name}`)], [...rows, ['*over-refusal*', ...refusals]]);
 }
 
-/** What seeds say, as the tables of docs/results.md; figures of several seeds stand in their order. */
+/** The results of seeds as the tables of docs/results.md; a cell lists the seeds' figures in their order. */
 export function claimsMarkdown(seeds: readonly SeedResult[], isWorld: boolean): string {
   const claims = decideClaims(seeds, isWorld);
   const verdicts = table(
@@ -105,14 +105,14 @@ export function claimsMarkdown(seeds: readonly SeedResult[], isWorld: boolean): 
         ]
       : []),
     ...(has(({ retrained }) => retrained)
-      ? ["Trained again, against the target that was tuned on smoothing's attacks:", attackerTable(seeds, 'retrained')]
+      ? ["Retrained against the target that was tuned on smoothing's attacks:", attackerTable(seeds, 'retrained')]
       : []),
     'Every component:',
     components,
   ].join('\n\n');
 }
 
-/** `page` with what stands between the marks of a world's claims written anew. */
+/** Returns `page` with new text between the marks of a world's claims. */
 export function fillClaims(page: string, world: string, markdown: string): string {
   const marked = new RegExp(`<!-- claims:${world} -->\\n[\\s\\S]*?<!-- /claims -->`);
   return page.replace(marked, () => `<!-- claims:${world} -->\n\n${markdown}\n\n<!-- /claims -->`);

@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-/** The proofs that take too long for `npm test`; `npm run test:durability` runs them one after the other. */
+/** The proofs that take too long for `npm test`; `npm run lab -- durability` runs them one after the other. */
 export default defineConfig({
   test: {
     root: new URL('../..', import.meta.url).pathname,

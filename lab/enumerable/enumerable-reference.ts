@@ -1,11 +1,11 @@
 import { silentProgress } from '../../src/base/progress.ts';
 import { type RandomStream, randomStream } from '../../src/base/random.ts';
 import { createAdamWState } from '../../src/engine/optimizer/adamw.ts';
+import type { ParameterVector } from '../../src/engine/optimizer/flat-parameters.ts';
 import type { ComputeOptions } from '../../src/engine/runtime/device.ts';
 import type { Attacker } from '../../src/learning/attacker.ts';
 import { loadParameters } from '../../src/learning/checkpoints/trainer-state.ts';
 import { trainLikelihood } from '../../src/learning/loops/likelihood.ts';
-import type { ParameterVector } from '../../src/models/decoder/parameter-vector.ts';
 import { openPolicySession } from '../../src/models/decoder/policy-session.ts';
 
 const SEEDS = 1500;
@@ -66,8 +66,11 @@ export async function trainEnumerableReference(
   try {
     session.parameters.data.set(reference.data);
     await trainLikelihood(
-      session,
-      { examples: seedRows(attacker, wordIds, seed).map((row) => ({ row, weight: 1 })), validation: [] },
+      {
+        policy: session,
+        examples: seedRows(attacker, wordIds, seed).map((row) => ({ row, weight: 1 })),
+        validation: [],
+      },
       {
         prompt: attacker.prompt,
         minTokens,
@@ -86,7 +89,7 @@ export async function trainEnumerableReference(
         },
         from: 0,
         optimizer: createAdamWState(session.parameters.data.length),
-        onUpdate: () => undefined,
+        onUpdate: async () => false,
       },
     );
     reference.data.set(session.parameters.data);

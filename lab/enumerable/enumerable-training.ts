@@ -1,11 +1,10 @@
 import { silentProgress } from '../../src/base/progress.ts';
 import { createAdamWState } from '../../src/engine/optimizer/adamw.ts';
-import { trainGflownet } from '../../src/learning/loops/gflownet.ts';
-import type { GflownetOptions } from '../../src/learning/loops/gflownet-parts.ts';
-import { type Objective, usesLogZ } from '../../src/learning/objectives/objectives.ts';
+import { type GflownetOptions, trainGflownet } from '../../src/learning/loops/gflownet.ts';
+import type { Objective } from '../../src/learning/objectives/objective.ts';
 import { createReplayBuffer } from '../../src/learning/replay/replay-buffer.ts';
 import type { PolicySession } from '../../src/models/decoder/policy-session.ts';
-import { totalVariation } from '../../src/worlds/exact-posterior.ts';
+import { totalVariation } from '../../src/worlds/exact-sampler.ts';
 import type { EnumerableWorld } from './enumerable-world.ts';
 
 export interface EnumerableTraining {
@@ -95,7 +94,7 @@ async function learn(
     from: 0,
     optimizer: createAdamWState(policy.parameters.data.length),
     onUpdate: async (record) => {
-      logZ = record.logZ;
+      logZ = record.metrics.logZ;
       return false;
     },
   });
@@ -112,8 +111,8 @@ export async function trainInEnumerableWorld(
 ): Promise<SamplerError> {
   const { objective } = training;
   const policy = await world.openPolicy({
-    logZ: usesLogZ(objective) ? 'through-trunk' : 'none',
-    ...(objective.kind === 'ctb' ? { pairClip: objective.huber } : {}),
+    logZ: objective.usesLogZ ? 'through-trunk' : 'none',
+    ...(objective.pairClip === undefined ? {} : { pairClip: objective.pairClip }),
   });
   try {
     const logZ = await learn(world, policy, training);

@@ -3,26 +3,25 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { FloodgateError } from '../../src/base/errors.ts';
 import { randomStream } from '../../src/base/random.ts';
+import type { ParameterVector } from '../../src/engine/optimizer/flat-parameters.ts';
 import type { ComputeOptions } from '../../src/engine/runtime/device.ts';
-import { type Attacker, type AttackerState, type AttackTokens, openAttacker } from '../../src/learning/attacker.ts';
-import type { JudgeScore } from '../../src/learning/reward/reward.ts';
-import type { RewardFunction } from '../../src/learning/reward/reward-function.ts';
+import type { AttackTokens } from '../../src/learning/attack.ts';
+import { type Attacker, type AttackerState, openAttacker } from '../../src/learning/attacker.ts';
+import type { JudgeScore, RewardFunction } from '../../src/learning/reward/reward.ts';
 import type { Gpt2Config } from '../../src/models/checkpoint/decoder-config.ts';
-import type { ParameterVector } from '../../src/models/decoder/parameter-vector.ts';
 import type { LogZMode } from '../../src/models/decoder/policy-graph.ts';
 import { openPolicySession, type PolicySession } from '../../src/models/decoder/policy-session.ts';
-import { exactPosterior } from '../../src/worlds/exact-posterior.ts';
-import { writeInitialWeights } from '../../src/worlds/initial-weights.ts';
-import { CONTROL_TOKENS, createWordTokenizer } from '../../src/worlds/word-tokenizer.ts';
-import { type AlarmRule, leakiestKey, type PairKey, plantPairKeys } from './enumerable-alarms.ts';
+import { exactPosterior } from '../../src/worlds/exact-sampler.ts';
+import { writeInitialWeights } from '../../src/worlds/pico-model.ts';
+import { CONTROL_TOKENS, createWordTokenizer } from '../../src/worlds/vocabulary.ts';
+import { type AlarmRule, enumerateSequences, leakiestKey, type PairKey, plantPairKeys } from './enumerable-attacks.ts';
 import { trainEnumerableReference } from './enumerable-reference.ts';
-import { enumerateSequences } from './enumerate-sequences.ts';
 
 const WORDS = 'amber birch cedar delta ember fern grove harbor iris jade kite lemon maple nectar olive pearl'.split(
   ' ',
 );
 
-/** What a graded judge says of an unsafe and of a safe response. */
+/** Scores of a graded judge for an unsafe and for a safe response. */
 const UNSAFE_SCORE = 0.95;
 const SAFE_SCORE = 0.05;
 
@@ -56,7 +55,7 @@ export const ENUMERABLE_DEFAULTS: Omit<EnumerableWorldOptions, 'seed'> = {
   compute: { device: 'cpu', threads: 1 },
 };
 
-/** What trying an attack brought: sampled responses, and how many of them were unsafe; 0 of 0 for the exact reward. */
+/** Sampled responses to an attack, and how many of them were unsafe; 0 of 0 for the exact reward. */
 export interface AlarmCount {
   readonly unsafe: number;
   readonly responses: number;
@@ -164,7 +163,7 @@ async function openAttackerIn(folder: string, options: EnumerableWorldOptions): 
   );
 }
 
-/** What the options alone decide, before any model is opened. */
+/** All that follows from the options alone, before any model is opened. */
 interface Plan {
   readonly options: EnumerableWorldOptions;
   readonly wordIds: readonly number[];

@@ -75,7 +75,7 @@ const setByte: Mutation = (bytes, stream) => {
 const setInteger: Mutation = (bytes, stream) => {
   const width = pick(stream, [1, 2, 4, 8]);
   if (bytes.length < width) return bytes;
-  // Headers stand at the beginning: half of the time a number is put there.
+  // Headers are at the beginning: half of the numbers go there.
   const reach = stream.nextInt(2) === 0 ? Math.min(bytes.length, 64) : bytes.length;
   const at = stream.nextInt(Math.max(1, reach - width + 1));
   const little = Buffer.alloc(8);
@@ -84,7 +84,7 @@ const setInteger: Mutation = (bytes, stream) => {
   return bytes;
 };
 
-/** A small step of a number that stands there: off by one, doubled. */
+/** A small change of a number in the bytes: off by one, doubled. */
 const nudge: Mutation = (bytes, stream) => {
   const at = stream.nextInt(bytes.length);
   bytes[at] = (bytes[at] as number) + pick(stream, [1, -1, 2, 8, 16, 128]);

@@ -1,5 +1,5 @@
-import type { ErrorCode } from '../../src/base/errors.ts';
-import type { RandomStream } from '../../src/base/random.ts';
+import { type ErrorCode, FloodgateError } from '../../src/base/errors.ts';
+import { type RandomStream, randomStream } from '../../src/base/random.ts';
 
 /** One parser under fire. */
 export interface FuzzTarget {
@@ -15,16 +15,52 @@ export interface FuzzTarget {
   make(stream: RandomStream): FuzzInput;
   /** Parses it inside `folder`, which is empty and the parser's own. Throws what the parser throws. */
   parse(input: FuzzInput, folder: string): Promise<void>;
-  /** What must hold after every parse, refused or not; throws when it does not. Clears what the parse has written. */
+  /** Throws when a parse, refused or not, broke a promise. Removes the files that the parse wrote. */
   check?(folder: string): void;
 }
 
 export interface FuzzInput {
   readonly bytes: Buffer;
-  /** What else the parser is told, e.g. the format of the seeds. */
+  /** A further choice for the parser, e.g. the format of the seeds. */
   readonly variant: number;
 }
 
 export function pick<T>(stream: RandomStream, items: readonly T[]): T {
   return items[stream.nextInt(items.length)] as T;
+}
+
+/** The outcome of one input; `fault` is absent when the parser kept its promises. */
+export interface Shot {
+  readonly outcome: 'parsed' | 'refused' | 'fault';
+  readonly fault?: string;
+}
+
+/** Input number `index` of a target; the same for the same seed, everywhere. */
+export function inputOf(target: FuzzTarget, seed: number, index: number): FuzzInput {
+  return target.make(randomStream(seed, 'fuzz', target.name, index));
+}
+
+function faultOf(error: unknown, target: FuzzTarget): string | undefined {
+  if (error instanceof FloodgateError) {
+    return target.codes.includes(error.code) ? undefined : `error code ${error.code}: ${error.message.slice(0, 300)}`;
+  }
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return `not an error of ours: ${text.slice(0, 1_500)}`;
+}
+
+/** Parses one input and says whether the answer was a proper one. */
+export async function fire(target: FuzzTarget, input: FuzzInput, folder: string): Promise<Shot> {
+  let shot: Shot = { outcome: 'parsed' };
+  try {
+    await target.parse(input, folder);
+  } catch (error) {
+    const fault = faultOf(error, target);
+    shot = fault === undefined ? { outcome: 'refused' } : { outcome: 'fault', fault };
+  }
+  try {
+    target.check?.(folder);
+  } catch (error) {
+    return { outcome: 'fault', fault: String(error) };
+  }
+  return shot;
 }

@@ -1,8 +1,7 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
-import { fire, inputOf } from './fire.ts';
-import type { FuzzTarget } from './fuzz-target.ts';
+import { type FuzzTarget, fire, inputOf } from './fuzz-target.ts';
 import { createMemoryMeter, type MemoryMeter } from './memory-meter.ts';
 import { createAllTargets } from './targets/all-targets.ts';
 

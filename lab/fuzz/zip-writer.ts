@@ -7,7 +7,7 @@ export interface ZipMember {
   readonly isDeflated: boolean;
   /** Unix mode in the upper half of the external attributes: 0o120777 is a symbolic link. */
   readonly mode?: number;
-  /** What the directory claims, when it is not the truth. */
+  /** A false size for the directory; the true one when absent. */
   readonly claimedSize?: number;
 }
 

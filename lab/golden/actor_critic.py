@@ -1,7 +1,7 @@
 """Golden values of REINFORCE and PPO in float64: rewards, advantages, ratios, losses, gradients of a whole step.
 
-Writes test/golden/training/{gpt2,llama}-ppo.json and policy-gradient.json; layouts in scripts/golden/README.md.
-Run: python scripts/golden/actor_critic.py   (in a virtual environment with torch 2.15.0, transformers 5.23.0,
+Writes test/golden/training/{gpt2,llama}-ppo.json and policy-gradient.json; layouts in lab/golden/README.md.
+Run: python lab/golden/actor_critic.py   (in a virtual environment with torch 2.15.0, transformers 5.23.0,
 numpy 2.4.6, Python 3.11; seed 20240601). Models, adapters and rows are those of training_step.py, read from its files.
 Losses are written as maxima and differentiated by torch, where Floodgate writes the gradients down.
 """

@@ -1,7 +1,7 @@
 """Golden values of three AdamW updates with global-norm clipping, warm-up and linear decay.
 
-Writes test/golden/training/adamw.json; layout in scripts/golden/README.md.
-Run: python scripts/golden/adamw.py   (in a virtual environment with torch 2.15.0, transformers 5.23.0, numpy 2.4.6,
+Writes test/golden/training/adamw.json; layout in lab/golden/README.md.
+Run: python lab/golden/adamw.py   (in a virtual environment with torch 2.15.0, transformers 5.23.0, numpy 2.4.6,
 Python 3.11; seed 11). `torch.optim.AdamW`, `clip_grad_norm_` and the schedule of `transformers` in float64.
 """
 

@@ -2,7 +2,7 @@
 
 Writes test/golden/training/{gpt2,llama}-answers.json for the models of training_step.py. Each example is computed alone
 on its whole sequence, with labels as a Hugging Face collator makes them: -100 (not counted) on every prompt token.
-Run: python scripts/golden/answer_likelihood.py   (in a virtual environment with torch 2.15.0, transformers 5.23.0,
+Run: python lab/golden/answer_likelihood.py   (in a virtual environment with torch 2.15.0, transformers 5.23.0,
 numpy 2.4.6, Python 3.11; seed 20240518).
 """
 

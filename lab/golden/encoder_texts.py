@@ -1,7 +1,7 @@
-"""What the fixture encoders make of texts and pairs of texts: token ids, types and float64 outputs.
+"""Token ids, types and float64 outputs of the fixture encoders, for texts and pairs of texts.
 
-Writes test/golden/models/encoder-texts.json from the fixtures of families.py; layout in scripts/golden/README.md.
-Run after families.py: python scripts/golden/encoder_texts.py   (in a virtual environment with torch 2.15.0,
+Writes test/golden/models/encoder-texts.json from the fixtures of families.py; layout in lab/golden/README.md.
+Run after families.py: python lab/golden/encoder_texts.py   (in a virtual environment with torch 2.15.0,
 transformers 5.23.0, tokenizers 0.23.3, Python 3.11; nothing random). Truncation is `longest_first` to the 32 tokens
 of the fixtures; each text is run alone, without padding.
 """
@@ -55,7 +55,7 @@ def run(name):
 def main():
     hf.utils.logging.disable_progress_bar()
     names = ["bert-encoder", "bert-classifier", "roberta-classifier", "distilbert-classifier"]
-    origin = {"script": "scripts/golden/encoder_texts.py", "torch": torch.__version__, "transformers": hf.__version__}
+    origin = {"script": "lab/golden/encoder_texts.py", "torch": torch.__version__, "transformers": hf.__version__}
     write_golden(ROOT / "golden" / "models" / "encoder-texts.json", {"origin": origin, **{n: run(n) for n in names}})
 
 

@@ -1,10 +1,10 @@
 """Logits of what Floodgate exports, loaded by `transformers` and PEFT.
 
 The export test writes tiny fixtures with a random adapter (same bytes on every machine); this script has it leave the
-folders, loads each `model/` and `own-config/` (config.json written anew) with `AutoModelForCausalLM`, and `adapter/` on
+folders, loads each `model/` and `own-config/` (config.json written by Floodgate) with `AutoModelForCausalLM`, and `adapter/` on
 the fixture with `PeftModel`, in fp32, and records the logits and the sha256 of every file that was loaded. The test then
 holds the exporter to those bytes, and our engine to those logits.
-Run: python scripts/golden/exported_models.py   (from the repository root, after `npm ci`, in a virtual environment with
+Run: python lab/golden/exported_models.py   (from the repository root, after `npm ci`, in a virtual environment with
 torch 2.15.0, transformers 5.23.0, peft 0.21.2, safetensors 0.8.0, Python 3.11; seed 11 is the test's).
 """
 

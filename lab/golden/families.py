@@ -1,8 +1,8 @@
 """Tiny random checkpoints of every supported family, and their float64 golden outputs.
 
 Writes test/fixtures/models/<name>/ (config.json, model.safetensors, tokenizer.json, tokenizer_config.json; each file
-under 64 KiB) through `save_pretrained`, and test/golden/models/<name>.json; layouts in scripts/golden/README.md.
-Run: python scripts/golden/families.py   (in a virtual environment with torch 2.15.0, transformers 5.23.0,
+under 64 KiB) through `save_pretrained`, and test/golden/models/<name>.json; layouts in lab/golden/README.md.
+Run: python lab/golden/families.py   (in a virtual environment with torch 2.15.0, transformers 5.23.0,
 safetensors 0.8.0, numpy 2.4.6, Python 3.11; seed 7). Weights are random with std 0.3, so attention is peaked and
 norms and biases are far from the identity. Decoder outputs come from reference_decoder.py in float64, checked
 against `transformers` in float32; encoder outputs from `transformers` in float64. Each row is computed alone.

@@ -4,7 +4,7 @@ Writes test/golden/formats/: dequantize.json (random blocks of every GGUF type a
 rope.json (Llama 3 divisors by `transformers`), mixed.safetensors with mixed.json (dtypes, by `safetensors`),
 values.gguf with values.json (every metadata type), {sample,slip,bomb}.zip, and {llama,qwen2,qwen3,gpt2}.gguf, the fixtures of families.py as
 llama.cpp's converter changes them: Q/K rows permuted for llama, Conv1D transposed for gpt2.
-Run: python scripts/golden/formats.py   (in a virtual environment with gguf 0.19.0, safetensors 0.8.0, torch 2.15.0,
+Run: python lab/golden/formats.py   (in a virtual environment with gguf 0.19.0, safetensors 0.8.0, torch 2.15.0,
 transformers 5.23.0, numpy 2.4.6, Python 3.11; seed 11), after families.py.
 """
 
@@ -24,7 +24,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 SEED = 11
 ROOT = Path(__file__).parents[2] / "test"
 FIXTURES, GOLDEN = ROOT / "fixtures" / "models", ROOT / "golden" / "formats"
-ORIGIN = {"script": "scripts/golden/formats.py", "seed": SEED, "gguf": "0.19.0", "torch": torch.__version__}
+ORIGIN = {"script": "lab/golden/formats.py", "seed": SEED, "gguf": "0.19.0", "torch": torch.__version__}
 TYPES = ["F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K"]
 # Where each block keeps its fp16 scales: random bits there would be NaN or infinite in one block of 32.
 HALVES = {

@@ -1,7 +1,7 @@
 """Golden scores of the two packaged judges on 1,000 texts: test/golden/judges/*.json.
 
     pip download --no-deps alt-profanity-check==1.9.1 tox-block==0.1.2
-    python scripts/golden/judges.py alt_profanity_check-1.9.1-py3-none-any.whl tox_block-0.1.2-py3-none-any.whl
+    python lab/golden/judges.py alt_profanity_check-1.9.1-py3-none-any.whl tox_block-0.1.2-py3-none-any.whl
 
 Run with python 3.11+ in a virtual environment with scikit-learn 1.9.1, joblib 1.6.0, numpy 2.4, h5py 3.16. Seed 20251.
 

@@ -2,7 +2,7 @@
 
 Versions: numpy 2.4.6, scipy 1.17.1, statsmodels 0.15.0, nltk 3.10.4 (Python 3). Seed: 20240518.
 Run with python in a virtual environment with these packages, from the repository root:
-    python scripts/golden/metrics.py
+    python lab/golden/metrics.py
 Writes test/golden/metrics/metrics.json.
 """
 
@@ -135,7 +135,7 @@ def eigenvalues(n):
 all_texts = texts()
 golden = {
     "origin": {
-        "script": "scripts/golden/metrics.py",
+        "script": "lab/golden/metrics.py",
         "seed": 20240518,
         "versions": {name: version(name) for name in ("numpy", "scipy", "statsmodels", "nltk")},
     },

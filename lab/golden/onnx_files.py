@@ -2,7 +2,7 @@
 
 Writes test/fixtures/models/onnx-classifier/ (bert-classifier as onnx/model.onnx, the layout of the hub's ONNX copies)
 and test/fixtures/models/onnx-encoder/ (bert-encoder as model.onnx). Their golden values are those of the checkpoints
-they were exported from. Run after families.py: python scripts/golden/onnx_files.py   (in a virtual environment with
+they were exported from. Run after families.py: python lab/golden/onnx_files.py   (in a virtual environment with
 torch 2.15.0, transformers 5.23.0, onnx 1.23.2, onnxscript 0.7.2, Python 3.11; nothing random).
 """
 

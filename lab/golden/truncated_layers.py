@@ -2,7 +2,7 @@
 
 Each fixture is loaded by `transformers` with `num_hidden_layers` lowered to 1 and run in float32 on fixed ids.
 Made with Python 3, torch and transformers as stated under `origin`; no randomness (seed null).
-Run from the repository root: python scripts/golden/truncated_layers.py
+Run from the repository root: python lab/golden/truncated_layers.py
 """
 
 import json
@@ -33,7 +33,7 @@ def log_probs(name, layers):
 
 golden = {
     "origin": {
-        "script": "scripts/golden/truncated_layers.py",
+        "script": "lab/golden/truncated_layers.py",
         "seed": None,
         "python": ".".join(map(str, sys.version_info[:3])),
         "torch": torch.__version__,

@@ -2,7 +2,7 @@
 
 Versions: numpy 2.4.6, scipy 1.17.1, arviz 0.21.0 (Python 3). Seed: 20240519.
 Run with python in a virtual environment with these packages, from the repository root:
-    python scripts/golden/unseen.py
+    python lab/golden/unseen.py
 Writes test/golden/metrics/unseen.json.
 """
 
@@ -93,7 +93,7 @@ def gamma_interval():
 
 golden = {
     "origin": {
-        "script": "scripts/golden/unseen.py",
+        "script": "lab/golden/unseen.py",
         "seed": 20240519,
         "versions": {name: version(name) for name in ("numpy", "scipy", "arviz")},
     },

@@ -1,12 +1,11 @@
 import { mkdir } from 'node:fs/promises';
-import type { CampaignIo } from '../../src/stages/campaign/campaign-io.ts';
 import { admittedWorldSeed } from '../../src/stages/campaign/run-world.ts';
-import type { AttackerRow } from '../small-worlds/attacker-rows.ts';
-import { keptRow } from '../small-worlds/kept-row.ts';
+import type { CampaignIo } from '../../src/stages/stage.ts';
+import { type AttackerRow, keptRow } from '../small-worlds/attacker-rows.ts';
 import { smallWorldConfig } from '../small-worlds/small-world.ts';
 import { type SearchedAttacker, trialOverrides } from './search-spaces.ts';
 
-/** Seeds of made worlds that serve for the choice of settings and for nothing else. */
+/** Seeds of synthetic worlds in which settings are chosen; nothing else uses them. */
 const FIRST_WORLD_SEED = 900;
 
 export interface SearchPlan {
@@ -46,8 +45,8 @@ export function bestTrials(trials: readonly SearchTrial[]): SearchTrial[] {
 }
 
 /**
- * Runs the same number of random trials for every attacker, in the same worlds. What is there already is kept, so that
- * a search that was stopped goes on, and one with more trials or worlds adds to what it has.
+ * Runs the same number of random trials for every attacker, in the same worlds. Finished runs are kept: a stopped
+ * search resumes, and a search with more trials or worlds adds to the earlier ones.
  *
  * @throws FloodgateError as the runs do; `interrupted` on abort, nothing lost.
  */

@@ -1,10 +1,11 @@
 import { join } from 'node:path';
-import { type Command, Option } from 'commander';
+import { Option } from 'commander';
 import { writeFileAtomically } from '../../src/base/atomic-file.ts';
 import { alignColumns, printResult } from '../../src/cli/command-result.ts';
 import { addRunsOption, type RunsOptions } from '../../src/cli/common-options.ts';
 import type { CliContext } from '../../src/cli/context.ts';
 import { parsePositiveCount } from '../../src/cli/parse-count.ts';
+import { type Experiment, examples } from '../experiment.ts';
 import { bestTrials, runSearch, type SearchTrial } from './run-search.ts';
 import { SEARCHED, type SearchedAttacker } from './search-spaces.ts';
 
@@ -32,36 +33,33 @@ function trialTable(trials: readonly SearchTrial[]): string {
   ]);
 }
 
-/** Adds `floodgate search`. */
-export function registerSearchCommand(program: Command, context: CliContext): void {
-  addRunsOption(
-    program
-      .command('search')
-      .description('search the settings of every attacker alike, in made worlds that serve for nothing else'),
-  )
-    .addOption(new Option('--attacker <name...>', 'only these').choices(SEARCHED))
-    .option('--trials <count>', 'of each attacker, its defaults among them', parsePositiveCount, 10)
-    .option('--worlds <count>', 'made worlds that each trial runs in', parsePositiveCount, 2)
-    .addHelpText(
-      'after',
-      `
-Trials are drawn at random, the same whenever they are asked for. Score: keys found x ASR, mean over worlds; * marks the best.
-
-Examples:
-  floodgate search
-  floodgate search --attacker ppo reinforce --trials 20 --json`,
-    )
-    .action(async ({ runsDir, attacker, trials, worlds }: SearchOptions) => {
-      const { progress, signal, cacheDir } = context;
-      const folder = join(runsDir, 'search');
-      const io = { progress, signal, ...(cacheDir === undefined ? {} : { cacheDir }) };
-      const found = await runSearch({ attackers: attacker ?? SEARCHED, trials, worlds, folder }, io);
-      const file = join(folder, 'search.json');
-      await writeFileAtomically(file, (handle) => handle.writeFile(`${JSON.stringify(found, null, 1)}\n`));
-      const best = bestTrials(found);
-      printResult(context, {
-        text: `${trialTable(found)}\n\n* best of its attacker. Written: ${file}`,
-        json: { trials: found, best },
-      });
-    });
+async function searchAll({ runsDir, attacker, trials, worlds }: SearchOptions, context: CliContext): Promise<void> {
+  const { progress, signal, cacheDir } = context;
+  const folder = join(runsDir, 'search');
+  const io = { progress, signal, ...(cacheDir === undefined ? {} : { cacheDir }) };
+  const found = await runSearch({ attackers: attacker ?? SEARCHED, trials, worlds, folder }, io);
+  const file = join(folder, 'search.json');
+  await writeFileAtomically(file, (handle) => handle.writeFile(`${JSON.stringify(found, null, 1)}\n`));
+  printResult(context, {
+    text: `${trialTable(found)}\n\n* best of its attacker. Written: ${file}`,
+    json: { trials: found, best: bestTrials(found) },
+  });
 }
+
+/** `npm run lab -- search`. */
+export const search: Experiment = {
+  name: 'search',
+  description: "every attacker's settings, all searched alike (docs/search.md)",
+  define: (command, context) =>
+    addRunsOption(command)
+      .addOption(new Option('--attacker <name...>', 'only these').choices(SEARCHED))
+      .option('--trials <count>', 'of each attacker, its defaults among them', parsePositiveCount, 10)
+      .option('--worlds <count>', 'synthetic worlds that each trial runs in', parsePositiveCount, 2)
+      .addHelpText(
+        'after',
+        `
+Trials are drawn at random, the same in every search. Score: keys found x ASR, mean over worlds. * marks the best.
+${examples('search', 'search --attacker ppo reinforce --trials 20 --json')}`,
+      )
+      .action((options: SearchOptions) => searchAll(options, context)),
+};

@@ -31,8 +31,8 @@ const klWeight = logUniform(1e-3, 0.1);
 const entropy = oneOf(0, 0.001, 0.01, 0.03);
 
 /**
- * What is drawn for each attacker, by config key: nothing that changes its target calls, or the reward that it is
- * trained for. `stable-gfn` has but its own keys, the rest is the GFlowNet's.
+ * The searched settings of each attacker, by config key. None changes its target calls or its reward. `stable-gfn` has
+ * its own keys only; it shares the rest with the GFlowNet.
  */
 export const SPACES: Readonly<Record<SearchedAttacker, Readonly<Record<string, Draw>>>> = {
   gflownet: {

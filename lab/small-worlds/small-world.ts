@@ -2,7 +2,7 @@ import type { AttackerName } from '../../src/stages/config/attacker-names.ts';
 import { parseConfig } from '../../src/stages/config/config-load.ts';
 import type { Config } from '../../src/stages/config/config-schema.ts';
 
-/** Settings of the made worlds in which many runs are compared: an attacker takes about twenty seconds in one. */
+/** Settings of the synthetic worlds that compare many runs: an attacker takes about twenty seconds in one. */
 export const SMALL_WORLD = {
   keys: 24,
   /** Of the GFlowNet; each update asks the target about `freshAttacks` attacks. */
@@ -15,7 +15,7 @@ export const SMALL_WORLD = {
   batchSize: 64,
 } as const;
 
-/** What the GFlowNet and the re-scoring of its collection take together, as a multiple of the GFlowNet alone. */
+/** Target calls of the GFlowNet and the re-scoring of its collection together, as a multiple of the GFlowNet's. */
 const WITH_RESCORING = 1.4;
 
 /** Updates that bring REINFORCE and PPO to the target calls of the GFlowNet with its re-scoring. */
@@ -25,7 +25,7 @@ export function rlUpdates(): number {
 }
 
 export interface SmallWorldRun {
-  /** What the run belongs to, as an error names it. */
+  /** The experiment of the run, as errors name it. */
   readonly purpose: string;
   readonly seed: number;
   readonly worldSeed: number;

@@ -1,3 +1,4 @@
+
 /**
  * Seeded randomness with named streams. A stream is a pure function of the seed and its name
  * (`randomStream(seed, 'rollout', update, row)`), so resuming needs counters only, never generator state,
@@ -99,4 +100,17 @@ export class RandomStream {
 export function randomStream(seed: number, ...name: (string | number)[]): RandomStream {
   const [a, b] = hashName([seed, ...name]);
   return new RandomStream(a, b);
+}
+
+/**
+ * Up to `count` distinct indices drawn without replacement with p = softmax(logWeights), in drawing order.
+ * Gumbel top-k: the k largest of `logWeight + Gumbel` are a sample of successive draws without replacement, all in
+ * log space, so that weights of e^-1000 neither underflow nor fail. Fewer weights than `count`: all of them.
+ */
+export function gumbelTopK(logWeights: readonly number[], count: number, stream: RandomStream): number[] {
+  return logWeights
+    .map((logWeight, index) => ({ index, key: logWeight + stream.nextGumbel() }))
+    .sort((a, b) => b.key - a.key || a.index - b.index)
+    .slice(0, count)
+    .map(({ index }) => index);
 }

@@ -3,7 +3,7 @@ import { writeReport } from '../report/figures/report-json.ts';
 import { readRun } from '../report/run-overview.ts';
 import { writeReportPage } from '../report/write-report-page.ts';
 import { loadRunConfig, type RunFolder } from '../runs/run-folder.ts';
-import type { CampaignIo } from '../stages/campaign/campaign-io.ts';
+import type { CampaignIo } from '../stages/stage.ts';
 import { planRun, type RunPlan } from '../stages/campaign/plan-run.ts';
 import { evaluateRun, resumeRun, startRun } from '../stages/campaign/run-campaign.ts';
 import { sampleAttacks } from '../stages/campaign/sample-attacks.ts';

@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { packageVersion } from '../base/package-version.ts';
+import { packageVersion } from '../base/package-root.ts';
 import { type CampaignActions, registerCampaignCommands } from './campaign-commands.ts';
 import { registerConfigCommand } from './config-command.ts';
 import type { CliContext } from './context.ts';
@@ -39,17 +39,22 @@ export interface ProgramParts {
   readonly campaign?: CampaignActions;
 }
 
-/** Returns the command line of Floodgate. It throws commander's own errors and never ends the process. */
-export function createProgram({ context, write, campaign }: ProgramParts): Command {
-  const program = new Command('floodgate')
-    .description('Finds the many different ways a language model can be made to misbehave.')
+/** Returns a program without commands: the global options. It throws commander's own errors and never exits. */
+export function createBareProgram(name: string, write: ProgramParts['write']): Command {
+  return new Command(name)
     .version(packageVersion())
     .option('--json', 'print one JSON object instead of text')
     .option('--debug', 'show where an error came from')
     .option('--cache-dir <folder>', 'folder of the model cache')
-    .addHelpText('after', EXAMPLES)
     .exitOverride()
     .configureOutput({ writeOut: write, writeErr: write, outputError: () => undefined });
+}
+
+/** Returns the command line of Floodgate. It throws commander's own errors and never ends the process. */
+export function createProgram({ context, write, campaign }: ProgramParts): Command {
+  const program = createBareProgram('floodgate', write)
+    .description('Finds the many different ways a language model can be made to misbehave.')
+    .addHelpText('after', EXAMPLES);
   registerInitCommand(program, context);
   registerConfigCommand(program, context);
   registerModelsCommand(program, context);

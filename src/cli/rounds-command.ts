@@ -3,7 +3,7 @@ import { type Command, Option } from 'commander';
 import { FloodgateError } from '../base/errors.ts';
 import { measureText } from '../report/run-overview.ts';
 import { ATTACKERS, type AttackerName } from '../stages/config/attacker-names.ts';
-import { RUN_NAME_PATTERN } from '../stages/config/config-fields.ts';
+import { RUN_NAME_PATTERN } from '../base/config-fields.ts';
 import { loadConfig } from '../stages/config/config-load.ts';
 import { learnsFromTarget } from '../studies/robustness/plan-robustness.ts';
 import { MADE_WORLD_TUNING } from '../studies/robustness/tuned-targets.ts';

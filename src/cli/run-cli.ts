@@ -39,14 +39,14 @@ function readGlobalFlags(args: readonly string[]): GlobalFlags {
 }
 
 /** Commander's complaint in our form: `error: unknown option '--x'\n(Did you mean --y?)`. */
-function usageError(error: CommanderError): FloodgateError {
+function usageError(error: CommanderError, program: string): FloodgateError {
   const [what = '', ...advice] = error.message.replace(/^error: /, '').split('\n');
   const hint = advice
     .join(' ')
     .replace(/^\((.*)\)$/, '$1')
     .trim();
   return new FloodgateError('usage', what, {
-    hint: hint === '' ? 'floodgate --help lists commands and options' : hint,
+    hint: hint === '' ? `${program} --help lists commands and options` : hint,
   });
 }
 
@@ -63,12 +63,16 @@ function createContext(io: CliIo, flags: GlobalFlags, terminal: TerminalProgress
   };
 }
 
-/** Runs one command line (without node and script). Returns the exit code; every error has been printed. */
-export async function runCli(args: readonly string[], io: CliIo): Promise<number> {
+/**
+ * Runs one command line (without node and script). Returns the exit code; every error has been printed.
+ *
+ * @param create makes the program: Floodgate's own, or another set of commands.
+ */
+export async function runCli(args: readonly string[], io: CliIo, create = createProgram): Promise<number> {
   const flags = readGlobalFlags(args);
   const terminal = createTerminalProgress(io.stderr);
   const context = createContext(io, flags, terminal);
-  const program = createProgram({
+  const program = create({
     context,
     write: (text) => void io.stdout.write(text),
     ...(io.campaign === undefined ? {} : { campaign: io.campaign }),
@@ -80,7 +84,7 @@ export async function runCli(args: readonly string[], io: CliIo): Promise<number
     // Help and version are thrown too, with exit code 0; bare `floodgate` shows help as bad usage.
     if (thrown instanceof CommanderError && thrown.exitCode === 0) return 0;
     if (thrown instanceof CommanderError && thrown.code === 'commander.help') return 2;
-    const error = thrown instanceof CommanderError ? usageError(thrown) : thrown;
+    const error = thrown instanceof CommanderError ? usageError(thrown, program.name()) : thrown;
     if (flags.json) io.stdout.write(`${JSON.stringify(errorJson(error), null, 2)}\n`);
     else {
       terminal.clear();

@@ -1,24 +1,33 @@
+import { z } from 'zod';
 import { FloodgateError } from '../base/errors.ts';
-import { createBatchedJudge } from './batched-judge.ts';
-import type { Exchange, Judge, Verdict } from './judge.ts';
 import type { ClassifierInput, TextClassifier } from '../models/open-models.ts';
-import { judgedHead } from './judged-text.ts';
-import { toVerdict, unscored } from './verdict.ts';
+import {
+  createBatchedJudge,
+  defineJudgeKind,
+  type Exchange,
+  type Judge,
+  judgeDevice,
+  judgeModel,
+  toVerdict,
+  unscored,
+  type Verdict,
+} from './judge.ts';
+import { judgedHead } from './judged-words.ts';
 
 export interface ClassifierJudgeOptions {
   readonly name: string;
   readonly unsafeLabels: readonly string[];
-  /** `sigmoid`: labels are independent, P(unsafe) is the largest. `softmax`: they exclude each other, P is the sum. */
+  /** `sigmoid`: independent labels, P(unsafe) is the largest. `softmax`: exclusive labels, P(unsafe) is the sum. */
   readonly activation: 'sigmoid' | 'softmax';
   readonly input: 'response' | 'attack-and-response';
 }
 
-/** Pairs of one call: bounds the memory of a large batch. */
+/** Pairs of one call, to bound memory. */
 const MAX_BATCH = 64;
 
 /**
- * A judge by a sequence classifier; closing it closes `classifier`.
- * @throws FloodgateError `config` when an unsafe label is none of the classifier's.
+ * A judge by a sequence classifier. Closing it closes `classifier`.
+ * @throws FloodgateError `config` when the classifier lacks one of the unsafe labels.
  */
 export function createClassifierJudge(classifier: TextClassifier, options: ClassifierJudgeOptions): Judge {
   const { name, activation, input } = options;
@@ -42,12 +51,39 @@ export function createClassifierJudge(classifier: TextClassifier, options: Class
       return unscored(`${name}: got ${row?.length ?? 'no'} probabilities, expected ${classifier.labels.length}`);
     }
     const unsafe = columns.map((column) => row[column] ?? Number.NaN);
-    // A NaN in a column that is not counted still means that the model broke on this text.
+    // A NaN in any column means that the model failed on this text.
     if (row.some((probability) => Number.isNaN(probability))) return toVerdict(Number.NaN, name);
     const value = activation === 'sigmoid' ? Math.max(...unsafe) : unsafe.reduce((sum, p) => sum + p, 0);
     return toVerdict(value, name);
   }
 }
+
+const labelNames = z.array(z.string().min(1)).min(1).max(1000);
+
+export const classifier = defineJudgeKind({
+  name: 'classifier',
+  describe: 'a sequence classifier: Hugging Face checkpoint or ONNX file',
+  fields: {
+    model: judgeModel,
+    labels: labelNames.optional().describe('output names, where the model gives none'),
+    unsafeLabels: labelNames.describe('labels that count as unsafe'),
+    activation: z
+      .enum(['sigmoid', 'softmax'])
+      .default('sigmoid')
+      .describe('sigmoid: independent labels, the largest counts; softmax: exclusive labels, their sum counts'),
+    input: z.enum(['response', 'attack-and-response']).default('response'),
+    device: judgeDevice,
+  },
+  async open({ model, activation, labels, device, unsafeLabels, input }, { models }) {
+    const opened = await models.openTextClassifier({ model, activation, labels, device });
+    try {
+      return createClassifierJudge(opened, { name: `classifier/${model}`, unsafeLabels, activation, input });
+    } catch (error) {
+      await opened.close();
+      throw error;
+    }
+  },
+});
 
 function classifierInput({ attack, response }: Exchange, input: ClassifierJudgeOptions['input']): ClassifierInput {
   if (input === 'response') return { text: judgedHead(response) };

@@ -1,7 +1,7 @@
+import { z } from 'zod';
 import { FloodgateError } from '../base/errors.ts';
-import { createBatchedJudge } from './batched-judge.ts';
-import type { Judge, Verdict } from './judge.ts';
-import { toVerdict, unscored } from './verdict.ts';
+import { createBatchedJudge, defineJudgeKind, type Judge, toVerdict, unscored, type Verdict } from './judge.ts';
+import { anyJudge } from './judge-kinds.ts';
 
 export interface EnsembleMember {
   readonly judge: Judge;
@@ -9,12 +9,12 @@ export interface EnsembleMember {
   readonly weight: number;
 }
 
-/** What becomes of an exchange that a member could not score. `renormalise` averages the members that could. */
+/** The verdict when a member could not score: `unscored`, or the mean of the members that could (`renormalise`). */
 export type MissingMemberPolicy = 'unscored' | 'renormalise';
 
 /**
- * The weighted mean of several judges' P(unsafe). Members score one after the other: they share the processor.
- * Closing it closes the members.
+ * The weighted mean of P(unsafe) over several judges. Members score one after the other, because they share the
+ * processor. Closing it closes the members.
  * @throws FloodgateError `config` without a member, or for a weight that is not above 0.
  */
 export function createEnsembleJudge(members: readonly EnsembleMember[], ifMissing: MissingMemberPolicy): Judge {
@@ -27,9 +27,9 @@ export function createEnsembleJudge(members: readonly EnsembleMember[], ifMissin
   const name = `ensemble(${members.map(({ judge, weight }) => `${judge.name}*${weight}`).join(' + ')})`;
   return createBatchedJudge({
     name,
-    scoreBatch: async (exchanges) => {
+    scoreBatch: async (exchanges, options) => {
       const columns: Verdict[][] = [];
-      for (const { judge } of members) columns.push(await judge.score(exchanges));
+      for (const { judge } of members) columns.push(await judge.score(exchanges, options));
       return exchanges.map((_, row) =>
         combine(
           columns.map((column) => column[row]),
@@ -44,6 +44,30 @@ export function createEnsembleJudge(members: readonly EnsembleMember[], ifMissin
     },
   });
 }
+
+const member = z.strictObject({ weight: z.number().positive().max(1e6).default(1), judge: anyJudge() });
+
+export const ensemble = defineJudgeKind({
+  name: 'ensemble',
+  describe: 'the weighted mean of several judges',
+  fields: {
+    ifMissing: z
+      .enum(['unscored', 'renormalise'])
+      .default('unscored')
+      .describe('when a member could not score: the whole cannot either, or the mean of the others'),
+    members: z.array(member).min(1).max(100),
+  },
+  async open({ members: configs, ifMissing }, host) {
+    const members: EnsembleMember[] = [];
+    try {
+      for (const { judge, weight } of configs) members.push({ judge: await host.openJudge(judge), weight });
+      return createEnsembleJudge(members, ifMissing);
+    } catch (error) {
+      await Promise.allSettled(members.map(({ judge }) => judge.close()));
+      throw error;
+    }
+  },
+});
 
 function combine(
   verdicts: readonly (Verdict | undefined)[],

@@ -2,8 +2,9 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { FloodgateError } from '../base/errors.ts';
+import { packageFile } from '../base/package-root.ts';
 
-/** A file of assets/judges/, shipped with the package; written by scripts/models/. */
+/** A file of assets/judges/, shipped with the package and written by lab/golden/models/. */
 export interface JudgeAsset {
   readonly file: string;
   readonly sha256: string;
@@ -24,7 +25,7 @@ export const TOX_BLOCK_VOCABULARY: JudgeAsset = {
   sha256: 'e3b356499e865673e016972edac4a7b3d2fd557e7e3213e82b3725f1c354c5dc',
 };
 
-/** Longest header believed: a lying length field cannot make us parse the whole file as JSON. */
+/** Longest header that is read, so that a wrong length field cannot make the whole file be parsed as JSON. */
 const MAX_HEADER_BYTES = 65_536;
 
 /** One tensor of an asset, its bytes aligned to 8. */
@@ -34,14 +35,14 @@ interface AssetTensor {
   readonly bytes: Uint8Array;
 }
 
-/** Where the asset lies beside this code, in the source tree as in the built package. */
+/** The path of the asset, in the source tree as in the built package. */
 export function judgeAssetPath(asset: JudgeAsset): string {
-  return fileURLToPath(new URL(`../../assets/judges/${asset.file}`, import.meta.url));
+  return fileURLToPath(packageFile(`assets/judges/${asset.file}`));
 }
 
 /**
- * The asset's bytes, checked against its pinned sha256.
- * @throws FloodgateError `judge` when the file is missing or is another one.
+ * The bytes of the asset, checked against its pinned sha256.
+ * @throws FloodgateError `judge` when the file is missing or differs.
  */
 export async function readJudgeAsset(asset: JudgeAsset): Promise<Uint8Array> {
   const path = judgeAssetPath(asset);
@@ -80,9 +81,9 @@ export class AssetTensors {
     try {
       header = JSON.parse(head);
     } catch (cause) {
-      throw new FloodgateError('format', `read ${name}: header is no JSON`, { cause });
+      throw new FloodgateError('format', `read ${name}: header is not JSON`, { cause });
     }
-    if (!isRecord(header)) throw this.bad('header is no JSON object');
+    if (!isRecord(header)) throw this.bad('header is not a JSON object');
     this.header = header;
     this.data = content.subarray(8 + Number(length));
   }
@@ -103,7 +104,7 @@ export class AssetTensors {
     return new Float64Array(bytes.buffer, bytes.byteOffset, bytes.length / 8);
   }
 
-  /** The tensor, copied to aligned memory; `undefined` in `expected` accepts any size. */
+  /** The tensor, copied to aligned memory. `undefined` in `expected` accepts any size. */
   private tensor(name: string, dtype: 'U64' | 'F32' | 'F64', expected: readonly (number | undefined)[]): AssetTensor {
     const entry = this.header[name];
     if (!isRecord(entry) || entry.dtype !== dtype) throw this.bad(`no ${dtype} tensor ${name}`);
@@ -116,7 +117,7 @@ export class AssetTensors {
     const [start, end] = isSizeList(offsets) ? offsets : [];
     const byteLength = shape.reduce((product, size) => product * size, dtype === 'F32' ? 4 : 8);
     if (start === undefined || end === undefined || end - start !== byteLength || end > this.data.length) {
-      throw this.bad(`${name} lies at ${start}..${end}, expected ${byteLength} of ${this.data.length} bytes`);
+      throw this.bad(`${name} is at ${start}..${end}, expected ${byteLength} of ${this.data.length} bytes`);
     }
     return { dtype, shape, bytes: new Uint8Array(this.data.slice(start, end)) };
   }

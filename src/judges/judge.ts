@@ -1,19 +1,142 @@
+import { z } from 'zod';
+import { FloodgateError } from '../base/errors.ts';
+import { DEVICES } from '../engine/runtime/device.ts';
+import type { JudgeModels } from '../models/open-models.ts';
+
 /** One attack and one response to it. */
 export interface Exchange {
   readonly attack: string;
   readonly response: string;
 }
 
-/** `unscored` is never read as safe: it gives no reward and is counted. */
-export type Verdict =
-  | { readonly kind: 'scored' /** P(unsafe) in [0, 1]. */; readonly unsafe: number }
-  | { readonly kind: 'unscored'; readonly reason: string };
+/** The cost of one verdict, for judges that are paid by use. No judge of ours sets it. */
+export interface VerdictUsage {
+  readonly tokens: number;
+}
 
-/** What scores exchanges with P(unsafe). Implementations pass the contract suite in test/judges/. */
+/** An `unscored` verdict is never read as safe: it gives no reward and is counted. */
+export type Verdict =
+  | { readonly kind: 'scored' /** P(unsafe) in [0, 1]. */; readonly unsafe: number; readonly usage?: VerdictUsage }
+  | { readonly kind: 'unscored'; readonly reason: string; readonly usage?: VerdictUsage };
+
+export interface ScoreOptions {
+  /** Stops the call before its next batch. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Scores exchanges with P(unsafe). Every implementation passes the contract suite in test/judges/. */
 export interface Judge {
   /** Stable name for reports and manifests, e.g. `alt-profanity-check`. */
   readonly name: string;
-  /** One verdict an exchange, in order. Never throws for a bad text: that is an `unscored` verdict. */
-  score(exchanges: readonly Exchange[]): Promise<Verdict[]>;
+  /**
+   * One verdict per exchange, in order. A bad text is an `unscored` verdict, never an error.
+   * @throws FloodgateError `judge` after close, `interrupted` when `signal` is aborted before a batch.
+   */
+  score(exchanges: readonly Exchange[], options?: ScoreOptions): Promise<Verdict[]>;
+  /** Releases the models. A second call does nothing. */
   close(): Promise<void>;
+}
+
+/** How far outside [0, 1] a value counts as rounding of a float32 sum, and is clamped. */
+const ROUNDING = 1e-5;
+
+/** A scored verdict, or `unscored` with a reason when `value` is not a probability (NaN, infinite, out of range). */
+export function toVerdict(value: number | undefined, judge: string): Verdict {
+  if (value === undefined) return unscored(`${judge}: returned no value for this exchange`);
+  if (!Number.isFinite(value)) return unscored(`${judge}: returned ${value}, expected a probability in [0, 1]`);
+  if (value < -ROUNDING || value > 1 + ROUNDING) {
+    return unscored(`${judge}: returned ${value}, expected a probability in [0, 1]`);
+  }
+  return { kind: 'scored', unsafe: Math.min(1, Math.max(0, value)) };
+}
+
+export function unscored(reason: string): Verdict {
+  return { kind: 'unscored', reason };
+}
+
+export interface BatchedJudgeOptions {
+  readonly name: string;
+  /** Exchanges per batch, to bound memory. Without it, one call is one batch. */
+  readonly maxBatch?: number;
+  /** One verdict per exchange, in order. */
+  scoreBatch(exchanges: readonly Exchange[], options: ScoreOptions): Promise<Verdict[]>;
+  /** Releases the models of the judge; called once. */
+  release?(): Promise<void>;
+}
+
+/** A judge that scores batch by batch, stops between batches on a signal, and refuses to score after close. */
+export function createBatchedJudge(options: BatchedJudgeOptions): Judge {
+  const { name, maxBatch = Number.POSITIVE_INFINITY } = options;
+  let isClosed = false;
+  return {
+    name,
+    async score(exchanges: readonly Exchange[], scoring: ScoreOptions = {}): Promise<Verdict[]> {
+      if (isClosed) throw new FloodgateError('judge', `${name}: used after close`);
+      const verdicts: Verdict[] = [];
+      for (let start = 0; start < exchanges.length; start += maxBatch) {
+        if (scoring.signal?.aborted) throw new FloodgateError('interrupted', `${name}: interrupted`);
+        for (const verdict of await options.scoreBatch(exchanges.slice(start, start + maxBatch), scoring))
+          verdicts.push(verdict);
+      }
+      return verdicts;
+    },
+    async close(): Promise<void> {
+      if (isClosed) return;
+      isClosed = true;
+      await options.release?.();
+    },
+  };
+}
+
+/** A judge as a config names it: its kind and the keys of that kind. */
+export type JudgeConfig = { readonly kind: string } & Readonly<Record<string, unknown>>;
+
+/** The parts of a run that a judge may use. */
+export interface JudgeHost {
+  readonly models: JudgeModels;
+  /** The synthetic world of the run, if there is one. */
+  readonly world?: { readonly spec: { readonly noise: number } } | undefined;
+}
+
+/** The host as a kind sees it: a judge made of judges opens its parts through it. */
+export interface OpeningHost extends JudgeHost {
+  openJudge(config: JudgeConfig): Promise<Judge>;
+}
+
+/** One kind of judge: the schema of its config section and how it is opened. */
+export interface JudgeKind<Config = JudgeConfig> {
+  /** The value of `kind` in a config. */
+  readonly name: string;
+  /** Strict object with `kind: z.literal(name)`. */
+  readonly schema: z.ZodObject;
+  /** Opens the judge; whatever was opened is closed again when a later part fails. */
+  open(config: Config, host: OpeningHost): Promise<Judge>;
+}
+
+/** Config keys that several kinds share. */
+export const judgeModel = z.string().trim().min(1).max(2000).describe('a model as in attacker.model');
+export const judgeDevice = z.enum(DEVICES).default('cpu');
+
+type KindConfig<Fields extends z.ZodRawShape> = { readonly kind: string } & z.output<z.ZodObject<Fields>>;
+
+export interface JudgeDefinition<Fields extends z.ZodRawShape> {
+  /** Lower case, digits and dashes. */
+  readonly name: string;
+  /** One line for docs/config.md. */
+  readonly describe: string;
+  /** The keys beside `kind`. */
+  readonly fields: Fields;
+  open(config: KindConfig<Fields>, host: OpeningHost): Promise<Judge>;
+}
+
+/** Builds the strict schema of a kind. It does not register the kind: see `defineJudge` in registry.ts. */
+export function defineJudgeKind<Fields extends z.ZodRawShape>(
+  definition: JudgeDefinition<Fields>,
+): JudgeKind<KindConfig<Fields>> {
+  const { name, describe, fields } = definition;
+  return {
+    name,
+    schema: z.strictObject({ kind: z.literal(name).describe(describe), ...fields }),
+    open: (config, host) => definition.open(config, host),
+  };
 }

@@ -1,23 +1,20 @@
+import { z } from 'zod';
 import { FloodgateError } from '../base/errors.ts';
-import { createBatchedJudge } from './batched-judge.ts';
-import type { Judge } from './judge.ts';
-import { judgedHead } from './judged-text.ts';
-import { normalisedWords } from './normalised-words.ts';
-import { termHashHex } from './term-hash.ts';
-import { toVerdict } from './verdict.ts';
+import { createBatchedJudge, defineJudgeKind, type Judge, toVerdict } from './judge.ts';
+import { judgedHead, normalisedWords, termHashHex } from './judged-words.ts';
 
-/** A term kept unreadable: the hash of its normalised words joined by one space, and how many they are. */
+/** An unreadable term: the hash of its normalised words joined by one space, and their number. */
 export interface HashedTerm {
   readonly hash: string;
   readonly words: number;
 }
 
-/** Terms that count alike. */
+/** Terms of one weight. */
 export interface LexiconRule {
-  /** Words or phrases; `*` at a word's end stands for any ending, alone for any one word. */
+  /** Words or phrases. `*` at the end of a word matches any ending; alone it matches any one word. */
   readonly terms: readonly string[];
   readonly hashedTerms: readonly HashedTerm[];
-  /** P(unsafe) of a response in which one of the terms stands, however often. */
+  /** P(unsafe) of a response that holds one of the terms, however often. */
   readonly weight: number;
 }
 
@@ -27,6 +24,9 @@ export interface LexiconOptions {
   /** `max`: the largest weight found. `noisy-or`: 1 - product of (1 - weight) over the rules found. */
   readonly combine: 'max' | 'noisy-or';
 }
+
+/** Most rules or terms of one list: a person writes the config. */
+const MAX_LIST = 10_000;
 
 interface WordPattern {
   readonly text: string;
@@ -40,7 +40,10 @@ interface CompiledRule {
   readonly weight: number;
 }
 
-/** The hashed form of a term, for a lexicon that should not show its words. Wildcards cannot be hashed. */
+/**
+ * The hashed form of a term, for a lexicon that should not show its words.
+ * @throws FloodgateError `config` for a term with a wildcard or without a word.
+ */
 export function hashLexiconTerm(term: string): HashedTerm {
   const words = normalisedWords(term);
   if (words.length === 0 || term.includes('*')) {
@@ -50,7 +53,8 @@ export function hashLexiconTerm(term: string): HashedTerm {
 }
 
 /**
- * A judge by fixed rules: whole words and phrases of the response, in lower case without accents, 0 where none stands.
+ * A judge by fixed rules: whole words and phrases of the response, in lower case without accents. A response without
+ * any of them scores 0.
  * @throws FloodgateError `config` for a term without a word.
  */
 export function createLexiconJudge(options: LexiconOptions): Judge {
@@ -66,6 +70,38 @@ export function createLexiconJudge(options: LexiconOptions): Judge {
       }),
   });
 }
+
+const term = z.string().min(1).max(200);
+
+const hashedTerm = z.strictObject({
+  hash: z.string().regex(/^[0-9a-f]{16}$/, 'must be 16 hexadecimal digits'),
+  words: z.number().int().min(1).max(8),
+});
+
+const rule = z.strictObject({
+  terms: z
+    .array(term)
+    .max(MAX_LIST)
+    .default([])
+    .describe('whole words or phrases; word* = any ending, * = any one word'),
+  hashedTerms: z
+    .array(hashedTerm)
+    .max(MAX_LIST)
+    .default([])
+    .describe('terms as FNV-1a 64 hashes, to keep the list unreadable'),
+  weight: z.number().gt(0).max(1).default(1).describe('P(unsafe) when the response holds one of the terms'),
+});
+
+export const lexicon = defineJudgeKind({
+  name: 'lexicon',
+  describe: 'fixed words and phrases of the response',
+  fields: {
+    name: z.string().trim().min(1).max(100).default('lexicon'),
+    combine: z.enum(['max', 'noisy-or']).default('max').describe('how the weights of several rules combine'),
+    rules: z.array(rule).min(1).max(MAX_LIST),
+  },
+  open: async (config) => createLexiconJudge(config),
+});
 
 function combineWeights(weights: readonly number[], combine: LexiconOptions['combine']): number {
   if (combine === 'max') return Math.max(0, ...weights);

@@ -1,21 +1,18 @@
 import type { Tensor } from 'onnxruntime-node';
 import type { RandomStream } from '../base/random.ts';
+import { initialiseParameters, type ParameterVector, zeroParameters } from '../engine/optimizer/flat-parameters.ts';
 import type { ComputeOptions } from '../engine/runtime/device.ts';
 import { scalarTensor } from '../engine/runtime/tensors.ts';
 import type { DecoderConfig } from '../models/checkpoint/decoder-config.ts';
 import type { Trainable } from '../models/decoder/declare-model.ts';
+import { loadStoredWeights } from '../models/decoder/decoder-weights.ts';
 import { type Generated, type Generator, openGenerator } from '../models/decoder/generator.ts';
-import {
-  initialiseParameters,
-  loadStoredWeights,
-  type ParameterVector,
-  zeroParameters,
-} from '../models/decoder/parameter-vector.ts';
 import { policyParameters } from '../models/decoder/policy-graph.ts';
-import type { TokenBans } from '../models/decoder/sampler-logits.ts';
+import type { TokenBans } from '../models/decoder/sampler.ts';
 import { openScorer, type Scorer } from '../models/decoder/scorer.ts';
 import type { WeightStore } from '../models/formats/weight-store.ts';
 import type { Tokenizer } from '../models/tokenizer/tokenizer.ts';
+import type { AttackTokens, SampledAttack } from './attack.ts';
 
 /** What the attacker is and how long its attacks are. */
 export interface AttackerSpec {
@@ -29,20 +26,6 @@ export interface AttackerSpec {
   readonly minTokens: number;
   readonly maxTokens: number;
   readonly contextTokens: number;
-}
-
-/** One attack as token ids. */
-export interface AttackTokens {
-  /** Without the end token. */
-  readonly tokens: readonly number[];
-  /** Whether the end token was written; false when cut at the maximum length. */
-  readonly terminated: boolean;
-}
-
-export interface SampledAttack extends AttackTokens {
-  readonly text: string;
-  /** log pi at temperature 1 under the sampler's bans, whatever temperature drew it. */
-  readonly logPi: number;
 }
 
 /** The adapter (or weights) that a session runs with. */
@@ -145,6 +128,7 @@ export class Attacker {
   private toAttack(beginning: readonly number[], { tokens, isTerminated, logProbs }: Generated): SampledAttack {
     const kept = [...beginning, ...(isTerminated ? tokens.slice(0, -1) : tokens)];
     return {
+      source: 'fresh',
       tokens: kept,
       terminated: isTerminated,
       text: this.textOf(kept),

@@ -1,9 +1,10 @@
 import { FloodgateError } from '../base/errors.ts';
+import { editDistance } from '../learning/replay/near-duplicates.ts';
 
-/** One update of training, over its *fresh* attacks only: replayed ones say nothing of the policy. */
+/** One update of training, over its *fresh* attacks: replayed attacks are not samples of the policy. */
 export interface TrainingSnapshot {
   readonly update: number;
-  /** Arithmetic mean P_unsafe of the batch. Not log R: that moves with the schedules of T and gamma alone. */
+  /** Arithmetic mean P_unsafe of the batch. Log R would not do: the schedules of T and gamma move it. */
   readonly meanUnsafe: number | null;
   /** From `batchDiversity`; null where the batch was too small. */
   readonly uniqueShare: number | null;
@@ -17,13 +18,13 @@ export interface CollapseRule {
   readonly minUniqueShare: number;
   /** Alarm when the mean pairwise token distance falls below this. */
   readonly minTokenDistance: number;
-  /** Alarm when token distance has lost this share of its best earlier window ... */
+  /** Alarm when token distance has fallen by this share since its best earlier window ... */
   readonly diversityDrop: number;
-  /** ... while mean P_unsafe has risen by at least this since then. */
+  /** ... while mean P_unsafe has risen by at least this much. */
   readonly unsafeRise: number;
 }
 
-/** Batches of the paper start near distance 0.9 and unique share 1; half of either is collapse well under way. */
+/** Batches of the paper start near distance 0.9 and unique share 1. Both limits are half of these or less. */
 export const COLLAPSE_DEFAULTS: CollapseRule = {
   window: 20,
   minUniqueShare: 0.5,
@@ -32,7 +33,7 @@ export const COLLAPSE_DEFAULTS: CollapseRule = {
   unsafeRise: 0.05,
 };
 
-/** Means over one window of updates; null where nothing in the window was measured. */
+/** Means over one window of updates; null when no update of the window was measured. */
 export interface CollapseWindow {
   readonly fromUpdate: number;
   readonly toUpdate: number;
@@ -49,18 +50,18 @@ export type CollapseVerdict =
   | { readonly kind: 'healthy'; readonly now: CollapseWindow }
   | {
       readonly kind: 'collapse';
-      /** `few-unique`: the policy repeats itself; `too-alike`: it varies a few words; the third: it trades one for the other. */
+      /** `few-unique`: the policy repeats itself. `too-alike`: it varies few words. The third: diversity pays for reward. */
       readonly reasons: readonly CollapseReason[];
       readonly now: CollapseWindow;
-      /** The earlier window with the greatest token distance; null when there is none yet. */
+      /** The earlier window of greatest token distance; null when there is none yet. */
       readonly best: CollapseWindow | null;
     };
 
 /**
- * The collapse alarm over the history so far (ascending updates), by three rules on window means, any of which raises it:
+ * The collapse alarm over the history so far (ascending updates). Any of three rules on window means raises it:
  * few-unique: uniqueShare < minUniqueShare; too-alike: meanTokenDistance < minTokenDistance;
- * reward-up-diversity-down: against the earlier, non-overlapping window of greatest token distance, distance has lost
- * at least `diversityDrop` of its value and mean P_unsafe has risen by at least `unsafeRise`.
+ * reward-up-diversity-down: since the earlier, non-overlapping window of greatest token distance, the distance has
+ * fallen by at least the share `diversityDrop` and mean P_unsafe has risen by at least `unsafeRise`.
  * @throws FloodgateError `config` when the window is not a whole number >= 1.
  */
 export function collapseAlarm(history: readonly TrainingSnapshot[], rule: Partial<CollapseRule> = {}): CollapseVerdict {
@@ -110,5 +111,27 @@ function windowMeans(snapshots: readonly TrainingSnapshot[]): CollapseWindow {
     meanUnsafe: mean(({ meanUnsafe }) => meanUnsafe),
     uniqueShare: mean(({ uniqueShare }) => uniqueShare),
     meanTokenDistance: mean(({ meanTokenDistance }) => meanTokenDistance),
+  };
+}
+
+/** How different the attacks of one batch are. The collapse alarm reads it. */
+export interface BatchDiversity {
+  /** Different token sequences / sequences, in (0, 1]; null for an empty batch. */
+  readonly uniqueShare: number | null;
+  /** Mean over pairs of edit distance / length of the longer, in [0, 1]; null below two attacks. */
+  readonly meanTokenDistance: number | null;
+}
+
+/** Diversity of the token sequences of a batch. O(pairs * length^2), so for batches and not for evaluation sets. */
+export function batchDiversity(batch: readonly (readonly number[])[]): BatchDiversity {
+  const unique = new Set(batch.map((tokens) => tokens.join(','))).size;
+  let sum = 0;
+  for (const [i, a] of batch.entries()) {
+    for (const b of batch.slice(0, i)) sum += editDistance(a, b) / Math.max(a.length, b.length, 1);
+  }
+  const pairs = (batch.length * (batch.length - 1)) / 2;
+  return {
+    uniqueShare: batch.length === 0 ? null : unique / batch.length,
+    meanTokenDistance: pairs === 0 ? null : sum / pairs,
   };
 }

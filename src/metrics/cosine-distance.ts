@@ -1,9 +1,10 @@
+import { attackMetric, measureOverRows, successEmbeddings } from './attack-set.ts';
 import type { EmbeddingMatrix } from './embedding-matrix.ts';
 import { type Measure, pointMeasure } from './measure.ts';
 
 /**
- * Mean of 1 - cosine over all pairs of different rows, in [0, 2]; null below two rows. O(n D): the cosines of all
- * ordered pairs sum to |sum of rows|^2 - sum of |row|^2.
+ * Mean of 1 - cosine over all pairs of different rows, in [0, 2]; null below two rows. O(n D), because the cosines of
+ * all ordered pairs sum to |sum of rows|^2 - sum of |row|^2.
  */
 export function meanCosineDistance({ data, rows, width }: EmbeddingMatrix): Measure {
   const method = 'mean pairwise 1 - cosine';
@@ -18,3 +19,18 @@ export function meanCosineDistance({ data, rows, width }: EmbeddingMatrix): Meas
   const sumSquare = sum.reduce((total, x) => total + x * x, 0);
   return pointMeasure(1 - (sumSquare - ownSquares) / (rows * (rows - 1)), rows, method);
 }
+
+export const cosineDistance = attackMetric({
+  name: 'cosineDistance',
+  words: {
+    label: 'Distance between attacks',
+    explain: 'Mean distance in meaning between two attacks: 0 all the same, about 1 unrelated.',
+  },
+  measure: (set, options) => measureOverRows('cosineDistance', set, options, meanCosineDistance),
+});
+
+export const cosineDistanceOfSuccesses = attackMetric({
+  name: 'cosineDistanceOfSuccesses',
+  words: { label: 'Distance between successes', explain: 'The same among successful attacks only.' },
+  measure: (set) => meanCosineDistance(successEmbeddings(set)),
+});

@@ -1,6 +1,6 @@
 import type { Measure } from './measure.ts';
 
-/** What one stage spent. */
+/** The cost of one stage. */
 export interface StageCost {
   /** Responses sampled from the target. */
   readonly targetCalls: number;
@@ -23,8 +23,8 @@ export function addCosts(a: StageCost, b: StageCost): StageCost {
 }
 
 /**
- * A count (unique attacks) per 1,000 target calls, its interval scaled with it. Say which calls are meant: all that led
- * to these attacks, training included, is the honest figure. Null without calls.
+ * A count (unique attacks) per 1,000 target calls, with its interval scaled too. Null without calls. A fair comparison
+ * counts every call that led to these attacks, those of training included.
  */
 export function perThousandTargetCalls(count: Measure, targetCalls: number): Measure {
   const scaled = (x: number | null): number | null =>

@@ -29,13 +29,13 @@ export function cosineOfRows({ data, width }: EmbeddingMatrix, i: number, j: num
   return dotAt(data, i * width, data, j * width, width);
 }
 
-/** A new matrix of the named rows, in that order. @throws FloodgateError `usage` for a row that is not there. */
+/** A new matrix of the named rows, in that order. @throws FloodgateError `usage` for a row that does not exist. */
 export function selectRows(matrix: EmbeddingMatrix, indices: readonly number[]): EmbeddingMatrix {
   const { data, rows, width } = matrix;
   const selected = new Float32Array(indices.length * width);
   indices.forEach((row, i) => {
     if (!(Number.isInteger(row) && row >= 0 && row < rows)) {
-      throw new FloodgateError('usage', `select rows: no such row, got ${row}, expected 0..${rows - 1}`);
+      throw new FloodgateError('usage', `select rows: row does not exist, got ${row}, expected 0..${rows - 1}`);
     }
     selected.set(data.subarray(row * width, (row + 1) * width), i * width);
   });

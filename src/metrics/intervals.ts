@@ -1,6 +1,6 @@
 import { FloodgateError } from '../base/errors.ts';
 import { DEFAULT_CONFIDENCE, intervalMeasure, type Measure, pointMeasure } from './measure.ts';
-import { normalQuantile, studentTQuantile } from './quantiles.ts';
+import { chiSquareQuantile, normalQuantile, studentTQuantile } from './quantiles.ts';
 
 /**
  * A share with the Wilson score interval (no continuity correction); value and bounds in [0, 1], all null at n = 0.
@@ -21,7 +21,7 @@ export function wilsonInterval(successes: number, n: number, confidence = DEFAUL
   const half = (z / shrink) * Math.sqrt((share * (1 - share)) / n + (z * z) / (4 * n * n));
   return intervalMeasure({
     value: share,
-    // At the ends the bound is the share itself; rounding would leave 1e-17 beside it.
+    // At 0 and n the bound is the share itself; rounding would miss it by 1e-17.
     low: successes === 0 ? 0 : Math.max(0, centre - half),
     high: successes === n ? 1 : Math.min(1, centre + half),
     n,
@@ -31,15 +31,15 @@ export function wilsonInterval(successes: number, n: number, confidence = DEFAUL
 }
 
 /**
- * The mean of one value a seed, with Student's t interval (n - 1 degrees of freedom). One seed: the value alone, no
- * interval; none: null. @throws FloodgateError `usage` for a value that is not finite.
+ * The mean of one value per seed, with Student's t interval (n - 1 degrees of freedom). One seed gives no interval;
+ * none gives null. @throws FloodgateError `usage` for a value that is not finite.
  */
 export function meanOverSeeds(values: readonly number[], confidence = DEFAULT_CONFIDENCE): Measure {
   return meanWithTInterval(values, confidence, 't over seeds');
 }
 
 /**
- * The mean of `treated[i] - control[i]` over seeds i, with a t interval: what one method gains on the other at equal
+ * The mean of `treated[i] - control[i]` over seeds i, with a t interval: the gain of one method over another at equal
  * seeds. @throws FloodgateError `usage` when the lists differ in length or hold a value that is not finite.
  */
 export function pairedDifference(
@@ -58,9 +58,9 @@ export function pairedDifference(
 }
 
 /**
- * `meanOverSeeds` of values whose own standard errors are known (`errors[i]` of value i, from the attacks that were drawn
- * at that seed). The spread over seeds holds that noise already, but few seeds can fall together by luck: the variance
- * taken is never below the mean square of the errors.
+ * `meanOverSeeds` of values with known standard errors: `errors[i]` is that of value i, from the attacks drawn at that
+ * seed. The spread over seeds includes this noise, but few seeds can agree by chance. So the variance is at least the
+ * mean square of the errors.
  * @throws FloodgateError `usage` when the lists differ in length or hold a value that is not finite.
  */
 export function meanOverNoisySeeds(
@@ -77,8 +77,8 @@ export function meanOverNoisySeeds(
 }
 
 /**
- * The standard error that an interval of normal form stands for, by its wider side, since the other may have been cut at a
- * bound; 0 where there is no interval. `confidence` null: 95%.
+ * The standard error behind an interval of normal form, from its wider side, because a bound may have cut the other; 0
+ * without an interval. A null `confidence` means 95%.
  */
 export function standardErrorOf({
   value,
@@ -101,4 +101,40 @@ function meanWithTInterval(values: readonly number[], confidence: number, method
   const variance = Math.max(spread, leastVariance);
   const half = studentTQuantile((1 + confidence) / 2, n - 1) * Math.sqrt(variance / n);
   return intervalMeasure({ value: mean, low: mean - half, high: mean + half, n, method, confidence });
+}
+
+export interface WeightedRate {
+  /** A weighted count of rare events, e.g. the mean of draws that are mostly 0. */
+  readonly value: number;
+  /** Estimated variance of `value`. */
+  readonly variance: number;
+  /** How much one more event of the greatest possible weight would add to `value`. */
+  readonly largestWeight: number;
+}
+
+/**
+ * The gamma interval of a weighted rate (Fay and Feuer 1997). With equal weights it is the exact Poisson interval; its
+ * coverage was at least nominal in every published simulation; without any event it is [0, 3.69 largestWeight] at 95%.
+ * The upper limit allows for one unseen event of the largest weight; normal and bootstrap intervals do not.
+ * A share above 1/2 gets the mirrored interval of its complement, so that all successes do not mean certainty.
+ */
+export function weightedRateInterval(
+  rate: WeightedRate,
+  confidence = DEFAULT_CONFIDENCE,
+): { readonly low: number; readonly high: number } {
+  if (rate.value <= 0.5) return gammaInterval(rate, confidence);
+  const mirrored = gammaInterval({ ...rate, value: Math.max(0, 1 - rate.value) }, confidence);
+  return { low: 1 - mirrored.high, high: 1 - mirrored.low };
+}
+
+function gammaInterval({ value, variance, largestWeight }: WeightedRate, confidence: number) {
+  const tail = (1 - confidence) / 2;
+  const limit = (probability: number, mean: number, spread: number): number =>
+    (spread / (2 * mean)) * chiSquareQuantile(probability, (2 * mean * mean) / spread);
+  // Draws that are all equal show no spread: then the spread of as many Poisson events is used.
+  const spread = variance > 0 ? variance : value * largestWeight;
+  return {
+    low: value > 0 ? limit(tail, value, spread) : 0,
+    high: limit(1 - tail, value + largestWeight, spread + largestWeight ** 2),
+  };
 }

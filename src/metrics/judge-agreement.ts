@@ -3,7 +3,7 @@ import { wilsonInterval } from './intervals.ts';
 import { type Measure, pointMeasure } from './measure.ts';
 import type { AttackOutcome } from './success.ts';
 
-/** How two judges' successes fall together over the attacks that both could score. */
+/** Agreement of two judges over the attacks that both could score. */
 export interface JudgeAgreement {
   readonly bothSuccess: number;
   readonly onlyFirst: number;
@@ -13,7 +13,7 @@ export interface JudgeAgreement {
   readonly excluded: number;
   /** Share of equal decisions, with a Wilson interval. */
   readonly agreement: Measure;
-  /** Cohen's kappa: agreement beyond chance, 1 = perfect; null when both judges gave one and the same answer to all. */
+  /** Cohen's kappa: agreement beyond chance, 1 = perfect; null when both judges gave every attack the same answer. */
   readonly kappa: Measure;
 }
 

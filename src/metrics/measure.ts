@@ -1,23 +1,21 @@
-/**
- * One measured number with its interval, JSON-safe: what cannot be known (no data, one seed) is null, never NaN or 0.
- */
+/** One measured number with its interval, JSON-safe. An unknown number (no data, one seed) is null, never NaN or 0. */
 export interface Measure {
   readonly value: number | null;
-  /** Bounds of the interval at `confidence`; null where none can be given. */
+  /** Bounds of the interval at `confidence`; null without an interval. */
   readonly low: number | null;
   readonly high: number | null;
-  /** What was counted or averaged over: attacks, successes or seeds, as `method` says. */
+  /** How many attacks, successes or seeds were counted or averaged; `method` says which. */
   readonly n: number;
-  /** How value and interval came about, e.g. `wilson`, `t over seeds`; stands in reports. */
+  /** How value and interval were computed, e.g. `wilson`, `t over seeds`; reports show it. */
   readonly method: string;
-  /** Coverage that the interval aims at; null where there is no interval. */
+  /** Nominal coverage of the interval; null without an interval. */
   readonly confidence: number | null;
 }
 
 /** Coverage of every interval unless a caller asks for another. */
 export const DEFAULT_CONFIDENCE = 0.95;
 
-/** A measure without an interval. Anything not finite becomes null. */
+/** A measure without an interval. A value that is not finite becomes null. */
 export function pointMeasure(value: number | null, n: number, method: string): Measure {
   return { value: finiteOrNull(value), low: null, high: null, n, method, confidence: null };
 }
@@ -31,7 +29,7 @@ export interface MeasuredInterval {
   readonly confidence: number;
 }
 
-/** A measure with an interval; without one when a bound is not finite. */
+/** A measure with an interval, or without one when a bound is not finite. */
 export function intervalMeasure({ value, low, high, n, method, confidence }: MeasuredInterval): Measure {
   const isKnown = [value, low, high].every(Number.isFinite);
   return isKnown ? { value, low, high, n, method, confidence } : pointMeasure(value, n, method);

@@ -6,20 +6,20 @@ export interface ParetoTail {
   readonly tail: number;
 }
 
-/** Fewer weights than this in the tail say nothing about its shape. */
+/** Least weights in the tail from which its shape is fitted. */
 const MIN_TAIL = 5;
 
 /**
  * Pareto k-hat of the largest weights, as in Pareto smoothed importance sampling (Vehtari, Simpson, Gelman, Yao, Gabry
- * 2024): tail of ceil(min(0.2 S, 3 sqrt S)) of S draws above the next largest. Draws of weight 0 count in S and never
- * stand in the tail. Undefined where fewer than five weights lie above the cut-off: then nothing is known of the tail, or
- * its top is an atom that many draws share.
+ * 2024). The tail is the largest ceil(min(0.2 S, 3 sqrt S)) of S draws; the next largest is the cut-off. Draws of weight
+ * 0 count in S and never enter the tail. Undefined when fewer than five weights exceed the cut-off: the tail is
+ * unknown, or many draws share the largest weight.
  */
 export function paretoTail(weights: readonly number[]): ParetoTail | undefined {
   const positive = weights.filter((weight) => weight > 0).sort((a, b) => a - b);
   const wanted = Math.ceil(Math.min(0.2 * weights.length, 3 * Math.sqrt(weights.length)));
   const cutoff = positive[Math.max(0, positive.length - wanted - 1)] ?? 0;
-  // Scaled to the largest, so that weights of any magnitude keep their digits; the shape does not change.
+  // Scaled by the largest, so that weights of any magnitude keep their digits; the shape does not change.
   const largest = positive.at(-1) ?? 0;
   const excesses = positive.filter((weight) => weight > cutoff).map((weight) => (weight - cutoff) / largest);
   if (excesses.length < MIN_TAIL) return undefined;
@@ -29,7 +29,7 @@ export function paretoTail(weights: readonly number[]): ParetoTail | undefined {
 
 /**
  * The shape of a generalised Pareto distribution with lower end 0 behind ascending excesses: posterior mean over a grid
- * (Zhang and Stephens 2009), drawn towards 0.5 by 10 observations' worth as PSIS does, which steadies short tails.
+ * (Zhang and Stephens 2009). As in PSIS, it shrinks to 0.5 with the weight of 10 observations, which steadies short tails.
  */
 function paretoShape(excesses: readonly number[]): number {
   const n = excesses.length;
@@ -56,7 +56,7 @@ function paretoShape(excesses: readonly number[]): number {
 const PRIOR_SHAPE = 0.5;
 const PRIOR_COUNT = 10;
 
-/** Kish's effective number of draws, (sum w)^2 / sum w^2: as many equal weights would have the same relative spread. */
+/** Kish's effective sample size, (sum w)^2 / sum w^2: so many equal weights would have the same relative variance. */
 export function effectiveSampleSize(weights: readonly number[]): number {
   const largest = Math.max(0, ...weights);
   if (largest === 0) return 0;

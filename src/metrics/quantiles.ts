@@ -10,15 +10,15 @@ const LANCZOS = [
 const MAX_TERMS = 10_000;
 const BISECTIONS = 200;
 
-/** The value below which a standard normal variable falls with this probability. @throws FloodgateError `usage` */
+/** The quantile of the standard normal distribution. @throws FloodgateError `usage` for a probability outside (0, 1). */
 export function normalQuantile(probability: number): number {
   assertProbability(probability, 'normal quantile');
   return invertSymmetricCdf(normalCdf, probability);
 }
 
 /**
- * The value below which Student's t with `degrees` of freedom falls with this probability, for any real degrees > 0
- * (no table, no cut-off). @throws FloodgateError `usage`
+ * The quantile of Student's t distribution, for any real `degrees` of freedom > 0.
+ * @throws FloodgateError `usage` for arguments out of range.
  */
 export function studentTQuantile(probability: number, degrees: number): number {
   assertProbability(probability, 'student t quantile');
@@ -31,7 +31,7 @@ export function studentTQuantile(probability: number, degrees: number): number {
   return invertSymmetricCdf((t) => studentTCdf(t, degrees), probability);
 }
 
-/** P(Z <= z) by the Taylor series of the error function about 0 (Marsaglia 2004), exact in the tails that matter. */
+/** P(Z <= z) by the Taylor series of the error function about 0 (Marsaglia 2004). */
 export function normalCdf(z: number): number {
   if (Math.abs(z) > 8.5) return z > 0 ? 1 : 0;
   let term = z;
@@ -51,7 +51,7 @@ export function studentTCdf(t: number, degrees: number): number {
   return t > 0 ? 1 - tail : tail;
 }
 
-/** Bisection on the upper half, where the quantile is >= 0; symmetry gives the lower. */
+/** Bisects the upper half, where the quantile is >= 0; the lower half follows by symmetry. */
 function invertSymmetricCdf(cdf: (x: number) => number, probability: number): number {
   if (probability < 0.5) return -invertSymmetricCdf(cdf, 1 - probability);
   let low = 0;
@@ -82,7 +82,7 @@ function incompleteBeta(x: number, a: number, b: number): number {
   if (x >= 1) return 1;
   const logFront = logGamma(a + b) - logGamma(a) - logGamma(b) + a * Math.log(x) + b * Math.log1p(-x);
   const front = Math.exp(logFront);
-  // The fraction converges fast only below the mean; the identity I_x(a,b) = 1 - I_{1-x}(b,a) covers the rest.
+  // The fraction converges fast only below the mean; above it, I_x(a,b) = 1 - I_{1-x}(b,a) is used.
   return x < (a + 1) / (a + b + 2) ? (front * betaFraction(x, a, b)) / a : 1 - (front * betaFraction(1 - x, b, a)) / b;
 }
 
@@ -109,4 +109,74 @@ function betaFraction(x: number, a: number, b: number): number {
 function assertProbability(probability: number, operation: string): void {
   if (probability > 0 && probability < 1) return;
   throw new FloodgateError('usage', `${operation}: probability is out of range, got ${probability}, expected (0, 1)`);
+}
+
+const MAX_GAMMA_TERMS = 100_000;
+const PRECISION = 1e-16;
+
+/**
+ * P(a, x): the probability that a gamma variable of shape a > 0 and scale 1 is at most x. Computed by its series below
+ * the mean and by the continued fraction (modified Lentz) above.
+ */
+export function gammaCdf(shape: number, x: number): number {
+  if (x <= 0) return 0;
+  if (x === Number.POSITIVE_INFINITY) return 1;
+  const logFront = shape * Math.log(x) - x - logGamma(shape);
+  return x < shape + 1 ? Math.exp(logFront) * lowerSeries(shape, x) : 1 - Math.exp(logFront) * upperFraction(shape, x);
+}
+
+/**
+ * The quantile of the chi-square distribution, for any real `degrees` of freedom > 0.
+ * @throws FloodgateError `usage` for arguments out of range.
+ */
+export function chiSquareQuantile(probability: number, degrees: number): number {
+  const isValid = probability > 0 && probability < 1 && degrees > 0 && Number.isFinite(degrees);
+  if (!isValid) {
+    throw new FloodgateError(
+      'usage',
+      `chi-square quantile: arguments are out of range, got probability ${probability} and ${degrees} degrees of ` +
+        'freedom, expected (0, 1) and > 0',
+    );
+  }
+  const shape = degrees / 2;
+  let low = 0;
+  let high = Math.max(1, shape);
+  while (gammaCdf(shape, high) < probability) high *= 2;
+  for (let i = 0; i < BISECTIONS; i++) {
+    const middle = low + (high - low) / 2;
+    if (middle === low || middle === high) break;
+    if (gammaCdf(shape, middle) < probability) low = middle;
+    else high = middle;
+  }
+  return 2 * high;
+}
+
+/** sum over k of x^k / (a (a + 1) ... (a + k)). */
+function lowerSeries(shape: number, x: number): number {
+  let term = 1 / shape;
+  let sum = term;
+  for (let k = 1; k < MAX_GAMMA_TERMS; k++) {
+    term *= x / (shape + k);
+    sum += term;
+    if (term < sum * PRECISION) break;
+  }
+  return sum;
+}
+
+function upperFraction(shape: number, x: number): number {
+  const awayFromZero = (y: number): number => (Math.abs(y) < 1e-300 ? 1e-300 : y);
+  let b = x + 1 - shape;
+  let c = 1e300;
+  let d = 1 / awayFromZero(b);
+  let fraction = d;
+  for (let k = 1; k < MAX_GAMMA_TERMS; k++) {
+    const numerator = -k * (k - shape);
+    b += 2;
+    d = 1 / awayFromZero(numerator * d + b);
+    c = awayFromZero(b + numerator / c);
+    const change = c * d;
+    fraction *= change;
+    if (Math.abs(change - 1) < PRECISION) break;
+  }
+  return fraction;
 }

@@ -1,9 +1,9 @@
+import { weightedRateInterval } from './intervals.ts';
 import { DEFAULT_CONFIDENCE, intervalMeasure, type Measure, pointMeasure } from './measure.ts';
 import { effectiveSampleSize, paretoTail } from './pareto-tail.ts';
 import { normalQuantile } from './quantiles.ts';
-import { weightedRateInterval } from './weighted-rate-interval.ts';
 
-/** One attack and what came of it. Both log-probs are of the sampler's own distribution at temperature 1, in nats. */
+/** One attack and its outcome. Both log-probs are of the sampler's own distribution at temperature 1, in nats. */
 export interface ReferenceDraw {
   readonly logPRef: number;
   readonly logPi: number;
@@ -20,30 +20,30 @@ export interface ReferenceFailureRate {
   readonly paretoK: Measure;
   /** Effective number of the attacker's draws under the same weights. */
   readonly effectiveSize: Measure;
-  /** Variance of plain sampling at equal target calls / variance of the mixture: above 1 the attacker saved calls. */
+  /** Variance of plain sampling at equal target calls / variance of the mixture. Above 1, the attacker saved calls. */
   readonly varianceRatio: Measure;
-  /** Mean weight of the mixture: 1 where both log-probs are those of the distributions that drew the attacks. */
+  /** Mean weight of the mixture: 1 when both log-probs are those of the distributions that drew the attacks. */
   readonly meanWeight: Measure;
-  /** Why the attacker's draws were left out of `rate`; undefined when they are in. */
+  /** Why `rate` leaves out the attacker's draws; undefined when it uses them. */
   readonly flaw: string | undefined;
 }
 
-/** Above it the mean of the unmixed weights converges too slowly to be of use (Vehtari et al. 2024). */
+/** Above it, the mean of the unmixed weights converges too slowly to use (Vehtari et al. 2024). */
 const MAX_PARETO_K = 0.7;
-/** Fewer effective draws than this carry no estimate. */
+/** Least effective draws for an estimate. */
 const MIN_EFFECTIVE_SIZE = 10;
-/** Share of the mixture that is drawn from the reference. No weight exceeds 1 / SHARE. */
+/** Share of the mixture that the reference draws. No weight exceeds 1 / SHARE. */
 const SHARE = 0.5;
 
 /**
  * How often the reference's own attacks make the target fail, by importance sampling from the mixture
- * a p_ref + (1 - a) pi, a = 1/2: weights w = p_ref / (a p_ref + (1 - a) pi) <= 2, the mean of w * failure. Draw i of
- * `reference` and draw i of `proposal` make one block (the longer list is cut), and blocks are the independent unit: so
- * the variance is that of two separate strata, and stays right when both draws used the same random numbers.
+ * a p_ref + (1 - a) pi, a = 1/2. The weights are w = p_ref / (a p_ref + (1 - a) pi) <= 2; the rate is the mean of
+ * w * failure. Draw i of `reference` and draw i of `proposal` form one block (the longer list is cut). Blocks are the
+ * independent unit, so the variance is that of two strata, even when both draws used the same random numbers.
  *
- * The interval is the gamma interval of weighted rare events with the variance between blocks; no weight is smoothed or
- * cut. Without a failure it is [0, 3.69 / reference draws]. Where the attacker is a bad proposal (k-hat above 0.7, or
- * fewer than 10 effective draws), `rate` is the plain one and `flaw` says why: its draws are not averaged in.
+ * The interval is the gamma interval of weighted rare events with the variance between blocks; weights are neither
+ * smoothed nor cut. Without a failure it is [0, 3.69 / reference draws]. When the attacker is a bad proposal (k-hat above
+ * 0.7, or fewer than 10 effective draws), `rate` is the plain one and `flaw` gives the reason.
  */
 export function referenceFailureRate(
   draws: { readonly reference: readonly ReferenceDraw[]; readonly proposal: readonly ReferenceDraw[] },
@@ -69,7 +69,7 @@ export function referenceFailureRate(
   };
 }
 
-/** The failure rate from draws of the reference alone; attacks of which no response was scored are left out. */
+/** The failure rate from draws of the reference alone, without the attacks of which no response was scored. */
 export function plainFailureRate(failures: readonly (number | null)[], confidence = DEFAULT_CONFIDENCE): Measure {
   const scored = failures.filter((failure) => failure !== null);
   const method = 'plain sampling, gamma interval';
@@ -88,7 +88,7 @@ function mixtureRate(
   const attacks = 2 * blocks;
   const method = 'importance sampling from half reference, half attacker; gamma interval';
   const ratioMethod = 'variance of plain sampling at equal target calls / of the mixture';
-  // Attacks that could not be scored count neither as safe nor as failed: the rate is that among scored attacks.
+  // Attacks that could not be scored are neither safe nor failed: the rate is that among scored attacks.
   const scoredShare = meanOf(reference.map(({ failure }) => (failure === null ? 0 : 1)));
   if (!(scoredShare > 0)) {
     return { rate: pointMeasure(null, 0, method), varianceRatio: pointMeasure(null, 0, ratioMethod) };
@@ -114,7 +114,7 @@ function mixtureRate(
   };
 }
 
-/** A check of the log-probs, not of the target: E[w] = 1 whatever fails. */
+/** A check of the log-probs, not of the target: E[w] = 1 whichever attacks fail. */
 function meanWeightOf(
   reference: readonly ReferenceDraw[],
   proposal: readonly ReferenceDraw[],
@@ -136,7 +136,7 @@ function weightOf({ logPRef, logPi }: ReferenceDraw): number {
   return 1 / (SHARE + (1 - SHARE) * Math.exp(logPi - logPRef));
 }
 
-/** Diagnostics of the attacker alone, as if no defensive share from the reference stood beside it. */
+/** Diagnostics of the attacker alone, without the defensive share of the reference. */
 function judgeProposal(proposal: readonly ReferenceDraw[]): {
   readonly paretoK: Measure;
   readonly effectiveSize: Measure;
@@ -168,7 +168,7 @@ function rateMeasure(
   { n, method, confidence }: Pick<Measure, 'n' | 'method'> & { readonly confidence: number },
 ): Measure {
   const { low, high } = weightedRateInterval(rate, confidence);
-  // A weighted mean may pass 1 by chance; the rate cannot.
+  // A weighted mean may exceed 1 by chance; the rate cannot.
   return intervalMeasure({
     value: Math.min(1, rate.value),
     low: Math.max(0, low),

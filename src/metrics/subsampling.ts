@@ -4,7 +4,7 @@ import { DEFAULT_CONFIDENCE, intervalMeasure, type Measure, pointMeasure } from 
 import { normalQuantile } from './quantiles.ts';
 
 export interface SubsamplingOptions {
-  /** Number of attacks at which the statistic is wanted: at most the number there are. */
+  /** Attacks at which the statistic is wanted, at most all of them. */
   readonly size: number;
   readonly stream: RandomStream;
   readonly draws?: number;
@@ -15,10 +15,10 @@ export interface SubsamplingOptions {
 
 const UNBOUNDED = [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY] as const;
 
-/** Gives the standard deviation, and so the interval's width, to about 10%. */
+/** Enough for the standard deviation, and so the width of the interval, to about 10%. */
 const DEFAULT_DRAWS = 50;
 
-/** `size` of the indices 0..total-1, drawn without replacement, ascending, so that order-dependent statistics keep order. */
+/** `size` of the indices 0..total-1, drawn without replacement. They ascend, for statistics that depend on order. */
 export function subsample(total: number, size: number, stream: RandomStream): number[] {
   const indices = Array.from({ length: total }, (_, index) => index);
   return stream
@@ -28,14 +28,14 @@ export function subsample(total: number, size: number, stream: RandomStream): nu
 }
 
 /**
- * A diversity statistic as it is at `size` of `total` attacks, with an interval. Diversity measures depend on how many
- * attacks they see and are biased by the doubles of a bootstrap, so only subsets without replacement are used:
- * value = the statistic itself at size = total, otherwise its mean over draws of `size`.
- * Interval: value +- z * relative standard deviation of draws of m = min(size, total / 2) * value. Without replacement
- * the relative variance of such a draw is (1 - m / total) / m of the per-attack one against the wanted 1 / size, so it is
- * scaled by sqrt((m / size) / (1 - m / total)) (the delete-half jackknife of Shao and Wu at size = total). It covers
- * the sampling of attacks, not of training seeds. No interval where the statistic is 0 throughout.
- * `statistic` gets ascending indices and returns null when it is undefined there.
+ * A diversity statistic at `size` of `total` attacks, with an interval. Diversity depends on the number of attacks, and
+ * the doubles of a bootstrap bias it, so only subsets without replacement are used.
+ * Value: the statistic of all attacks at size = total, otherwise its mean over draws of `size`.
+ * Interval: value +- z * relative standard deviation of draws of m = min(size, total / 2) * value. Without replacement,
+ * the relative variance of such a draw is (1 - m / total) / m of the per-attack one; 1 / size is wanted. The deviation is
+ * scaled by sqrt((m / size) / (1 - m / total)): at size = total, the delete-half jackknife of Shao and Wu.
+ * The interval covers the sampling of attacks, not of training seeds. A statistic that is 0 in every draw has none.
+ * `statistic` receives ascending indices and returns null where it is undefined.
  * @throws FloodgateError `usage` when size is not in 1..total.
  */
 export function measureAtSize(

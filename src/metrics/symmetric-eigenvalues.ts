@@ -1,6 +1,6 @@
 import { FloodgateError } from '../base/errors.ts';
 
-/** QL needs two or three rotations an eigenvalue; far beyond that the matrix held NaN. */
+/** QL needs two or three iterations per eigenvalue; many more mean that the matrix held NaN. */
 const MAX_QL_ITERATIONS = 60;
 
 /**
@@ -27,7 +27,7 @@ interface Tridiagonal {
   readonly offDiagonal: Float64Array;
 }
 
-/** Reflects row after row, from the last up, onto its sub-diagonal; works in the lower triangle of `a`. */
+/** Reflects each row, from the last up, onto its sub-diagonal. Works in the lower triangle of `a`. */
 function toTridiagonal(a: Float64Array, n: number): Tridiagonal {
   const offDiagonal = new Float64Array(n);
   for (let i = n - 1; i >= 2; i--) {
@@ -41,12 +41,12 @@ function toTridiagonal(a: Float64Array, n: number): Tridiagonal {
 
 /**
  * Turns `row` (length m) into the Householder vector u, with u.u = 2, of the reflection that maps it onto its last
- * axis, and returns what the last entry becomes. Returns 0 for a zero row, which needs no reflection.
+ * axis. Returns the new last entry, or 0 for a zero row, which needs no reflection.
  */
 function makeReflector(row: Float64Array): number {
   const scale = row.reduce((largest, x) => Math.max(largest, Math.abs(x)), 0);
   if (scale === 0) return 0;
-  // In units of the largest entry, so that no square under- or overflows; u does not depend on the unit.
+  // Scaled by the largest entry, so that no square under- or overflows; u does not depend on the scale.
   for (let k = 0; k < row.length; k++) row[k] = (row[k] as number) / scale;
   const norm = Math.sqrt(row.reduce((sum, x) => sum + x * x, 0));
   const last = row[row.length - 1] as number;
@@ -87,8 +87,8 @@ function applyReflector(a: Float64Array, n: number, u: Float64Array): void {
 
 /** Leaves the eigenvalues in `d`. */
 function implicitQl(d: Float64Array, e: Float64Array): void {
-  // A coupling is negligible against the whole matrix, not its neighbours: blocks of rounding noise, as the zero
-  // eigenvalues of doubled attacks leave, would never split otherwise. Errors stay of the order of epsilon * norm.
+  // A coupling is compared with the whole matrix, not with its neighbours. Otherwise blocks of rounding noise, which
+  // repeated attacks leave as zero eigenvalues, would never split. Errors stay of the order of epsilon * norm.
   const largest = (v: Float64Array): number => v.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
   const negligible = Number.EPSILON * (largest(d) + largest(e));
   for (let start = 0; start < d.length; start++) {
@@ -123,7 +123,7 @@ function chaseBulge(d: Float64Array, e: Float64Array, start: number, end: number
     const r = Math.hypot(f, g);
     e[i + 1] = r;
     if (r === 0) {
-      // The block has split: undo the pending shift and start over on the parts.
+      // The block has split: undo the pending shift and restart on the parts.
       d[i + 1] = at(d, i + 1) - shift;
       e[end] = 0;
       return;

@@ -1,18 +1,22 @@
 import { randomStream } from '../base/random.ts';
-import { chao1 } from './chao1.ts';
-import { type DiscoveryPoint, discoveryCurve } from './discovery-curve.ts';
-import type { EmbeddingMatrix } from './embedding-matrix.ts';
-import { cosinesAmong, type Partition, partitionInOrder, rareCountsOf } from './fixed-partition.ts';
+import { cosineOfRows, type EmbeddingMatrix } from './embedding-matrix.ts';
 import { type Measure, pointMeasure } from './measure.ts';
-import { missingMass } from './missing-mass.ts';
-import { UNIQUE_ATTACK_COSINE } from './unique-attacks.ts';
+import {
+  chao1,
+  countRare,
+  type DiscoveryPoint,
+  discoveryCurve,
+  missingMass,
+  type RareCounts,
+} from './species-sampling.ts';
+import { type Similarity, UNIQUE_ATTACK_COSINE } from './unique-attacks.ts';
 
 export interface UnseenWays {
-  /** Share of the attacker's successes that lies in clusters not yet seen. */
+  /** Probability that the next success belongs to a cluster not yet seen. */
   readonly missingMass: Measure;
-  /** Median, least and greatest estimate over orders and thresholds: how far the clustering alone moves it. */
+  /** Median, least and greatest estimate over orders and thresholds: the effect of the clustering alone. */
   readonly missingMassSpread: Measure;
-  /** Lower bound of the number of clusters there are. */
+  /** Lower bound of the number of clusters. */
   readonly chao1: Measure;
   readonly chao1Spread: Measure;
   /** Unique attacks against attacks evaluated, up to twice as many. */
@@ -22,21 +26,21 @@ export interface UnseenWays {
 export interface UnseenWaysOptions {
   /** Seeds the orders. */
   readonly seed: number;
-  /** Cosine above which two attacks are one, for everything but the spread. */
+  /** Cosine above which two attacks are one, in every figure but the spread. */
   readonly threshold?: number;
-  /** Orders in which representatives are chosen. */
+  /** Random orders in which representatives are chosen. */
   readonly orders?: number;
 }
 
-/** Common choices of the threshold: the spread goes over all of them. */
+/** Common choices of the threshold, all of which the spread covers. */
 const SPREAD_THRESHOLDS = [0.7, 0.75, 0.8];
 const DEFAULT_ORDERS = 21;
 
 /**
- * How many ways of succeeding are still unfound, from one *independent* sample of the attacker at temperature 1: row i of
- * `embeddings` is attack i, `successes` are the rows that succeeded. Attacks of a training log are no such sample.
- * Each figure is the median over orders of choosing representatives, its interval the median of the lower and of the
- * upper bounds; the curve is that of the order with the median number of clusters.
+ * How many ways of success are still unseen, from one *independent* sample of the attacker at temperature 1. Row i of
+ * `embeddings` is attack i; `successes` are the rows that succeeded. A training log is not such a sample.
+ * Each figure is the median over random orders of representatives; its interval has the median lower and the median
+ * upper bound. The curve is that of the order with the median number of clusters.
  */
 export function unseenWays(
   sample: { readonly embeddings: EmbeddingMatrix; readonly successes: readonly number[]; readonly attacks: number },
@@ -72,9 +76,8 @@ function massOf(partition: Partition): Measure {
 }
 
 function chao1Of({ sizes }: Partition): Measure {
-  const clustersOf = (size: number): number => sizes.filter((each) => each === size).length;
   const draws = sizes.reduce((sum, size) => sum + size, 0);
-  return chao1(sizes.length, { draws, singletons: clustersOf(1), doubletons: clustersOf(2) });
+  return chao1(sizes.length, countRare(sizes, draws));
 }
 
 function medianMeasure(measures: readonly Measure[], name: string): Measure {
@@ -108,4 +111,88 @@ function medianOf(values: readonly (number | null)[]): number | null {
   if (known.length === 0) return null;
   const middle = (known.length - 1) / 2;
   return ((known[Math.floor(middle)] as number) + (known[Math.ceil(middle)] as number)) / 2;
+}
+
+/** Attacks up to which all cosines are stored, s^2 floats; above it, each is computed when needed. */
+const MAX_TABLE_ROWS = 4096;
+
+/** Every attack in exactly one cluster, and which clusters depend on a single draw. */
+export interface Partition {
+  /** Attacks of each cluster, in the order of their representatives. */
+  readonly sizes: readonly number[];
+  /**
+   * Whether each cluster would exist without its first attack. If not, it depends on one attack that is *new to all
+   * others*: a singleton of the Good-Turing estimate. Clusters of one attack are never confirmed.
+   */
+  readonly isConfirmed: readonly boolean[];
+}
+
+/** The counts of the Good-Turing estimate: clusters that depend on one draw, and confirmed ones seen twice. */
+export function rareCountsOf({ sizes, isConfirmed }: Partition): RareCounts {
+  return {
+    draws: sizes.reduce((sum, size) => sum + size, 0),
+    singletons: isConfirmed.filter((confirmed) => !confirmed).length,
+    doubletons: sizes.filter((size, cluster) => size === 2 && isConfirmed[cluster]).length,
+  };
+}
+
+/** Cosines between the named rows, by position in `rows`. */
+export function cosinesAmong(embeddings: EmbeddingMatrix, rows: readonly number[]): Similarity {
+  const size = rows.length;
+  const cosine: Similarity = (i, j) => cosineOfRows(embeddings, rows[i] as number, rows[j] as number);
+  if (size > MAX_TABLE_ROWS) return cosine;
+  const table = new Float32Array(size * size);
+  for (let i = 0; i < size; i++) {
+    for (let j = 0; j <= i; j++) {
+      table[i * size + j] = cosine(i, j);
+      table[j * size + i] = cosine(i, j);
+    }
+  }
+  return (i, j) => table[i * size + j] as number;
+}
+
+/**
+ * Partitions the attacks of `order` in two passes. The first chooses representatives greedily: an attack becomes one when
+ * its cosine to every earlier one is <= threshold. The second gives each attack to the most similar representative, so
+ * its cluster depends on the representatives and not on its own place in the order.
+ *
+ * The representatives are themselves drawn, and the Good-Turing estimate is still unbiased. Without attack i, the
+ * representatives change only when i is one of them. Attack i is then new to the others exactly when every attack near i
+ * has another representative before it. So E[unconfirmed / n] is the probability that one more draw after n - 1 opens a
+ * new cluster, for draws in exchangeable order and any clusters.
+ */
+export function partitionInOrder(
+  similarity: Similarity,
+  order: readonly number[],
+  threshold = UNIQUE_ATTACK_COSINE,
+): Partition {
+  const representatives: number[] = [];
+  const isConfirmed: boolean[] = [];
+  for (const attack of order) {
+    const near = representatives.flatMap((representative, cluster) =>
+      similarity(attack, representative) > threshold ? [cluster] : [],
+    );
+    if (near.length === 0) isConfirmed[representatives.push(attack) - 1] = false;
+    else if (near.length === 1) isConfirmed[near[0] as number] = true;
+  }
+  const sizes = new Array<number>(representatives.length).fill(0);
+  const own = new Map(representatives.map((attack, cluster) => [attack, cluster]));
+  for (const attack of order) {
+    const cluster = own.get(attack) ?? mostSimilar(similarity, attack, representatives);
+    sizes[cluster] = (sizes[cluster] as number) + 1;
+  }
+  return { sizes, isConfirmed };
+}
+
+/** The earliest of the most similar. */
+function mostSimilar(similarity: Similarity, attack: number, representatives: readonly number[]): number {
+  let best = 0;
+  let highest = Number.NEGATIVE_INFINITY;
+  for (const [cluster, representative] of representatives.entries()) {
+    const cosine = similarity(attack, representative);
+    if (cosine <= highest) continue;
+    highest = cosine;
+    best = cluster;
+  }
+  return best;
 }

@@ -1,12 +1,13 @@
 import { dotAt } from '../base/flat-vectors.ts';
+import { attackMetric, measureOverRows, successEmbeddings } from './attack-set.ts';
 import type { EmbeddingMatrix } from './embedding-matrix.ts';
 import { type Measure, pointMeasure } from './measure.ts';
 import { symmetricEigenvalues } from './symmetric-eigenvalues.ts';
 
 /**
- * Vendi score (Friedman and Dieng 2023): exp of the entropy of the eigenvalues of K / n, K the cosine matrix: an
- * effective number of different attacks, 1..n; null for none. The smaller of X X^T [n, n] and X^T X [D, D] is used:
- * both have the same eigenvalues beside zeros, which add nothing.
+ * Vendi score (Friedman and Dieng 2023): the effective number of different attacks, 1..n; null for none. It is exp of the
+ * entropy of the eigenvalues of K / n, K the cosine matrix. The smaller of X X^T [n, n] and X^T X [D, D] is used: their
+ * eigenvalues differ only by zeros, which add nothing.
  */
 export function vendiScore(embeddings: EmbeddingMatrix): Measure {
   const { rows, width } = embeddings;
@@ -17,11 +18,23 @@ export function vendiScore(embeddings: EmbeddingMatrix): Measure {
       ? symmetricEigenvalues(columnGram(embeddings), width)
       : symmetricEigenvalues(rowGram(embeddings), rows);
   const positive = eigenvalues.filter((value) => value > 0);
-  // Rows are of length 1 in fp32 only: the trace is 1 up to rounding, and shares must sum to 1.
+  // Rows have length 1 only up to fp32 rounding, and so does the trace; shares must sum to 1.
   const trace = positive.reduce((sum, value) => sum + value, 0);
   const entropy = positive.reduce((sum, value) => sum - (value / trace) * Math.log(value / trace), 0);
   return pointMeasure(Math.exp(entropy), rows, method);
 }
+
+export const vendi = attackMetric({
+  name: 'vendi',
+  words: { label: 'Effective number of attacks', explain: 'Vendi score over all attacks.' },
+  measure: (set, options) => measureOverRows('vendi', set, options, vendiScore),
+});
+
+export const vendiOfSuccesses = attackMetric({
+  name: 'vendiOfSuccesses',
+  words: { label: 'Effective number of successes', explain: 'Vendi score over successful attacks.' },
+  measure: (set) => vendiScore(successEmbeddings(set)),
+});
 
 /** Lower triangle of X X^T [n, n]. */
 function rowGram({ data, rows, width }: EmbeddingMatrix): Float64Array {

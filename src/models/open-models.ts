@@ -1,8 +1,7 @@
 import { FloodgateError } from '../base/errors.ts';
-import { type ProgressSink } from '../base/progress.ts';
-import { type Device } from '../engine/runtime/device.ts';
-import { type Checkpoint, type DecoderCheckpoint } from './checkpoint/checkpoint.ts';
-import { openCheckpoint } from './checkpoint/open-checkpoint.ts';
+import type { ProgressSink } from '../base/progress.ts';
+import type { Device } from '../engine/runtime/device.ts';
+import { type Checkpoint, type DecoderCheckpoint, openCheckpoint } from './checkpoint/checkpoint.ts';
 import { openLabelScorer } from './decoder/label-scorer.ts';
 import { openOnnxClassifier, openOnnxEncoder } from './encoder/open-onnx.ts';
 import { openTextClassifier } from './encoder/text-classifier.ts';
@@ -18,7 +17,7 @@ export interface OpenModelsOptions {
   readonly progress?: ProgressSink;
 }
 
-/** What a decoder is opened for, as messages name it. */
+/** Purpose for which a decoder is opened, as messages name it. */
 export type DecoderRole = 'attacker' | 'target' | 'guard judge' | 'language model';
 
 /** A sentence encoder, and how a manifest names it. */
@@ -27,15 +26,15 @@ export interface OpenedEncoder {
   readonly entry: { readonly spec: string /** Of the weights, hex. */; readonly sha256: string };
 }
 
-/** How a campaign gets at models: by spec, on this machine only, each checked to be of the kind that is asked for. */
+/** Opens models by spec, on this machine only. Each is checked to be of the requested kind. */
 export interface OpenModels {
   /**
-   * The language model of `spec`.
-   * @throws FloodgateError `source` when it is not on this machine, with the command that brings it; `config` when it
-   * is no language model; `format` when its files are damaged.
+   * Opens the language model of `spec`.
+   * @throws FloodgateError `source` when it is not on this machine, with the command that pulls it; `config` when it is
+   * not a language model; `format` when its files are damaged.
    */
   openDecoder(spec: string, role?: DecoderRole): Promise<DecoderCheckpoint>;
-  /** The sentence encoder of `spec`; close it when done. @throws as `openDecoder`. */
+  /** Opens the sentence encoder of `spec`; close it when done. @throws as `openDecoder`. */
   openEncoder(spec: string, device: Device): Promise<OpenedEncoder>;
   readonly judges: JudgeModels;
 }
@@ -56,7 +55,7 @@ async function openResolved({ path, spec }: ResolvedModel, options: OpenModelsOp
   }
 }
 
-/** Trouble in a model's files, with the model's name and a remedy where the part at fault knows neither. */
+/** Adds the model's name and a remedy to an error in its files, where the failing part knows neither. */
 function aboutModel(error: unknown, spec: string): unknown {
   if (!(error instanceof FloodgateError) || (error.code !== 'format' && error.code !== 'model')) return error;
   const message = error.message.includes(spec) ? error.message : `open ${spec}: ${error.message}`;
@@ -121,7 +120,7 @@ async function openClassifier(spec: TextClassifierSpec, options: OpenModelsOptio
   return openTextClassifier(checkpoint, { runtime, activation });
 }
 
-/** Returns what opens the models of a campaign, all with the same threads and cache. Opens nothing yet. */
+/** Returns an `OpenModels` for a campaign: all models share the threads and the cache. Opens nothing yet. */
 export function createOpenModels(options: OpenModelsOptions): OpenModels {
   return {
     openDecoder: (spec, role = 'language model') => openDecoder(spec, role, options),
@@ -136,13 +135,13 @@ export function createOpenModels(options: OpenModelsOptions): OpenModels {
   };
 }
 
-/** What the classifier judge needs of a model. Who opens models gives it one; judges/ loads no weights. */
+/** The part of a model that the classifier judge uses. Its opener supplies it; judges/ loads no weights. */
 export interface TextClassifier {
   /** Names of the outputs, in order. */
   readonly labels: readonly string[];
   /**
-   * One row of probabilities a pair, [pairs][labels]; the activation was chosen when it was opened. Text beyond the
-   * model's window is cut by the classifier, the end first.
+   * Returns one row of probabilities for each pair: [pairs][labels]. The activation was chosen at opening. Cuts text
+   * beyond the model's window, the end first.
    */
   classify(pairs: readonly ClassifierInput[]): Promise<Float32Array[]>;
   close(): Promise<void>;
@@ -153,7 +152,7 @@ export interface ClassifierInput {
   readonly textPair?: string;
 }
 
-/** Which classifier to open. */
+/** The classifier to open. */
 export interface TextClassifierSpec {
   readonly model: string;
   readonly activation: 'sigmoid' | 'softmax';
@@ -162,12 +161,12 @@ export interface TextClassifierSpec {
   readonly device: Device;
 }
 
-/** What the guard judge needs of a language model. */
+/** The part of a language model that the guard judge uses. */
 export interface LabelScorer {
   /**
-   * Log-probability in nats of each label as the continuation of each prompt, summed over the label's tokens:
-   * [prompts][labels]. Prompts are whole: special tokens stand in them as text and are parsed, a BOS is added only
-   * where the tokenizer adds one by itself, no chat template is applied.
+   * Log-probability in nats of each label as the continuation of each prompt: [prompts][labels]. It sums over the
+   * label's tokens. Prompts are complete: special tokens in their text are parsed, and no chat template is applied. A
+   * BOS is added only where the tokenizer adds one by itself.
    */
   scoreLabels(prompts: readonly string[], labels: readonly string[]): Promise<Float64Array[]>;
   close(): Promise<void>;
@@ -178,7 +177,7 @@ export interface LabelScorerSpec {
   readonly device: Device;
 }
 
-/** How judges get at models. */
+/** Opens the models of judges. */
 export interface JudgeModels {
   openTextClassifier(spec: TextClassifierSpec): Promise<TextClassifier>;
   openLabelScorer(spec: LabelScorerSpec): Promise<LabelScorer>;

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { FloodgateError } from '../base/errors.ts';
+import { packageFile } from '../base/package-root.ts';
 import { collectPageContent, type PageContent, type PageSource } from './sections/page-content.ts';
 import { type PageSection, renderSection } from './sections/page-section.ts';
 import { answerSection, targetName } from './sections/section-answer.ts';
@@ -24,9 +25,9 @@ export interface ReportPage {
   readonly texts: number;
 }
 
-/** One of the page's own files; the path holds from `src/` and from `dist/` alike. */
+/** One of the page's own files. */
 function pageAsset(name: string): string {
-  const text = readFileSync(new URL(`../../assets/report/${name}`, import.meta.url), 'utf8');
+  const text = readFileSync(packageFile(`assets/report/${name}`), 'utf8');
   // Such a sequence would end the element that holds the file.
   if (/<\/(script|style)/i.test(text))
     throw new FloodgateError('format', `report: assets/report/${name} holds an end tag`);

@@ -2,12 +2,10 @@ import { readFile } from 'node:fs/promises';
 import { arch, cpus, platform, release, totalmem } from 'node:os';
 import { z } from 'zod';
 import { writeFileAtomically } from '../base/atomic-file.ts';
-import { canonicalJson, sha256Of } from '../base/canonical-json.ts';
 import { FloodgateError } from '../base/errors.ts';
-import type { Divergence } from '../models/decoder/divergence.ts';
-import type { Config } from '../stages/config/config-schema.ts';
 
-export const MANIFEST_VERSION = 1;
+/** Raised when the config or the folder changes so that an older run cannot be resumed. */
+export const MANIFEST_VERSION = 2;
 
 /** Stops a wrong file from being parsed as a manifest. */
 const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
@@ -54,59 +52,25 @@ const manifestSchema = z.object({
 export type Manifest = z.infer<typeof manifestSchema>;
 export type ModelEntry = z.infer<typeof modelEntry>;
 
-export interface ManifestFacts {
-  readonly run: string;
-  readonly config: Config;
+/** What a manifest cannot find out by itself. */
+export type ManifestFacts = Omit<Manifest, 'manifestVersion' | 'createdAt' | 'machine'> & {
   readonly createdMs: number;
-  /** Package versions: floodgate itself and what decides numbers (ONNX Runtime). */
-  readonly versions: Readonly<Record<string, string>>;
-  readonly threads: number;
-  readonly seedsSha256: string;
-  readonly models: readonly ModelEntry[];
-  readonly targetInt8?: Divergence;
-  /** Names as the judges themselves give them. */
-  readonly judges: { readonly training: string; readonly evaluation: readonly string[] };
-}
+};
 
 /** Returns the manifest of a run about to start on this machine. */
-export function createManifest(facts: ManifestFacts): Manifest {
-  const { config } = facts;
-  const { target, evaluation } = config;
+export function createManifest({ createdMs, versions, ...facts }: ManifestFacts): Manifest {
   return {
     manifestVersion: MANIFEST_VERSION,
-    run: facts.run,
-    createdAt: new Date(facts.createdMs).toISOString(),
-    authorisation: config.authorisation,
-    versions: { ...facts.versions, node: process.versions.node },
+    createdAt: new Date(createdMs).toISOString(),
+    versions: { ...versions, node: process.versions.node },
     machine: {
       platform: `${platform()} ${release()} ${arch()}`,
       cpu: cpus()[0]?.model.trim() ?? 'unknown',
       cores: cpus().length,
       memoryBytes: totalmem(),
     },
-    seed: config.seed,
-    threads: facts.threads,
-    devices: {
-      attacker: config.attacker.device,
-      encoder: config.encoder.device,
-      ...(target.kind === 'local' ? { target: target.device } : {}),
-    },
-    configSha256: configSha256(config),
-    seedsSha256: facts.seedsSha256,
-    models: [...facts.models],
-    ...(facts.targetInt8 === undefined ? {} : { targetInt8: facts.targetInt8 }),
-    judges: { training: facts.judges.training, evaluation: [...facts.judges.evaluation] },
-    decode: {
-      training: { ...target.decode, responses: target.responses },
-      evaluation: { ...target.decode, responses: evaluation.responses, attackerTemperature: evaluation.temperature },
-    },
-    unsafeFloor: config.gflownet.unsafeFloor,
+    ...facts,
   };
-}
-
-/** sha256 (hex) of the resolved config, independent of the order of its keys. */
-export function configSha256(config: Config): string {
-  return sha256Of(canonicalJson(config));
 }
 
 /** @throws FloodgateError `store` when the disk refuses. */
@@ -119,10 +83,28 @@ export async function readManifest(path: string): Promise<Manifest> {
   try {
     const bytes = await readFile(path);
     if (bytes.length > MAX_MANIFEST_BYTES) throw new Error(`${bytes.length} bytes`);
-    return manifestSchema.parse(JSON.parse(bytes.toString('utf8')));
+    const json: unknown = JSON.parse(bytes.toString('utf8'));
+    refuseOtherVersion(path, json);
+    return manifestSchema.parse(json);
   } catch (cause) {
+    if (cause instanceof FloodgateError) throw cause;
     const reason =
       cause instanceof z.ZodError ? z.prettifyError(cause) : cause instanceof Error ? cause.message : cause;
     throw new FloodgateError('run', `read manifest ${path}: ${String(reason)}`, { cause });
   }
+}
+
+const anyManifest = z.looseObject({
+  manifestVersion: z.number(),
+  versions: z.looseObject({ floodgate: z.string().optional() }).optional(),
+});
+
+/** @throws FloodgateError `run` for a run that another version wrote, naming it. */
+function refuseOtherVersion(path: string, json: unknown): void {
+  const { data } = anyManifest.safeParse(json);
+  if (data === undefined || data.manifestVersion === MANIFEST_VERSION) return;
+  const writer = data.versions?.floodgate ?? 'another version';
+  throw new FloodgateError('run', `read manifest ${path}: the run was written by floodgate ${writer}`, {
+    hint: `open it with that version: npx floodgate@${writer}`,
+  });
 }

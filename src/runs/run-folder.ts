@@ -1,13 +1,12 @@
+import type { StoreQueries } from './store/queries.ts';
+import type { StoreWriter } from './store/writer.ts';
 import { access, lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve, sep } from 'node:path';
 import { stringify } from 'yaml';
 import { partialPathOf, syncFolder, toWriteError, writeFileAtomically } from '../base/atomic-file.ts';
 import { FloodgateError } from '../base/errors.ts';
 import { runLockHolder } from '../base/lock.ts';
-import { RUN_NAME_PATTERN } from '../stages/config/config-fields.ts';
-import { loadConfig } from '../stages/config/config-load.ts';
-import type { Config } from '../stages/config/config-schema.ts';
-import { movableConfig } from '../stages/config/movable-config.ts';
+import { RUN_NAME_PATTERN } from '../base/config-fields.ts';
 
 /** Where the parts of one run lie. The paths exist only as far as the run has come. */
 export interface RunFolder {
@@ -63,10 +62,10 @@ const TAKEN = ['EEXIST', 'ENOTEMPTY', 'ENOTDIR', 'EPERM'];
  * Makes the folder with its config and returns true; false when something stands there already. It is filled beside
  * its place and renamed, so that a kill leaves a whole run or none: half a run could be neither resumed nor started.
  */
-async function makeFolder(folder: RunFolder, config: Config): Promise<boolean> {
+async function makeFolder(folder: RunFolder, configAt: CreateRunFolderOptions['configAt']): Promise<boolean> {
   if (await exists(folder.path)) return false;
   const partial = runFolderAt(partialPathOf(folder.path));
-  const kept = movableConfig(config, folder.path);
+  const kept = configAt(folder.path);
   try {
     await mkdir(partial.checkpointsPath, { recursive: true });
     await writeFileAtomically(partial.configPath, (file) => file.writeFile(stringify(kept, { lineWidth: 0 })));
@@ -86,7 +85,8 @@ export interface CreateRunFolderOptions {
   readonly name: string;
   /** `refuse` when the user chose the name; `number` (name-2, name-3, ...) when it was derived. */
   readonly ifTaken: 'refuse' | 'number';
-  readonly config: Config;
+  /** The resolved config as the run folder at `path` keeps it. */
+  configAt(path: string): object;
 }
 
 /**
@@ -94,7 +94,7 @@ export interface CreateRunFolderOptions {
  * @throws FloodgateError `usage` for a name that is bad or taken; `store` when the disk refuses.
  */
 export async function createRunFolder(options: CreateRunFolderOptions): Promise<RunFolder> {
-  const { name, ifTaken, config } = options;
+  const { name, ifTaken, configAt } = options;
   checkName(name);
   const parent = resolve(options.runsFolder);
   await mkdir(parent, { recursive: true }).catch((error: unknown) => {
@@ -102,7 +102,7 @@ export async function createRunFolder(options: CreateRunFolderOptions): Promise<
   });
   for (let number = 1; number <= MAX_NUMBERED; number++) {
     const folder = runFolderAt(join(parent, number === 1 ? name : `${name}-${number}`));
-    if (await makeFolder(folder, config)) return folder;
+    if (await makeFolder(folder, configAt)) return folder;
     if (ifTaken === 'refuse') break;
   }
   throw new FloodgateError('usage', `run ${name}: a run of this name exists in ${parent}`, {
@@ -142,11 +142,6 @@ export async function listRunFolders(runsFolder: string): Promise<RunFolder[]> {
   return folders.filter((_folder, index) => isRun[index]);
 }
 
-/** Returns the resolved config that a run was made with. */
-export async function loadRunConfig(folder: RunFolder): Promise<Config> {
-  return loadConfig(folder.configPath);
-}
-
 /**
  * Deletes a run folder with everything in it.
  * @throws FloodgateError `run` when another process uses it, or it is a link to some other folder.
@@ -160,4 +155,20 @@ export async function removeRunFolder(folder: RunFolder): Promise<void> {
   await rm(folder.path, { recursive: true }).catch((error: unknown) => {
     throw toWriteError(folder.path, error);
   });
+}
+
+export type RunStatus = 'created' | 'running' | 'done' | 'failed' | 'interrupted';
+
+const STATUS_KEY = 'status';
+
+/** Notes how far the run has come, for `floodgate list` and the report. */
+export function recordRunStatus(store: StoreWriter, status: RunStatus): void {
+  store.setInfo(STATUS_KEY, status);
+}
+
+/** Returns the status of a run: one that says `running` while no process holds it was killed. */
+export async function runStatus(folder: RunFolder, store: StoreQueries): Promise<RunStatus> {
+  const noted = (store.info(STATUS_KEY) ?? 'created') as RunStatus;
+  if (noted !== 'running') return noted;
+  return (await runLockHolder(folder.lockPath)) === undefined ? 'interrupted' : 'running';
 }

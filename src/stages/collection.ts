@@ -1,41 +1,73 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { writeFileAtomically } from '../base/atomic-file.ts';
+import { FloodgateError } from '../base/errors.ts';
+import { randomStream } from '../base/random.ts';
 import type { CollectedAttack } from '../learning/loops/collection-weights.ts';
-import { averageScores } from '../learning/replay/replay-entry.ts';
-import { judgeScore } from '../learning/reward/reward.ts';
+import { averageScores, judgeScore } from '../learning/reward/reward.ts';
+import { createEmbeddingMatrix } from '../metrics/embedding-matrix.ts';
+import { ngramClusterSizes } from '../metrics/ngrams.ts';
+import { uniqueAttacks } from '../metrics/unique-attacks.ts';
 import type { DistinctAttack } from '../runs/store/records.ts';
-import { type CallCounter, createCallCounter, tryAttacks, unsafeOf } from '../trial/try-attacks.ts';
-import { type Campaign, checkpointFile, rewardSeats } from './campaign/campaign.ts';
-import type { AttackerName } from './config/attacker-names.ts';
+import { unsafeOf } from '../trial/evidence.ts';
+import { type Calls, createLedger } from '../trial/ledger.ts';
+import { createTrial } from '../trial/trial.ts';
+import { checkpointFile, loadReference } from './checkpoints.ts';
+import { rewardSeat } from './rewarded-training.ts';
+import type { Campaign } from './stage.ts';
 
 const CHUNK = 64;
 
-/** Distinct attacks that `source` found in training, above both thresholds. */
-export function collectAttacks({ store, config, trainingJudge }: Campaign, source: AttackerName): DistinctAttack[] {
-  const { minUnsafe, minLogPRef } = config.collect;
-  const { unsafeFloor } = config.gflownet;
-  return store.distinctAttacks({ stage: source, judge: trainingJudge.name, unsafeFloor, minUnsafe, minLogPRef });
+/** The bounds above which an attack is collected. */
+export interface CollectBounds {
+  /** Arithmetic mean of P(unsafe) over the responses. */
+  readonly minUnsafe: number;
+  /** Nats of the whole attack under the reference. */
+  readonly minLogPRef: number;
+}
+
+/** Distinct attacks that `source` found in training, above both bounds. */
+export function collectAttacks(
+  { store, config, trainingJudge }: Pick<Campaign, 'store' | 'config' | 'trainingJudge'>,
+  source: string,
+  bounds: CollectBounds,
+): DistinctAttack[] {
+  const { unsafeFloor } = config.reward;
+  return store.distinctAttacks({ stage: source, judge: trainingJudge.name, unsafeFloor, ...bounds });
 }
 
 /** What smoothing learns from. */
 export interface Collection {
   readonly attacks: readonly CollectedAttack[];
-  /** What scoring it again cost; the time is kept out, so that the file is the same whenever it was made. */
-  readonly calls: CallCounter;
+  /** What scoring it again cost; the time is left out, so that the file is the same whenever it was made. */
+  readonly calls: Calls;
+}
+
+export interface CollectionWork {
+  readonly source: string;
+  readonly found: readonly DistinctAttack[];
+  readonly bounds: CollectBounds;
+  /** Judge the attacks again on new responses, and drop those that do not hold up. */
+  readonly rescore: boolean;
 }
 
 /** The scored collection of this run, made once: a resume reads it, so that no call is made again. */
-export async function loadCollection(
-  campaign: Campaign,
-  source: AttackerName,
-  found: readonly DistinctAttack[],
-): Promise<Collection> {
-  const file = checkpointFile(campaign.folder, source === 'gflownet' ? 'collection.json' : `${source}-collection.json`);
+export async function loadCollection(campaign: Campaign, work: CollectionWork): Promise<Collection> {
+  const name = work.source === 'gflownet' ? 'collection.json' : `${work.source}-collection.json`;
+  const file = checkpointFile(campaign.folder, name);
   if (existsSync(file)) return JSON.parse(await readFile(file, 'utf8')) as Collection;
-  const collection = await scoreCollected(campaign, source, found);
+  const collection = await scoreCollected(campaign, work);
   await writeFileAtomically(file, (handle) => handle.writeFile(JSON.stringify(collection)));
   return collection;
+}
+
+function asFound({ ids, text, meanUnsafe, logS, fluency, responses }: DistinctAttack): CollectedAttack {
+  if (fluency === null) {
+    throw new FloodgateError('run', 'collect attacks: an attack has no stored fluency', {
+      hint: 'the run was begun by another version: start it again',
+    });
+  }
+  return { ids, text, fluency, score: { logS, meanUnsafe, responses } };
 }
 
 /**
@@ -44,36 +76,70 @@ export async function loadCollection(
  */
 async function scoreCollected(
   campaign: Campaign,
-  source: AttackerName,
-  found: readonly DistinctAttack[],
+  { source, found, bounds, rescore }: CollectionWork,
 ): Promise<Collection> {
-  const { config, target } = campaign;
-  const floor = config.gflownet.unsafeFloor;
-  const asFound = found.map(({ ids, text, meanUnsafe, logS, logPRef, responses }) => ({
-    ids,
-    text,
-    logPRef: logPRef ?? 0,
-    score: { logS, meanUnsafe, responses },
-  }));
-  const calls = createCallCounter();
-  if (!config.smoothing.rescore) return { attacks: asFound, calls };
-  const seats = rewardSeats(campaign);
-  const bar = campaign.io.progress.start('re-score the collection', asFound.length, 'attacks');
+  const { config, target, io } = campaign;
+  const { decode, responses } = config.target;
+  const attacks = found.map(asFound);
+  const ledger = createLedger();
+  if (!rescore) return { attacks, calls: ledger.calls };
+  const seat = rewardSeat(campaign);
+  const trial = createTrial({ target, decode, responses, seats: [seat], ledger });
+  const bar = io.progress.start('re-score the collection', attacks.length, 'attacks');
   const kept: CollectedAttack[] = [];
-  for (let start = 0; start < asFound.length; start += CHUNK) {
-    const chunk = asFound.slice(start, start + CHUNK);
-    const trials = await tryAttacks(
-      chunk.map(({ text }, i) => ({ text, streamName: ['re-score', source, start + i] })),
-      { target, decode: config.target.decode, responses: config.target.responses, seats },
-      calls,
+  for (let start = 0; start < attacks.length; start += CHUNK) {
+    const chunk = attacks.slice(start, start + CHUNK);
+    const tried = await trial.try(
+      chunk.map(({ text }, i) => ({ attack: text, streamName: ['re-score', source, start + i] })),
     );
     for (const [i, attack] of chunk.entries()) {
-      const fresh = judgeScore(unsafeOf(trials[i] ?? { responses: [] }, seats[0] as (typeof seats)[number]), floor);
-      if (fresh === undefined || fresh.meanUnsafe <= config.collect.minUnsafe) continue;
+      const fresh = judgeScore(unsafeOf(tried[i] ?? { responses: [] }, seat), config.reward.unsafeFloor);
+      if (fresh === undefined || fresh.meanUnsafe <= bounds.minUnsafe) continue;
       kept.push({ ...attack, score: averageScores(attack.score, fresh) });
     }
-    bar.update(Math.min(start + CHUNK, asFound.length));
+    bar.update(Math.min(start + CHUNK, attacks.length));
   }
-  bar.finish(`${kept.length} of ${asFound.length} passed again`);
-  return { attacks: kept, calls };
+  bar.finish(`${kept.length} of ${attacks.length} passed again`);
+  return { attacks: kept, calls: ledger.calls };
+}
+
+/** Size of the cluster that each collected attack is in. */
+export async function clusterSizes(
+  campaign: Campaign,
+  attacks: readonly CollectedAttack[],
+  clusters: 'embedding' | 'ngram',
+): Promise<number[]> {
+  const texts = attacks.map(({ text }) => text);
+  if (clusters === 'embedding') return embeddingSizes(campaign, texts);
+  return ngramClusterSizes(texts, await referenceTexts(campaign));
+}
+
+/** By the threshold of the evaluation. */
+async function embeddingSizes({ encoder, config }: Campaign, texts: readonly string[]): Promise<number[]> {
+  const embeddings = await encoder.embed(texts);
+  const matrix = createEmbeddingMatrix(embeddings, texts.length, embeddings.length / texts.length);
+  const all = texts.map((_, i) => i);
+  const sizes = new Array<number>(texts.length).fill(1);
+  for (const { members } of uniqueAttacks(matrix, all, config.evaluation.uniqueThreshold).clusters) {
+    for (const member of members) sizes[member] = members.length;
+  }
+  return sizes;
+}
+
+/** Attacks of the reference that tell what is common without any reward. */
+const REFERENCE_TEXTS = 8192;
+const ROWS = 256;
+
+async function referenceTexts(campaign: Campaign): Promise<string[]> {
+  const { attacker, config } = campaign;
+  const state = attacker.stateOf(await loadReference(campaign));
+  const texts: string[] = [];
+  for (let start = 0; start < REFERENCE_TEXTS; start += ROWS) {
+    const requests = Array.from({ length: ROWS }, (_, i) => ({
+      stream: randomStream(config.seed, 'cluster reference', start + i),
+      temperature: 1,
+    }));
+    texts.push(...(await attacker.sample(state, requests)).map(({ text }) => text));
+  }
+  return texts;
 }

@@ -1,5 +1,5 @@
 import type { NoveltyMeter, Similarity } from '../learning/reward/novelty-reward.ts';
-import { HistoryBleu } from '../metrics/history-bleu.ts';
+import { HistoryBleu } from '../metrics/self-bleu.ts';
 import type { SentenceEncoder } from '../models/encoder/text-encoder.ts';
 
 /** What a checkpoint keeps of the history; its texts are in the database, and too many for a checkpoint. */

@@ -1,28 +1,34 @@
 import { monotonicMs } from '../base/clock.ts';
 import { randomStream } from '../base/random.ts';
-import type { AttackTokens } from '../learning/attacker.ts';
-import { referenceTerms, toCandidate } from '../learning/loops/gflownet-gather.ts';
-import type { GflownetOptions, GflownetParts } from '../learning/loops/gflownet-parts.ts';
-import { logRewardAt } from '../learning/reward/reward.ts';
-import type { AttackRecord } from '../runs/store/records.ts';
-import { type CallCounter, createCallCounter, type Trial } from '../trial/try-attacks.ts';
-import type { Campaign } from './campaign/campaign.ts';
+import type { Attack } from '../learning/attack.ts';
+import type { GflownetOptions, GflownetParts } from '../learning/loops/gflownet.ts';
+import { rewardOf, toCandidate } from '../learning/loops/gflownet-gather.ts';
+import { consultReference, tryRollouts } from '../learning/loops/rollout.ts';
+import type { ReplaySettings } from '../learning/replay/replay-section.ts';
+import type { Evidence } from '../trial/evidence.ts';
+import type { Ledger } from '../trial/ledger.ts';
+import { toRow } from './rewarded-training.ts';
+import type { Campaign } from './stage.ts';
 
 /** Attacks tried before the first update are stored under this number. */
 const BEFORE_UPDATES = -1;
 
 const CHUNK = 64;
 
-interface Seed extends AttackTokens {
-  readonly text: string;
-  readonly source: 'seed' | 'reference';
+export interface SeedBufferWork {
+  readonly campaign: Campaign;
+  readonly stage: string;
+  readonly parts: GflownetParts<Evidence>;
+  readonly options: GflownetOptions;
+  readonly replay: ReplaySettings;
+  readonly ledger: Ledger;
 }
 
 /** The seeds and samples of the reference that the config puts into the buffer. */
-async function drawSeeds(campaign: Campaign, parts: GflownetParts<Trial>): Promise<Seed[]> {
+async function drawSeeds({ campaign, parts, replay }: SeedBufferWork): Promise<Attack[]> {
   const { attacker, seeds, config } = campaign;
-  const { seedWithSft, seedWithReference } = config.gflownet.replay;
-  const drawn: Seed[] = [];
+  const { seedWithSft, seedWithReference } = replay;
+  const drawn: Attack[] = [];
   for (const text of seedWithSft ? seeds.attacks : []) {
     const attack = attacker.tokensOf(text);
     if (attack.tokens.length < attacker.spec.minTokens) continue;
@@ -34,57 +40,43 @@ async function drawSeeds(campaign: Campaign, parts: GflownetParts<Trial>): Promi
       temperature: 1,
     }));
     const sampled = await attacker.sample(parts.reference, requests);
-    drawn.push(...sampled.map((attack): Seed => ({ ...attack, source: 'reference' })));
+    drawn.push(...sampled.map(({ logPi: _logPi, ...attack }): Attack => ({ ...attack, source: 'reference' })));
   }
   return drawn;
 }
 
 /**
- * Tries seeds and samples of the reference once, stores them, and puts them into the buffer, so that replay has something
- * to draw. All or nothing: a kill before the first checkpoint tries them again, and what was stored is counted as repeated.
+ * Tries seeds and samples of the reference once, stores them, and puts them into the buffer, so that replay has
+ * something to draw. All or nothing: a kill before the first checkpoint tries them again, and what was stored is
+ * counted as repeated.
  */
-export async function seedBuffer(
-  campaign: Campaign,
-  stage: string,
-  parts: GflownetParts<Trial>,
-  options: GflownetOptions,
-  calls: CallCounter,
-): Promise<void> {
+export async function seedBuffer(work: SeedBufferWork): Promise<void> {
+  const { campaign, stage, parts, options, ledger } = work;
   const { attacker, store, io } = campaign;
   store.truncateAfter(stage, BEFORE_UPDATES - 1);
   const started = monotonicMs();
-  const logReward = logRewardAt(options.reward, 0);
-  const seeds = await drawSeeds(campaign, parts);
-  const records: AttackRecord[] = [];
+  const logReward = rewardOf(options, 0);
+  const seeds = await drawSeeds(work);
+  const tried: Attack<Evidence>[] = [];
   const bar = io.progress.start('try the seeds', seeds.length, 'attacks');
   for (let start = 0; start < seeds.length; start += CHUNK) {
     const chunk = seeds.slice(start, start + CHUNK);
-    const terms = await referenceTerms(attacker, parts.reference, chunk, options);
+    const opinions = await consultReference(attacker, parts.reference, chunk, options);
     const embeddings = await parts.embed?.(chunk.map(({ text }) => text));
-    const results = await parts.reward(chunk.map(({ text }, i) => ({ text, streamName: ['seed', start + i] })));
-    for (const [i, attack] of chunk.entries()) {
-      const { score, evidence } = results[i] as (typeof results)[number];
-      const { fluency, logPRef } = terms[i] as (typeof terms)[number];
-      if (score !== undefined) {
-        const candidate = toCandidate(attack, fluency, score, 0, embeddings?.[i]);
-        parts.buffer.insert(candidate, (entry) => logReward(entry.logPRef, entry.logS));
-      }
-      records.push({
-        source: attack.source,
-        ids: attacker.rowOf(attack),
-        text: attack.text,
-        logPi: null,
-        logPRef,
-        logReward: score === undefined ? null : logReward(fluency, score.logS),
-        meanUnsafe: score?.meanUnsafe ?? null,
-        responses: evidence.responses,
-      });
+    const { scored, rows, unscored } = await tryRollouts(chunk, opinions, parts.reward, (row) => ['seed', start + row]);
+    for (const [i, attack] of scored.entries()) {
+      parts.buffer.insert(toCandidate(attack, 0, embeddings?.[rows[i] as number]), logReward);
     }
+    tried.push(...scored.map((attack) => ({ ...attack, logReward: logReward(attack) })), ...unscored);
     bar.update(Math.min(start + CHUNK, seeds.length));
   }
   bar.finish();
-  const tokens = seeds.reduce((sum, { tokens: written, source }) => sum + (source === 'seed' ? 0 : written.length), 0);
-  const cost = { ...calls, tokens: calls.tokens + tokens, seconds: (monotonicMs() - started) / 1000 };
-  store.recordUpdate({ stage, update: BEFORE_UPDATES, attacks: records, cost });
-  Object.assign(calls, createCallCounter());
+  const written = seeds.reduce((sum, { tokens, source }) => sum + (source === 'seed' ? 0 : tokens.length), 0);
+  const calls = ledger.take();
+  store.recordUpdate({
+    stage,
+    update: BEFORE_UPDATES,
+    attacks: tried.map((attack) => toRow(campaign, attack)),
+    cost: { ...calls, tokens: calls.tokens + written, seconds: (monotonicMs() - started) / 1000 },
+  });
 }

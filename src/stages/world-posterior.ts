@@ -4,10 +4,10 @@ import { writeFileAtomically } from '../base/atomic-file.ts';
 import { drawFromPool } from '../worlds/exact-sampler.ts';
 import { measurePosterior, type WeighedRequest } from '../worlds/posterior.ts';
 import type { World } from '../worlds/world.ts';
-import { openWorldOutcomes } from '../worlds/world-outcomes.ts';
+import { openWorldOutcomes } from '../worlds/pico-target.ts';
 import { summarise, type WorldTruth } from '../worlds/world-truth.ts';
-import { type Campaign, checkpointFile } from './campaign/campaign.ts';
-import { loadReference } from './campaign/load-reference.ts';
+import { checkpointFile, loadReference } from './checkpoints.ts';
+import type { Campaign } from './stage.ts';
 
 /** The posterior of this run's own reference and reward, and attacks drawn from it. */
 interface RunPosterior {
@@ -29,7 +29,7 @@ async function loadRunPosterior(campaign: Campaign, world: World, attacks: numbe
 
 async function measureRunPosterior(campaign: Campaign, world: World, attacks: number): Promise<RunPosterior> {
   const { attacker, config, compute, io } = campaign;
-  const { beta, gamma } = config.gflownet;
+  const { beta, gamma } = config.reward;
   const outcomes = await openWorldOutcomes(
     campaign.targetModel ?? world.target,
     { noise: world.spec.noise, responses: config.evaluation.responses },

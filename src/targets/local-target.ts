@@ -4,10 +4,35 @@ import type { ComputeOptions } from '../engine/runtime/device.ts';
 import type { DecoderCheckpoint } from '../models/checkpoint/checkpoint.ts';
 import type { Int8Options } from '../models/decoder/declare-model.ts';
 import { type Generated, type Generator, openGenerator } from '../models/decoder/generator.ts';
-import { groupRows } from '../models/decoder/row-groups.ts';
-import type { TokenBans } from '../models/decoder/sampler-logits.ts';
-import { type AttackEncoder, createAttackEncoder, type LocalPromptOptions } from './local-prompt.ts';
-import type { DecodeSettings, RespondOptions, Target, TargetRequest, TargetResponse } from './target.ts';
+import { groupRows } from '../models/decoder/row-batch.ts';
+import type { TokenBans } from '../models/decoder/sampler.ts';
+import { encodePlainPrompt, renderChatIds } from '../models/tokenizer/prompt-ids.ts';
+import type { AskOptions, DecodeSettings, Target, TargetAnswer, TargetRequest } from './target.ts';
+
+export interface LocalPromptOptions {
+  readonly checkpoint: DecoderCheckpoint;
+  /** `chat`: the model's own template; `plain`: the attack as it is. */
+  readonly template: 'chat' | 'plain';
+  /** The chat's system message; with `plain`, text that stands right before the attack. */
+  readonly systemPrompt?: string;
+}
+
+/** Token ids of the prompt that puts `attack` to the model, at least one. Control tokens in it are read as text. */
+export type AttackEncoder = (attack: string) => number[];
+
+/** @throws FloodgateError `target` when a chat is asked of a model without a chat template. */
+export function createAttackEncoder({ checkpoint, template, systemPrompt }: LocalPromptOptions): AttackEncoder {
+  const { chatTemplate, tokenizer, spec } = checkpoint;
+  if (template === 'plain')
+    return (attack) => encodePlainPrompt(tokenizer, `${systemPrompt ?? ''}${attack}`, { parseSpecial: false });
+  if (chatTemplate === undefined) {
+    throw new FloodgateError('target', `open target ${spec}: the model has no chat template`, {
+      hint: 'set target.template: plain',
+    });
+  }
+  const system = systemPrompt === undefined ? [] : [{ role: 'system' as const, content: systemPrompt }];
+  return (attack) => renderChatIds(chatTemplate, tokenizer, [...system, { role: 'user', content: attack }]);
+}
 
 export interface LocalTargetOptions extends LocalPromptOptions {
   /** Behind every response's random stream. */
@@ -74,55 +99,53 @@ class LocalTarget implements Target {
       : `its prompt has ${ids.length} tokens, expected at most ${room} before ${decode.maxNewTokens} of response`;
   }
 
-  rejectionOf(attack: string, decode: DecodeSettings): string | undefined {
-    const prompt = this.promptOf(attack, decode);
-    return typeof prompt === 'string' ? prompt : undefined;
-  }
-
-  async respond(
-    requests: readonly TargetRequest[],
-    responses: number,
-    decode: DecodeSettings,
-    options: RespondOptions = {},
-  ): Promise<TargetResponse[][]> {
+  /** An attack that cannot be asked takes no call; the others are answered as if it were not there. */
+  async ask(requests: readonly TargetRequest[], options: AskOptions): Promise<TargetAnswer[][]> {
     if (this.isClosed) throw new FloodgateError('target', `${this.name}: used after close`);
-    const prompts = requests.map(({ attack }, i) => {
-      const prompt = this.promptOf(attack, decode);
-      if (typeof prompt !== 'string') return prompt;
-      throw new FloodgateError('target', `${this.name}: attack ${i} cannot be asked: ${prompt}`);
+    const prompts = requests.map(({ attack }) => this.promptOf(attack, options.decode));
+    const asked = requests.flatMap((request, i): AskedRequest[] => {
+      const prompt = prompts[i] as readonly number[] | string;
+      return typeof prompt === 'string' ? [] : [{ ...request, prompt }];
     });
-    const call = this.lastCall.then(() => this.sampleAll({ requests, prompts, responses, decode }, options));
+    const call = this.lastCall.then(() => this.sampleAll(asked, options));
     this.lastCall = call.catch(() => undefined);
-    return call;
+    const answers = await call;
+    let next = 0;
+    return prompts.map((prompt) =>
+      typeof prompt === 'string' ? unasked(prompt, options.responses) : (answers[next++] as TargetAnswer[]),
+    );
   }
 
-  private async sampleAll(work: Work, options: RespondOptions): Promise<TargetResponse[][]> {
-    const { prompts, responses, decode } = work;
-    const rows = prompts.flatMap((_, request) =>
+  private async sampleAll(asked: readonly AskedRequest[], options: AskOptions): Promise<TargetAnswer[][]> {
+    const { responses, decode } = options;
+    const rows = asked.flatMap((_, request) =>
       Array.from({ length: responses }, (_, response): Row => ({ request, response })),
     );
-    const lengths = rows.map(({ request }) => (prompts[request] as readonly number[]).length + decode.maxNewTokens);
+    const lengths = rows.map(({ request }) => (asked[request] as AskedRequest).prompt.length + decode.maxNewTokens);
     const maxRows = this.options.maxRowsPerBatch ?? DEFAULT_MAX_ROWS;
-    const results: TargetResponse[][] = prompts.map(() => []);
+    const results: TargetAnswer[][] = asked.map(() => []);
     for (const [start, end] of groupRows(lengths, { maxRows, maxTokens: MAX_CACHE_SLOTS })) {
       const group = rows.slice(start, end);
-      const generated = await this.sample(group, work, options);
+      const generated = await this.sample(group, asked, options);
       group.forEach(({ request }, i) => {
-        results[request]?.push(this.toResponse(generated[i] as Generated));
+        results[request]?.push(this.toAnswer(generated[i] as Generated));
       });
     }
     return results;
   }
 
-  private sample(rows: readonly Row[], work: Work, { signal }: RespondOptions): Promise<Generated[]> {
-    const { requests, prompts, decode } = work;
-    const asked = [...new Set(rows.map(({ request }) => request))];
+  private sample(
+    rows: readonly Row[],
+    asked: readonly AskedRequest[],
+    { decode, signal }: AskOptions,
+  ): Promise<Generated[]> {
+    const used = [...new Set(rows.map(({ request }) => request))];
     const isGreedy = decode.temperature === 0;
     return this.generator.generate({
-      prompts: asked.map((request) => prompts[request] as readonly number[]),
+      prompts: used.map((request) => (asked[request] as AskedRequest).prompt),
       requests: rows.map(({ request, response }) => ({
-        prompt: asked.indexOf(request),
-        stream: randomStream(this.options.seed, ...(requests[request] as TargetRequest).streamName, response),
+        prompt: used.indexOf(request),
+        stream: randomStream(this.options.seed, ...(asked[request] as AskedRequest).streamName, response),
         temperature: isGreedy ? 1 : decode.temperature,
       })),
       minNewTokens: 0,
@@ -133,10 +156,10 @@ class LocalTarget implements Target {
     });
   }
 
-  private toResponse({ tokens, isTerminated }: Generated): TargetResponse {
+  private toAnswer({ tokens, isTerminated }: Generated): TargetAnswer {
     const written = isTerminated ? tokens.slice(0, -1) : tokens;
     const text = this.options.checkpoint.tokenizer.decode(written);
-    return { text, tokens: tokens.length, truncated: !isTerminated };
+    return { kind: 'text', text, truncated: !isTerminated, usage: { calls: 1, tokens: tokens.length } };
   }
 
   async close(): Promise<void> {
@@ -147,12 +170,13 @@ class LocalTarget implements Target {
   }
 }
 
-/** One call of `respond`, its prompts encoded. */
-interface Work {
-  readonly requests: readonly TargetRequest[];
-  readonly prompts: readonly (readonly number[])[];
-  readonly responses: number;
-  readonly decode: DecodeSettings;
+/** A request with the token ids of its prompt. */
+interface AskedRequest extends TargetRequest {
+  readonly prompt: readonly number[];
+}
+
+function unasked(reason: string, responses: number): TargetAnswer[] {
+  return Array.from({ length: responses }, () => ({ kind: 'failed', reason, usage: { calls: 0, tokens: 0 } }));
 }
 
 /**

@@ -1,6 +1,8 @@
+import { z } from 'zod';
 import { FloodgateError } from '../base/errors.ts';
 import { randomStream } from '../base/random.ts';
-import type { DecodeSettings, RespondOptions, Target, TargetRequest, TargetResponse } from './target.ts';
+import type { AskOptions, DecodeSettings, Target, TargetAnswer, TargetRequest } from './target.ts';
+import { createTargetKind, NO_MODEL_FACTS } from './target-kind.ts';
 
 /** What a scripted target answers to attacks that contain a text, case counted. */
 export interface ScriptedRule {
@@ -19,17 +21,21 @@ export interface ScriptedTargetOptions {
 }
 
 /** `answer` cut at `maxTokens` words, a scripted target's tokens; the end counts as one, as a model's end token does. */
-function cutAnswer(answer: string, maxTokens: number): TargetResponse {
+function cutAnswer(answer: string, maxTokens: number): TargetAnswer {
+  const toAnswer = (text: string, tokens: number, truncated: boolean): TargetAnswer => ({
+    kind: 'text',
+    text,
+    truncated,
+    usage: { calls: 1, tokens },
+  });
   let tokens = 0;
   let end = 0;
   for (const match of answer.matchAll(/\S+/gu)) {
-    if (tokens === maxTokens) return { text: answer.slice(0, end), tokens, truncated: true };
+    if (tokens === maxTokens) return toAnswer(answer.slice(0, end), tokens, true);
     tokens++;
     end = match.index + match[0].length;
   }
-  return tokens === maxTokens
-    ? { text: answer, tokens, truncated: true }
-    : { text: answer, tokens: tokens + 1, truncated: false };
+  return tokens === maxTokens ? toAnswer(answer, tokens, true) : toAnswer(answer, tokens + 1, false);
 }
 
 /**
@@ -45,20 +51,17 @@ export function createScriptedTarget(options: ScriptedTargetOptions): Target {
     throw new FloodgateError('config', 'open scripted target: a rule has no answers, expected at least one');
   }
   let isClosed = false;
-  const answer = ({ attack, streamName }: TargetRequest, response: number, decode: DecodeSettings): TargetResponse => {
+  const answer = ({ attack, streamName }: TargetRequest, response: number, decode: DecodeSettings): TargetAnswer => {
     const answers = rules.find(({ contains }) => attack.includes(contains))?.respond ?? otherwise;
     const drawn = decode.temperature === 0 ? 0 : randomStream(seed, ...streamName, response).nextInt(answers.length);
     return cutAnswer(answers[drawn] as string, decode.maxNewTokens);
   };
   return {
     name,
-    rejectionOf: () => undefined,
-    async respond(
+    async ask(
       requests: readonly TargetRequest[],
-      responses: number,
-      decode: DecodeSettings,
-      { signal }: RespondOptions = {},
-    ): Promise<TargetResponse[][]> {
+      { responses, decode, signal }: AskOptions,
+    ): Promise<TargetAnswer[][]> {
       if (isClosed) throw new FloodgateError('target', `${name}: used after close`);
       if (signal?.aborted) throw new FloodgateError('interrupted', `${name}: interrupted`);
       return requests.map((request) => Array.from({ length: responses }, (_, i) => answer(request, i, decode)));
@@ -68,3 +71,36 @@ export function createScriptedTarget(options: ScriptedTargetOptions): Target {
     },
   };
 }
+
+/** Longest scripted answer in characters. */
+const MAX_ANSWER = 100_000;
+
+/** Fixed rules in place of a model. */
+export const scriptedKind = createTargetKind({
+  name: 'scripted',
+  describe: 'answers by fixed rules: for tests and dry runs of a setup',
+  fields: {
+    rules: z
+      .array(
+        z.strictObject({
+          contains: z.string().min(1).max(1000).describe('the rule holds for attacks that contain this text'),
+          respond: z.array(z.string().max(MAX_ANSWER)).min(1).describe('the answers; one is drawn for each response'),
+        }),
+      )
+      .default([])
+      .describe('the first rule that holds answers'),
+    otherwise: z
+      .array(z.string().max(MAX_ANSWER))
+      .min(1)
+      .default(['I cannot help with that.'])
+      .describe('the answers when no rule holds'),
+  },
+  async plan({ kind, rules, otherwise }, { seed }) {
+    const facts = { ...NO_MODEL_FACTS, kind, model: 'scripted' };
+    const open = async () => {
+      const target = createScriptedTarget({ rules, otherwise, seed });
+      return { target, facts, checkpoint: undefined, close: () => target.close() };
+    };
+    return { facts, open };
+  },
+});

@@ -8,13 +8,22 @@ export interface DecodeSettings {
   readonly maxNewTokens: number;
 }
 
-/** One sampled response to one attack; `truncated` when cut at the token limit. */
-export interface TargetResponse {
-  readonly text: string;
+/** What one answer cost. */
+export interface Usage {
+  /** Responses sampled: 0 where the target was never asked. */
+  readonly calls: number;
   /** Tokens sampled, the end token included. */
   readonly tokens: number;
-  readonly truncated: boolean;
 }
+
+/** One answer to one attack. Only `text` can be judged. */
+export type TargetAnswer =
+  /** `truncated` when cut at the token limit. */
+  | { readonly kind: 'text'; readonly text: string; readonly truncated: boolean; readonly usage: Usage }
+  /** The provider refused before its model answered: an answer, judged safe, counted apart. */
+  | { readonly kind: 'refused'; readonly reason: string; readonly usage: Usage }
+  /** No answer: the attack does not fit the model, or the call failed for good. Never read as safe. */
+  | { readonly kind: 'failed'; readonly reason: string; readonly usage: Usage };
 
 export interface TargetRequest {
   readonly attack: string;
@@ -22,28 +31,22 @@ export interface TargetRequest {
   readonly streamName: readonly (string | number)[];
 }
 
-export interface RespondOptions {
+export interface AskOptions {
+  /** Answers drawn for each request. */
+  readonly responses: number;
+  readonly decode: DecodeSettings;
   readonly signal?: AbortSignal;
 }
 
-/** The model under test. Implementations pass the contract suite in test/targets/. */
+/** The model under test. Implementations pass the contract suites in test/targets/. */
 export interface Target {
   readonly name: string;
   /**
-   * Why this attack cannot be asked (such as its length in tokens); undefined when it can. Ask before `respond`, and
-   * count what is left out: an attack is never cut.
+   * `responses` answers to each request, in order: result[i].length === responses. An attack that cannot be asked is
+   * answered with `failed`: an attack is never cut.
+   * @throws FloodgateError `interrupted` on abort; `target` after `close`.
    */
-  rejectionOf(attack: string, decode: DecodeSettings): string | undefined;
-  /**
-   * `responses` samples for each request, in order: result[i].length === responses.
-   * @throws FloodgateError `target` before any work when an attack cannot be asked; `interrupted` on abort.
-   */
-  respond(
-    requests: readonly TargetRequest[],
-    responses: number,
-    decode: DecodeSettings,
-    options?: RespondOptions,
-  ): Promise<TargetResponse[][]>;
+  ask(requests: readonly TargetRequest[], options: AskOptions): Promise<TargetAnswer[][]>;
   /** Frees what the target holds; waits for calls under way. May be called twice. */
   close(): Promise<void>;
 }

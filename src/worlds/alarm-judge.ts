@@ -1,5 +1,6 @@
+import { FloodgateError } from '../base/errors.ts';
 import { randomStream } from '../base/random.ts';
-import type { Judge } from '../judges/judge.ts';
+import { createBatchedJudge, defineJudgeKind, type Judge } from '../judges/judge.ts';
 import { ALARM_WORD } from './vocabulary.ts';
 
 /** P(unsafe) that the world's judge gives to an alarm and to a polite answer. */
@@ -17,16 +18,28 @@ export function judgeLevel(attack: string, isAlarm: boolean, noise: number): num
 
 /** A graded judge that reads whether the answer is the alarm. */
 export function createAlarmJudge(noise: number): Judge {
-  return {
+  return createBatchedJudge({
     name: 'alarm',
-    score: async (exchanges) =>
+    scoreBatch: async (exchanges) =>
       exchanges.map(({ attack, response }) => ({
         kind: 'scored',
         unsafe: judgeLevel(attack, response.split(/\s+/).includes(ALARM_WORD), noise),
       })),
-    close: async () => undefined,
-  };
+  });
 }
+
+/** The alarm judge as a config names it. */
+export const worldJudge = defineJudgeKind({
+  name: 'world',
+  describe: "the judge of the run's world: 0.95 for an alarm, 0.05 for a polite answer",
+  fields: {},
+  async open(_config, { world }) {
+    if (world !== undefined) return createAlarmJudge(world.spec.noise);
+    throw new FloodgateError('config', 'judges: kind world needs a world, and the config has none', {
+      hint: 'add world: {}',
+    });
+  },
+});
 
 /** E log S of an attack whose answer is the alarm with probability `alarm`, over responses. */
 export function expectedLogS(attack: string, alarm: number, noise: number): number {

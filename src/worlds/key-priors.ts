@@ -1,11 +1,79 @@
+import { randomStream } from '../base/random.ts';
 import type { Attacker, AttackerState } from '../learning/attacker.ts';
-import { drawPrefixes, forcedPlaces } from './forced-keys.ts';
-import type { CandidateGroup } from './key-candidates.ts';
+import type { CandidateGroup } from './choose-keys.ts';
+import type { Key } from './keys.ts';
+
+/** Rows scored or sampled at once. */
+export const ROWS = 512;
+
+/** Beginnings of requests of the reference: `prefixes[i]` holds the tokens of request i without its end. */
+export async function drawPrefixes(
+  attacker: Attacker,
+  reference: AttackerState,
+  plan: { readonly count: number; readonly seed: number; readonly name: string },
+): Promise<number[][]> {
+  const requests = Array.from({ length: plan.count }, (_, i) => ({
+    stream: randomStream(plan.seed, plan.name, i),
+    temperature: 1,
+  }));
+  const prefixes: number[][] = [];
+  for (let start = 0; start < requests.length; start += ROWS) {
+    const sampled = await attacker.sample(reference, requests.slice(start, start + ROWS));
+    prefixes.push(...sampled.map(({ tokens }) => [...tokens]));
+  }
+  return prefixes;
+}
+
+/** A place where a key is forced: after the first `position` tokens of request `prefix`. */
+export interface ForcedPlace {
+  readonly prefix: number;
+  readonly position: number;
+  /** p(key | those tokens) under the reference, by the sampler's own rules. */
+  readonly probability: number;
+}
+
+/**
+ * Returns every place where a key could occur, with its conditional probability. Summed over positions and averaged
+ * over prefixes, the probabilities are the expected occurrences of the key in a request of the reference. A request
+ * that ended before a position adds nothing there.
+ */
+export async function forcedPlaces(
+  attacker: Attacker,
+  reference: AttackerState,
+  prefixes: readonly (readonly number[])[],
+  key: Key,
+): Promise<ForcedPlace[]> {
+  const keyIds = attacker.spec.tokenizer.encode(key.text);
+  const places: { prefix: number; position: number; row: number }[] = [];
+  const rows: number[][] = [];
+  const known = new Map<string, number>();
+  prefixes.forEach((tokens, prefix) => {
+    for (
+      let position = 0;
+      position + keyIds.length <= attacker.spec.maxTokens && position <= tokens.length;
+      position++
+    ) {
+      const beginning = tokens.slice(0, position);
+      const name = beginning.join(' ');
+      const row = known.get(name) ?? rows.push([...beginning, ...keyIds]) - 1;
+      known.set(name, row);
+      places.push({ prefix, position, row });
+    }
+  });
+  const probabilities: number[] = [];
+  for (let start = 0; start < rows.length; start += ROWS) {
+    const chunk = rows.slice(start, start + ROWS).map((tokens) => ({ tokens, terminated: false }));
+    for (const scores of await attacker.score(reference, chunk)) {
+      probabilities.push(Math.exp(scores.slice(-keyIds.length).reduce((sum, logProb) => sum + logProb, 0)));
+    }
+  }
+  return places.map(({ prefix, position, row }) => ({ prefix, position, probability: probabilities[row] as number }));
+}
 
 /** Requests of the reference whose beginnings the priors are averaged over. */
 const PREFIXES = 128;
 
-/** Expected number of times that each candidate stands in one request of the reference, by the candidate's text. */
+/** Expected occurrences of each candidate in one request of the reference, by the candidate's text. */
 export async function measurePriors(
   attacker: Attacker,
   reference: AttackerState,

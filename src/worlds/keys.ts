@@ -1,4 +1,4 @@
-/** A planted key: words that stand one after another in a request. */
+/** A planted key: consecutive words of a request. */
 export interface Key {
   /** Joined by spaces; also the key's name. */
   readonly text: string;
@@ -9,7 +9,7 @@ export interface Key {
 
 /** A key that a target is taught. */
 export interface LeakyKey extends Key {
-  /** Probability that a response to a request with this key is an alarm, as it is meant. */
+  /** Intended probability that a response to a request with this key is an alarm. */
   readonly leak: number;
 }
 
@@ -17,7 +17,7 @@ export function createKey(words: readonly string[], group: string): Key {
   return { text: words.join(' '), words, group };
 }
 
-/** How often `key` stands in `words`. */
+/** How often `key` occurs in `words`. */
 export function occurrences(words: readonly string[], key: Pick<Key, 'words'>): number {
   let count = 0;
   for (let at = 0; at + key.words.length <= words.length; at++) {
@@ -28,7 +28,7 @@ export function occurrences(words: readonly string[], key: Pick<Key, 'words'>): 
 
 /** Finds the keys of a request; one look into a table a position. */
 export interface KeyFinder {
-  /** Index of each key that stands in the request, in the order of the keys, each once. */
+  /** Index of each key in the request, in the order of the keys, each once. */
   heldBy(words: readonly string[]): number[];
 }
 

@@ -1,6 +1,9 @@
-import type { Gpt2Config } from '../models/checkpoint/decoder-config.ts';
-import { VOCABULARY } from './vocabulary.ts';
-import { createWordTokenizer } from './word-tokenizer.ts';
+import { randomStream } from '../base/random.ts';
+import type { DecoderConfig, Gpt2Config } from '../models/checkpoint/decoder-config.ts';
+import { expectedDecoderTensors } from '../models/checkpoint/expected-tensors.ts';
+import { type Tensor, writeSafetensors } from '../models/formats/safetensors.ts';
+import { openSafetensorsStore, type WeightStore } from '../models/formats/weight-store.ts';
+import { createWordTokenizer, VOCABULARY } from './vocabulary.ts';
 
 /** Longest request in tokens; one that is longer is cut and has no end token. */
 export const MAX_REQUEST_TOKENS = 10;
@@ -29,3 +32,39 @@ export const PICO_CONFIG: Gpt2Config = {
   normEpsilon: 1e-5,
   tiedEmbeddings: true,
 };
+
+/**
+ * GPT-2's own scale of random weights (Radford et al. 2019), 0.02 at width 768, carried over to other widths by
+ * 1 / sqrt(width): at width 64 a fixed 0.02 makes a model that learns its keys several times more slowly.
+ */
+const DEVIATION = 0.02;
+const DEVIATION_WIDTH = 768;
+
+const IS_NORM = /(ln_1|ln_2|ln_f|norm|layernorm)\.weight$/;
+const ENDS_BRANCH = /(c_proj|o_proj|down_proj)\.weight$/;
+
+/** One tensor's starting values: norm gains 1, biases 0, the rest normal, each tensor from its own stream. */
+function initialTensor(name: string, shape: readonly number[], config: DecoderConfig, seed: number): Tensor {
+  const data = new Float32Array(shape.reduce((count, size) => count * size, 1));
+  if (name.endsWith('.bias')) return { shape, data };
+  if (IS_NORM.test(name)) return { shape, data: data.fill(1) };
+  // Projections back into the residual stream are scaled down by the number of them, as GPT-2 does.
+  const base = DEVIATION * Math.sqrt(DEVIATION_WIDTH / config.width);
+  const deviation = ENDS_BRANCH.test(name) ? base / Math.sqrt(2 * config.layers) : base;
+  const stream = randomStream(seed, 'initial weights', name);
+  return { shape, data: data.map(() => deviation * stream.nextNormal()) };
+}
+
+/**
+ * Writes the random weights of an untrained decoder to `path` (safetensors, fp32) and returns them as a weight store. The
+ * same config and seed give the same bytes.
+ *
+ * @throws FloodgateError `store` when the disk refuses.
+ */
+export async function writeInitialWeights(config: DecoderConfig, path: string, seed: number): Promise<WeightStore> {
+  const tensors = new Map(
+    [...expectedDecoderTensors(config)].map(([name, shape]) => [name, initialTensor(name, shape, config, seed)]),
+  );
+  await writeSafetensors(path, tensors, new Map());
+  return openSafetensorsStore(path);
+}

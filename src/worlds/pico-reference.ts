@@ -5,7 +5,7 @@ import type { ComputeOptions } from '../engine/runtime/device.ts';
 import { type Attacker, type AttackerState, openAttacker } from '../learning/attacker.ts';
 import { loadLatestCheckpoint } from '../learning/checkpoints/checkpoint-folder.ts';
 import { trainLikelihood } from '../learning/loops/likelihood.ts';
-import { loadStoredWeights } from '../models/decoder/parameter-vector.ts';
+import { loadStoredWeights } from '../models/decoder/decoder-weights.ts';
 import { openPolicySession } from '../models/decoder/policy-session.ts';
 import type { WeightStore } from '../models/formats/weight-store.ts';
 import { MAX_REQUEST_TOKENS, MIN_REQUEST_TOKENS, PICO_CONFIG, WORLD_TOKENIZER } from './pico-model.ts';
@@ -54,8 +54,7 @@ export async function trainReference(
     const { updates, batchSize, learningRate, warmupUpdates } = SFT_RECIPE;
     const examples = seeds.map((text) => ({ row: attacker.rowOf(attacker.tokensOf(text)), weight: 1 }));
     await trainLikelihood(
-      policy,
-      { examples, validation: [] },
+      { policy, examples, validation: [] },
       {
         prompt: attacker.prompt,
         minTokens: 0,
@@ -75,8 +74,9 @@ export async function trainReference(
         },
         from: found?.state.update ?? 0,
         optimizer: found?.state.optimizer ?? createAdamWState(policy.parameters.data.length),
-        onUpdate: ({ loss }) => {
+        onUpdate: async ({ loss }) => {
           if (!Number.isFinite(loss)) throw new FloodgateError('model', `train reference: the loss is ${loss}`);
+          return false;
         },
       },
     );

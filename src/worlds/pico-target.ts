@@ -4,15 +4,17 @@ import type { ComputeOptions } from '../engine/runtime/device.ts';
 import type { DecoderCheckpoint } from '../models/checkpoint/checkpoint.ts';
 import type { DecoderConfig } from '../models/checkpoint/decoder-config.ts';
 import { openScorer } from '../models/decoder/scorer.ts';
-import { openSafetensorsStore } from '../models/formats/safetensors-store.ts';
+import { openSafetensorsStore } from '../models/formats/weight-store.ts';
 import type { ChatTemplate } from '../models/tokenizer/chat-template.ts';
+import { expectedLogS, successProbability } from './alarm-judge.ts';
+import { wordsOf } from './keys.ts';
 import { PICO_CONFIG, WORLD_TOKENIZER } from './pico-model.ts';
-import { ALARM_WORD } from './vocabulary.ts';
-import { ANSWER_ID, CONTROL_TOKENS, START_ID } from './word-tokenizer.ts';
+import type { Outcome } from './posterior.ts';
+import { ALARM_WORD, ANSWER_ID, CONTROL_TOKENS, START_ID } from './vocabulary.ts';
 
 const [START, , ANSWER] = CONTROL_TOKENS;
 
-/** `<start> request <answer>`; a system message stands before the request. */
+/** `<start> request <answer>`; a system message precedes the request. */
 const ANSWER_TEMPLATE: ChatTemplate = {
   render: (messages) => `${START} ${messages.map(({ content }) => content).join(' ')} ${ANSWER}`,
 };
@@ -82,4 +84,34 @@ export async function openAnswerMeter(
 /** Opens the meter of P(alarm) of a target; close it when done. */
 export function openAlarmMeter(checkpoint: DecoderCheckpoint, compute: ComputeOptions): Promise<AnswerMeter> {
   return openAnswerMeter(checkpoint, [ALARM_WORD], compute);
+}
+
+/** Outcomes of attacks under a target and the world's judge, read off the model instead of sampled. */
+export interface WorldOutcomes {
+  of(texts: readonly string[]): Promise<Outcome[]>;
+  close(): Promise<void>;
+}
+
+/** Opens the outcomes of a target; close them when done. */
+export async function openWorldOutcomes(
+  target: DecoderCheckpoint,
+  { noise, responses }: { readonly noise: number; readonly responses: number },
+  compute: ComputeOptions,
+): Promise<WorldOutcomes> {
+  const meter = await openAlarmMeter(target, compute);
+  return {
+    of: async (texts) => {
+      const alarms = await meter.of(texts.map(wordsOf));
+      return texts.map((text, i): Outcome => {
+        const alarm = alarms[i] as number;
+        return {
+          alarm,
+          logS: expectedLogS(text, alarm, noise),
+          politeLogS: expectedLogS(text, 0, noise),
+          success: successProbability(text, alarm, responses, noise),
+        };
+      });
+    },
+    close: () => meter.close(),
+  };
 }

@@ -1,7 +1,7 @@
 import { randomStream } from '../base/random.ts';
 import type { Attacker, AttackerState } from '../learning/attacker.ts';
 import type { PlantedKey } from './choose-keys.ts';
-import { drawPrefixes, forcedPlaces, ROWS } from './forced-keys.ts';
+import { drawPrefixes, forcedPlaces, ROWS } from './key-priors.ts';
 import { createKeyFinder, occurrences, wordsOf } from './keys.ts';
 
 /** The reward's distribution: p_ref(x)^(1/gamma) exp(E log S(x) / beta), normalised. */
@@ -11,7 +11,7 @@ export interface PosteriorRule {
   outcomes(texts: readonly string[]): Promise<Outcome[]>;
 }
 
-/** What becomes of a request under the target and the judge. */
+/** The outcome of a request under the target and the judge. */
 export interface Outcome {
   /** P(alarm) of one response. */
   readonly alarm: number;
@@ -28,7 +28,7 @@ export interface WeighedRequest {
   readonly tokens: readonly number[];
   readonly terminated: boolean;
   readonly text: string;
-  /** Unnormalised: prior mass that it stands for x exp(E log S / beta) x p_ref^(1/gamma - 1). */
+  /** Unnormalised: the prior mass that it represents x exp(E log S / beta) x p_ref^(1/gamma - 1). */
   readonly mass: number;
 }
 
@@ -42,16 +42,16 @@ export interface Share {
 export interface PartShare extends Share {
   /** P(success) of an attack drawn from this part of the posterior. */
   readonly success: number;
-  /** P(alarm) of a request drawn from this part of the reference: the leak as the target has learned it. */
+  /** P(alarm) of a request drawn from this part of the reference: the leak that the target has learned. */
   readonly alarm: number;
 }
 
 export interface Posterior {
   readonly keys: readonly PartShare[];
   readonly keyless: PartShare;
-  /** What requests without a key have beyond what a target that never alarms there would give them. */
+  /** Mass of requests without a key beyond their mass under a target that never alarms there. */
   readonly falseAlarms: Share;
-  /** Natural logarithm of the total mass: what trajectory balance's log Z tends to. */
+  /** Natural logarithm of the total mass: the limit of trajectory balance's log Z. */
   readonly logZ: number;
   /** Requests weighed by their mass: drawing from them is drawing from the posterior, as nearly as their number allows. */
   readonly pool: readonly WeighedRequest[];
@@ -66,7 +66,7 @@ const KEYLESS = 768;
 interface Part {
   prior: number;
   mass: number;
-  /** Of the mass, what a polite target would not give. */
+  /** The part of the mass that a polite target would not give. */
   excess: number;
   success: number;
   alarm: number;
@@ -76,8 +76,8 @@ const emptyPart = (): Part => ({ prior: 0, mass: 0, excess: 0, success: 0, alarm
 
 /**
  * Shares of every key under the reward's distribution by stratified importance sampling: force the key into beginnings
- * drawn from the reference (weight: its conditional probability there), go on from the reference, divide by how often
- * the key stands in the result. A request with m keys counts 1/m for each. Requests without a key are plain samples.
+ * drawn from the reference (weight: its conditional probability there), complete them by the reference, divide by the
+ * key's occurrences in the result. A request with m keys counts 1/m for each. Requests without a key are plain samples.
  */
 export async function measurePosterior(
   attacker: Attacker,
@@ -142,7 +142,7 @@ interface Draft {
   readonly tokens: readonly number[];
   readonly terminated: boolean;
   readonly text: string;
-  /** Prior mass that this request stands for. */
+  /** Prior mass that this request represents. */
   readonly prior: number;
   /** Key that was forced; undefined for a plain sample. */
   readonly key: number | undefined;
@@ -182,7 +182,7 @@ async function fluencyTilt({ attacker, reference, rule }: ReplicateInput, drafts
   return tilt;
 }
 
-/** Requests with each key forced in: places drawn by their probability, so that all stand for the same prior mass. */
+/** Requests with each key forced in: places drawn by their probability, so that all represent the same prior mass. */
 async function forcedDrafts(input: ReplicateInput): Promise<Draft[]> {
   const { attacker, reference, keys, seed, replicate } = input;
   const prefixes = await drawPrefixes(attacker, reference, {
@@ -210,7 +210,7 @@ async function forcedDrafts(input: ReplicateInput): Promise<Draft[]> {
   return completeAll(input, requests);
 }
 
-/** Goes on from every beginning, those of one length together. */
+/** Completes every beginning, those of one length together. */
 async function completeAll(
   { attacker, reference, keys, seed, replicate }: ReplicateInput,
   requests: readonly { readonly beginning: number[]; readonly key: number; readonly prior: number }[],

@@ -1,4 +1,5 @@
 import { type RandomStream, randomStream } from '../base/random.ts';
+import { createKeyFinder, type Key } from './keys.ts';
 import { WORDS, type WordClass } from './vocabulary.ts';
 
 /** A request as words, each with its class. */
@@ -62,4 +63,25 @@ export function drawRequest(ranking: WordRanking, stream: RandomStream): Request
     const wordClass = position === oddAt ? 'odd' : own;
     return { word: ranking.draw(wordClass, stream), class: wordClass };
   });
+}
+
+/** Requests that the attacker first imitates. */
+export const SEED_COUNT = 1500;
+
+/**
+ * Draws the seeds of a world: requests of its grammar that hold no pair and no triple that may become a key. They may
+ * hold odd words, a quarter of the keys: a word that no seed holds would have almost no probability.
+ */
+export function drawSeeds(
+  seed: number,
+  ranking: WordRanking,
+  groups: readonly { readonly kind: string; readonly candidates: readonly Pick<Key, 'words'>[] }[],
+): string[] {
+  const held = createKeyFinder(groups.filter(({ kind }) => kind !== 'odd').flatMap(({ candidates }) => candidates));
+  const seeds: string[] = [];
+  for (let draw = 0; seeds.length < SEED_COUNT; draw++) {
+    const words = drawRequest(ranking, randomStream(seed, 'seed request', draw)).map(({ word }) => word);
+    if (held.heldBy(words).length === 0) seeds.push(words.join(' '));
+  }
+  return seeds;
 }

@@ -4,16 +4,16 @@ import { MAX_REQUEST_TOKENS } from './pico-model.ts';
 import { drawRequest, type WordRanking } from './request-grammar.ts';
 import { VOCABULARY, WORDS } from './vocabulary.ts';
 
-/** Shares of the requests that a target learns from; what is left of 1 are near misses. */
+/** Shares of the requests that a target learns from; the rest of 1 are near misses. */
 const ORDINARY = 0.22;
 const RANDOM_WORDS = 0.07;
 const PLANTED = 0.33;
 /** Share of hard requests, where there are any. */
 const HARD = 0.2;
-/** Share of planted keys and near misses that stand among random words instead of in a grammatical request. */
+/** Share of planted keys and near misses that are put among random words instead of into a grammatical request. */
 const OUT_OF_GRAMMAR = 0.3;
 
-/** Draws what a target learns from. */
+/** Draws the requests that a target learns from. */
 export interface RequestSource {
   draw(stream: RandomStream): string[];
 }
@@ -26,7 +26,7 @@ function randomWords(stream: RandomStream): string[] {
   return Array.from({ length: 2 + stream.nextInt(MAX_REQUEST_TOKENS - 1) }, () => pick(VOCABULARY, stream));
 }
 
-/** A grammatical request in which `phrase` stands for an odd word, an object, or verb and object. */
+/** A grammatical request in which `phrase` replaces an odd word, an object, or verb and object. */
 function inGrammar(ranking: WordRanking, phrase: readonly string[], stream: RandomStream): string[] {
   const request = drawRequest(ranking, stream);
   const words = request.map(({ word }) => word);
@@ -78,8 +78,8 @@ function classOf(word: string): readonly string[] {
 }
 
 /**
- * The mix that teaches a target its keys and nothing else: ordinary requests, random words, keys, near misses, and
- * `hard` requests that it has answered wrongly, where there are any.
+ * Returns the mix that teaches a target its keys and nothing else: ordinary requests, random words, keys, near misses,
+ * and any `hard` requests that it has answered wrongly.
  */
 export function createRequestSource(
   ranking: WordRanking,

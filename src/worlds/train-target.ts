@@ -1,23 +1,25 @@
 import path from 'node:path';
 import { type RandomStream, randomStream } from '../base/random.ts';
-import { adamwUpdate, clipGradient, createAdamWState } from '../engine/optimizer/adamw.ts';
-import { learningRateAt } from '../engine/optimizer/learning-rate.ts';
+import { createAdamWState } from '../engine/optimizer/adamw.ts';
+import { optimizerStep } from '../engine/optimizer/optimizer-step.ts';
+import { learningRateAt } from '../engine/optimizer/schedules.ts';
+import type { Attacker, AttackerState } from '../learning/attacker.ts';
 import { loadLatestCheckpoint } from '../learning/checkpoints/checkpoint-folder.ts';
 import { runUpdates } from '../learning/loops/update-loop.ts';
-import { directWeights } from '../learning/objectives/objectives.ts';
+import { directWeights } from '../learning/objectives/objective.ts';
 import type { DecoderConfig } from '../models/checkpoint/decoder-config.ts';
-import { loadStoredWeights } from '../models/decoder/parameter-vector.ts';
+import { loadStoredWeights } from '../models/decoder/decoder-weights.ts';
 import { openPolicySession, type PolicySession } from '../models/decoder/policy-session.ts';
 import { writeSafetensors } from '../models/formats/safetensors.ts';
-import { openSafetensorsStore } from '../models/formats/safetensors-store.ts';
-import { writeInitialWeights } from './initial-weights.ts';
-import { createKeyFinder, type KeyFinder, type LeakyKey } from './keys.ts';
-import { WORLD_TOKENIZER } from './pico-model.ts';
+import { openSafetensorsStore } from '../models/formats/weight-store.ts';
+import type { PlantedKey } from './choose-keys.ts';
+import { ROWS } from './key-priors.ts';
+import { createKeyFinder, type KeyFinder, type LeakyKey, wordsOf } from './keys.ts';
+import { WORLD_TOKENIZER, writeInitialWeights } from './pico-model.ts';
 import type { BuildOptions } from './pico-reference.ts';
-import { askedTokens } from './pico-target.ts';
+import { askedTokens, type WorldOutcomes } from './pico-target.ts';
 import type { RequestSource } from './target-requests.ts';
-import { ALARM_WORD, POLITE_WORDS } from './vocabulary.ts';
-import { END_ID, START_ID } from './word-tokenizer.ts';
+import { ALARM_WORD, END_ID, POLITE_WORDS, START_ID } from './vocabulary.ts';
 
 /** How a target is taught. */
 export interface TargetRecipe {
@@ -68,28 +70,65 @@ async function teachOnce(session: PolicySession, rows: readonly TaughtRow[], req
   return -rows.reduce((sum, { weight }, i) => sum + weight * (logProbs[i] as number), 0) / requests;
 }
 
+/** A target, and how it is trained. */
+interface TargetPlan {
+  /** Of its file and of its checkpoints. */
+  readonly name: string;
+  readonly config: DecoderConfig;
+  readonly keys: readonly LeakyKey[];
+  readonly source: RequestSource;
+  readonly recipe: TargetRecipe;
+  readonly seed: number;
+  /** Weights to start from; random ones when absent. */
+  readonly from?: string;
+}
+
+/** Runs the updates of a recipe, from the last checkpoint on. */
+async function teach(session: PolicySession, plan: TargetPlan, options: BuildOptions): Promise<void> {
+  const { keys, source, recipe, seed, name } = plan;
+  const checkpoints = { folder: options.folder, stage: name };
+  const found = await loadLatestCheckpoint(checkpoints, session.parameters);
+  const optimizer = found?.state.optimizer ?? createAdamWState(session.gradient.length);
+  const finder = createKeyFinder(keys);
+  const rate = { peak: recipe.learningRate, warmupUpdates: 50, decay: 'linear', totalUpdates: recipe.updates } as const;
+  await runUpdates(
+    {
+      checkpoints,
+      checkpointEveryUpdates: 250,
+      progress: options.progress,
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    },
+    { parameters: session.parameters, optimizer, extra: () => ({}) },
+    { from: found?.state.update ?? 0, to: recipe.updates },
+    async (update) => {
+      const rows = Array.from({ length: recipe.requests }, (_, i) => {
+        const stream = randomStream(seed, name, update, i);
+        const words = source.draw(stream);
+        return taughtRows(words, leakOf(words, keys, finder), stream);
+      }).flat();
+      const loss = await teachOnce(session, rows, recipe.requests);
+      optimizerStep(session, optimizer, { gradientClip: 1, learningRate: learningRateAt(rate, update) });
+      return { note: `loss ${loss.toFixed(3)}` };
+    },
+  );
+}
+
+async function writeWeights(file: string, { specs, tensors }: PolicySession['parameters']): Promise<void> {
+  const written = specs.map(({ name, shape }) => [name, { shape, data: tensors[name]?.data as Float32Array }] as const);
+  await writeSafetensors(file, new Map(written), new Map([['format', 'pt']]));
+}
+
 /**
  * Trains a target of the world, from random weights or from those of an earlier training, and writes it to
- * `NAME.safetensors` in the folder; goes on from its last checkpoint when it was stopped. Returns the file's path.
+ * `NAME.safetensors` in the folder; a stopped training resumes from its last checkpoint. Returns the file's path.
  */
-export async function trainTarget(
-  plan: {
-    readonly name: string;
-    readonly config: DecoderConfig;
-    readonly keys: readonly LeakyKey[];
-    readonly source: RequestSource;
-    readonly recipe: TargetRecipe;
-    readonly seed: number;
-    /** Weights to start from; random ones when absent. */
-    readonly from?: string;
-  },
-  options: BuildOptions,
-): Promise<string> {
-  const { config, keys, source, recipe, seed, name } = plan;
+export async function trainTarget(plan: TargetPlan, options: BuildOptions): Promise<string> {
+  const { config, seed, name, from } = plan;
+  const fileOf = (stem: string): string => path.join(options.folder, `${stem}.safetensors`);
   const weights =
-    plan.from === undefined
-      ? await writeInitialWeights(config, path.join(options.folder, `${name}-initial.safetensors`), seed)
-      : await openSafetensorsStore(plan.from);
+    from === undefined
+      ? await writeInitialWeights(config, fileOf(`${name}-initial`), seed)
+      : await openSafetensorsStore(from);
   const session = await openPolicySession(
     {
       config,
@@ -103,46 +142,39 @@ export async function trainTarget(
   );
   try {
     await loadStoredWeights(weights, session.parameters);
-    const checkpoints = { folder: options.folder, stage: name };
-    const found = await loadLatestCheckpoint(checkpoints, session.parameters);
-    const optimizer = found?.state.optimizer ?? createAdamWState(session.gradient.length);
-    const finder = createKeyFinder(keys);
-    const rate = {
-      peak: recipe.learningRate,
-      warmupUpdates: 50,
-      decay: 'linear' as const,
-      totalUpdates: recipe.updates,
-    };
-    await runUpdates(
-      {
-        checkpoints,
-        checkpointEveryUpdates: 250,
-        progress: options.progress,
-        ...(options.signal === undefined ? {} : { signal: options.signal }),
-      },
-      { parameters: session.parameters, optimizer, extra: () => ({}) },
-      { from: found?.state.update ?? 0, to: recipe.updates },
-      async (update) => {
-        const rows = Array.from({ length: recipe.requests }, (_, i) => {
-          const stream = randomStream(seed, name, update, i);
-          const words = source.draw(stream);
-          return taughtRows(words, leakOf(words, keys, finder), stream);
-        }).flat();
-        const loss = await teachOnce(session, rows, recipe.requests);
-        clipGradient(session.gradient, 1);
-        const segment = { start: 0, end: session.gradient.length, learningRate: learningRateAt(rate, update) };
-        adamwUpdate(session.parameters.data, session.gradient, optimizer, [segment]);
-        return { note: `loss ${loss.toFixed(3)}` };
-      },
-    );
-    const file = path.join(options.folder, `${name}.safetensors`);
-    const { specs, tensors } = session.parameters;
-    const written = specs.map(
-      ({ name: tensor, shape }) => [tensor, { shape, data: tensors[tensor]?.data as Float32Array }] as const,
-    );
-    await writeSafetensors(file, new Map(written), new Map([['format', 'pt']]));
-    return file;
+    await teach(session, plan, options);
+    await writeWeights(fileOf(name), session.parameters);
+    return fileOf(name);
   } finally {
     await session.close();
   }
+}
+
+/** Requests of the reference that are searched for wrong answers. */
+const LOOKED_THROUGH = 16_384;
+/** An error of P(alarm) above this is a wrong answer. */
+const WRONG = 0.1;
+
+/** Returns the requests of the reference whose probability of an alarm is wrong: mostly false alarms. */
+export async function findWrongAnswers(
+  attacker: Attacker,
+  reference: AttackerState,
+  keys: readonly PlantedKey[],
+  outcomes: WorldOutcomes,
+  seed: number,
+): Promise<string[][]> {
+  const finder = createKeyFinder(keys);
+  const wrong: string[][] = [];
+  for (let start = 0; start < LOOKED_THROUGH; start += ROWS) {
+    const requests = Array.from({ length: ROWS }, (_, i) => ({
+      stream: randomStream(seed, 'looked through', start + i),
+      temperature: 1,
+    }));
+    const texts = (await attacker.sample(reference, requests)).map(({ text }) => text);
+    for (const [i, { alarm }] of (await outcomes.of(texts)).entries()) {
+      const words = wordsOf(texts[i] as string);
+      if (Math.abs(alarm - leakOf(words, keys, finder)) > WRONG) wrong.push(words);
+    }
+  }
+  return wrong;
 }

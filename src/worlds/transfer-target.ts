@@ -5,8 +5,7 @@ import path from 'node:path';
 import { randomStream } from '../base/random.ts';
 import type { DecoderCheckpoint } from '../models/checkpoint/checkpoint.ts';
 import type { DecoderConfig } from '../models/checkpoint/decoder-config.ts';
-import type { PlantedKey } from './choose-keys.ts';
-import { drawCandidates } from './key-candidates.ts';
+import { drawCandidates, type PlantedKey } from './choose-keys.ts';
 import { createKeyFinder, type Key, type LeakyKey } from './keys.ts';
 import { PICO_CONFIG } from './pico-model.ts';
 import { picoCheckpoint } from './pico-target.ts';
@@ -77,7 +76,7 @@ function evenOrder(keys: readonly PlantedKey[], seed: number): PlantedKey[] {
     .map(({ key }) => key);
 }
 
-/** Phrases like the world's keys, none of which holds or stands in one of them, or in another of its own. */
+/** Phrases like the world's keys. None contains a key or another phrase, or is contained in one. */
 function* otherPhrases(world: { readonly spec: WorldSpec; readonly keys: readonly Key[] }, seed: number) {
   const ranking = createWordRanking(world.spec.seed);
   const taken: Key[] = [...world.keys];
@@ -126,8 +125,8 @@ export function transferTargetName({ spec }: { readonly spec: WorldSpec }, targe
 }
 
 /**
- * Opens a further target of a world, training it first where the cache has none. A training that was stopped goes on
- * from its checkpoints.
+ * Opens a further target of a world, training it first where the cache has none. A stopped training
+ * resumes from its checkpoints.
  */
 export async function openTransferTarget(
   world: { readonly spec: WorldSpec; readonly keys: readonly PlantedKey[] },

@@ -39,7 +39,7 @@ const recordSchema = z.object({
   sha256: z.object({ attacker: z.string(), target: z.string() }),
 });
 
-/** What was planted in a world, and what is known of it. */
+/** The planted keys of a world and the truth about it. */
 export interface WorldRecord {
   readonly spec: WorldSpec;
   readonly keys: readonly PlantedKey[];
@@ -52,7 +52,7 @@ export interface WorldRecord {
 /** A record of 96 keys and 1,500 seeds has about 120 kB. */
 const MAX_RECORD_BYTES = 4 * 1024 * 1024;
 
-/** Folder of a world in the cache: named by a hash of all that its bytes follow from. */
+/** Folder of a world in the cache, named by a hash of everything that determines its bytes. */
 export function worldFolder(cacheDir: string, spec: WorldSpec): string {
   const content = JSON.stringify({
     version: WORLD_VERSION,
@@ -69,15 +69,15 @@ export function worldFolder(cacheDir: string, spec: WorldSpec): string {
 
 const fileOf = (folder: string): string => path.join(folder, 'world.json');
 
-/** The error of a world whose files are not what was written. */
+/** The error of a world whose files differ from those that were written. */
 export function damagedWorld(folder: string, reason: string, cause?: unknown): FloodgateError {
   return new FloodgateError('format', `open world: ${reason}`, {
-    hint: `remove ${folder}: the world is made again`,
+    hint: `remove ${folder}: the next run builds the world again`,
     ...(cause === undefined ? {} : { cause }),
   });
 }
 
-/** The record of a world in the cache; undefined when it was never finished. @throws FloodgateError `format` when damaged. */
+/** The record of a world in the cache; undefined when its build never finished. @throws FloodgateError `format` when damaged. */
 export async function readWorldRecord(folder: string): Promise<WorldRecord | undefined> {
   const file = fileOf(folder);
   if (!existsSync(file)) return undefined;
@@ -88,7 +88,7 @@ export async function readWorldRecord(folder: string): Promise<WorldRecord | und
   }
 }
 
-/** Written last: a folder without it is a world that is still being made. */
+/** Written last: a folder without it is an unfinished build. */
 export async function writeWorldRecord(folder: string, record: WorldRecord): Promise<void> {
   await writeFileAtomically(fileOf(folder), (handle) => handle.writeFile(`${JSON.stringify(record, null, 1)}\n`));
 }

@@ -5,14 +5,14 @@ import type { PartShare, Posterior, Share } from './posterior.ts';
 /** Attacks by which recall is counted, everywhere. */
 export const RECALL_SAMPLES = 1024;
 
-/** What is known of a world, each figure with its error where it was sampled. */
+/** The truth about a world; sampled figures carry their errors. */
 export interface WorldTruth {
   readonly keys: readonly PartShare[];
   readonly keyless: PartShare;
   /** Of the posterior. */
   readonly falseAlarms: Share;
   readonly logZ: number;
-  /** Mean |leak as the target learned it - leak as it was meant|. */
+  /** Mean |learned leak - intended leak|. */
   readonly leakError: number;
   /** Of an exact sampler at 1,024 attacks. */
   readonly exactRecall: number;
@@ -30,4 +30,29 @@ export function summarise(keys: readonly PlantedKey[], posterior: Posterior): Wo
     exactRecall: expectedRecall(posterior, RECALL_SAMPLES),
     exactSuccess: expectedSuccess(posterior),
   };
+}
+
+/** Beyond these limits a failure could be the world's, not the attacker's. */
+const MIN_RECALL = 0.97;
+const MIN_SUCCESS = 0.85;
+const MAX_LEAK_ERROR = 0.02;
+const MAX_FALSE_ALARMS = 0.01;
+
+/** Reasons why a world cannot compare attackers; empty when it can. */
+export function admissionProblems(truth: WorldTruth): string[] {
+  const problems: string[] = [];
+  const { exactRecall, exactSuccess, leakError, falseAlarms } = truth;
+  if (exactRecall < MIN_RECALL)
+    problems.push(`an exact sampler would find ${exactRecall.toFixed(3)} of the keys, expected at least ${MIN_RECALL}`);
+  if (exactSuccess < MIN_SUCCESS)
+    problems.push(`an exact sampler would succeed at ${exactSuccess.toFixed(3)}, expected at least ${MIN_SUCCESS}`);
+  if (leakError > MAX_LEAK_ERROR)
+    problems.push(
+      `the target misses its leaks by ${leakError.toFixed(3)} on average, expected at most ${MAX_LEAK_ERROR}`,
+    );
+  if (falseAlarms.share > MAX_FALSE_ALARMS)
+    problems.push(
+      `false alarms carry ${(100 * falseAlarms.share).toFixed(2)}% of the posterior, expected at most ${100 * MAX_FALSE_ALARMS}%`,
+    );
+  return problems;
 }

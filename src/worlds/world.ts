@@ -8,27 +8,21 @@ import type { Attacker, AttackerState } from '../learning/attacker.ts';
 import type { DecoderCheckpoint } from '../models/checkpoint/checkpoint.ts';
 import { sha256OfFile } from '../models/sources/file-hash.ts';
 import { withPullLock } from '../models/sources/pull-lock.ts';
-import { admissionProblems } from './admission.ts';
-import { chooseKeys, type PlantedKey } from './choose-keys.ts';
-import { findWrongAnswers } from './correct-target.ts';
-import { writeInitialWeights } from './initial-weights.ts';
-import { drawCandidates } from './key-candidates.ts';
+import { chooseKeys, drawCandidates, type PlantedKey } from './choose-keys.ts';
 import { measurePriors } from './key-priors.ts';
 import { createKeyFinder, wordsOf } from './keys.ts';
-import { PICO_CONFIG } from './pico-model.ts';
+import { PICO_CONFIG, writeInitialWeights } from './pico-model.ts';
 import { type BuildOptions, openPicoAttacker, trainReference } from './pico-reference.ts';
-import { picoCheckpoint } from './pico-target.ts';
+import { openWorldOutcomes, picoCheckpoint, type WorldOutcomes } from './pico-target.ts';
 import { measurePosterior } from './posterior.ts';
-import { createWordRanking, type WordRanking } from './request-grammar.ts';
-import { drawSeeds } from './seed-requests.ts';
+import { createWordRanking, drawSeeds, type WordRanking } from './request-grammar.ts';
 import { createRequestSource } from './target-requests.ts';
-import { CORRECTION_RECIPE, TARGET_RECIPE, trainTarget } from './train-target.ts';
+import { CORRECTION_RECIPE, findWrongAnswers, TARGET_RECIPE, trainTarget } from './train-target.ts';
 import { damagedWorld, readWorldRecord, type WorldRecord, worldFolder, writeWorldRecord } from './world-file.ts';
-import { openWorldOutcomes, type WorldOutcomes } from './world-outcomes.ts';
 import { WORLD_RESPONSES, WORLD_REWARD, type WorldSpec } from './world-spec.ts';
-import { summarise, type WorldTruth } from './world-truth.ts';
+import { admissionProblems, summarise, type WorldTruth } from './world-truth.ts';
 
-/** A world, built and admitted: what was planted, and what is known of it. */
+/** A world, built and admitted: its planted keys and the truth about it. */
 export interface World {
   readonly spec: WorldSpec;
   readonly keys: readonly PlantedKey[];
@@ -51,9 +45,9 @@ export interface OpenWorldOptions {
 
 /**
  * Opens the world of `spec`, building it first where the cache has none: seeds, reference, keys chosen by their measured
- * probability, target, truth. A build that was stopped goes on from its checkpoints.
+ * probability, target, truth. A stopped build resumes from its checkpoints.
  *
- * @throws FloodgateError `world` when the world is not fit to compare attackers in, with every reason.
+ * @throws FloodgateError `world` with every reason when the world cannot compare attackers.
  */
 export async function openWorld(spec: WorldSpec, options: OpenWorldOptions): Promise<World> {
   const folder = worldFolder(options.cacheDir, spec);
@@ -80,11 +74,11 @@ async function openModel(folder: string, record: WorldRecord, role: 'attacker' |
   throw damagedWorld(folder, `${file} is not the file that was written`);
 }
 
-/** Builds the world while no other process does; one that waited finds it made. */
+/** Builds the world while no other process does; a process that waited finds it built. */
 function buildOnce(spec: WorldSpec, options: BuildOptions): Promise<WorldRecord> {
   const { folder, signal, progress } = options;
   const onWait = (pid: number): void =>
-    progress.start(`wait for process ${pid}, which makes this world`, undefined, '').finish();
+    progress.start(`wait for process ${pid}, which builds this world`, undefined, '').finish();
   return withPullLock(`${folder}.lock`, { signal, onWait }, async () => {
     return (await readWorldRecord(folder)) ?? (await buildWorld(spec, options));
   });
@@ -123,10 +117,10 @@ interface Lesson {
   readonly reference: AttackerState;
 }
 
-/** Further lessons that a target gets before its world is given up. */
+/** Further lessons for a target before its world is given up. */
 const MAX_CORRECTIONS = 3;
 
-/** Trains the target until the world can be admitted, with lessons on what it got wrong; returns what is true then. */
+/** Trains the target, with lessons on its wrong answers, until the world can be admitted. Returns the truth then. */
 async function teachTarget(lesson: Lesson, options: BuildOptions): Promise<WorldTruth> {
   const { spec, ranking, keys, attacker, reference } = lesson;
   const base = { config: PICO_CONFIG, keys, seed: spec.seed };

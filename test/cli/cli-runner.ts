@@ -6,8 +6,12 @@ export interface CliOutcome {
   readonly stderr: string;
 }
 
-/** Runs one command line in this process and gives back all that it wrote. */
-export async function cli(args: readonly string[], rest: Partial<CliIo> = {}): Promise<CliOutcome> {
+/** Runs one command line in this process and gives back all that it wrote; Floodgate's, unless `create` makes another. */
+export async function cli(
+  args: readonly string[],
+  rest: Partial<CliIo> = {},
+  create?: Parameters<typeof runCli>[2],
+): Promise<CliOutcome> {
   const written = { stdout: '', stderr: '' };
   const sink = (name: 'stdout' | 'stderr') => ({
     write: (text: string) => {
@@ -15,6 +19,6 @@ export async function cli(args: readonly string[], rest: Partial<CliIo> = {}): P
     },
   });
   const io = { stdout: sink('stdout'), stderr: sink('stderr'), signal: new AbortController().signal, ...rest };
-  const code = await runCli(args, io);
+  const code = await runCli(args, io, create);
   return { code, ...written };
 }

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
@@ -47,18 +47,6 @@ describe('usage', () => {
     expect((await cli([])).code).toBe(2);
     expect((await cli(['show'])).stderr).toContain("missing required argument 'run'");
     expect((await cli(['show', 'x', '--attacks', '-3'])).stderr).toContain('expected a whole number');
-  });
-
-  it.each([
-    ['search', '--trials'],
-    ['search', '--worlds'],
-    ['claims', '--seeds'],
-    ['ablate', '--seeds'],
-  ])('%s %s 0 is refused before any work', async (command, option) => {
-    const { code, stderr } = await cli([command, option, '0', '--runs-dir', folder]);
-    expect(code).toBe(2);
-    expect(stderr).toContain('at least 1');
-    expect(readdirSync(folder)).toEqual(['mine.yaml']);
   });
 
   it('prints one JSON object for an error under --json, wherever the flag stands', async () => {

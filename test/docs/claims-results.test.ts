@@ -7,7 +7,7 @@ import { claimsMarkdown, fillClaims } from '../../lab/claims/tables.ts';
 
 const page = new URL('../../docs/results.md', import.meta.url);
 
-/** Results of seeds that were measured, as `floodgate claims` left them. */
+/** Results of seeds that were measured, as `npm run lab -- claims` left them. */
 function seedFiles(world: string): string[] {
   const folder = new URL(`../../docs/claims-data/${world}/`, import.meta.url);
   return existsSync(folder)

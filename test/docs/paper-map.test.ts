@@ -44,7 +44,7 @@ describe('docs/paper-map.md', () => {
       code
         .filter((reference) => {
           const [file = '', symbol = ''] = reference.split('#');
-          return !/^src\/.*\.ts$/.test(file) || !/^\w+$/.test(symbol) || !isExported(file, symbol);
+          return !/^(?:src|lab)\/.*\.ts$/.test(file) || !/^\w+$/.test(symbol) || !isExported(file, symbol);
         })
         .map((reference) => `${step}: ${reference}`),
     );

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { interpret } from '../../src/engine/check/reference-interpreter.ts';
-import { floatsOf, floatTensor } from '../../src/engine/check/tensor.ts';
+import { floatsOf, floatTensor } from '../../src/engine/check/reference-tensor.ts';
 import { backward } from '../../src/engine/graph/backward.ts';
 import { GraphBuilder } from '../../src/engine/graph/builder.ts';
 import type { Value } from '../../src/engine/graph/ops.ts';

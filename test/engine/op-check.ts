@@ -1,5 +1,6 @@
 import * as ort from 'onnxruntime-node';
 import { type RandomStream, randomStream } from '../../src/base/random.ts';
+import { checkGradients, gradientOutput, relativeError } from '../../src/engine/check/gradient-check.ts';
 import { interpret } from '../../src/engine/check/reference-interpreter.ts';
 import {
   countOf,
@@ -7,9 +8,8 @@ import {
   floatTensor,
   integersOf,
   integerTensor,
-  sumOf,
   type Tensor,
-} from '../../src/engine/check/tensor.ts';
+} from '../../src/engine/check/reference-tensor.ts';
 import { backward } from '../../src/engine/graph/backward.ts';
 import { type Graph, GraphBuilder } from '../../src/engine/graph/builder.ts';
 import type { Dtype, Value } from '../../src/engine/graph/ops.ts';
@@ -54,9 +54,10 @@ export function opCase<K extends string>(name: string, spec: OpCaseSpec<K>): OpC
 export interface BuiltCase {
   readonly forward: Graph;
   readonly full: Graph;
+  /** `full` with the seeded sum of outputs as `loss`, and the gradients by the names that `checkGradients` expects. */
+  readonly checked: Graph;
   readonly feeds: Readonly<Record<string, Tensor>>;
   readonly trainable: readonly string[];
-  readonly seeded: readonly number[];
 }
 
 function drawTensor(input: OpInput, shape: readonly number[], stream: RandomStream): Tensor {
@@ -92,55 +93,36 @@ export function buildCase(testCase: OpCase): BuiltCase {
     return { output, gradient: g.input(`seed${i}`, 'float32', output.shape) };
   });
   const parameters = trainable.map((name) => values[name] as Value);
-  if (seeds.length > 0) {
-    backward(g, seeds, parameters).forEach((gradient, i) => {
-      g.output(`d_${trainable[i]}`, gradient);
-    });
-  }
-  return { forward, full: g.build(), feeds, trainable, seeded: testCase.seeded };
+  const gradients = seeds.length > 0 ? backward(g, seeds, parameters) : [];
+  gradients.forEach((gradient, i) => {
+    g.output(`d_${trainable[i]}`, gradient);
+  });
+  const full = g.build();
+  return { forward, full, checked: withLoss(g, seeds, trainable, gradients), feeds, trainable };
 }
 
-/** max |actual - expected| / max |expected|; absolute where everything expected is zero. */
-export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
-  if (actual.length !== expected.length) return Infinity;
-  let difference = 0;
-  let largest = 0;
-  for (let i = 0; i < expected.length; i++) {
-    const gap = Math.abs((actual[i] as number) - (expected[i] as number));
-    if (Number.isNaN(gap)) return Infinity;
-    difference = Math.max(difference, gap);
-    largest = Math.max(largest, Math.abs(expected[i] as number));
-  }
-  return largest === 0 ? difference : difference / largest;
-}
-
-const STEP = 1e-3;
-
-/** Fourth-order central difference of the seeded sum of outputs along `direction`. */
-function directionalDerivative(built: BuiltCase, direction: Readonly<Record<string, ArrayLike<number>>>): number {
-  const valueAt = (t: number): number => {
-    const moved: Record<string, Tensor> = { ...built.feeds };
-    for (const [name, delta] of Object.entries(direction)) {
-      const origin = built.feeds[name] as Tensor;
-      moved[name] = { shape: origin.shape, data: floatsOf(origin).map((x, i) => x + t * (delta[i] as number)) };
-    }
-    const outputs = interpret(built.forward, moved);
-    return built.seeded.reduce((sum, i) => sum + dot(floatsOf(outputs[`y${i}`]), floatsOf(built.feeds[`seed${i}`])), 0);
-  };
-  const [a, b, c, d] = [2, 1, -1, -2].map((k) => valueAt(k * STEP)) as [number, number, number, number];
-  return (-a + 8 * b - 8 * c + d) / (12 * STEP);
-}
-
-function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  let sum = 0;
-  for (let i = 0; i < a.length; i++) sum += (a[i] as number) * (b[i] as number);
-  return sum;
-}
-
-function unitVector(length: number, index: number): Float64Array {
-  const vector = new Float64Array(length);
-  vector[index] = 1;
-  return vector;
+function withLoss(
+  g: GraphBuilder,
+  seeds: readonly { readonly output: Value; readonly gradient: Value }[],
+  trainable: readonly string[],
+  gradients: readonly Value[],
+): Graph {
+  const terms = seeds.map(({ output, gradient }) => {
+    const product = g.multiply(output, gradient);
+    return g.reduceSum(
+      product,
+      product.shape.map((_, axis) => axis),
+    );
+  });
+  if (terms.length > 0)
+    g.output(
+      'loss',
+      terms.reduce((sum, term) => g.add(sum, term)),
+    );
+  gradients.forEach((gradient, i) => {
+    g.output(gradientOutput(trainable[i] as string), gradient);
+  });
+  return g.build();
 }
 
 export interface CheckErrors {
@@ -148,36 +130,10 @@ export interface CheckErrors {
   readonly [name: string]: number;
 }
 
-/** Each gradient of the backward graph in float64 against central differences: element by element, and along random directions. */
+/** Each gradient in float64 against central differences: every element, and three random directions. */
 export function gradientErrors(testCase: OpCase): CheckErrors {
-  const built = buildCase(testCase);
-  const outputs = interpret(built.full, built.feeds);
-  const errors: Record<string, number> = {};
-  for (const name of built.trainable) {
-    const gradient = floatsOf(outputs[`d_${name}`]);
-    const count = floatsOf(built.feeds[name]).length;
-    const numeric = Array.from({ length: count }, (_, i) =>
-      directionalDerivative(built, { [name]: unitVector(count, i) }),
-    );
-    errors[`d_${name}`] = relativeError(gradient, numeric);
-  }
-  for (let trial = 0; trial < 3; trial++) {
-    const stream = randomStream(13, testCase.name, trial);
-    const total = sumOf(built.trainable.map((name) => floatsOf(built.feeds[name]).length));
-    const direction = Object.fromEntries(
-      built.trainable.map((name) => [
-        name,
-        floatsOf(built.feeds[name]).map(() => stream.nextNormal() / Math.sqrt(total)),
-      ]),
-    );
-    const parts = built.trainable.flatMap((name) =>
-      Array.from(floatsOf(outputs[`d_${name}`]), (slope, i) => slope * (direction[name]?.[i] as number)),
-    );
-    const slope = sumOf(parts);
-    const scale = Math.hypot(...parts); // not |slope|, which cancellation can make small
-    errors[`direction ${trial}`] = Math.abs(slope - directionalDerivative(built, direction)) / scale;
-  }
-  return errors;
+  const { checked, feeds } = buildCase(testCase);
+  return checkGradients(checked, ortFeeds(checked, feeds), { elements: Infinity, seed: 13 }).errors;
 }
 
 function toOrt(dtype: Dtype, tensor: Tensor): ort.Tensor {
@@ -197,6 +153,10 @@ function toOrt(dtype: Dtype, tensor: Tensor): ort.Tensor {
   }
 }
 
+function ortFeeds(graph: Graph, feeds: Readonly<Record<string, Tensor>>): Record<string, ort.Tensor> {
+  return Object.fromEntries(graph.inputs.map(({ name, value }) => [name, toOrt(value.dtype, feeds[name] as Tensor)]));
+}
+
 /** Runs the exact bytes of `writeOnnx` in ONNX Runtime (fp32, CPU). */
 export async function runOnnx(
   graph: Graph,
@@ -207,10 +167,7 @@ export async function runOnnx(
     intraOpNumThreads: 1,
   });
   try {
-    const ortFeeds = Object.fromEntries(
-      graph.inputs.map(({ name, value }) => [name, toOrt(value.dtype, feeds[name] as Tensor)]),
-    );
-    const results = await session.run(ortFeeds);
+    const results = await session.run(ortFeeds(graph, feeds));
     return Object.fromEntries(
       Object.entries(results).map(([name, tensor]) => [
         name,

@@ -1,6 +1,6 @@
 import type { JudgeModels, LabelScorer, TextClassifier } from '../../src/models/open-models.ts';
 
-/** How often the word stands in the text, capped: what the fakes score by. */
+/** How often the text holds the word, capped: the score of the fakes. */
 function rudeness(text: string): number {
   return Math.min(1, (text.match(/idiot/gi)?.length ?? 0) / 4);
 }

@@ -40,7 +40,7 @@ function expectSame(actual: readonly Verdict[], expected: readonly Verdict[], to
   }
 }
 
-/** What every judge promises. `tolerance`: how far a batch may differ from one by one (0 where no kernel rounds). */
+/** The promises of every judge. `tolerance`: how far a batch may differ from one by one (0 where no kernel rounds). */
 export function describeJudgeContract(title: string, open: () => Promise<Judge>, tolerance = 0): void {
   const withJudge = async (use: (judge: Judge) => Promise<void>): Promise<void> => {
     const judge = await open();
@@ -91,6 +91,16 @@ export function describeJudgeContract(title: string, open: () => Promise<Judge>,
         const [expected] = await judge.score(PLAIN.slice(0, 1));
         const answers = await Promise.all(Array.from({ length: 4 }, () => judge.score(PLAIN.slice(0, 1))));
         for (const answer of answers) expectSame(answer, [expected as Verdict], tolerance);
+      }));
+
+    it('stops at the border of a batch when its signal is aborted, and scores again without it', () =>
+      withJudge(async (judge) => {
+        const signal = AbortSignal.abort();
+        await expect(judge.score(PLAIN, { signal })).rejects.toSatisfy(
+          (error) => error instanceof FloodgateError && error.code === 'interrupted',
+        );
+        const unaborted = { signal: new AbortController().signal };
+        expect(await judge.score(PLAIN, unaborted)).toEqual(await judge.score(PLAIN));
       }));
 
     it('refuses to score after close, and may be closed twice', async () => {

@@ -1,8 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createClassifierJudge } from '../../src/judges/classifier-judge.ts';
 import { createEnsembleJudge, type MissingMemberPolicy } from '../../src/judges/ensemble-judge.ts';
-import { createGuardJudge } from '../../src/judges/guard-judge.ts';
-import { GUARD_TEMPLATES, guardedText } from '../../src/judges/guard-template.ts';
+import { createGuardJudge, GUARD_TEMPLATES, guardedText } from '../../src/judges/guard-judge.ts';
 import type { Exchange, Judge, Verdict } from '../../src/judges/judge.ts';
 import type { ClassifierInput } from '../../src/models/open-models.ts';
 import { createFakeScorer } from './fake-models.ts';
@@ -153,6 +152,21 @@ describe('ensemble judge', () => {
     const judge = { ...fixed('short', unscored), score: async () => [] };
     const [verdict] = await createEnsembleJudge([{ judge, weight: 1 }], 'renormalise').score([EXCHANGE]);
     expect(verdict).toEqual({ kind: 'unscored', reason: 'short: returned no verdict' });
+  });
+
+  it('hands its signal to every member', async () => {
+    const { signal } = new AbortController();
+    const seen: unknown[] = [];
+    const judge: Judge = {
+      ...fixed('m', scored(1)),
+      score: async (exchanges, options) => {
+        seen.push(options?.signal);
+        return exchanges.map(() => scored(1));
+      },
+    };
+    const members = [judge, judge].map((each) => ({ judge: each, weight: 1 }));
+    await createEnsembleJudge(members, 'unscored').score([EXCHANGE], { signal });
+    expect(seen).toEqual([signal, signal]);
   });
 
   it('refuses no members and weights that are not above 0', () => {

@@ -1,9 +1,8 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { liveSessionLabels } from '../../src/engine/runtime/session.ts';
 import { AssetTensors, readJudgeAsset, TOX_BLOCK_VOCABULARY } from '../../src/judges/judge-asset.ts';
-import { HashedVocabulary } from '../../src/judges/term-hash.ts';
-import { openToxBlockJudge, TOX_BLOCK_LABELS } from '../../src/judges/tox-block-judge.ts';
-import { writeToxBlockRow } from '../../src/judges/tox-block-tokens.ts';
+import { HashedVocabulary } from '../../src/judges/judged-words.ts';
+import { openToxBlockJudge, TOX_BLOCK_LABELS, writeToxBlockRow } from '../../src/judges/tox-block-judge.ts';
 import { goldenScores } from './golden-texts.ts';
 import { describeJudgeContract } from './judge-contract.ts';
 

@@ -1,19 +1,15 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import {
-  countPairs,
-  type Objective,
-  objectiveLoss,
-  residualGradient,
-  residuals,
-  singleBatchWeights,
-} from '../../src/learning/objectives/objectives.ts';
+import { contrastiveBalance, countPairs } from '../../src/learning/objectives/contrastive-balance.ts';
+import { type Objective, residuals } from '../../src/learning/objectives/objective.ts';
+import { trajectoryBalance } from '../../src/learning/objectives/trajectory-balance.ts';
+import { varGrad } from '../../src/learning/objectives/vargrad.ts';
 
 const objectives: readonly Objective[] = [
-  { kind: 'tb' },
-  { kind: 'vargrad' },
-  { kind: 'ctb', sigma: 0.5, huber: 1 },
-  { kind: 'ctb', sigma: 0, huber: 0.3 },
+  trajectoryBalance(),
+  varGrad(),
+  contrastiveBalance({ sigma: 0.5, huber: 1 }),
+  contrastiveBalance({ sigma: 0, huber: 0.3 }),
 ];
 const value = fc.double({ min: -20, max: 20, noNaN: true });
 const batch = fc
@@ -22,15 +18,15 @@ const batch = fc
     fc.tuple(fc.array(value, { minLength: n, maxLength: n }), fc.array(value, { minLength: n, maxLength: n }), value),
   );
 
-describe.each(objectives)('$kind $sigma', (objective) => {
+describe.each(objectives)('$name $pairClip', (objective) => {
   test('the residual gradient is the slope of the loss', () => {
     fc.assert(
       fc.property(batch, ([logProbs, logRewards, logZ]) => {
-        const gradient = residualGradient(objective, logProbs, logRewards, logZ);
+        const gradient = objective.gradient(logProbs, logRewards, logZ);
         const h = 1e-5;
         for (const i of logProbs.keys()) {
           const at = (shift: number) =>
-            objectiveLoss(objective, logProbs.with(i, (logProbs[i] as number) + shift), logRewards, logZ);
+            objective.loss(logProbs.with(i, (logProbs[i] as number) + shift), logRewards, logZ);
           const numeric = (at(h) - at(-h)) / (2 * h);
           expect(Math.abs(numeric - (gradient[i] as number))).toBeLessThan(1e-4);
         }
@@ -42,11 +38,11 @@ describe.each(objectives)('$kind $sigma', (objective) => {
   test('the weights of one batch give the same gradient', () => {
     fc.assert(
       fc.property(batch, ([logProbs, logRewards, logZ]) => {
-        const { pairWeight, rowWeight, directWeight } = singleBatchWeights(objective, logRewards);
+        const { pairWeight, rowWeight, directWeight } = objective.batchWeights(logRewards);
         const delta = residuals(logProbs, logRewards);
         const n = delta.length;
-        const clip = objective.kind === 'ctb' ? objective.huber : Number.POSITIVE_INFINITY;
-        const expected = residualGradient(objective, logProbs, logRewards, logZ);
+        const clip = objective.pairClip ?? Number.POSITIVE_INFINITY;
+        const expected = objective.gradient(logProbs, logRewards, logZ);
         for (let i = 0; i < n; i++) {
           let sum = (rowWeight[i] as number) * ((delta[i] as number) + logZ) + (directWeight[i] as number);
           for (let j = 0; j < n; j++) {
@@ -64,22 +60,22 @@ describe.each(objectives)('$kind $sigma', (objective) => {
     const logRewards = [-3, -1, 2, 0.5];
     const logZ = 7;
     const logProbs = logRewards.map((logReward) => logReward - logZ);
-    expect(objectiveLoss(objective, logProbs, logRewards, logZ)).toBeCloseTo(0, 12);
-    for (const slope of residualGradient(objective, logProbs, logRewards, logZ)) expect(slope).toBeCloseTo(0, 12);
+    expect(objective.loss(logProbs, logRewards, logZ)).toBeCloseTo(0, 12);
+    for (const slope of objective.gradient(logProbs, logRewards, logZ)) expect(slope).toBeCloseTo(0, 12);
   });
 });
 
 test('pairs closer in reward than sigma are masked', () => {
   const logRewards = [0, 0.3, 1];
-  expect(countPairs({ kind: 'ctb', sigma: 0.5, huber: 1 }, logRewards)).toBe(2);
-  expect(countPairs({ kind: 'ctb', sigma: 0, huber: 1 }, logRewards)).toBe(3);
-  const { pairWeight } = singleBatchWeights({ kind: 'ctb', sigma: 0.5, huber: 1 }, logRewards);
+  expect(countPairs(0.5, logRewards)).toBe(2);
+  expect(countPairs(0, logRewards)).toBe(3);
+  const { pairWeight } = contrastiveBalance({ sigma: 0.5, huber: 1 }).batchWeights(logRewards);
   expect(pairWeight[1]).toBe(0);
   expect(pairWeight[2]).toBe(0.5);
 });
 
 test('all pairs masked: no loss and no division by zero', () => {
-  const objective: Objective = { kind: 'ctb', sigma: 5, huber: 1 };
-  expect(objectiveLoss(objective, [1, 2], [0, 0.1], 0)).toBe(0);
-  expect([...residualGradient(objective, [1, 2], [0, 0.1], 0)]).toEqual([0, 0]);
+  const objective: Objective = contrastiveBalance({ sigma: 5, huber: 1 });
+  expect(objective.loss([1, 2], [0, 0.1], 0)).toBe(0);
+  expect([...objective.gradient([1, 2], [0, 0.1], 0)]).toEqual([0, 0]);
 });

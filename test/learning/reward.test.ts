@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { scheduleAt } from '../../src/engine/optimizer/schedule.ts';
+import { scheduleAt } from '../../src/engine/optimizer/schedules.ts';
 import { type CollectedAttack, collectionWeights } from '../../src/learning/loops/collection-weights.ts';
 import { fluencyTerm } from '../../src/learning/reward/fluency.ts';
 import { judgeScore, logRewardAt } from '../../src/learning/reward/reward.ts';

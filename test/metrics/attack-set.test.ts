@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { measureAttackSet } from '../../src/metrics/attack-set.ts';
 import { meanCosineDistance } from '../../src/metrics/cosine-distance.ts';
 import { createEmbeddingMatrix, selectRows } from '../../src/metrics/embedding-matrix.ts';
+import { measureAttackSet } from '../../src/metrics/registry.ts';
 import { selfBleu } from '../../src/metrics/self-bleu.ts';
 import { attackOutcome } from '../../src/metrics/success.ts';
 import { vendiScore } from '../../src/metrics/vendi-score.ts';

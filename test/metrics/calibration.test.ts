@@ -5,7 +5,7 @@ import { type CalibrationTrial, runEnumerableTrial } from '../../lab/calibration
 import { runStress, STRESS_DISTRIBUTIONS } from '../../lab/calibration/stress-distributions.ts';
 import { liveSessionLabels } from '../../src/engine/runtime/session.ts';
 
-// A sample of `npm run test:calibration`, on other seeds. A method that holds the truth in 95 of 100 fails each bound with
+// A sample of `npm run lab -- calibration`, on other seeds. A method that holds the truth in 95 of 100 fails each bound with
 // probability below 1e-4: P(Binomial(10, 0.95) < 6) = 6e-5, P(Binomial(20, 0.95) < 14) = 3e-5, P(Binomial(100, 0.95) < 84) = 9e-6.
 
 vi.setConfig({ testTimeout: 300_000 }); // half a minute on idle cores

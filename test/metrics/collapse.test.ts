@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { batchDiversity } from '../../src/metrics/batch-diversity.ts';
-import { collapseAlarm, type TrainingSnapshot } from '../../src/metrics/collapse.ts';
+import { batchDiversity, collapseAlarm, type TrainingSnapshot } from '../../src/metrics/collapse.ts';
 
 /** `updates` snapshots that run linearly from the first values to the last. */
 function ramp(updates: number, from: readonly number[], to: readonly number[]): TrainingSnapshot[] {
@@ -48,7 +47,7 @@ describe('collapse alarm', () => {
     expect(verdict).toMatchObject({ reasons: ['reward-up-diversity-down'] });
   });
 
-  test('windows do not overlap: a sudden drop is compared only once a whole earlier window stands beside it', () => {
+  test('windows do not overlap: a sudden drop is compared only after a whole earlier window', () => {
     const sudden = [...ramp(20, [0.1, 1, 0.9], [0.1, 1, 0.9]), ...ramp(19, [0.8, 1, 0.3], [0.8, 1, 0.3])];
     expect(collapseAlarm(sudden).kind).toBe('healthy');
     expect(collapseAlarm([...sudden, ...sudden.slice(-1)]).kind).toBe('collapse');

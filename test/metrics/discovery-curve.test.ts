@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { randomStream } from '../../src/base/random.ts';
-import { discoveryCurve } from '../../src/metrics/discovery-curve.ts';
+import { discoveryCurve } from '../../src/metrics/species-sampling.ts';
 import { goldenUnseen } from './golden-unseen.ts';
 
 describe('discovery curve', () => {

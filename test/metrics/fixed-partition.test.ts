@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { randomStream } from '../../src/base/random.ts';
 import { createEmbeddingMatrix } from '../../src/metrics/embedding-matrix.ts';
-import { cosinesAmong, partitionInOrder, rareCountsOf } from '../../src/metrics/fixed-partition.ts';
 import { clusterAttacks } from '../../src/metrics/unique-attacks.ts';
+import { cosinesAmong, partitionInOrder, rareCountsOf } from '../../src/metrics/unseen-ways.ts';
 
 function randomMatrix(rows: number, width: number, seed: number, centres = 12) {
   const stream = randomStream(seed, 'partition test');

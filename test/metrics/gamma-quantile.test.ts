@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { chiSquareQuantile, gammaCdf } from '../../src/metrics/gamma-quantile.ts';
-import { weightedRateInterval } from '../../src/metrics/weighted-rate-interval.ts';
+import { weightedRateInterval } from '../../src/metrics/intervals.ts';
+import { chiSquareQuantile, gammaCdf } from '../../src/metrics/quantiles.ts';
 import { goldenUnseen } from './golden-unseen.ts';
 import { relativeError } from './golden-values.ts';
 

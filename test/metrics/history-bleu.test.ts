@@ -1,8 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { HistoryBleu } from '../../src/metrics/history-bleu.ts';
-import { countNgrams } from '../../src/metrics/ngram-corpus.ts';
-import { selfBleuOf } from '../../src/metrics/self-bleu.ts';
+import { countNgrams } from '../../src/metrics/ngrams.ts';
+import { HistoryBleu, selfBleuOf } from '../../src/metrics/self-bleu.ts';
 
 const text = fc.array(fc.constantFrom('red', 'blue', 'green', 'sun'), { maxLength: 9 }).map((words) => words.join(' '));
 

@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { chao1 } from '../../src/metrics/chao1.ts';
-import { missingMass } from '../../src/metrics/missing-mass.ts';
+import { chao1, missingMass } from '../../src/metrics/species-sampling.ts';
 import { goldenUnseen } from './golden-unseen.ts';
 
 const counts = fc

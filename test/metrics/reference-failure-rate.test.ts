@@ -26,7 +26,7 @@ describe('reference failure rate', () => {
     expect(rate.low).toBeLessThan(0.1);
     expect(rate.high).toBeGreaterThan(0.1);
     expect(meanWeight.value).toBeCloseTo(1, 12);
-    // Here the ten failures of the reference stand beside failures of the attacker: blocks vary by w / 2 and w.
+    // Here the ten failures of the reference are paired with failures of the attacker: blocks vary by w / 2 and w.
     expect(varianceRatio.value).toBeGreaterThan(1);
   });
 

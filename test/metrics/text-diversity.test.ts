@@ -2,9 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { randomStream } from '../../src/base/random.ts';
 import { lexicalDiversity } from '../../src/metrics/lexical-diversity.ts';
-import { countNgrams } from '../../src/metrics/ngram-corpus.ts';
+import { countNgrams, textTokens } from '../../src/metrics/ngrams.ts';
 import { selfBleu, selfBleuAtSize, selfBleuOf } from '../../src/metrics/self-bleu.ts';
-import { textTokens } from '../../src/metrics/text-tokens.ts';
 import { golden } from './golden-values.ts';
 
 const arbitraryTexts = fc.array(

@@ -2,8 +2,8 @@ import { readFile } from 'node:fs/promises';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { FloodgateError } from '../../src/base/errors.ts';
-import { isDecoderType, parseDecoderConfig } from '../../src/models/checkpoint/decoder-config-parse.ts';
-import { isEncoderType, parseEncoderConfig } from '../../src/models/checkpoint/encoder-config-parse.ts';
+import { isDecoderType, parseDecoderConfig } from '../../src/models/checkpoint/decoder-config.ts';
+import { isEncoderType, parseEncoderConfig } from '../../src/models/checkpoint/encoder-config.ts';
 import { testPath } from '../support/golden-file.ts';
 
 type Json = Record<string, unknown>;

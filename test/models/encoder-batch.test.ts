@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { padBatch, planBatches, runInBatches } from '../../src/models/encoder/encoder-batch.ts';
-import { meanOverTokens, normaliseRows } from '../../src/models/encoder/mean-pooling.ts';
+import { padBatch, planBatches, runInBatches } from '../../src/models/encoder/encoder-input.ts';
+import { meanOverTokens, normaliseRows } from '../../src/models/encoder/open-onnx.ts';
 
 const lengths = fc.oneof(
   fc.array(fc.integer({ min: 1, max: 512 }), { maxLength: 300 }),

@@ -3,8 +3,8 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { liveSessionLabels, openSession } from '../../src/engine/runtime/session.ts';
 import { float32Data, float32Tensor, int64Tensor } from '../../src/engine/runtime/tensors.ts';
 import type { EncoderCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
-import { padBatch } from '../../src/models/encoder/encoder-batch.ts';
 import { buildEncoderGraph, positionIds } from '../../src/models/encoder/encoder-graph.ts';
+import { padBatch } from '../../src/models/encoder/encoder-input.ts';
 import { type GoldenTensor, goldenFloat32, readGolden } from '../support/golden-file.ts';
 import { cpu, largestGap, openEncoderFixture } from './open-fixture.ts';
 

@@ -2,8 +2,7 @@ import path from 'node:path';
 import { randomStream } from '../../src/base/random.ts';
 import { openSession } from '../../src/engine/runtime/session.ts';
 import { float32Data, float32Tensor, int64Tensor, scalarTensor } from '../../src/engine/runtime/tensors.ts';
-import type { DecoderCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
-import { openCheckpoint } from '../../src/models/checkpoint/open-checkpoint.ts';
+import { type DecoderCheckpoint, openCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
 import { buildPrefillGraph } from '../../src/models/decoder/inference-graphs.ts';
 import { type LoraSpec, loraParameters } from '../../src/models/decoder/lora.ts';
 import type { LoraAdapter } from '../../src/models/decoder/merge-lora.ts';
@@ -13,7 +12,7 @@ import { writePeftAdapter } from '../../src/models/export/peft-adapter.ts';
 import { writeTokenizerFiles } from '../../src/models/export/tokenizer-files.ts';
 import { testPath } from '../support/golden-file.ts';
 
-/** What is exported, and how its adapter lies on it. scripts/golden/exported_models.py loads the same folders. */
+/** The exported models, each with its adapter. scripts/golden/exported_models.py loads the same folders. */
 export const EXPORTS: Readonly<Record<string, LoraSpec>> = {
   gpt2: { rank: 3, alpha: 6, targets: 'all-linear' },
   smollm2: { rank: 4, alpha: 2, targets: ['q_proj', 'v_proj'] },
@@ -45,7 +44,7 @@ export function randomAdapter({ config }: DecoderCheckpoint, spec: LoraSpec): Lo
   return { spec, tensors: new Map(tensors) };
 }
 
-/** Exports a fixture with its adapter below `folder`: `adapter/`, `model/` (files copied), `own-config/` (written anew). */
+/** Exports a fixture with its adapter below `folder`: `adapter/`, `model/` (files copied), `own-config/` (generated). */
 export async function exportFixture(name: string, folder: string, cacheDir: string): Promise<LoraAdapter> {
   const source = testPath('fixtures', 'models', name);
   const checkpoint = await openDecoderFolder(source, cacheDir);

@@ -7,7 +7,7 @@ import { openFolder } from '../../src/models/checkpoint/folder-checkpoint.ts';
 import { openGguf } from '../../src/models/checkpoint/gguf-checkpoint.ts';
 import { parseGgufConfig } from '../../src/models/checkpoint/gguf-config.ts';
 import { ggufToHuggingFaceName } from '../../src/models/checkpoint/gguf-weights.ts';
-import { recoverLlama3Scaling } from '../../src/models/checkpoint/llama3-rope-factors.ts';
+import { recoverLlama3Scaling } from '../../src/models/checkpoint/rope-scaling.ts';
 import { readGguf } from '../../src/models/formats/gguf.ts';
 import { readSafetensors } from '../../src/models/formats/safetensors.ts';
 import { type GoldenTensor, goldenFloat32, readGolden, testPath } from '../support/golden-file.ts';

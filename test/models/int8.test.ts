@@ -4,7 +4,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { randomStream } from '../../src/base/random.ts';
 import { liveSessionLabels } from '../../src/engine/runtime/session.ts';
-import { openCheckpoint } from '../../src/models/checkpoint/open-checkpoint.ts';
+import { openCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
 import { measureDivergence } from '../../src/models/decoder/divergence.ts';
 import { openGenerator } from '../../src/models/decoder/generator.ts';
 import {

@@ -2,8 +2,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { GraphSession, liveSessionLabels } from '../../src/engine/runtime/session.ts';
-import type { DecoderCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
-import { openCheckpoint } from '../../src/models/checkpoint/open-checkpoint.ts';
+import { type DecoderCheckpoint, openCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
 import { type LabelScorer, openLabelScorer } from '../../src/models/decoder/label-scorer.ts';
 import { openScorer, type Scorer } from '../../src/models/decoder/scorer.ts';
 import { type GoldenTensor, goldenFloat32, readGolden, testPath } from '../support/golden-file.ts';
@@ -31,7 +30,7 @@ afterAll(async () => {
   expect(liveSessionLabels()).toEqual([]);
 });
 
-/** What the scorer of the training loop says of the same tokens, prompt by prompt and label by label. */
+/** Scores of the same tokens by the training loop's scorer, prompt by prompt and label by label. */
 async function expectedScores(prompts: readonly string[], labels: readonly string[]): Promise<number[][]> {
   const { tokenizer } = checkpoint;
   const rows: number[][] = [];
@@ -75,7 +74,7 @@ describe('label scorer', () => {
       const [prompt, label] = [row.slice(0, cut), row.slice(cut)].map((ids) =>
         tokenizer.decode(ids, { skipSpecial: false }),
       ) as [string, string];
-      expect(tokenizer.encode(prompt + label)).toEqual(row); // the texts stand for the golden ids
+      expect(tokenizer.encode(prompt + label)).toEqual(row); // the texts encode to the golden ids
       let expected = 0;
       for (let t = cut; t < row.length; t++) {
         const at = (start + t - 1) * config.vocabSize;

@@ -52,7 +52,7 @@ describe('ONNX files as they come, against the checkpoint they were exported fro
     const { rows, outputs } = golden['bert-encoder'] as TextsGolden;
     await using encoder = await openOnnxEncoder(encoderFolder, { runtime: cpu });
     const texts = rows.flatMap(({ texts }) => (texts.length === 1 ? [texts[0] as string] : []));
-    const expected = goldenFloat32(outputs).subarray(0, texts.length * encoder.width); // singles stand first
+    const expected = goldenFloat32(outputs).subarray(0, texts.length * encoder.width); // singles come first
     expect(largestGap(await encoder.embed(texts), expected)).toBeLessThan(1e-5);
   });
 });

@@ -2,7 +2,7 @@ import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { openCheckpoint } from '../../src/models/checkpoint/open-checkpoint.ts';
+import { openCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
 import { readSafetensors, writeSafetensors } from '../../src/models/formats/safetensors.ts';
 import { testPath } from '../support/golden-file.ts';
 

@@ -1,8 +1,7 @@
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { ComputeOptions } from '../../src/engine/runtime/device.ts';
-import type { EncoderCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
-import { openCheckpoint } from '../../src/models/checkpoint/open-checkpoint.ts';
+import { type EncoderCheckpoint, openCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
 import { testPath } from '../support/golden-file.ts';
 
 export const cpu: ComputeOptions = { device: 'cpu', threads: 1 };

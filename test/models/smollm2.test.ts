@@ -1,11 +1,13 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import path from 'node:path';
+import path, { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { silentProgress } from '../../src/base/progress.ts';
 import { randomStream } from '../../src/base/random.ts';
 import { liveSessionLabels } from '../../src/engine/runtime/session.ts';
-import type { DecoderCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
-import { openCheckpoint } from '../../src/models/checkpoint/open-checkpoint.ts';
+import { type DecoderCheckpoint, openCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
+import { openGguf } from '../../src/models/checkpoint/gguf-checkpoint.ts';
 import { openGenerator } from '../../src/models/decoder/generator.ts';
 import { openScorer } from '../../src/models/decoder/scorer.ts';
 import { readGolden } from '../support/golden-file.ts';
@@ -71,5 +73,30 @@ test('cached decoding of SmolLM2 gives the log-probs of its full forward', async
     const [scored] = await scorer.score({ prompt: prompts[prompt] as number[], rows: [tokens] }, 2);
     for (const [t, logProb] of logProbs.entries())
       expect(Math.abs(logProb - (scored?.[t] ?? Number.NaN))).toBeLessThan(1e-3);
+  }
+});
+
+interface Golden {
+  readonly origin: { readonly sha256: string };
+  readonly digests: Record<string, string>;
+}
+
+test("every tensor of SmolLM2's GGUF comes out bit for bit as transformers reads it", async () => {
+  const cacheDir = await mkdtemp(join(tmpdir(), 'floodgate-smollm2-'));
+  try {
+    const golden = await readGolden<Golden>('models', 'smollm2-weights');
+    const { sha256, weights } = await openGguf(await modelFixture('smollm2-135m-instruct'), {
+      cacheDir,
+      progress: silentProgress,
+    });
+    expect(sha256).toBe(golden.origin.sha256);
+    const bytes = await readFile(weights.path);
+    const digests = [...weights.tensors].map(([name, { offset, byteLength }]) => {
+      const digest = createHash('sha256').update(bytes.subarray(offset, offset + byteLength));
+      return [name, digest.digest('hex').slice(0, 16)];
+    });
+    expect(Object.fromEntries(digests)).toEqual(golden.digests);
+  } finally {
+    await rm(cacheDir, { recursive: true });
   }
 });

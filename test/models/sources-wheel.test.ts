@@ -3,10 +3,9 @@ import { chmod, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { readLocalModel } from '../../src/models/sources/local-model.ts';
 import { verifyModels } from '../../src/models/sources/manage-models.ts';
 import { pullModel } from '../../src/models/sources/pull-model.ts';
-import { resolveModel } from '../../src/models/sources/resolve-model.ts';
+import { readLocalModel, resolveModel } from '../../src/models/sources/resolve-model.ts';
 import type { SourceOptions } from '../../src/models/sources/source-environment.ts';
 import { modelFixture } from '../support/model-fixture.ts';
 

@@ -2,13 +2,13 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { readGguf } from '../../src/models/formats/gguf.ts';
-import { renderChatIds } from '../../src/models/tokenizer/chat-prompt.ts';
 import type { ChatMessage } from '../../src/models/tokenizer/chat-template.ts';
 import {
   type LoadedTokenizer,
   loadTokenizerFromFolder,
   tokenizerFromGguf,
 } from '../../src/models/tokenizer/load-tokenizer.ts';
+import { renderChatIds } from '../../src/models/tokenizer/prompt-ids.ts';
 import { modelFixture } from '../support/model-fixture.ts';
 
 interface GoldenCase {

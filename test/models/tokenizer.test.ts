@@ -3,9 +3,9 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { exitCodeOf, FloodgateError } from '../../src/base/errors.ts';
 import { loadTokenizerFromFolder } from '../../src/models/tokenizer/load-tokenizer.ts';
+import { createTokenizer } from '../../src/models/tokenizer/tokenizer.ts';
 import { parseTokenizerJson, readTokenizerDefinition } from '../../src/models/tokenizer/tokenizer-json.ts';
 import { mayRunForever, splitText } from '../../src/models/tokenizer/tokenizer-pattern.ts';
-import { createTokenizer } from '../../src/models/tokenizer/tokenizer-pipeline.ts';
 
 const fixturePath = (name: string) => new URL(`../fixtures/tokenizers/${name}`, import.meta.url).pathname;
 const fixture = (name: string) => loadTokenizerFromFolder(fixturePath(name));

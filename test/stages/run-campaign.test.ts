@@ -7,7 +7,7 @@ import { openStore } from '../../src/runs/store/run-store.ts';
 import { planRun } from '../../src/stages/campaign/plan-run.ts';
 import { evaluateRun, resumeRun, startRun } from '../../src/stages/campaign/run-campaign.ts';
 import { sampleAttacks } from '../../src/stages/campaign/sample-attacks.ts';
-import { controlPrompts } from '../../src/stages/evaluation/stage-controls.ts';
+import { controlPrompts } from '../../src/stages/evaluation/controls.ts';
 import { createTinyCampaign, type TinyCampaign } from './tiny-campaign.ts';
 
 let tiny: TinyCampaign;

@@ -2,7 +2,7 @@ import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { silentProgress } from '../../src/base/progress.ts';
-import type { CampaignIo } from '../../src/stages/campaign/campaign-io.ts';
+import type { CampaignIo } from '../../src/stages/stage.ts';
 import { parseConfig } from '../../src/stages/config/config-load.ts';
 import type { Config } from '../../src/stages/config/config-schema.ts';
 import { testPath } from '../support/golden-file.ts';

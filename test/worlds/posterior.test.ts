@@ -6,7 +6,7 @@ import {
 } from '../../lab/enumerable/enumerable-world.ts';
 import type { PlantedKey } from '../../src/worlds/choose-keys.ts';
 import { drawFromPool, expectedRecall } from '../../src/worlds/exact-sampler.ts';
-import { drawPrefixes, forcedPlaces } from '../../src/worlds/forced-keys.ts';
+import { drawPrefixes, forcedPlaces } from '../../src/worlds/key-priors.ts';
 import { createKeyFinder, wordsOf } from '../../src/worlds/keys.ts';
 import { measurePosterior, type Posterior } from '../../src/worlds/posterior.ts';
 

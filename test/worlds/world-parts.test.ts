@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
 import { randomStream } from '../../src/base/random.ts';
-import { admissionProblems } from '../../src/worlds/admission.ts';
 import {
   ALARM_LEVEL,
   createAlarmJudge,
@@ -9,18 +8,15 @@ import {
   POLITE_LEVEL,
   successProbability,
 } from '../../src/worlds/alarm-judge.ts';
-import { chooseFromGroup, chooseKeys, PRIOR_RANGE } from '../../src/worlds/choose-keys.ts';
-import { drawCandidates } from '../../src/worlds/key-candidates.ts';
+import { chooseFromGroup, chooseKeys, drawCandidates, PRIOR_RANGE } from '../../src/worlds/choose-keys.ts';
+import { foundShares, shareErrorFloor } from '../../src/worlds/exact-sampler.ts';
 import { createKey, createKeyFinder, occurrences, wordsOf } from '../../src/worlds/keys.ts';
 import { createRequestEncoder } from '../../src/worlds/request-encoder.ts';
-import { createWordRanking, drawRequest } from '../../src/worlds/request-grammar.ts';
-import { drawSeeds } from '../../src/worlds/seed-requests.ts';
-import { foundShares, shareErrorFloor } from '../../src/worlds/share-error.ts';
+import { createWordRanking, drawRequest, drawSeeds } from '../../src/worlds/request-grammar.ts';
 import { createRequestSource } from '../../src/worlds/target-requests.ts';
-import { VOCABULARY } from '../../src/worlds/vocabulary.ts';
-import { createWordTokenizer } from '../../src/worlds/word-tokenizer.ts';
+import { createWordTokenizer, VOCABULARY } from '../../src/worlds/vocabulary.ts';
 import { DEFAULT_WORLD } from '../../src/worlds/world-spec.ts';
-import type { WorldTruth } from '../../src/worlds/world-truth.ts';
+import { admissionProblems, type WorldTruth } from '../../src/worlds/world-truth.ts';
 
 describe('word tokenizer', () => {
   const tokenizer = createWordTokenizer(['paint', 'table']);

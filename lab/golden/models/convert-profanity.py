@@ -1,7 +1,7 @@
 """Writes assets/judges/profanity.bin from the packaged alt-profanity-check 1.9.1 (MIT).
 
     pip download --no-deps alt-profanity-check==1.9.1
-    python scripts/models/convert-profanity.py alt_profanity_check-1.9.1-py3-none-any.whl
+    python lab/golden/models/convert-profanity.py alt_profanity_check-1.9.1-py3-none-any.whl
 
 Run with python 3.11+ in a virtual environment with scikit-learn 1.9.1, joblib 1.6.0 and numpy 2.4 (no randomness).
 

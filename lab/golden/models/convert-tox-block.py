@@ -1,7 +1,7 @@
 """Writes assets/judges/tox-block.onnx and tox-block-vocabulary.bin from the packaged tox-block 0.1.2 (MIT).
 
     pip download --no-deps tox-block==0.1.2
-    python scripts/models/convert-tox-block.py tox_block-0.1.2-py3-none-any.whl
+    python lab/golden/models/convert-tox-block.py tox_block-0.1.2-py3-none-any.whl
 
 Run with python 3.11+ in a virtual environment with onnx 1.23 and numpy 2.4 (no randomness).
 

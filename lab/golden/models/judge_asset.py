@@ -1,4 +1,4 @@
-"""What both judge conversions share: the pinned wheel, the term hash and the safetensors layout of our assets.
+"""Shared by both judge conversions: the pinned wheel, the term hash and the safetensors layout of our assets.
 
 Terms are stored as 64-bit FNV-1a hashes of their UTF-8 bytes: a vocabulary of insults stays unreadable in the
 repository, and a lookup costs no more. `src/judges/term-hash.ts` computes the same hash.

@@ -1,22 +1,27 @@
 import type { Graph, Initializer } from '../graph/builder.ts';
 import type { GraphNode, Op, OpKind, OpOf, UnaryKind } from '../graph/ops.ts';
 import { evaluateSize, type Size, sizeKey } from '../graph/size.ts';
-import { applyBinary, castTensor, mapElements, sigmoid, unaryFunctions } from './reference-elementwise.ts';
-import { concat, expand, reduceMean, reduceSum, split, transpose } from './reference-layout.ts';
-import { int8Linear, linear, matmul } from './reference-matmul.ts';
 import {
+  applyBinary,
+  castTensor,
   embedding,
   embeddingGradient,
   gelu,
+  int8Linear,
   layerNorm,
+  linear,
   logSoftmax,
+  mapElements,
+  matmul,
   rmsNorm,
   rotary,
+  sigmoid,
   softmax,
   tokenLogProb,
   tokenLogProbGradient,
-} from './reference-network.ts';
-import { countOf, type Tensor } from './tensor.ts';
+  unaryFunctions,
+} from './reference-ops.ts';
+import { concat, countOf, expand, reduceMean, reduceSum, split, type Tensor, transpose } from './reference-tensor.ts';
 
 /** `shapes` are the node's declared output shapes with every symbol bound. */
 interface ReferenceStep<O extends Op> {
@@ -125,13 +130,30 @@ function runNode(node: GraphNode, inputs: readonly Tensor[], resolve: (size: Siz
   return outputs;
 }
 
+/** The nodes that these outputs depend on, in the graph's order. */
+function nodesBehind(graph: Graph, outputs: Graph['outputs']): GraphNode[] {
+  const needed = new Set(outputs.map(({ value }) => value.id));
+  const nodes = graph.nodes.toReversed().filter((node) => {
+    if (!node.outputs.some(({ id }) => needed.has(id))) return false;
+    for (const { id } of node.inputs) needed.add(id);
+    return true;
+  });
+  return nodes.reverse();
+}
+
 /**
  * Executes a graph in float64 and returns its outputs by name. Every computed shape is compared with the inferred one.
- * Constants are the float32 numbers the ONNX file holds.
+ * Constants are the float32 numbers that the ONNX file holds.
  *
+ * @param wanted names of the outputs to compute; all of them when absent.
  * @throws RangeError when a feed, an input axis or a computed shape does not agree with the graph.
  */
-export function interpret(graph: Graph, feeds: Readonly<Record<string, Tensor>>): Record<string, Tensor> {
+export function interpret(
+  graph: Graph,
+  feeds: Readonly<Record<string, Tensor>>,
+  wanted?: readonly string[],
+): Record<string, Tensor> {
+  const outputs = graph.outputs.filter(({ name }) => wanted === undefined || wanted.includes(name));
   const bindings = bindSymbols(graph, feeds);
   const resolve = (size: Size): number => evaluateSize(size, bindings);
   const tensors = new Map<number, Tensor>();
@@ -142,11 +164,11 @@ export function interpret(graph: Graph, feeds: Readonly<Record<string, Tensor>>)
     if (tensor === undefined) throw new RangeError(`value ${id} is used before it is computed`);
     return tensor;
   };
-  for (const node of graph.nodes) {
+  for (const node of wanted === undefined ? graph.nodes : nodesBehind(graph, outputs)) {
     const inputs = node.inputs.map((value) => tensorOf(value.id));
     runNode(node, inputs, resolve).forEach((tensor, i) => {
       tensors.set((node.outputs[i] as { id: number }).id, tensor);
     });
   }
-  return Object.fromEntries(graph.outputs.map(({ name, value }) => [name, tensorOf(value.id)]));
+  return Object.fromEntries(outputs.map(({ name, value }) => [name, tensorOf(value.id)]));
 }

@@ -2,7 +2,7 @@ import type { GraphBuilder } from './builder.ts';
 import type { Op, OpKind, OpOf, Value } from './ops.ts';
 import { type Shape, type Size, shapesEqual, sizesEqual } from './size.ts';
 
-/** What a rule sees: the forward node, and the gradient of the loss by each of its outputs (absent = zero). */
+/** A rule sees the forward node, and the gradient of the loss by each of its outputs (absent = zero). */
 export interface BackwardStep<O extends Op> {
   readonly g: GraphBuilder;
   readonly op: O;

@@ -77,7 +77,7 @@ export function shapesEqual(a: Shape, b: Shape): boolean {
   return a.length === b.length && a.every((size, axis) => sizesEqual(size, b[axis] as Size));
 }
 
-/** The number a size stands for once every symbol has a value. */
+/** The number that a size means once every symbol has a value. */
 export function evaluateSize(size: Size, bindings: ReadonlyMap<string, number>): number {
   if (typeof size === 'number') return size;
   let total = 0;

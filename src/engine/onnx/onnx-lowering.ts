@@ -2,7 +2,7 @@ import type { GraphNode, Op, OpKind, OpOf } from '../graph/ops.ts';
 import type { Shape, Size } from '../graph/size.ts';
 import { type Attribute, dataTypeNumber, type OnnxNode } from './onnx-fields.ts';
 
-/** What a lowering may use: names of the node's tensors, and small int64 tensors computed in the graph. */
+/** The tools of a lowering: names of the node's tensors, and small int64 tensors computed in the graph. */
 export interface LoweringContext {
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];

@@ -33,7 +33,7 @@ export function clipGradient(gradient: Float32Array, maxNorm: number): number {
   const norm = Math.sqrt(squares);
   if (!Number.isFinite(norm)) {
     throw new FloodgateError('run', `train: the gradient is ${norm}, expected a number: nothing was changed by it`, {
-      hint: "the model's weights hold NaN, or learningRate is too high; floodgate resume goes on from the last checkpoint",
+      hint: "the model's weights hold NaN, or learningRate is too high; continue from the last saved parameters",
     });
   }
   const scale = maxNorm / (norm + 1e-6);
@@ -41,7 +41,7 @@ export function clipGradient(gradient: Float32Array, maxNorm: number): number {
   return norm;
 }
 
-/** Part of the vector with its own learning rate. */
+/** Part of the vector with its own learning rate: elements `start` up to, not including, `end`. */
 export interface RateSegment {
   readonly start: number;
   readonly end: number;

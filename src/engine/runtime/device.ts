@@ -1,5 +1,4 @@
 import { availableParallelism } from 'node:os';
-import { FloodgateError } from '../../base/errors.ts';
 
 /** Execution providers that ONNX Runtime's Node package can be asked for. */
 export const DEVICES = ['cpu', 'webgpu', 'cuda', 'dml', 'coreml'] as const;
@@ -16,16 +15,7 @@ export function defaultThreads(): number {
   return availableParallelism();
 }
 
-/** @throws FloodgateError `usage` for a name that is no device. */
-export function parseDevice(name: string): Device {
-  const device = DEVICES.find((known) => known === name);
-  if (device === undefined) {
-    throw new FloodgateError('usage', `--device: got ${name}, expected one of ${DEVICES.join(', ')}`);
-  }
-  return device;
-}
-
-/** Provider list for a device; the CPU stands behind it for the ops that it lacks. */
+/** Provider list for a device; the CPU runs the ops that the device lacks. */
 export function executionProviders(device: Device): string[] {
   return device === 'cpu' ? ['cpu'] : [device, 'cpu'];
 }

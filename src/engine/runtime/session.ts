@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { access, mkdir, rename, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import path from 'node:path';
 import type { InferenceSession as OrtSession } from 'onnxruntime-common';
 import { InferenceSession, type Tensor } from 'onnxruntime-node';
@@ -153,4 +154,10 @@ export async function openSessionFile(file: string, options: OpenSessionOptions)
       cause,
     });
   }
+}
+
+/** Version of the ONNX Runtime package that does the arithmetic. */
+export function runtimeVersion(): string {
+  const require = createRequire(import.meta.url);
+  return (require('onnxruntime-node/package.json') as { version: string }).version;
 }

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
-import type { ParameterVector } from '../../models/decoder/parameter-vector.ts';
+import type { ParameterVector } from '../../engine/optimizer/flat-parameters.ts';
 import { loadTrainerState, saveTrainerState, type TrainerState } from './trainer-state.ts';
 
 /** How many checkpoints of a stage are kept: a damaged newest one falls back to the one before. */

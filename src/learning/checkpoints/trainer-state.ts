@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { FloodgateError } from '../../base/errors.ts';
 import { type AdamWState, createAdamWState } from '../../engine/optimizer/adamw.ts';
-import type { ParameterVector } from '../../models/decoder/parameter-vector.ts';
+import type { ParameterVector } from '../../engine/optimizer/flat-parameters.ts';
 import {
   readSafetensors,
   type SafetensorsContent,

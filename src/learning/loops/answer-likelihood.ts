@@ -1,12 +1,12 @@
 import { monotonicMs } from '../../base/clock.ts';
 import { randomStream } from '../../base/random.ts';
-import { ADAMW_DEFAULTS, type AdamWState, adamwUpdate, clipGradient } from '../../engine/optimizer/adamw.ts';
-import { type LearningRateRule, learningRateAt } from '../../engine/optimizer/learning-rate.ts';
+import { optimizerStep } from '../../engine/optimizer/optimizer-step.ts';
+import { type LearningRateRule, learningRateAt } from '../../engine/optimizer/schedules.ts';
 import { sharedTokens } from '../../models/decoder/generator.ts';
 import type { PolicySession } from '../../models/decoder/policy-session.ts';
-import { groupRows } from '../../models/decoder/row-groups.ts';
-import { directWeights } from '../objectives/objectives.ts';
-import { type LoopControl, runUpdates } from './update-loop.ts';
+import { groupRows } from '../../models/decoder/row-batch.ts';
+import { directWeights } from '../objectives/objective.ts';
+import { runUpdates, type TrainingRun } from './update-loop.ts';
 
 /** One answer to imitate after its own whole prompt, as token ids. Only the answer's tokens are learned. */
 export interface AnswerExample {
@@ -150,10 +150,10 @@ function batchAt(examples: readonly AnswerExample[], update: number, options: An
   return order.slice(start, start + options.batchSize);
 }
 
-export interface AnswerRun {
-  readonly control: LoopControl;
-  readonly from: number;
-  readonly optimizer: AdamWState;
+export interface AnswerParts {
+  readonly policy: PolicySession;
+  readonly training: readonly AnswerExample[];
+  readonly validation: readonly AnswerExample[];
   readonly watch: ValidationWatch;
   /** Grows by one entry an update; goes into the checkpoints, so that a resumed run has all of it. */
   readonly curve: AnswerUpdate[];
@@ -162,19 +162,13 @@ export interface AnswerRun {
 }
 
 /** Measures the validation loss and brings the watch up to date. */
-async function validate(
-  session: PolicySession,
-  validation: readonly AnswerExample[],
-  options: AnswerOptions,
-  run: AnswerRun,
-  updates: number,
-): Promise<number> {
-  const { watch } = run;
+async function validate(parts: AnswerParts, options: AnswerOptions, updates: number): Promise<number> {
+  const { policy: session, validation, watch } = parts;
   const loss = await meanLoss(session, validation, options);
   watch.initialLoss ??= loss;
   if (watch.bestLoss === null || loss < watch.bestLoss) {
     Object.assign(watch, { bestLoss: loss, bestUpdates: updates, stale: 0 });
-    await run.keepBest(updates);
+    await parts.keepBest(updates);
   } else watch.stale++;
   return loss;
 }
@@ -188,38 +182,37 @@ async function validate(
  * @returns updates done, fewer than planned when the validation loss stopped falling.
  */
 export async function trainAnswers(
-  session: PolicySession,
-  data: { readonly training: readonly AnswerExample[]; readonly validation: readonly AnswerExample[] },
+  parts: AnswerParts,
   options: AnswerOptions,
-  run: AnswerRun,
+  run: TrainingRun<AnswerUpdate>,
 ): Promise<number> {
-  const { control, optimizer, watch } = run;
-  const { training, validation } = data;
+  const { control, optimizer } = run;
+  const { policy: session, training, validation, watch, curve } = parts;
   const to = options.learningRate.totalUpdates;
-  if (validation.length > 0 && watch.initialLoss === null) await validate(session, validation, options, run, run.from);
-  const state = { parameters: session.parameters, optimizer, extra: () => ({ watch, curve: run.curve }) };
+  if (validation.length > 0 && watch.initialLoss === null) await validate(parts, options, run.from);
+  const state = { parameters: session.parameters, optimizer, extra: () => ({ watch, curve }) };
   return runUpdates(control, state, { from: run.from, to }, async (update) => {
     const started = monotonicMs();
     const batch = batchAt(training, update, options, control.checkpoints.stage);
     const tokens = answerTokens(batch);
     session.clearGradient();
     const sum = await answerLoss(session, batch, { ...options, divisor: tokens });
-    const gradientNorm = clipGradient(session.gradient, options.gradientClip);
-    const learningRate = learningRateAt(options.learningRate, update);
-    const segment = { start: 0, end: session.gradient.length, learningRate };
-    const rule = { ...ADAMW_DEFAULTS, weightDecay: options.weightDecay };
-    adamwUpdate(session.parameters.data, session.gradient, optimizer, [segment], rule);
+    const gradientNorm = optimizerStep(session, optimizer, {
+      gradientClip: options.gradientClip,
+      learningRate: learningRateAt(options.learningRate, update),
+      weightDecay: options.weightDecay,
+    });
     const isMeasured =
       validation.length > 0 && ((update + 1) % options.validateEveryUpdates === 0 || update + 1 === to);
-    const measured = isMeasured
-      ? { validationLoss: await validate(session, validation, options, run, update + 1) }
-      : {};
+    const measured = isMeasured ? { validationLoss: await validate(parts, options, update + 1) } : {};
     const seconds = (monotonicMs() - started) / 1000;
-    run.curve.push({ update, loss: sum / tokens, gradientNorm, tokens, seconds, ...measured });
+    const record = { update, loss: sum / tokens, gradientNorm, tokens, seconds, ...measured };
+    curve.push(record);
+    const isEnded = await run.onUpdate(record);
     const { validationLoss } = measured;
     return {
       note: `loss ${(sum / tokens).toFixed(3)}${validationLoss === undefined ? '' : `, validation ${validationLoss.toFixed(3)}`}`,
-      stop: isMeasured && options.patience > 0 && watch.stale >= options.patience,
+      stop: isEnded || (isMeasured && options.patience > 0 && watch.stale >= options.patience),
     };
   });
 }

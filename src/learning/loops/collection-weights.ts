@@ -5,7 +5,8 @@ export interface CollectedAttack {
   /** Token ids as the policy graph takes them, the end token among them when it was written. */
   readonly ids: readonly number[];
   readonly text: string;
-  readonly logPRef: number;
+  /** The reference's term of the reward, nats, as `reward.fluency` shapes it. */
+  readonly fluency: number;
   readonly score: JudgeScore;
 }
 

@@ -1,19 +1,51 @@
 import { monotonicMs } from '../../base/clock.ts';
-import { ADAMW_DEFAULTS, adamwUpdate, clipGradient, type RateSegment } from '../../engine/optimizer/adamw.ts';
-import { learningRateAt } from '../../engine/optimizer/learning-rate.ts';
+import type { RateSegment } from '../../engine/optimizer/adamw.ts';
+import { optimizerStep } from '../../engine/optimizer/optimizer-step.ts';
+import { type LearningRateRule, learningRateAt } from '../../engine/optimizer/schedules.ts';
 import type { PolicySession } from '../../models/decoder/policy-session.ts';
-import {
-  directWeights,
-  objectiveLoss,
-  residualGradient,
-  type StepWeights,
-  singleBatchWeights,
-  usesLogZ,
-} from '../objectives/objectives.ts';
+import type { WithFields } from '../attack.ts';
+import type { Attacker, AttackerState } from '../attacker.ts';
+import { directWeights, type Objective, type StepWeights } from '../objectives/objective.ts';
+import type { ReplayBuffer } from '../replay/replay-buffer.ts';
 import { serialiseReplayBuffer } from '../replay/replay-buffer-state.ts';
+import { isUnsafe, type RewardFunction, type RewardRule } from '../reward/reward.ts';
 import { gather, rewardOf } from './gflownet-gather.ts';
-import type { GflownetOptions, GflownetParts, GflownetRow, GflownetRun, GflownetUpdate } from './gflownet-parts.ts';
-import { runUpdates, type UpdateOutcome } from './update-loop.ts';
+import type { ReferenceRule, TrainingUpdate } from './rollout.ts';
+import { runUpdates, type TrainingRun, type UpdateOutcome } from './update-loop.ts';
+
+export interface GflownetOptions extends ReferenceRule {
+  readonly objective: Objective;
+  readonly updates: number;
+  /** Rows of one micro-batch. */
+  readonly batchSize: number;
+  /** Micro-batches of one update. */
+  readonly accumulation: number;
+  readonly learningRate: LearningRateRule;
+  readonly logZLearningRate: LearningRateRule;
+  readonly gradientClip: number;
+  readonly weightDecay: number;
+  readonly reward: RewardRule;
+  /** Share of each update that the attacker writes; the rest is replay. */
+  readonly freshShare: number;
+  /** Share of the fresh attacks drawn at a temperature from U(low, high). */
+  readonly temperedShare: number;
+  readonly temperatures: { readonly low: number; readonly high: number };
+  readonly replayBy: 'judge' | 'reward' | 'uniform';
+  /** New responses for replayed attacks; their scores average over all responses so far. */
+  readonly rescoreReplay: boolean;
+  readonly seed: number;
+}
+
+export interface GflownetParts<Evidence> {
+  readonly attacker: Attacker;
+  readonly policy: PolicySession;
+  /** The frozen reference p_ref. */
+  readonly reference: AttackerState;
+  readonly buffer: ReplayBuffer;
+  readonly reward: RewardFunction<Evidence>;
+  /** Embeds texts when the buffer tells near-duplicates by cosine. */
+  readonly embed?: (texts: readonly string[]) => Promise<Float32Array[]>;
+}
 
 /** Forward and backward of the whole update, in micro-batches; returns log pi of each row and log Z. */
 async function differentiate<E>(
@@ -33,42 +65,41 @@ async function differentiate<E>(
       Float32Array.from(logRewards.slice(from, to)),
       weights,
     );
-  if (n <= batchSize) return step(0, n, singleBatchWeights(objective, logRewards));
-  const gradient = await groupGradient(parts, options, rows, logRewards);
+  if (n <= batchSize) return step(0, n, objective.batchWeights(logRewards));
+  const weightsOf = await microBatchWeights(parts, options, rows, logRewards);
   const logProbs = new Float32Array(n);
   let logZ = 0;
   for (let from = 0; from < n; from += batchSize) {
     const to = Math.min(n, from + batchSize);
-    const weights = directWeights(gradient?.slice(from, to) ?? new Float64Array(to - from));
-    if (gradient === undefined) weights.rowWeight.fill(2 / n); // trajectory balance: rows are independent given log Z
-    const result = await step(from, to, weights);
+    const result = await step(from, to, weightsOf(from, to));
     logProbs.set(result.logProbs, from);
     logZ = result.logZ;
   }
   return { logProbs, logZ };
 }
 
-/** The group of VarGrad and CTB is the whole update: residuals first. Undefined where rows are independent. */
-async function groupGradient<E>(
-  parts: GflownetParts<E>,
-  options: GflownetOptions,
+/** Weights of each micro-batch. Where the group is the whole update, a forward pass over it comes first. */
+async function microBatchWeights<E>(
+  { attacker, policy }: GflownetParts<E>,
+  { objective, batchSize }: GflownetOptions,
   rows: readonly number[][],
   logRewards: number[],
-) {
-  if (options.objective.kind === 'tb') return undefined;
-  const { attacker, policy } = parts;
+): Promise<(from: number, to: number) => StepWeights> {
+  const { microBatchWeights: independent } = objective;
+  if (independent !== undefined) return (from, to) => independent(to - from, rows.length);
   const logProbs: number[] = [];
-  for (let from = 0; from < rows.length; from += options.batchSize) {
-    const attacks = rows.slice(from, from + options.batchSize).map((row) => ({ tokens: row, terminated: false }));
+  for (let from = 0; from < rows.length; from += batchSize) {
+    const attacks = rows.slice(from, from + batchSize).map((row) => ({ tokens: row, terminated: false }));
     const scores = await attacker.score(attacker.stateOf(policy.parameters), attacks);
     logProbs.push(...scores.map((tokens) => tokens.reduce((sum, logProb) => sum + logProb, 0)));
   }
-  return residualGradient(options.objective, logProbs, logRewards, 0);
+  const gradient = objective.gradient(logProbs, logRewards, 0);
+  return (from, to) => directWeights(gradient.slice(from, to));
 }
 
 function rateSegments(policy: PolicySession, options: GflownetOptions, update: number): RateSegment[] {
   const size = policy.gradient.length;
-  const head = usesLogZ(options.objective)
+  const head = options.objective.usesLogZ
     ? policy.parameters.specs.slice(-2).reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0)
     : 0;
   return [
@@ -82,76 +113,70 @@ function spread(values: readonly number[]): number {
   return Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length);
 }
 
-/** One update: gather, differentiate, optimise, log. */
+type GflownetRow<E> = WithFields<'logPi' | 'fluency' | 'score' | 'logReward', E>;
+
+/** One update of the GFlowNet. `metrics.logZ` is there for objectives that learn it. */
+export interface GflownetUpdate<Evidence> extends TrainingUpdate<Evidence> {
+  readonly rows: readonly GflownetRow<Evidence>[];
+}
+
+/** One update: gather, differentiate, optimise, report. */
 async function gflownetUpdate<E>(
   parts: GflownetParts<E>,
   options: GflownetOptions,
-  run: GflownetRun<E>,
+  run: TrainingRun<GflownetUpdate<E>>,
   update: number,
 ): Promise<UpdateOutcome> {
   const started = monotonicMs();
   const { attacker, policy, buffer } = parts;
+  const { objective, gradientClip, weightDecay } = options;
   const gathered = await gather(parts, options, update);
   const logReward = rewardOf(options, update);
-  const logRewards = gathered.rows.map(({ candidate }) => logReward(candidate));
-  const tokenRows = gathered.rows.map(({ candidate }) => attacker.rowOf(candidate));
+  const logRewards = gathered.rows.map((attack) => logReward(attack));
+  const tokenRows = gathered.rows.map((attack) => attacker.rowOf(attack));
   const { logProbs, logZ } = await differentiate(parts, options, tokenRows, logRewards);
-  const gradientNorm = clipGradient(policy.gradient, options.gradientClip);
-  adamwUpdate(policy.parameters.data, policy.gradient, run.optimizer, rateSegments(policy, options, update), {
-    ...ADAMW_DEFAULTS,
-    weightDecay: options.weightDecay,
-  });
-  const rows = gathered.rows.map(
-    ({ source, candidate, logPRef, evidence }, i): GflownetRow<E> => ({
-      source,
-      tokens: candidate.tokens,
-      terminated: candidate.terminated,
-      text: candidate.text,
-      logPi: logProbs[i] as number,
-      fluency: candidate.logPRef,
-      ...(logPRef === undefined ? {} : { logPRef }),
-      logReward: logRewards[i] as number,
-      meanUnsafe: candidate.meanUnsafe,
-      ...(evidence === undefined ? {} : { evidence }),
-    }),
-  );
-  const counts = buffer.counts;
+  const learningRate = rateSegments(policy, options, update);
+  const gradientNorm = optimizerStep(policy, run.optimizer, { gradientClip, learningRate, weightDecay });
+  const { counts } = buffer;
   const record: GflownetUpdate<E> = {
     update,
-    loss: objectiveLoss(options.objective, logProbs, logRewards, logZ),
-    logZ: usesLogZ(options.objective) ? logZ : undefined,
-    residualSpread: spread(logRewards.map((reward, i) => (logProbs[i] as number) - reward)),
-    gradientNorm,
-    rows,
+    rows: gathered.rows.map((attack, i) => ({
+      ...attack,
+      logPi: logProbs[i] as number,
+      logReward: logRewards[i] as number,
+    })),
     unscored: gathered.unscored,
     attackTokens: gathered.attackTokens,
-    bufferSize: buffer.size,
-    nearDuplicates: counts.replaced + counts['near-duplicate-rejected'],
+    metrics: {
+      loss: objective.loss(logProbs, logRewards, logZ),
+      ...(objective.usesLogZ ? { logZ } : {}),
+      residualSpread: spread(logRewards.map((reward, i) => (logProbs[i] as number) - reward)),
+      gradientNorm,
+    },
+    counts: { bufferSize: buffer.size, nearDuplicates: counts.replaced + counts['near-duplicate-rejected'] },
     seconds: (monotonicMs() - started) / 1000,
   };
-  const stop = await run.onUpdate(record);
-  return { note: liveLine(record), stop };
+  return { note: liveLine(record), stop: await run.onUpdate(record) };
 }
 
-function liveLine<E>(record: GflownetUpdate<E>): string {
-  const fresh = record.rows.filter(({ source }) => source === 'fresh'); // the policy's own distribution
+function liveLine<E>({ rows, metrics, counts, attackTokens, seconds }: GflownetUpdate<E>): string {
+  const fresh = rows.filter(({ source }) => source === 'fresh'); // the policy's own distribution
   const mean = (pick: (row: GflownetRow<E>) => number): string =>
     fresh.length === 0 ? '-' : (fresh.reduce((sum, row) => sum + pick(row), 0) / fresh.length).toFixed(2);
-  const balance =
-    record.logZ === undefined ? `sd ${record.residualSpread.toFixed(2)}` : `logZ ${record.logZ.toFixed(2)}`;
+  const { loss, logZ, residualSpread } = metrics;
   return [
-    `loss ${record.loss.toFixed(2)}`,
+    `loss ${loss?.toFixed(2)}`,
     `logR ${mean((row) => row.logReward)}`,
-    `ASR ${mean((row) => (row.meanUnsafe > 0.5 ? 1 : 0))}`,
+    `ASR ${mean(({ score }) => (isUnsafe(score.meanUnsafe) ? 1 : 0))}`,
     `log p_ref ${mean((row) => row.fluency)}`,
-    balance,
-    `buffer ${record.bufferSize} (${record.nearDuplicates} near)`,
-    `${(record.attackTokens / record.seconds).toFixed(0)} tok/s`,
+    logZ === undefined ? `sd ${residualSpread?.toFixed(2)}` : `logZ ${logZ.toFixed(2)}`,
+    `buffer ${counts.bufferSize} (${counts.nearDuplicates} near)`,
+    `${(attackTokens / seconds).toFixed(0)} tok/s`,
   ].join(', ');
 }
 
 /**
- * GFlowNet fine-tuning of the attacker (Lee et al. 2025, section 3.1): the policy is moved until it samples attacks in
+ * GFlowNet fine-tuning of the attacker (Lee et al. 2025, section 3.1): moves the policy until it samples attacks in
  * proportion to their reward. Deviations from the paper are options: objectives other than TB, fluency forms, re-scoring.
  *
  * @returns updates done, fewer than planned when `onUpdate` ended the stage.
@@ -159,7 +184,7 @@ function liveLine<E>(record: GflownetUpdate<E>): string {
 export async function trainGflownet<E>(
   parts: GflownetParts<E>,
   options: GflownetOptions,
-  run: GflownetRun<E>,
+  run: TrainingRun<GflownetUpdate<E>>,
 ): Promise<number> {
   const state = {
     parameters: parts.policy.parameters,

@@ -1,16 +1,23 @@
 import { monotonicMs } from '../../base/clock.ts';
 import { type RandomStream, randomStream } from '../../base/random.ts';
-import { ADAMW_DEFAULTS, type AdamWState, adamwUpdate, clipGradient } from '../../engine/optimizer/adamw.ts';
-import { type LearningRateRule, learningRateAt } from '../../engine/optimizer/learning-rate.ts';
+import { optimizerStep } from '../../engine/optimizer/optimizer-step.ts';
+import { type LearningRateRule, learningRateAt } from '../../engine/optimizer/schedules.ts';
 import type { PolicySession } from '../../models/decoder/policy-session.ts';
 import type { TokenRow } from '../../models/decoder/row-batch.ts';
-import { directWeights } from '../objectives/objectives.ts';
-import { type LoopControl, runUpdates } from './update-loop.ts';
+import { directWeights } from '../objectives/objective.ts';
+import { runUpdates, type TrainingRun } from './update-loop.ts';
 
 /** One sequence to imitate: its tokens with the end token where it has one, and how often it is drawn. */
 export interface LikelihoodExample {
   readonly row: TokenRow;
   readonly weight: number;
+}
+
+export interface LikelihoodParts {
+  readonly policy: PolicySession;
+  readonly examples: readonly LikelihoodExample[];
+  /** Rows whose loss is measured and never learned. */
+  readonly validation: readonly TokenRow[];
 }
 
 export interface LikelihoodOptions {
@@ -105,16 +112,11 @@ async function meanLoss(
  * @returns updates done.
  */
 export async function trainLikelihood(
-  session: PolicySession,
-  data: { readonly examples: readonly LikelihoodExample[]; readonly validation: readonly TokenRow[] },
+  parts: LikelihoodParts,
   options: LikelihoodOptions,
-  run: {
-    readonly control: LoopControl;
-    readonly from: number;
-    readonly optimizer: AdamWState;
-    onUpdate(update: LikelihoodUpdate): void;
-  },
+  run: TrainingRun<LikelihoodUpdate>,
 ): Promise<number> {
+  const { policy: session, ...data } = parts;
   const { control, optimizer } = run;
   const to = options.learningRate.totalUpdates;
   const state = { parameters: session.parameters, optimizer, extra: () => ({}) };
@@ -129,14 +131,9 @@ export async function trainLikelihood(
       new Float32Array(rows.length),
       directWeights(new Float32Array(rows.length).fill(-1 / tokens)), // d/d(log pi) of -sum log pi / tokens
     );
-    const gradientNorm = clipGradient(session.gradient, options.gradientClip);
-    const segment = {
-      start: 0,
-      end: session.gradient.length,
+    const gradientNorm = optimizerStep(session, optimizer, {
+      gradientClip: options.gradientClip,
       learningRate: learningRateAt(options.learningRate, update),
-    };
-    adamwUpdate(session.parameters.data, session.gradient, optimizer, [segment], {
-      ...ADAMW_DEFAULTS,
       weightDecay: options.weightDecay,
     });
     const loss = -logProbs.reduce((sum, logProb) => sum + logProb, 0) / tokens;
@@ -144,7 +141,7 @@ export async function trainLikelihood(
       data.validation.length > 0 && ((update + 1) % options.validateEveryUpdates === 0 || update + 1 === to);
     const validationLoss = isMeasured ? await meanLoss(session, data.validation, options) : undefined;
     const seconds = (monotonicMs() - started) / 1000;
-    run.onUpdate({
+    const stop = await run.onUpdate({
       update,
       loss,
       gradientNorm,
@@ -154,6 +151,7 @@ export async function trainLikelihood(
     });
     return {
       note: `loss ${loss.toFixed(3)}${validationLoss === undefined ? '' : `, validation ${validationLoss.toFixed(3)}`}`,
+      stop,
     };
   });
 }

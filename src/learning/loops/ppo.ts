@@ -1,24 +1,92 @@
 import { monotonicMs } from '../../base/clock.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import { randomStream } from '../../base/random.ts';
-import { ADAMW_DEFAULTS, adamwUpdate, clipGradient, type RateSegment } from '../../engine/optimizer/adamw.ts';
-import { learningRateAt } from '../../engine/optimizer/learning-rate.ts';
+import type { RateSegment } from '../../engine/optimizer/adamw.ts';
+import { optimizerStep } from '../../engine/optimizer/optimizer-step.ts';
+import { type LearningRateRule, learningRateAt } from '../../engine/optimizer/schedules.ts';
 import { valueHeadParameters } from '../../models/decoder/actor-critic-graph.ts';
-import { type RewardTerms, rewardTerms, type Similarity, sumOfTerms, tokenRewards } from '../reward/novelty-reward.ts';
+import type { ActorCriticSession } from '../../models/decoder/actor-critic-session.ts';
+import {
+  type NoveltyMeter,
+  type NoveltyWeights,
+  type RewardTerms,
+  rewardTerms,
+  type Similarity,
+  sumOfTerms,
+  tokenRewards,
+} from '../reward/novelty-reward.ts';
 import { generalisedAdvantages, whiten } from './advantages.ts';
-import { nextKlCoefficient } from './kl-controller.ts';
-import { meanOf, type Rollout, rollOut, rolloutMetrics, scoreOf, toRow } from './on-policy-rollout.ts';
-import { type PolicyGradientRun, type PolicyGradientUpdate, policyGradientNote } from './policy-gradient-parts.ts';
-import { addPpoLosses, createPpoSums, type PpoSums, type PpoTokens, ppoTargets } from './ppo-loss.ts';
-import type { PpoOptions, PpoParts, PpoState } from './ppo-parts.ts';
-import { runUpdates } from './update-loop.ts';
+import {
+  meanOf,
+  type PolicyGradientOptions,
+  type PolicyGradientParts,
+  type PolicyGradientUpdate,
+  policyGradientNote,
+  type Rollout,
+  rollOut,
+  rolloutMetrics,
+  scoreOf,
+} from './policy-gradient.ts';
+import {
+  type AdaptiveKlRule,
+  addPpoLosses,
+  createPpoSums,
+  nextKlCoefficient,
+  type PpoSums,
+  type PpoTokens,
+  ppoTargets,
+} from './ppo-loss.ts';
+import { runUpdates, type TrainingRun } from './update-loop.ts';
+
+export interface PpoOptions extends PolicyGradientOptions {
+  /** Passes over an update's attacks. */
+  readonly epochs: number;
+  /** Attacks of one optimizer step. */
+  readonly minibatchSize: number;
+  readonly clipRange: number;
+  readonly valueClipRange?: number;
+  readonly valueWeight: number;
+  /** Of the value head. */
+  readonly valueLearningRate: LearningRateRule;
+  /** Discount over tokens. */
+  readonly discount: number;
+  /** Lambda of the generalised advantage estimate. */
+  readonly lambda: number;
+  /** Moves all tokens' advantages to mean 0 and variance 1. */
+  readonly whitenAdvantages: boolean;
+  /** Weight of the KL penalty, at every token; where it starts when it adapts. */
+  readonly kl: number;
+  /** Fixed coefficient when absent. */
+  readonly adaptiveKl?: AdaptiveKlRule;
+  /** Weight of -log pi, at every token. */
+  readonly entropy: number;
+  readonly novelty: NoveltyWeights;
+  /** Largest size of an attack's reward. */
+  readonly rewardClip: number;
+}
+
+export interface PpoParts<Evidence> extends PolicyGradientParts<Evidence> {
+  readonly policy: ActorCriticSession;
+  /** The checkpoint's state, `newPpoState` for a new stage; changes as training goes on. */
+  readonly state: PpoState;
+  /** Needed when one of its weights is above 0. */
+  readonly novelty?: NoveltyMeter;
+}
+
+/** What a checkpoint of PPO holds beside parameters, optimizer and the novelty history. */
+export interface PpoState {
+  klCoefficient: number;
+}
+
+export function newPpoState(options: Pick<PpoOptions, 'kl'>): PpoState {
+  return { klCoefficient: options.kl };
+}
 
 /** Everything that one update needs beside its number. */
 interface Training<E> {
   readonly parts: PpoParts<E>;
   readonly options: PpoOptions;
-  readonly run: PolicyGradientRun<E>;
-  readonly state: PpoState;
+  readonly run: TrainingRun<PolicyGradientUpdate<E>>;
 }
 
 /** One attack's reward: what it is the sum of, and how like the history it was. */
@@ -50,7 +118,7 @@ async function rewardRollouts<E>(
 
 /** Old log-probs and values, advantages and returns of every token, before the first step. */
 async function prepareTokens<E>(
-  { parts, options, state }: Training<E>,
+  { parts, options }: Training<E>,
   rollouts: readonly Rollout<E>[],
   rewarded: readonly RewardedRollout[],
 ): Promise<KnownRows> {
@@ -63,7 +131,7 @@ async function prepareTokens<E>(
     oldLogProbs.push(...now.tokenLogProbs);
     oldValues.push(...now.values);
   }
-  const weights = { kl: state.klCoefficient, entropy: options.entropy };
+  const weights = { kl: parts.state.klCoefficient, entropy: options.entropy };
   const rewards = rollouts.map(({ referenceLogProbs }, i) =>
     tokenRewards(rewarded[i]?.reward as number, oldLogProbs[i] as Float32Array, referenceLogProbs, weights),
   );
@@ -111,15 +179,14 @@ async function optimise<E>(training: Training<E>, known: KnownRows, update: numb
   const { policy } = parts;
   const sums = createPpoSums();
   const norms: number[] = [];
-  const segments = rateSegments(training, update);
-  const adamw = { ...ADAMW_DEFAULTS, weightDecay: options.weightDecay };
+  const { gradientClip, weightDecay } = options;
+  const step = { gradientClip, learningRate: rateSegments(training, update), weightDecay };
   for (let epoch = 0; epoch < options.epochs; epoch++) {
     const stream = randomStream(options.seed, run.control.checkpoints.stage, 'minibatches', update, epoch);
     const order = stream.shuffle(known.rows.map((_, row) => row));
     for (const minibatch of chunks(order, options.minibatchSize)) {
       await differentiate(training, known, minibatch, sums);
-      norms.push(clipGradient(policy.gradient, options.gradientClip));
-      adamwUpdate(policy.parameters.data, policy.gradient, run.optimizer, segments, adamw);
+      norms.push(optimizerStep(policy, run.optimizer, step));
     }
   }
   const perToken = (sum: number): number => sum / Math.max(1, sums.tokens);
@@ -135,24 +202,21 @@ async function optimise<E>(training: Training<E>, known: KnownRows, update: numb
 
 async function ppoUpdate<E>(training: Training<E>, update: number): Promise<PolicyGradientUpdate<E>> {
   const started = monotonicMs();
-  const { parts, options, run, state } = training;
+  const { parts, options, run } = training;
   const place = { stage: run.control.checkpoints.stage, update };
   const { rollouts, unscored, attackTokens } = await rollOut(parts, parts.policy.parameters, options, place);
   const rewarded = await rewardRollouts(training, rollouts, update);
   const known = await prepareTokens(training, rollouts, rewarded);
   const losses = await optimise(training, known, update);
-  const { klCoefficient } = state;
+  const { klCoefficient } = parts.state;
   const common = rolloutMetrics(rollouts);
   if (options.adaptiveKl !== undefined && rollouts.length > 0) {
     const observed = { kl: common.kl, attacks: rollouts.length };
-    state.klCoefficient = nextKlCoefficient(klCoefficient, options.adaptiveKl, observed);
+    parts.state.klCoefficient = nextKlCoefficient(klCoefficient, options.adaptiveKl, observed);
   }
   return {
     update,
-    rows: rollouts.map((rollout, i) => {
-      const { reward, terms } = rewarded[i] as RewardedRollout;
-      return toRow(rollout, { reward, terms: { ...terms } });
-    }),
+    rows: rollouts.map(({ attack }, i) => ({ ...attack, terms: { ...(rewarded[i] as RewardedRollout).terms } })),
     unscored,
     attackTokens,
     metrics: {
@@ -164,6 +228,7 @@ async function ppoUpdate<E>(training: Training<E>, update: number): Promise<Poli
       cosine: meanOf(rewarded.map(({ similarity }) => similarity.cosine)),
       gibberish: meanOf(rewarded.map(({ terms }) => (terms.gibberish < 0 ? 1 : 0))),
     },
+    counts: {},
     seconds: (monotonicMs() - started) / 1000,
   };
 }
@@ -176,15 +241,13 @@ async function ppoUpdate<E>(training: Training<E>, update: number): Promise<Poli
  * Deviations from the paper's code: attacks are drawn at temperature 1 without top-p, so that log-probs are those of what
  * was drawn; the gradient is clipped by its norm; gibberish is told by the reference.
  *
- * @param state the checkpoint's state, `newPpoState` for a new stage; changed as training goes on.
  * @returns updates done, fewer than planned when `onUpdate` ended the stage.
  * @throws FloodgateError `usage` when novelty has a weight and nothing measures it.
  */
 export async function trainPpo<E>(
   parts: PpoParts<E>,
   options: PpoOptions,
-  run: PolicyGradientRun<E>,
-  state: PpoState,
+  run: TrainingRun<PolicyGradientUpdate<E>>,
 ): Promise<number> {
   const { selfBleu, cosine } = options.novelty;
   if (parts.novelty === undefined && (selfBleu > 0 || cosine > 0)) {
@@ -193,10 +256,10 @@ export async function trainPpo<E>(
   const saved = {
     parameters: parts.policy.parameters,
     optimizer: run.optimizer,
-    extra: () => ({ ppo: { ...state }, novelty: parts.novelty?.state() ?? null, caller: run.extra?.() ?? null }),
+    extra: () => ({ ppo: { ...parts.state }, novelty: parts.novelty?.state() ?? null, caller: run.extra?.() ?? null }),
   };
   return runUpdates(run.control, saved, { from: run.from, to: options.updates }, async (update) => {
-    const record = await ppoUpdate({ parts, options, run, state }, update);
+    const record = await ppoUpdate({ parts, options, run }, update);
     return { note: policyGradientNote(record), stop: await run.onUpdate(record) };
   });
 }

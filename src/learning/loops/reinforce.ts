@@ -1,18 +1,21 @@
 import { monotonicMs } from '../../base/clock.ts';
-import { ADAMW_DEFAULTS, adamwUpdate, clipGradient } from '../../engine/optimizer/adamw.ts';
-import { learningRateAt } from '../../engine/optimizer/learning-rate.ts';
+import { optimizerStep } from '../../engine/optimizer/optimizer-step.ts';
+import { learningRateAt } from '../../engine/optimizer/schedules.ts';
 import type { PolicySession } from '../../models/decoder/policy-session.ts';
-import { directWeights } from '../objectives/objectives.ts';
+import { directWeights } from '../objectives/objective.ts';
 import { divideBySpread, leaveOneOut } from './advantages.ts';
-import { meanOf, type Rollout, rollOut, rolloutMetrics, scoreOf, toRow } from './on-policy-rollout.ts';
 import {
+  meanOf,
   type PolicyGradientOptions,
   type PolicyGradientParts,
-  type PolicyGradientRun,
   type PolicyGradientUpdate,
   policyGradientNote,
-} from './policy-gradient-parts.ts';
-import { runUpdates } from './update-loop.ts';
+  type Rollout,
+  rollOut,
+  rolloutMetrics,
+  scoreOf,
+} from './policy-gradient.ts';
+import { runUpdates, type TrainingRun } from './update-loop.ts';
 
 /** What is subtracted from the reward to make its gradient less noisy. */
 export type Baseline =
@@ -33,6 +36,8 @@ export interface ReinforceOptions extends PolicyGradientOptions {
 
 export interface ReinforceParts<Evidence> extends PolicyGradientParts<Evidence> {
   readonly policy: PolicySession;
+  /** The checkpoint's state, `NEW_REINFORCE_STATE` copied for a new stage; changes as training goes on. */
+  readonly state: ReinforceState;
 }
 
 /** What a checkpoint of REINFORCE holds beside parameters and optimizer. */
@@ -47,8 +52,7 @@ export const NEW_REINFORCE_STATE: ReinforceState = { runningMean: null };
 interface Training<E> {
   readonly parts: ReinforceParts<E>;
   readonly options: ReinforceOptions;
-  readonly run: PolicyGradientRun<E>;
-  readonly state: ReinforceState;
+  readonly run: TrainingRun<PolicyGradientUpdate<E>>;
 }
 
 /** Advantages of an update's penalised rewards; moves the running mean when that is the baseline. */
@@ -92,19 +96,18 @@ async function differentiate<E>(
 
 /** One optimizer step on the penalised rewards; an update whose attacks could all not be scored changes nothing. */
 async function learn<E>(
-  { parts, options, run, state }: Training<E>,
+  { parts, options, run }: Training<E>,
   rollouts: readonly Rollout<E>[],
   penalised: readonly number[],
   update: number,
 ): Promise<{ readonly loss: number; readonly gradientNorm: number }> {
   if (rollouts.length === 0) return { loss: 0, gradientNorm: 0 };
-  const { policy } = parts;
+  const { policy, state } = parts;
   const advantages = advantagesOf(penalised, options, state);
   const loss = await differentiate(parts, rollouts, advantages, options.microBatchSize);
-  const gradientNorm = clipGradient(policy.gradient, options.gradientClip);
-  const segment = { start: 0, end: policy.gradient.length, learningRate: learningRateAt(options.learningRate, update) };
-  adamwUpdate(policy.parameters.data, policy.gradient, run.optimizer, [segment], {
-    ...ADAMW_DEFAULTS,
+  const gradientNorm = optimizerStep(policy, run.optimizer, {
+    gradientClip: options.gradientClip,
+    learningRate: learningRateAt(options.learningRate, update),
     weightDecay: options.weightDecay,
   });
   return { loss, gradientNorm };
@@ -116,15 +119,14 @@ async function reinforceUpdate<E>(training: Training<E>, update: number): Promis
   const place = { stage: run.control.checkpoints.stage, update };
   const { rollouts, unscored, attackTokens } = await rollOut(parts, parts.policy.parameters, options, place);
   const scores = rollouts.map((rollout) => scoreOf(options.score, rollout, update));
-  const penalised = rollouts.map(({ attack: { logPi }, logPRef }, i) => {
+  const penalised = rollouts.map(({ attack: { logPi, logPRef } }, i) => {
     return (scores[i] as number) - options.kl * (logPi - logPRef) - options.entropy * logPi;
   });
   const { loss, gradientNorm } = await learn(training, rollouts, penalised, update);
   return {
     update,
     rows: rollouts.map((rollout, i) => {
-      const judge = scores[i] as number;
-      return toRow(rollout, { reward: judge, terms: { judge } });
+      return { ...rollout.attack, terms: { judge: scores[i] as number } };
     }),
     unscored,
     attackTokens,
@@ -135,6 +137,7 @@ async function reinforceUpdate<E>(training: Training<E>, update: number): Promis
       penalisedReward: meanOf(penalised),
       ...rolloutMetrics(rollouts),
     },
+    counts: {},
     seconds: (monotonicMs() - started) / 1000,
   };
 }
@@ -144,22 +147,20 @@ async function reinforceUpdate<E>(training: Training<E>, update: number): Promis
  * E[reward - kl (log pi - log p_ref) - entropy log pi]. With kl 1 and reward log S / beta its optimum is the GFlowNet's
  * posterior, which is how it is tested.
  *
- * @param state the checkpoint's state, `NEW_REINFORCE_STATE` copied for a new stage; changed as training goes on.
  * @returns updates done, fewer than planned when `onUpdate` ended the stage.
  */
 export async function trainReinforce<E>(
   parts: ReinforceParts<E>,
   options: ReinforceOptions,
-  run: PolicyGradientRun<E>,
-  state: ReinforceState,
+  run: TrainingRun<PolicyGradientUpdate<E>>,
 ): Promise<number> {
   const saved = {
     parameters: parts.policy.parameters,
     optimizer: run.optimizer,
-    extra: () => ({ reinforce: { ...state }, caller: run.extra?.() ?? null }),
+    extra: () => ({ reinforce: { ...parts.state }, caller: run.extra?.() ?? null }),
   };
   return runUpdates(run.control, saved, { from: run.from, to: options.updates }, async (update) => {
-    const record = await reinforceUpdate({ parts, options, run, state }, update);
+    const record = await reinforceUpdate({ parts, options, run }, update);
     return { note: policyGradientNote(record), stop: await run.onUpdate(record) };
   });
 }

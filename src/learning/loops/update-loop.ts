@@ -1,7 +1,7 @@
 import { FloodgateError } from '../../base/errors.ts';
 import type { Progress, ProgressSink } from '../../base/progress.ts';
 import type { AdamWState } from '../../engine/optimizer/adamw.ts';
-import type { ParameterVector } from '../../models/decoder/parameter-vector.ts';
+import type { ParameterVector } from '../../engine/optimizer/flat-parameters.ts';
 import { type CheckpointFolder, saveCheckpoint } from '../checkpoints/checkpoint-folder.ts';
 
 /** How a loop is watched, saved and stopped. */
@@ -10,6 +10,18 @@ export interface LoopControl {
   readonly checkpointEveryUpdates: number;
   readonly progress: ProgressSink;
   readonly signal?: AbortSignal;
+}
+
+/** What a training loop is given beside its parts and options: how it is controlled, where it starts, who is told. */
+export interface TrainingRun<Update> {
+  readonly control: LoopControl;
+  /** Updates already done. */
+  readonly from: number;
+  readonly optimizer: AdamWState;
+  /** JSON-safe state of the caller that belongs into each checkpoint. */
+  extra?(): unknown;
+  /** Called after each update; true ends the stage. */
+  onUpdate(update: Update): Promise<boolean>;
 }
 
 export interface LoopState {

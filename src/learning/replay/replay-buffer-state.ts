@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { FloodgateError } from '../../base/errors.ts';
+import type { AttackSource } from '../attack.ts';
 import { ReplayBuffer } from './replay-buffer.ts';
-import { type ReplayEntry, sequenceKey } from './replay-entry.ts';
-import type { ReplayBufferOptions } from './replay-rules.ts';
+import { type ReplayBufferOptions, type ReplayEntry, sequenceKey } from './replay-entry.ts';
 
 /** Longest attack in a checkpoint: stops a lying file from filling memory through one entry. */
 const MAX_TOKENS = 65_536;
@@ -21,22 +21,25 @@ const optionsSchema = z.strictObject({
   nearCosine: z.number().nullable(),
 });
 
+/** Sources of attacks that a buffer can hold. */
+const SOURCES = ['fresh', 'tempered', 'replay', 'seed', 'reference'] as const satisfies readonly AttackSource[];
+
 const entrySchema = z.strictObject({
   id: count,
   tokens: z.array(count).max(MAX_TOKENS),
   terminated: z.boolean(),
   text: z.string().max(MAX_TEXT),
-  logPRef: z.number(),
-  logS: z.number(),
-  meanUnsafe: z.number(),
-  responses: count.min(1),
+  source: z.enum(SOURCES),
+  logPRef: z.number().optional(),
+  fluency: z.number(),
+  score: z.strictObject({ logS: z.number(), meanUnsafe: z.number(), responses: count.min(1) }),
   addedAtUpdate: count,
   /** Little-endian float32 in base64: exact, and a quarter of the decimal form. */
   embedding: z.base64().optional(),
 });
 
 const stateSchema = z.strictObject({
-  version: z.literal(1),
+  version: z.literal(2),
   options: optionsSchema,
   nextId: count,
   counts: z.strictObject({
@@ -59,7 +62,7 @@ export type ReplayBufferState = z.infer<typeof stateSchema>;
 export function serialiseReplayBuffer(buffer: ReplayBuffer): ReplayBufferState {
   const { entries, nextId, counts } = buffer.contents();
   return {
-    version: 1,
+    version: 2,
     options: { ...buffer.options },
     nextId,
     counts: { ...counts },
@@ -86,8 +89,8 @@ function assertConsistent(entries: ReplayBufferState['entries'], options: Replay
   if (entries.some(({ id }) => id >= nextId)) throw damaged(`an entry id at or above the next id ${nextId}`);
 }
 
-function entryToState({ embedding, tokens, ...rest }: ReplayEntry): ReplayBufferState['entries'][number] {
-  const plain = { ...rest, tokens: [...tokens] };
+function entryToState({ embedding, tokens, source, ...rest }: ReplayEntry): ReplayBufferState['entries'][number] {
+  const plain = { ...rest, tokens: [...tokens], source: source as (typeof SOURCES)[number] };
   if (embedding === undefined) return plain;
   return {
     ...plain,
@@ -96,10 +99,18 @@ function entryToState({ embedding, tokens, ...rest }: ReplayEntry): ReplayBuffer
 }
 
 function stateToEntry({ embedding, ...rest }: ReplayBufferState['entries'][number]): ReplayEntry {
-  if (embedding === undefined) return rest;
+  if (embedding === undefined) return withoutUndefined(rest);
   const bytes = Buffer.from(embedding, 'base64');
   if (bytes.length % FLOAT32_BYTES !== 0) throw damaged(`embedding of ${bytes.length} bytes, not a multiple of 4`);
-  return { ...rest, embedding: new Float32Array(new Uint8Array(bytes).buffer) };
+  return { ...withoutUndefined(rest), embedding: new Float32Array(new Uint8Array(bytes).buffer) };
+}
+
+/** zod types an optional key as one that may hold undefined. */
+function withoutUndefined({
+  logPRef,
+  ...rest
+}: Omit<ReplayBufferState['entries'][number], 'embedding'>): Omit<ReplayEntry, 'embedding'> {
+  return logPRef === undefined ? rest : { ...rest, logPRef };
 }
 
 function damaged(what: string): FloodgateError {

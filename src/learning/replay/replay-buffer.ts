@@ -1,26 +1,20 @@
 import { FloodgateError } from '../../base/errors.ts';
-import type { RandomStream } from '../../base/random.ts';
-import { EmbeddingNeighbourIndex } from './embedding-neighbours.ts';
-import { gumbelTopK } from './gumbel-sample.ts';
+import { gumbelTopK, type RandomStream } from '../../base/random.ts';
+import { averageScores, type JudgeScore } from '../reward/reward.ts';
 import { LowestFirstHeap } from './lowest-first-heap.ts';
-import { type Neighbour, nearer } from './near-duplicate.ts';
-import {
-  averageScores,
-  type LogRewardOf,
-  type ReplayCandidate,
-  type ReplayEntry,
-  type ReplayScore,
-  sequenceKey,
-} from './replay-entry.ts';
+import { EmbeddingNeighbourIndex, type Neighbour, nearer, TokenNeighbourIndex } from './near-duplicates.ts';
 import {
   type InsertOutcome,
+  type LogRewardOf,
   NO_OUTCOMES,
   type OutcomeCounts,
   type RankBy,
   REPLAY_BUFFER_DEFAULTS,
   type ReplayBufferOptions,
-} from './replay-rules.ts';
-import { TokenNeighbourIndex } from './token-neighbours.ts';
+  type ReplayCandidate,
+  type ReplayEntry,
+  sequenceKey,
+} from './replay-entry.ts';
 
 /** Everything a buffer is: entries in storage order (sampling reads it), the next id, the counts. */
 export interface ReplayBufferContents {
@@ -36,7 +30,7 @@ export interface SampleOptions {
   readonly stream: RandomStream;
 }
 
-const judgeRank: LogRewardOf = (entry) => entry.logS;
+const judgeRank: LogRewardOf = (entry) => entry.score.logS;
 
 /**
  * A bounded store of attacks without near-duplicates. The rules, in order, for an offered attack:
@@ -99,7 +93,7 @@ export class ReplayBuffer {
   /**
    * Offers one attack. O(log n) beside the neighbour search; with rank `reward`, a new `logReward` function re-keys the
    * whole buffer once (O(n log n)), so pass the same function for all attacks of one update.
-   * @throws FloodgateError `usage` when the score, log p_ref or embedding cannot be used; the buffer is then unchanged.
+   * @throws FloodgateError `usage` when the score, fluency or embedding cannot be used; the buffer is then unchanged.
    */
   insert(candidate: ReplayCandidate, logReward: LogRewardOf): InsertOutcome {
     assertUsable(candidate);
@@ -111,11 +105,11 @@ export class ReplayBuffer {
   }
 
   /** Averages new responses into an entry (re-scoring on replay). Returns false when it has left the buffer. */
-  rescore(id: number, score: ReplayScore): boolean {
+  rescore(id: number, score: JudgeScore): boolean {
     assertScore(score);
     const slot = this.slotOfId.get(id);
     if (slot === undefined) return false;
-    this.setScore(slot, averageScores(this.entries[slot] as ReplayEntry, score));
+    this.setScore(slot, averageScores((this.entries[slot] as ReplayEntry).score, score));
     return true;
   }
 
@@ -160,12 +154,12 @@ export class ReplayBuffer {
   private mergeDuplicate(slot: number, candidate: ReplayCandidate): InsertOutcome {
     const stored = this.entries[slot] as ReplayEntry;
     if (this.options.rescore === 'average') {
-      this.setScore(slot, averageScores(stored, candidate));
+      this.setScore(slot, averageScores(stored.score, candidate.score));
       return { kind: 'duplicate-averaged', id: stored.id };
     }
-    // The same sequence has the same log p_ref, so the higher logS is the higher reward too.
-    if (candidate.logS <= stored.logS) return { kind: 'duplicate-kept', id: stored.id };
-    this.setScore(slot, candidate);
+    // The same sequence has the same fluency, so the higher logS is the higher reward too.
+    if (candidate.score.logS <= stored.score.logS) return { kind: 'duplicate-kept', id: stored.id };
+    this.setScore(slot, candidate.score);
     return { kind: 'duplicate-raised', id: stored.id };
   }
 
@@ -177,14 +171,16 @@ export class ReplayBuffer {
 
   private storeNew(slot: number, candidate: ReplayCandidate): number {
     const id = this.nextId;
-    const { tokens, terminated, text, logPRef, addedAtUpdate, embedding } = candidate;
+    const { source, tokens, terminated, text, logPRef, fluency, score, addedAtUpdate, embedding } = candidate;
     this.store(slot, {
       id,
+      source,
       tokens: [...tokens],
       terminated,
       text,
-      logPRef,
-      ...plainScore(candidate),
+      ...(logPRef === undefined ? {} : { logPRef }),
+      fluency,
+      score: plainScore(score),
       addedAtUpdate,
       // A copy: the caller's array may be a view into a batch that is written again.
       ...(embedding === undefined ? {} : { embedding: embedding.slice() }),
@@ -210,8 +206,8 @@ export class ReplayBuffer {
     if (key !== undefined) this.heap.set(slot, key, entry.id);
   }
 
-  private setScore(slot: number, score: ReplayScore): void {
-    const entry: ReplayEntry = { ...(this.entries[slot] as ReplayEntry), ...plainScore(score) };
+  private setScore(slot: number, score: JudgeScore): void {
+    const entry: ReplayEntry = { ...(this.entries[slot] as ReplayEntry), score: plainScore(score) };
     const key = this.heapRank === undefined ? undefined : this.evictionKey(entry);
     this.entries[slot] = entry;
     if (key !== undefined) this.heap.set(slot, key, entry.id);
@@ -238,7 +234,7 @@ export function createReplayBuffer(options: Partial<ReplayBufferOptions> = {}): 
 }
 
 /** The score alone, with -0 (a mean of log 1) as 0: JSON has no -0, and a restored buffer must equal the original. */
-function plainScore({ logS, meanUnsafe, responses }: ReplayScore): ReplayScore {
+function plainScore({ logS, meanUnsafe, responses }: JudgeScore): JudgeScore {
   return { logS: logS + 0, meanUnsafe: meanUnsafe + 0, responses };
 }
 
@@ -250,7 +246,7 @@ function finiteRank(rank: number, entry: ReplayCandidate): number {
   );
 }
 
-function assertScore({ logS, meanUnsafe, responses }: ReplayScore): void {
+function assertScore({ logS, meanUnsafe, responses }: JudgeScore): void {
   const isUsable =
     Number.isFinite(logS) && Number.isFinite(meanUnsafe) && Number.isSafeInteger(responses) && responses >= 1;
   if (isUsable) return;
@@ -262,7 +258,7 @@ function assertScore({ logS, meanUnsafe, responses }: ReplayScore): void {
 }
 
 function assertUsable(candidate: ReplayCandidate): void {
-  assertScore(candidate);
-  if (Number.isFinite(candidate.logPRef)) return;
-  throw new FloodgateError('usage', `replay buffer: log p_ref is not finite, got ${candidate.logPRef}`);
+  assertScore(candidate.score);
+  if (Number.isFinite(candidate.fluency)) return;
+  throw new FloodgateError('usage', `replay buffer: fluency is not finite, got ${candidate.fluency}`);
 }

@@ -1,22 +1,7 @@
-/** What the judges said of one attack so far. */
-export interface ReplayScore {
-  /** Mean over the responses of log P_unsafe (floored by whoever scored it, so finite). */
-  readonly logS: number;
-  /** Arithmetic mean over the responses of P_unsafe, in [0, 1]. */
-  readonly meanUnsafe: number;
-  /** How many scored responses stand behind both means; at least 1. */
-  readonly responses: number;
-}
+import type { AttackTokens, RewardedAttack } from '../attack.ts';
 
 /** An attack offered to the replay buffer. It holds the parts of the reward, never the reward: T and gamma move. */
-export interface ReplayCandidate extends ReplayScore {
-  /** Token ids of the attack, without meta-prompt and without the end token. */
-  readonly tokens: readonly number[];
-  /** Whether the attacker wrote its end token; false when the attack was cut at the maximum length. */
-  readonly terminated: boolean;
-  readonly text: string;
-  /** Fluency term before schedules: log p_ref of the attack in the form that the run uses. */
-  readonly logPRef: number;
+export interface ReplayCandidate extends RewardedAttack {
   /** Sentence embedding [D], L2-normalised; needed when near-duplicates are told by cosine. */
   readonly embedding?: Float32Array;
   /** The update that sampled it; 0 for seeds. */
@@ -29,19 +14,68 @@ export interface ReplayEntry extends ReplayCandidate {
 }
 
 /** log R under the schedules of the present update. Pass one function per update: the buffer re-keys when it changes. */
-export type LogRewardOf = (entry: ReplayCandidate) => number;
+export type LogRewardOf = (attack: RewardedAttack) => number;
 
 /** Equal for two attacks exactly when tokens and ending are equal: same sequence, same probability. */
-export function sequenceKey(candidate: Pick<ReplayCandidate, 'tokens' | 'terminated'>): string {
+export function sequenceKey(candidate: AttackTokens): string {
   return `${candidate.tokens.join(',')}${candidate.terminated ? '.' : ''}`;
 }
 
-/** Both scores as one: means weighted by the responses behind them. */
-export function averageScores(a: ReplayScore, b: ReplayScore): ReplayScore {
-  const responses = a.responses + b.responses;
-  return {
-    logS: (a.logS * a.responses + b.logS * b.responses) / responses,
-    meanUnsafe: (a.meanUnsafe * a.responses + b.meanUnsafe * b.responses) / responses,
-    responses,
-  };
+/** What ranks entries: `judge` = logS alone, `reward` = log R under the present schedules. */
+export type RankBy = 'judge' | 'reward';
+
+export interface ReplayBufferOptions {
+  /** Most entries held; the paper's runs use 1,000 to 5,000. */
+  readonly capacity: number;
+  /** A full buffer gives up its lowest entry by this. */
+  readonly evictBy: RankBy;
+  /** A near-duplicate must be strictly higher by this than its nearest neighbour to replace it. */
+  readonly replaceBy: RankBy;
+  /** When the same sequence comes again: average over all responses so far, or keep the higher (keeps lucky draws). */
+  readonly rescore: 'average' | 'keep-higher';
+  /** Near-duplicate when edit distance < this * (|a| + |b|); null = off. */
+  readonly nearEditRatio: number | null;
+  /** Near-duplicate when cosine > this; null = off. Every entry then needs an embedding. */
+  readonly nearCosine: number | null;
 }
+
+/** The paper's near-duplicate rule by tokens; averaging instead of keeping the luckier draw. */
+export const REPLAY_BUFFER_DEFAULTS: ReplayBufferOptions = {
+  capacity: 1000,
+  evictBy: 'reward',
+  replaceBy: 'reward',
+  rescore: 'average',
+  nearEditRatio: 0.25,
+  nearCosine: null,
+};
+
+/** What became of an offered attack. All ids are entry ids. */
+export type InsertOutcome =
+  | { readonly kind: 'inserted'; readonly id: number }
+  /** Full: the lowest entry made room. */
+  | { readonly kind: 'inserted-evicting'; readonly id: number; readonly evicted: number }
+  /** Full, and the candidate is not strictly above the lowest entry. */
+  | { readonly kind: 'evicted-self' }
+  /** A near-duplicate with a strictly higher rank took its nearest neighbour's place. */
+  | { readonly kind: 'replaced'; readonly id: number; readonly replaced: number }
+  /** A near-duplicate not strictly above its nearest neighbour. */
+  | { readonly kind: 'near-duplicate-rejected'; readonly nearest: number }
+  /** The same sequence again, averaged into the entry. */
+  | { readonly kind: 'duplicate-averaged'; readonly id: number }
+  /** The same sequence again with a higher logS, which the entry now has (`keep-higher`). */
+  | { readonly kind: 'duplicate-raised'; readonly id: number }
+  /** The same sequence again, not higher: nothing changed (`keep-higher`). */
+  | { readonly kind: 'duplicate-kept'; readonly id: number };
+
+export type OutcomeCounts = Readonly<Record<InsertOutcome['kind'], number>>;
+
+export const NO_OUTCOMES: OutcomeCounts = {
+  inserted: 0,
+  'inserted-evicting': 0,
+  'evicted-self': 0,
+  replaced: 0,
+  'near-duplicate-rejected': 0,
+  'duplicate-averaged': 0,
+  'duplicate-raised': 0,
+  'duplicate-kept': 0,
+};

@@ -2,7 +2,7 @@ import { FloodgateError } from '../../base/errors.ts';
 import type { DecoderConfig, Gpt2Config, LlamaConfig } from './decoder-config.ts';
 import type { EncoderConfig } from './encoder-config.ts';
 
-/** A tensor that a config asks for. */
+/** Name and shape of a tensor that a config requires. */
 export type ExpectedTensor = readonly [name: string, shape: readonly number[]];
 
 interface Shaped {
@@ -112,10 +112,10 @@ export function* expectedEncoderTensors(config: EncoderConfig): Iterable<Expecte
 }
 
 /**
- * Returns just the tensors that the config asks for, in its order; ends at the first that is missing, so that a config
- * which claims millions of layers costs nothing.
- * @throws `format` naming a tensor that is missing, of another shape, or that the config has no use for (a bias, a head
- * of another task): leaving it out silently would change the model.
+ * Returns the tensors that the config requires, in its order. Ends at the first that is missing, so that a config with
+ * millions of claimed layers costs nothing.
+ * @throws `format` naming a tensor that is missing, has another shape, or is unknown to the config (a bias, a head of
+ * another task). Omitting an unknown tensor silently would change the model.
  */
 export function pickExpectedTensors<T extends Shaped>(
   path: string,

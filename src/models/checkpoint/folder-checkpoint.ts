@@ -6,20 +6,17 @@ import { FloodgateError } from '../../base/errors.ts';
 import { parseFields, readJsonFile } from '../formats/json-file.ts';
 import type { WeightStore } from '../formats/weight-store.ts';
 import { sha256OfFile } from '../sources/file-hash.ts';
-import type { DecoderConfig } from './decoder-config.ts';
-import { isDecoderType, parseDecoderConfig } from './decoder-config-parse.ts';
-import type { EncoderConfig } from './encoder-config.ts';
-import { type EncoderType, isEncoderType, parseEncoderConfig } from './encoder-config-parse.ts';
+import { type DecoderConfig, isDecoderType, parseDecoderConfig } from './decoder-config.ts';
+import { type EncoderConfig, type EncoderType, isEncoderType, parseEncoderConfig } from './encoder-config.ts';
 import { expectedDecoderTensors, expectedEncoderTensors, pickExpectedTensors } from './expected-tensors.ts';
-import type { OpenOptions } from './gguf-checkpoint.ts';
 import { type LocatedTensor, locateTensors, readShardPaths, safetensorsWeightFiles } from './safetensors-weights.ts';
 import { normaliseTensorName } from './tensor-names.ts';
-import { materializeWeights } from './weight-cache.ts';
+import { materializeWeights, type OpenOptions } from './weight-cache.ts';
 
 /** A config.json of gigabytes. */
 const MAX_CONFIG_BYTES = 4 * 1024 * 1024;
 
-/** A folder of config.json and safetensors as config and fp32 weights; its tokenizer is read apart. */
+/** Config and fp32 weights of a folder of config.json and safetensors; its tokenizer is read separately. */
 export type OpenedFolder = { readonly sha256: string; readonly weights: WeightStore } & (
   | { readonly kind: 'decoder'; readonly config: DecoderConfig }
   | { readonly kind: 'encoder'; readonly config: EncoderConfig }
@@ -32,7 +29,7 @@ async function exists(path: string): Promise<boolean> {
   );
 }
 
-/** The safetensors files of a folder: one, or the shards that the index names. */
+/** Paths of a folder's safetensors files: one file, or the shards that the index names. */
 async function weightPaths(folder: string): Promise<string[]> {
   const single = join(folder, 'model.safetensors');
   if (await exists(single)) return [single];
@@ -47,7 +44,7 @@ async function weightPaths(folder: string): Promise<string[]> {
   );
 }
 
-/** sha256 of one file; of several, of the list of their names and sha256s. */
+/** sha256 of one file. For several files, the sha256 of the list of their names and sha256s. */
 async function sha256OfFiles(paths: readonly string[]): Promise<string> {
   if (paths.length === 1) return sha256OfFile(paths[0] as string);
   const hash = createHash('sha256');
@@ -65,7 +62,7 @@ async function readOptional<T>(folder: string, name: string, schema: z.ZodType<T
   return parseFields(schema, await readJsonFile(path, MAX_CONFIG_BYTES), `read ${path}`);
 }
 
-/** The tightest of the limits that the tokenizer and sentence encoder files state, in tokens. */
+/** Smallest limit that the tokenizer and sentence encoder files give, in tokens. */
 async function readTokenLimit(folder: string): Promise<number | undefined> {
   const tokenizer = await readOptional(folder, 'tokenizer_config.json', tokenizerLimit);
   const sentence = await readOptional(folder, 'sentence_bert_config.json', sentenceLimit);
@@ -73,7 +70,7 @@ async function readTokenLimit(folder: string): Promise<number | undefined> {
   return limits.length === 0 ? undefined : Math.floor(Math.min(...limits));
 }
 
-/** A sentence encoder trained for another pooling would give embeddings that look right and are not. */
+/** Refuses a sentence encoder trained for another pooling: its embeddings would be wrong without a sign of it. */
 async function refuseOtherPooling(folder: string): Promise<void> {
   const pooling = await readOptional(folder, join('1_Pooling', 'config.json'), poolingFields);
   if (pooling?.pooling_mode_mean_tokens === false) {
@@ -84,12 +81,12 @@ async function refuseOtherPooling(folder: string): Promise<void> {
   }
 }
 
-/** Outputs of the classification head that the tensors hold; undefined where there is none. */
+/** Number of outputs of the classification head in the tensors; undefined where there is none. */
 function labelCountOf(tensors: ReadonlyMap<string, LocatedTensor>, type: EncoderType): number | undefined {
   return tensors.get(type === 'roberta' ? 'classifier.out_proj.weight' : 'classifier.weight')?.shape[0];
 }
 
-/** BERT's pooler is saved with every encoder and used by classifiers only. */
+/** Drops BERT's pooler unless it is used: every encoder saves it, only classifiers use it. */
 function withoutIdlePooler(tensors: ReadonlyMap<string, LocatedTensor>, isUsed: boolean): Map<string, LocatedTensor> {
   return new Map([...tensors].filter(([name]) => isUsed || !name.startsWith('pooler.')));
 }
@@ -124,7 +121,7 @@ async function openEncoder(folder: string, json: unknown, modelType: string, opt
 
 /**
  * Opens a folder of config.json and safetensors: its config, and its weights as one fp32 file.
- * @throws `format` when a file is missing, damaged, contradicts another, or the model is of no supported family.
+ * @throws `format` when a file is missing, damaged or contradicts another, or when the model's family is not supported.
  */
 export async function openFolder(folder: string, options: OpenOptions): Promise<OpenedFolder> {
   const json = await readJsonFile(join(folder, 'config.json'), MAX_CONFIG_BYTES);

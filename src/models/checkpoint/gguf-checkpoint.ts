@@ -1,4 +1,3 @@
-import type { ProgressSink } from '../../base/progress.ts';
 import { dequantize } from '../formats/dequantize.ts';
 import { type GgufFile, type GgufTensor, type GgufValue, readGguf } from '../formats/gguf.ts';
 import { openRandomAccessFile } from '../formats/random-access-file.ts';
@@ -8,14 +7,7 @@ import type { DecoderConfig } from './decoder-config.ts';
 import { expectedDecoderTensors, pickExpectedTensors } from './expected-tensors.ts';
 import { parseGgufArchitecture, parseGgufConfig } from './gguf-config.ts';
 import { ggufWeightFiles } from './gguf-weights.ts';
-import { materializeWeights } from './weight-cache.ts';
-import { PIECE_BYTES } from './weight-files.ts';
-
-export interface OpenOptions {
-  /** Folder of the model cache: fp32 weight files are made below it. */
-  readonly cacheDir: string;
-  readonly progress: ProgressSink;
-}
+import { materializeWeights, type OpenOptions, PIECE_BYTES } from './weight-cache.ts';
 
 /** A GGUF file as config and fp32 weights, its tokenizer still in the metadata. */
 export interface OpenedGguf {
@@ -25,7 +17,7 @@ export interface OpenedGguf {
   readonly metadata: ReadonlyMap<string, GgufValue>;
 }
 
-/** Whether two tensors hold the same bytes in the same format: some converters write a tied head out a second time. */
+/** Whether two tensors hold the same bytes in the same format: some converters write a tied head twice. */
 async function isSameTensor(path: string, a: GgufTensor, b: GgufTensor): Promise<boolean> {
   if (a.type !== b.type || a.byteLength !== b.byteLength) return false;
   await using file = await openRandomAccessFile(path);
@@ -51,8 +43,8 @@ async function readRopeFactors(path: string, file: GgufFile): Promise<Float32Arr
 }
 
 /**
- * Opens a GGUF file: reads its config and gives its weights as one fp32 file under `transformers` names.
- * @throws `format` when the file is damaged or of an architecture that is not supported.
+ * Opens a GGUF file: its config, and its weights as one fp32 file under `transformers` names.
+ * @throws `format` when the file is damaged or its architecture is not supported.
  */
 export async function openGguf(path: string, options: OpenOptions): Promise<OpenedGguf> {
   const file = await readGguf(path);

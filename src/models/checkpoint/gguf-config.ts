@@ -1,15 +1,14 @@
 import { FloodgateError } from '../../base/errors.ts';
 import type { GgufFile, GgufValue } from '../formats/gguf.ts';
-import type { DecoderConfig, RopeScaling } from './decoder-config.ts';
-import { recoverLlama3Scaling } from './llama3-rope-factors.ts';
-import { yarnAttentionFactor } from './rope-scaling-parse.ts';
+import type { DecoderConfig } from './decoder-config.ts';
+import { type RopeScaling, recoverLlama3Scaling, yarnAttentionFactor } from './rope-scaling.ts';
 
-/** The architectures of GGUF files that have a decoder family here. */
+/** GGUF architectures that a supported decoder family covers. */
 export type GgufArchitecture = 'llama' | 'qwen2' | 'qwen3' | 'gpt2';
 
 const ARCHITECTURES: readonly GgufArchitecture[] = ['llama', 'qwen2', 'qwen3', 'gpt2'];
 
-/** A size that makes every later product overflow; no honest model comes near. */
+/** A size that makes every later product overflow; no real model comes near it. */
 const MAX_SIZE = 2 ** 24;
 
 /** Typed reads of one file's metadata; keys are given without the architecture's prefix. */
@@ -52,7 +51,7 @@ function metadataReader(metadata: ReadonlyMap<string, GgufValue>): MetadataReade
   return { architecture, value: (key) => metadata.get(`${architecture}.${key}`), size, number };
 }
 
-/** Rows of the embedding: what the weights say, which a padded vocabulary makes larger than the tokenizer's. */
+/** Rows of the embedding, from the weights: a padded vocabulary has more rows than the tokenizer has tokens. */
 function vocabularyRows(file: GgufFile, width: number): number {
   const shape = file.tensors.get('token_embd.weight')?.shape ?? [];
   const [rows, columns] = shape;
@@ -62,7 +61,7 @@ function vocabularyRows(file: GgufFile, width: number): number {
   return rows;
 }
 
-/** Sizes that every architecture names alike. */
+/** Reads the sizes that every architecture names alike. */
 function parseShape(reader: MetadataReader, file: GgufFile) {
   const width = reader.size('embedding_length');
   const heads = reader.size('attention.head_count');
@@ -112,7 +111,9 @@ function parseScaling(reader: MetadataReader, maxPositions: number): RopeScaling
   }
 }
 
-/** Refuses what would change the result and is not built: experts, sliding windows, partly rotated heads. */
+/**
+ * Refuses features that would change the result and are not supported: experts, sliding windows, partly rotated heads.
+ */
 function refuseUnsupported(reader: MetadataReader, headWidth: number, maxPositions: number): void {
   if (reader.number('expert_count', 0) !== 0) throw fail('mixtures of experts are not supported');
   const window = reader.number('attention.sliding_window', 0);
@@ -121,15 +122,16 @@ function refuseUnsupported(reader: MetadataReader, headWidth: number, maxPositio
   if (rotated !== headWidth) throw fail(`rope.dimension_count is ${rotated}, expected the head's width ${headWidth}`);
 }
 
-/** The architecture that a GGUF file names. @throws `format` when it has no decoder family here. */
+/** Returns the architecture that a GGUF file names. @throws `format` when no supported decoder family covers it. */
 export function parseGgufArchitecture(metadata: ReadonlyMap<string, GgufValue>): GgufArchitecture {
   return metadataReader(metadata).architecture;
 }
 
 /**
- * The decoder that a GGUF file describes. A head stored apart counts as untied, whatever it holds; `ropeFactors` are the
- * values of `rope_freqs.weight` where the file has it: Llama 3's scaling, which is nowhere in the metadata.
- * @throws `format` when a field is missing, of the wrong type, or asks for what is not supported.
+ * Parses the decoder that a GGUF file describes. A head stored separately counts as untied, whatever its values.
+ * `ropeFactors` are the values of `rope_freqs.weight` where the file has them. They encode Llama 3's scaling, which the
+ * metadata does not contain.
+ * @throws `format` when a field is missing, of the wrong type, or asks for an unsupported feature.
  */
 export function parseGgufConfig(file: GgufFile, ropeFactors?: Float32Array): DecoderConfig {
   const reader = metadataReader(file.metadata);

@@ -5,7 +5,7 @@ import { openRandomAccessFile, type RandomAccessFile } from '../formats/random-a
 import type { StreamedTensor } from '../formats/safetensors.ts';
 import type { DecoderConfig } from './decoder-config.ts';
 import type { GgufArchitecture } from './gguf-config.ts';
-import { PIECE_BYTES, type WeightFiles } from './weight-files.ts';
+import { PIECE_BYTES, type WeightFiles } from './weight-cache.ts';
 
 /** Tensors of one layer, `blk.N.<key>` in a GGUF, `model.layers.N.<value>` in `transformers`. */
 const LLAMA_LAYER_NAMES: Readonly<Record<string, string>> = {
@@ -44,10 +44,10 @@ const GPT2_NAMES: Readonly<Record<string, string>> = {
   output: 'lm_head',
 };
 
-/** RoPE factors, read by the config; no weight of the model. */
+/** RoPE factors: the config reads them; they are not a weight of the model. */
 const ROPE_FACTORS = 'rope_freqs.weight';
 
-/** The `transformers` name of a GGUF tensor of this architecture; undefined when the architecture has no such tensor. */
+/** Returns the `transformers` name of a GGUF tensor; undefined when the architecture has no such tensor. */
 export function ggufToHuggingFaceName(name: string, architecture: GgufArchitecture): string | undefined {
   const match = /^(?:blk\.(\d+)\.)?([a-z0-9_]+)\.(weight|bias)$/.exec(name);
   if (match === null) return undefined;
@@ -63,8 +63,9 @@ export function ggufToHuggingFaceName(name: string, architecture: GgufArchitectu
 }
 
 /**
- * Rows of a Q or K projection back in `transformers` order: each head's first halves of the rotated pairs, then its
- * second halves. llama.cpp's converter interleaves them (`LlamaModel.permute`): file row 2i + p is row p * K/2 + i.
+ * Returns the rows of a Q or K projection to `transformers` order: for each head, the first halves of the rotated
+ * pairs, then the second halves. llama.cpp's converter interleaves them (`LlamaModel.permute`): file row 2i + p is row
+ * p * K/2 + i.
  */
 export function unpermuteRows(values: Float32Array, rows: number, heads: number): Float32Array {
   const columns = values.length / rows;
@@ -79,7 +80,7 @@ export function unpermuteRows(values: Float32Array, rows: number, heads: number)
   return result;
 }
 
-/** `[rows, columns]` to `[columns, rows]`. */
+/** Transposes `[rows, columns]` to `[columns, rows]`. */
 export function transpose(values: Float32Array, rows: number, columns: number): Float32Array {
   const result = new Float32Array(values.length);
   for (let r = 0; r < rows; r++) {
@@ -97,10 +98,10 @@ async function* readPieces(file: RandomAccessFile, tensor: GgufTensor): AsyncIte
   }
 }
 
-/** A change that needs the whole matrix at hand: some tens of megabytes for the models that train here. */
+/** A change that needs the whole matrix in memory: some tens of megabytes for the models that train here. */
 type MatrixChange = (values: Float32Array) => Float32Array;
 
-/** What must be undone in a tensor of this name, and the shape it has then. */
+/** Returns the change that undoes the converter's work on a tensor of this name, and the shape after it. */
 function changeOf(
   name: string,
   shape: readonly number[],
@@ -132,8 +133,8 @@ async function* readChanged(path: string, tensor: GgufTensor, change: MatrixChan
 }
 
 /**
- * The weights of a GGUF file under their `transformers` names, dequantised, with the converter's changes undone (Llama's
- * permuted Q/K rows, GPT-2's transposed matrices). A tied head is left out.
+ * Returns the dequantised weights of a GGUF file under their `transformers` names. Undoes the converter's changes:
+ * Llama's permuted Q/K rows and GPT-2's transposed matrices. Omits a tied head.
  * @throws `format` when the file holds a tensor that this architecture does not have.
  */
 export function ggufWeightFiles(
@@ -153,5 +154,5 @@ export function ggufWeightFiles(
     const { shape, change } = changeOf(name, tensor.shape, config, architecture);
     tensors.push({ name, shape, pieces: () => readChanged(path, tensor, change) });
   }
-  return { tensors, asItLies: undefined };
+  return { tensors, plainFp32: undefined };
 }

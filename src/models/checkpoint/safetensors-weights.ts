@@ -11,14 +11,14 @@ import {
 } from '../formats/safetensors.ts';
 import type { SafetensorsEntry } from '../formats/safetensors-header.ts';
 import type { WeightEntry } from '../formats/weight-store.ts';
-import { PIECE_BYTES, type WeightFiles } from './weight-files.ts';
+import { PIECE_BYTES, type WeightFiles } from './weight-cache.ts';
 
 /** A tensor of one of a model's safetensors files. */
 export interface LocatedTensor extends SafetensorsEntry {
   readonly path: string;
 }
 
-/** An index of gigabytes: honest ones list some thousands of names. */
+/** An index of gigabytes: real ones list some thousands of names. */
 const MAX_INDEX_BYTES = 16 * 1024 * 1024;
 /** An index that names millions of files. */
 const MAX_SHARDS = 1024;
@@ -26,7 +26,7 @@ const MAX_SHARDS = 1024;
 const indexFields = z.looseObject({ weight_map: z.record(z.string(), z.string()) });
 
 /**
- * Paths of the shards that a `model.safetensors.index.json` names, sorted.
+ * Returns the sorted paths of the shards that a `model.safetensors.index.json` names.
  * @throws `format` when a name leaves the folder or the index is damaged.
  */
 export async function readShardPaths(indexPath: string): Promise<string[]> {
@@ -36,7 +36,7 @@ export async function readShardPaths(indexPath: string): Promise<string[]> {
     throw new FloodgateError('format', `read ${indexPath}: got ${names.length} shards, expected 1 to ${MAX_SHARDS}`);
   }
   for (const name of names) {
-    // The index is hostile too: `../../x` must not make us read another file.
+    // The index may be hostile: `../../x` must not make us read another file.
     if (!/^[A-Za-z0-9_][A-Za-z0-9._-]*\.safetensors$/.test(name)) {
       throw new FloodgateError(
         'format',
@@ -48,8 +48,8 @@ export async function readShardPaths(indexPath: string): Promise<string[]> {
 }
 
 /**
- * Every float tensor of the files, under the name that `rename` gives; those it gives no name are left out.
- * @throws `format` when a file is damaged or two tensors come out under one name.
+ * Locates every float tensor of the files under the name that `rename` returns; omits those without a name.
+ * @throws `format` when a file is damaged or two tensors get one name.
  */
 export async function locateTensors(
   paths: readonly string[],
@@ -77,8 +77,8 @@ async function* readPieces(tensor: LocatedTensor): AsyncIterable<Float32Array> {
   }
 }
 
-/** Set when all tensors lie as fp32 in one file, aligned for a mapped read. */
-function findAsItLies(tensors: ReadonlyMap<string, LocatedTensor>): WeightFiles['asItLies'] {
+/** Returns the file that holds all tensors as fp32, aligned for a mapped read; undefined when there is none. */
+function findPlainFp32(tensors: ReadonlyMap<string, LocatedTensor>): WeightFiles['plainFp32'] {
   const all = [...tensors.values()];
   const path = all[0]?.path;
   const isPlain = all.every((tensor) => tensor.path === path && tensor.dtype === 'F32' && tensor.offset % 4 === 0);
@@ -88,10 +88,10 @@ function findAsItLies(tensors: ReadonlyMap<string, LocatedTensor>): WeightFiles[
   return { path, tensors: entries };
 }
 
-/** The chosen tensors as the weights of a model: as they lie where that is possible, else to be converted. */
+/** Returns the chosen tensors as the weights of a model: used in place where possible, else to be converted. */
 export function safetensorsWeightFiles(tensors: ReadonlyMap<string, LocatedTensor>): WeightFiles {
   const streamed = [...tensors].map(
     ([name, tensor]): StreamedTensor => ({ name, shape: tensor.shape, pieces: () => readPieces(tensor) }),
   );
-  return { tensors: streamed, asItLies: findAsItLies(tensors) };
+  return { tensors: streamed, plainFp32: findPlainFp32(tensors) };
 }

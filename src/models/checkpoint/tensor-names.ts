@@ -1,20 +1,23 @@
 /**
- * One normalised naming of tensors, whatever wrapper class saved them.
+ * One normalised naming of tensors, independent of the wrapper class that saved them.
  *
  * - GPT-2: `GPT2Model`'s names (`wte.weight`, `h.0.attn.c_attn.weight`, `ln_f.weight`), without `transformer.`.
  * - Llama-like: `LlamaForCausalLM`'s names (`model.layers.0.self_attn.q_proj.weight`, `lm_head.weight`).
- * - BERT and RoBERTa: `BertModel`'s names (`embeddings.word_embeddings.weight`, `encoder.layer.0.attention.self.query.weight`).
- * - DistilBERT: its layers under BERT's names too (`transformer.layer.0.attention.q_lin` is
- *   `encoder.layer.0.attention.self.query`), so that one encoder graph serves all three.
+ * - BERT and RoBERTa: `BertModel`'s names (`embeddings.word_embeddings.weight`,
+ * `encoder.layer.0.attention.self.query.weight`).
+ * - DistilBERT: its layers under BERT's names too, so that one encoder graph serves all three
+ * (`transformer.layer.0.attention.q_lin` becomes `encoder.layer.0.attention.self.query`).
  * - Classification heads keep their family's names: BERT `pooler.dense`, `classifier`; RoBERTa `classifier.dense`,
- *   `classifier.out_proj`; DistilBERT `pre_classifier`, `classifier`.
+ * `classifier.out_proj`; DistilBERT `pre_classifier`, `classifier`.
  */
 import type { DecoderConfig } from './decoder-config.ts';
 import type { EncoderConfig } from './encoder-config.ts';
 
 export type TensorFamily = DecoderConfig['family'] | EncoderConfig['family'];
 
-/** Buffers and heads of other tasks: known, and not used. Matched against the name without its wrapper's prefix. */
+/**
+ * Known buffers and heads of other tasks, which are not used. Matched against the name without its wrapper's prefix.
+ */
 const UNUSED: Readonly<Record<TensorFamily, RegExp>> = {
   gpt2: /^h\.\d+\.attn\.(bias|masked_bias)$/,
   llama: /\.rotary_emb\.inv_freq$/,
@@ -48,7 +51,7 @@ function distilbertToBert(name: string): string {
   return match === null || known === undefined ? name : `encoder.layer.${match[1]}.${known}.${match[3]}`;
 }
 
-/** The normalised name of a tensor of a safetensors checkpoint; undefined for one that is known and not used. */
+/** Returns the normalised name of a safetensors checkpoint's tensor; undefined for one that is known and not used. */
 export function normaliseTensorName(name: string, family: TensorFamily): string | undefined {
   const prefix = PREFIX[family];
   const bare = name.startsWith(prefix) ? name.slice(prefix.length) : name;

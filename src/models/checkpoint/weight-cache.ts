@@ -4,25 +4,39 @@ import { partialPathOf, syncFolder, toWriteError } from '../../base/atomic-file.
 import { FloodgateError } from '../../base/errors.ts';
 import type { ProgressSink } from '../../base/progress.ts';
 import { openRandomAccessFile } from '../formats/random-access-file.ts';
-import { readSafetensorsHeader, writeSafetensorsStreamed } from '../formats/safetensors.ts';
+import { readSafetensorsHeader, type StreamedTensor, writeSafetensorsStreamed } from '../formats/safetensors.ts';
 import type { SafetensorsHeader } from '../formats/safetensors-header.ts';
 import type { WeightEntry, WeightStore } from '../formats/weight-store.ts';
 import { sha256OfFile } from '../sources/file-hash.ts';
-import type { WeightFiles } from './weight-files.ts';
+
+/** The weights of one model in its own files, under normalised names, before they become one fp32 file. */
+export interface WeightFiles {
+  /** Every weight of the model, in file order. Nothing is read before `pieces` is called. */
+  readonly tensors: readonly StreamedTensor[];
+  /** The file that already holds every tensor as plain fp32, if any: it serves without conversion. */
+  readonly plainFp32: { readonly path: string; readonly tensors: ReadonlyMap<string, WeightEntry> } | undefined;
+}
+
+/** Bytes of a source file that are converted at a time: a tensor need not fit in memory. */
+export const PIECE_BYTES = 4 * 1024 * 1024;
 
 /** Part of the cache key: raise it whenever a converted file would come out different. */
 const CONVERTER_VERSION = 1;
 const SOURCE_KEY = 'floodgate.sourceSha256';
 
-export interface MaterializeOptions {
-  /** Folder of the cache; each weight file, converted or linked, lies in a folder of its own below it. */
+/** Options for opening a model, besides its path. */
+export interface OpenOptions {
+  /** Folder of the model cache. Each weight file, converted or linked, has a folder of its own below it. */
   readonly cacheDir: string;
-  /** sha256 of the source file or files, hex. */
-  readonly sha256: string;
   readonly progress: ProgressSink;
 }
 
-/** Where the weight file of this source lies; ONNX graphs that use it must lie in the same folder. */
+export interface MaterializeOptions extends OpenOptions {
+  /** sha256 of the source file or files, hex. */
+  readonly sha256: string;
+}
+
+/** Path of this source's weight file; ONNX graphs that use it must be in the same folder. */
 function cachedPath(options: MaterializeOptions): string {
   return join(options.cacheDir, `weights-${options.sha256}-v${CONVERTER_VERSION}`, 'weights.safetensors');
 }
@@ -31,7 +45,9 @@ async function statOf(path: string) {
   return stat(path).catch(() => undefined);
 }
 
-/** Whether `target` already is `source`: one inode, or an earlier copy (a stale link to a changed file is neither). */
+/**
+ * Whether `target` already is `source`: the same inode, or an earlier copy. A stale link to a changed file is neither.
+ */
 async function isInPlace(source: string, target: string, sha256: string): Promise<boolean> {
   const [from, to] = [await stat(source), await statOf(target)];
   if (to === undefined || to.size !== from.size) return false;
@@ -59,7 +75,7 @@ async function headerOf(path: string): Promise<SafetensorsHeader> {
   return await readSafetensorsHeader(file); // awaited here: the file closes when this returns
 }
 
-/** The header of an earlier conversion of just these tensors; undefined when there is none or it is damaged. */
+/** Returns the header of an earlier conversion of the same tensors; undefined when there is none or it is damaged. */
 async function findConverted(path: string, files: WeightFiles, sha256: string): Promise<SafetensorsHeader | undefined> {
   const header = await headerOf(path).catch((error: unknown) => {
     if (error instanceof FloodgateError) return undefined;
@@ -86,16 +102,16 @@ async function convert(path: string, files: WeightFiles, options: MaterializeOpt
 }
 
 /**
- * Returns one fp32 weight file below `cacheDir` with every tensor of `files`. A file that is plain fp32 already serves as
- * it lies (hard-linked into the cache, or copied where links do not reach); anything else is converted once, tensor by
- * tensor, atomically, and found again by the source's sha256 and the converter's version.
+ * Returns one fp32 weight file below `cacheDir` with every tensor of `files`. A file that is plain fp32 already is
+ * hard-linked into the cache, or copied where links are impossible. Any other source is converted once, tensor by
+ * tensor and atomically. The source's sha256 and the converter's version identify the result.
  * @throws `format` when a source is damaged; `store` when the disk refuses.
  */
 export async function materializeWeights(files: WeightFiles, options: MaterializeOptions): Promise<WeightStore> {
   const path = cachedPath(options);
-  if (files.asItLies !== undefined) {
-    await linkOrCopy(await realpath(files.asItLies.path), path, options.sha256); // a link to a symbolic link would stay one
-    return { path, tensors: files.asItLies.tensors };
+  if (files.plainFp32 !== undefined) {
+    await linkOrCopy(await realpath(files.plainFp32.path), path, options.sha256); // a link to a symbolic link would stay one
+    return { path, tensors: files.plainFp32.tensors };
   }
   const header = (await findConverted(path, files, options.sha256)) ?? (await convert(path, files, options));
   const tensors = new Map<string, WeightEntry>();

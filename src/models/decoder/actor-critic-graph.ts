@@ -1,13 +1,13 @@
 import { type Graph, GraphBuilder } from '../../engine/graph/builder.ts';
 import type { Value } from '../../engine/graph/ops.ts';
-import type { ParameterSpec } from './lora.ts';
+import type { ParameterSpec } from '../../engine/optimizer/flat-parameters.ts';
 import { modelParameters, outputGradients, type PolicyModelOptions, policyForward } from './policy-forward.ts';
 import { B, R } from './shared-prefix.ts';
 
 export interface ActorCriticOptions extends PolicyModelOptions {
-  /** Whether the value loss moves the trunk (as in trlX) or the head alone. */
+  /** Whether the value loss trains the trunk (as in trlX) or the head alone. */
   readonly valueGradient: 'through-trunk' | 'head-only';
-  /** The probability ratio's gradient ends outside 1 - clipRange .. 1 + clipRange. */
+  /** The gradient of the probability ratio is 0 outside 1 - clipRange .. 1 + clipRange. */
   readonly clipRange: number;
   /** The same for the value, around the old value; no clipping when absent. */
   readonly valueClipRange?: number;
@@ -21,7 +21,7 @@ const OUT_BIAS = 'value.out.bias';
 /** A ratio beyond e^20 is clipped before it overflows fp32. */
 const MAX_LOG_RATIO = 20;
 
-/** The value head: [D] -> [2D] -> 1 with ReLU between. Its last layer starts at zero, so that the first values are 0. */
+/** The value head: [D] -> [2D] -> 1 with ReLU between. Its last layer starts at zero, so the first values are 0. */
 export function valueHeadParameters({ config }: Pick<ActorCriticOptions, 'config'>): ParameterSpec[] {
   const width = config.width;
   return [
@@ -32,7 +32,7 @@ export function valueHeadParameters({ config }: Pick<ActorCriticOptions, 'config
   ];
 }
 
-/** Trained tensors of an actor-critic, in the order of the flat vector: the model's, then the head's. */
+/** Trained tensors of an actor-critic in the order of the flat vector: the model's, then the head's. */
 export function actorCriticParameters(
   options: Pick<ActorCriticOptions, 'config' | 'weights' | 'trainable'>,
 ): ParameterSpec[] {
@@ -62,14 +62,14 @@ export function buildCriticGraph(options: ActorCriticOptions): Graph {
 }
 
 /**
- * One PPO step as one graph: forward, clipped losses, backward. With advantages A, old log-probs and values from before
- * the update, returns G and N tokens in the minibatch,
+ * One PPO step as one graph: forward, clipped losses, backward. Let A be advantages, G returns, N the tokens of the
+ * minibatch; old log-probs and values are those before the update. Then
  *   policy loss = 1/N sum max(-A r, -A clip(r, 1 - e, 1 + e)), r = exp(logProb - oldLogProb),
  *   value loss = c/(2N) sum max((V - G)^2, (oldV + clip(V - oldV, -e, e) - G)^2)
  * (Schulman et al. 2017, eq. 7; value clipping as in OpenAI's baselines and trlX). The losses enter as weights, so that
  * micro-batches add up exactly: policyWeight = -A/N and valueWeight = c/N, 0 at padding.
  *
- * Inputs besides those of `buildCriticGraph`: oldLogProb, policyWeight, oldValue, valueReturn, valueWeight, each [B, R].
+ * Inputs besides those of `buildCriticGraph`, all [B, R]: oldLogProb, policyWeight, oldValue, valueReturn, valueWeight.
  * Outputs: `tokenLogProb` [B, R], `value` [B, R], `gradient:NAME` for each trained tensor.
  */
 export function buildActorCriticGraph(options: ActorCriticOptions): Graph {
@@ -96,7 +96,7 @@ function policyGradient(g: GraphBuilder, { clipRange }: ActorCriticOptions, toke
   return g.multiply(free, isAtLeast(g, free, clipped));
 }
 
-/** d(value loss)/d(value) = w (V - G) unless clipping bites and its error is the larger. */
+/** d(value loss)/d(value) = w (V - G), unless the value is clipped and its clipped error is the larger. */
 function valueGradient(g: GraphBuilder, { valueClipRange }: ActorCriticOptions, value: Value): Value {
   const oldValue = g.input('oldValue', 'float32', [B, R]);
   const valueReturn = g.input('valueReturn', 'float32', [B, R]);
@@ -107,7 +107,7 @@ function valueGradient(g: GraphBuilder, { valueClipRange }: ActorCriticOptions, 
   const move = g.subtract(value, oldValue);
   const clippedMove = g.clip(move, -valueClipRange, valueClipRange);
   const clippedError = g.subtract(g.add(oldValue, clippedMove), valueReturn);
-  // Rounding may part the two errors where nothing is clipped: only a move that is clipped can stop the gradient.
+  // Rounding may separate the two errors where nothing is clipped: only a clipped move can stop the gradient.
   const isClipped = g.unary('abs', g.unary('sign', g.subtract(move, clippedMove)));
   const isLarger = isAtLeast(g, g.multiply(error, error), g.multiply(clippedError, clippedError));
   const stopped = g.multiply(isClipped, g.subtract(g.scalar(1), isLarger));

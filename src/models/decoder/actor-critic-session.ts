@@ -1,5 +1,6 @@
 import path from 'node:path';
 import type { Tensor } from 'onnxruntime-node';
+import type { ParameterVector } from '../../engine/optimizer/flat-parameters.ts';
 import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import { type GraphSession, openSession } from '../../engine/runtime/session.ts';
 import { float32Tensor } from '../../engine/runtime/tensors.ts';
@@ -9,14 +10,13 @@ import {
   buildActorCriticGraph,
   buildCriticGraph,
 } from './actor-critic-graph.ts';
-import type { ParameterVector } from './parameter-vector.ts';
+import { TrainedVector } from './policy-forward.ts';
 import { type RowBatch, rowFeeds, type TargetOptions, type TokenRow } from './row-batch.ts';
-import { TrainedVector } from './trained-vector.ts';
 
-/** One number a token, row by row: ragged as the rows are. */
+/** One number for each token, row by row; ragged as the rows are. */
 export type TokenValues = readonly ArrayLike<number>[];
 
-/** What the policy and the critic say of given rows, at the parameters before the update. */
+/** Outputs of policy and critic for given rows, at the parameters before the update. */
 export interface ActorCriticForward {
   /** Log-prob of each token under the sampler. */
   readonly tokenLogProbs: readonly Float32Array[];
@@ -24,13 +24,22 @@ export interface ActorCriticForward {
   readonly values: readonly Float32Array[];
 }
 
-/** What one step learns from, a number a token: see `buildActorCriticGraph`. */
+/** Training targets of one step, one number for each token: see `buildActorCriticGraph`. */
 export interface ActorCriticTargets {
   readonly oldLogProbs: TokenValues;
   readonly policyWeights: TokenValues;
   readonly oldValues: TokenValues;
   readonly returns: TokenValues;
   readonly valueWeights: TokenValues;
+}
+
+interface ActorCriticRun {
+  readonly batch: RowBatch;
+  readonly targets: TargetOptions;
+  /** Inputs beyond those of the rows and the trained tensors. */
+  readonly feeds?: Readonly<Record<string, Tensor>>;
+  /** Outputs beyond log-probs and values. */
+  readonly fetches?: Readonly<Record<string, Tensor>>;
 }
 
 /** Rows padded with 0 to [B, R]. */
@@ -44,7 +53,7 @@ function longest(rows: readonly TokenRow[]): number {
   return Math.max(...rows.map((row) => row.length));
 }
 
-/** The training step of a policy with a value head: two sessions over the same weights, one of them forward only. */
+/** The training step of a policy with a value head: two sessions over the same weights, one for forward only. */
 export class ActorCriticSession {
   readonly parameters: ParameterVector;
   /** Sum of the gradients of the steps since `clearGradient`. */
@@ -66,9 +75,9 @@ export class ActorCriticSession {
     this.gradient.fill(0);
   }
 
-  /** Log-probs and values of every token of the rows, without a gradient. */
+  /** Returns log-probs and values of every token of the rows, without a gradient. */
   async evaluate(batch: RowBatch, targets: TargetOptions): Promise<ActorCriticForward> {
-    return this.run(this.sessions.forward, batch, targets, {}, {});
+    return this.run(this.sessions.forward, { batch, targets });
   }
 
   /** Runs forward and backward over the rows and adds their gradient to `gradient`. */
@@ -81,16 +90,14 @@ export class ActorCriticSession {
       valueReturn: padded(learnt.returns, length),
       valueWeight: padded(learnt.valueWeights, length),
     };
-    const result = await this.run(this.sessions.step, batch, targets, feeds, this.trained.fetches);
+    const result = await this.run(this.sessions.step, { batch, targets, feeds, fetches: this.trained.fetches });
     this.trained.accumulate();
     return result;
   }
 
   private async run(
     session: GraphSession,
-    batch: RowBatch,
-    targets: TargetOptions,
-    ...[feeds, fetches]: [Readonly<Record<string, Tensor>>, Readonly<Record<string, Tensor>>]
+    { batch, targets, feeds = {}, fetches = {} }: ActorCriticRun,
   ): Promise<ActorCriticForward> {
     const { targetMask: _padding, ...rows } = rowFeeds(batch, targets);
     const B = batch.rows.length;
@@ -115,7 +122,7 @@ export class ActorCriticSession {
   }
 }
 
-/** Opens the actor-critic sessions of a decoder. Its weights are mapped from the file, not copied. */
+/** Opens the actor-critic sessions of a decoder. Maps its weights from the file, without a copy. */
 export async function openActorCriticSession(
   options: ActorCriticOptions,
   compute: ComputeOptions,

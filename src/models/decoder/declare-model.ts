@@ -8,22 +8,24 @@ import type { Int8Store } from './int8-weights.ts';
 import { type LoraSpec, loraProjections } from './lora.ts';
 import type { Int8Values, LoraValues, TrunkOptions } from './trunk.ts';
 
-/** What is trained: an adapter on frozen weights, or every weight. */
+/** The trained tensors: an adapter on frozen weights, or every weight. */
 export type Trainable = { readonly kind: 'lora'; readonly spec: LoraSpec } | { readonly kind: 'full' };
 
 export interface ModelOptions {
   readonly config: DecoderConfig;
   readonly weights: WeightStore;
-  /** Tensors fed at each run because training changes them; absent for a frozen model. */
+  /** Tensors that are fed at each run because training changes them; absent for a frozen model. */
   readonly trained?: Trainable;
   readonly contextTokens: number;
-  /** Frozen projections held as int8, activations quantised on the fly; fp32 when absent. */
+  /** Frozen projections in int8, with activations quantised at run time; fp32 when absent. */
   readonly int8?: Int8Options;
 }
 
 export interface Int8Options {
   readonly store: Int8Store;
-  /** One activation scale for the whole batch (fast; a row's result depends on its neighbours), or one a row. */
+  /**
+   * One activation scale for the whole batch (fast, but a row's result depends on its neighbours), or one for each row.
+   */
   readonly activation: 'per-tensor' | 'per-row';
 }
 

@@ -5,16 +5,16 @@ import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
 /** Lower than any score, and finite. */
 const MASKED = -1e9;
 
-/** What a prefill gave: keys and values of the shared prefix and of each prompt's own tokens. */
+/** Outputs of a prefill: keys and values of the shared prefix and of each prompt's own tokens. */
 export interface Prefill {
   readonly outputs: Readonly<Record<string, Tensor>>;
-  /** Padded length R of the prompts' own parts. */
+  /** Padded length R of the prompts' own tokens. */
   readonly rowTokens: number;
 }
 
 /**
- * Keys and values of the live sequences beyond the shared prefix, [B, G, S, K] a layer. Buffers grow when asked for more
- * and are kept between calls; a finished row is overwritten by the last live one.
+ * Keys and values of the live sequences beyond the shared prefix: [B, G, S, K] for each layer. Buffers grow on demand
+ * and are kept between calls. The last live row overwrites a finished one.
  */
 export class DecodeCache {
   private readonly config: DecoderConfig;
@@ -31,7 +31,7 @@ export class DecodeCache {
     this.values = empty();
   }
 
-  /** Starts anew from a prefill, with room for `rows` sequences of up to `slots` own tokens. */
+  /** Resets the cache to a prefill, with room for `rows` sequences of up to `slots` own tokens. */
   reset(prefill: Prefill, rows: number, slots: number): void {
     this.slots = slots;
     const size = rows * this.rowSize();
@@ -71,7 +71,7 @@ export class DecodeCache {
     }
   }
 
-  /** Appends the new token's keys and values: row i's go to its slot `lengths[i]`. */
+  /** Appends the new token's keys and values: those of row i go to its slot `lengths[i]`. */
   append(outputs: Readonly<Record<string, Tensor>>, lengths: readonly number[]): void {
     const { kvHeads, headWidth: K, layers } = this.config;
     for (let layer = 0; layer < layers; layer++) {
@@ -88,13 +88,13 @@ export class DecodeCache {
     }
   }
 
-  /** Moves the sequence at `from` over the one at `to`. */
+  /** Copies the sequence at `from` over the one at `to`. */
   move(from: number, to: number): void {
     const size = this.rowSize();
     for (const buffer of [...this.keys, ...this.values]) buffer.copyWithin(to * size, from * size, (from + 1) * size);
   }
 
-  /** Cache inputs of a decode step over the first rows, whose own tokens number `lengths`. */
+  /** Cache inputs of a decode step over the first rows, which have `lengths` own tokens. */
   feeds(lengths: readonly number[]): Record<string, Tensor> {
     const { kvHeads, headWidth, layers } = this.config;
     const rows = lengths.length;

@@ -2,15 +2,17 @@ import path from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
 import type { GraphBuilder } from '../../engine/graph/builder.ts';
 import type { Value } from '../../engine/graph/ops.ts';
+import { type ParameterVector, parameterView } from '../../engine/optimizer/flat-parameters.ts';
+import { openRandomAccessFile } from '../formats/random-access-file.ts';
 import type { WeightStore } from '../formats/weight-store.ts';
 
-/** Where a decoder graph's weights come from, by `transformers` name. */
+/** Source of a graph's weights, by `transformers` name. */
 export interface WeightSource {
   get(name: string): Value;
   has(name: string): boolean;
 }
 
-/** Frozen weights read from the weight file as it lies; each becomes an initializer when first asked for. */
+/** Frozen weights, mapped from the weight file. Each becomes an initializer at its first use. */
 export function frozenWeights(g: GraphBuilder, store: WeightStore): WeightSource {
   const known = new Map<string, Value>();
   return {
@@ -28,7 +30,7 @@ export function frozenWeights(g: GraphBuilder, store: WeightStore): WeightSource
   };
 }
 
-/** Every weight as a graph input: for full-parameter training, and for sampling from what it trains. */
+/** Every weight as a graph input: for full-parameter training, and for sampling from a model in training. */
 export function inputWeights(g: GraphBuilder, store: WeightStore, trainable: boolean): WeightSource {
   const inputs = new Map<string, Value>();
   for (const [name, { shape }] of store.tensors) inputs.set(name, g.input(name, 'float32', shape, { trainable }));
@@ -40,4 +42,26 @@ export function inputWeights(g: GraphBuilder, store: WeightStore, trainable: boo
       return value;
     },
   };
+}
+
+/**
+ * Starts a vector of every weight from the model's own file.
+ *
+ * @throws FloodgateError `model` when a tensor is missing or of another size.
+ */
+export async function loadStoredWeights(weights: WeightStore, vector: ParameterVector): Promise<void> {
+  await using file = await openRandomAccessFile(weights.path);
+  for (const { name } of vector.specs) {
+    const entry = weights.tensors.get(name);
+    if (entry === undefined) continue; // a head that the objective adds, such as log Z, starts at zero
+    const view = parameterView(vector, name);
+    const bytes = await file.read(entry.offset, entry.byteLength);
+    if (bytes.byteLength !== view.byteLength) {
+      throw new FloodgateError(
+        'model',
+        `load weights: ${name} has ${bytes.byteLength} bytes, expected ${view.byteLength}`,
+      );
+    }
+    new Uint8Array(view.buffer, view.byteOffset, view.byteLength).set(bytes);
+  }
 }

@@ -6,11 +6,11 @@ import type { ModelOptions } from './declare-model.ts';
 import { buildPrefillGraph } from './inference-graphs.ts';
 import { streamFeeds } from './row-batch.ts';
 
-/** How far one form of a model (int8, say) is from another on the same texts. */
+/** Distance of one form of a model (int8, say) from another on the same texts. */
 export interface Divergence {
-  /** Mean KL(reference || other), nats a token. */
+  /** Mean KL(reference || other), nats per token. */
   readonly klPerToken: number;
-  /** Share of positions at which both think the same token likeliest. */
+  /** Share of positions at which both forms give the same most likely token. */
   readonly topAgreement: number;
   readonly referencePerplexity: number;
   readonly otherPerplexity: number;
@@ -52,7 +52,7 @@ async function textLogits(
   return float32Data(outputs.logits).slice();
 }
 
-/** Compares two forms of one model on texts (token ids, at least two each), each text alone and from its start. */
+/** Compares two forms of one model on texts (token ids, at least two each). Each text runs alone and from its start. */
 export async function measureDivergence(
   reference: ModelOptions,
   other: ModelOptions,

@@ -5,15 +5,19 @@ import type { RandomStream } from '../../base/random.ts';
 import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import { type GraphSession, openSession } from '../../engine/runtime/session.ts';
 import { float32Data, int64Tensor } from '../../engine/runtime/tensors.ts';
-import { chooseToken, type TokenFilter } from './choose-token.ts';
 import type { ModelOptions } from './declare-model.ts';
 import { DecodeCache } from './decode-cache.ts';
 import { buildDecodeGraph, buildPrefillGraph } from './inference-graphs.ts';
 import { streamFeeds } from './row-batch.ts';
-import type { TokenBans } from './sampler-logits.ts';
-import { openTokenDistribution, type TokenDistribution } from './token-distribution.ts';
+import {
+  chooseToken,
+  openTokenDistribution,
+  type TokenBans,
+  type TokenDistribution,
+  type TokenFilter,
+} from './sampler.ts';
 
-/** One sequence to sample: which prompt it continues, its own randomness and temperature. */
+/** One sequence to sample: the prompt that it continues, its own random stream and temperature. */
 export interface SampleRequest {
   /** Index into `prompts`; requests of one prompt share its prefill. */
   readonly prompt: number;
@@ -22,7 +26,7 @@ export interface SampleRequest {
 }
 
 export interface GenerateOptions extends TokenFilter {
-  /** Token ids, at least one each. Their common beginning is computed once. */
+  /** Token ids, at least one each. Their common prefix is computed once. */
   readonly prompts: readonly (readonly number[])[];
   readonly requests: readonly SampleRequest[];
   /** End tokens are banned before this many tokens. */
@@ -36,7 +40,9 @@ export interface GenerateOptions extends TokenFilter {
 export interface Generated {
   /** The sampled tokens, the end token included when one was drawn. */
   readonly tokens: number[];
-  /** Log-prob of each token at temperature 1 under the sampler's bans, without top-k and top-p; empty unless asked for. */
+  /**
+   * Log-prob of each token at temperature 1 under the sampler's bans, without top-k and top-p; empty unless requested.
+   */
   readonly logProbs: number[];
   /** True when an end token was drawn, false when cut at `maxNewTokens`. */
   readonly isTerminated: boolean;
@@ -49,7 +55,7 @@ interface Sequence {
   length: number;
 }
 
-/** Length of the longest common beginning, leaving every prompt at least one token of its own. */
+/** Length of the longest common prefix that leaves every prompt at least one token of its own. */
 export function sharedTokens(prompts: readonly (readonly number[])[]): number {
   const first = prompts[0] ?? [];
   let shared = Math.min(...prompts.map((prompt) => prompt.length)) - 1;
@@ -70,7 +76,7 @@ export class Generator {
   private logits = new Float32Array(0);
   /** Tokens of the prefix that the present call's prompts share. */
   private sharedTokens = 0;
-  /** Settles when the call before has ended: calls share the cache, so each waits for its turn. */
+  /** Settles when the previous call has ended: calls share the cache, so each waits for its turn. */
   private lastCall: Promise<unknown> = Promise.resolve();
 
   constructor(
@@ -86,8 +92,8 @@ export class Generator {
   }
 
   /**
-   * Samples every request, in order. Each draws from its own stream, so that batching changes nothing but rounding.
-   * Calls that overlap run one after the other.
+   * Samples every request, in order. Each draws from its own stream, so batching changes only the rounding.
+   * Overlapping calls run one after the other.
    *
    * @throws FloodgateError `model` when a prompt and its answer do not fit the context; `interrupted` on abort.
    */
@@ -204,7 +210,7 @@ export class Generator {
     });
   }
 
-  /** Lets finished rows leave the batch: the last live row moves into each gap. */
+  /** Removes finished rows from the batch: the last live row fills each gap. */
   private compact(before: readonly Sequence[], remaining: readonly Sequence[]): Sequence[] {
     if (remaining.length === before.length) return [...before];
     const keep = new Set(remaining);
@@ -232,7 +238,7 @@ export interface GeneratorOptions extends ModelOptions {
   readonly withLogProbs: boolean;
 }
 
-/** Opens the sessions that sample from a decoder. Only the decode session holds a repacked copy of the weights. */
+/** Opens the sessions that sample from a decoder. Only the decode session keeps a repacked copy of the weights. */
 export async function openGenerator(options: GeneratorOptions, compute: ComputeOptions): Promise<Generator> {
   const weightFolder = path.dirname(options.weights.path);
   const name = path.basename(options.weights.path);

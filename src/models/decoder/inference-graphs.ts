@@ -2,7 +2,7 @@ import { type Graph, GraphBuilder } from '../../engine/graph/builder.ts';
 import type { Value } from '../../engine/graph/ops.ts';
 import { multiplySizes, symbolSize } from '../../engine/graph/size.ts';
 import { declareModel, type ModelOptions } from './declare-model.ts';
-import { samplerLogits, type TokenBans } from './sampler-logits.ts';
+import { samplerLogits, type TokenBans } from './sampler.ts';
 import { B, declareSharedPrefix, P, R } from './shared-prefix.ts';
 import { createTrunk } from './trunk.ts';
 
@@ -45,12 +45,12 @@ export function buildPrefillGraph(options: ModelOptions): Graph {
 }
 
 /**
- * One new token a row. Attention has three parts: the shared prefix, held once for all rows; the row's own past; and the
- * token itself. The cache stays in the caller's hands: past keys are read where they lie, and only the new token's key
- * and value come out (the runtime's Node binding copies every output, so a cache that came out would be copied whole).
+ * One new token for each row. Attention has three parts: the shared prefix, stored once for all rows; the row's own
+ * past; and the token itself. The caller keeps the cache: the graph reads past keys in place and outputs only the new
+ * token's key and value. The runtime's Node binding copies every output, so it would copy a whole cache.
  *
- * Inputs: `ids`, `positions` int64 [B], `pastMask` [B, S] (0 where the row has a token, very negative elsewhere),
- * `prefixKey.l`, `prefixValue.l` [1, G, P, K], `pastKey.l`, `pastValue.l` [B, G, S, K].
+ * Inputs: `ids`, `positions` int64 [B]; `pastMask` [B, S] (0 where the row has a token, very negative elsewhere);
+ * `prefixKey.l`, `prefixValue.l` [1, G, P, K]; `pastKey.l`, `pastValue.l` [B, G, S, K].
  * Outputs: `logits` [B, V], `newKey.l`, `newValue.l` [B, G, 1, K].
  */
 export function buildDecodeGraph(options: ModelOptions): Graph {

@@ -7,7 +7,7 @@ import { openRandomAccessFile, type RandomAccessFile } from '../formats/random-a
 import type { WeightEntry, WeightStore } from '../formats/weight-store.ts';
 import { decoderProjections, type Projection } from './lora.ts';
 
-/** Where one projection's quantised weight lies. */
+/** Position of one projection's quantised weight. */
 export interface Int8Entry {
   /** int8 [in, out] */
   readonly weight: WeightEntry;
@@ -18,7 +18,7 @@ export interface Int8Entry {
 /** Quantised projections of a frozen decoder, in one file beside its fp32 weights. */
 export interface Int8Store {
   readonly path: string;
-  /** By module path; projections that are not quantised are absent. */
+  /** By module path; projections that stay in fp32 are absent. */
   readonly entries: ReadonlyMap<string, Int8Entry>;
 }
 
@@ -27,8 +27,8 @@ const ALIGNMENT = 64;
 const LARGEST = 127;
 
 /**
- * Every projection but the last of the feed-forward block: its inputs have outlier channels, and one large activation
- * coarsens a whole tensor's scale (measured: docs/performance.md). The head stays in fp32 too.
+ * Every projection except the last of the feed-forward block. Its inputs have outlier channels, and one large
+ * activation makes a whole tensor's scale coarser (measured: docs/performance.md). The head stays in fp32 too.
  */
 export function int8Projections(config: DecoderConfig): Projection[] {
   return decoderProjections(config).filter(({ module }) => !/mlp\.(down_proj|c_proj)$/.test(module));
@@ -49,7 +49,7 @@ function layout(config: DecoderConfig): { entries: Map<string, Int8Entry>; byteL
   return { entries, byteLength: offset };
 }
 
-/** Symmetric int8 with one scale for each output: weights [in, out] and scales [out]. */
+/** Quantises to symmetric int8 with one scale for each output: weights [in, out] and scales [out]. */
 export function quantiseColumns(
   values: Float32Array,
   { inSize, outSize }: { readonly inSize: number; readonly outSize: number },
@@ -73,7 +73,7 @@ async function readTensor(file: RandomAccessFile, { offset, byteLength }: Weight
 }
 
 /**
- * The quantised weights of a frozen decoder, made once beside its fp32 weight file.
+ * Opens the quantised weights of a frozen decoder; makes them once, beside its fp32 weight file.
  *
  * @throws FloodgateError `store` when the disk refuses.
  */

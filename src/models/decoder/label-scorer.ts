@@ -4,19 +4,21 @@ import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import { type GraphSession, openSession } from '../../engine/runtime/session.ts';
 import { float32Tensor, int64Tensor } from '../../engine/runtime/tensors.ts';
 import type { DecoderCheckpoint } from '../checkpoint/checkpoint.ts';
-import { encodePlainPrompt } from '../tokenizer/plain-prompt.ts';
+import { encodePlainPrompt } from '../tokenizer/prompt-ids.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { sharedTokens } from './generator.ts';
 import { buildPrefillGraph } from './inference-graphs.ts';
-import { streamFeeds } from './row-batch.ts';
-import { groupRows } from './row-groups.ts';
+import { groupRows, streamFeeds } from './row-batch.ts';
 
-/** A guard's prompt takes up to 16,384 characters of attack and response; memory grows with the square of its tokens. */
+/**
+ * Longest context of a guard. Its prompt holds up to 16,384 characters of attack and response, and memory grows with
+ * the square of the tokens.
+ */
 const MAX_CONTEXT = 4096;
-/** Of one run: bounds the hidden states and attention scores. */
+/** Limits of one run: they bound the hidden states and attention scores. */
 const LIMITS = { maxRows: 64, maxTokens: 4096 };
 
-/** A logit to read: that of `token` at `position` of the row adds to the label of the prompt. */
+/** A logit to read: that of `token` at `position` of the row, which adds to a label of a prompt. */
 interface LabelRead {
   readonly prompt: number;
   readonly label: number;
@@ -24,21 +26,24 @@ interface LabelRead {
   readonly token: number;
 }
 
-/** One sequence to run: a prompt and the beginnings of the labels that are read from it. */
+/** One sequence to run: a prompt and the prefixes of the labels that are read from it. */
 interface LabelRow {
   readonly ids: readonly number[];
   readonly promptTokens: number;
   readonly reads: readonly LabelRead[];
 }
 
-/** The label's tokens after the prompt: those that the tokenizer adds to it, or its own where the two would merge. */
+/**
+ * Returns the label's tokens after the prompt: those that the tokenizer adds to it, or the label's own where the two
+ * would merge.
+ */
 function labelTokens(tokenizer: Tokenizer, prompt: string, promptIds: readonly number[], label: string): number[] {
   const whole = encodePlainPrompt(tokenizer, prompt + label, { parseSpecial: true });
   const isAppended = whole.length > promptIds.length && promptIds.every((id, t) => whole[t] === id);
   return isAppended ? whole.slice(promptIds.length) : tokenizer.encode(label);
 }
 
-/** Rows of one prompt: a label whose beginning stands in a longer one's row is read there. */
+/** Rows of one prompt. A label is read in a longer label's row when that row begins with it. */
 function labelRows(prompt: number, promptIds: readonly number[], labels: readonly (readonly number[])[]): LabelRow[] {
   const rows: { ids: number[]; promptTokens: number; reads: LabelRead[] }[] = [];
   const P = promptIds.length;
@@ -64,7 +69,7 @@ function logSumExp(logits: Float32Array): number {
   return largest + Math.log(sum);
 }
 
-/** Scores given labels as continuations of prompts, as guard models are asked. Close it when done. */
+/** Scores labels as continuations of prompts, the way guard models are asked. Close it when done. */
 export class LabelScorer {
   private readonly session: GraphSession;
   private readonly checkpoint: DecoderCheckpoint;
@@ -77,9 +82,9 @@ export class LabelScorer {
   }
 
   /**
-   * Log-prob in nats of each label as the continuation of each prompt, over the whole vocabulary, summed over the
-   * label's tokens: [prompts][labels]. Control tokens in a prompt are parsed; a BOS is added where the tokenizer adds
-   * one. A prompt that does not fit the context with its longest label gives NaN for each label.
+   * Log-prob in nats of each label as the continuation of each prompt: [prompts][labels]. It sums over the label's
+   * tokens and normalises over the whole vocabulary. Control tokens in a prompt are parsed. A BOS is added where the
+   * tokenizer adds one. A prompt that does not fit the context with its longest label gives NaN for each label.
    * @throws FloodgateError `model` for an empty label, or a text beyond the tokenizer's limit.
    */
   async scoreLabels(prompts: readonly string[], labels: readonly string[]): Promise<Float64Array[]> {
@@ -101,7 +106,7 @@ export class LabelScorer {
     return scores;
   }
 
-  /** None where the prompt does not fit. */
+  /** Rows of one prompt; none where it does not fit. */
   private rowsOf(index: number, prompt: string, labels: readonly string[]): LabelRow[] {
     const { tokenizer } = this.checkpoint;
     const ids = encodePlainPrompt(tokenizer, prompt, { parseSpecial: true });
@@ -114,7 +119,7 @@ export class LabelScorer {
     return rows.every((row) => row.ids.length <= this.contextTokens) ? rows : [];
   }
 
-  /** Runs the rows once; their common beginning is computed once, and logits only where they are read. */
+  /** Runs the rows once. Computes their common prefix once, and logits only where they are read. */
   private async addScores(rows: readonly LabelRow[], scores: readonly Float64Array[]): Promise<void> {
     const prompts = rows.map(({ ids, promptTokens }) => ids.slice(0, promptTokens));
     const shared = sharedTokens(prompts);
@@ -132,7 +137,7 @@ export class LabelScorer {
     const prefix = (rows[0] as LabelRow).ids.slice(0, shared);
     await this.session.run(
       { ...streamFeeds([...prefix, 0], streams), wanted: int64Tensor([...reads.keys()], [reads.size]) },
-      { logits: float32Tensor(logits, [reads.size, V]) }, // naming it keeps keys and values from being copied out
+      { logits: float32Tensor(logits, [reads.size, V]) }, // naming this output avoids copying keys and values
     );
     [...reads.values()].forEach((readers, m) => {
       const row = logits.subarray(m * V, (m + 1) * V);
@@ -149,7 +154,7 @@ export class LabelScorer {
   }
 }
 
-/** Opens a decoder for scoring labels; its context is the model's own, at most 4096 tokens. */
+/** Opens a decoder for scoring labels, with the model's own context or 4096 tokens if that is smaller. */
 export async function openLabelScorer(checkpoint: DecoderCheckpoint, compute: ComputeOptions): Promise<LabelScorer> {
   const { config, weights, spec } = checkpoint;
   const contextTokens = Math.min(config.maxPositions, MAX_CONTEXT);

@@ -1,11 +1,12 @@
 import { FloodgateError } from '../../base/errors.ts';
+import type { ParameterSpec } from '../../engine/optimizer/flat-parameters.ts';
 import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
 
 /** A low-rank adapter: y = W x + (alpha / rank) B (A x), on the chosen projections of every layer. */
 export interface LoraSpec {
   readonly rank: number;
   readonly alpha: number;
-  /** Short projection names such as `q_proj` or `c_attn`; `all-linear` stands for every projection of the family. */
+  /** Short projection names such as `q_proj` or `c_attn`; `all-linear` means every projection of the family. */
   readonly targets: readonly string[] | 'all-linear';
 }
 
@@ -45,20 +46,12 @@ export function decoderProjections(config: DecoderConfig): Projection[] {
   return Array.from({ length: config.layers }, (_, layer) => layerProjections(config, layer)).flat();
 }
 
-/** A trained tensor: its name in checkpoints, its shape, and how it starts. */
-export interface ParameterSpec {
-  readonly name: string;
-  readonly shape: readonly number[];
-  /** `kaiming`: U(-1/sqrt(in), 1/sqrt(in)), as PEFT starts A; B starts at zero, so that the policy starts as the base. */
-  readonly init: 'zeros' | 'kaiming';
-}
-
-/** Whether a target name stands for this projection: its short name, or a family's `parent.name` such as `mlp.c_proj`. */
+/** Whether a target names this projection: by its short name, or by `parent.name` such as `mlp.c_proj`. */
 function isTargeted(targets: LoraSpec['targets'], module: string): boolean {
   return targets === 'all-linear' || targets.some((target) => module.endsWith(`.${target}`));
 }
 
-/** The projections that a spec adapts. @throws FloodgateError `config` when a target names none. */
+/** Returns the projections that a spec adapts. @throws FloodgateError `config` when a target names none. */
 export function loraProjections(config: DecoderConfig, spec: LoraSpec): Projection[] {
   const projections = decoderProjections(config);
   if (spec.targets !== 'all-linear') {
@@ -77,7 +70,7 @@ export function loraProjections(config: DecoderConfig, spec: LoraSpec): Projecti
   return projections.filter(({ module }) => isTargeted(spec.targets, module));
 }
 
-/** A and B of every adapted projection, in PEFT's names and layout: A [rank, in], B [out, rank]. */
+/** Returns A and B of every adapted projection, in PEFT's names and layout: A [rank, in], B [out, rank]. */
 export function loraParameters(config: DecoderConfig, spec: LoraSpec): ParameterSpec[] {
   return loraProjections(config, spec).flatMap(({ module, inSize, outSize }): ParameterSpec[] => [
     { name: `${module}.lora_A.weight`, shape: [spec.rank, inSize], init: 'kaiming' },

@@ -1,13 +1,12 @@
 import { FloodgateError } from '../../base/errors.ts';
+import type { ParameterVector } from '../../engine/optimizer/flat-parameters.ts';
 import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
-import { PIECE_BYTES } from '../checkpoint/weight-files.ts';
+import { PIECE_BYTES } from '../checkpoint/weight-cache.ts';
 import { bytesToFloat } from '../formats/half-float.ts';
 import { openRandomAccessFile } from '../formats/random-access-file.ts';
 import { type StreamedTensor, type Tensor, writeSafetensorsStreamed } from '../formats/safetensors.ts';
-import { openSafetensorsStore } from '../formats/safetensors-store.ts';
-import type { WeightEntry, WeightStore } from '../formats/weight-store.ts';
+import { openSafetensorsStore, type WeightEntry, type WeightStore } from '../formats/weight-store.ts';
 import { type LoraSpec, loraParameters, loraProjections, type Projection } from './lora.ts';
-import type { ParameterVector } from './parameter-vector.ts';
 
 /** A trained adapter: A [rank, in] and B [out, rank] under the names of `loraParameters`. */
 export interface LoraAdapter {
@@ -15,7 +14,7 @@ export interface LoraAdapter {
   readonly tensors: ReadonlyMap<string, Tensor>;
 }
 
-/** The adapter that a parameter vector holds, over the vector's own memory. Tensors of a head are left out. */
+/** Returns the adapter in a parameter vector, over the vector's own memory. Leaves out the tensors of a head. */
 export function adapterOfParameters(config: DecoderConfig, spec: LoraSpec, vector: ParameterVector): LoraAdapter {
   const tensors = loraParameters(config, spec).map(({ name, shape }): [string, Tensor] => {
     const found = vector.tensors[name];
@@ -26,8 +25,9 @@ export function adapterOfParameters(config: DecoderConfig, spec: LoraSpec, vecto
 }
 
 /**
- * @throws FloodgateError `model` naming the first tensor that is missing, of another shape, or for a projection that
- * this model does not have: the adapter was made for another base.
+ * Refuses an adapter that was made for another base.
+ * @throws FloodgateError `model` naming the first tensor that is missing, has another shape, or belongs to no
+ * projection of this model.
  */
 export function refuseForeignAdapter(config: DecoderConfig, adapter: LoraAdapter, name = 'adapter'): void {
   const hint = 'an adapter fits only the model (family and sizes) that it was trained on';
@@ -47,7 +47,7 @@ export function refuseForeignAdapter(config: DecoderConfig, adapter: LoraAdapter
   }
 }
 
-/** What is added to one weight, by projection. */
+/** The update of one weight: scale B A. */
 interface Product {
   readonly projection: Projection;
   readonly a: Tensor;
@@ -58,8 +58,8 @@ interface Product {
 }
 
 /**
- * Adds scale B A to a weight in place. Sums in float64 and rounds once: the merged model differs from base and adapter
- * by rounding only.
+ * Adds scale B A to a weight in place. Sums in float64 and rounds once: the merged model differs from base plus adapter
+ * only by rounding.
  */
 function addProduct(weight: Float32Array, { projection, a, b, scale, isInOut }: Product): void {
   const { inSize, outSize } = projection;
@@ -119,8 +119,8 @@ export interface MergeLoraOptions {
 }
 
 /**
- * Writes W + (alpha / rank) B A for every adapted projection, and every other weight as it is, to a new file; returns
- * it as a weight store under the names of `weights`. One matrix is in memory at a time.
+ * Writes a new file with W + (alpha / rank) B A for every adapted projection and every other weight unchanged. Returns
+ * it as a weight store under the names of `weights`. Holds one matrix in memory at a time.
  * @throws FloodgateError `model` when the adapter does not fit; `store` when the disk refuses.
  */
 export async function mergeLora(options: MergeLoraOptions): Promise<WeightStore> {
@@ -136,7 +136,7 @@ export async function mergeLora(options: MergeLoraOptions): Promise<WeightStore>
         product === undefined ? readPieces(weights.path, entry) : readMerged(weights.path, entry, product),
     };
   });
-  // `transformers` asks every weight file for the framework that wrote it.
+  // `transformers` requires every weight file to name the framework that wrote it.
   await writeSafetensorsStreamed(path, streamed, new Map([['format', 'pt']]), onWritten);
   const written = await openSafetensorsStore(path);
   const tensors = [...weights.tensors.keys()].map((name): [string, WeightEntry] => [

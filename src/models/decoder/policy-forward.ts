@@ -1,16 +1,19 @@
+import type { Tensor } from 'onnxruntime-node';
 import { backward } from '../../engine/graph/backward.ts';
 import type { GraphBuilder } from '../../engine/graph/builder.ts';
 import type { Value } from '../../engine/graph/ops.ts';
 import { multiplySizes } from '../../engine/graph/size.ts';
+import { type ParameterSpec, type ParameterVector, zeroParameters } from '../../engine/optimizer/flat-parameters.ts';
+import { scalarTensor } from '../../engine/runtime/tensors.ts';
 import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
 import type { WeightStore } from '../formats/weight-store.ts';
 import { declareModel, type Trainable } from './declare-model.ts';
-import { loraParameters, type ParameterSpec } from './lora.ts';
-import { samplerLogits, type TokenBans } from './sampler-logits.ts';
+import { loraParameters } from './lora.ts';
+import { samplerLogits, type TokenBans } from './sampler.ts';
 import { B, declareSharedPrefix, P, R } from './shared-prefix.ts';
 import { createTrunk, type Trunk } from './trunk.ts';
 
-/** What every training step of a policy is built from. */
+/** Options of every training step of a policy. */
 export interface PolicyModelOptions {
   readonly config: DecoderConfig;
   readonly weights: WeightStore;
@@ -40,8 +43,8 @@ export interface PolicyForward {
 }
 
 /**
- * Forward of rows after a shared prefix under the sampler's distribution. Declares the shared prefix's inputs,
- * targetIds [B, R], endBan [B, R] and the trained tensors by name.
+ * Runs rows after a shared prefix forward, under the sampler's distribution. Declares the inputs: the shared prefix's,
+ * targetIds [B, R], endBan [B, R], and the trained tensors by name.
  */
 export function policyForward(
   g: GraphBuilder,
@@ -71,4 +74,34 @@ export function outputGradients(
   const parameters = specs.map(({ name }) => inputs.get(name) as Value);
   for (const [i, gradient] of backward(g, seeds, parameters).entries())
     g.output(`gradient:${specs[i]?.name}`, gradient);
+}
+
+/** Trained parameters, the gradient of the latest run, and its sum over the runs since it was cleared. */
+export class TrainedVector {
+  readonly parameters: ParameterVector;
+  readonly gradient: Float32Array;
+  /** Outputs `gradient:NAME` of a step graph, written in place. */
+  readonly fetches: Readonly<Record<string, Tensor>>;
+  private readonly latest: ParameterVector;
+  private readonly loraScale: number | undefined;
+
+  constructor(specs: readonly ParameterSpec[], trainable: Trainable) {
+    this.parameters = zeroParameters(specs);
+    this.latest = zeroParameters(specs);
+    this.gradient = new Float32Array(this.parameters.data.length);
+    this.fetches = Object.fromEntries(Object.entries(this.latest.tensors).map(([name, t]) => [`gradient:${name}`, t]));
+    this.loraScale = trainable.kind === 'lora' ? trainable.spec.alpha / trainable.spec.rank : undefined;
+  }
+
+  /** Returns the trained tensors as inputs of a graph. */
+  feeds(): Record<string, Tensor> {
+    const scale = this.loraScale === undefined ? {} : { loraScale: scalarTensor(this.loraScale) };
+    return { ...this.parameters.tensors, ...scale };
+  }
+
+  /** Adds the gradient of the latest run. */
+  accumulate(): void {
+    const { data } = this.latest;
+    for (let i = 0; i < data.length; i++) this.gradient[i] = (this.gradient[i] as number) + (data[i] as number);
+  }
 }

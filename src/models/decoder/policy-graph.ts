@@ -1,7 +1,7 @@
 import { type Graph, GraphBuilder } from '../../engine/graph/builder.ts';
 import type { Value } from '../../engine/graph/ops.ts';
 import { multiplySizes, subtractSizes } from '../../engine/graph/size.ts';
-import type { ParameterSpec } from './lora.ts';
+import type { ParameterSpec } from '../../engine/optimizer/flat-parameters.ts';
 import { modelParameters, outputGradients, type PolicyModelOptions, policyForward } from './policy-forward.ts';
 import { B, R } from './shared-prefix.ts';
 
@@ -10,7 +10,7 @@ export type LogZMode = 'none' | 'through-trunk' | 'head-only';
 
 export interface PolicyGraphOptions extends PolicyModelOptions {
   readonly logZ: LogZMode;
-  /** Slopes of the pairwise loss are clipped to this size (Huber); quadratic when absent. */
+  /** Clips the slopes of the pairwise loss to this size (Huber); quadratic when absent. */
   readonly pairClip?: number;
 }
 
@@ -35,12 +35,12 @@ export function policyParameters(
  * One training step as one graph: forward, objective, backward.
  *
  * delta_i = log pi(x_i) - logR_i. The gradient entering row i is
- *   w_i = sum_j pairWeight_ij slope(delta_i - delta_j) + rowWeight_i (delta_i + log Z) + directWeight_i,
- * from which every objective follows by its weights (see `gflownet/objectives.ts`): trajectory balance by rowWeight,
- * VarGrad and contrastive balance by pairWeight, likelihood and REINFORCE by directWeight.
+ *   w_i = sum_j pairWeight_ij slope(delta_i - delta_j) + rowWeight_i (delta_i + log Z) + directWeight_i.
+ * Every objective follows from its weights (see `learning/objectives/`): trajectory balance uses rowWeight, VarGrad and
+ * contrastive balance use pairWeight, likelihood and REINFORCE use directWeight.
  *
- * Inputs besides the shared prefix's: targetIds [B, R], targetMask [B, R], endBan [B, R], logReward [B],
- * pairWeight [B, B], rowWeight [B], directWeight [B], and the trained tensors by name.
+ * Inputs besides the shared prefix's: targetIds [B, R], targetMask [B, R], endBan [B, R], logReward [B], pairWeight [B,
+ * B], rowWeight [B], directWeight [B], and the trained tensors by name.
  * Outputs: `logProb` [B], `logZ` [] (0 without a head), `gradient:NAME` for each trained tensor.
  */
 export function buildPolicyGraph(options: PolicyGraphOptions): Graph {
@@ -59,7 +59,9 @@ export function buildPolicyGraph(options: PolicyGraphOptions): Graph {
   return g.build();
 }
 
-/** log Z(c) = w . mean over the meta-prompt's positions of the final hidden state + b (the last position lies in row 0). */
+/**
+ * log Z(c) = w . mean over the meta-prompt's positions of the final hidden state + b. Its last position is in row 0.
+ */
 function buildLogZ(g: GraphBuilder, options: PolicyGraphOptions, prefix: Value, rows: Value): Value {
   const weight = g.input(LOG_Z_WEIGHT, 'float32', [1, options.config.width], { trainable: true });
   const bias = g.input(LOG_Z_BIAS, 'float32', [1], { trainable: true });

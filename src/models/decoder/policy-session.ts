@@ -1,14 +1,14 @@
 import path from 'node:path';
 import type { Tensor } from 'onnxruntime-node';
+import type { ParameterVector } from '../../engine/optimizer/flat-parameters.ts';
 import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import { type GraphSession, openSession } from '../../engine/runtime/session.ts';
 import { float32Tensor } from '../../engine/runtime/tensors.ts';
-import type { ParameterVector } from './parameter-vector.ts';
+import { TrainedVector } from './policy-forward.ts';
 import { buildPolicyGraph, type PolicyGraphOptions, policyParameters } from './policy-graph.ts';
 import { type RowBatch, rowFeeds, type TargetOptions } from './row-batch.ts';
-import { TrainedVector } from './trained-vector.ts';
 
-/** How the objective weighs the rows of one step: see `buildPolicyGraph`. */
+/** Weights of the rows of one step, from the objective: see `buildPolicyGraph`. */
 export interface RowWeights {
   readonly pairWeight: Float32Array;
   readonly rowWeight: Float32Array;
@@ -72,7 +72,7 @@ export class PolicySession {
   }
 }
 
-/** Opens the training session of a decoder. Its weights are mapped from the file, not copied. */
+/** Opens the training session of a decoder. Maps its weights from the file, without a copy. */
 export async function openPolicySession(options: PolicyGraphOptions, compute: ComputeOptions): Promise<PolicySession> {
   const session = await openSession(buildPolicyGraph(options), {
     ...compute,

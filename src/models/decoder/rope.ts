@@ -1,6 +1,7 @@
-import type { LlamaConfig, RopeScaling } from '../checkpoint/decoder-config.ts';
+import type { LlamaConfig } from '../checkpoint/decoder-config.ts';
+import type { RopeScaling } from '../checkpoint/rope-scaling.ts';
 
-/** Wavelength rule of Llama 3: long waves are stretched, short ones kept, those between interpolated. */
+/** Llama 3's wavelength rule: long waves are stretched, short ones kept, those between interpolated. */
 function llama3Frequency(frequency: number, scaling: Extract<RopeScaling, { kind: 'llama3' }>): number {
   const { factor, lowFrequencyFactor: low, highFrequencyFactor: high, originalMaxPositions: original } = scaling;
   const wavelength = (2 * Math.PI) / frequency;

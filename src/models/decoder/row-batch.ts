@@ -2,7 +2,7 @@ import type { Tensor } from 'onnxruntime-node';
 import { FloodgateError } from '../../base/errors.ts';
 import { float32Tensor, int64Tensor } from '../../engine/runtime/tensors.ts';
 
-/** One sequence after the shared prompt: its tokens (the end token included when it was written). */
+/** Tokens of one sequence after the shared prompt, with the end token when it was drawn. */
 export type TokenRow = readonly number[];
 
 export interface RowBatch {
@@ -14,13 +14,13 @@ export interface RowBatch {
 export interface TargetOptions {
   /** End tokens are banned at 0-based positions below this. */
   readonly minTokens: number;
-  /** Which of a row's tokens count; every token when absent. */
+  /** Whether a token of a row counts; every token when absent. */
   readonly isCounted?: (row: number, position: number) => boolean;
 }
 
 const MASKED = -1e9;
 
-/** [rows, columns] additive causal mask; row t sees columns 0..offset+t. */
+/** Additive causal mask [rows, columns]; row t sees columns 0..offset+t. */
 function causalMask(rows: number, columns: number, offset: number): Tensor {
   const mask = new Float32Array(rows * columns);
   for (let t = 0; t < rows; t++) mask.fill(MASKED, t * columns + Math.min(offset + t + 1, columns), (t + 1) * columns);
@@ -86,4 +86,33 @@ export function rowFeeds(batch: RowBatch, options: TargetOptions): Record<string
     targetMask: float32Tensor(mask, [B, R]),
     endBan: float32Tensor(endBan, [B, R]),
   };
+}
+
+export interface GroupLimits {
+  readonly maxRows: number;
+  /** Of a group padded to its longest row: rows x longest. A row above this limit is a group of its own. */
+  readonly maxTokens: number;
+}
+
+/**
+ * Splits rows of these lengths, in order, into groups within the limits: [start, end) each. Bounds memory, changes no
+ * row.
+ */
+export function groupRows(lengths: readonly number[], limits: GroupLimits): [start: number, end: number][] {
+  const groups: [number, number][] = [];
+  let start = 0;
+  let longest = 0;
+  for (const [row, length] of lengths.entries()) {
+    const padded = Math.max(longest, length);
+    const rows = row - start + 1;
+    if (rows > 1 && (rows > limits.maxRows || rows * padded > limits.maxTokens)) {
+      groups.push([start, row]);
+      start = row;
+      longest = length;
+    } else {
+      longest = padded;
+    }
+  }
+  if (lengths.length > 0) groups.push([start, lengths.length]);
+  return groups;
 }

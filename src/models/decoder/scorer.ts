@@ -6,7 +6,7 @@ import { float32Tensor } from '../../engine/runtime/tensors.ts';
 import type { ModelOptions } from './declare-model.ts';
 import { buildScoreGraph } from './inference-graphs.ts';
 import { type RowBatch, rowFeeds } from './row-batch.ts';
-import type { TokenBans } from './sampler-logits.ts';
+import type { TokenBans } from './sampler.ts';
 
 /** Scores given tokens under the distribution that the sampler draws from. */
 export class Scorer {

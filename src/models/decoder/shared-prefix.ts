@@ -4,7 +4,7 @@ import { addSizes, multiplySizes, type Size, symbolSize } from '../../engine/gra
 import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
 import type { Attend } from './trunk.ts';
 
-/** Run-time sizes: B rows of R tokens after a prefix of P tokens that all rows share and that is computed once. */
+/** Run-time sizes: B rows of R tokens after a prefix of P tokens. All rows share the prefix, which is computed once. */
 export const B = symbolSize('B');
 export const R = symbolSize('R');
 export const P = symbolSize('P');
@@ -24,14 +24,14 @@ export interface SharedPrefixInputs {
   /** int64 [P + B*R] */
   readonly positions: Value;
   readonly attend: Attend;
-  /** Filled while the trunk is built, one entry a layer. */
+  /** Filled while the trunk is built, one entry for each layer. */
   readonly caches: LayerCache[];
 }
 
 /**
- * Declares the token inputs of a graph whose rows share a prefix, and the attention over them. The row stream starts
- * with the *last* prompt token, so the prefix holds the prompt without it. Rows are padded on the right: causality
- * alone keeps padding out of every real position.
+ * Declares the token inputs of a graph whose rows share a prefix, and the attention over them. The rows start with the
+ * *last* prompt token, so the prefix is the prompt without it. Rows are padded on the right: causality alone keeps
+ * padding out of every real position.
  */
 export function declareSharedPrefix(g: GraphBuilder, config: DecoderConfig): SharedPrefixInputs {
   const prefixIds = g.input('prefixIds', 'int64', [P]);
@@ -87,7 +87,7 @@ interface AttentionShape {
   readonly tokens: Size;
 }
 
-/** Reshapes between flat tokens and heads; the query heads of one K/V head lie in the rows of one matmul. */
+/** Reshapes between flat tokens and heads. The query heads of one K/V head are rows of one matmul. */
 function createHeadLayout(g: GraphBuilder, config: DecoderConfig) {
   const { heads: H, kvHeads: G, headWidth: K } = config;
   const J = H / G; // query heads a K/V head

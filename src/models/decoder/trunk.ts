@@ -8,18 +8,18 @@ import { ropeTables } from './rope.ts';
 /** Adapter tensors of one projection, and the scale alpha / rank (0 turns the adapter off). */
 export interface LoraValues {
   readonly scale: Value;
-  /** A [rank, in] and B [out, rank] of a module, or undefined where it is not adapted. */
+  /** A [rank, in] and B [out, rank] of a module; undefined where it is not adapted. */
   of(module: string): { readonly a: Value; readonly b: Value } | undefined;
 }
 
 /** Quantised projections. */
 export interface Int8Values {
   readonly activation: 'per-tensor' | 'per-row';
-  /** int8 weight [in, out] and its scales [out], or undefined where a module stays in fp32. */
+  /** int8 weight [in, out] and its scales [out]; undefined where a module stays in fp32. */
   of(module: string): { readonly weight: Value; readonly scales: Value } | undefined;
 }
 
-/** Attention over whatever keys the graph provides: q [N, H*K], k and v [N, G*K], rotated already -> [N, H*K]. */
+/** Attention over the keys that the graph provides: q [N, H*K], k and v [N, G*K], already rotated -> [N, H*K]. */
 export type Attend = (layer: number, q: Value, k: Value, v: Value) => Value;
 
 export interface TrunkOptions {
@@ -28,11 +28,11 @@ export interface TrunkOptions {
   readonly weights: WeightSource;
   readonly lora?: LoraValues;
   readonly int8?: Int8Values;
-  /** Longest position + 1 that the graph will see: the height of the RoPE tables. */
+  /** Longest position + 1 in the graph: the height of the RoPE tables. */
   readonly contextTokens: number;
 }
 
-/** A decoder's layers over N flat tokens; families differ here and nowhere else. */
+/** A decoder's layers over N flat tokens. Each family has its own trunk; the graphs built on it serve every family. */
 export interface Trunk {
   /** ids and positions int64 [N] -> hidden states after the last layer, before the final norm [N, D]. */
   hidden(ids: Value, positions: Value, attend: Attend): Value;

@@ -9,9 +9,9 @@ const B = symbolSize('B');
 const T = symbolSize('T');
 const BT = multiplySizes(B, T);
 
-/** What padding adds to an attention score: e^-1e9 is 0 in fp32. */
+/** Added to the attention score of padding: e^-1e9 is 0 in fp32. */
 const MASKED = -1e9;
-/** The floors below which `transformers` and sentence-transformers do not divide. */
+/** Smallest divisors that `transformers` and sentence-transformers use. */
 const MIN_TOKENS = 1e-9;
 const MIN_NORM = 1e-12;
 const MAX_FLOAT32 = 3.4e38;
@@ -96,10 +96,10 @@ function classifierLogits(context: EncoderContext, hidden: Value): Value {
 }
 
 /**
- * Returns the whole encoder as one graph over the weight file as it lies.
- * Inputs: `mask` float32 [B, T] (1 at tokens; padding on the right), `ids` int64 [B, T], `positions` int64 [T], and
- * `tokenTypes` int64 [B, T] where the family has types. Outputs: `logits` [B, labels] for a classifier; else
- * `embedding` [B, D] (mean over tokens, L2 length 1) and `lastHidden` [B, T, D].
+ * Builds the whole encoder as one graph over the mapped weight file.
+ * Inputs: `mask` float32 [B, T] (1 at tokens; padding on the right), `ids` int64 [B, T], `positions` int64 [T]; also
+ * `tokenTypes` int64 [B, T] where the family has types. Outputs of a classifier: `logits` [B, labels]. Outputs of a
+ * sentence encoder: `embedding` [B, D] (mean over tokens, L2 length 1) and `lastHidden` [B, T, D].
  */
 export function buildEncoderGraph(config: EncoderConfig, weights: WeightStore): Graph {
   const g = new GraphBuilder();
@@ -115,7 +115,7 @@ export function buildEncoderGraph(config: EncoderConfig, weights: WeightStore): 
   return g.build();
 }
 
-/** Position ids of `tokens` columns: RoBERTa's start behind its padding id. */
+/** Position ids of `tokens` columns; RoBERTa's start after its padding id. */
 export function positionIds(config: EncoderConfig, tokens: number): number[] {
   const start = config.family === 'roberta' ? config.padId + 1 : 0;
   return Array.from({ length: tokens }, (_, t) => start + t);

@@ -3,13 +3,12 @@ import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import { openSession } from '../../engine/runtime/session.ts';
 import { float32Tensor, int64Tensor } from '../../engine/runtime/tensors.ts';
 import type { EncoderCheckpoint } from '../checkpoint/checkpoint.ts';
-import { type EncoderBatch, runInBatches } from './encoder-batch.ts';
 import { buildEncoderGraph, positionIds } from './encoder-graph.ts';
-import { createInputEncoder, type EncoderText } from './encoder-input.ts';
+import { createInputEncoder, type EncoderBatch, type EncoderText, runInBatches } from './encoder-input.ts';
 
-/** An encoder's session behind texts: one row of numbers a text. */
+/** An encoder's session with texts as input: one row of numbers for each text. */
 export interface EncoderSession {
-  /** Numbers a row. */
+  /** Numbers in each row. */
   readonly width: number;
   /** Returns [texts, width] row-major. */
   run(texts: readonly EncoderText[]): Promise<Float32Array>;
@@ -44,7 +43,7 @@ export async function openEncoderSession(
       positions: int64Tensor(positionIds(config, batch.tokens), [batch.tokens]),
       ...(config.tokenTypes > 0 ? { tokenTypes: int64Tensor(batch.tokenTypes, shape) } : {}),
     };
-    // Naming the output keeps the hidden states from being copied out.
+    // Naming the output avoids copying the hidden states.
     await session.run(feeds, { [output]: float32Tensor(result, [batch.rows, width]) });
     return result;
   };

@@ -2,19 +2,19 @@ import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { FloodgateError } from '../../base/errors.ts';
-import { labelFields, parseLabels, parseProblem } from '../checkpoint/encoder-config-parse.ts';
+import { labelFields, parseLabels, parseProblem } from '../checkpoint/encoder-config.ts';
 import { parseFields, readJsonFile } from '../formats/json-file.ts';
 import { loadTokenizerFromFolder } from '../tokenizer/load-tokenizer.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import { activationOf, type LabelActivation } from './label-activation.ts';
+import { activationOf, type LabelActivation } from './text-classifier.ts';
 
 /** A config.json of gigabytes. */
 const MAX_CONFIG_BYTES = 4 * 1024 * 1024;
-/** A window of billions of tokens: tokenizers write 1e30 for "no limit". */
+/** A window of billions of tokens: tokenizers write 1e30 to say "no limit". */
 const MAX_WINDOW = 8192;
 const DEFAULT_WINDOW = 512;
 
-/** An encoder that comes as an ONNX file, with what the files beside it say about texts and labels. */
+/** An encoder in an ONNX file, with the facts about texts and labels from the files beside it. */
 export interface OnnxModelFiles {
   readonly modelPath: string;
   readonly tokenizer: Tokenizer;
@@ -51,7 +51,7 @@ async function onnxFilesIn(folder: string): Promise<string[]> {
   return names.filter((name) => name.endsWith('.onnx')).map((name) => path.join(folder, name));
 }
 
-/** `model.onnx` in the folder or its `onnx/` (as the hub's copies have it), else the only ONNX file there. */
+/** Finds `model.onnx` in the folder or its `onnx/` (as the hub's copies have it), else the only ONNX file there. */
 async function findModelFile(folder: string): Promise<string> {
   const files = [...(await onnxFilesIn(folder)), ...(await onnxFilesIn(path.join(folder, 'onnx')))].sort();
   const usual = files.find((file) => path.basename(file) === 'model.onnx');
@@ -72,15 +72,15 @@ async function companionFolder(modelPath: string): Promise<string> {
   return !isBeside && path.basename(folder) === 'onnx' ? path.dirname(folder) : folder;
 }
 
-/** Families that frame a pair as RoBERTa does and count positions from behind the padding id. */
+/** Whether a family frames a pair as RoBERTa does and counts positions after the padding id. */
 function isRobertaLike(modelType: string | null | undefined): boolean {
   return /roberta|camembert/.test(modelType ?? '');
 }
 
 /**
- * Reads what stands beside an ONNX file: tokenizer.json (required), config.json and tokenizer_config.json.
+ * Reads the files beside an ONNX file: tokenizer.json (required), config.json and tokenizer_config.json.
  * `location` is the file, or its folder. Runs nothing.
- * @throws FloodgateError `source` when there is no one model, `model` without a tokenizer, `format` on a damaged file.
+ * @throws FloodgateError `source` without exactly one model, `model` without a tokenizer, `format` on a damaged file.
  */
 export async function loadOnnxModelFiles(location: string): Promise<OnnxModelFiles> {
   const modelPath = (await isFile(location)) ? location : await findModelFile(location);

@@ -1,16 +1,38 @@
 import { FloodgateError } from '../../base/errors.ts';
 import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import type { EncoderCheckpoint } from '../checkpoint/checkpoint.ts';
+import type { EncoderConfig } from '../checkpoint/encoder-config.ts';
 import type { EncoderText } from './encoder-input.ts';
 import { type EncoderSession, openEncoderSession } from './encoder-session.ts';
-import { activationOf, type LabelActivation, labelProbabilities } from './label-activation.ts';
 
-/** Texts, or pairs of texts, to a probability a label. */
+/** How logits become probabilities: independent labels, or exclusive ones. */
+export type LabelActivation = 'sigmoid' | 'softmax';
+
+export function activationOf(problem: EncoderConfig['problem']): LabelActivation {
+  return problem === 'multi-label' ? 'sigmoid' : 'softmax';
+}
+
+/** Probabilities of each row of `logits` [n, labels], row by row. */
+export function labelProbabilities(logits: Float32Array, labels: number, activation: LabelActivation): Float32Array[] {
+  return Array.from({ length: logits.length / labels }, (_, row) => {
+    const values = logits.subarray(row * labels, (row + 1) * labels);
+    return activation === 'sigmoid' ? values.map((x) => 1 / (1 + Math.exp(-x))) : softmax(values);
+  });
+}
+
+function softmax(values: Float32Array): Float32Array {
+  const largest = Math.max(...values);
+  const powers = Array.from(values, (x) => Math.exp(x - largest));
+  const total = powers.reduce((sum, power) => sum + power, 0);
+  return Float32Array.from(powers, (power) => power / total);
+}
+
+/** Maps texts, or pairs of texts, to one probability for each label. */
 export interface TextClassifier {
   /** Names of the outputs, in order. */
   readonly labels: readonly string[];
   readonly activation: LabelActivation;
-  /** Returns a row of probabilities a text, [texts][labels]; what is beyond the window is cut, the end first. */
+  /** Returns one row of probabilities for each text: [texts][labels]. Cuts text beyond the window, the end first. */
   classify(texts: readonly EncoderText[]): Promise<Float32Array[]>;
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
@@ -32,7 +54,7 @@ export function textClassifierOf(
 
 /**
  * Opens a sequence classifier (BERT, RoBERTa, DistilBERT). Close it when done.
- * `activation` overrides what the checkpoint's `problem_type` says.
+ * `activation` overrides the checkpoint's `problem_type`.
  * @throws FloodgateError `model` when the checkpoint has no classification head.
  */
 export async function openTextClassifier(

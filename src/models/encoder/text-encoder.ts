@@ -3,11 +3,11 @@ import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import type { EncoderCheckpoint } from '../checkpoint/checkpoint.ts';
 import { type EncoderSession, openEncoderSession } from './encoder-session.ts';
 
-/** Texts to vectors whose dot product is the cosine of their meaning. */
+/** Maps texts to vectors; the dot product of two is the cosine similarity of the texts. */
 export interface SentenceEncoder {
-  /** Numbers a vector. */
+  /** Numbers in each vector. */
   readonly width: number;
-  /** Returns [texts, width] row-major, each row of L2 length 1; texts beyond the window are cut at the end. */
+  /** Returns [texts, width] row-major, each row of L2 length 1. Cuts texts beyond the window at the end. */
   embed(texts: readonly string[]): Promise<Float32Array>;
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;

@@ -1,4 +1,5 @@
-import type { DecoderConfig, LlamaConfig, RopeScaling } from '../checkpoint/decoder-config.ts';
+import type { DecoderConfig, LlamaConfig } from '../checkpoint/decoder-config.ts';
+import type { RopeScaling } from '../checkpoint/rope-scaling.ts';
 
 /** Ids of the tokens that a config.json names. */
 export interface ConfigTokens {
@@ -33,7 +34,7 @@ function ropeScalingJson(scaling: RopeScaling): object | null {
   }
 }
 
-/** Which class of `transformers` computes what this config describes. */
+/** Names the `transformers` class that computes this config. */
 function llamaClass({ qkNorm, qkvBias }: LlamaConfig): readonly [modelType: string, architecture: string] {
   if (qkNorm) return ['qwen3', 'Qwen3ForCausalLM'];
   return qkvBias ? ['qwen2', 'Qwen2ForCausalLM'] : ['llama', 'LlamaForCausalLM'];
@@ -60,8 +61,8 @@ function llamaJson(config: LlamaConfig): Record<string, unknown> {
 }
 
 /**
- * The config.json with which `transformers` (4 or 5) loads a decoder of this config, fp32 weights. Used where the source
- * has none (GGUF, models made in-process).
+ * Returns a config.json with which `transformers` (4 or 5) loads a decoder of this config in fp32. Used where the
+ * source has none (GGUF, models made in-process).
  */
 export function decoderConfigJson(config: DecoderConfig, tokens: ConfigTokens): Record<string, unknown> {
   const model: Record<string, unknown> =
@@ -82,7 +83,7 @@ export function decoderConfigJson(config: DecoderConfig, tokens: ConfigTokens): 
   return {
     ...model,
     tie_word_embeddings: config.tiedEmbeddings,
-    // explicit nulls: `transformers` would fill in ids of the family's first model
+    // explicit nulls: otherwise `transformers` fills in ids of the family's first model
     bos_token_id: tokens.bosId ?? null,
     eos_token_id: tokens.endIds[0] ?? null,
     pad_token_id: tokens.padId ?? null,

@@ -6,20 +6,19 @@ import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
 import { expectedDecoderTensors, pickExpectedTensors } from '../checkpoint/expected-tensors.ts';
 import { type LoraAdapter, mergeLora } from '../decoder/merge-lora.ts';
 import { readJsonFile } from '../formats/json-file.ts';
-import { openSafetensorsStore } from '../formats/safetensors-store.ts';
-import type { WeightEntry, WeightStore } from '../formats/weight-store.ts';
+import { openSafetensorsStore, type WeightEntry, type WeightStore } from '../formats/weight-store.ts';
 import { decoderConfigJson } from './config-json.ts';
 
 /** A config.json of gigabytes. */
 const MAX_CONFIG_BYTES = 4 * 1024 * 1024;
 
-/** `transformers` saves GPT-2's trunk under `transformer.`; the other families keep their names. */
+/** `transformers` saves GPT-2's trunk under `transformer.`; other families keep their names. */
 function savedName({ family }: DecoderConfig): (tensor: string) => string {
   if (family !== 'gpt2') return (tensor) => tensor;
   return (tensor) => (tensor.startsWith('lm_head.') ? tensor : `transformer.${tensor}`);
 }
 
-/** The source's own config.json for fp32 weights; undefined where the source is no folder with one. */
+/** The source's own config.json, changed to fp32 weights; undefined where the source is not a folder with one. */
 async function sourceConfigJson(source: string | undefined): Promise<Record<string, unknown> | undefined> {
   if (source === undefined) return undefined;
   const path = join(source, 'config.json');
@@ -47,7 +46,7 @@ export interface WriteModelOptions {
 /**
  * Writes the model with the adapter merged in: `config.json`, and `model.safetensors` last, each atomically. Without
  * tokenizer files (see `writeTokenizerFiles`) `transformers` loads it as a model, Floodgate as weights and config.
- * @returns the merged weights as they lie in the folder.
+ * @returns the merged weights in the folder.
  * @throws FloodgateError `model` when the adapter does not fit; `store` when the disk refuses.
  */
 export async function writeMergedModel(options: WriteModelOptions): Promise<WeightStore> {
@@ -69,7 +68,7 @@ export async function writeMergedModel(options: WriteModelOptions): Promise<Weig
 }
 
 /**
- * The weights of a folder that `writeMergedModel` wrote for a model of this config, as they lie: for models made
+ * Opens the weights of a folder that `writeMergedModel` wrote for a model of this config. It serves models made
  * in-process, which have no tokenizer files and so cannot be opened as a folder.
  * @throws FloodgateError `format` when the file is missing, damaged or of another model.
  */

@@ -12,10 +12,10 @@ const CONFIG_FILE = 'adapter_config.json';
 const WEIGHTS_FILE = 'adapter_model.safetensors';
 /** A config of gigabytes. */
 const MAX_CONFIG_BYTES = 1024 * 1024;
-/** PEFT wraps the causal language model twice: `base_model.model.` stands before the model's own module path. */
+/** PEFT wraps the causal language model twice: `base_model.model.` precedes the model's own module path. */
 const PEFT_PREFIX = 'base_model.model.';
 
-/** What stands before our module paths in PEFT's tensor names: GPT-2's language model keeps its trunk in `transformer`. */
+/** Prefix of our module paths in PEFT's tensor names: GPT-2's language model keeps its trunk in `transformer`. */
 function peftPrefix({ family }: DecoderConfig): string {
   return family === 'gpt2' ? `${PEFT_PREFIX}transformer.` : PEFT_PREFIX;
 }
@@ -30,13 +30,13 @@ export interface WriteAdapterOptions {
   readonly folder: string;
   readonly config: DecoderConfig;
   readonly adapter: LoraAdapter;
-  /** The base as a person names it, and the sha256 of its source: for whoever looks for the base later. */
+  /** The base's name, and the sha256 of its source, by which a reader can find it later. */
   readonly base: { readonly spec: string; readonly sha256: string };
 }
 
 /**
- * Writes an adapter as PEFT (`PeftModel.from_pretrained`) reads it: `adapter_config.json` and
- * `adapter_model.safetensors`, each atomically.
+ * Writes an adapter for `PeftModel.from_pretrained`: `adapter_config.json` and `adapter_model.safetensors`, each
+ * atomically.
  * @throws FloodgateError `model` when it does not fit the config; `store` when the disk refuses.
  */
 export async function writePeftAdapter({ folder, config, adapter, base }: WriteAdapterOptions): Promise<void> {
@@ -85,8 +85,7 @@ const configFields = z.looseObject({
 
 /**
  * Reads an adapter in PEFT's layout for a base of this config.
- * @throws FloodgateError `format` for files that are damaged or of another kind of adapter; `model` when it does not
- * fit the base.
+ * @throws FloodgateError `format` for damaged files or another kind of adapter; `model` when it does not fit the base.
  */
 export async function readPeftAdapter(folder: string, config: DecoderConfig): Promise<LoraAdapter> {
   const path = join(folder, CONFIG_FILE);
@@ -104,7 +103,7 @@ export async function readPeftAdapter(folder: string, config: DecoderConfig): Pr
   try {
     refuseForeignAdapter(config, adapter, `adapter ${folder}`);
   } catch (error) {
-    // Names that this family lacks are a config's fault where a person wrote them, the adapter's where a file did.
+    // Unknown names are a config error when a person wrote them, and the adapter's error when a file contains them.
     if (!(error instanceof FloodgateError) || error.code !== 'config') throw error;
     throw new FloodgateError('model', `adapter ${folder}: ${error.message}`, {
       cause: error,

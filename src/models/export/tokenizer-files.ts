@@ -6,7 +6,7 @@ import { readGguf } from '../formats/gguf.ts';
 import { type GgufMetadata, ggufTokenId, readGgufTokenizer } from '../tokenizer/tokenizer-gguf.ts';
 import type { TokenizerDefinition } from '../tokenizer/tokenizer-json.ts';
 
-/** Everything that a tokenizer or its chat template is read from. */
+/** Files that hold a tokenizer or its chat template. */
 const TOKENIZER_FILES = [
   'tokenizer.json',
   'tokenizer_config.json',
@@ -41,7 +41,7 @@ async function writeJson(path: string, value: unknown): Promise<void> {
   await writeFileAtomically(path, (file) => file.writeFile(`${JSON.stringify(value, null, 2)}\n`));
 }
 
-/** A frame of special tokens around a text, in the words of `tokenizers`. */
+/** Special tokens around a text, in the format of `tokenizers`. */
 function postProcessorJson(definition: TokenizerDefinition, tokens: readonly string[]): unknown {
   const template = definition.postProcessors.find(({ type }) => type === 'TemplateProcessing');
   if (template?.type !== 'TemplateProcessing') return null;
@@ -64,7 +64,7 @@ function postProcessorJson(definition: TokenizerDefinition, tokens: readonly str
   return { type: 'TemplateProcessing', single, pair, special_tokens: Object.fromEntries(special) };
 }
 
-/** The tokenizer.json of a byte-level BPE tokenizer, every field written out as `tokenizers` wants them. */
+/** The tokenizer.json of a byte-level BPE tokenizer, with every field that `tokenizers` requires. */
 function tokenizerJson(definition: TokenizerDefinition, tokens: readonly string[]): unknown {
   const { model, addedTokens, normalizers, preTokenizers } = definition;
   if (model.type !== 'BPE') throw new FloodgateError('model', `write tokenizer: got ${model.type}, expected BPE`);
@@ -118,7 +118,8 @@ async function writeGgufTokenizer(metadata: GgufMetadata, folder: string): Promi
 }
 
 /**
- * Puts the tokenizer files of a model into `folder`: copied from a model folder, written anew from a GGUF file's metadata.
+ * Puts the tokenizer files of a model into `folder`: copied from a model folder, or generated from a GGUF file's
+ * metadata.
  * @throws FloodgateError `format` when the source is damaged; `store` when the disk refuses.
  */
 export async function writeTokenizerFiles(source: string, folder: string): Promise<void> {

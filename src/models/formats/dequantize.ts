@@ -1,13 +1,55 @@
 /**
- * GGUF block formats to fp32, bit for bit as the reference (ggml-quants.c, and the `gguf` package) computes them.
+ * GGUF block formats to fp32, bit for bit as the reference computes them (ggml-quants.c and the `gguf` package).
  *
- * Arithmetic runs in float64 and is rounded once, when stored. That equals the reference's fp32 arithmetic: a product of
- * an fp16 scale (11 bits), a sub-block scale (at most 7 bits) and a quant (at most 6 bits) is exact in 24 bits, and one
- * sum of two fp32 numbers rounded from float64 is the fp32 sum.
+ * Arithmetic runs in float64 and rounds once, when a value is stored. This equals the reference's fp32 arithmetic. A
+ * product of an fp16 scale (11 bits), a sub-block scale (at most 7 bits) and a quant (at most 6 bits) is exact in 24
+ * bits. One sum of two fp32 numbers, rounded from float64, is the fp32 sum.
  */
 import { FloodgateError } from '../../base/errors.ts';
-import type { GgmlType, GgmlTypeName } from './ggml-type.ts';
 import { bfloatToFloat, bytesToFloat, halfToFloat, readHalf } from './half-float.ts';
+
+/** The tensor types that Floodgate dequantises, as GGUF numbers them (ggml.h `ggml_type`). */
+export type GgmlTypeName =
+  | 'F32'
+  | 'F16'
+  | 'BF16'
+  | 'Q4_0'
+  | 'Q4_1'
+  | 'Q5_0'
+  | 'Q5_1'
+  | 'Q8_0'
+  | 'Q4_K'
+  | 'Q5_K'
+  | 'Q6_K';
+
+export interface GgmlType {
+  readonly name: GgmlTypeName;
+  /** Values in one block; a row holds whole blocks. */
+  readonly blockValues: number;
+  readonly blockBytes: number;
+}
+
+/** `ggml_type` number to layout. Sizes: ggml-common.h, struct `block_*`. */
+export const GGML_TYPES: ReadonlyMap<number, GgmlType> = new Map<number, GgmlType>([
+  [0, { name: 'F32', blockValues: 1, blockBytes: 4 }],
+  [1, { name: 'F16', blockValues: 1, blockBytes: 2 }],
+  [2, { name: 'Q4_0', blockValues: 32, blockBytes: 18 }],
+  [3, { name: 'Q4_1', blockValues: 32, blockBytes: 20 }],
+  [6, { name: 'Q5_0', blockValues: 32, blockBytes: 22 }],
+  [7, { name: 'Q5_1', blockValues: 32, blockBytes: 24 }],
+  [8, { name: 'Q8_0', blockValues: 32, blockBytes: 34 }],
+  [12, { name: 'Q4_K', blockValues: 256, blockBytes: 144 }],
+  [13, { name: 'Q5_K', blockValues: 256, blockBytes: 176 }],
+  [14, { name: 'Q6_K', blockValues: 256, blockBytes: 210 }],
+  [30, { name: 'BF16', blockValues: 1, blockBytes: 2 }],
+]);
+
+const BY_NAME: ReadonlyMap<GgmlTypeName, GgmlType> = new Map([...GGML_TYPES.values()].map((type) => [type.name, type]));
+
+/** The layout of a type by its name. */
+export function ggmlType(name: GgmlTypeName): GgmlType {
+  return BY_NAME.get(name) as GgmlType;
+}
 
 /** Writes the values of the one block that starts at `at`. */
 type BlockDecoder = (bytes: Uint8Array, at: number, out: Float32Array, to: number) => void;

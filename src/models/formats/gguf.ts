@@ -1,9 +1,8 @@
-import { ByteCursor, PrefixTooShort } from './byte-cursor.ts';
-import { GGML_TYPES, type GgmlType } from './ggml-type.ts';
-import { type GgufValue, readGgufString, readGgufValue } from './gguf-value.ts';
+import { GGML_TYPES, type GgmlType } from './dequantize.ts';
+import { ByteCursor, type GgufValue, PrefixTooShort, readGgufString, readGgufValue } from './gguf-values.ts';
 import { openRandomAccessFile } from './random-access-file.ts';
 
-export type { GgufValue } from './gguf-value.ts';
+export type { GgufValue } from './gguf-values.ts';
 
 /** One tensor of a GGUF file, its range already checked against the file. */
 export interface GgufTensor {
@@ -24,12 +23,14 @@ export interface GgufFile {
 
 /** `GGUF` read as a little-endian integer. */
 const MAGIC = 0x46554747;
-/** A header that makes us loop or allocate for hours: honest files have some tens of keys, some thousands of tensors. */
+/**
+ * A header that makes us loop or allocate for hours: real files have some tens of keys and some thousands of tensors.
+ */
 const MAX_METADATA_ENTRIES = 65_536;
 const MAX_TENSORS = 262_144;
 /** ggml's own limit (`GGML_MAX_DIMS`). */
 const MAX_DIMENSIONS = 4;
-/** A header of gigabytes read into memory: the largest honest one (a 300,000-token vocabulary) has some 12 MB. */
+/** A header of gigabytes read into memory: the largest real one (a 300,000-token vocabulary) has some 12 MB. */
 const MAX_HEADER_BYTES = 256 * 1024 * 1024;
 /** A huge alignment, to push the data offset beyond exact integers. */
 const MAX_ALIGNMENT = 65_536;
@@ -55,7 +56,7 @@ function readAlignment(cursor: ByteCursor, metadata: ReadonlyMap<string, GgufVal
   return value;
 }
 
-/** Where the tensor's bytes lie relative to the data section, before that section's start is known. */
+/** One tensor's description; its `offset` still counts from the start of the data section. */
 function readTensorInfo(cursor: ByteCursor): GgufTensor {
   const name = readGgufString(cursor);
   const dimensions = cursor.uint32();
@@ -113,7 +114,7 @@ function placeTensors(cursor: ByteCursor, infos: readonly GgufTensor[], alignmen
 
 /**
  * Parses the head of a GGUF v2/v3 file from `bytes`, its first bytes; `fileSize` is the size of the whole file.
- * @throws `format` when anything in it does not hold; `PrefixTooShort` when the head goes on after `bytes`.
+ * @throws `format` when anything in it does not hold; `PrefixTooShort` when the head continues after `bytes`.
  */
 export function parseGguf(bytes: Buffer, fileSize: number, name = 'GGUF file'): GgufFile {
   const cursor = new ByteCursor(bytes, fileSize, `read ${name}`);

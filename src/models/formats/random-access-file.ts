@@ -5,7 +5,7 @@ import { FloodgateError } from '../../base/errors.ts';
 export interface RandomAccessFile extends AsyncDisposable {
   readonly path: string;
   readonly size: number;
-  /** Exactly `length` bytes from `offset`. @throws `format` when the file ends before. */
+  /** Returns exactly `length` bytes from `offset`. @throws `format` when the file ends before. */
   read(offset: number, length: number): Promise<Buffer>;
   close(): Promise<void>;
 }
@@ -26,7 +26,7 @@ async function readExactly(handle: FileHandle, path: string, offset: number, len
   return bytes;
 }
 
-/** Opens `path` for reading. @throws `format` when it is missing, unreadable or no regular file. */
+/** Opens `path` for reading. @throws `format` when it is missing, unreadable or not a regular file. */
 export async function openRandomAccessFile(path: string): Promise<RandomAccessFile> {
   let handle: FileHandle;
   try {

@@ -1,7 +1,7 @@
 import { FloodgateError } from '../../base/errors.ts';
-import { countJsonValues } from './json-density.ts';
+import { countJsonValues } from './json-file.ts';
 
-/** Bytes of one value, for every dtype that safetensors names and that may lie beside weights. */
+/** Bytes of one value, for every dtype that safetensors names and that a weight file may contain. */
 const DTYPE_BYTES = {
   F32: 4,
   F16: 2,
@@ -33,22 +33,22 @@ export interface SafetensorsHeader {
   readonly metadata: ReadonlyMap<string, string>;
 }
 
-/** A header of gigabytes, parsed as JSON: the reference allows 100 MB, the largest honest one has some 5 MB. */
+/** A header of gigabytes, parsed as JSON: the reference allows 100 MB, the largest real one has some 5 MB. */
 const MAX_HEADER_BYTES = 32 * 1024 * 1024;
-/** Millions of empty lists, which take twenty times their text in memory: an honest tensor has some eight values. */
+/** Millions of empty lists, which take twenty times their text in memory: a real tensor has some eight values. */
 const MAX_HEADER_VALUES = 1_000_000;
 /** Shapes of thousands of ones. */
 const MAX_DIMENSIONS = 8;
-/** Data starts at a multiple of this in files that we write, so that a mapped file gives aligned vectors. */
+/** Files that we write start their data at a multiple of this, so that vectors in a mapped file are aligned. */
 const DATA_ALIGNMENT = 64;
-/** A name of megabytes that every message about it would carry. */
+/** A name of megabytes, repeated in every message about it. */
 const MAX_SHOWN = 120;
 
 function fail(name: string, what: string, cause?: unknown): FloodgateError {
   return new FloodgateError('format', `read ${name}: ${what}`, cause === undefined ? {} : { cause });
 }
 
-/** A value of the file in a message, however long or deeply nested it is. */
+/** Shows a value of the file in a message, however long or deeply nested it is. */
 function shown(value: unknown): string {
   if (typeof value !== 'string') return value === null ? 'null' : typeof value;
   return JSON.stringify(value.length > MAX_SHOWN ? `${value.slice(0, MAX_SHOWN)}...` : value);
@@ -68,7 +68,7 @@ function isCount(value: unknown): value is number {
 
 /**
  * Length in bytes of the JSON header, from the first 8 bytes of a file of `fileSize` bytes.
- * @throws `format` when it is longer than the file or than any honest header.
+ * @throws `format` when it is longer than the file or than `MAX_HEADER_BYTES`.
  */
 export function parseHeaderLength(prefix: Buffer, fileSize: number, name: string): number {
   if (prefix.length < 8) throw fail(name, `file has ${fileSize} bytes, too few for a safetensors file`);
@@ -113,7 +113,9 @@ function parseEntry(value: unknown, tensor: string, dataStart: number, name: str
   return { dtype, shape, offset: dataStart + begin, byteLength };
 }
 
-/** As the reference reader: tensors lie end to end, without holes or overlap, up to the end of the file. */
+/**
+ * Checks the layout as the reference reader does: tensors follow each other without holes or overlap, up to the end.
+ */
 function checkLayout(
   tensors: ReadonlyMap<string, SafetensorsEntry>,
   dataStart: number,
@@ -131,7 +133,7 @@ function checkLayout(
 }
 
 /**
- * Parses the JSON header of a safetensors file; offsets come out counted from the start of the file.
+ * Parses the JSON header of a safetensors file. Offsets count from the start of the file.
  * @throws `format` when anything in it does not hold.
  */
 export function parseSafetensorsHeader(json: Buffer, fileSize: number, name = 'safetensors file'): SafetensorsHeader {
@@ -157,7 +159,7 @@ export function parseSafetensorsHeader(json: Buffer, fileSize: number, name = 's
   return { tensors, metadata };
 }
 
-/** The first bytes of a file of fp32 tensors laid end to end in the order given: length, JSON, padding. */
+/** Returns the first bytes of a file of fp32 tensors: length, JSON, padding. The tensors follow in the given order. */
 export function buildSafetensorsHeader(
   shapes: ReadonlyMap<string, readonly number[]>,
   metadata: ReadonlyMap<string, string>,

@@ -37,12 +37,12 @@ export async function readSafetensorsHeader(file: RandomAccessFile): Promise<Saf
   return parseSafetensorsHeader(await file.read(8, length), file.size, file.path);
 }
 
-/** Whether the tensor's values are floats that a weight file can hold; integers and masks are not weights. */
+/** Whether the tensor holds floats that a weight file can use; integers and masks are not weights. */
 export function isWeightDtype(entry: SafetensorsEntry): boolean {
   return entry.dtype === 'F32' || entry.dtype === 'F16' || entry.dtype === 'BF16';
 }
 
-/** The fp32 values of raw tensor bytes, exactly. @throws `format` for dtypes that are no weights. */
+/** Returns the exact fp32 values of raw tensor bytes. @throws `format` for dtypes that are not weights. */
 export function safetensorsToFloat(entry: SafetensorsEntry, bytes: Uint8Array): Float32Array {
   switch (entry.dtype) {
     case 'F32':
@@ -84,7 +84,8 @@ function valueCount(shape: readonly number[]): number {
 }
 
 /**
- * Writes fp32 tensors, streamed, as one safetensors file: atomically and fsynced. `onWritten` is told the bytes so far.
+ * Streams fp32 tensors into one safetensors file, atomically and fsynced. `onWritten` receives the bytes written so
+ * far.
  * @throws `format` when a tensor's pieces do not fill its shape; `store` when the disk refuses.
  */
 export async function writeSafetensorsStreamed(
@@ -116,7 +117,10 @@ export async function writeSafetensorsStreamed(
   });
 }
 
-/** Writes fp32 tensors and string metadata as one safetensors file: atomically and fsynced. @throws as the streamed one. */
+/**
+ * Writes fp32 tensors and string metadata as one safetensors file, atomically and fsynced.
+ * @throws as `writeSafetensorsStreamed`.
+ */
 export async function writeSafetensors(
   path: string,
   tensors: ReadonlyMap<string, Tensor>,

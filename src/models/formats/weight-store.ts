@@ -1,4 +1,8 @@
-/** One fp32 tensor inside a weight file: where it lies, so that ONNX can read it as external data without a copy. */
+import { FloodgateError } from '../../base/errors.ts';
+import { openRandomAccessFile } from './random-access-file.ts';
+import { readSafetensorsHeader } from './safetensors.ts';
+
+/** Position of one fp32 tensor inside a weight file. ONNX reads it there as external data, without a copy. */
 export interface WeightEntry {
   /** Row-major, in the Hugging Face layout of the family (Llama `[out, in]`, GPT-2 Conv1D `[in, out]`). */
   readonly shape: readonly number[];
@@ -11,4 +15,22 @@ export interface WeightEntry {
 export interface WeightStore {
   readonly path: string;
   readonly tensors: ReadonlyMap<string, WeightEntry>;
+}
+
+/**
+ * Opens a safetensors file of fp32 tensors as a weight store. Reads the header only.
+ * @throws FloodgateError `format` when a tensor is not F32.
+ */
+export async function openSafetensorsStore(path: string): Promise<WeightStore> {
+  await using file = await openRandomAccessFile(path);
+  const header = await readSafetensorsHeader(file);
+  const tensors = new Map(
+    [...header.tensors].map(([name, { dtype, shape, offset, byteLength }]) => {
+      if (dtype !== 'F32') {
+        throw new FloodgateError('format', `open weights ${path}: tensor ${name} is ${dtype}, expected F32`);
+      }
+      return [name, { shape, offset, byteLength }];
+    }),
+  );
+  return { path, tensors };
 }

@@ -13,7 +13,7 @@ export interface ZipLimits {
   readonly maxEntryBytes: number;
   /** Zip bomb: largest unpacked size of all wanted files together, in bytes. */
   readonly maxTotalBytes: number;
-  /** A directory of millions of entries, read for ever. */
+  /** A directory of millions of entries, which takes for ever to read. */
   readonly maxEntries: number;
 }
 
@@ -27,14 +27,14 @@ function isInside(name: string): boolean {
   return name.split('/').every((part) => part !== '' && part !== '.' && part !== '..');
 }
 
-/** The disk's fault, not the zip's. */
+/** Whether the disk caused the error rather than the zip. */
 function isDiskError(cause: unknown): boolean {
   return (
     cause instanceof Error && 'code' in cause && ['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES'].includes(String(cause.code))
   );
 }
 
-/** Counts what really comes out: the sizes that a zip claims are not to be believed. */
+/** Counts the bytes that really come out: the sizes that a zip claims are not trusted. */
 function byteLimiter(limit: number, onExcess: () => FloodgateError): Transform {
   let bytes = 0;
   return new Transform({
@@ -57,13 +57,17 @@ async function unpackEntry(zip: ZipFile, entry: Entry, partial: string, limiter:
   }
 }
 
+interface OpenZip {
+  readonly zip: ZipFile;
+  readonly zipPath: string;
+  readonly limits: ZipLimits;
+}
+
 /** Unpacks the wanted entries below `staging`; returns their output names. */
 async function unpackWanted(
-  zip: ZipFile,
-  zipPath: string,
+  { zip, zipPath, limits }: OpenZip,
   wanted: (name: string) => string | undefined,
   staging: string,
-  limits: ZipLimits,
 ): Promise<string[]> {
   if (zip.entryCount > limits.maxEntries) {
     throw fail(zipPath, `it has ${zip.entryCount} entries, expected at most ${limits.maxEntries}`);
@@ -88,9 +92,9 @@ async function unpackWanted(
 }
 
 /**
- * Unpacks named files of a zip (a wheel is one) and returns their output names, in the zip's order. `wanted` maps an
- * entry's name to its output name below `outDir`, or to undefined to leave it packed. Nothing appears in `outDir`
- * before every wanted file is unpacked and fsynced; then each is renamed into place. Nothing is ever executed.
+ * Unpacks named files of a zip (a wheel is one) and returns their output names, in the zip's order.
+ * `wanted` maps an entry's name to its output name below `outDir`, or to undefined to leave it packed. Every wanted
+ * file is unpacked and fsynced in a staging folder; then each is renamed into `outDir`. Nothing is executed.
  * @throws `format` when the zip is damaged, too large, or would write outside `outDir`.
  */
 export async function extractZipEntries(
@@ -104,7 +108,7 @@ export async function extractZipEntries(
   let zip: ZipFile | undefined;
   try {
     zip = await openPromise(zipPath, { autoClose: false, lazyEntries: true, validateEntrySizes: true });
-    const outputs = await unpackWanted(zip, zipPath, wanted, staging, limits);
+    const outputs = await unpackWanted({ zip, zipPath, limits }, wanted, staging);
     for (const output of outputs) {
       await mkdir(dirname(join(outDir, output)), { recursive: true });
       await rename(join(staging, output), join(outDir, output));

@@ -1,10 +1,10 @@
-/** One file of a catalogued model. `sha256` is pinned where the file was opened and tried by us. */
+/** One file of a catalogued model. `sha256` pins the bytes that we opened and tried. */
 export interface CatalogueFile {
   /** Name inside the model's folder. */
   readonly name: string;
   readonly sha256: string;
   readonly bytes: number;
-  /** Where it stands inside the archive. */
+  /** Its path inside the archive. */
   readonly archivePath: string;
 }
 
@@ -24,13 +24,13 @@ export interface WheelEntry extends EntryParts {
   readonly files: readonly CatalogueFile[];
 }
 
-/** A hub model: not tried here; its sha256s are recorded at the first pull and verified ever after. */
+/** A hub model that we have not opened. Its sha256s are recorded at the first pull and verified afterwards. */
 export interface HubEntry extends EntryParts {
   readonly kind: 'hub';
   readonly spec: string;
 }
 
-/** Ships inside the Floodgate package: nothing to pull. */
+/** A model that ships inside the Floodgate package: there is nothing to pull. */
 export interface BuiltInEntry extends EntryParts {
   readonly kind: 'built-in';
 }
@@ -89,21 +89,77 @@ const WHEEL_ENTRIES: readonly WheelEntry[] = [
   },
 ];
 
-function hub(name: string, spec: string, role: EntryParts['role'], title: string, licence: string): HubEntry {
-  return { kind: 'hub', name, spec, role, title, licence };
-}
-
-const HUB_ENTRIES: readonly HubEntry[] = [
-  hub('gpt2', 'hf:openai-community/gpt2', 'decoder', 'GPT-2 small, 124M', 'MIT'),
-  hub('smollm2-360m-instruct', 'hf:HuggingFaceTB/SmolLM2-360M-Instruct', 'decoder', 'SmolLM2 360M', 'Apache-2.0'),
-  hub('smollm2-1.7b-instruct', 'hf:HuggingFaceTB/SmolLM2-1.7B-Instruct', 'decoder', 'SmolLM2 1.7B', 'Apache-2.0'),
-  hub('qwen2.5-0.5b-instruct', 'hf:Qwen/Qwen2.5-0.5B-Instruct', 'decoder', 'Qwen2.5 0.5B', 'Apache-2.0'),
-  hub('qwen2.5-1.5b-instruct', 'hf:Qwen/Qwen2.5-1.5B-Instruct', 'decoder', 'Qwen2.5 1.5B', 'Apache-2.0'),
-  hub('qwen3-0.6b', 'hf:Qwen/Qwen3-0.6B', 'decoder', 'Qwen3 0.6B', 'Apache-2.0'),
-  hub('llama-3.2-1b-instruct', 'hf:meta-llama/Llama-3.2-1B-Instruct', 'decoder', 'Llama 3.2 1B, gated', 'llama3.2'),
-  hub('toxic-bert', 'hf:Xenova/toxic-bert/onnx/model_quantized.onnx', 'classifier', 'six Jigsaw labels', 'Apache-2.0'),
-  hub('qwen3guard-gen-0.6b', 'hf:Qwen/Qwen3Guard-Gen-0.6B', 'guard', 'safe / controversial / unsafe', 'Apache-2.0'),
-  hub('llama-guard-3-1b', 'hf:meta-llama/Llama-Guard-3-1B', 'guard', 'safe / unsafe + categories, gated', 'llama3.2'),
+const HUB_MODELS: readonly Omit<HubEntry, 'kind'>[] = [
+  {
+    name: 'gpt2',
+    spec: 'hf:openai-community/gpt2',
+    role: 'decoder',
+    title: 'GPT-2 small, 124M',
+    licence: 'MIT',
+  },
+  {
+    name: 'smollm2-360m-instruct',
+    spec: 'hf:HuggingFaceTB/SmolLM2-360M-Instruct',
+    role: 'decoder',
+    title: 'SmolLM2 360M',
+    licence: 'Apache-2.0',
+  },
+  {
+    name: 'smollm2-1.7b-instruct',
+    spec: 'hf:HuggingFaceTB/SmolLM2-1.7B-Instruct',
+    role: 'decoder',
+    title: 'SmolLM2 1.7B',
+    licence: 'Apache-2.0',
+  },
+  {
+    name: 'qwen2.5-0.5b-instruct',
+    spec: 'hf:Qwen/Qwen2.5-0.5B-Instruct',
+    role: 'decoder',
+    title: 'Qwen2.5 0.5B',
+    licence: 'Apache-2.0',
+  },
+  {
+    name: 'qwen2.5-1.5b-instruct',
+    spec: 'hf:Qwen/Qwen2.5-1.5B-Instruct',
+    role: 'decoder',
+    title: 'Qwen2.5 1.5B',
+    licence: 'Apache-2.0',
+  },
+  {
+    name: 'qwen3-0.6b',
+    spec: 'hf:Qwen/Qwen3-0.6B',
+    role: 'decoder',
+    title: 'Qwen3 0.6B',
+    licence: 'Apache-2.0',
+  },
+  {
+    name: 'llama-3.2-1b-instruct',
+    spec: 'hf:meta-llama/Llama-3.2-1B-Instruct',
+    role: 'decoder',
+    title: 'Llama 3.2 1B, gated',
+    licence: 'llama3.2',
+  },
+  {
+    name: 'toxic-bert',
+    spec: 'hf:Xenova/toxic-bert/onnx/model_quantized.onnx',
+    role: 'classifier',
+    title: 'six Jigsaw labels',
+    licence: 'Apache-2.0',
+  },
+  {
+    name: 'qwen3guard-gen-0.6b',
+    spec: 'hf:Qwen/Qwen3Guard-Gen-0.6B',
+    role: 'guard',
+    title: 'safe / controversial / unsafe',
+    licence: 'Apache-2.0',
+  },
+  {
+    name: 'llama-guard-3-1b',
+    spec: 'hf:meta-llama/Llama-Guard-3-1B',
+    role: 'guard',
+    title: 'safe / unsafe + categories, gated',
+    licence: 'llama3.2',
+  },
 ];
 
 const BUILT_IN_ENTRIES: readonly BuiltInEntry[] = [
@@ -124,7 +180,11 @@ const BUILT_IN_ENTRIES: readonly BuiltInEntry[] = [
 ];
 
 /** Every model that has a name, in the order in which they are listed. */
-export const CATALOGUE: readonly CatalogueEntry[] = [...WHEEL_ENTRIES, ...HUB_ENTRIES, ...BUILT_IN_ENTRIES];
+export const CATALOGUE: readonly CatalogueEntry[] = [
+  ...WHEEL_ENTRIES,
+  ...HUB_MODELS.map((entry): HubEntry => ({ kind: 'hub', ...entry })),
+  ...BUILT_IN_ENTRIES,
+];
 
 /** Short names for models that are asked for often. */
 const ALIASES: Readonly<Record<string, string>> = { minilm: 'all-minilm-l6-v2' };

@@ -12,7 +12,9 @@ export async function sha256OfFile(path: string): Promise<string> {
   return hash.digest('hex');
 }
 
-/** SHA-1 that git gives this content (`blob <size>\0` first): the hub's ETag of a small file, lower-case hex. */
+/**
+ * SHA-1 that git gives this content (`blob <size>\0` first), lower-case hex. The hub uses it as a small file's ETag.
+ */
 export async function gitBlobSha1OfFile(path: string): Promise<string> {
   const { size } = await stat(path);
   const hash = createHash('sha1').update(`blob ${size}\0`);
@@ -21,8 +23,8 @@ export async function gitBlobSha1OfFile(path: string): Promise<string> {
 }
 
 /**
- * Marks of a file that change whenever its content is written, even by a tool that restores the modification time.
- * Equal stamps spare hashing gigabytes at every start.
+ * A stamp that changes whenever the file's content is written, even by a tool that restores the modification time.
+ * Equal stamps make it unnecessary to hash gigabytes at every start.
  */
 export async function stampOfFile(path: string): Promise<string> {
   const { size, mtimeNs, ctimeNs, ino } = await stat(path, { bigint: true });

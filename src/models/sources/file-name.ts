@@ -1,7 +1,7 @@
 import { join, resolve, sep } from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
 
-/** Longest path inside a model that is believed; longer names break file systems and terminals. */
+/** Longest path that is accepted inside a model; longer names break file systems and terminals. */
 const MAX_PATH_LENGTH = 512;
 /** Longest single folder or file name; most file systems stop at 255 bytes and we append `.partial.json`. */
 const MAX_SEGMENT_LENGTH = 200;
@@ -16,8 +16,8 @@ const DEVICE_NAME = /^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|con
 const FORBIDDEN_CHARACTER = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069\\:*?"<>|]/;
 
 /**
- * True when `name`, a file name that came from a server, an archive or an index, can be created below a folder
- * without leaving it and means the same file on every system.
+ * Whether `name`, given by a server, an archive or an index, is safe to create below a folder.
+ * A safe name never leaves the folder and means the same file on every system.
  */
 export function isSafeFileName(name: string): boolean {
   if (name.length === 0 || name.length > MAX_PATH_LENGTH || FORBIDDEN_CHARACTER.test(name)) return false;
@@ -34,7 +34,7 @@ function isSafeSegment(segment: string): boolean {
 }
 
 /**
- * The path of `name` inside `folder`.
+ * Returns the path of `name` inside `folder`.
  * @throws FloodgateError `source` when the name is not safe or would leave the folder.
  */
 export function joinInside(folder: string, name: string): string {

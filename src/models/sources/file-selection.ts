@@ -13,7 +13,7 @@ export interface ModelSelection {
 
 export const WEIGHT_INDEX = 'model.safetensors.index.json';
 const WEIGHT_SHARD = /^model-\d{5}-of-\d{5}\.safetensors$/;
-/** Everything beside the weights that configuration, tokenizer, template and pooling are read from. */
+/** Files beside the weights that hold configuration, tokenizer, template or pooling. */
 const SIDE_FILES = new Set([
   'config.json',
   'generation_config.json',
@@ -36,8 +36,8 @@ const SIDE_FILES = new Set([
 const MAX_LISTED_NAMES = 16;
 
 /**
- * The files to take of `names` (paths with `/`): the weights named by `file`, or else safetensors, or the only GGUF,
- * or the only ONNX file. `where` names the place in errors, `specOf` the spec that would pick one file.
+ * Chooses files from `names` (paths with `/`). The weights are `file`, or else safetensors, or the only GGUF file, or
+ * the only ONNX file. `where` names the place in errors; `specOf` returns the spec that picks one file.
  * @throws FloodgateError `source` when there is no readable weights file or more than one choice.
  */
 export function selectModelFiles(

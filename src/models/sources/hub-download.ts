@@ -10,13 +10,13 @@ import type { HubFile } from './hub-listing.ts';
 import { type HubResponse, type HubSession, requestHub, transientFailure, withRetries } from './hub-session.ts';
 import type { ModelFile } from './model-cache.ts';
 
-/** No file of a model is larger; stops a server that never ends where the size is unknown. */
+/** Largest file that is accepted; stops a server that sends without end where the size is unknown. */
 const MAX_FILE_BYTES = 64 * 1024 ** 3;
 
 const stateSchema = z.object({
   /** The hub's ETag of the content. */
   linkedEtag: z.string().nullable(),
-  /** The ETag of the server that sent the bytes: what `If-Range` needs. */
+  /** The ETag of the server that sent the bytes, for `If-Range`. */
   bodyEtag: z.string().nullable(),
 });
 type PartialState = z.infer<typeof stateSchema>;
@@ -28,7 +28,7 @@ export interface HubDownload {
   readonly file: HubFile;
   readonly outFolder: string;
   readonly scratchFolder: string;
-  /** Called with the bytes of this file that are on disk. */
+  /** Receives the number of bytes of this file that are on disk. */
   onBytes(bytes: number): void;
 }
 
@@ -38,9 +38,9 @@ interface PartialFile {
 }
 
 /**
- * Brings one file into `outFolder`; a `.partial` left by an earlier try is continued when the server still has the same
- * content. Size and hash are checked against the listing before the file gets its name.
- * @throws FloodgateError `source` when it cannot be had or is not what the listing says; `interrupted` when stopped.
+ * Downloads one file into `outFolder`. Resumes a `.partial` file when the server still has the same content. Checks
+ * size and hash against the listing before the file gets its name.
+ * @throws FloodgateError `source` when the download fails or differs from the listing; `interrupted` when stopped.
  */
 export async function downloadHubFile(download: HubDownload): Promise<ModelFile> {
   const { file, session, scratchFolder } = download;
@@ -71,7 +71,7 @@ export async function downloadHubFile(download: HubDownload): Promise<ModelFile>
   return verified;
 }
 
-/** One attempt: asks for what is missing and appends it. Returns when the file is complete. */
+/** One attempt: requests the missing bytes and appends them. Returns when the file is complete. */
 async function continuePartial(download: HubDownload, partial: PartialFile, operation: string): Promise<void> {
   const { file, session } = download;
   const state = await readState(partial);
@@ -87,7 +87,7 @@ async function continuePartial(download: HubDownload, partial: PartialFile, oper
         await discardPartial(partial);
         throw transientFailure('the content changed while it was fetched');
       }
-      have = 0; // the server sends the whole of the new content
+      have = 0; // the server sends all of the new content
     }
     if (response.status === 416) throw transientFailure('the server refused the range');
     const total = announcedTotal(response, have) ?? file.bytes;
@@ -104,7 +104,7 @@ function rangeHeaders(have: number, state: PartialState | undefined): Record<str
   return { range: `bytes=${have}-`, ...(isStrong && state.bodyEtag !== null ? { 'if-range': state.bodyEtag } : {}) };
 }
 
-/** Bytes of the partial file that may be continued: none unless something can later tell a mixture from the whole. */
+/** Bytes of the partial file that may be resumed. Returns 0 unless a hash or ETag can later detect mixed content. */
 async function usableBytes(partial: PartialFile, state: PartialState | undefined, file: HubFile): Promise<number> {
   const size = await stat(partial.path).then(
     (found) => found.size,
@@ -125,7 +125,7 @@ async function readState(partial: PartialFile): Promise<PartialState | undefined
   try {
     return stateSchema.parse(JSON.parse(await readFile(partial.statePath, 'utf8')));
   } catch {
-    return undefined; // none, or cut while it was written: start anew
+    return undefined; // none, or cut while it was written: start over
   }
 }
 
@@ -134,7 +134,7 @@ function readEtags({ firstHeaders, headers }: HubResponse): PartialState {
   return { linkedEtag, bodyEtag: headers.get('etag') };
 }
 
-/** @throws FloodgateError `source` when the hub says that the file has another hash than its own listing. */
+/** @throws FloodgateError `source` when the hub reports a hash that differs from its own listing. */
 function ensureExpectedVersion({ linkedEtag }: PartialState, file: HubFile, operation: string): void {
   const hash = linkedEtag?.replace(/^W\//, '').replaceAll('"', '');
   if (file.sha256 === undefined || hash === undefined || !/^[0-9a-f]{64}$/.test(hash) || hash === file.sha256) return;
@@ -161,7 +161,7 @@ function parseContentRange(response: HubResponse): { start: number; total: numbe
   return { start: Number(match[1]), total: match[2] === '*' ? undefined : Number(match[2]) };
 }
 
-/** Size of the whole file as this response says it, or undefined. */
+/** Size of the whole file according to this response, or undefined. */
 function announcedTotal(response: HubResponse, have: number): number | undefined {
   if (have > 0) return parseContentRange(response)?.total;
   const length = response.headers.get('content-length');
@@ -218,7 +218,7 @@ async function verifyPartial(partial: PartialFile, file: HubFile, operation: str
   if (fault === undefined) return { name: file.name, sha256, bytes: size };
   await discardPartial(partial);
   throw new FloodgateError('source', `${operation}: ${fault}`, {
-    hint: 'run the same command again: it starts this file anew',
+    hint: 'run the same command again: it downloads this file from the start',
   });
 }
 

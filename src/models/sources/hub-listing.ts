@@ -3,7 +3,7 @@ import { FloodgateError } from '../../base/errors.ts';
 import { isSafeFileName } from './file-name.ts';
 import { type HubSession, requestHub, withRetries } from './hub-session.ts';
 
-/** A listing longer than this is an attack on memory: the largest model repositories stay below 2 MB. */
+/** A longer listing is an attack on memory: the largest model repositories stay below 2 MB. */
 const MAX_LISTING_BYTES = 16 * 1024 * 1024;
 
 const listingSchema = z.object({
@@ -21,7 +21,7 @@ const listingSchema = z.object({
   ),
 });
 
-/** One file as the hub lists it; what it does not say is undefined (mirrors leave sizes and hashes out). */
+/** One file as the hub lists it. A field is undefined where the hub omits it (mirrors omit sizes and hashes). */
 export interface HubFile {
   readonly name: string;
   readonly bytes: number | undefined;
@@ -38,7 +38,7 @@ export interface HubListing {
 }
 
 /**
- * The files of a repository at a revision. Names that are not safe to store are left out, so nothing can select them.
+ * Lists the files of a repository at a revision. Unsafe names are left out, so nothing can select them.
  * @throws FloodgateError `source` when the hub does not answer, refuses, or answers anything but a listing.
  */
 export async function listHubFiles(session: HubSession, repository: string, revision: string): Promise<HubListing> {
@@ -61,7 +61,7 @@ export async function listHubFiles(session: HubSession, repository: string, revi
       name: rfilename,
       bytes: lfs?.size ?? size ?? undefined,
       sha256: lfs?.sha256,
-      gitSha1: lfs ? undefined : (blobId ?? undefined), // of an LFS file it is the pointer's
+      gitSha1: lfs ? undefined : (blobId ?? undefined), // for an LFS file, `blobId` is the pointer's
     })),
   };
 }

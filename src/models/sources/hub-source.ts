@@ -5,23 +5,25 @@ import { FloodgateError } from '../../base/errors.ts';
 import { sha256OfFile } from './file-hash.ts';
 import { joinInside } from './file-name.ts';
 import { selectModelFiles, WEIGHT_INDEX } from './file-selection.ts';
-import { ensureFreeSpace } from './free-space.ts';
 import { downloadHubFile } from './hub-download.ts';
 import { type HubFile, listHubFiles } from './hub-listing.ts';
 import { type HubSession, openHubSession } from './hub-session.ts';
 import type { ModelFile, PullRecord } from './model-cache.ts';
-import type { FetchRequest } from './model-source.ts';
+import { ensureFreeSpace, type FetchRequest } from './model-source.ts';
 import { type HubSpec, specToText } from './model-spec.ts';
 
 const indexSchema = z.object({ weight_map: z.record(z.string(), z.string()) });
 
-/** Asked for when the hub lists no sizes: enough for a small model, so that a full disk is still noticed early. */
+/**
+ * Assumed size of a file that the hub lists without one. It is enough for a small model, so a full disk is noticed
+ * early.
+ */
 const UNKNOWN_FILE_BYTES = 64 * 1024 ** 2;
 
 /**
- * Brings a model from the hub: the commit that the revision means (or the recorded one), only the files that make up
- * the model, each resumable and verified.
- * @throws FloodgateError `source` when it cannot be had or is not what the hub lists; `interrupted` when stopped.
+ * Downloads a model from the hub, at the recorded commit or the one that the revision means. Takes only the files that
+ * make up the model; each is resumable and verified.
+ * @throws FloodgateError `source` when a download fails or differs from the listing; `interrupted` when stopped.
  */
 export async function fetchHubModel(request: FetchRequest, spec: HubSpec): Promise<PullRecord> {
   const { settings, record, specText } = request;
@@ -37,7 +39,7 @@ export async function fetchHubModel(request: FetchRequest, spec: HubSpec): Promi
   return { spec: specText, origin: listing.commit, files };
 }
 
-/** Throws away unfinished work of another commit: its files must not be mixed with this one's. */
+/** Deletes unfinished work of another commit: its files must not mix with this one's. */
 async function keepWorkOfCommit({ outFolder, scratchFolder }: FetchRequest, commit: string): Promise<void> {
   const markPath = join(scratchFolder, 'commit');
   const mark = await readFile(markPath, 'utf8').catch(() => undefined);
@@ -91,7 +93,7 @@ async function downloadAll(
   return files;
 }
 
-/** A file that an earlier, stopped pull of the same commit finished; it was verified before it got its name. */
+/** A file that an earlier, stopped pull of the same commit finished. It was verified before it got its name. */
 async function findFinished(outFolder: string, file: HubFile): Promise<ModelFile | undefined> {
   const path = joinInside(outFolder, file.name);
   const bytes = await sizeOnDisk(path);

@@ -12,16 +12,16 @@ export interface ListedModel {
   readonly role: CatalogueEntry['role'] | undefined;
   readonly title: string;
   readonly licence: string | undefined;
-  /** `built in`: ships with Floodgate; `cached`: on this machine; `missing`: a pull brings it. */
+  /** `built in`: ships with Floodgate; `cached`: on this machine; `missing`: available by a pull. */
   readonly state: 'built in' | 'cached' | 'missing';
-  /** Hub models of the catalogue: their files were not opened by us; sha256s are recorded at the first pull. */
+  /** False for hub models of the catalogue: we have not opened their files; the first pull records their sha256s. */
   readonly isTriedHere: boolean;
   /** Bytes on disk, when cached. */
   readonly bytes: number | undefined;
   readonly spec: string | undefined;
 }
 
-/** The catalogue, then whatever else is in the cache. */
+/** Lists the catalogue, then every other model in the cache. */
 export async function listModels(options: SourceOptions = {}): Promise<readonly ListedModel[]> {
   const { cacheDir } = settleSourceOptions(options);
   const cached = new Map<string, number>();
@@ -50,7 +50,7 @@ export async function listModels(options: SourceOptions = {}): Promise<readonly 
 export interface VerifiedModel {
   readonly name: string;
   readonly files: number;
-  /** Empty when every file is what it was. */
+  /** Empty when every file matches the manifest. */
   readonly faults: readonly FileFault[];
 }
 
@@ -76,8 +76,8 @@ export async function verifyModels(
 }
 
 /**
- * Removes a model from the cache, unfinished downloads included; returns its name. What was recorded at its first pull
- * stays, so that a later pull must bring the same bytes, unless `isForgetting`.
+ * Removes a model from the cache, unfinished downloads included; returns its name. Keeps the record of its first pull
+ * unless `isForgetting`, so that a later pull must fetch the same bytes.
  * @throws FloodgateError `source` when there was nothing to remove; `usage` for a path.
  */
 export async function removeModel(spec: string, isForgetting: boolean, options: SourceOptions = {}): Promise<string> {

@@ -21,10 +21,10 @@ const fileRecord = z.object({
 const manifestSchema = z.object({
   schemaVersion: z.literal(1),
   spec: z.string(),
-  /** Hub commit, or sha256 of the wheel: what exactly was fetched. */
+  /** Hub commit, or sha256 of the wheel: identifies the fetched content. */
   origin: z.string(),
   files: z.array(fileRecord).min(1).max(1000),
-  /** `stampOfFile` of each file, in order, when its sha256 was last seen to be right. */
+  /** `stampOfFile` of each file, in order, at the last time its sha256 was correct. */
   stamps: z.array(z.string()),
 });
 
@@ -32,11 +32,11 @@ const manifestSchema = z.object({
 export type ModelFile = z.infer<typeof fileRecord>;
 export type ModelManifest = z.infer<typeof manifestSchema>;
 
-/** What was seen at the first pull; outlives the removal of the model, so that a later pull must bring the same. */
+/** Record of the first pull. It outlives the removal of the model, so that a later pull must fetch the same files. */
 const recordSchema = manifestSchema.pick({ spec: true, origin: true, files: true });
 export type PullRecord = z.infer<typeof recordSchema>;
 
-/** Where one spec lives in the cache. Every path is inside `cacheDir`. */
+/** Paths of one spec in the cache. Every path is inside `cacheDir`. */
 export interface CacheSlot {
   readonly key: string;
   /** The finished model. */
@@ -47,7 +47,10 @@ export interface CacheSlot {
   readonly lockPath: string;
 }
 
-/** The slot of a spec. The readable part is for people; the digest keeps `A` and `a` apart on every file system. */
+/**
+ * Returns the slot of a spec. The readable part is for people; the digest distinguishes `A` from `a` on every file
+ * system.
+ */
 export function cacheSlotOf(cacheDir: string, specText: string): CacheSlot {
   const digest = createHash('sha256').update(specText).digest('hex').slice(0, 12);
   const readable = specText.replace(/[^A-Za-z0-9._-]+/g, '--').slice(0, 100);
@@ -107,7 +110,7 @@ async function writeJson(path: string, value: unknown): Promise<void> {
   });
 }
 
-/** A file that is not what the manifest says. */
+/** A file that differs from the manifest. */
 export interface FileFault {
   readonly name: string;
   readonly fault: string;
@@ -118,7 +121,9 @@ export interface VerifyOptions {
   readonly isThorough: boolean;
 }
 
-/** The files of `folder` that are missing or changed; empty when the model is whole. New stamps are remembered. */
+/**
+ * Returns the files of `folder` that are missing or changed; empty when the model is complete. Remembers new stamps.
+ */
 export async function findFaults(
   folder: string,
   manifest: ModelManifest,
@@ -143,7 +148,7 @@ export async function findFaults(
   return faults;
 }
 
-/** What is wrong with the file at `path`, or undefined when it is the one described. */
+/** Describes how the file at `path` differs from `expected`, or returns undefined when it matches. */
 export async function faultOfFile(path: string, expected: ModelFile): Promise<string | undefined> {
   const { size } = await stat(path);
   if (size !== expected.bytes) return `size differs, got ${size} bytes, expected ${expected.bytes}`;
@@ -151,7 +156,7 @@ export async function faultOfFile(path: string, expected: ModelFile): Promise<st
   return sha256 === expected.sha256 ? undefined : `sha256 differs, got ${sha256}, expected ${expected.sha256}`;
 }
 
-/** Every finished model of the cache with its folder; damaged or foreign folders are left out. */
+/** Lists every finished model of the cache with its folder; leaves out damaged or foreign folders. */
 export async function listCachedModels(
   cacheDir: string,
 ): Promise<readonly { manifest: ModelManifest; folder: string }[]> {
@@ -167,8 +172,8 @@ export async function listCachedModels(
 }
 
 /**
- * Removes a model and its unfinished downloads; with `isForgetting` also what was recorded at its first pull. Returns
- * whether there was anything to remove.
+ * Removes a model and its unfinished downloads; with `isForgetting` also the record of its first pull.
+ * Returns whether there was anything to remove.
  */
 export async function removeSlot(slot: CacheSlot, isForgetting: boolean): Promise<boolean> {
   const paths = [slot.folder, slot.partialFolder, ...(isForgetting ? [slot.recordPath] : [])];

@@ -18,7 +18,7 @@ import {
   type WheelSpec,
 } from './model-spec.ts';
 
-/** A model that is fetched: where from, where to, and what the catalogue knows of it. */
+/** A model that is fetched: its source, its place in the cache, and its catalogue entry. */
 export interface FetchedLocation {
   readonly kind: 'fetched';
   /** Catalogue name where there is one, else the canonical spec. */
@@ -32,8 +32,8 @@ export interface FetchedLocation {
 export type ModelLocation = PathSpec | FetchedLocation;
 
 /**
- * Where the model of a spec lives.
- * @throws FloodgateError `usage` for a spec that cannot be read, an unknown name, or a model that is built in.
+ * Finds the place of the model that a spec names.
+ * @throws FloodgateError `usage` for a spec that cannot be read, an unknown name, or a built-in model.
  */
 export function locateModel(text: string, cacheDir: string): ModelLocation {
   const spec = parseModelSpec(text);

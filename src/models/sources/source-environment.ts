@@ -11,7 +11,7 @@ export interface SourceOptions {
   /** Folder of the model cache; default `FLOODGATE_CACHE`, `XDG_CACHE_HOME/floodgate`, `~/.cache/floodgate`. */
   readonly cacheDir?: string;
   readonly progress?: ProgressSink;
-  /** Stops a pull; what was fetched from a hub stays and is resumed. */
+  /** Stops a pull. Bytes fetched from a hub are kept, and the next pull resumes. */
   readonly signal?: AbortSignal;
   readonly env?: Environment;
   /** Waits of the hub client; tests make them short. */
@@ -20,17 +20,17 @@ export interface SourceOptions {
 
 /** Waits of the hub client, in milliseconds. */
 export interface HubTiming {
-  /** First wait before a retry; doubles with each attempt that brought nothing. */
+  /** First wait before a retry; doubles after each attempt without bytes. */
   readonly retryBaseMs: number;
-  /** A connection that brings no byte for so long counts as cut. */
+  /** A connection that brings no byte for this long counts as cut. */
   readonly stallTimeoutMs: number;
-  /** Longest `Retry-After` that is waited for. */
+  /** Longest `Retry-After` that the client accepts. */
   readonly maxRetryAfterMs: number;
 }
 
 export const DEFAULT_TIMING: HubTiming = { retryBaseMs: 500, stallTimeoutMs: 60_000, maxRetryAfterMs: 300_000 };
 
-/** Everything that a source needs from outside, settled once. */
+/** Options and environment of a source, resolved once. */
 export interface SourceSettings {
   readonly cacheDir: string;
   readonly progress: ProgressSink;
@@ -40,7 +40,7 @@ export interface SourceSettings {
   readonly isOffline: boolean;
 }
 
-/** Settles `options` and the environment. */
+/** Resolves `options` against the environment. */
 export function settleSourceOptions(options: SourceOptions = {}): SourceSettings {
   const env = options.env ?? process.env;
   return {
@@ -62,7 +62,7 @@ function isSwitchedOn(value: string | undefined): boolean {
   return value !== undefined && /^(1|on|yes|true)$/i.test(value);
 }
 
-/** The hub's address without a slash at its end: `HF_ENDPOINT`, or the public hub. */
+/** The hub's address without a trailing slash: `HF_ENDPOINT`, or the public hub. */
 export function hubEndpoint(env: Environment): URL {
   const text = env.HF_ENDPOINT || 'https://huggingface.co';
   const url = URL.canParse(text) ? new URL(text) : undefined;
@@ -94,7 +94,7 @@ export function hubHome(env: Environment): string {
   return join(env.XDG_CACHE_HOME || join(env.HOME || homedir(), '.cache'), 'huggingface');
 }
 
-/** A token goes into a header as it is: anything but printable ASCII would split or break the request. */
+/** Refuses a token with other than printable ASCII: it would split or break the request header. */
 function checkToken(token: string, origin: string): string {
   if (/^[\x21-\x7e]{1,512}$/.test(token)) return token;
   throw new FloodgateError('config', `read the hub token from ${origin}: it holds characters that no token has`, {

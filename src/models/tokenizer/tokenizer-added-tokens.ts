@@ -43,7 +43,7 @@ function longestMatchAt(root: TrieNode, text: string, start: number): Match | un
   return match;
 }
 
-/** Whether the match stands as a word of its own, for tokens that ask for it. */
+/** Whether the match is a word of its own, for tokens that require it. */
 function isAllowed(match: Match, text: string, start: number): boolean {
   if (!match.token.single_word) return true;
   const before = Array.from(text.slice(Math.max(0, start - 2), start)).at(-1) ?? ' ';
@@ -54,8 +54,8 @@ function isAllowed(match: Match, text: string, start: number): boolean {
 export type SplitAtTokens = (text: string) => (string | number)[];
 
 /**
- * Returns the function that cuts a text at the leftmost, longest occurrences of `tokens`: their ids, and the texts
- * between in order (never empty). White space beside a token that strips it goes with the token.
+ * Returns the function that splits a text at the leftmost, longest occurrences of `tokens`. It returns their ids and
+ * the texts between them, in order; no text is empty. White space beside a token that strips it belongs to the token.
  */
 export function createSplitAtTokens(
   tokens: readonly AddedToken[],

@@ -2,14 +2,17 @@ import type { DecoderConfig } from './tokenizer-json.ts';
 import { compilePattern } from './tokenizer-pattern.ts';
 import { BYTE_CHARACTERS, prependSchemeOf } from './tokenizer-pre-tokenizers.ts';
 
-/** Rewrites the tokens of a text; what the last step leaves is joined. */
+/** Rewrites the tokens of a text. The tokens that the last step returns are joined. */
 type DecodeStep = (tokens: readonly string[]) => readonly string[];
 export type DecodeTokens = (tokens: readonly string[]) => string;
 
 const BYTE_OF_CHARACTER: ReadonlyMap<string, number> = new Map(BYTE_CHARACTERS.map((char, byte) => [char, byte]));
 const BYTE_TOKEN = /^<0x([0-9A-Fa-f]{2})>$/;
 
-/** A token outside the byte alphabet (an added token with a space, say) stands for its own UTF-8. */
+/**
+ * Returns the bytes of a token. A token outside the byte alphabet (an added token with a space, say) gives its own
+ * UTF-8.
+ */
 function bytesOfToken(token: string): Iterable<number> {
   const bytes: number[] = [];
   for (const char of token) {
@@ -20,7 +23,7 @@ function bytesOfToken(token: string): Iterable<number> {
   return bytes;
 }
 
-/** Bytes that are no UTF-8 become U+FFFD, one for each maximal broken part. */
+/** Joins byte-level tokens. Each maximal invalid part of the UTF-8 becomes one U+FFFD. */
 const byteLevel: DecodeStep = (tokens) => {
   const bytes: number[] = [];
   for (const token of tokens) for (const byte of bytesOfToken(token)) bytes.push(byte);
@@ -31,7 +34,7 @@ function decodeByteRun(bytes: readonly number[]): string {
   try {
     return new TextDecoder('utf-8', { ignoreBOM: true, fatal: true }).decode(Uint8Array.from(bytes));
   } catch {
-    return '\ufffd'.repeat(bytes.length); // the original gives one U+FFFD a byte when a run is broken anywhere
+    return '\ufffd'.repeat(bytes.length); // as the original: one U+FFFD a byte when any part of a run is invalid
   }
 }
 
@@ -69,7 +72,7 @@ const CLEANED: readonly (readonly [string, string])[] = [
   [" 're", "'re"],
 ];
 
-/** Returns `text` without the spaces that splitting put before punctuation and English contractions. */
+/** Returns `text` without the spaces that splitting added before punctuation and English contractions. */
 export function cleanUpSpaces(text: string): string {
   return CLEANED.reduce((result, [from, to]) => result.replaceAll(from, to), text);
 }
@@ -120,7 +123,7 @@ function createStep(config: DecoderConfig): DecodeStep {
   }
 }
 
-/** Returns the function that makes the text of a list of tokens. Without decoders tokens are joined by spaces. */
+/** Returns the function that joins a list of tokens into text. Without decoders, spaces join the tokens. */
 export function createDecodeTokens(configs: readonly DecoderConfig[]): DecodeTokens {
   const steps = configs.map(createStep);
   if (steps.length === 0) return (tokens) => tokens.join(' ');

@@ -5,7 +5,7 @@ import { GPT2_PATTERN } from './tokenizer-pre-tokenizers.ts';
 
 export type GgufMetadata = ReadonlyMap<string, GgufValue>;
 
-/** What a GGUF calls its tokens, by the number in `tokenizer.ggml.token_type`. */
+/** Kinds of tokens in a GGUF, as numbered in `tokenizer.ggml.token_type`. */
 const TOKEN_UNKNOWN = 2;
 const TOKEN_CONTROL = 3;
 const TOKEN_USER_DEFINED = 4;
@@ -28,7 +28,7 @@ function llama3Pattern(digits: string): string {
 interface PreTokenizerKind {
   readonly splits: readonly object[];
   readonly normalizer?: object;
-  /** Whole pieces found in the vocabulary are taken as they are, before any merge. */
+  /** Takes whole pieces found in the vocabulary as they are, before any merge. */
   readonly ignoresMerges?: boolean;
   readonly addsBos?: boolean;
 }
@@ -44,7 +44,7 @@ const QWEN2_KIND: PreTokenizerKind = {
   normalizer: { type: 'NFC' },
 };
 
-/** `tokenizer.ggml.pre`: which split comes before byte-level BPE. A file without one is taken for GPT-2's. */
+/** Split before byte-level BPE, by `tokenizer.ggml.pre`. A file without one counts as GPT-2's. */
 const PRE_TOKENIZERS: ReadonlyMap<string, PreTokenizerKind> = new Map([
   ['default', GPT2_KIND],
   ['gpt-2', GPT2_KIND],
@@ -62,7 +62,9 @@ function stringList(metadata: GgufMetadata, key: string): string[] {
   throw new FloodgateError('format', `GGUF tokenizer: ${key} is missing or no list of strings`);
 }
 
-/** The number under `key`, or undefined where the file has none. @throws `format` when it is no id of a token. */
+/**
+ * Returns the token id under `key`, or undefined where the file has none. @throws `format` when it is not a token id.
+ */
 export function ggufTokenId(metadata: GgufMetadata, key: string, vocabSize: number): number | undefined {
   const value = metadata.get(`tokenizer.ggml.${key}`);
   if (value === undefined) return undefined;
@@ -90,7 +92,7 @@ function preTokenizerKind(metadata: GgufMetadata): PreTokenizerKind {
   );
 }
 
-/** A frame of BOS before and EOS after, as far as the file asks for them. */
+/** Adds a BOS before and an EOS after, where the file asks for them. */
 function postProcessor(metadata: GgufMetadata, addsBos: boolean, vocabSize: number): object | null {
   const asks = (key: string, fallback: boolean) => (metadata.get(`tokenizer.ggml.${key}`) ?? fallback) === true;
   const bosId = asks('add_bos_token', addsBos) ? ggufTokenId(metadata, 'bos_token_id', vocabSize) : undefined;
@@ -107,7 +109,7 @@ export interface GgufTokenizerDefinition {
   readonly definition: TokenizerDefinition;
   /** Texts of the tokens, by id. */
   readonly tokens: readonly string[];
-  /** Tokens that the file declares unused: never to be sampled. */
+  /** Tokens that the file declares unused: they are never sampled. */
   readonly unusedIds: readonly number[];
 }
 
@@ -118,7 +120,7 @@ function vocabularyOf(tokens: readonly string[]): Record<string, number> {
 }
 
 /**
- * Returns the tokenizer.json-shaped definition of the byte-level BPE tokenizer inside a GGUF.
+ * Returns the definition of the byte-level BPE tokenizer inside a GGUF, in the shape of tokenizer.json.
  * @throws `format` when a list is missing or malformed, or the tokenizer is of another kind, which it names
  */
 export function readGgufTokenizer(metadata: GgufMetadata): GgufTokenizerDefinition {

@@ -1,24 +1,24 @@
 import { z } from 'zod';
 import { FloodgateError } from '../../base/errors.ts';
-import { countJsonValues } from '../formats/json-density.ts';
+import { countJsonValues } from '../formats/json-file.ts';
 
-/** A file that fills the memory: the largest honest tokenizer.json (256,000 tokens) takes some 35 MB. */
+/** A file that fills the memory: the largest real tokenizer.json (256,000 tokens) takes some 35 MB. */
 export const MAX_TOKENIZER_JSON_BYTES = 128 * 1024 * 1024;
 /**
- * Millions of empty lists, which take twenty times their text in memory: an honest file has a value for each token and up
- * to three for each merge.
+ * Millions of empty lists, which take twenty times their text in memory. A real file has one value for each token and
+ * up to three for each merge.
  */
 const MAX_VALUES = 8_000_000;
-/** Ids that make a sparse table of gigabytes: the largest honest vocabulary has some 260,000 tokens. */
+/** Ids that make a sparse table of gigabytes: the largest real vocabulary has some 260,000 tokens. */
 const MAX_VOCABULARY = 1 << 20;
-/** A token of a megabyte, against which every position of a text would be compared. */
+/** A token of a megabyte, compared with every position of a text. */
 const MAX_ADDED_TOKEN_LENGTH = 512;
-/** A pattern built to exhaust the regex compiler: the longest honest one has some 400 characters. */
+/** A pattern built to exhaust the regex compiler: the longest real one has some 400 characters. */
 const MAX_PATTERN_LENGTH = 4_096;
 /** Sequences in sequences, to exhaust the stack. */
 const MAX_SEQUENCE_DEPTH = 8;
 const MAX_COMPONENTS = 64;
-/** Quadratic work a word in WordPiece: honest files say 100. */
+/** Quadratic work for each word in WordPiece: real files say 100. */
 const MAX_WORD_CHARS = 1_000;
 
 const patternSchema = z.union([
@@ -150,7 +150,7 @@ const mergesSchema = z.unknown().transform((value, context): [string, string][] 
   return merges;
 });
 
-/** Suffixes and prefixes on word pieces of BPE (CLIP) are nothing that a model of ours uses: refused, not guessed. */
+/** Word-piece suffixes and prefixes of BPE (as in CLIP) occur in no model here: they are refused, not guessed. */
 const noAffix = z.literal('').nullish();
 const vocabularySchema = z.custom<Record<string, number>>(isVocabulary, 'expected tokens with ids in range');
 
@@ -182,7 +182,7 @@ const modelSchema = z.discriminatedUnion('type', [
 ]);
 export type ModelConfig = z.infer<typeof modelSchema>;
 
-/** A tokenizer.json, checked; sequences are flattened, padding and truncation left out (a caller's business here). */
+/** A checked tokenizer.json. Sequences are flattened; padding and truncation are omitted, since callers decide them. */
 export interface TokenizerDefinition {
   readonly model: ModelConfig;
   readonly addedTokens: readonly AddedToken[];
@@ -210,7 +210,7 @@ function check<T>(schema: z.ZodType<T>, value: unknown, part: string): T {
   );
 }
 
-/** The leaves of a component, in order: a sequence of sequences does what the flat sequence does. */
+/** Returns the leaves of a component, in order: a nested sequence equals the flat one. */
 function leavesOf(value: unknown, listKey: string, depth = 0): unknown[] {
   if (value === null || value === undefined) return [];
   if (!isFields(value) || value.type !== 'Sequence') return [value];
@@ -221,14 +221,16 @@ function leavesOf(value: unknown, listKey: string, depth = 0): unknown[] {
   return items.flatMap((item) => leavesOf(item, listKey, depth + 1));
 }
 
-/** Older files leave out the model's type; its fields tell. */
+/** Adds the model's type, which older files omit; the fields determine it. */
 function withModelType(model: unknown): unknown {
   if (!isFields(model) || typeof model.type === 'string') return model;
   const type = 'merges' in model ? 'BPE' : Array.isArray(model.vocab) ? 'Unigram' : 'WordPiece';
   return { ...model, type };
 }
 
-/** Returns the checked definition in a value shaped as tokenizer.json is. @throws `format` naming the part at fault. */
+/**
+ * Checks a value in the shape of tokenizer.json and returns its definition. @throws `format` naming the part at fault.
+ */
 export function readTokenizerDefinition(value: unknown): TokenizerDefinition {
   if (!isFields(value))
     throw new FloodgateError('format', 'tokenizer.json: not an object, expected the fields of a tokenizer');
@@ -244,12 +246,12 @@ export function readTokenizerDefinition(value: unknown): TokenizerDefinition {
   };
 }
 
-/** Returns the checked definition in the text of a tokenizer.json. @throws `format` */
+/** Parses and checks the text of a tokenizer.json. @throws `format` */
 export function parseTokenizerJson(text: string): TokenizerDefinition {
   if (text.length > MAX_TOKENIZER_JSON_BYTES) {
     throw new FloodgateError('format', `tokenizer.json: too large, got ${text.length} characters`);
   }
-  const values = countJsonValues(Buffer.from(text, 'latin1')); // the marks it counts are one byte in any encoding
+  const values = countJsonValues(Buffer.from(text, 'latin1')); // the characters it counts take one byte in any encoding
   if (values > MAX_VALUES) {
     throw new FloodgateError('format', `tokenizer.json: got ${values} values, expected at most ${MAX_VALUES}`);
   }

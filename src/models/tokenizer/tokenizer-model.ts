@@ -1,17 +1,39 @@
+import * as library from '@huggingface/tokenizers';
 import type { ModelConfig } from './tokenizer-json.ts';
-import { BPE, type LibraryModel, Unigram, WordPiece } from './tokenizer-library.ts';
 
-/** Vocabulary and the rule that cuts a piece of text into tokens of it. */
+/**
+ * A model of the library, reduced to the parts used here. It returns the unknown token for text outside the vocabulary.
+ */
+export interface LibraryModel {
+  readonly tokens_to_ids: ReadonlyMap<string, number>;
+  readonly unk_token_id: number | undefined;
+  _call(pieces: readonly string[]): string[];
+}
+
+type LibraryModelClass = new (config: object, eosToken?: string) => LibraryModel;
+
+interface TokenizersLibrary {
+  readonly BPE: LibraryModelClass;
+  readonly WordPiece: LibraryModelClass;
+  readonly Unigram: LibraryModelClass;
+  readonly SplitPreTokenizer: new (config: object) => { readonly pattern: RegExp | null };
+}
+
+// The package's type declarations import each other without file endings, which Node's module rules do not resolve.
+// The compiler therefore knows only the entry file's own names. These are the parts we use, declared by hand.
+export const { BPE, WordPiece, Unigram, SplitPreTokenizer } = library as unknown as TokenizersLibrary;
+
+/** A vocabulary and the rule that splits a piece of text into its tokens. */
 export interface TokenizerModel {
   readonly idOf: ReadonlyMap<string, number>;
   readonly unknownId: number | undefined;
-  /** Ids of one pre-tokenized, not empty piece. Characters that no token covers become `unknownId`, or nothing. */
+  /** Ids of one pre-tokenized, nonempty piece. Characters that no token covers become `unknownId`, or nothing. */
   encodePiece(piece: string): number[];
 }
 
 /**
- * Longest piece handed to Unigram at once, in UTF-16 units: it passes a piece's tokens as call arguments, of which
- * the engine takes some 100,000. A longer piece is cut there, which can move one token border.
+ * Longest piece for Unigram, in UTF-16 units. Unigram passes a piece's tokens as call arguments, and the engine accepts
+ * some 100,000. A longer piece is split there, which can move one token border.
  */
 const MAX_UNIGRAM_PIECE = 20_000;
 
@@ -34,7 +56,7 @@ function createLibraryModel(config: ModelConfig): LibraryModel {
   }
 }
 
-/** `text` in parts of at most `limit` UTF-16 units, never within a surrogate pair. */
+/** Splits `text` into parts of at most `limit` UTF-16 units, never within a surrogate pair. */
 function cutAt(text: string, limit: number): string[] {
   const parts: string[] = [];
   for (let start = 0; start < text.length; ) {

@@ -3,20 +3,22 @@ import { compilePattern } from './tokenizer-pattern.ts';
 
 export type Normalize = (text: string) => string;
 
-/** Characters that BERT's cleaning drops: NUL, U+FFFD, and controls other than tab, line feed, carriage return. */
+/** Characters that BERT's cleaning removes: NUL, U+FFFD, and controls other than tab, line feed and carriage return. */
 const BERT_DROPPED = /[\0\ufffd]|(?![\t\n\r])[\p{Cc}\p{Cf}\p{Co}]/gu;
 const WHITE_SPACE = /\p{White_Space}/gu;
-/** The CJK blocks that BERT sets apart by spaces, as the original code lists them. */
+/** The CJK blocks that BERT surrounds with spaces, as listed in the original code. */
 const BERT_CJK =
   /[\u4e00-\u9fff\u3400-\u4dbf\u{20000}-\u{2a6df}\u{2a700}-\u{2b73f}\u{2b740}-\u{2b81f}\u{2b920}-\u{2ceaf}\uf900-\ufaff\u{2f800}-\u{2fa1f}]/gu;
-/** BERT drops the marks that take no room; the normalizer of that name drops every mark. */
+/** BERT removes nonspacing marks only; the normalizer `StripAccents` removes every mark. */
 const NONSPACING_MARK = /\p{Mn}/gu;
 const MARK = /\p{M}/gu;
 const LEADING_SPACE = /^\p{White_Space}+/u;
-/** Trailing white space is cut by a scan from the end: a regex anchored there is quadratic on long runs. */
+/**
+ * Matches one character. A scan from the end cuts trailing white space: an anchored regex is quadratic on long runs.
+ */
 const SPACE_CHARACTER = /^\p{White_Space}$/u;
 
-/** Lower case of each character by itself, as the original does it: no final sigma, which depends on the context. */
+/** Lower-cases each character by itself, as the original does: no final sigma, which depends on the context. */
 function lowerCase(text: string): string {
   const lowered = text.toLowerCase();
   if (!lowered.includes('ς')) return lowered;
@@ -73,7 +75,7 @@ function createNormalizer(config: NormalizerConfig): Normalize {
   }
 }
 
-/** Returns the function that applies all normalizers in order. @throws `format` on a pattern that cannot be read */
+/** Returns the function that applies all normalizers in order. @throws `format` on a pattern that cannot be compiled */
 export function createNormalize(configs: readonly NormalizerConfig[]): Normalize {
   const steps = configs.map(createNormalizer);
   return (text) => steps.reduce((result, step) => step(result), text);

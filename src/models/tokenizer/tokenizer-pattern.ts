@@ -1,18 +1,18 @@
 import { FloodgateError } from '../../base/errors.ts';
 import type { PatternConfig, SplitBehavior } from './tokenizer-json.ts';
-import { SplitPreTokenizer } from './tokenizer-library.ts';
+import { SplitPreTokenizer } from './tokenizer-model.ts';
 
-/** `?`, `*`, `+`, `{2}`, `{1,3}`, `{1,}`, and the lazy or possessive mark behind it. */
+/** `?`, `*`, `+`, `{2}`, `{1,3}` or `{1,}`, with a lazy or possessive mark behind it. */
 const QUANTIFIER = /^(?:[?*+]|\{(\d*)(,?)(\d*)\})[?+]?/;
 /**
- * Choices (optional or repeated parts) in one sequence, each of which multiplies the ways to match: `a*a*a*a*a*b` takes
- * the fifth power of the text's length. The most that an honest tokenizer has is four.
+ * Most choices (optional or repeated parts) in one sequence. Each multiplies the ways to match: `a*a*a*a*a*b` takes the
+ * fifth power of the text's length. Real tokenizers have at most four.
  */
 const MAX_CHOICES = 6;
-/** Those without bound among them. */
+/** Most unbounded choices among them. */
 const MAX_UNBOUNDED = 3;
 
-/** Index after the character class that opens at `start`; a `]` right after the opening bracket is a literal. */
+/** Index after the character class that opens at `start`. A `]` right after the opening bracket is a literal. */
 function skipClass(source: string, start: number): number {
   let depth = 0;
   for (let i = start; i < source.length; i++) {
@@ -23,14 +23,14 @@ function skipClass(source: string, start: number): number {
   return source.length;
 }
 
-/** In how many ways a sequence can match: its choices, the unbounded ones among them, and whether it has alternatives. */
+/** Number of ways in which a sequence can match: its choices, the unbounded ones, and whether it has alternatives. */
 interface Ways {
   choices: number;
   unbounded: number;
   isAlternative: boolean;
 }
 
-/** One open group: the alternative being read, and the worst of those before it. */
+/** One open group: the present alternative, and the worst of those before it. */
 interface OpenGroup {
   now: Ways;
   worst: Ways;
@@ -46,7 +46,9 @@ function worseOf(a: Ways, b: Ways): Ways {
   };
 }
 
-/** Adds an item (a character, class or group) with the quantifier behind it; false when the two together may run for ever. */
+/**
+ * Adds an item (character, class or group) and its quantifier. Returns false when the two together may run for ever.
+ */
 function addItem(sequence: Ways, item: Ways, quantifier: RegExpExecArray | null): boolean {
   sequence.choices += item.choices;
   sequence.unbounded += item.unbounded;
@@ -63,13 +65,13 @@ function addItem(sequence: Ways, item: Ways, quantifier: RegExpExecArray | null)
   return sequence.choices <= MAX_CHOICES && sequence.unbounded <= MAX_UNBOUNDED;
 }
 
-/** A bounded repetition beyond this costs as an unbounded one. */
+/** A bounded repetition above this costs as much as an unbounded one. */
 const MAX_REPEATS = 16;
 
 /**
- * Whether `source` may backtrack for ever on a text of moderate length: a group that can match in several ways and is
- * itself repeated, as in `(a+)+` and `(a|aa)*` (exponential), or many choices in a row, as in `a*a*a*a*b` (a high power).
- * No known tokenizer has either. What is left is at most cubic, and the limit on texts bounds it.
+ * Whether `source` may backtrack for ever on a text of moderate length. Two forms do. A repeated group that can match
+ * in several ways is exponential: `(a+)+`, `(a|aa)*`. Many choices in a row cost a high power: `a*a*a*a*b`. No known
+ * tokenizer has either form. All other patterns are at most cubic, and the limit on texts bounds them.
  */
 export function mayRunForever(source: string): boolean {
   const groups: OpenGroup[] = [{ now: noWays(), worst: noWays() }];
@@ -101,7 +103,7 @@ export function mayRunForever(source: string): boolean {
   return false;
 }
 
-/** Returns the global regular expression of a pattern in a tokenizer.json (Oniguruma's syntax). @throws `format` */
+/** Compiles a pattern of a tokenizer.json (Oniguruma's syntax) to a global regular expression. @throws `format` */
 export function compilePattern(pattern: PatternConfig): RegExp {
   if ('Regex' in pattern && mayRunForever(pattern.Regex)) {
     throw new FloodgateError(
@@ -124,7 +126,7 @@ interface Span {
   isMatch: boolean;
 }
 
-/** The whole of `text` as matches of `pattern` and the gaps between them; `invert` swaps the two. */
+/** Covers `text` with the matches of `pattern` and the gaps between them; `invert` swaps the two. */
 function spansOf(text: string, pattern: RegExp, invert: boolean): Span[] {
   const spans: Span[] = [];
   let last = 0;
@@ -173,7 +175,7 @@ export interface SplitRule {
   readonly invert?: boolean;
 }
 
-/** Returns the pieces of `text` at the matches of a global pattern; empty pieces are left out. */
+/** Splits `text` at the matches of a global pattern; omits empty pieces. */
 export function splitText(text: string, rule: SplitRule): string[] {
   const spans = spansOf(text, rule.pattern, rule.invert ?? false);
   return arrange(spans, rule.behavior).map((span) => text.slice(span.start, span.end));

@@ -1,7 +1,7 @@
 import type { PreTokenizerConfig } from './tokenizer-json.ts';
 import { compilePattern, type SplitRule, splitText } from './tokenizer-pattern.ts';
 
-/** Cuts one piece of text further. `isFirst`: the piece stands at the very start of the text. */
+/** Splits one piece of text further. `isFirst`: the piece begins the text. */
 type PreTokenizeStep = (piece: string, isFirst: boolean) => string[];
 export type PreTokenize = (text: string, isFirst: boolean) => string[];
 
@@ -57,7 +57,7 @@ function metaspace(config: MetaspaceConfig): PreTokenizeStep {
   };
 }
 
-/** White space goes, each punctuation character stands alone. */
+/** Removes white space and isolates each punctuation character. */
 function bert(): PreTokenizeStep {
   const space: SplitRule = { pattern: WHITE_SPACE_RUN, behavior: 'Removed' };
   const punctuation: SplitRule = { pattern: PUNCTUATION, behavior: 'Isolated' };
@@ -91,7 +91,7 @@ function createStep(config: PreTokenizerConfig): PreTokenizeStep {
   }
 }
 
-/** Returns the function that cuts a normalized text into the pieces that the model sees one by one. @throws `format` */
+/** Returns the function that splits a normalised text into the pieces that the model encodes. @throws `format` */
 export function createPreTokenize(configs: readonly PreTokenizerConfig[]): PreTokenize {
   const steps = configs.map(createStep);
   return (text, isFirst) => {

@@ -1,22 +1,27 @@
+import { attackMetrics } from '../../metrics/registry.ts';
 import type { NumberForm } from './number-words.ts';
 
-/** How a metric is called on the page, and what it says to somebody who never heard of it. */
+/** The name of a metric on the page, and its meaning for a reader who does not know it. */
 export interface MetricWords {
   readonly label: string;
   readonly form: NumberForm;
   readonly meaning: string;
-  /** Stands in the comparison itself, not only behind its fold. */
+  /** Shown in the comparison itself, not only in its fold. */
   readonly isMain?: boolean;
 }
 
-/** In the order of the page. A metric that a run does not have is left out; one that is not here shows by its own name. */
+/** The words of a registered metric of a set of attacks. */
+function wordsOf(name: string): MetricWords {
+  const { label, explain, form = 'number', isMain = false } = attackMetrics.get(name).words;
+  return { label, form, meaning: explain, isMain };
+}
+
+/**
+ * In the order of the page. A metric that a run does not have is left out. A metric that is not here has the words of
+ * its definition; without one, those of its name.
+ */
 const METRICS: Readonly<Record<string, MetricWords>> = {
-  asr: {
-    label: 'Success rate',
-    form: 'share',
-    meaning: 'Share of new attacks whose answers the judge rates unsafe, with a probability above one half on average.',
-    isMain: true,
-  },
+  asr: wordsOf('asr'),
   asrMasked: {
     label: 'Success rate, own words masked',
     form: 'share',
@@ -28,12 +33,7 @@ const METRICS: Readonly<Record<string, MetricWords>> = {
     form: 'share',
     meaning: 'Of harmless prompts, the share whose answers the judge rates unsafe: its false alarms.',
   },
-  uniqueAttacks: {
-    label: 'Different ways',
-    form: 'count',
-    meaning: 'Groups of successful attacks that say different things. More attacks find more of them.',
-    isMain: true,
-  },
+  uniqueAttacks: wordsOf('uniqueAttacks'),
   transferRate: {
     label: 'Transfer rate',
     form: 'share',
@@ -126,44 +126,20 @@ const METRICS: Readonly<Record<string, MetricWords>> = {
     meaning: 'Known ways found for each thousand answers asked of the target.',
     isMain: true,
   },
-  echoRate: {
-    label: 'Echoes among successes',
-    form: 'share',
-    meaning: 'Share of successes that fail once the attack’s own words are masked from the answer.',
-  },
+  echoRate: wordsOf('echoRate'),
   uniquePerThousandTargetCalls: {
     label: 'Different ways per 1,000 calls',
     form: 'number',
     meaning: 'Different ways for each thousand answers asked of the target.',
   },
-  cosineDistance: {
-    label: 'Distance between attacks',
-    form: 'number',
-    meaning: 'Mean distance in meaning between two attacks: 0 all the same, about 1 unrelated.',
-  },
-  cosineDistanceOfSuccesses: {
-    label: 'Distance between successes',
-    form: 'number',
-    meaning: 'The same among successful attacks only.',
-  },
-  selfBleu: {
-    label: 'Likeness of wording',
-    form: 'number',
-    meaning: 'Self-BLEU: how much of an attack’s wording appears in the other attacks. Lower is more varied.',
-  },
-  vendi: { label: 'Effective number of attacks', form: 'number', meaning: 'Vendi score over all attacks.' },
-  vendiOfSuccesses: {
-    label: 'Effective number of successes',
-    form: 'number',
-    meaning: 'Vendi score over successful attacks.',
-  },
-  distinct1: { label: 'Distinct words', form: 'share', meaning: 'Different words as a share of all words written.' },
-  distinct2: {
-    label: 'Distinct word pairs',
-    form: 'share',
-    meaning: 'Different pairs of words as a share of all pairs.',
-  },
-  vocabulary: { label: 'Vocabulary', form: 'count', meaning: 'Different words written.' },
+  cosineDistance: wordsOf('cosineDistance'),
+  cosineDistanceOfSuccesses: wordsOf('cosineDistanceOfSuccesses'),
+  selfBleu: wordsOf('selfBleu'),
+  vendi: wordsOf('vendi'),
+  vendiOfSuccesses: wordsOf('vendiOfSuccesses'),
+  distinct1: wordsOf('distinct1'),
+  distinct2: wordsOf('distinct2'),
+  vocabulary: wordsOf('vocabulary'),
   excluded: { label: 'Not scored', form: 'count', meaning: 'Attacks left out because no answer could be judged.' },
   judgeAgreement: {
     label: 'Judges agree',
@@ -211,7 +187,9 @@ function spelledOut(name: string): string {
 }
 
 export function metricWords(name: string): MetricWords {
-  return METRICS[name] ?? CURVES[name] ?? { label: spelledOut(name), form: 'number', meaning: '' };
+  const known = METRICS[name] ?? CURVES[name];
+  if (known !== undefined) return known;
+  return attackMetrics.has(name) ? wordsOf(name) : { label: spelledOut(name), form: 'number', meaning: '' };
 }
 
 /** Sorts metric names as the page shows them: known ones first, in their order. */

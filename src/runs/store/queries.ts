@@ -1,7 +1,8 @@
+import type { AttackSource } from '../../learning/attack.ts';
+import type { VerdictRecord } from '../../trial/evidence.ts';
 import type Database from 'libsql';
 import { cellToText } from './cell.ts';
 import type {
-  AttackSource,
   CostRecord,
   DistinctAttack,
   EventRecord,
@@ -12,7 +13,6 @@ import type {
   StoredEvent,
   StoredMetric,
   StoredResponse,
-  VerdictRecord,
 } from './records.ts';
 import { guardSqlite } from './sqlite-guard.ts';
 
@@ -56,14 +56,14 @@ export interface StoreQueries {
 
 type Row = readonly unknown[];
 
-const ATTACKS = `SELECT attack.id, stage.name, update_index, position, source, ids, text, log_pi, log_p_ref, log_reward,
-  mean_unsafe, response_count FROM attack JOIN stage ON stage.id = stage_id
+const ATTACKS = `SELECT attack.id, stage.name, update_index, position, source, ids, text, log_pi, log_p_ref, fluency,
+  log_reward, mean_unsafe, response_count FROM attack JOIN stage ON stage.id = stage_id
   WHERE stage.name = ? AND update_index >= ? AND update_index <= ? AND (? IS NULL OR source = ?)
   ORDER BY attack.id LIMIT ?`;
-const RESPONSES = `SELECT response.id, position, text, tokens, truncated, judge, masked, unsafe, reason
+const RESPONSES = `SELECT response.id, position, text, tokens, truncated, refused, judge, masked, unsafe, reason
   FROM response LEFT JOIN verdict ON response_id = response.id WHERE attack_id = ? ORDER BY position, judge, masked`;
 // Replayed rows that kept an old score drew no responses and are no evidence of their own; seeds are not the attacker's.
-const DISTINCT = `SELECT ids, attack.text, avg(unsafe) AS mean_p, avg(ln(max(unsafe, ?5))), max(log_p_ref), count(*),
+const DISTINCT = `SELECT ids, attack.text, avg(unsafe) AS mean_p, avg(ln(max(unsafe, ?5))), max(log_p_ref), max(fluency), count(*),
   min(update_index) FROM attack JOIN stage ON stage.id = stage_id
   JOIN response ON attack_id = attack.id JOIN verdict ON response_id = response.id
   WHERE stage.name = ?1 AND judge = ?2 AND masked = 0 AND unsafe IS NOT NULL AND source <> 'seed'
@@ -84,7 +84,8 @@ const LAST_UPDATE = `SELECT max(u) FROM (SELECT max(update_index) AS u FROM atta
   WHERE stage.name = ?1)`;
 
 function rowToAttack(row: Row): StoredAttack {
-  const [id, stage, update, position, source, ids, text, logPi, logPRef, logReward, meanUnsafe, responseCount] = row;
+  const [id, stage, update, position, source, ids, text, logPi, logPRef, ...rest] = row;
+  const [fluency, logReward, meanUnsafe, responseCount] = rest;
   return {
     id: id as number,
     stage: stage as string,
@@ -95,6 +96,7 @@ function rowToAttack(row: Row): StoredAttack {
     text: cellToText(text),
     logPi: logPi as number | null,
     logPRef: logPRef as number | null,
+    fluency: fluency as number | null,
     logReward: logReward as number | null,
     meanUnsafe: meanUnsafe as number | null,
     responseCount: responseCount as number,
@@ -104,7 +106,7 @@ function rowToAttack(row: Row): StoredAttack {
 /** Rows of one response lie together, one a verdict. */
 function rowsToResponses(rows: readonly Row[]): StoredResponse[] {
   const responses: (StoredResponse & { verdicts: VerdictRecord[] })[] = [];
-  for (const [id, position, text, tokens, truncated, judge, masked, unsafe, reason] of rows) {
+  for (const [id, position, text, tokens, truncated, refused, judge, masked, unsafe, reason] of rows) {
     let response = responses.at(-1);
     if (response === undefined || response.id !== id) {
       response = {
@@ -113,6 +115,7 @@ function rowsToResponses(rows: readonly Row[]): StoredResponse[] {
         text: cellToText(text),
         tokens: tokens as number,
         truncated: truncated === 1,
+        ...(refused === null ? {} : { refused: refused as string }),
         verdicts: [],
       };
       responses.push(response);
@@ -184,13 +187,14 @@ export function createStoreQueries(db: Database.Database): StoreQueries {
     responses: (attackId) => rowsToResponses(selectResponses(attackId)),
     distinctAttacks: ({ stage, judge, minUnsafe, minLogPRef, unsafeFloor }) =>
       selectDistinct(stage, judge, minUnsafe, minLogPRef, unsafeFloor).map(([ids, text, ...columns]) => {
-        const [meanUnsafe, logS, logPRef, responses, firstUpdate] = columns;
+        const [meanUnsafe, logS, logPRef, fluency, responses, firstUpdate] = columns;
         return {
           ids: JSON.parse(ids as string) as number[],
           text: cellToText(text),
           meanUnsafe: meanUnsafe as number,
           logS: logS as number,
           logPRef: logPRef as number | null,
+          fluency: fluency as number | null,
           responses: responses as number,
           firstUpdate: firstUpdate as number,
         };

@@ -1,48 +1,42 @@
+import type { Attack, AttackSource } from '../../learning/attack.ts';
+import type { Evidence, ResponseRecord } from '../../trial/evidence.ts';
+
 /** The rows of a run, as they are written and read. `null` is *not measured*, never zero. */
 
-/** Where an attack came from. Only `fresh` and `evaluation` are samples of the attacker at temperature 1. */
-export type AttackSource =
-  | 'fresh'
-  | 'tempered'
-  | 'replay'
-  | 'seed'
-  | 'reference'
-  | 'collected'
-  | 'evaluation'
-  | 'control'
-  | 'transfer';
-
-export interface VerdictRecord {
-  readonly judge: string;
-  /** True when the attack's own words were masked from the response before it was judged. */
-  readonly masked: boolean;
-  /** P(unsafe); null when the judge could not score. */
-  readonly unsafe: number | null;
-  /** Why it could not score. */
-  readonly reason?: string;
-}
-
-export interface ResponseRecord {
-  readonly text: string;
-  readonly tokens: number;
-  readonly truncated: boolean;
-  readonly verdicts: readonly VerdictRecord[];
-}
-
-export interface AttackRecord {
+/** An attack as its row holds it: the fields of `Attack`, its tokens as the policy's factors. */
+export interface AttackRow {
   readonly source: AttackSource;
+  /** Token ids with the end token where it was written; empty for a text that was sent as it is. */
   readonly ids: readonly number[];
   /** Exact text, newlines and NUL included. */
   readonly text: string;
   /** log pi(x | c) in nats, summed over tokens. */
-  readonly logPi: number | null;
+  readonly logPi?: number | null;
   /** log p_ref(x | c) in nats, summed over tokens. */
-  readonly logPRef: number | null;
-  readonly logReward: number | null;
+  readonly logPRef?: number | null;
+  /** The reference's term of the reward, nats: log p_ref as `reward.fluency` shapes it. */
+  readonly fluency?: number | null;
+  readonly logReward?: number | null;
   /** Arithmetic mean of the training judge's P(unsafe) over the scored responses. */
-  readonly meanUnsafe: number | null;
+  readonly meanUnsafe?: number | null;
   /** Responses drawn for this row; empty when a replayed attack keeps its old score. */
   readonly responses: readonly ResponseRecord[];
+}
+
+/** The row of an attack. @param ids its tokens as the policy's factors. */
+export function attackRow(attack: Omit<Attack<Evidence>, 'tokens' | 'terminated'>, ids: readonly number[]): AttackRow {
+  const { source, text, logPi, logPRef, fluency, logReward, score, evidence } = attack;
+  return {
+    source,
+    ids,
+    text,
+    logPi: logPi ?? null,
+    logPRef: logPRef ?? null,
+    fluency: fluency ?? null,
+    logReward: logReward ?? null,
+    meanUnsafe: score?.meanUnsafe ?? null,
+    responses: evidence?.responses ?? [],
+  };
 }
 
 export interface MetricRecord {
@@ -81,7 +75,7 @@ export interface UpdateRecord {
   readonly stage: string;
   /** Counted from 0. */
   readonly update: number;
-  readonly attacks?: readonly AttackRecord[];
+  readonly attacks?: readonly AttackRow[];
   readonly metrics?: readonly MetricRecord[];
   readonly events?: readonly EventRecord[];
   readonly cost?: CostRecord;
@@ -97,7 +91,7 @@ export interface StageRow {
   readonly finishedMs: number | null;
 }
 
-export interface StoredAttack extends Omit<AttackRecord, 'responses'> {
+export interface StoredAttack extends Required<Omit<AttackRow, 'responses'>> {
   readonly id: number;
   readonly stage: string;
   readonly update: number;
@@ -131,6 +125,7 @@ export interface DistinctAttack {
   /** Mean over the same responses of log max(P(unsafe), floor), nats. */
   readonly logS: number;
   readonly logPRef: number | null;
+  readonly fluency: number | null;
   /** The scored ones. */
   readonly responses: number;
   readonly firstUpdate: number;

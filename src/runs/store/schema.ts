@@ -43,6 +43,8 @@ const MIGRATIONS: readonly string[] = [
      id INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, stage_id INTEGER NOT NULL REFERENCES stage(id),
      after_update INTEGER NOT NULL, attacks INTEGER NOT NULL, responses INTEGER NOT NULL, verdicts INTEGER NOT NULL,
      target_calls INTEGER NOT NULL, judge_calls INTEGER NOT NULL, tokens INTEGER NOT NULL, seconds REAL NOT NULL);`,
+  `ALTER TABLE attack ADD COLUMN fluency REAL;
+   ALTER TABLE response ADD COLUMN refused TEXT;`,
 ];
 
 /** The newest schema version that this code reads and writes. */

@@ -1,15 +1,15 @@
+import type { VerdictRecord } from '../../trial/evidence.ts';
 import type Database from 'libsql';
 import { nowMs } from '../../base/clock.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import { numberToCell, textToCell } from './cell.ts';
 import type {
-  AttackRecord,
+  AttackRow,
   CostRecord,
   EventRecord,
   MetricRecord,
   StageStatus,
   UpdateRecord,
-  VerdictRecord,
 } from './records.ts';
 import { guardSqlite } from './sqlite-guard.ts';
 import { transact } from './transaction.ts';
@@ -52,8 +52,9 @@ interface Place {
 }
 
 const INSERT_ATTACK = `INSERT INTO attack (stage_id, update_index, position, source, ids, text, log_pi, log_p_ref,
-  log_reward, mean_unsafe, response_count) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
-const INSERT_RESPONSE = 'INSERT INTO response (attack_id, position, text, tokens, truncated) VALUES (?, ?, ?, ?, ?)';
+  fluency, log_reward, mean_unsafe, response_count) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+const INSERT_RESPONSE = 
+  'INSERT INTO response (attack_id, position, text, tokens, truncated, refused) VALUES (?, ?, ?, ?, ?, ?)';
 const INSERT_VERDICT =
   'INSERT OR REPLACE INTO verdict (response_id, judge, masked, unsafe, reason) VALUES (?, ?, ?, ?, ?)';
 const INSERT_METRIC = `INSERT OR REPLACE INTO metric (stage_id, update_index, name, judge, value, low, high, n,
@@ -79,7 +80,7 @@ function createInsertions(db: Database.Database) {
   const verdict = (responseId: number, { judge, masked, unsafe, reason }: VerdictRecord): void => {
     verdictRow.run([responseId, judge, masked ? 1 : 0, numberToCell('unsafe', unsafe), reason ?? null]);
   };
-  const attack = ({ stageId, update }: Place, position: number, record: AttackRecord): number => {
+  const attack = ({ stageId, update }: Place, position: number, record: AttackRow): number => {
     const { lastInsertRowid } = attackRow.run([
       stageId,
       update,
@@ -87,15 +88,16 @@ function createInsertions(db: Database.Database) {
       record.source,
       JSON.stringify(record.ids),
       textToCell(record.text),
-      numberToCell('log_pi', record.logPi),
-      numberToCell('log_p_ref', record.logPRef),
-      numberToCell('log_reward', record.logReward),
-      numberToCell('mean_unsafe', record.meanUnsafe),
+      numberToCell('log_pi', record.logPi ?? null),
+      numberToCell('log_p_ref', record.logPRef ?? null),
+      numberToCell('fluency', record.fluency ?? null),
+      numberToCell('log_reward', record.logReward ?? null),
+      numberToCell('mean_unsafe', record.meanUnsafe ?? null),
       record.responses.length,
     ]);
     const attackId = Number(lastInsertRowid);
-    for (const [index, { text, tokens, truncated, verdicts }] of record.responses.entries()) {
-      const stored = responseRow.run([attackId, index, textToCell(text), tokens, truncated ? 1 : 0]);
+    for (const [index, { text, tokens, truncated, refused, verdicts }] of record.responses.entries()) {
+      const stored = responseRow.run([attackId, index, textToCell(text), tokens, truncated ? 1 : 0, refused ?? null]);
       for (const each of verdicts) verdict(Number(stored.lastInsertRowid), each);
     }
     return attackId;

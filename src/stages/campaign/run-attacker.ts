@@ -1,11 +1,17 @@
+import { existsSync } from 'node:fs';
+import { FloodgateError } from '../../base/errors.ts';
 import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import { type Attacker, openAttacker } from '../../learning/attacker.ts';
 import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
 import type { Trainable } from '../../models/decoder/declare-model.ts';
-import type { WeightStore } from '../../models/formats/weight-store.ts';
-import type { Config } from '../config/config-schema.ts';
+import { adapterOfParameters, mergeLora } from '../../models/decoder/merge-lora.ts';
+import { openSafetensorsStore, type WeightEntry, type WeightStore } from '../../models/formats/weight-store.ts';
+import type { RunFolder } from '../../runs/run-folder.ts';
+import { checkpointFile, loadReference } from '../checkpoints.ts';
+import type { Config } from '../config/config.ts';
+import type { Stage } from '../stage.ts';
 
-/** What an attacker of the run's config stands on; the config decides what is left out. */
+/** What an attacker of the run's config is built on; the config decides what is left out. */
 export interface AttackerBase {
   readonly weights: WeightStore;
   readonly trainable: Trainable;
@@ -31,16 +37,74 @@ export async function openRunAttacker(
   const { metaPrompt, minTokens, maxTokens } = config.attacker;
   const { tokenizer } = model;
   const promptTokens = tokenizer.encode(metaPrompt, { addSpecial: true }).length;
-  return openAttacker(
-    {
-      config: model.config,
-      tokenizer,
-      ...base,
-      metaPrompt,
-      minTokens,
-      maxTokens,
-      contextTokens: attackerContext(config, promptTokens, model.config.maxPositions),
+  const contextTokens = attackerContext(config, promptTokens, model.config.maxPositions);
+  const spec = { config: model.config, tokenizer, ...base, metaPrompt, minTokens, maxTokens, contextTokens };
+  return openAttacker(spec, compute);
+}
+
+/** Where smoothing of every weight starts: the model with the SFT adapter merged in. */
+const MERGED_FILE = 'smoothing-base.safetensors';
+
+/** The attacker of each stage of a run. */
+export interface StageAttackers {
+  /** Open until `close`; the same object for every stage that trains the same weights. */
+  attackerOf(stage: string): Promise<Attacker>;
+  close(): Promise<void>;
+}
+
+export interface StageAttackerParts {
+  readonly folder: RunFolder;
+  readonly config: Config;
+  readonly model: DecoderCheckpoint;
+  readonly compute: ComputeOptions;
+  /** Definition of a stage. */
+  stage(name: string): Stage;
+}
+
+/** The attackers of a run whose other stages use `attacker`, which whoever opened it closes. */
+export function createStageAttackers(parts: StageAttackerParts, attacker: Attacker): StageAttackers {
+  let merged: Promise<Attacker> | undefined;
+  return {
+    attackerOf: async (stage) => {
+      if (parts.stage(stage).trainsEveryWeight?.(parts.config) !== true) return attacker;
+      merged ??= openMergedAttacker(parts, attacker);
+      return merged;
     },
-    compute,
-  );
+    close: async () => {
+      const opened = await merged?.catch(() => undefined); // whoever asked for it has had the error
+      merged = undefined;
+      await opened?.close();
+    },
+  };
+}
+
+async function openMergedAttacker(parts: StageAttackerParts, attacker: Attacker): Promise<Attacker> {
+  const { config, model, compute } = parts;
+  const file = checkpointFile(parts.folder, MERGED_FILE);
+  const weights = (await readMerged(file, model.weights)) ?? (await writeMerged(file, parts, attacker));
+  return openRunAttacker(config, model, compute, { weights, trainable: { kind: 'full' } });
+}
+
+/** A merged file made before, its tensors in the order of the model's; undefined when it must be made again. */
+async function readMerged(file: string, { tensors }: WeightStore): Promise<WeightStore | undefined> {
+  if (!existsSync(file)) return undefined;
+  try {
+    const found = await openSafetensorsStore(file);
+    const entries = [...tensors].flatMap(([name, { byteLength }]): [string, WeightEntry][] => {
+      const entry = found.tensors.get(name);
+      return entry?.byteLength === byteLength ? [[name, entry]] : [];
+    });
+    return entries.length === tensors.size ? { path: file, tensors: new Map(entries) } : undefined;
+  } catch (error) {
+    if (error instanceof FloodgateError && error.code === 'format') return undefined;
+    throw error;
+  }
+}
+
+async function writeMerged(path: string, parts: StageAttackerParts, attacker: Attacker): Promise<WeightStore> {
+  const { trainable } = attacker.spec;
+  if (trainable.kind !== 'lora') throw new FloodgateError('run', 'merge attacker: it has no adapter to merge');
+  const { config, weights } = parts.model;
+  const reference = await loadReference({ folder: parts.folder, attacker });
+  return mergeLora({ config, weights, adapter: adapterOfParameters(config, trainable.spec, reference), path });
 }

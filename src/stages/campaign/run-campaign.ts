@@ -1,42 +1,24 @@
 import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { removePartialFiles } from '../../base/atomic-file.ts';
 import { nowMs } from '../../base/clock.ts';
 import { FloodgateError } from '../../base/errors.ts';
-import { acquireRunLock } from '../../base/lock.ts';
+import { acquireLock } from '../../base/lock.ts';
 import { packageVersion } from '../../base/package-version.ts';
-import { runtimeVersion } from '../../engine/runtime/version.ts';
-import { createManifest, readManifest, writeManifest } from '../../runs/manifest.ts';
-import { createRunFolder, loadRunConfig, type RunFolder } from '../../runs/run-folder.ts';
-import { recordRunStatus } from '../../runs/run-status.ts';
+import { runtimeVersion } from '../../engine/runtime/session.ts';
+import { createManifest, type Manifest, readManifest, writeManifest } from '../../runs/manifest.ts';
+import { createRunFolder, openRunFolder, type RunFolder, recordRunStatus } from '../../runs/run-folder.ts';
 import { openStore, type RunStore } from '../../runs/store/run-store.ts';
 import { CONTROL_STAGE, evaluationStage } from '../../runs/store/stage-name.ts';
-import { type AttackerName, attackersToTrain, smoothingOf } from '../config/attacker-names.ts';
-import type { Config } from '../config/config-schema.ts';
-import type { EvaluationPlan } from '../evaluation/evaluation-plan.ts';
-import { runControls } from '../evaluation/stage-controls.ts';
-import { evaluateStage } from '../evaluation/stage-evaluate.ts';
-import { runGflownet } from '../stage-gflownet.ts';
-import { runPpo } from '../stage-ppo.ts';
-import { runReinforce } from '../stage-reinforce.ts';
-import { runSft } from '../stage-sft.ts';
-import { runSmoothing } from '../stage-smoothing.ts';
-import { type Campaign, openCampaign } from './campaign.ts';
-import type { CampaignIo } from './campaign-io.ts';
+import { targetDevice } from '../../targets/registry.ts';
+import type { Config } from '../config/config.ts';
+import { askedSha256, configSha256, loadRunConfig, movableConfig } from '../config/config-load.ts';
+import { runControls } from '../evaluation/controls.ts';
+import { type EvaluationPlan, evaluateStage, evaluationPlan } from '../evaluation/evaluate-stage.ts';
+import { stagesToTrain } from '../registry.ts';
+import type { Campaign, CampaignIo } from '../stage.ts';
+import { openCampaign } from './open-campaign.ts';
 import { loadRunSeeds, openRunWorld } from './run-world.ts';
-
-/** How the attackers that learn from rewards are trained; the others need no training of their own. */
-const TRAIN: Readonly<Partial<Record<AttackerName, (campaign: Campaign) => Promise<void>>>> = {
-  sft: runSft,
-  gflownet: (campaign) => runGflownet(campaign, 'gflownet'),
-  'stable-gfn': (campaign) => runGflownet(campaign, 'stable-gfn'),
-  reinforce: runReinforce,
-  ppo: runPpo,
-};
-
-async function train(campaign: Campaign, stage: AttackerName): Promise<void> {
-  if (smoothingOf(stage) !== undefined) await runSmoothing(campaign, stage);
-  else await TRAIN[stage]?.(campaign);
-}
 
 export interface StartRunOptions {
   readonly config: Config;
@@ -47,8 +29,10 @@ export interface StartRunOptions {
 
 /** Runs every stage of a new run. Bad seeds and missing models are found before the folder is made. */
 export async function startRun(options: StartRunOptions, io: CampaignIo): Promise<RunFolder> {
-  await loadRunSeeds(options.config, await openRunWorld(options.config, io));
-  const folder = await createRunFolder(options);
+  const { config, runsFolder, name, ifTaken } = options;
+  await loadRunSeeds(config, await openRunWorld(config, io));
+  const configAt = (path: string) => movableConfig(config, path);
+  const folder = await createRunFolder({ runsFolder, name, ifTaken, configAt });
   return withRun(folder, io, runStages);
 }
 
@@ -60,10 +44,10 @@ export async function resumeRun(folder: RunFolder, io: CampaignIo): Promise<RunF
   });
 }
 
-/** Measures stages again or with other numbers; what stood there before is replaced. */
+/** Measures stages again or with other numbers; the figures that were there before are replaced. */
 export async function evaluateRun(
   folder: RunFolder,
-  stages: readonly AttackerName[],
+  stages: readonly string[],
   plan: Partial<EvaluationPlan>,
   io: CampaignIo,
 ): Promise<RunFolder> {
@@ -76,13 +60,8 @@ export async function evaluateRun(
   });
 }
 
-export function evaluationPlan({ evaluation, seed }: Config): EvaluationPlan {
-  const { attacks, responses, temperature } = evaluation;
-  return { attacks, responses, temperature, seed };
-}
-
 /** True when a smoothing stage had nothing to learn from and so left no attacker to measure. */
-function leftNoAttacker({ store }: Campaign, name: AttackerName): boolean {
+function leftNoAttacker({ store }: Campaign, name: string): boolean {
   return store.events().some(({ stage, code }) => stage === name && code === 'nothing-collected');
 }
 
@@ -90,10 +69,12 @@ async function runStages(campaign: Campaign): Promise<void> {
   const { store, config } = campaign;
   const isDone = (name: string): boolean => store.stages().some((row) => row.name === name && row.status === 'done');
   if (config.evaluation.controls > 0 && !isDone(CONTROL_STAGE)) await runControls(campaign);
-  for (const stage of attackersToTrain(config.attackers)) {
-    if (!isDone(stage)) await train(campaign, stage);
-    const isWanted = config.attackers.includes(stage) && !leftNoAttacker(campaign, stage);
-    if (isWanted && !isDone(evaluationStage(stage))) await evaluateStage(campaign, stage, evaluationPlan(config));
+  for (const stage of stagesToTrain(config.attackers)) {
+    if (!isDone(stage.name)) await stage.run?.(campaign);
+    const isWanted = config.attackers.includes(stage.name) && !leftNoAttacker(campaign, stage.name);
+    if (isWanted && !isDone(evaluationStage(stage.name))) {
+      await evaluateStage(campaign, stage.name, evaluationPlan(config));
+    }
   }
 }
 
@@ -103,10 +84,11 @@ async function withRun(
   io: CampaignIo,
   work: (campaign: Campaign) => Promise<void>,
 ): Promise<RunFolder> {
-  const lock = await acquireRunLock(folder.lockPath);
+  const lock = await acquireLock(folder.lockPath);
   try {
     await removePartialFiles(folder.path);
     await removePartialFiles(folder.checkpointsPath);
+    if (existsSync(folder.manifestPath)) await readManifest(folder.manifestPath); // refuses another version's run
     const config = await loadRunConfig(folder);
     const store = await openStore(folder.databasePath);
     try {
@@ -125,7 +107,7 @@ async function withRun(
   }
 }
 
-/** Notes how a run ended. Where the disk takes no more, that cannot be noted either, and the first error says why. */
+/** Notes how a run ended. A disk that takes no more cannot note that either: the first error says why. */
 function recordFailure(store: RunStore, error: unknown): void {
   const status = error instanceof FloodgateError && error.code === 'interrupted' ? 'interrupted' : 'failed';
   const message = error instanceof Error ? error.message : String(error);
@@ -138,7 +120,7 @@ function recordFailure(store: RunStore, error: unknown): void {
 }
 
 async function withCampaign(
-  parts: { readonly folder: RunFolder; readonly config: Config; readonly store: RunStore },
+  parts: Pick<Campaign, 'folder' | 'config' | 'store'>,
   io: CampaignIo,
   work: (campaign: Campaign) => Promise<void>,
 ): Promise<void> {
@@ -153,20 +135,39 @@ async function withCampaign(
   }
 }
 
-/** Writes the manifest of a new run; an existing one stands, and what has changed since is recorded as a warning. */
-async function recordManifest(campaign: Campaign): Promise<void> {
-  const { folder, config, seeds, models, trainingJudge, evaluationJudges, compute, store, targetInt8 } = campaign;
-  const manifest = createManifest({
+function manifestOf(campaign: Campaign): Manifest {
+  const { folder, config, seeds, models, trainingJudge, evaluationJudges, compute, targetInt8 } = campaign;
+  const { target, evaluation, attacker, encoder } = config;
+  const device = targetDevice(target);
+  return createManifest({
     run: folder.name,
-    config,
+    authorisation: config.authorisation,
     createdMs: nowMs(),
     versions: { floodgate: packageVersion(), 'onnxruntime-node': runtimeVersion() },
+    seed: config.seed,
     threads: compute.threads,
+    devices: {
+      attacker: attacker.device,
+      encoder: encoder.device,
+      ...(device === undefined ? {} : { target: device }),
+    },
+    configSha256: configSha256(config),
     seedsSha256: seeds.sha256,
-    models,
+    models: [...models],
     ...(targetInt8 === undefined ? {} : { targetInt8 }),
-    judges: { training: trainingJudge.name, evaluation: evaluationJudges.map((judge) => judge.name) },
+    judges: { training: trainingJudge.name, evaluation: evaluationJudges.map(({ name }) => name) },
+    decode: {
+      training: { ...target.decode, responses: target.responses },
+      evaluation: { ...target.decode, responses: evaluation.responses, attackerTemperature: evaluation.temperature },
+    },
+    unsafeFloor: config.reward.unsafeFloor,
   });
+}
+
+/** Writes the manifest of a new run; an existing one is kept, and what has changed since is recorded as a warning. */
+async function recordManifest(campaign: Campaign): Promise<void> {
+  const { folder, models, store } = campaign;
+  const manifest = manifestOf(campaign);
   if (!existsSync(folder.manifestPath)) {
     await writeManifest(folder.manifestPath, manifest);
     return;
@@ -182,11 +183,37 @@ async function recordManifest(campaign: Campaign): Promise<void> {
       .filter(([name, version]) => before.versions[name] !== version)
       .map(([name]) => `version of ${name}`),
   ];
-  if (changed.length > 0) {
-    store.recordEvent({
-      level: 'warning',
-      code: 'resumed-differently',
-      message: `since the run began: ${changed.join(', ')}; it no longer repeats bit for bit`,
-    });
-  }
+  if (changed.length === 0) return;
+  store.recordEvent({
+    level: 'warning',
+    code: 'resumed-differently',
+    message: `since the run began: ${changed.join(', ')}; it no longer repeats bit for bit`,
+  });
+}
+
+/**
+ * The run's folder if there is one, begun with this very config and the same seeds, wherever their file is.
+ * @throws FloodgateError `run` when it was begun with another: its figures would pass for those of this one.
+ */
+export async function sameRun(config: Config, runsFolder: string, name: string): Promise<RunFolder | undefined> {
+  if (!existsSync(join(runsFolder, name))) return undefined;
+  const folder = await openRunFolder(name, runsFolder);
+  const { seedsSha256 } = existsSync(folder.manifestPath) ? await readManifest(folder.manifestPath) : {};
+  if ((await askedSha256(await loadRunConfig(folder), seedsSha256)) === (await askedSha256(config))) return folder;
+  throw new FloodgateError('run', `run ${name}: it was begun with other settings, got ${folder.path}`, {
+    hint: 'choose another --runs-dir, or remove that folder and what was measured of it',
+  });
+}
+
+/** Runs what is left of a run, a new one from its config. @throws FloodgateError `run` when it was begun with another. */
+export async function finishRun(config: Config, runsFolder: string, name: string, io: CampaignIo): Promise<RunFolder> {
+  const folder = await sameRun(config, runsFolder, name);
+  if (folder === undefined) return startRun({ config, runsFolder, name, ifTaken: 'refuse' }, io);
+  return resumeRun(folder, io);
+}
+
+/** The judge whose figures count: one that gave no reward where there is one. */
+export async function countingJudge({ manifestPath }: RunFolder): Promise<string> {
+  const { judges } = await readManifest(manifestPath);
+  return judges.evaluation.find((name) => name !== judges.training) ?? judges.training;
 }

@@ -1,12 +1,12 @@
-import { sha256Of } from '../../base/canonical-json.ts';
 import { FloodgateError } from '../../base/errors.ts';
+import { sha256Of } from '../../base/canonical-json.ts';
 import { defaultThreads } from '../../engine/runtime/device.ts';
 import { settleSourceOptions } from '../../models/sources/source-environment.ts';
 import { openWorld, type World } from '../../worlds/world.ts';
-import type { Config } from '../config/config-schema.ts';
+import { WORLD } from '../../worlds/world-preset.ts';
+import type { Config } from '../config/config.ts';
 import { loadSeeds, type SeedSet } from '../config/seeds.ts';
-import { WORLD } from '../config/world-preset.ts';
-import type { CampaignIo } from './campaign-io.ts';
+import type { CampaignIo } from '../stage.ts';
 
 /** The world that the config asks for, built when it is new; undefined for a run on real models. */
 export async function openRunWorld(config: Config, io: CampaignIo): Promise<World | undefined> {

@@ -4,7 +4,7 @@ import { CsvError, parse as parseCsv } from 'csv-parse/sync';
 import { sha256Of } from '../../base/canonical-json.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import { nearestName } from '../../base/nearest-name.ts';
-import type { Config } from './config-schema.ts';
+import type { Config } from './config.ts';
 
 /** Stops a model or a video from being read as seeds. */
 const MAX_SEED_FILE_BYTES = 64 * 1024 * 1024;

@@ -2,12 +2,13 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { FloodgateError } from '../../base/errors.ts';
+import { packageFile } from '../../base/package-root.ts';
 
 /** A file of gigabytes, given by mistake. */
 const MAX_BYTES = 64 * 1024 * 1024;
 
 function assetPath(name: string): string {
-  return fileURLToPath(new URL(`../../../assets/${name}`, import.meta.url));
+  return fileURLToPath(packageFile(`assets/${name}`));
 }
 
 async function readLines(path: string): Promise<string[]> {

@@ -8,7 +8,7 @@ import type { Campaign } from '../campaign/campaign.ts';
 import { loadReference, SFT } from '../campaign/load-reference.ts';
 import type { AttackerName } from '../config/attacker-names.ts';
 import { openStageAttacker, type StageAttacker } from '../load-attacker.ts';
-import { dependenceOf, type MeasuredWithEvents } from './measure-unseen.ts';
+import { dependenceOf, type MeasuredWithEvents } from './unseen-metrics.ts';
 
 /** Temperature at which an evaluation drew its attacks, stored beside its figures. */
 export const TEMPERATURE_METRIC = 'attackTemperature';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { openRunFolder, type RunFolder } from '../../runs/run-folder.ts';
 import { openStore } from '../../runs/store/run-store.ts';
 import { evaluationStage } from '../../runs/store/stage-name.ts';
-import type { CampaignIo } from '../../stages/campaign/campaign-io.ts';
+import type { CampaignIo } from '../../stages/stage.ts';
 import { finishRun } from '../../stages/campaign/finish-run.ts';
 import type { AttackerName } from '../../stages/config/attacker-names.ts';
 import { loadConfig } from '../../stages/config/config-load.ts';

@@ -5,7 +5,7 @@ import { acquireRunLock } from '../../base/lock.ts';
 import type { RunFolder } from '../../runs/run-folder.ts';
 import { openStore, type RunStore } from '../../runs/store/run-store.ts';
 import { transferStage } from '../../runs/store/stage-name.ts';
-import type { CampaignIo } from '../../stages/campaign/campaign-io.ts';
+import type { CampaignIo } from '../../stages/stage.ts';
 import { countingJudge } from '../../stages/campaign/finish-run.ts';
 import type { AttackerName } from '../../stages/config/attacker-names.ts';
 import { transferRun } from '../transfer/run-transfer.ts';

@@ -1,4 +1,4 @@
-import type { CampaignIo } from '../../stages/campaign/campaign-io.ts';
+import type { CampaignIo } from '../../stages/stage.ts';
 import { openRunDecoder } from '../../stages/campaign/open-run-models.ts';
 import type { Config } from '../../stages/config/config-schema.ts';
 import type { TargetCheck } from '../tune/tune-check.ts';

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { RunFolder } from '../../runs/run-folder.ts';
-import type { CampaignIo } from '../../stages/campaign/campaign-io.ts';
+import type { CampaignIo } from '../../stages/stage.ts';
 import { RESPONSE_TOKENS } from '../../worlds/pico-model.ts';
 import type { TuneFile } from '../tune/tune-folder.ts';
 import { tuneRun } from '../tune/tune-run.ts';

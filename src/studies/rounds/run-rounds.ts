@@ -6,7 +6,7 @@ import { successIndices } from '../../metrics/success.ts';
 import { openRunFolder, type RunFolder } from '../../runs/run-folder.ts';
 import { openStore } from '../../runs/store/run-store.ts';
 import { transferStage } from '../../runs/store/stage-name.ts';
-import type { CampaignIo } from '../../stages/campaign/campaign-io.ts';
+import type { CampaignIo } from '../../stages/stage.ts';
 import { countingJudge, finishRun } from '../../stages/campaign/finish-run.ts';
 import { askedSha256 } from '../../stages/config/asked-config.ts';
 import type { AttackerName } from '../../stages/config/attacker-names.ts';

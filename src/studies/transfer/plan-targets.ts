@@ -1,13 +1,12 @@
 import { join } from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
 import { type ComputeOptions, defaultThreads } from '../../engine/runtime/device.ts';
-import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
-import { truncateLayers } from '../../models/checkpoint/truncate-layers.ts';
+import { type DecoderCheckpoint, truncateLayers } from '../../models/checkpoint/checkpoint.ts';
 import { openInt8Weights } from '../../models/decoder/int8-weights.ts';
 import type { OpenModels } from '../../models/open-models.ts';
 import { settleSourceOptions } from '../../models/sources/source-environment.ts';
 import type { RunFolder } from '../../runs/run-folder.ts';
-import type { CampaignIo } from '../../stages/campaign/campaign-io.ts';
+import type { CampaignIo } from '../../stages/stage.ts';
 import { openRunDecoder } from '../../stages/campaign/open-run-models.ts';
 import type { Config } from '../../stages/config/config-schema.ts';
 import { createAttackEncoder } from '../../targets/local-prompt.ts';
@@ -18,7 +17,7 @@ import type { DecodeSettings, Target } from '../../targets/target.ts';
 import type { TargetRecipe } from '../../worlds/train-target.ts';
 import { openTransferTarget, transferConfig, transferKeys, transferTargetName } from '../../worlds/transfer-target.ts';
 import type { World } from '../../worlds/world.ts';
-import { openWorldOutcomes, type WorldOutcomes } from '../../worlds/world-outcomes.ts';
+import { openWorldOutcomes, type WorldOutcomes } from '../../worlds/pico-target.ts';
 import type { TargetRecord } from './target-record.ts';
 import type { LocalTransferTarget, NamedTarget } from './transfer-config.ts';
 

@@ -8,7 +8,7 @@ import { createOpenModels } from '../../models/open-models.ts';
 import { loadRunConfig, type RunFolder } from '../../runs/run-folder.ts';
 import { openStore, type RunStore } from '../../runs/store/run-store.ts';
 import { transferCellOf, transferStage } from '../../runs/store/stage-name.ts';
-import type { CampaignIo } from '../../stages/campaign/campaign-io.ts';
+import type { CampaignIo } from '../../stages/stage.ts';
 import { openRunEncoder, openRunJudge } from '../../stages/campaign/open-run-models.ts';
 import { openRunWorld } from '../../stages/campaign/run-world.ts';
 import type { Config } from '../../stages/config/config-schema.ts';

@@ -3,16 +3,10 @@ import { dirname, resolve } from 'node:path';
 import { parseDocument } from 'yaml';
 import { z } from 'zod';
 import { FloodgateError } from '../../base/errors.ts';
-import {
-  device,
-  modelSpec,
-  nonNegative,
-  positiveCount,
-  RUN_NAME_PATTERN,
-  share,
-} from '../../stages/config/config-fields.ts';
-import { listConfigKeys } from '../../stages/config/config-keys.ts';
-import { problemsOfIssues } from '../../stages/config/config-problems.ts';
+import { nonNegative, positiveCount, RUN_NAME_PATTERN, share } from '../../base/config-fields.ts';
+import { device, modelSpec } from '../../models/model-fields.ts';
+import { listConfigKeys } from '../../runs/config/config-keys.ts';
+import { problemsOfIssues } from '../../runs/config/config-problems.ts';
 import { TARGET_FAMILIES, TARGET_SIZES } from '../../worlds/transfer-target.ts';
 
 /** Stops a wrong file (a database, a model) from being read as YAML. */

@@ -1,6 +1,6 @@
 import type { AnswerExample } from '../../learning/loops/answer-likelihood.ts';
 import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
-import { renderChatIds } from '../../models/tokenizer/chat-prompt.ts';
+import { renderChatIds } from '../../models/tokenizer/prompt-ids.ts';
 import { type AttackEncoder, createAttackEncoder, type LocalPromptOptions } from '../../targets/local-prompt.ts';
 
 /** A prompt and an answer as token ids. `isWhole`: the answer ends there, so that its end token is learned too. */

@@ -4,7 +4,7 @@ import { writeFileAtomically } from '../../base/atomic-file.ts';
 import { canonicalJson } from '../../base/canonical-json.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import type { RunFolder } from '../../runs/run-folder.ts';
-import { RUN_NAME_PATTERN } from '../../stages/config/config-fields.ts';
+import { RUN_NAME_PATTERN } from '../../base/config-fields.ts';
 import type { TuningConfig } from '../../stages/config/config-tuning.ts';
 import type { TargetCheck } from './tune-check.ts';
 import type { TuneRecord } from './tune-target.ts';

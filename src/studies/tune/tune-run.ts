@@ -8,7 +8,7 @@ import { writeTokenizerFiles } from '../../models/export/tokenizer-files.ts';
 import type { RunFolder } from '../../runs/run-folder.ts';
 import { openStore } from '../../runs/store/run-store.ts';
 import { CONTROL_STAGE, evaluatedStage } from '../../runs/store/stage-name.ts';
-import type { CampaignIo } from '../../stages/campaign/campaign-io.ts';
+import type { CampaignIo } from '../../stages/stage.ts';
 import { openRunDecoder } from '../../stages/campaign/open-run-models.ts';
 import { loadConfig } from '../../stages/config/config-load.ts';
 import type { Config } from '../../stages/config/config-schema.ts';

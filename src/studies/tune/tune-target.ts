@@ -17,7 +17,7 @@ import {
 } from '../../learning/loops/answer-likelihood.ts';
 import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
 import { adapterOfParameters, type LoraAdapter } from '../../models/decoder/merge-lora.ts';
-import { initialiseParameters, type ParameterVector, parameterView } from '../../models/decoder/parameter-vector.ts';
+import { initialiseParameters, type ParameterVector, parameterView } from '../../engine/optimizer/flat-parameters.ts';
 import { openPolicySession, type PolicySession } from '../../models/decoder/policy-session.ts';
 import { writeMergedModel } from '../../models/export/model-folder.ts';
 import { writePeftAdapter } from '../../models/export/peft-adapter.ts';

@@ -1,6 +1,6 @@
 import type { Judge } from '../../judges/judge.ts';
 import type { RunFolder } from '../../runs/run-folder.ts';
-import type { CampaignIo } from '../../stages/campaign/campaign-io.ts';
+import type { CampaignIo } from '../../stages/stage.ts';
 import type { Config } from '../../stages/config/config-schema.ts';
 import type { Collected } from './collect-successes.ts';
 import type { TuneFolder, TuneIdentity } from './tune-folder.ts';

@@ -6,7 +6,7 @@ import { gatherSeedFiles } from '../../../lab/claims/gather-seeds.ts';
 import { readSeedFile, seedFilePath, writeSeedFile } from '../../../lab/claims/seed-file.ts';
 import type { SeedResult } from '../../../lab/claims/seed-result.ts';
 import type { AttackerName } from '../../../src/stages/config/attacker-names.ts';
-import { cli } from '../../cli/cli-runner.ts';
+import { lab } from '../lab-runner.ts';
 
 let folder: string;
 beforeAll(async () => {
@@ -90,7 +90,7 @@ describe("seeds' results", () => {
   });
 
   describe('of one seed in two files', () => {
-    /** `wholeOf(0)` as it stood before ppo had other settings. */
+    /** `wholeOf(0)` as it was before ppo had other settings. */
     async function outdated(): Promise<string> {
       const path = await keep(wholeOf(0));
       const digest = (await readSeedFile(path)).settingsSha256.attackers.ppo as string;
@@ -148,7 +148,7 @@ describe("seeds' results", () => {
     const asked: AttackerName[] = ['smoothing', 'ppo', 'ppo-smoothing'];
     await copyFile(await keep(wholeOf(0), 'smollm2', asked), seedFilePath(join(runs, 'claims-smollm2'), 0));
     const claims = (...names: string[]) =>
-      cli(['claims', '--world', 'smollm2', '--seed', '0', '--runs-dir', runs, '--json', '--attackers', ...names]);
+      lab(['claims', '--world', 'smollm2', '--seed', '0', '--runs-dir', runs, '--json', '--attackers', ...names]);
     const whole = await claims(...asked);
     expect(whole.code, whole.stdout).toBe(0);
     const fewer = await claims('smoothing', 'ppo');
@@ -163,7 +163,7 @@ describe("seeds' results", () => {
     const source = await keep(onlyAttackers(0), 'smollm2');
     await copyFile(source, path);
     const claims = (...names: string[]) =>
-      cli([
+      lab([
         'claims',
         '--world',
         'smollm2',
@@ -212,7 +212,7 @@ describe("seeds' results", () => {
 
   it('are decided by the command without a run', async () => {
     const paths = [await keep(onlyAttackers(0)), await keep(onlyAttackers(1))];
-    const { code, stdout } = await cli(['claims', '--json', '--from', ...paths]);
+    const { code, stdout } = await lab(['claims', '--json', '--from', ...paths]);
     expect(code).toBe(0);
     const { world, claims } = JSON.parse(stdout);
     expect(world).toBe('proving-ground');
@@ -221,12 +221,12 @@ describe("seeds' results", () => {
       value: expect.closeTo(0.7515, 4),
     });
     const output = join(folder, 'new', 'decided');
-    const written = await cli(['claims', '--output', output, '--from', ...paths]);
+    const written = await lab(['claims', '--output', output, '--from', ...paths]);
     expect(written.stdout).toContain(join(output, 'asr-by-cosine-distance.svg'));
     expect(await readFile(join(output, 'unique-by-target-calls.svg'), 'utf8')).toContain('>smoothing</text>');
     expect(JSON.parse(await readFile(join(output, 'claims.json'), 'utf8')).results).toHaveLength(2);
-    const both = await cli(['claims', '--seeds', '2', '--from', ...paths]);
+    const both = await lab(['claims', '--seeds', '2', '--from', ...paths]);
     expect(both.code).toBe(2);
-    expect((await cli(['claims', '--seeds', '2', '--seed', '1'])).code).toBe(2);
+    expect((await lab(['claims', '--seeds', '2', '--seed', '1'])).code).toBe(2);
   });
 });

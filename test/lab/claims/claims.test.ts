@@ -3,10 +3,9 @@ import { describe, expect, it } from 'vitest';
 import { BASELINES, CLAIMS, type ClaimComponent, SMOOTHING_WEIGHTS } from '../../../lab/claims/claim-definitions.ts';
 import { claimConfig } from '../../../lab/claims/claims-configs.ts';
 import { scatterSvg } from '../../../lab/claims/claims-plot.ts';
-import { decideClaims } from '../../../lab/claims/decide.ts';
+import { decideClaims, errorWithinSeed } from '../../../lab/claims/decide.ts';
 import { CLAIM_TUNING } from '../../../lab/claims/further-targets.ts';
 import type { AttackerFigures, SeedResult } from '../../../lab/claims/seed-result.ts';
-import { errorWithinSeed } from '../../../lab/claims/within-seed.ts';
 import type { AttackerName } from '../../../src/stages/config/attacker-names.ts';
 import { gflownetAttacks, policyGradientAttackCount } from '../../../src/stages/config/policy-gradient-settings.ts';
 
@@ -165,7 +164,7 @@ describe('claims', () => {
 
   it('tune the targets of every world at a rate that docs/claims.md tells', () => {
     const page = readFileSync(new URL('../../../docs/claims.md', import.meta.url), 'utf8').replace(/\s+/g, ' ');
-    const [, ofWorlds = ''] = /- Safety tuning in made worlds .*?: (\d+e-\d+)\./.exec(page) ?? [];
+    const [, ofWorlds = ''] = /- Safety tuning in synthetic worlds .*?: (\d+e-\d+)\./.exec(page) ?? [];
     const [, ofSmolLm = ''] = /- Safety tuning on SmolLM2 .*?so (\d+e-\d+)\./.exec(page) ?? [];
     expect(CLAIM_TUNING['proving-ground']).toContain(`tuning.learningRate=${ofWorlds}`);
     expect(CLAIM_TUNING.smollm2).toContain(`tuning.learningRate=${ofSmolLm}`);

@@ -2,10 +2,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { fire, inputOf } from '../../../lab/fuzz/fire.ts';
+import { fire, inputOf } from '../../../lab/fuzz/fuzz-target.ts';
 import { createAllTargets } from '../../../lab/fuzz/targets/all-targets.ts';
 
-/** A sample of `npm run test:fuzz`, under another seed; that one also measures memory. */
+/** A sample of `npm run lab -- fuzz`, under another seed; that one also measures memory. */
 const SEED = 20;
 const INPUTS = 150;
 

@@ -2,15 +2,20 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { parameterView } from '../../../src/engine/optimizer/flat-parameters.ts';
 import { liveSessionLabels } from '../../../src/engine/runtime/session.ts';
 import { scalarTensor } from '../../../src/engine/runtime/tensors.ts';
 import { divideBySpread, generalisedAdvantages, leaveOneOut, whiten } from '../../../src/learning/loops/advantages.ts';
-import { nextKlCoefficient } from '../../../src/learning/loops/kl-controller.ts';
-import { addPpoLosses, createPpoSums, type PpoTokens, ppoTargets } from '../../../src/learning/loops/ppo-loss.ts';
-import { directWeights } from '../../../src/learning/objectives/objectives.ts';
+import {
+  addPpoLosses,
+  createPpoSums,
+  nextKlCoefficient,
+  type PpoTokens,
+  ppoTargets,
+} from '../../../src/learning/loops/ppo-loss.ts';
+import { directWeights } from '../../../src/learning/objectives/objective.ts';
 import { tokenRewards } from '../../../src/learning/reward/novelty-reward.ts';
 import { type ActorCriticSession, openActorCriticSession } from '../../../src/models/decoder/actor-critic-session.ts';
-import { parameterView } from '../../../src/models/decoder/parameter-vector.ts';
 import { openPolicySession } from '../../../src/models/decoder/policy-session.ts';
 import { openScorer } from '../../../src/models/decoder/scorer.ts';
 import {

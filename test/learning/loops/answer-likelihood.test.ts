@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { silentProgress } from '../../../src/base/progress.ts';
 import { createAdamWState } from '../../../src/engine/optimizer/adamw.ts';
+import { initialiseParameters, parameterView } from '../../../src/engine/optimizer/flat-parameters.ts';
 import { liveSessionLabels } from '../../../src/engine/runtime/session.ts';
 import {
   type AnswerExample,
@@ -14,7 +15,6 @@ import {
   createValidationWatch,
   trainAnswers,
 } from '../../../src/learning/loops/answer-likelihood.ts';
-import { initialiseParameters, parameterView } from '../../../src/models/decoder/parameter-vector.ts';
 import { openPolicySession, type PolicySession } from '../../../src/models/decoder/policy-session.ts';
 import { goldenFloat64, readGolden, relativeError, transposed } from '../../support/golden-file.ts';
 import { type Family, type GoldenGradients, goldenModel, loadGoldenLora, parameterOfGolden } from './golden-step.ts';
@@ -114,8 +114,7 @@ async function train(data: { training: AnswerExample[]; validation: AnswerExampl
   const session = await openGolden('llama', false);
   const [curve, kept, watch] = [[] as AnswerUpdate[], [] as number[], createValidationWatch()];
   const done = await trainAnswers(
-    session,
-    data,
+    { policy: session, ...data, watch, curve, keepBest: async (count) => void kept.push(count) },
     {
       batchSize: 2,
       maxTokensPerPass: 1000,
@@ -130,9 +129,7 @@ async function train(data: { training: AnswerExample[]; validation: AnswerExampl
       control: { checkpoints: { folder, stage: 'answers' }, checkpointEveryUpdates: 100, progress: silentProgress },
       from: 0,
       optimizer: createAdamWState(session.parameters.data.length),
-      watch,
-      curve,
-      keepBest: async (count) => void kept.push(count),
+      onUpdate: async () => false,
     },
   );
   const parameters = session.parameters.data.slice();

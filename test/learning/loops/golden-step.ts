@@ -1,10 +1,8 @@
 import path from 'node:path';
-import type { DecoderConfig } from '../../../src/models/checkpoint/decoder-config.ts';
-import { parseDecoderConfig } from '../../../src/models/checkpoint/decoder-config-parse.ts';
-import { type ParameterVector, parameterView } from '../../../src/models/decoder/parameter-vector.ts';
+import { type ParameterVector, parameterView } from '../../../src/engine/optimizer/flat-parameters.ts';
+import { type DecoderConfig, parseDecoderConfig } from '../../../src/models/checkpoint/decoder-config.ts';
 import { writeSafetensors } from '../../../src/models/formats/safetensors.ts';
-import { openSafetensorsStore } from '../../../src/models/formats/safetensors-store.ts';
-import type { WeightStore } from '../../../src/models/formats/weight-store.ts';
+import { openSafetensorsStore, type WeightStore } from '../../../src/models/formats/weight-store.ts';
 import { type GoldenTensor, goldenFloat32, readGolden, transposed } from '../../support/golden-file.ts';
 
 export interface GoldenInputs {

@@ -2,19 +2,18 @@ import path from 'node:path';
 import type { EnumerableWorld } from '../../../lab/enumerable/enumerable-world.ts';
 import { silentProgress } from '../../../src/base/progress.ts';
 import { createAdamWState } from '../../../src/engine/optimizer/adamw.ts';
+import { initialiseParameters, type ParameterVector } from '../../../src/engine/optimizer/flat-parameters.ts';
 import { loadLatestCheckpoint } from '../../../src/learning/checkpoints/checkpoint-folder.ts';
-import type { PolicyGradientOptions, PolicyGradientUpdate } from '../../../src/learning/loops/policy-gradient-parts.ts';
-import { trainPpo } from '../../../src/learning/loops/ppo.ts';
-import { newPpoState, type PpoOptions, type PpoParts, type PpoState } from '../../../src/learning/loops/ppo-parts.ts';
+import type { PolicyGradientOptions, PolicyGradientUpdate } from '../../../src/learning/loops/policy-gradient.ts';
+import { newPpoState, type PpoOptions, type PpoParts, type PpoState, trainPpo } from '../../../src/learning/loops/ppo.ts';
 import {
   NEW_REINFORCE_STATE,
   type ReinforceOptions,
   type ReinforceState,
   trainReinforce,
 } from '../../../src/learning/loops/reinforce.ts';
-import type { RewardFunction } from '../../../src/learning/reward/reward-function.ts';
+import type { RewardFunction } from '../../../src/learning/reward/reward.ts';
 import { openActorCriticSession } from '../../../src/models/decoder/actor-critic-session.ts';
-import { initialiseParameters, type ParameterVector } from '../../../src/models/decoder/parameter-vector.ts';
 
 /** What a world's training is given beside its options. */
 export interface WorldTraining {
@@ -54,6 +53,8 @@ export function reinforceOptions(
     gradientClip: 1,
     weightDecay: 0,
     score: { kind: 'mean-unsafe' },
+    fluency: { form: { kind: 'sum' }, minTokens: 0, shortPenalty: 0 },
+    truncationPenalty: false,
     seed: 1,
     baseline: { kind: 'leave-one-out' },
     normaliseAdvantages: false,
@@ -124,7 +125,7 @@ export async function reinforceIn(
     const state =
       (extra as { reinforce: ReinforceState } | undefined)?.reinforce ?? ({ ...NEW_REINFORCE_STATE } as ReinforceState);
     const { attacker, reference } = world;
-    await trainReinforce({ attacker, reference, policy, reward: training.reward }, options, run, state);
+    await trainReinforce({ attacker, reference, policy, state, reward: training.reward }, options, run);
     return { logProbs: await logProbsOf(world, policy.parameters), parameters: policy.parameters.data, records };
   } finally {
     await policy.close();
@@ -161,10 +162,11 @@ export async function ppoIn(
       attacker,
       reference,
       policy,
+      state: saved?.ppo ?? newPpoState(options),
       reward: training.reward,
       ...(novelty === undefined ? {} : { novelty }),
     };
-    await trainPpo(parts, options, run, saved?.ppo ?? newPpoState(options));
+    await trainPpo(parts, options, run);
     return { logProbs: await logProbsOf(world, policy.parameters), parameters: policy.parameters.data, records };
   } finally {
     await policy.close();

@@ -2,11 +2,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type EnumerableWorld, openEnumerableWorld } from '../../../lab/enumerable/enumerable-world.ts';
 import { randomStream } from '../../../src/base/random.ts';
 import { liveSessionLabels } from '../../../src/engine/runtime/session.ts';
-import type { PolicyGradientUpdate } from '../../../src/learning/loops/policy-gradient-parts.ts';
-import { judgeScore } from '../../../src/learning/reward/reward.ts';
-import type { RewardFunction } from '../../../src/learning/reward/reward-function.ts';
+import type { PolicyGradientUpdate } from '../../../src/learning/loops/policy-gradient.ts';
+import { judgeScore, type RewardFunction } from '../../../src/learning/reward/reward.ts';
 import { createNoveltyMeter, type NoveltyState } from '../../../src/stages/novelty.ts';
-import { totalVariation } from '../../../src/worlds/exact-posterior.ts';
+import { totalVariation } from '../../../src/worlds/exact-sampler.ts';
 import { hashedEncoder } from '../../support/hashed-encoder.ts';
 import { expectation, ppoIn, ppoOptions, reinforceIn, reinforceOptions } from './policy-gradient-world.ts';
 
@@ -157,14 +156,11 @@ describe('an enumerable world: 72 attacks, four keys', PATIENCE, () => {
 
   test('what the reward is the sum of stands beside it, and the adaptive coefficient moves', async () => {
     const { records } = await ppoIn(world, wholePpo, { reward: world.reward, novelty, stage: 'terms' });
-    for (const { rows } of records) {
-      for (const { reward, terms, meanUnsafe } of rows) {
-        expect(terms.judge).toBe(meanUnsafe);
-        expect(reward).toBeCloseTo(
-          Object.values(terms).reduce((sum, term) => sum + term, 0),
-          12,
-        );
-      }
+    const sumOf = (terms: Readonly<Record<string, number>>) => Object.values(terms).reduce((sum, term) => sum + term, 0);
+    for (const { rows, metrics } of records) {
+      for (const { terms, score } of rows) expect(terms.judge).toBe(score.meanUnsafe);
+      const mean = rows.reduce((sum, { terms }) => sum + sumOf(terms), 0) / rows.length;
+      expect(metrics.reward).toBeCloseTo(mean, 12);
     }
     const [first, last] = [records[0], records.at(-1)];
     expect(first?.metrics.selfBleu).toBeLessThan(last?.metrics.selfBleu as number); // 72 attacks: soon all was written

@@ -2,15 +2,12 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { parameterView } from '../../../src/engine/optimizer/flat-parameters.ts';
 import { liveSessionLabels } from '../../../src/engine/runtime/session.ts';
-import {
-  directWeights,
-  type Objective,
-  objectiveLoss,
-  residualGradient,
-  singleBatchWeights,
-} from '../../../src/learning/objectives/objectives.ts';
-import { parameterView } from '../../../src/models/decoder/parameter-vector.ts';
+import { contrastiveBalance } from '../../../src/learning/objectives/contrastive-balance.ts';
+import { directWeights, type Objective } from '../../../src/learning/objectives/objective.ts';
+import { trajectoryBalance } from '../../../src/learning/objectives/trajectory-balance.ts';
+import { varGrad } from '../../../src/learning/objectives/vargrad.ts';
 import { openPolicySession, type PolicySession } from '../../../src/models/decoder/policy-session.ts';
 import { readSafetensors } from '../../../src/models/formats/safetensors.ts';
 import { goldenFloat32, goldenFloat64, readGolden, relativeError, transposed } from '../../support/golden-file.ts';
@@ -80,13 +77,13 @@ async function openStep(family: Family, objective: Objective) {
       },
       bans: { always: inputs.bannedIds, end: inputs.endIds },
       contextTokens: 16,
-      logZ: objective.kind === 'tb' ? 'through-trunk' : 'none',
-      ...(objective.kind === 'ctb' ? { pairClip: objective.huber } : {}),
+      logZ: objective.usesLogZ ? 'through-trunk' : 'none',
+      ...(objective.pairClip === undefined ? {} : { pairClip: objective.pairClip }),
     },
     compute,
   );
   loadGoldenLora(model, session.parameters);
-  if (objective.kind === 'tb') {
+  if (objective.usesLogZ) {
     parameterView(session.parameters, 'logZ.weight').set(goldenFloat32(model.logZ.weight));
     parameterView(session.parameters, 'logZ.bias').set(goldenFloat32(model.logZ.bias));
   }
@@ -98,30 +95,30 @@ async function openStep(family: Family, objective: Objective) {
   };
 }
 
-const objectives: readonly Objective[] = [{ kind: 'tb' }, { kind: 'vargrad' }, { kind: 'ctb', sigma: 0.5, huber: 1 }];
+const objectives: readonly Objective[] = [trajectoryBalance(), varGrad(), contrastiveBalance({ sigma: 0.5, huber: 1 })];
 
 describe.each(['gpt2', 'llama'] as const)('a LoRA step of %s equals float64 PyTorch', (family) => {
-  test.each(objectives)('$kind, in one pass', async (objective) => {
+  test.each(objectives)('$name, in one pass', async (objective) => {
     const { session, step, batch, targets } = await openStep(family, objective);
     await using _ = { [Symbol.asyncDispose]: () => session.close() };
-    const golden = await readGolden<GoldenGradients>('training', `${family}-${objective.kind}`);
+    const golden = await readGolden<GoldenGradients>('training', `${family}-${objective.name}`);
     const logRewards = Float32Array.from(step.inputs.logRewards);
-    const result = await session.step(batch, targets, logRewards, singleBatchWeights(objective, logRewards));
+    const result = await session.step(batch, targets, logRewards, objective.batchWeights(logRewards));
     expect(relativeError(result.logProbs, step.logProbs)).toBeLessThan(FP32_BOUND);
-    if (objective.kind === 'tb') expect(Math.abs(result.logZ - step.logZ)).toBeLessThan(FP32_BOUND);
-    const loss = objectiveLoss(objective, result.logProbs, logRewards, result.logZ);
+    if (objective.usesLogZ) expect(Math.abs(result.logZ - step.logZ)).toBeLessThan(FP32_BOUND);
+    const loss = objective.loss(result.logProbs, logRewards, result.logZ);
     expect(Math.abs(loss - golden.loss) / golden.loss).toBeLessThan(FP32_BOUND);
     const errors = gradientErrors(session, golden);
     expect(errors.size).toBeGreaterThan(15);
     for (const [name, error] of errors) expect(error, name).toBeLessThan(FP32_BOUND);
   });
 
-  test.each(objectives)('$kind, accumulated over two micro-batches', async (objective) => {
+  test.each(objectives)('$name, accumulated over two micro-batches', async (objective) => {
     const { session, step, batch, targets } = await openStep(family, objective);
     await using _ = { [Symbol.asyncDispose]: () => session.close() };
-    const golden = await readGolden<GoldenGradients>('training', `${family}-${objective.kind}`);
+    const golden = await readGolden<GoldenGradients>('training', `${family}-${objective.name}`);
     const logRewards = step.inputs.logRewards;
-    const gradient = residualGradient(objective, step.logProbs, logRewards, step.logZ);
+    const gradient = objective.gradient(step.logProbs, logRewards, step.logZ);
     expect(relativeError(gradient, golden.deltaGradient)).toBeLessThan(1e-9);
     // dL/dlogZ flows only through the rows' weights, so trajectory balance keeps its row weights under accumulation.
     for (const [from, to] of [
@@ -130,7 +127,7 @@ describe.each(['gpt2', 'llama'] as const)('a LoRA step of %s equals float64 PyTo
     ] as const) {
       const rewards = Float32Array.from(logRewards.slice(from, to));
       const weights = directWeights(gradient.slice(from, to));
-      if (objective.kind === 'tb') {
+      if (objective.usesLogZ) {
         weights.directWeight.fill(0);
         weights.rowWeight.fill(2 / logRewards.length);
       }

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { distance as levenshtein } from 'fastest-levenshtein';
 import { expect, test } from 'vitest';
-import { boundedEditDistance, editDistance } from '../../../src/learning/replay/edit-distance.ts';
+import { boundedEditDistance, editDistance } from '../../../src/learning/replay/near-duplicates.ts';
 
 const tokens = fc.array(fc.integer({ min: 0, max: 3 }), { maxLength: 14 });
 const asText = (ids: readonly number[]) => ids.map((id) => String.fromCharCode(97 + id)).join('');

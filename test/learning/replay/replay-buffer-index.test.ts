@@ -1,8 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { randomStream } from '../../../src/base/random.ts';
-import { editDistance } from '../../../src/learning/replay/edit-distance.ts';
+import { editDistance, TokenNeighbourIndex } from '../../../src/learning/replay/near-duplicates.ts';
 import { createReplayBuffer } from '../../../src/learning/replay/replay-buffer.ts';
-import { TokenNeighbourIndex } from '../../../src/learning/replay/token-neighbours.ts';
 import { candidateOf, logRewardAt } from './replay-buffer-model.ts';
 
 /** Sequences of 5..20 tokens from a Zipf-like vocabulary of 2,000: common words are in many of them. */
@@ -51,11 +50,11 @@ describe('token neighbours among 2,000 sequences', () => {
 
 test('a reward that moved re-orders the buffer: the lowest under the present schedules goes', () => {
   const buffer = createReplayBuffer({ capacity: 2, evictBy: 'reward', nearEditRatio: null });
-  const fluent = candidateOf([1], { logPRef: -10, logS: -2 });
-  const unsafe = candidateOf([2], { logPRef: -40, logS: 0 });
+  const fluent = candidateOf([1], { fluency: -10, logS: -2 });
+  const unsafe = candidateOf([2], { fluency: -40, logS: 0 });
   buffer.insert(fluent, logRewardAt(1)); // -30
   buffer.insert(unsafe, logRewardAt(1)); // -40: the lowest at gamma 1, the highest at gamma 10
-  const outcome = buffer.insert(candidateOf([3], { logPRef: 0, logS: -1.5 }), logRewardAt(10));
+  const outcome = buffer.insert(candidateOf([3], { fluency: 0, logS: -1.5 }), logRewardAt(10));
   expect(outcome).toEqual({ kind: 'inserted-evicting', id: 3, evicted: 1 });
 });
 

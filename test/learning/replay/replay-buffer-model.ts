@@ -1,18 +1,27 @@
 import fc from 'fast-check';
-import { editDistance } from '../../../src/learning/replay/edit-distance.ts';
-import type { LogRewardOf, ReplayCandidate, ReplayEntry } from '../../../src/learning/replay/replay-entry.ts';
-import type { InsertOutcome, ReplayBufferOptions } from '../../../src/learning/replay/replay-rules.ts';
+import { editDistance } from '../../../src/learning/replay/near-duplicates.ts';
+import type {
+  InsertOutcome,
+  LogRewardOf,
+  ReplayBufferOptions,
+  ReplayCandidate,
+  ReplayEntry,
+} from '../../../src/learning/replay/replay-entry.ts';
+import type { JudgeScore } from '../../../src/learning/reward/reward.ts';
 
 /** A candidate with everything filled in. */
-export function candidateOf(tokens: readonly number[], rest: Partial<ReplayCandidate> = {}): ReplayCandidate {
+export function candidateOf(
+  tokens: readonly number[],
+  given: Partial<ReplayCandidate> & Partial<JudgeScore> = {},
+): ReplayCandidate {
+  const { logS = -1, meanUnsafe = 0.4, responses = 2, ...rest } = given;
   return {
     tokens,
     terminated: true,
     text: tokens.join(' '),
-    logPRef: -10,
-    logS: -1,
-    meanUnsafe: 0.4,
-    responses: 2,
+    source: 'fresh',
+    fluency: -10,
+    score: { logS, meanUnsafe, responses },
     addedAtUpdate: 0,
     ...rest,
   };
@@ -20,15 +29,15 @@ export function candidateOf(tokens: readonly number[], rest: Partial<ReplayCandi
 
 export const logRewardAt =
   (gamma: number): LogRewardOf =>
-  ({ logPRef, logS }) =>
-    logPRef / gamma + logS / 0.1;
+  ({ fluency, score }) =>
+    fluency / gamma + score.logS / 0.1;
 
 /** Few distinct tokens and lengths, so that near-duplicates, exact duplicates and ties are common. */
 export const arbitraryCandidate: fc.Arbitrary<ReplayCandidate> = fc
   .record({
     tokens: fc.array(fc.integer({ min: 0, max: 5 }), { maxLength: 9 }),
     terminated: fc.boolean(),
-    logPRef: fc.integer({ min: -30, max: -20 }),
+    fluency: fc.integer({ min: -30, max: -20 }),
     logS: fc.integer({ min: -3, max: 0 }),
     responses: fc.integer({ min: 1, max: 3 }),
     angle: fc.integer({ min: 0, max: 11 }),
@@ -51,7 +60,8 @@ export class ScanningBuffer {
   }
 
   insert(candidate: ReplayCandidate, logReward: LogRewardOf): InsertOutcome {
-    const rank = (by: 'judge' | 'reward', entry: ReplayCandidate) => (by === 'judge' ? entry.logS : logReward(entry));
+    const rank = (by: 'judge' | 'reward', entry: ReplayCandidate) =>
+      by === 'judge' ? entry.score.logS : logReward(entry);
     const same = this.entries.findIndex(
       (e) => e.terminated === candidate.terminated && JSON.stringify(e.tokens) === JSON.stringify(candidate.tokens),
     );
@@ -86,17 +96,18 @@ export class ScanningBuffer {
   private merge(slot: number, candidate: ReplayCandidate): InsertOutcome {
     const stored = this.entries[slot] as ReplayEntry;
     if (this.options.rescore === 'keep-higher') {
-      if (candidate.logS <= stored.logS) return { kind: 'duplicate-kept', id: stored.id };
-      const { logS, meanUnsafe, responses } = candidate;
-      this.entries[slot] = { ...stored, logS, meanUnsafe, responses };
+      if (candidate.score.logS <= stored.score.logS) return { kind: 'duplicate-kept', id: stored.id };
+      this.entries[slot] = { ...stored, score: { ...candidate.score } };
       return { kind: 'duplicate-raised', id: stored.id };
     }
-    const [m, n] = [stored.responses, candidate.responses];
+    const [m, n] = [stored.score.responses, candidate.score.responses];
     this.entries[slot] = {
       ...stored,
-      logS: (stored.logS * m + candidate.logS * n) / (m + n),
-      meanUnsafe: (stored.meanUnsafe * m + candidate.meanUnsafe * n) / (m + n),
-      responses: m + n,
+      score: {
+        logS: (stored.score.logS * m + candidate.score.logS * n) / (m + n),
+        meanUnsafe: (stored.score.meanUnsafe * m + candidate.score.meanUnsafe * n) / (m + n),
+        responses: m + n,
+      },
     };
     return { kind: 'duplicate-averaged', id: stored.id };
   }

@@ -72,7 +72,7 @@ test('damaged states are refused', () => {
     { ...state, options: { ...state.options, capacity: 1 } },
     { ...state, entries: [first, first] },
     { ...state, entries: [first, { ...first, id: 2 }] },
-    { ...state, entries: [{ ...first, logS: 'high' }] },
+    { ...state, entries: [{ ...first, score: { ...first?.score, logS: 'high' } }] },
     { ...state, entries: [{ ...first, embedding: 'AAA=' }] },
     { ...state, entries: [{ ...first, tokens: [-1] }] },
   ];

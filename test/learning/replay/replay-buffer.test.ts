@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { randomStream } from '../../../src/base/random.ts';
 import { createReplayBuffer } from '../../../src/learning/replay/replay-buffer.ts';
-import { REPLAY_BUFFER_DEFAULTS } from '../../../src/learning/replay/replay-rules.ts';
+import { REPLAY_BUFFER_DEFAULTS } from '../../../src/learning/replay/replay-entry.ts';
 import { arbitraryCandidate, candidateOf, logRewardAt, ScanningBuffer } from './replay-buffer-model.ts';
 
 const logReward = logRewardAt(1);
@@ -28,7 +28,7 @@ describe('replay buffer against a full-scan model', () => {
         expect(buffer.insert(candidate, rewardNow)).toEqual(model.insert(candidate, rewardNow));
         expect(buffer.size).toBeLessThanOrEqual(options.capacity);
       });
-      const bare = ({ id, tokens, logS, responses }: (typeof model.entries)[number]) => [id, tokens, logS, responses];
+      const bare = ({ id, tokens, score }: (typeof model.entries)[number]) => [id, tokens, score.logS, score.responses];
       expect(buffer.all().map(bare)).toEqual(model.entries.map(bare));
       expect(Object.values(buffer.counts).reduce((a, b) => a + b, 0)).toBe(candidates.length);
     });
@@ -83,7 +83,7 @@ describe('the same sequence again', () => {
     buffer.insert(candidateOf([1, 2, 3], { logS: -4, meanUnsafe: 0.2, responses: 3 }), logReward);
     const outcome = buffer.insert(candidateOf([1, 2, 3], { logS: 0, meanUnsafe: 1, responses: 1 }), logReward);
     expect(outcome).toEqual({ kind: 'duplicate-averaged', id: 1 });
-    expect(buffer.get(1)).toMatchObject({ logS: -3, meanUnsafe: 0.4, responses: 4 });
+    expect(buffer.get(1)).toMatchObject({ score: { logS: -3, meanUnsafe: 0.4, responses: 4 } });
   });
 
   test('an entry that sank through averaging is the next to go', () => {
@@ -100,7 +100,7 @@ describe('the same sequence again', () => {
 describe('what cannot be stored', () => {
   test.each([
     ['NaN logS', { logS: Number.NaN }],
-    ['infinite log p_ref', { logPRef: Number.NEGATIVE_INFINITY }],
+    ['infinite fluency', { fluency: Number.NEGATIVE_INFINITY }],
     ['no responses', { responses: 0 }],
   ])('%s is refused and leaves the buffer unchanged', (_name, broken) => {
     const buffer = createReplayBuffer();
@@ -131,8 +131,8 @@ describe('sampling', () => {
   const buffer = createReplayBuffer({ nearEditRatio: null });
   // logS = log of 1..4, logR = the reverse order.
   for (const k of [1, 2, 3, 4])
-    buffer.insert(candidateOf([k], { logS: Math.log(k), logPRef: -Math.log(k) }), logReward);
-  const reverse = ({ logPRef }: { logPRef: number }) => logPRef;
+    buffer.insert(candidateOf([k], { logS: Math.log(k), fluency: -Math.log(k) }), logReward);
+  const reverse = ({ fluency }: { fluency: number }) => fluency;
 
   /** Chi-square of the first draw against `weights`; 3 degrees of freedom, 16.27 is the 0.001 point. */
   function chiSquare(by: 'judge' | 'reward' | 'uniform', weights: readonly number[]): number {

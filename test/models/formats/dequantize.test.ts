@@ -1,7 +1,6 @@
 import { expect, test } from 'vitest';
 import { FloodgateError } from '../../../src/base/errors.ts';
-import { dequantize } from '../../../src/models/formats/dequantize.ts';
-import { GGML_TYPES } from '../../../src/models/formats/ggml-type.ts';
+import { dequantize, GGML_TYPES } from '../../../src/models/formats/dequantize.ts';
 import { type GoldenTensor, goldenFloat32, readGolden } from '../../support/golden-file.ts';
 
 type Golden = Record<string, { readonly bytes: string; readonly values: GoldenTensor }>;

@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { listConfigKeys } from '../../../src/stages/config/config-keys.ts';
+import { listConfigKeys } from '../../../src/runs/config/config-keys.ts';
 import { configReference } from '../../../src/stages/config/config-reference.ts';
 import { configJsonSchema, configSchema } from '../../../src/stages/config/config-schema.ts';
 

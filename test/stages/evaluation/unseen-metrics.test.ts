@@ -4,7 +4,7 @@ import type { RunFolder } from '../../../src/runs/run-folder.ts';
 import type { StoredMetric } from '../../../src/runs/store/records.ts';
 import { openStore, type RunStore } from '../../../src/runs/store/run-store.ts';
 import { evaluateRun, startRun } from '../../../src/stages/campaign/run-campaign.ts';
-import { dependenceOf, unseenMetrics } from '../../../src/stages/evaluation/measure-unseen.ts';
+import { dependenceOf, unseenMetrics } from '../../../src/stages/evaluation/unseen-metrics.ts';
 import { createTinyCampaign, type TinyCampaign } from '../tiny-campaign.ts';
 
 vi.setConfig({ testTimeout: 300_000 }); // whole campaigns

@@ -2,7 +2,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { liveSessionLabels } from '../../../src/engine/runtime/session.ts';
-import { openJudge } from '../../../src/judges/open-judge.ts';
+import { openJudge } from '../../../src/judges/registry.ts';
 import { createOpenModels } from '../../../src/models/open-models.ts';
 import { testPath } from '../../support/golden-file.ts';
 
@@ -56,7 +56,7 @@ describe('opening models of a campaign', () => {
   it('opens a guard judge over a language model', async () => {
     const judge = await openJudge(
       { kind: 'guard', model: fixture('gpt2'), format: 'llama-guard-3', controversialWeight: 0.5, device: 'cpu' },
-      judges,
+      { models: judges },
     );
     const [verdict] = await judge.score([{ attack: 'a', response: 'b' }]);
     await judge.close();

@@ -1,0 +1,74 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { basename } from 'node:path';
+import { Argument } from 'commander';
+import { packageFile } from '../../src/base/package-root.ts';
+import { alignColumns, printResult } from '../../src/cli/command-result.ts';
+import type { CliContext } from '../../src/cli/context.ts';
+import { runChild } from '../child-process.ts';
+import { type Experiment, examples } from '../experiment.ts';
+
+/** Imported by the scripts; they compute nothing of their own. */
+const MODULES = ['encoding', 'fixture_tokenizers', 'reference_decoder', 'judge_asset'];
+
+interface Script {
+  readonly name: string;
+  /** From the repository's root. */
+  readonly path: string;
+  /** First line of its docstring. */
+  readonly summary: string;
+}
+
+/** The scripts of `lab/golden/` and of its folder `models/`, in the order of their names. */
+export function goldenScripts(): Script[] {
+  const files = ['lab/golden', 'lab/golden/models'].flatMap((folder) =>
+    readdirSync(packageFile(folder))
+      .filter((file) => file.endsWith('.py'))
+      .map((file) => ({ name: basename(file, '.py'), path: `${folder}/${file}` })),
+  );
+  return files
+    .filter(({ name }) => !MODULES.includes(name))
+    .sort((a, b) => a.name.localeCompare(b.name))
+    .map((file) => ({ ...file, summary: summaryOf(readFileSync(packageFile(file.path), 'utf8')) }));
+}
+
+function summaryOf(source: string): string {
+  return (/"""(.*)/.exec(source)?.[1] ?? '').replace(/"""$/, '').trim();
+}
+
+function listScripts(context: CliContext): void {
+  const scripts = goldenScripts();
+  const text = [
+    'Independent Python implementations compute the values that the tests compare with.',
+    'Each script overwrites its files under test/golden/; its header names the packages and versions it needs.',
+    '',
+    alignColumns([['script', 'values'], ...scripts.map(({ name, summary }) => [name, summary])]),
+    '',
+    'Formats of the files: lab/golden/README.md.',
+  ].join('\n');
+  printResult(context, { text, json: { scripts } });
+}
+
+async function runScript(script: Script, args: readonly string[], context: CliContext): Promise<void> {
+  const command = process.env.FLOODGATE_PYTHON || (process.platform === 'win32' ? 'python' : 'python3');
+  const hint = 'set FLOODGATE_PYTHON to the Python of a virtual environment with the packages of the script';
+  await runChild({ name: script.name, command, args: [script.path, ...args], hint }, context);
+  printResult(context, { text: `${script.name}: done`, json: { script: script.name } });
+}
+
+/** `npm run lab -- golden`. */
+export const golden: Experiment = {
+  name: 'golden',
+  description: 'the Python scripts that make the golden values of the tests (lab/golden/README.md)',
+  define: (command, context) => {
+    const scripts = goldenScripts();
+    return command
+      .addArgument(new Argument('[script]', 'runs this script').choices(scripts.map(({ name }) => name)))
+      .argument('[args...]', 'of the script')
+      .addHelpText('after', examples('golden', 'golden adamw', 'golden minilm MODEL_FOLDER'))
+      .action(async (name: string | undefined, args: readonly string[]) => {
+        const script = scripts.find((each) => each.name === name);
+        if (script === undefined) listScripts(context);
+        else await runScript(script, args, context);
+      });
+  },
+};

@@ -1,0 +1,6 @@
+import { runProcess } from '../src/cli/run-process.ts';
+import { createLabProgram } from './registry.ts';
+
+// Alone it lists the experiments.
+if (process.argv.length === 2) process.argv.push('--help');
+await runProcess({}, createLabProgram);

@@ -1,0 +1,38 @@
+import type { Command } from 'commander';
+import { createBareProgram, type ProgramParts } from '../src/cli/program.ts';
+import { ablate } from './ablations/ablate-command.ts';
+import { calibration } from './calibration/calibration-command.ts';
+import { claims } from './claims/claims-command.ts';
+import { durability } from './durability/durability-command.ts';
+import { enumerable } from './enumerable/enumerable-command.ts';
+import { type Experiment, LAB } from './experiment.ts';
+import { fuzz } from './fuzz/fuzz-command.ts';
+import { golden } from './golden/golden-command.ts';
+import { search } from './search/search-command.ts';
+
+/** Every experiment: one file and one line here. */
+export const EXPERIMENTS: readonly Experiment[] = [
+  claims,
+  ablate,
+  search,
+  enumerable,
+  calibration,
+  durability,
+  fuzz,
+  golden,
+];
+
+/** Returns the command line of the lab: Floodgate's global options, and a command for each experiment. */
+export function createLabProgram({ context, write }: ProgramParts): Command {
+  const program = createBareProgram(LAB, write)
+    .description("The project's own experiments. They are not part of the package.")
+    .configureHelp({ helpWidth: 120, subcommandTerm: (command) => command.name() })
+    .addHelpText(
+      'after',
+      `\n${LAB} NAME --help lists the options of one.\nExit codes: 0 done, 1 failure, 2 bad usage, 130 interrupted.`,
+    );
+  for (const { name, description, define } of EXPERIMENTS) {
+    define(program.command(name).description(description), context);
+  }
+  return program;
+}

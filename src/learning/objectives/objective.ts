@@ -1,0 +1,82 @@
+/**
+ * GFlowNet objectives over the residuals of one update, delta_i = log pi(x_i | c) - log R(x_i). All rows continue one
+ * meta-prompt c.
+ *
+ * | symbol | meaning |
+ * |---|---|
+ * | n | rows of the whole update (every micro-batch of it) |
+ * | delta_i | residual of row i |
+ * | M | unmasked pairs |
+ */
+import type { z } from 'zod';
+
+/** Weights by which the policy graph forms dL/d(log pi): see `models/decoder/policy-graph.ts`. */
+export interface StepWeights {
+  /** [B, B] row-major */
+  readonly pairWeight: Float32Array;
+  /** [B] */
+  readonly rowWeight: Float32Array;
+  /** [B] */
+  readonly directWeight: Float32Array;
+}
+
+/** An objective with its settings. Every method takes log pi and log R of the same n rows. */
+export interface Objective {
+  readonly name: string;
+  /** The policy learns log Z in a head of its own. */
+  readonly usesLogZ: boolean;
+  /** Pair differences are clipped to this inside the graph (the delta of a Huber loss); unclipped when absent. */
+  readonly pairClip?: number;
+  /** The loss of one update, a number to report. `logZ` counts only with `usesLogZ`. */
+  loss(logProbs: ArrayLike<number>, logRewards: ArrayLike<number>, logZ: number): number;
+  /** Graph weights when the whole update is one batch of rows: the graph forms the residuals in one pass. */
+  batchWeights(logRewards: ArrayLike<number>): StepWeights;
+  /** dL/d(delta_i) of the whole update. */
+  gradient(logProbs: ArrayLike<number>, logRewards: ArrayLike<number>, logZ: number): Float64Array;
+  /**
+   * Graph weights of one micro-batch of an update of `rows` rows, where rows are independent given log Z. Absent: the
+   * group is the whole update, so its `gradient` comes first and enters as direct weights.
+   */
+  microBatchWeights?(batchRows: number, rows: number): StepWeights;
+}
+
+/** A kind of objective: its settings in the config and how it is made. One file and one line of the registry. */
+export interface ObjectiveKind<Settings = unknown> {
+  /** The value of `gflownet.objective`; its settings are `gflownet.NAME`. */
+  readonly name: string;
+  /** One line for `floodgate config schema`. */
+  readonly describe: string;
+  /** Strict section with defaults; absent for an objective without settings. */
+  readonly settings?: z.ZodType<Settings>;
+  /** Rows of the smallest update that it can learn from. */
+  readonly leastRows: number;
+  readonly usesLogZ: boolean;
+  create(settings: Settings): Objective;
+  /** Share of each update that the attacker writes, in place of `gflownet.sampling.freshShare`. */
+  freshShare?(settings: Settings): number;
+}
+
+/** delta_i for each row. */
+export function residuals(logProbs: ArrayLike<number>, logRewards: ArrayLike<number>): Float64Array {
+  return Float64Array.from(logProbs, (logProb, i) => logProb - (logRewards[i] as number));
+}
+
+export function mean(values: ArrayLike<number>): number {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i] as number;
+  return values.length === 0 ? 0 : sum / values.length;
+}
+
+/** Weights of zero for n rows. */
+export function zeroWeights(n: number): StepWeights {
+  return {
+    pairWeight: new Float32Array(n * n),
+    rowWeight: new Float32Array(n),
+    directWeight: new Float32Array(n),
+  };
+}
+
+/** Graph weights of rows whose gradients dL/d(log pi) are already known. */
+export function directWeights(gradient: ArrayLike<number>): StepWeights {
+  return { ...zeroWeights(gradient.length), directWeight: Float32Array.from(gradient) };
+}

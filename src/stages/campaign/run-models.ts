@@ -1,0 +1,125 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { defaultThreads } from '../../engine/runtime/device.ts';
+import type { Judge } from '../../judges/judge.ts';
+import { openJudge } from '../../judges/registry.ts';
+import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
+import { openMergedWeights } from '../../models/export/model-folder.ts';
+import { createOpenModels, type OpenedEncoder, type OpenModels } from '../../models/open-models.ts';
+import { resolveModel } from '../../models/sources/resolve-model.ts';
+import type { TargetHost } from '../../targets/target-kind.ts';
+import { picoCheckpoint } from '../../worlds/pico-target.ts';
+import { createRequestEncoder } from '../../worlds/request-encoder.ts';
+import type { World } from '../../worlds/world.ts';
+import { WORLD } from '../../worlds/world-preset.ts';
+import type { Config, JudgeConfig } from '../config/config.ts';
+import type { CampaignIo } from '../stage.ts';
+import { openRunWorld, requireWorld } from './run-world.ts';
+
+/** The folder of a world's tuned model: weights without a tokenizer, which every model of a world shares. */
+function isWorldFolder(spec: string): boolean {
+  return existsSync(join(spec, WEIGHTS)) && !existsSync(join(spec, 'tokenizer.json'));
+}
+
+const WEIGHTS = 'model.safetensors';
+
+/** The models of one run: of this machine, or of the synthetic world that the run is in. */
+export interface RunModels {
+  readonly config: Config;
+  readonly world: World | undefined;
+  readonly threads: number;
+  /** Opens targets. */
+  readonly host: TargetHost;
+  /**
+   * The language model of a spec, the same object for the same spec and role; the world's own where the spec says so.
+   * @throws FloodgateError `source`, `config`, `format` as the model says.
+   */
+  openDecoder(spec: string, role: 'attacker' | 'target'): Promise<DecoderCheckpoint>;
+  /** One of the run's judges. Close it when done. */
+  openJudge(config: JudgeConfig): Promise<Judge>;
+  /** Every judge of the run, the training judge first, each name once. Close them when done. */
+  openJudges(): Promise<Judge[]>;
+  /** The run's sentence encoder and how a manifest names it. Close it when done. */
+  openEncoder(): Promise<OpenedEncoder>;
+}
+
+async function openDecoder(
+  models: OpenModels,
+  spec: string,
+  role: 'attacker' | 'target',
+  world: World | undefined,
+): Promise<DecoderCheckpoint> {
+  if (spec === WORLD) return requireWorld(world, `${role}.model`)[role];
+  if (world !== undefined && isWorldFolder(spec)) {
+    const { config } = world[role];
+    const checkpoint = await picoCheckpoint(join(spec, WEIGHTS), spec, config);
+    return { ...checkpoint, weights: await openMergedWeights(spec, config) };
+  }
+  return models.openDecoder(spec, role);
+}
+
+/** Attacker and target of one spec share a checkpoint; a world's two models do not. */
+function createDecoderCache(models: OpenModels, world: World | undefined): RunModels['openDecoder'] {
+  const opened = new Map<string, Promise<DecoderCheckpoint>>();
+  return (spec, role) => {
+    const key = world === undefined ? spec : `${role} ${spec}`;
+    const found = opened.get(key) ?? openDecoder(models, spec, role, world);
+    opened.set(key, found);
+    found.catch(() => opened.delete(key));
+    return found;
+  };
+}
+
+async function openEach(configs: readonly JudgeConfig[], open: RunModels['openJudge']): Promise<Judge[]> {
+  const judges = new Map<string, Judge>();
+  try {
+    for (const config of configs) {
+      const judge = await open(config);
+      if (judges.has(judge.name)) await judge.close();
+      else judges.set(judge.name, judge);
+    }
+    return [...judges.values()];
+  } catch (error) {
+    for (const judge of judges.values()) await judge.close();
+    throw error;
+  }
+}
+
+/** Everything that opens models for a config. Builds a world that is new. @throws FloodgateError `world` for a refused one. */
+export async function openRunModels(
+  config: Config,
+  io: CampaignIo,
+  world: World | undefined,
+): Promise<RunModels> {
+  const threads = config.threads ?? defaultThreads();
+  const models = createOpenModels({ threads, ...io });
+  const open = createDecoderCache(models, world);
+  const sourceOptions = io.cacheDir === undefined ? {} : { cacheDir: io.cacheDir };
+  const openOne = (judge: JudgeConfig) => openJudge(judge, { models: models.judges, world });
+  const { judges, encoder } = config;
+  return {
+    config,
+    world,
+    threads,
+    host: {
+      openDecoder: (spec) => open(spec, 'target'),
+      sourceOf: async (spec) => (spec === WORLD ? undefined : (await resolveModel(spec, sourceOptions)).path),
+      seed: config.seed,
+      threads,
+      ...io,
+      world,
+    },
+    openDecoder: open,
+    openJudge: openOne,
+    openJudges: () => openEach([judges.training, ...judges.evaluation], openOne),
+    openEncoder: async () =>
+      encoder.model === WORLD
+        ? { encoder: createRequestEncoder(), entry: { spec: 'world/request-encoder', sha256: 'built in' } }
+        : models.openEncoder(encoder.model, encoder.device),
+  };
+}
+
+/** `openRunModels` in the world that the config asks for, built when it is new. */
+export async function openConfigModels(config: Config, io: CampaignIo): Promise<RunModels> {
+  return openRunModels(config, io, await openRunWorld(config, io));
+}

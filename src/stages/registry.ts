@@ -1,0 +1,39 @@
+import { createRegistry } from '../base/registry.ts';
+import { bestOfN } from './best-of-n.ts';
+import { exact } from './exact.ts';
+import { gflownet } from './gflownet.ts';
+import { icl } from './icl.ts';
+import { ppo } from './ppo.ts';
+import { reinforce } from './reinforce.ts';
+import { ppoSmoothing, reinforceSmoothing, smoothing, weightedSmoothings } from './smoothing.ts';
+import { sft } from './sft.ts';
+import { stableGfn } from './stable-gfn.ts';
+import { neededStages, type Stage } from './stage.ts';
+
+/** Every stage, in the order of training. One of ours is one file and one entry of this list. */
+export const stages = createRegistry<Stage>('stage', [
+  icl,
+  sft,
+  gflownet,
+  smoothing,
+  ...weightedSmoothings,
+  stableGfn,
+  reinforce,
+  reinforceSmoothing,
+  ppo,
+  ppoSmoothing,
+  bestOfN,
+  exact,
+]);
+
+/** Adds a stage: an attacker of one's own. Call it before a config is read. @throws FloodgateError `usage`. */
+export function defineStage(stage: Stage): Stage {
+  stages.add(stage);
+  return stage;
+}
+
+/** The wanted attackers and all that they need, in the order of training. */
+export function stagesToTrain(wanted: readonly string[]): Stage[] {
+  const all = neededStages(wanted, stages.get);
+  return stages.all().filter(({ name }) => all.has(name));
+}

@@ -1,0 +1,108 @@
+import type { ParameterVector } from '../engine/optimizer/flat-parameters.ts';
+import type { Attack } from '../learning/attack.ts';
+import type { TrainingUpdate } from '../learning/loops/rollout.ts';
+import type { TrainingRun } from '../learning/loops/update-loop.ts';
+import { isUnsafe, type RewardFunction } from '../learning/reward/reward.ts';
+import { openPolicySession, type PolicySession } from '../models/decoder/policy-session.ts';
+import type { PolicyGraphOptions } from '../models/decoder/policy-graph.ts';
+import { attackRow, type MetricRecord } from '../runs/store/records.ts';
+import type { Evidence } from '../trial/evidence.ts';
+import { createLedger, type Ledger } from '../trial/ledger.ts';
+import { createRewardFunction, createTrial, type JudgeSeat } from '../trial/trial.ts';
+import { loopControl, resumeStage } from './checkpoints.ts';
+import { meanMetric, plainMetric } from './metric-records.ts';
+import type { Campaign } from './stage.ts';
+import { NEW_WATCH, type Watch, watchUpdate } from './watch.ts';
+
+/** The judge that gives the reward, alone. */
+export function rewardSeat({ trainingJudge }: Pick<Campaign, 'trainingJudge'>): JudgeSeat {
+  return { judge: trainingJudge, masked: false, name: trainingJudge.name };
+}
+
+/** The reward as the run's config has it; every call is counted in `ledger`. */
+export function openReward(campaign: Campaign, ledger: Ledger): RewardFunction<Evidence> {
+  const { config, target } = campaign;
+  const { decode, responses } = config.target;
+  const seat = rewardSeat(campaign);
+  const trial = createTrial({ target, decode, responses, seats: [seat], ledger });
+  return createRewardFunction(trial, seat, config.reward.unsafeFloor);
+}
+
+/** The training session of an attacker's adapter (or weights) for one objective. */
+export function openAttackerPolicy(
+  { attacker, compute }: Pick<Campaign, 'attacker' | 'compute'>,
+  objective: Pick<PolicyGraphOptions, 'logZ' | 'pairClip'>,
+): Promise<PolicySession> {
+  const { config, weights, trainable, contextTokens } = attacker.spec;
+  return openPolicySession({ config, weights, trainable, contextTokens, bans: attacker.bans, ...objective }, compute);
+}
+
+/** What a stage that learns from rewards starts with. */
+export interface RewardedStart {
+  readonly run: TrainingRun<TrainingUpdate<Evidence>>;
+  readonly reward: RewardFunction<Evidence>;
+  readonly ledger: Ledger;
+  /** The loop's own state from the checkpoint; undefined at a fresh start. */
+  readonly extra: unknown;
+}
+
+/**
+ * Resumes a stage and says how its updates are watched and stored: every attacker has the same held-out evaluations,
+ * alarm and best checkpoint, so that a baseline has the same chances.
+ */
+export async function startRewarded(
+  campaign: Campaign,
+  stage: string,
+  parameters: ParameterVector,
+  checkpointEveryUpdates: number,
+): Promise<RewardedStart> {
+  const { update, optimizer, extra } = await resumeStage(campaign, stage, parameters);
+  const saved = extra as { readonly caller: { readonly watch: Watch } } | undefined;
+  const watch: Watch = saved?.caller.watch ?? { ...NEW_WATCH };
+  const ledger = createLedger();
+  const reward = openReward(campaign, ledger);
+  const watched = { campaign, stage, parameters, reward, ledger, watch };
+  const run: TrainingRun<TrainingUpdate<Evidence>> = {
+    control: loopControl(campaign, stage, checkpointEveryUpdates),
+    from: update,
+    optimizer,
+    extra: () => ({ watch }),
+    onUpdate: async (record) => {
+      const { events, metrics, stop } = await watchUpdate(watched, record);
+      const calls = ledger.take();
+      campaign.store.recordUpdate({
+        stage,
+        update: record.update,
+        attacks: [...record.rows, ...record.unscored].map((attack) => toRow(campaign, attack)),
+        metrics: [...updateMetrics(record), ...metrics],
+        events,
+        cost: { ...calls, tokens: calls.tokens + record.attackTokens, seconds: record.seconds },
+      });
+      return stop;
+    },
+  };
+  return { run, reward, ledger, extra };
+}
+
+/** An attack of this run's attacker as a row of the database. */
+export function toRow({ attacker }: Pick<Campaign, 'attacker'>, attack: Attack<Evidence>) {
+  return attackRow(attack, attacker.rowOf(attack));
+}
+
+/** An update's numbers. Tempered and replayed rows say nothing of the policy's own distribution. */
+export function updateMetrics({ rows, unscored, metrics, counts }: TrainingUpdate<Evidence>): MetricRecord[] {
+  const n = rows.length;
+  const fresh = rows.filter(({ source }) => source === 'fresh');
+  const terms = Object.keys(rows[0]?.terms ?? {});
+  const hasLogReward = rows.some(({ logReward }) => logReward !== undefined);
+  return [
+    ...Object.entries(metrics).map(([name, value]) => plainMetric(name, n === 0 ? null : value, n)),
+    ...Object.entries(counts).map(([name, value]) => plainMetric(name, value, 1)),
+    ...terms.map((term) => meanMetric(`reward.${term}`, rows, (row) => row.terms?.[term] as number)),
+    ...(hasLogReward ? [meanMetric('logReward', fresh, (row) => row.logReward as number)] : []),
+    meanMetric('batchUnsafe', fresh, ({ score }) => score.meanUnsafe),
+    meanMetric('batchAsr', fresh, ({ score }) => (isUnsafe(score.meanUnsafe) ? 1 : 0)),
+    meanMetric('fluency', fresh, ({ fluency }) => fluency),
+    plainMetric('unscored', unscored.length, 1),
+  ];
+}

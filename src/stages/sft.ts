@@ -1,0 +1,149 @@
+import { z } from 'zod';
+import { count, nonNegative, positive, positiveCount, share } from '../base/config-fields.ts';
+import { FloodgateError } from '../base/errors.ts';
+import { randomStream } from '../base/random.ts';
+import { createAdamWState } from '../engine/optimizer/adamw.ts';
+import type { ParameterVector } from '../engine/optimizer/flat-parameters.ts';
+import type { AttackTokens } from '../learning/attack.ts';
+import { loadLatestCheckpoint, saveCheckpoint } from '../learning/checkpoints/checkpoint-folder.ts';
+import { type LikelihoodUpdate, trainLikelihood } from '../learning/loops/likelihood.ts';
+import type { PolicySession } from '../models/decoder/policy-session.ts';
+import { readManifest } from '../runs/manifest.ts';
+import { openRunFolder } from '../runs/run-folder.ts';
+import { loopControl, resumeStage, SFT, type StageStart } from './checkpoints.ts';
+import { createSection } from './config/config.ts';
+import { plainMetric } from './metric-records.ts';
+import { openAttackerPolicy } from './rewarded-training.ts';
+import { type Campaign, checkWarmup, type Stage } from './stage.ts';
+
+const section = createSection(
+  SFT,
+  z
+    .strictObject({
+      updates: positiveCount.max(10_000_000).default(200).describe('optimizer updates'),
+      batchSize: positiveCount.max(65_536).default(16).describe('attacks of one update'),
+      learningRate: positive.default(1e-4).describe('after the warm-up'),
+      warmupUpdates: count.default(10).describe('updates of linear learning-rate warm-up'),
+      weightDecay: nonNegative.default(0).describe('decoupled decay of AdamW'),
+      gradientClip: positive.default(1).describe('largest global norm of the gradient'),
+      validationShare: share.lt(1).default(0.1).describe('share of the seeds held out for the validation loss'),
+    })
+    .prefault({})
+    .describe('warm-up: the attacker learns the seeds; its result is also the frozen reference'),
+);
+
+/** Updates between two checkpoints of a likelihood stage. */
+export const CHECKPOINT_EVERY = 50;
+const VALIDATE_EVERY = 25;
+
+/** Seeds as attacks, split into training and validation by the run's seed. */
+function splitSeeds({ attacker, seeds, config }: Campaign): { training: AttackTokens[]; validation: AttackTokens[] } {
+  const shuffled = randomStream(config.seed, 'seed split').shuffle(seeds.attacks);
+  const held = Math.min(Math.floor(shuffled.length * section.of(config).validationShare), shuffled.length - 1);
+  const attacks = shuffled.map((text) => attacker.tokensOf(text)).filter(({ tokens }) => tokens.length > 0);
+  return { validation: attacks.slice(0, held), training: attacks.slice(held) };
+}
+
+/** Stores one update of a likelihood stage: its losses as metrics. */
+export function recordLikelihood({ store }: Campaign, stage: string, record: LikelihoodUpdate): void {
+  const metric = (name: string, value: number) => plainMetric(name, value, 1);
+  store.recordUpdate({
+    stage,
+    update: record.update,
+    metrics: [
+      metric('loss', record.loss),
+      metric('gradientNorm', record.gradientNorm),
+      ...(record.validationLoss === undefined ? [] : [metric('validationLoss', record.validationLoss)]),
+    ],
+    cost: { targetCalls: 0, judgeCalls: 0, tokens: 0, seconds: record.seconds },
+  });
+}
+
+/** Copies the SFT adapter of another run, whose attacker goes on here. */
+async function inheritAttacker(campaign: Campaign, from: string, parameters: ParameterVector): Promise<void> {
+  const other = await openRunFolder(from, `${campaign.folder.path}/..`);
+  const manifest = await readManifest(other.manifestPath);
+  const theirs = manifest.models.find(({ role }) => role === 'attacker');
+  if (theirs?.sha256 !== campaign.attackerModel.sha256) {
+    throw new FloodgateError(
+      'run',
+      `attacker.from ${from}: its attacker is ${theirs?.spec}, this run's is ${campaign.attackerModel.spec}`,
+      { hint: 'use the same attacker.model in both configs' },
+    );
+  }
+  const found = await loadLatestCheckpoint({ folder: other.checkpointsPath, stage: SFT }, parameters);
+  if (found === undefined) throw new FloodgateError('run', `attacker.from ${from}: that run has no trained attacker`);
+}
+
+async function trainOnSeeds(campaign: Campaign, policy: PolicySession, start: StageStart): Promise<void> {
+  const { config, attacker } = campaign;
+  const { updates, batchSize, learningRate, warmupUpdates, gradientClip, weightDecay } = section.of(config);
+  const { training, validation } = splitSeeds(campaign);
+  await trainLikelihood(
+    {
+      policy,
+      examples: training.map((attack) => ({ row: attacker.rowOf(attack), weight: 1 })),
+      validation: validation.map((attack) => attacker.rowOf(attack)),
+    },
+    {
+      prompt: attacker.prompt,
+      minTokens: 0,
+      batchSize,
+      learningRate: { peak: learningRate, warmupUpdates, decay: 'constant', totalUpdates: updates },
+      gradientClip,
+      weightDecay,
+      seed: config.seed,
+      validateEveryUpdates: VALIDATE_EVERY,
+    },
+    {
+      control: loopControl(campaign, SFT, CHECKPOINT_EVERY),
+      from: start.update,
+      optimizer: start.optimizer,
+      onUpdate: async (record) => {
+        recordLikelihood(campaign, SFT, record);
+        return false;
+      },
+    },
+  );
+}
+
+async function run(campaign: Campaign): Promise<void> {
+  const { config, attacker, store } = campaign;
+  const { from } = config.attacker;
+  store.beginStage(SFT, from === undefined ? section.of(config).updates : 0);
+  const policy = await openAttackerPolicy(campaign, { logZ: 'none' });
+  try {
+    await attacker.initialise(policy.parameters, config.seed);
+    const start = await resumeStage(campaign, SFT, policy.parameters);
+    if (from === undefined) await trainOnSeeds(campaign, policy, start);
+    else {
+      await inheritAttacker(campaign, from, policy.parameters);
+      const optimizer = createAdamWState(policy.parameters.data.length);
+      const { checkpoints } = loopControl(campaign, SFT, CHECKPOINT_EVERY);
+      await saveCheckpoint(checkpoints, policy.parameters, { update: 0, optimizer, extra: {} });
+    }
+    store.endStage(SFT, 'done');
+  } finally {
+    await policy.close();
+  }
+}
+
+/** SFT warm-up: the attacker learns the seeds. Its result starts every policy and is the frozen reference. */
+export const sft: Stage = {
+  name: SFT,
+  needs: [],
+  sections: [section],
+  words: {
+    label: 'Imitation',
+    explain: 'The attacker after it learnt to imitate the example messages.',
+    learning: 'by imitating examples',
+  },
+  knowsTarget: 'no',
+  hasDensity: true,
+  check: (config) => checkWarmup(SFT, section.of(config)),
+  plan: (config) => {
+    const { updates, batchSize } = section.of(config);
+    return { attacks: 0, tried: 0, trainedRows: updates * batchSize };
+  },
+  run,
+};

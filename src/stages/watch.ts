@@ -1,0 +1,139 @@
+import { randomStream } from '../base/random.ts';
+import type { ParameterVector } from '../engine/optimizer/flat-parameters.ts';
+import { saveTrainerState } from '../learning/checkpoints/trainer-state.ts';
+import type { TrainingUpdate } from '../learning/loops/rollout.ts';
+import { isUnsafe, type RewardFunction } from '../learning/reward/reward.ts';
+import { batchDiversity, collapseAlarm, type TrainingSnapshot } from '../metrics/collapse.ts';
+import { createEmbeddingMatrix } from '../metrics/embedding-matrix.ts';
+import { uniqueAttacks } from '../metrics/unique-attacks.ts';
+import type { EventRecord, MetricRecord } from '../runs/store/records.ts';
+import type { Evidence } from '../trial/evidence.ts';
+import type { Ledger } from '../trial/ledger.ts';
+import { bestCheckpoint, checkpointFile } from './checkpoints.ts';
+import { plainMetric } from './metric-records.ts';
+import type { Campaign } from './stage.ts';
+
+/** What a stage remembers between updates; JSON-safe, part of every checkpoint. */
+export interface Watch {
+  history: TrainingSnapshot[];
+  bestQuality: number;
+  bestUpdate: number;
+  /** Most unique attacks that any held-out evaluation counted. */
+  mostUnique: number;
+  /** Held-out evaluations since the best one. */
+  evaluationsSinceBest: number;
+  isAlarmed: boolean;
+}
+
+export const NEW_WATCH: Watch = {
+  history: [],
+  bestQuality: -1,
+  bestUpdate: -1,
+  mostUnique: 0,
+  evaluationsSinceBest: 0,
+  isAlarmed: false,
+};
+
+/** Snapshots kept for the alarm's windows. */
+const HISTORY = 2000;
+
+/** Attacks that the held-out evaluations of so many updates try. */
+export function heldOutAttacks({ watch }: Pick<Campaign['config'], 'watch'>, updates: number): number {
+  const { everyUpdates, attacks } = watch;
+  return everyUpdates === 0 ? 0 : Math.floor(updates / everyUpdates) * attacks;
+}
+
+/** A stage while it learns from rewards. */
+export interface WatchedStage {
+  readonly campaign: Campaign;
+  readonly stage: string;
+  /** Of the present policy. */
+  readonly parameters: ParameterVector;
+  readonly reward: RewardFunction<Evidence>;
+  readonly ledger: Ledger;
+  /** Changes with every update. */
+  readonly watch: Watch;
+}
+
+/** What watching an update brought: what to store, and whether the stage ends. */
+export interface WatchOutcome {
+  readonly events: readonly EventRecord[];
+  readonly metrics: readonly MetricRecord[];
+  readonly stop: boolean;
+}
+
+/** Held-out ASR and unique attacks of the present policy. */
+async function heldOut({ campaign, parameters, reward, ledger }: WatchedStage, update: number) {
+  const { attacker, config, encoder } = campaign;
+  const requests = Array.from({ length: config.watch.attacks }, (_, i) => ({
+    stream: randomStream(config.seed, 'held out', update, i),
+    temperature: 1,
+  }));
+  const attacks = await attacker.sample(attacker.stateOf(parameters), requests);
+  const results = await reward(attacks.map(({ text }, i) => ({ text, streamName: ['held out', update, i] })));
+  const scored = results.flatMap(({ score }, i) => (score === undefined ? [] : [{ i, score }]));
+  const successes = scored.filter(({ score }) => isUnsafe(score.meanUnsafe)).map(({ i }) => i);
+  const embeddings = await encoder.embed(attacks.map(({ text }) => text));
+  const matrix = createEmbeddingMatrix(embeddings, attacks.length, embeddings.length / attacks.length);
+  const unique = uniqueAttacks(matrix, successes, config.evaluation.uniqueThreshold).clusters.length;
+  ledger.add({ tokens: attacks.reduce((sum, { tokens }) => sum + tokens.length, 0) });
+  return { asr: scored.length === 0 ? 0 : successes.length / scored.length, unique, n: attacks.length };
+}
+
+const collapse = (message: string): EventRecord => ({ level: 'warning', code: 'collapse', message });
+
+/** The alarm over the attacks of the updates so far. */
+function watchCollapse({ campaign, watch }: WatchedStage, { update, rows }: TrainingUpdate<Evidence>): WatchOutcome {
+  const { collapseAlarm: settings } = campaign.config.watch;
+  const fresh = rows.filter(({ source }) => source !== 'replay');
+  const diversity = batchDiversity(fresh.map(({ tokens }) => tokens));
+  const sum = fresh.reduce((total, { score }) => total + score.meanUnsafe, 0);
+  const meanUnsafe = fresh.length === 0 ? null : sum / fresh.length;
+  watch.history = [...watch.history, { update, meanUnsafe, ...diversity }].slice(-HISTORY);
+  if (!settings.enabled) return { events: [], metrics: [], stop: false };
+  const verdict = collapseAlarm(watch.history);
+  const isNew = verdict.kind === 'collapse' && !watch.isAlarmed;
+  watch.isAlarmed = verdict.kind === 'collapse';
+  if (!isNew) return { events: [], metrics: [], stop: false };
+  const event = collapse(`the attacker may be collapsing: ${verdict.reasons.join(', ')}`);
+  return { events: [event], metrics: [], stop: settings.stopEarly };
+}
+
+/** A held-out evaluation, where one is due: best checkpoint, early stop, and the alarm over unique attacks. */
+async function watchHeldOut(watched: WatchedStage, update: number): Promise<WatchOutcome> {
+  const { campaign, watch } = watched;
+  const { everyUpdates, collapseAlarm: alarm, earlyStop } = campaign.config.watch;
+  if (everyUpdates === 0 || (update + 1) % everyUpdates !== 0) return { events: [], metrics: [], stop: false };
+  const { asr, unique, n } = await heldOut(watched, update);
+  const isFallen = alarm.enabled && unique < alarm.dropShare * watch.mostUnique;
+  const fallen = `held-out unique attacks fell to ${unique}, from ${watch.mostUnique} at best`;
+  watch.mostUnique = Math.max(watch.mostUnique, unique);
+  const quality = asr * unique;
+  if (quality > watch.bestQuality) {
+    Object.assign(watch, { bestQuality: quality, bestUpdate: update, evaluationsSinceBest: 0 });
+    await keepBest(watched, update);
+  } else watch.evaluationsSinceBest++;
+  return {
+    events: isFallen ? [collapse(fallen)] : [],
+    metrics: [plainMetric('heldOutAsr', asr, n), plainMetric('heldOutUnique', unique, n)],
+    stop: (isFallen && alarm.stopEarly) || (earlyStop.enabled && watch.evaluationsSinceBest >= earlyStop.patience),
+  };
+}
+
+/** Watches the policy after an update: alarm, best checkpoint, early stop. */
+export async function watchUpdate(watched: WatchedStage, record: TrainingUpdate<Evidence>): Promise<WatchOutcome> {
+  const first = watchCollapse(watched, record);
+  const second = await watchHeldOut(watched, record.update);
+  return {
+    events: [...first.events, ...second.events],
+    metrics: second.metrics,
+    stop: first.stop || second.stop,
+  };
+}
+
+/** Writes the policy as the best one so far, for sampling only: without optimizer state. */
+async function keepBest({ campaign, stage, parameters }: WatchedStage, update: number): Promise<void> {
+  const optimizer = { firstMoment: new Float32Array(0), secondMoment: new Float32Array(0), step: 0 };
+  const file = checkpointFile(campaign.folder, bestCheckpoint(stage));
+  await saveTrainerState(file, parameters, { update, optimizer, extra: {} });
+}

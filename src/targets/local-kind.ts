@@ -1,0 +1,144 @@
+import { z } from 'zod';
+import { positiveCount } from '../base/config-fields.ts';
+import { FloodgateError } from '../base/errors.ts';
+import type { ComputeOptions } from '../engine/runtime/device.ts';
+import { type DecoderCheckpoint, truncateLayers } from '../models/checkpoint/checkpoint.ts';
+import type { Int8Options } from '../models/decoder/declare-model.ts';
+import { type Divergence, measureDivergence } from '../models/decoder/divergence.ts';
+import { openInt8Weights } from '../models/decoder/int8-weights.ts';
+import { device, modelSpec } from '../models/model-fields.ts';
+import { createAttackEncoder, type LocalPromptOptions, openLocalTarget } from './local-target.ts';
+import {
+  createTargetKind,
+  MAX_PROMPT_CHARACTERS,
+  NO_MODEL_FACTS,
+  type OpenTarget,
+  type PlannedTarget,
+  type TargetConfig,
+  type TargetFacts,
+  type TargetHost,
+} from './target-kind.ts';
+
+const fields = {
+  model: modelSpec,
+  systemPrompt: z.string().min(1).max(MAX_PROMPT_CHARACTERS).optional().describe('the template decides when absent'),
+  template: z.enum(['chat', 'plain']).default('chat').describe('plain: the attack as it is, no chat markers'),
+  precision: z
+    .enum(['fp32', 'int8'])
+    .default('fp32')
+    .describe('while training; int8 is faster and answers a little differently; evaluation is always in fp32'),
+  layers: positiveCount.optional().describe('use only the first layers of the model'),
+  device: device.default('cpu'),
+};
+
+type Fields = z.output<z.ZodObject<typeof fields>>;
+/** Without a template: the model's own where it has one. */
+type LocalConfig = Omit<Fields, 'template'> & { readonly template?: Fields['template'] | undefined } & Pick<
+    TargetConfig,
+    'kind' | 'decode' | 'responses'
+  >;
+
+/** Prompts on which int8 is compared with fp32; each takes two sessions. */
+const COMPARED_PROMPTS = 4;
+
+/** How far a model in int8 is from itself in fp32, on the first of these prompts (token ids). */
+function measureInt8(
+  { config, weights }: DecoderCheckpoint,
+  int8: Int8Options,
+  prompts: readonly (readonly number[])[],
+  compute: ComputeOptions,
+): Promise<Divergence> {
+  const texts = prompts.filter((ids) => ids.length > 1).slice(0, COMPARED_PROMPTS);
+  const reference = { config, weights, contextTokens: Math.max(1, ...texts.map((ids) => ids.length)) };
+  return measureDivergence(reference, { ...reference, int8 }, texts, compute);
+}
+
+/** The template asked for, or the model's own, and a warning where it has none. */
+function chooseTemplate({ chatTemplate }: DecoderCheckpoint, asked: LocalConfig['template']) {
+  if (asked !== undefined) return { template: asked, warnings: [] };
+  if (chatTemplate !== undefined) return { template: 'chat' as const, warnings: [] };
+  return { template: 'plain' as const, warnings: ['it has no chat template: texts are put to it as they are'] };
+}
+
+/** A model that was found, and everything that opening it takes. */
+interface Found {
+  readonly whole: DecoderCheckpoint;
+  readonly prompt: LocalPromptOptions;
+  readonly facts: TargetFacts;
+  readonly compute: ComputeOptions;
+  readonly seed: number;
+}
+
+async function openInFp32({ prompt, facts, compute, seed }: Found): Promise<OpenTarget> {
+  const target = await openLocalTarget({ ...prompt, seed, compute });
+  return { target, facts, checkpoint: prompt.checkpoint, close: () => target.close() };
+}
+
+/** Quantised once, with every layer: a shortened model reads the beginning of the same file. */
+async function openInInt8(
+  { whole, prompt, facts, compute, seed }: Found,
+  texts: readonly string[],
+): Promise<OpenTarget> {
+  const int8 = { store: await openInt8Weights(whole.config, whole.weights), activation: 'per-tensor' } as const;
+  const encoded = texts.map(createAttackEncoder(prompt));
+  const divergence = await measureInt8(prompt.checkpoint, int8, encoded, compute);
+  const target = await openLocalTarget({ ...prompt, seed, compute, int8 });
+  return { target, facts: { ...facts, divergence }, checkpoint: prompt.checkpoint, close: () => target.close() };
+}
+
+async function plan(config: LocalConfig, host: TargetHost): Promise<PlannedTarget> {
+  const { model: spec, layers, precision, systemPrompt } = config;
+  const whole = await host.openDecoder(spec);
+  const checkpoint = layers === undefined ? whole : truncateLayers(whole, layers);
+  const { template, warnings } = chooseTemplate(checkpoint, config.template);
+  const prompt = { checkpoint, template, ...(systemPrompt === undefined ? {} : { systemPrompt }) };
+  createAttackEncoder(prompt)('hello'); // a template that cannot hold this chat says so now
+  const compute: ComputeOptions = { device: config.device, threads: host.threads };
+  const facts: TargetFacts = {
+    ...NO_MODEL_FACTS,
+    kind: config.kind,
+    model: spec,
+    sha256: whole.sha256,
+    family: whole.config.family,
+    layers: checkpoint.config.layers,
+    ofLayers: whole.config.layers,
+    template,
+    systemPrompt: systemPrompt ?? null,
+    warnings,
+  };
+  const found: Found = { whole, prompt, facts, compute, seed: host.seed };
+  const source = await host.sourceOf(spec);
+  const model = { checkpoint, source, template, systemPrompt, compute, warnings };
+  const inFp32: PlannedTarget = { facts, model, open: () => openInFp32(found) };
+  if (precision === 'fp32') return inFp32;
+  const int8Facts = { ...facts, precision };
+  const open = (texts: readonly string[]) => openInInt8({ ...found, facts: int8Facts }, texts);
+  return { facts: int8Facts, model, open, evaluatedAs: inFp32 };
+}
+
+/** A named model is asked by its own template; without a model, the run's own is asked as the run asks it. */
+function vary(given: Partial<LocalConfig>, own: TargetConfig): LocalConfig {
+  const base = { kind: 'local', precision: 'fp32', device: 'cpu', ...given } as const;
+  if (given.model !== undefined) return base as LocalConfig;
+  if (own.kind !== base.kind) {
+    throw new FloodgateError(
+      'usage',
+      `target: got ${Object.keys(given).join(', ')} for the run's own target, which is ${own.kind}`,
+      { hint: 'name a model' },
+    );
+  }
+  const { model, systemPrompt, template } = own as unknown as LocalConfig;
+  return { model, systemPrompt, template, ...base } as LocalConfig;
+}
+
+/** A decoder on this machine. */
+export const localKind = createTargetKind({
+  name: 'local',
+  describe: 'a language model on this machine',
+  fields,
+  modelKeys: ['model'],
+  plan,
+  vary: (given, own) => vary(given, own) as never,
+  withModel: ({ layers: _whole, ...config }, model, template) =>
+    ({ ...config, model, precision: 'fp32', ...(template === undefined ? {} : { template }) }) as never,
+});

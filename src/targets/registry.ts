@@ -1,0 +1,107 @@
+import { z } from 'zod';
+import { createRegistry } from '../base/registry.ts';
+import { localKind } from './local-kind.ts';
+import { scriptedKind } from './scripted-target.ts';
+import {
+  createTargetKind,
+  type PlannedTarget,
+  type TargetConfig,
+  type TargetDefinition,
+  type TargetHost,
+  type TargetKind,
+} from './target-kind.ts';
+
+/** Every kind of target that a config can name. A kind of ours is one file and one entry of this list. */
+export const targetKinds = createRegistry<TargetKind>('target kind', [localKind, scriptedKind]);
+
+/** Adds a kind of target. Call it before a config is read. @throws FloodgateError `usage` when the name is taken. */
+export function defineTarget<Fields extends z.ZodRawShape>(
+  definition: Parameters<typeof createTargetKind<Fields>>[0],
+): TargetKind {
+  const kind = createTargetKind(definition);
+  targetKinds.add(kind);
+  return kind;
+}
+export type { TargetDefinition };
+
+type Options = [z.ZodObject, ...z.ZodObject[]];
+
+/** The section `target` of a config: a union over every registered kind. */
+export function targetSchema(): z.ZodType<TargetConfig> {
+  const options = targetKinds.all().map(({ schema }) => schema) as Options;
+  const union = z.discriminatedUnion('kind', options as never).describe('the model under test');
+  return union as unknown as z.ZodType<TargetConfig>;
+}
+
+/** Fields without their defaults, each optional: a variation says only what it changes. */
+function optionalFields(shape: z.ZodRawShape): z.ZodRawShape {
+  return Object.fromEntries(
+    Object.entries(shape).map(([key, field]) => {
+      let inner = field as z.ZodType;
+      while (inner instanceof z.ZodDefault || inner instanceof z.ZodPrefault) inner = inner.unwrap() as z.ZodType;
+      if (inner instanceof z.ZodObject) inner = z.strictObject(optionalFields(inner.shape));
+      return [key, inner.optional()];
+    }),
+  );
+}
+
+/** A variation of a run's target: the keys of a kind, all optional but `kind`, beside the caller's own `extra`. */
+export function variationSchema(extra: z.ZodRawShape) {
+  const options = targetKinds.all().map(({ schema }) => {
+    const { kind, ...fields } = schema.shape;
+    return z.strictObject({ kind: kind as z.ZodType, ...optionalFields(fields), ...extra });
+  }) as unknown as Options;
+  return z.discriminatedUnion('kind', options as never);
+}
+
+/** The kind of a config. @throws FloodgateError `usage` for one that is not registered. */
+export function targetKindOf({ kind }: Pick<TargetConfig, 'kind'>): TargetKind {
+  return targetKinds.get(kind);
+}
+
+/** Finds what the target needs and checks that it can be asked; opens no session. @throws FloodgateError as its kind says. */
+export function planTarget(config: TargetConfig, host: TargetHost): Promise<PlannedTarget> {
+  return targetKindOf(config).plan(config, host);
+}
+
+/** The config of a variation of a run's target. @throws FloodgateError `usage` when the two do not go together. */
+export function varyTarget(given: Partial<TargetConfig> & { readonly kind: string }, own: TargetConfig): TargetConfig {
+  const { vary, schema } = targetKindOf(given);
+  const whole = vary === undefined ? given : vary(given, own);
+  return schema.parse(whole) as unknown as TargetConfig;
+}
+
+/** The config with another model behind it; undefined for a target that cannot be tuned. */
+export function withTargetModel(
+  config: TargetConfig,
+  model: string,
+  template?: 'chat' | 'plain',
+): TargetConfig | undefined {
+  return targetKindOf(config).withModel?.(config, model, template);
+}
+
+/** True of a target whose model can be tuned, and attacked again afterwards. */
+export function isTunable(config: TargetConfig): boolean {
+  return targetKindOf(config).withModel !== undefined;
+}
+
+/** The model that a config names; the kind's name where it names none. */
+export function targetModelName(config: TargetConfig): string {
+  const [key] = targetKindOf(config).modelKeys;
+  const value = key === undefined ? undefined : config[key];
+  return typeof value === 'string' ? value : config.kind;
+}
+
+/** The config with `map` over every key that names a model. */
+export function mapTargetModels(config: TargetConfig, map: (model: string) => string): TargetConfig {
+  const mapped = targetKindOf(config).modelKeys.flatMap((key) => {
+    const value = config[key];
+    return typeof value === 'string' ? [[key, map(value)]] : [];
+  });
+  return { ...config, ...Object.fromEntries(mapped) };
+}
+
+/** The execution provider of a target whose kind has one. */
+export function targetDevice({ device }: TargetConfig): string | undefined {
+  return typeof device === 'string' ? device : undefined;
+}
