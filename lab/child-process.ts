@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { FloodgateError } from '../src/base/errors.ts';
 import { packageFile } from '../src/base/package-root.ts';
-import { printResult } from '../src/cli/command-result.ts';
+import { printResult } from '../src/cli/command-output.ts';
 import type { CliContext } from '../src/cli/context.ts';
 
 export interface ChildRun {

@@ -1,4 +1,4 @@
-import { runProcess } from '../src/cli/run-process.ts';
+import { runProcess } from '../src/cli/process.ts';
 import { createLabProgram } from './registry.ts';
 
 // Alone it lists the experiments.

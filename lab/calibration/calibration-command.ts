@@ -1,4 +1,4 @@
-import { parseCount, parsePositiveCount } from '../../src/cli/parse-count.ts';
+import { parseCount, parsePositiveCount } from '../../src/cli/options.ts';
 import { runVitest } from '../child-process.ts';
 import { type Experiment, examples } from '../experiment.ts';
 

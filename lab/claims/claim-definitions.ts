@@ -1,4 +1,4 @@
-import type { AttackerName } from '../../src/stages/config/attacker-names.ts';
+import type { AttackerName } from '../attackers.ts';
 import type { SeedResult } from './seed-result.ts';
 
 /** One number a seed, and what it is held against. */

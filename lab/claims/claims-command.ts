@@ -1,11 +1,10 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Option } from 'commander';
-import { alignColumns, type CommandResult, printResult } from '../../src/cli/command-result.ts';
-import { addRunsOption, type RunsOptions } from '../../src/cli/common-options.ts';
+import { alignColumns, type CommandResult, printResult } from '../../src/cli/command-output.ts';
+import { addRunsOption, type RunsOptions, parseCount, parsePositiveCount } from '../../src/cli/options.ts';
 import type { CliContext } from '../../src/cli/context.ts';
-import { parseCount, parsePositiveCount } from '../../src/cli/parse-count.ts';
-import { ATTACKERS, type AttackerName } from '../../src/stages/config/attacker-names.ts';
+import { ATTACKERS, type AttackerName } from '../attackers.ts';
 import { type Experiment, examples } from '../experiment.ts';
 import { CLAIM_WORLDS, type ClaimWorld } from './claims-configs.ts';
 import { writeClaims } from './claims-plot.ts';

@@ -3,10 +3,10 @@ import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { packageFile } from '../../src/base/package-root.ts';
 import { admittedWorldSeed } from '../../src/stages/campaign/run-world.ts';
-import type { AttackerName } from '../../src/stages/config/attacker-names.ts';
+import type { Config } from '../../src/stages/config/config.ts';
 import { parseConfig } from '../../src/stages/config/config-load.ts';
-import type { Config } from '../../src/stages/config/config-schema.ts';
 import type { CampaignIo } from '../../src/stages/stage.ts';
+import type { AttackerName } from '../attackers.ts';
 import { smallWorldConfig } from '../small-worlds/small-world.ts';
 import { BASELINES, SMOOTHING_WEIGHTS } from './claim-definitions.ts';
 
@@ -32,14 +32,14 @@ const FIRST_WORLD_SEED = 1000;
 
 /**
  * The best settings of the search (docs/search.md) where they differ from the defaults of synthetic worlds. Only
- * Stable-GFN reads those of the GFlowNet's section.
+ * Stable-GFN reads those of CTB and of the fluency gate.
  */
 const SEARCHED: readonly string[] = [
   'smoothing.learningRate=2.39e-3',
   'smoothing.updates=600',
   'gflownet.ctb.sigma=0.0238',
   'gflownet.ctb.huber=0.493',
-  'gflownet.fluency.threshold=-8.58',
+  'reward.fluency.threshold=-8.58',
 ];
 
 /**

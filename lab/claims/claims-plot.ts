@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { writeFileAtomically } from '../../src/base/atomic-file.ts';
 import { coordinate, linearScale, roundEnd, roundTicks, type Scale } from '../../src/report/charts/svg-scale.ts';
 import { type Html, html } from '../../src/report/words/html.ts';
-import { ATTACKERS } from '../../src/stages/config/attacker-names.ts';
+import { ATTACKERS } from '../attackers.ts';
 import type { ClaimsOutcome } from './run-claims.ts';
 import type { SeedResult } from './seed-result.ts';
 

@@ -1,7 +1,7 @@
 import { type RandomStream, randomStream } from '../../src/base/random.ts';
 import { meanOverNoisySeeds } from '../../src/metrics/intervals.ts';
 import type { Measure } from '../../src/metrics/measure.ts';
-import type { AttackerName } from '../../src/stages/config/attacker-names.ts';
+import type { AttackerName } from '../attackers.ts';
 import { CLAIMS, type ClaimComponent, type ClaimDefinition } from './claim-definitions.ts';
 import type { SeedResult, TunedFigures } from './seed-result.ts';
 

@@ -1,5 +1,5 @@
 import { FloodgateError } from '../../src/base/errors.ts';
-import type { AttackerName } from '../../src/stages/config/attacker-names.ts';
+import type { AttackerName } from '../attackers.ts';
 import type { ClaimWorld } from './claims-configs.ts';
 import { readSeedFile, type SeedFile, type SeedSettings } from './seed-file.ts';
 import type { SeedResult } from './seed-result.ts';

@@ -4,9 +4,9 @@ import { canonicalJson } from '../../src/base/canonical-json.ts';
 import { FloodgateError } from '../../src/base/errors.ts';
 import type { RunFolder } from '../../src/runs/run-folder.ts';
 import { openStore } from '../../src/runs/store/run-store.ts';
-import { countingJudge, finishRun, sameRun } from '../../src/stages/campaign/finish-run.ts';
-import type { AttackerName } from '../../src/stages/config/attacker-names.ts';
+import { countingJudge, finishRun, sameRun } from '../../src/stages/campaign/run-campaign.ts';
 import type { CampaignIo } from '../../src/stages/stage.ts';
+import type { AttackerName } from '../attackers.ts';
 import {
   admittedSeed,
   type ClaimSeed,

@@ -5,9 +5,8 @@ import { z } from 'zod';
 import { writeFileAtomically } from '../../src/base/atomic-file.ts';
 import { canonicalJson, sha256Of } from '../../src/base/canonical-json.ts';
 import { FloodgateError } from '../../src/base/errors.ts';
-import { askedSha256 } from '../../src/stages/config/asked-config.ts';
-import { ATTACKERS, type AttackerName, attackersToTrain } from '../../src/stages/config/attacker-names.ts';
-import type { Config } from '../../src/stages/config/config-schema.ts';
+import { askedSha256 } from '../../src/stages/config/config-load.ts';
+import { ATTACKERS, type AttackerName, attackersToTrain } from '../attackers.ts';
 import { CLAIM_WORLDS, type ClaimWorld, claimConfig } from './claims-configs.ts';
 import { CLAIM_TARGETS } from './further-targets.ts';
 import { type SeedResult, seedResultSchema } from './seed-result.ts';
@@ -81,7 +80,7 @@ export interface SeedSettings {
 }
 
 /** Sections that one attacker reads, and those that are trained from it; every other section counts for all. */
-const OWN_SECTIONS = ['icl', 'reinforce', 'ppo'] as const satisfies readonly (AttackerName & keyof Config)[];
+const OWN_SECTIONS: readonly AttackerName[] = ['icl', 'reinforce', 'ppo'];
 
 async function attackerSha256(world: ClaimWorld, name: AttackerName): Promise<string> {
   const config = await claimConfig({ world, seed: 0 }, [name]);

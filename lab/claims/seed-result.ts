@@ -3,7 +3,7 @@ import { standardErrorOf } from '../../src/metrics/intervals.ts';
 import type { StoreQueries } from '../../src/runs/store/queries.ts';
 import type { MetricRecord } from '../../src/runs/store/records.ts';
 import { evaluationStage, transferStage } from '../../src/runs/store/stage-name.ts';
-import { ATTACKERS, type AttackerName } from '../../src/stages/config/attacker-names.ts';
+import { ATTACKERS, type AttackerName } from '../attackers.ts';
 
 const share = z.number().min(0).max(1);
 const count = z.number().nonnegative();

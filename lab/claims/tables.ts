@@ -1,4 +1,4 @@
-import { ATTACKERS, type AttackerName } from '../../src/stages/config/attacker-names.ts';
+import { ATTACKERS, type AttackerName } from '../attackers.ts';
 import { type DecidedClaim, decideClaims } from './decide.ts';
 import type { AttackerFigures, SeedResult } from './seed-result.ts';
 

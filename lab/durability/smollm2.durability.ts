@@ -26,6 +26,8 @@ judges:
   evaluation: [{ kind: lexicon, name: you, rules: [{ terms: [you], weight: 0.9 }] }]
 encoder: { model: minilm }
 sft: { updates: 3, batchSize: 4, learningRate: 3.0e-4, warmupUpdates: 1 }
+reward: { temperature: { from: 1, to: 1, updates: 0 } }
+watch: { everyUpdates: 3, attacks: 4 }
 gflownet:
   objective: vargrad
   updates: 6
@@ -33,9 +35,7 @@ gflownet:
   accumulation: 1
   learningRate: 3.0e-4
   warmupUpdates: 1
-  temperature: { from: 1, to: 1, updates: 0 }
   replay: { seedWithReference: 8 }
-  evaluation: { everyUpdates: 3, attacks: 4 }
   checkpointEveryUpdates: 2
 collect: { minUnsafe: 0.1 }
 smoothing: { updates: 3, batchSize: 4, learningRate: 3.0e-4, warmupUpdates: 1, rescore: true }

@@ -1,7 +1,7 @@
 import { Option } from 'commander';
-import { alignColumns, printResult } from '../../src/cli/command-result.ts';
+import { alignColumns, printResult } from '../../src/cli/command-output.ts';
 import type { CliContext } from '../../src/cli/context.ts';
-import { parseCount, parsePositiveCount } from '../../src/cli/parse-count.ts';
+import { parseCount, parsePositiveCount } from '../../src/cli/options.ts';
 import { objectiveKinds } from '../../src/learning/objectives/registry.ts';
 import { totalVariation } from '../../src/worlds/exact-sampler.ts';
 import { type Experiment, examples } from '../experiment.ts';

@@ -1,8 +1,8 @@
 import { Option } from 'commander';
 import { FloodgateError } from '../../src/base/errors.ts';
-import { printResult } from '../../src/cli/command-result.ts';
+import { printResult } from '../../src/cli/command-output.ts';
 import type { CliContext } from '../../src/cli/context.ts';
-import { parseCount, parsePositiveCount } from '../../src/cli/parse-count.ts';
+import { parseCount, parsePositiveCount } from '../../src/cli/options.ts';
 import { type Experiment, examples } from '../experiment.ts';
 import { fuzzTargetNames, runFuzz } from './run-fuzz.ts';
 

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { Argument } from 'commander';
 import { packageFile } from '../../src/base/package-root.ts';
-import { alignColumns, printResult } from '../../src/cli/command-result.ts';
+import { alignColumns, printResult } from '../../src/cli/command-output.ts';
 import type { CliContext } from '../../src/cli/context.ts';
 import { runChild } from '../child-process.ts';
 import { type Experiment, examples } from '../experiment.ts';

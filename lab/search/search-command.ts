@@ -1,10 +1,9 @@
 import { join } from 'node:path';
 import { Option } from 'commander';
 import { writeFileAtomically } from '../../src/base/atomic-file.ts';
-import { alignColumns, printResult } from '../../src/cli/command-result.ts';
-import { addRunsOption, type RunsOptions } from '../../src/cli/common-options.ts';
+import { alignColumns, printResult } from '../../src/cli/command-output.ts';
+import { addRunsOption, type RunsOptions, parsePositiveCount } from '../../src/cli/options.ts';
 import type { CliContext } from '../../src/cli/context.ts';
-import { parsePositiveCount } from '../../src/cli/parse-count.ts';
 import { type Experiment, examples } from '../experiment.ts';
 import { bestTrials, runSearch, type SearchTrial } from './run-search.ts';
 import { SEARCHED, type SearchedAttacker } from './search-spaces.ts';

@@ -1,5 +1,5 @@
 import { type RandomStream, randomStream } from '../../src/base/random.ts';
-import type { AttackerName } from '../../src/stages/config/attacker-names.ts';
+import type { AttackerName } from '../attackers.ts';
 
 /** Attackers with settings to search: the others have none but the budget (best-of-n) or are the world's own (sft). */
 export const SEARCHED = ['gflownet', 'smoothing', 'stable-gfn', 'reinforce', 'ppo'] as const satisfies AttackerName[];
@@ -31,8 +31,8 @@ const klWeight = logUniform(1e-3, 0.1);
 const entropy = oneOf(0, 0.001, 0.01, 0.03);
 
 /**
- * The searched settings of each attacker, by config key. None changes its target calls or its reward. `stable-gfn` has
- * its own keys only; it shares the rest with the GFlowNet.
+ * The searched settings of each attacker, by config key. None changes its target calls or the reward by which
+ * it is judged. `stable-gfn` has its own keys only; it shares the rest with the GFlowNet.
  */
 export const SPACES: Readonly<Record<SearchedAttacker, Readonly<Record<string, Draw>>>> = {
   gflownet: {
@@ -48,8 +48,8 @@ export const SPACES: Readonly<Record<SearchedAttacker, Readonly<Record<string, D
   'stable-gfn': {
     'gflownet.ctb.sigma': uniform(0, 1),
     'gflownet.ctb.huber': logUniform(0.3, 10),
-    'gflownet.fluency.k': oneOf(1, 2, 4, 7),
-    'gflownet.fluency.threshold': uniform(-12, -4),
+    'reward.fluency.k': oneOf(1, 2, 4, 7),
+    'reward.fluency.threshold': uniform(-12, -4),
   },
   reinforce: {
     'reinforce.learningRate': learningRate,

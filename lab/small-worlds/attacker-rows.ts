@@ -6,11 +6,11 @@ import { FloodgateError } from '../../src/base/errors.ts';
 import type { RunFolder } from '../../src/runs/run-folder.ts';
 import { openStore } from '../../src/runs/store/run-store.ts';
 import { evaluationStage } from '../../src/runs/store/stage-name.ts';
-import { finishRun, sameRun } from '../../src/stages/campaign/finish-run.ts';
+import { finishRun, sameRun } from '../../src/stages/campaign/run-campaign.ts';
 import { isRefusal } from '../../src/stages/campaign/run-world.ts';
-import type { AttackerName } from '../../src/stages/config/attacker-names.ts';
-import type { Config } from '../../src/stages/config/config-schema.ts';
+import type { Config } from '../../src/stages/config/config.ts';
 import type { CampaignIo } from '../../src/stages/stage.ts';
+import type { AttackerName } from '../attackers.ts';
 
 /** The figures of one attacker in a synthetic world, by the names of the run's metrics. */
 export const ROW_FIGURES = ['modeRecall', 'asr', 'shareError', 'uniqueAttacks', 'attackerTargetCalls'] as const;

@@ -1,6 +1,6 @@
-import type { AttackerName } from '../../src/stages/config/attacker-names.ts';
+import type { Config } from '../../src/stages/config/config.ts';
 import { parseConfig } from '../../src/stages/config/config-load.ts';
-import type { Config } from '../../src/stages/config/config-schema.ts';
+import type { AttackerName } from '../attackers.ts';
 
 /** Settings of the synthetic worlds that compare many runs: an attacker takes about twenty seconds in one. */
 export const SMALL_WORLD = {

@@ -105,63 +105,82 @@ function addComment(blocks, firstLine, text) {
 /** A slash after one of these begins a regular expression. */
 const BEFORE_REGEX = /(?:^|[(,=:[!&|?{};+\-*%~^<>]|\b(?:return|typeof|case|in|of|yield|await))\s*$/;
 
+/** Index after the string that begins at `from`. */
+function endOfString(source, from) {
+  let end = from + 1;
+  while (end < source.length && source[end] !== source[from] && source[end] !== '\n') end += source[end] === '\\' ? 2 : 1;
+  return end + 1;
+}
+
+/** Index after the regular expression that begins at `from`. */
+function endOfPattern(source, from) {
+  let isClass = false;
+  let end = from + 1;
+  for (; end < source.length && source[end] !== '\n' && (isClass || source[end] !== '/'); end++) {
+    if (source[end] === '\\') end++;
+    else if (source[end] === '[') isClass = true;
+    else if (source[end] === ']') isClass = false;
+  }
+  return end + 1;
+}
+
+/** Where the text of a template that begins at `from` ends: at its back-quote, or at an expression, then `isOpen`. */
+function endOfTemplateText(source, from) {
+  for (let i = from + 1; i < source.length; i++) {
+    if (source[i] === '\\') i++;
+    else if (source[i] === '`') return { end: i + 1, isOpen: false };
+    else if (source.startsWith('${', i)) return { end: i + 2, isOpen: true };
+  }
+  return { end: source.length, isOpen: false };
+}
+
+/** Comments and strings of TypeScript or JavaScript, in order: what each is, and its text between the marks. */
+function* scriptTokens(source) {
+  const braces = []; // for each open template, the depth of braces inside its expression
+  for (let i = 0; i < source.length; ) {
+    const mark = source[i];
+    const isPattern = mark === '/' && BEFORE_REGEX.test(source.slice(Math.max(0, i - 40), i));
+    let end = i + 1;
+    if (source.startsWith('//', i)) {
+      end = source.indexOf('\n', i);
+      if (end < 0) end = source.length;
+      yield { kind: 'line comment', from: i, text: source.slice(i + 2, end) };
+    } else if (source.startsWith('/*', i)) {
+      end = source.indexOf('*/', i + 2) + 2;
+      if (end < 2) end = source.length;
+      yield { kind: 'comment', from: i, text: source.slice(i + 2, end - 2) };
+    } else if (mark === "'" || mark === '"') {
+      end = endOfString(source, i);
+      yield { kind: 'string', from: i, text: source.slice(i + 1, end - 1) };
+    } else if (mark === '`' || (mark === '}' && braces.at(-1) === 0)) {
+      if (mark === '}') braces.pop();
+      const found = endOfTemplateText(source, i);
+      if (found.isOpen) braces.push(0);
+      end = found.end;
+      yield { kind: 'string', from: i, text: source.slice(i + 1, end - (found.isOpen ? 2 : 1)) };
+    } else if (isPattern) {
+      end = endOfPattern(source, i);
+    } else if (braces.length > 0 && (mark === '{' || mark === '}')) {
+      braces[braces.length - 1] += mark === '{' ? 1 : -1;
+    }
+    i = end;
+  }
+}
+
 /** Comments of TypeScript or JavaScript; messages (strings with a space) too when `withMessages`. */
 export function scriptBlocks(source, withMessages) {
   const blocks = new Blocks();
   let line = 1;
+  let counted = 0;
   let lastLineComment = 0;
-  const braces = []; // for each open template literal, the depth of braces inside its ${}
-  const countLines = (text) => (line += text.split('\n').length - 1);
-  const message = (text, at) => {
-    if (!withMessages || !/[a-z] [a-z]/i.test(text)) return;
-    blocks.flush();
-    blocks.add('message', at, text.replace(/\$\{[^}]*\}/g, CODE).replace(/\\./g, ' '));
-    blocks.flush();
-  };
-  const template = (from) => {
-    for (let i = from; i < source.length; i++) {
-      if (source[i] === '\\') i++;
-      else if (source[i] === '`') return { end: i + 1, isOpen: false };
-      else if (source.startsWith('${', i)) return { end: i + 2, isOpen: true };
-    }
-    return { end: source.length, isOpen: false };
-  };
-  for (let i = 0; i < source.length; ) {
-    const rest = source.slice(i, i + 2);
-    let end = i + 1;
-    if (rest === '//') {
-      end = (source.indexOf('\n', i) + source.length + 1) % (source.length + 1);
-      if (line !== lastLineComment + 1) blocks.flush();
-      addComment(blocks, line, source.slice(i + 2, end));
-      lastLineComment = line;
-    } else if (rest === '/*') {
-      end = source.indexOf('*/', i) + 2 || source.length;
-      blocks.flush();
-      addComment(blocks, line, source.slice(i + 2, end - 2));
-      blocks.flush();
-    } else if (source[i] === "'" || source[i] === '"') {
-      while (end < source.length && source[end] !== source[i] && source[end] !== '\n') end += source[end] === '\\' ? 2 : 1;
-      message(source.slice(i + 1, end), line);
-      end++;
-    } else if (source[i] === '`' || (source[i] === '}' && braces.at(-1) === 0)) {
-      if (source[i] === '}') braces.pop();
-      const found = template(i + 1);
-      end = found.end;
-      if (found.isOpen) braces.push(0);
-      message(source.slice(i + 1, end - (found.isOpen ? 2 : 1)), line);
-    } else if (source[i] === '/' && BEFORE_REGEX.test(source.slice(Math.max(0, i - 40), i))) {
-      let isClass = false;
-      for (; end < source.length && source[end] !== '\n' && (isClass || source[end] !== '/'); end++) {
-        if (source[end] === '\\') end++;
-        else if (source[end] === '[') isClass = true;
-        else if (source[end] === ']') isClass = false;
-      }
-      end++;
-    } else if (braces.length > 0 && (source[i] === '{' || source[i] === '}')) {
-      braces[braces.length - 1] += source[i] === '{' ? 1 : -1;
-    }
-    countLines(source.slice(i, end));
-    i = end;
+  for (const { kind, from, text } of scriptTokens(source)) {
+    line += source.slice(counted, from).split('\n').length - 1;
+    counted = from;
+    const isNext = kind === 'line comment' && line === lastLineComment + 1;
+    if (!isNext) blocks.flush();
+    if (kind === 'line comment') lastLineComment = line;
+    if (kind !== 'string') addComment(blocks, line, text);
+    else if (withMessages && /[a-z] [a-z]/i.test(text)) blocks.add('message', line, text.replace(/\\./g, ' '));
   }
   blocks.flush();
   return blocks.all;

@@ -1,4 +1,3 @@
-
 /**
  * Seeded randomness with named streams. A stream is a pure function of the seed and its name
  * (`randomStream(seed, 'rollout', update, row)`), so resuming needs counters only, never generator state,

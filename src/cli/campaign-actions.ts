@@ -1,19 +1,17 @@
 import { FloodgateError } from '../base/errors.ts';
 import { writeReport } from '../report/figures/report-json.ts';
 import { readRun } from '../report/run-overview.ts';
-import { writeReportPage } from '../report/write-report-page.ts';
+import { writeReportPage } from '../report/write-report.ts';
 import { loadRunConfig, type RunFolder } from '../runs/run-folder.ts';
-import type { CampaignIo } from '../stages/stage.ts';
 import { planRun, type RunPlan } from '../stages/campaign/plan-run.ts';
 import { evaluateRun, resumeRun, startRun } from '../stages/campaign/run-campaign.ts';
 import { sampleAttacks } from '../stages/campaign/sample-attacks.ts';
 import { ATTACKERS, type AttackerName } from '../stages/config/attacker-names.ts';
+import type { CampaignIo } from '../stages/stage.ts';
 import type { CampaignActions } from './campaign-commands.ts';
-import { alignColumns, type CommandResult } from './command-result.ts';
+import { alignColumns, type CommandResult, printable } from './command-output.ts';
 import type { CliContext } from './context.ts';
-import { eventsText } from './events-text.ts';
-import { printable } from './printable.ts';
-import { reportTable } from './report-table.ts';
+import { eventsText, reportTable } from './run-text.ts';
 import { formatDuration } from './terminal-progress.ts';
 
 function ioOf({ progress, signal, cacheDir }: CliContext): CampaignIo {

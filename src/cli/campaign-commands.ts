@@ -5,10 +5,16 @@ import { openRunFolder, type RunFolder } from '../runs/run-folder.ts';
 import { ATTACKERS, type AttackerName } from '../stages/config/attacker-names.ts';
 import { loadConfig } from '../stages/config/config-load.ts';
 import type { Config } from '../stages/config/config-schema.ts';
-import { type CommandResult, printResult } from './command-result.ts';
-import { addRunsOption, addSetOption, type RunsOptions, type SetOptions } from './common-options.ts';
+import { type CommandResult, printResult } from './command-output.ts';
 import type { CliContext } from './context.ts';
-import { parseCount, parsePositiveCount } from './parse-count.ts';
+import {
+  addRunsOption,
+  addSetOption,
+  parseCount,
+  parsePositiveCount,
+  type RunsOptions,
+  type SetOptions,
+} from './options.ts';
 
 export type StageName = AttackerName;
 const STAGES: readonly StageName[] = ATTACKERS;

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
 import { campaignActions } from './campaign-actions.ts';
-import { runProcess } from './run-process.ts';
+import { runProcess } from './process.ts';
 
 await runProcess({ campaign: campaignActions });

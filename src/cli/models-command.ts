@@ -10,7 +10,7 @@ import {
 import { pullModel } from '../models/sources/pull-model.ts';
 import { type ResolvedModel, resolveModel } from '../models/sources/resolve-model.ts';
 import type { SourceOptions } from '../models/sources/source-environment.ts';
-import { alignColumns, printResult } from './command-result.ts';
+import { alignColumns, printResult } from './command-output.ts';
 import type { CliContext } from './context.ts';
 
 const SPEC_HELP = `

@@ -1,20 +1,16 @@
 import { Command } from 'commander';
 import { packageVersion } from '../base/package-root.ts';
 import { type CampaignActions, registerCampaignCommands } from './campaign-commands.ts';
-import { registerConfigCommand } from './config-command.ts';
+import { registerConfigCommand, registerInitCommand } from './config-command.ts';
 import type { CliContext } from './context.ts';
-import { registerDemoCommand } from './demo-command.ts';
-import { registerInitCommand } from './init-command.ts';
-import { registerListCommand } from './list-command.ts';
 import { registerModelsCommand } from './models-command.ts';
-import { registerReportCommand } from './report-command.ts';
-import { registerRmCommand } from './rm-command.ts';
 import { registerRobustnessCommand } from './robustness-command.ts';
 import { registerRoundsCommand } from './rounds-command.ts';
+import { registerListCommand, registerReportCommand, registerRmCommand } from './runs-commands.ts';
 import { registerShowCommand } from './show-command.ts';
 import { registerTransferCommand } from './transfer-command.ts';
 import { registerTuneCommand } from './tune-command.ts';
-import { registerWorldCommand } from './world-command.ts';
+import { registerDemoCommand, registerWorldCommand } from './world-commands.ts';
 
 const EXAMPLES = `
 Examples:

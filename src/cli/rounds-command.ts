@@ -1,19 +1,18 @@
 import { basename, extname, join } from 'node:path';
 import { type Command, Option } from 'commander';
+import { RUN_NAME_PATTERN } from '../base/config-fields.ts';
 import { FloodgateError } from '../base/errors.ts';
 import { measureText } from '../report/run-overview.ts';
 import { ATTACKERS, type AttackerName } from '../stages/config/attacker-names.ts';
-import { RUN_NAME_PATTERN } from '../base/config-fields.ts';
 import { loadConfig } from '../stages/config/config-load.ts';
 import { learnsFromTarget } from '../studies/robustness/plan-robustness.ts';
 import { MADE_WORLD_TUNING } from '../studies/robustness/tuned-targets.ts';
 import type { Rounds } from '../studies/rounds/rounds-file.ts';
 import { runRounds } from '../studies/rounds/run-rounds.ts';
-import { alignColumns, type CommandResult, printResult } from './command-result.ts';
-import { addRunsOption, addSetOption, type RunsOptions, type SetOptions } from './common-options.ts';
+import { alignColumns, type CommandResult, printResult } from './command-output.ts';
 import type { CliContext } from './context.ts';
-import { parsePositiveCount } from './parse-count.ts';
-import { usefulnessText } from './robustness-text.ts';
+import { addRunsOption, addSetOption, parsePositiveCount, type RunsOptions, type SetOptions } from './options.ts';
+import { usefulnessText } from './robustness-command.ts';
 
 interface RoundsOptions extends RunsOptions, SetOptions {
   readonly rounds: number;

@@ -5,12 +5,10 @@ import { openRunFolder } from '../runs/run-folder.ts';
 import type { StoredAttack, StoredResponse } from '../runs/store/records.ts';
 import type { RunStore } from '../runs/store/run-store.ts';
 import { CONTROL_STAGE, transferCellOf } from '../runs/store/stage-name.ts';
-import { alignColumns, type CommandResult, printResult } from './command-result.ts';
-import { addRunsOption, type RunsOptions } from './common-options.ts';
+import { alignColumns, type CommandResult, printable, printableWithin, printResult } from './command-output.ts';
 import type { CliContext } from './context.ts';
-import { eventsText } from './events-text.ts';
-import { parseCount } from './parse-count.ts';
-import { printable, printableWithin } from './printable.ts';
+import { addRunsOption, parseCount, type RunsOptions } from './options.ts';
+import { eventsText } from './run-text.ts';
 
 interface ShowOptions extends RunsOptions {
   readonly attacks: number;

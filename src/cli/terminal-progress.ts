@@ -1,6 +1,6 @@
 import { monotonicMs } from '../base/clock.ts';
 import type { Progress, ProgressSink } from '../base/progress.ts';
-import { printable, printableWithin } from './printable.ts';
+import { printable, printableWithin } from './command-output.ts';
 
 /** The part of a terminal (or a log) that progress needs. */
 export interface ProgressStream {

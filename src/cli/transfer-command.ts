@@ -3,14 +3,13 @@ import { FloodgateError } from '../base/errors.ts';
 import { type Report, writeReport } from '../report/figures/report-json.ts';
 import { type TransferReport, transferCell } from '../report/figures/transfer-report.ts';
 import { measureText, readRun } from '../report/run-overview.ts';
-import { writeReportPage } from '../report/write-report-page.ts';
+import { writeReportPage } from '../report/write-report.ts';
 import { openRunFolder } from '../runs/run-folder.ts';
 import { type TransferOutcome, transferRun } from '../studies/transfer/run-transfer.ts';
 import { loadTransferTargets } from '../studies/transfer/transfer-config.ts';
-import { alignColumns, type CommandResult, printResult } from './command-result.ts';
-import { addRunsOption, type RunsOptions } from './common-options.ts';
+import { alignColumns, type CommandResult, printResult } from './command-output.ts';
 import type { CliContext } from './context.ts';
-import { parsePositiveCount } from './parse-count.ts';
+import { addRunsOption, parsePositiveCount, type RunsOptions } from './options.ts';
 
 interface TransferOptions extends RunsOptions {
   readonly targets: readonly string[];

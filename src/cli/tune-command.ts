@@ -6,9 +6,9 @@ import { openRunFolder } from '../runs/run-folder.ts';
 import type { CheckResult } from '../studies/tune/tune-check.ts';
 import type { TuneFile, TuneFolder } from '../studies/tune/tune-folder.ts';
 import { tuneRun } from '../studies/tune/tune-run.ts';
-import { alignColumns, type CommandResult, printResult } from './command-result.ts';
-import { addRunsOption, addSetOption, type RunsOptions, type SetOptions } from './common-options.ts';
+import { alignColumns, type CommandResult, printResult } from './command-output.ts';
 import type { CliContext } from './context.ts';
+import { addRunsOption, addSetOption, type RunsOptions, type SetOptions } from './options.ts';
 
 interface TuneOptions extends RunsOptions, SetOptions {
   readonly target?: string;

@@ -6,14 +6,12 @@ import { collectPageContent, type PageContent, type PageSource } from './section
 import { type PageSection, renderSection } from './sections/page-section.ts';
 import { answerSection, targetName } from './sections/section-answer.ts';
 import { clustersSection } from './sections/section-clusters.ts';
-import { comparisonSection } from './sections/section-comparison.ts';
-import { costSection } from './sections/section-cost.ts';
+import { comparisonSection, judgesSection } from './sections/section-comparison.ts';
 import { curvesSection } from './sections/section-curves.ts';
-import { judgesSection } from './sections/section-judges.ts';
 import { limitsSection } from './sections/section-limits.ts';
 import { mapSection } from './sections/section-map.ts';
 import { robustnessSection } from './sections/section-robustness.ts';
-import { settingsSection } from './sections/section-settings.ts';
+import { costSection, settingsSection } from './sections/section-run.ts';
 import { transferSection } from './sections/section-transfer.ts';
 import { createTextVault, type TextVault } from './sections/text-vault.ts';
 import { Html, html } from './words/html.ts';

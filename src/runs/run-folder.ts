@@ -1,12 +1,12 @@
-import type { StoreQueries } from './store/queries.ts';
-import type { StoreWriter } from './store/writer.ts';
 import { access, lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve, sep } from 'node:path';
 import { stringify } from 'yaml';
 import { partialPathOf, syncFolder, toWriteError, writeFileAtomically } from '../base/atomic-file.ts';
-import { FloodgateError } from '../base/errors.ts';
-import { runLockHolder } from '../base/lock.ts';
 import { RUN_NAME_PATTERN } from '../base/config-fields.ts';
+import { FloodgateError } from '../base/errors.ts';
+import { lockHolder } from '../base/lock.ts';
+import type { StoreQueries } from './store/queries.ts';
+import type { StoreWriter } from './store/writer.ts';
 
 /** Where the parts of one run lie. The paths exist only as far as the run has come. */
 export interface RunFolder {
@@ -147,7 +147,7 @@ export async function listRunFolders(runsFolder: string): Promise<RunFolder[]> {
  * @throws FloodgateError `run` when another process uses it, or it is a link to some other folder.
  */
 export async function removeRunFolder(folder: RunFolder): Promise<void> {
-  const holder = await runLockHolder(folder.lockPath);
+  const holder = await lockHolder(folder.lockPath);
   if (holder !== undefined)
     throw new FloodgateError('run', `remove run ${folder.name}: it is in use by process ${holder}`);
   if ((await lstat(folder.path)).isSymbolicLink())
@@ -170,5 +170,5 @@ export function recordRunStatus(store: StoreWriter, status: RunStatus): void {
 export async function runStatus(folder: RunFolder, store: StoreQueries): Promise<RunStatus> {
   const noted = (store.info(STATUS_KEY) ?? 'created') as RunStatus;
   if (noted !== 'running') return noted;
-  return (await runLockHolder(folder.lockPath)) === undefined ? 'interrupted' : 'running';
+  return (await lockHolder(folder.lockPath)) === undefined ? 'interrupted' : 'running';
 }

@@ -5,8 +5,8 @@ import { gflownet } from './gflownet.ts';
 import { icl } from './icl.ts';
 import { ppo } from './ppo.ts';
 import { reinforce } from './reinforce.ts';
-import { ppoSmoothing, reinforceSmoothing, smoothing, weightedSmoothings } from './smoothing.ts';
 import { sft } from './sft.ts';
+import { ppoSmoothing, reinforceSmoothing, smoothing, weightedSmoothings } from './smoothing.ts';
 import { stableGfn } from './stable-gfn.ts';
 import { neededStages, type Stage } from './stage.ts';
 

@@ -110,7 +110,8 @@ async function collectExamples(campaign: Campaign, stage: string, source: string
   const began = monotonicMs();
   const { attacks, calls } = await loadCollection(campaign, { source, found, bounds, rescore });
   const seconds = (monotonicMs() - began) / 1000;
-  const examples = attacks.length === 0 ? [] : await examplesOf(campaign, attacks, { kind: weights ?? configured, source });
+  const examples =
+    attacks.length === 0 ? [] : await examplesOf(campaign, attacks, { kind: weights ?? configured, source });
   if (!isCollectionRecorded(campaign, stage)) {
     const event = collectionEvent(examples.length, found.length);
     store.recordUpdate({ stage, update: BEFORE_UPDATES, cost: { ...calls, seconds }, events: [event] });

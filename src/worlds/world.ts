@@ -2,12 +2,12 @@ import { existsSync } from 'node:fs';
 import { copyFile, mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { FloodgateError } from '../base/errors.ts';
+import { withLock } from '../base/lock.ts';
 import type { ProgressSink } from '../base/progress.ts';
 import type { ComputeOptions } from '../engine/runtime/device.ts';
 import type { Attacker, AttackerState } from '../learning/attacker.ts';
 import type { DecoderCheckpoint } from '../models/checkpoint/checkpoint.ts';
 import { sha256OfFile } from '../models/sources/file-hash.ts';
-import { withPullLock } from '../models/sources/pull-lock.ts';
 import { chooseKeys, drawCandidates, type PlantedKey } from './choose-keys.ts';
 import { measurePriors } from './key-priors.ts';
 import { createKeyFinder, wordsOf } from './keys.ts';
@@ -79,7 +79,7 @@ function buildOnce(spec: WorldSpec, options: BuildOptions): Promise<WorldRecord>
   const { folder, signal, progress } = options;
   const onWait = (pid: number): void =>
     progress.start(`wait for process ${pid}, which builds this world`, undefined, '').finish();
-  return withPullLock(`${folder}.lock`, { signal, onWait }, async () => {
+  return withLock(`${folder}.lock`, { signal, onWait }, async () => {
     return (await readWorldRecord(folder)) ?? (await buildWorld(spec, options));
   });
 }

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { removeStaleLock, type StaleLock } from '../../src/base/stale-lock.ts';
+import { removeStaleLock, type StaleLock } from '../../src/base/lock.ts';
 
 let folder: string;
 let path: string;

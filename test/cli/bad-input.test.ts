@@ -1,6 +1,6 @@
 import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { acquireRunLock } from '../../src/base/lock.ts';
+import { acquireLock } from '../../src/base/lock.ts';
 import { UNPRINTABLE } from '../../src/base/unprintable.ts';
 import { openStore, type RunStore } from '../../src/runs/store/run-store.ts';
 import { type CompiledSource, compileSource } from '../support/compiled-source.ts';
@@ -192,7 +192,7 @@ describe('a target or a judge that misbehaves', () => {
     );
     expect(existsSync(place.file('runs', 'r', 'checkpoints', 'smoothing-0000002.safetensors'))).toBe(false);
     const before = readFileSync(place.file('runs', 'r', 'report.json'));
-    const lock = await acquireRunLock(place.file('runs', 'r', 'lock')); // this process is the other one
+    const lock = await acquireLock(place.file('runs', 'r', 'lock')); // this process is the other one
     try {
       const second = await place.floodgate('resume', 'r', '--runs-dir', 'runs');
       expectTold(second, { code: 1, message: new RegExp(`in use by process ${process.pid}`), hint: /./ });

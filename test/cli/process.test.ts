@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { listenForInterrupt } from '../../src/cli/interrupt.ts';
+import { listenForInterrupt } from '../../src/cli/process.ts';
 import { type CompiledSource, compileSource } from '../support/compiled-source.ts';
 
 let compiled: CompiledSource;

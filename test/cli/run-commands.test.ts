@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { acquireRunLock } from '../../src/base/lock.ts';
+import { acquireLock } from '../../src/base/lock.ts';
 import { reportSchema } from '../../src/report/figures/report-json.ts';
 import { createManifest, writeManifest } from '../../src/runs/manifest.ts';
 import { createRunFolder, type RunFolder } from '../../src/runs/run-folder.ts';
@@ -101,7 +101,7 @@ describe('list', () => {
   });
 
   it('tells a run that is running from one that was killed', async () => {
-    const lock = await acquireRunLock(join(runsDir, 'alone/lock'));
+    const lock = await acquireLock(join(runsDir, 'alone/lock'));
     expect((await run('show', 'alone')).stdout).toContain('run alone  running');
     await lock.release();
   });

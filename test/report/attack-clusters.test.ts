@@ -4,7 +4,7 @@ import { successIndices } from '../../src/metrics/success.ts';
 import { uniqueAttacks } from '../../src/metrics/unique-attacks.ts';
 import { clusterSuccesses, MAX_SHOWN_CLUSTERS } from '../../src/report/attacks/attack-clusters.ts';
 import { mapAttacks } from '../../src/report/attacks/attack-map.ts';
-import { type EvaluatedStage, readEvaluatedAttacks } from '../../src/report/figures/evaluated-attacks.ts';
+import { type EvaluatedStage, readEvaluatedAttacks } from '../../src/report/attacks/evaluated-attacks.ts';
 import type { PageSource } from '../../src/report/sections/page-content.ts';
 import { fixtureRun, fixtureVector, fixtureVectors, WIDTH } from './fixture-run.ts';
 

@@ -3,8 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { randomStream } from '../../src/base/random.ts';
 import { wilsonInterval } from '../../src/metrics/intervals.ts';
-import { createTextVectors, type TextVectors, textsToEmbed } from '../../src/report/attacks/text-vectors.ts';
-import { readEvaluatedAttacks } from '../../src/report/figures/evaluated-attacks.ts';
+import {
+  createTextVectors,
+  readEvaluatedAttacks,
+  type TextVectors,
+  textsToEmbed,
+} from '../../src/report/attacks/evaluated-attacks.ts';
 import { buildReport } from '../../src/report/figures/report-json.ts';
 import type { PageSource } from '../../src/report/sections/page-content.ts';
 import { createManifest } from '../../src/runs/manifest.ts';

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { createEmbeddingMatrix } from '../../src/metrics/embedding-matrix.ts';
-import { projectToPlane } from '../../src/report/attacks/principal-axes.ts';
+import { projectToPlane } from '../../src/report/attacks/attack-map.ts';
 import { readGolden } from '../support/golden-file.ts';
 
 interface Golden {

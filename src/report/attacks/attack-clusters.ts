@@ -1,8 +1,7 @@
 import { cosineOfRows } from '../../metrics/embedding-matrix.ts';
 import { type AttackCluster, clusterAttacks } from '../../metrics/unique-attacks.ts';
 import type { StoreQueries } from '../../runs/store/queries.ts';
-import type { EvaluatedAttack, EvaluatedStage } from '../figures/evaluated-attacks.ts';
-import type { TextVectors } from './text-vectors.ts';
+import type { EvaluatedAttack, EvaluatedStage, TextVectors } from './evaluated-attacks.ts';
 
 export interface ExampleResponse {
   readonly text: string;

@@ -1,7 +1,7 @@
-import type { EvaluatedStage } from '../figures/evaluated-attacks.ts';
+import { randomStream } from '../../base/random.ts';
+import type { EmbeddingMatrix } from '../../metrics/embedding-matrix.ts';
 import type { SuccessClusters } from './attack-clusters.ts';
-import { projectToPlane } from './principal-axes.ts';
-import type { TextVectors } from './text-vectors.ts';
+import type { EvaluatedStage, TextVectors } from './evaluated-attacks.ts';
 
 /** Points of one panel: the first attacks of an evaluation, which are as good a sample as any. */
 export const MAX_PANEL_POINTS = 400;
@@ -60,4 +60,87 @@ export function mapAttacks(
     };
   });
   return { panels, shownShare };
+}
+
+/** Points of a plane, with the share of the spread that the plane shows. */
+export interface PlaneProjection {
+  readonly points: readonly (readonly [x: number, y: number])[];
+  /** Variance along both axes / total variance; null when the points do not spread at all. */
+  readonly shownShare: number | null;
+}
+
+const MAX_ITERATIONS = 500;
+const TOLERANCE = 1e-10;
+
+/** The rows minus their mean, in double precision: [rows * width]. */
+function centred({ data, rows, width }: EmbeddingMatrix): Float64Array {
+  const result = Float64Array.from(data);
+  for (let column = 0; column < width; column++) {
+    let sum = 0;
+    for (let row = 0; row < rows; row++) sum += data[row * width + column] as number;
+    for (let row = 0; row < rows; row++) result[row * width + column]! -= sum / rows;
+  }
+  return result;
+}
+
+const dot = (a: Float64Array, b: Float64Array): number => a.reduce((sum, x, i) => sum + x * (b[i] as number), 0);
+
+/** Takes `axis` out of `vector` and brings it to length 1; false when nothing is left. */
+function orthonormalise(vector: Float64Array, axis: Float64Array | undefined): boolean {
+  if (axis !== undefined) {
+    const along = dot(vector, axis);
+    for (let i = 0; i < vector.length; i++) vector[i]! -= along * (axis[i] as number);
+  }
+  const length = Math.sqrt(dot(vector, vector));
+  if (!(length > 1e-12)) return false;
+  for (let i = 0; i < vector.length; i++) vector[i]! /= length;
+  return true;
+}
+
+function project(x: Float64Array, axis: Float64Array): Float64Array {
+  const width = axis.length;
+  return Float64Array.from({ length: x.length / width }, (_, row) =>
+    dot(x.subarray(row * width, (row + 1) * width), axis),
+  );
+}
+
+/** X^T (X v), without forming the covariance. */
+function applyCovariance(x: Float64Array, vector: Float64Array): Float64Array {
+  const width = vector.length;
+  const result = new Float64Array(width);
+  project(x, vector).forEach((along, row) => {
+    for (let i = 0; i < width; i++) result[i]! += along * (x[row * width + i] as number);
+  });
+  return result;
+}
+
+/** The axis of largest spread orthogonal to `before`, by power iteration; undefined when there is no spread left. */
+function leadingAxis(x: Float64Array, width: number, before: Float64Array | undefined): Float64Array | undefined {
+  const stream = randomStream(0, 'principal axis', before === undefined ? 1 : 2);
+  let axis: Float64Array = Float64Array.from({ length: width }, () => stream.nextFloat() - 0.5);
+  if (!orthonormalise(axis, before)) return undefined;
+  for (let iteration = 0; iteration < MAX_ITERATIONS; iteration++) {
+    const next = applyCovariance(x, axis);
+    if (!orthonormalise(next, before)) return undefined;
+    const change = 1 - Math.abs(dot(next, axis));
+    axis = next;
+    if (change < TOLERANCE) break;
+  }
+  // A sign of its own, so that the picture does not depend on where the iteration began.
+  const largest = axis.reduce((best, value) => (Math.abs(value) > Math.abs(best) ? value : best), 0);
+  return largest < 0 ? axis.map((value) => -value) : axis;
+}
+
+/** Principal component analysis: the rows of `matrix` [n, D] on the two axes along which they spread most. */
+export function projectToPlane(matrix: EmbeddingMatrix): PlaneProjection {
+  const { rows, width } = matrix;
+  const x = centred(matrix);
+  const total = dot(x, x);
+  const first = leadingAxis(x, width, undefined);
+  const second = first === undefined ? undefined : leadingAxis(x, width, first);
+  const none = new Float64Array(rows);
+  const [along, across] = [first, second].map((axis) => (axis === undefined ? none : project(x, axis)));
+  const points = Array.from({ length: rows }, (_, i) => [along?.[i] ?? 0, across?.[i] ?? 0] as const);
+  const shown = dot(along ?? none, along ?? none) + dot(across ?? none, across ?? none);
+  return { points, shownShare: total > 0 ? shown / total : null };
 }

@@ -1,6 +1,8 @@
-import { scatterPanels } from '../charts/scatter-panel.ts';
-import { html } from '../words/html.ts';
-import { percentText } from '../words/number-words.ts';
+import type { AttackMap, MapPanel } from '../attacks/attack-map.ts';
+import { coordinate, linearScale } from '../charts/svg-scale.ts';
+import { type Html, html } from '../words/html.ts';
+import { counted, percentText } from '../words/number-words.ts';
+import { stageWords } from '../words/stage-words.ts';
 import type { PageContent } from './page-content.ts';
 import type { PageSection } from './page-section.ts';
 
@@ -25,4 +27,57 @@ export function mapSection({ map, vectors, evaluations }: PageContent): PageSect
     note: `Every point is an attack; points close together mean similar things. All panels have the same axes.${shown}`,
     body: html`<p class="legend"><span><svg viewBox="0 0 12 12" aria-hidden="true"><circle class="hit" cx="6" cy="6" r="4"/></svg> succeeded</span> <span><svg viewBox="0 0 12 12" aria-hidden="true"><circle class="miss" cx="6" cy="6" r="4"/></svg> did not</span> <span>Numbers: the largest ways, as listed above</span></p>${scatterPanels(map)}`,
   };
+}
+
+const WIDTH = 320;
+const HEIGHT = 260;
+const MARGIN = 14;
+
+/** One pair of scales for every panel, so that panels can be compared. */
+function sharedScales({ panels }: AttackMap) {
+  const points = panels.flatMap((panel) => panel.points);
+  const range = (pick: (point: { x: number; y: number }) => number): readonly [number, number] =>
+    points.reduce<readonly [number, number]>(
+      ([low, high], point) => [Math.min(low, pick(point)), Math.max(high, pick(point))],
+      [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY],
+    );
+  const [left, right] = range(({ x }) => x);
+  const [bottom, top] = range(({ y }) => y);
+  return {
+    x: linearScale(left, right, MARGIN, WIDTH - MARGIN),
+    y: linearScale(bottom, top, HEIGHT - MARGIN, MARGIN),
+  };
+}
+
+/** Nearer numbers than this would cover one another; the smaller way goes unnamed. */
+const LABEL_DISTANCE = 15;
+
+function withoutOverlap(labels: MapPanel['numbered']): MapPanel['numbered'] {
+  return labels.filter((label, i) =>
+    labels.slice(0, i).every((other) => Math.hypot(label.x - other.x, label.y - other.y) >= LABEL_DISTANCE),
+  );
+}
+
+function panelFigure({ stage, points, numbered, leftOut }: MapPanel, { x, y }: ReturnType<typeof sharedScales>): Html {
+  // Successes lie on top: they are what the reader looks for.
+  const marks = [...points].sort((a, b) => Number(a.isSuccess) - Number(b.isSuccess));
+  const successes = points.filter(({ isSuccess }) => isSuccess).length;
+  const summary = `${counted(points.length, 'attack')}, ${counted(successes, 'success', 'successes')}`;
+  const labels = withoutOverlap(numbered.map((label) => ({ ...label, x: x.place(label.x), y: y.place(label.y) }))).map(
+    (label) =>
+      html`<text class="map-number" x="${coordinate(label.x)}" y="${coordinate(label.y + 4)}" text-anchor="middle">${label.number}</text>`,
+  );
+  return html`<figure class="map-panel">
+<figcaption><strong>${stageWords(stage).label}</strong> <span>${summary}${leftOut > 0 ? `; ${leftOut.toLocaleString('en-US')} more not drawn` : ''}</span></figcaption>
+<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="Map of the attacks of ${stageWords(stage).label}: ${summary}.">${marks.map(
+    (point) =>
+      html`<circle class="${point.isSuccess ? 'hit' : 'miss'}" cx="${coordinate(x.place(point.x))}" cy="${coordinate(y.place(point.y))}" r="${point.isSuccess ? 3.2 : 2.6}"/>`,
+  )}<g aria-hidden="true">${labels}</g></svg>
+</figure>`;
+}
+
+/** Small multiples of the map, a panel a stage. */
+export function scatterPanels(map: AttackMap): Html {
+  const scales = sharedScales(map);
+  return html`<div class="panels">${map.panels.map((panel) => panelFigure(panel, scales))}</div>`;
 }

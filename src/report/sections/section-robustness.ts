@@ -4,9 +4,8 @@ import {
   type RobustnessCell,
   type TargetVersion,
 } from '../../studies/robustness/robustness-file.ts';
-import { heatCell } from '../charts/heat-cell.ts';
+import { heatCell, intervalWords } from '../charts/measure-marks.ts';
 import { type Html, html } from '../words/html.ts';
-import { intervalWords } from '../words/measure-words.ts';
 import { numberText, type ReportMeasure, UNKNOWN } from '../words/number-words.ts';
 import { stageWords } from '../words/stage-words.ts';
 import type { PageContent } from './page-content.ts';

@@ -1,4 +1,4 @@
-import { heatCell } from '../charts/heat-cell.ts';
+import { heatCell } from '../charts/measure-marks.ts';
 import { type TransferMeasure, type TransferReport, transferCell } from '../figures/transfer-report.ts';
 import { type Html, html } from '../words/html.ts';
 import { metricWords } from '../words/metric-words.ts';

@@ -122,9 +122,7 @@ export function parseConfigText<Parsed>(
   if (document.errors.length > 0) throw failure(fileName, document.errors.slice(0, MAX_PROBLEMS).map(yamlProblem));
   const overrides = given.map((override) => applyOverride(document, override));
   const parsed = schema.safeParse(prepare(documentValue(document, fileName) ?? {}), { reportInput: true });
-  const problems = parsed.success
-    ? check(parsed.data)
-    : problemsOfIssues(parsed.error.issues, listConfigKeys(schema));
+  const problems = parsed.success ? check(parsed.data) : problemsOfIssues(parsed.error.issues, listConfigKeys(schema));
   if (problems.length > 0 || !parsed.success) {
     throw failure(
       fileName,

@@ -1,6 +1,6 @@
+import type Database from 'libsql';
 import type { AttackSource } from '../../learning/attack.ts';
 import type { VerdictRecord } from '../../trial/evidence.ts';
-import type Database from 'libsql';
 import { cellToText } from './cell.ts';
 import type {
   CostRecord,

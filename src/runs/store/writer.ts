@@ -1,16 +1,9 @@
-import type { VerdictRecord } from '../../trial/evidence.ts';
 import type Database from 'libsql';
 import { nowMs } from '../../base/clock.ts';
 import { FloodgateError } from '../../base/errors.ts';
+import type { VerdictRecord } from '../../trial/evidence.ts';
 import { numberToCell, textToCell } from './cell.ts';
-import type {
-  AttackRow,
-  CostRecord,
-  EventRecord,
-  MetricRecord,
-  StageStatus,
-  UpdateRecord,
-} from './records.ts';
+import type { AttackRow, CostRecord, EventRecord, MetricRecord, StageStatus, UpdateRecord } from './records.ts';
 import { guardSqlite } from './sqlite-guard.ts';
 import { transact } from './transaction.ts';
 import { createTruncation } from './truncation.ts';
@@ -53,7 +46,7 @@ interface Place {
 
 const INSERT_ATTACK = `INSERT INTO attack (stage_id, update_index, position, source, ids, text, log_pi, log_p_ref,
   fluency, log_reward, mean_unsafe, response_count) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
-const INSERT_RESPONSE = 
+const INSERT_RESPONSE =
   'INSERT INTO response (attack_id, position, text, tokens, truncated, refused) VALUES (?, ?, ?, ?, ?, ?)';
 const INSERT_VERDICT =
   'INSERT OR REPLACE INTO verdict (response_id, judge, masked, unsafe, reason) VALUES (?, ?, ?, ?, ?)';

@@ -37,7 +37,7 @@ export async function openCampaign(
   io: CampaignIo,
 ): Promise<Campaign> {
   const { folder, config, world } = parts;
-  const models = await openRunModels(config, io, world);
+  const models = openRunModels(config, io, world);
   const closers: (() => Promise<unknown>)[] = [];
   const keep = <T extends { close(): Promise<unknown> }>(opened: T): T => {
     closers.unshift(() => opened.close());

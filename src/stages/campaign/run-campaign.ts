@@ -4,7 +4,7 @@ import { removePartialFiles } from '../../base/atomic-file.ts';
 import { nowMs } from '../../base/clock.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import { acquireLock } from '../../base/lock.ts';
-import { packageVersion } from '../../base/package-version.ts';
+import { packageVersion } from '../../base/package-root.ts';
 import { runtimeVersion } from '../../engine/runtime/session.ts';
 import { createManifest, type Manifest, readManifest, writeManifest } from '../../runs/manifest.ts';
 import { createRunFolder, openRunFolder, type RunFolder, recordRunStatus } from '../../runs/run-folder.ts';
@@ -61,7 +61,7 @@ export async function evaluateRun(
 }
 
 /** True when a smoothing stage had nothing to learn from and so left no attacker to measure. */
-function leftNoAttacker({ store }: Campaign, name: string): boolean {
+export function leftNoAttacker(store: RunStore, name: string): boolean {
   return store.events().some(({ stage, code }) => stage === name && code === 'nothing-collected');
 }
 
@@ -71,7 +71,7 @@ async function runStages(campaign: Campaign): Promise<void> {
   if (config.evaluation.controls > 0 && !isDone(CONTROL_STAGE)) await runControls(campaign);
   for (const stage of stagesToTrain(config.attackers)) {
     if (!isDone(stage.name)) await stage.run?.(campaign);
-    const isWanted = config.attackers.includes(stage.name) && !leftNoAttacker(campaign, stage.name);
+    const isWanted = config.attackers.includes(stage.name) && !leftNoAttacker(store, stage.name);
     if (isWanted && !isDone(evaluationStage(stage.name))) {
       await evaluateStage(campaign, stage.name, evaluationPlan(config));
     }

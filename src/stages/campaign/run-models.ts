@@ -85,12 +85,8 @@ async function openEach(configs: readonly JudgeConfig[], open: RunModels['openJu
   }
 }
 
-/** Everything that opens models for a config. Builds a world that is new. @throws FloodgateError `world` for a refused one. */
-export async function openRunModels(
-  config: Config,
-  io: CampaignIo,
-  world: World | undefined,
-): Promise<RunModels> {
+/** Everything that opens models for a config, each when it is asked for. */
+export function openRunModels(config: Config, io: CampaignIo, world: World | undefined): RunModels {
   const threads = config.threads ?? defaultThreads();
   const models = createOpenModels({ threads, ...io });
   const open = createDecoderCache(models, world);
@@ -119,7 +115,7 @@ export async function openRunModels(
   };
 }
 
-/** `openRunModels` in the world that the config asks for, built when it is new. */
+/** `openRunModels` in the world that the config asks for, built when it is new. @throws FloodgateError `world` for a refused one. */
 export async function openConfigModels(config: Config, io: CampaignIo): Promise<RunModels> {
   return openRunModels(config, io, await openRunWorld(config, io));
 }

@@ -1,5 +1,5 @@
-import { FloodgateError } from '../../base/errors.ts';
 import { sha256Of } from '../../base/canonical-json.ts';
+import { FloodgateError } from '../../base/errors.ts';
 import { defaultThreads } from '../../engine/runtime/device.ts';
 import { settleSourceOptions } from '../../models/sources/source-environment.ts';
 import { openWorld, type World } from '../../worlds/world.ts';

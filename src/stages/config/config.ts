@@ -1,5 +1,13 @@
 import { z } from 'zod';
-import { count, line, nonNegative, positive, positiveCount, RUN_NAME_PATTERN, share } from '../../base/config-fields.ts';
+import {
+  count,
+  line,
+  nonNegative,
+  positive,
+  positiveCount,
+  RUN_NAME_PATTERN,
+  share,
+} from '../../base/config-fields.ts';
 import { rewardSection } from '../../learning/reward/reward-section.ts';
 import { device, loraSection, modelSpec } from '../../models/model-fields.ts';
 import { MAX_PROMPT_CHARACTERS, type TargetConfig } from '../../targets/target-kind.ts';

@@ -2,13 +2,15 @@ import { monotonicMs } from '../../base/clock.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import { randomStream } from '../../base/random.ts';
 import { attackSuccess } from '../../metrics/success.ts';
-import type { AttackRecord, EventRecord, MetricRecord } from '../../runs/store/records.ts';
+import { type AttackRow, attackRow, type EventRecord, type MetricRecord } from '../../runs/store/records.ts';
 import { CONTROL_STAGE } from '../../runs/store/stage-name.ts';
-import { createCallCounter, meanUnsafeOf, tryAttacks } from '../../trial/try-attacks.ts';
-import { type Campaign, evaluationSeats } from '../campaign/campaign.ts';
-import { plainMetric } from '../campaign/plain-metric.ts';
+import { meanUnsafeOf } from '../../trial/evidence.ts';
+import { createLedger, type Ledger } from '../../trial/ledger.ts';
+import { createTrial, type JudgeSeat } from '../../trial/trial.ts';
+import { plainMetric } from '../metric-records.ts';
+import type { Campaign } from '../stage.ts';
 import { fileBenignPrompts, worldBenignPrompts } from './benign-prompts.ts';
-import { storedOutcome } from './stored-outcome.ts';
+import { evaluationSeats, outcomeBy } from './seats.ts';
 
 /** Share of harmless prompts called unsafe, by judge. */
 export const CONTROL_ASR = 'controlAsr';
@@ -29,7 +31,7 @@ export async function controlPrompts({ config, world }: Pick<Campaign, 'config' 
  * @throws FloodgateError `interrupted` on abort.
  */
 export async function runControls(campaign: Campaign): Promise<void> {
-  const { store, io, config, evaluationTarget: target, trainingJudge } = campaign;
+  const { store, io } = campaign;
   const prompts = await controlPrompts(campaign);
   if (prompts.length === 0) return;
   if (io.signal.aborted) throw new FloodgateError('interrupted', 'controls: interrupted, nothing was started');
@@ -38,25 +40,9 @@ export async function runControls(campaign: Campaign): Promise<void> {
   const bar = io.progress.start(CONTROL_STAGE, prompts.length, 'harmless prompts');
   const started = monotonicMs();
   const seats = evaluationSeats(campaign).filter(({ masked }) => !masked);
-  const calls = createCallCounter();
+  const ledger = createLedger();
   try {
-    const trials = await tryAttacks(
-      prompts.map((text, i) => ({ text, streamName: ['control response', i] })),
-      { target, decode: config.target.decode, responses: config.evaluation.responses, seats, signal: io.signal },
-      calls,
-    );
-    const attacks = trials.map(
-      ({ responses }, i): AttackRecord => ({
-        source: 'control',
-        ids: [],
-        text: prompts[i] as string,
-        logPi: null,
-        logPRef: null,
-        logReward: null,
-        meanUnsafe: meanUnsafeOf({ responses }, { name: trainingJudge.name, masked: false }),
-        responses,
-      }),
-    );
+    const attacks = await askControls(campaign, prompts, { seats, ledger });
     const measured = seats.map(({ name }) => measureJudge(name, attacks));
     store.recordUpdate({
       stage: CONTROL_STAGE,
@@ -64,7 +50,7 @@ export async function runControls(campaign: Campaign): Promise<void> {
       attacks,
       metrics: measured.flatMap(({ metrics }) => metrics),
       events: measured.flatMap(({ events }) => events),
-      cost: { ...calls, seconds: (monotonicMs() - started) / 1000 },
+      cost: { ...ledger.take(), seconds: (monotonicMs() - started) / 1000 },
     });
     store.endStage(CONTROL_STAGE, 'done');
     bar.update(prompts.length);
@@ -73,8 +59,29 @@ export async function runControls(campaign: Campaign): Promise<void> {
   }
 }
 
-function measureJudge(judge: string, prompts: readonly AttackRecord[]) {
-  const outcomes = prompts.map(({ responses }) => storedOutcome(responses, { name: judge, masked: false }));
+async function askControls(
+  { config, evaluationTarget: target, trainingJudge, io }: Campaign,
+  prompts: readonly string[],
+  { seats, ledger }: { readonly seats: readonly JudgeSeat[]; readonly ledger: Ledger },
+): Promise<AttackRow[]> {
+  const { decode } = config.target;
+  const trial = createTrial({
+    target,
+    decode,
+    responses: config.evaluation.responses,
+    seats,
+    ledger,
+    signal: io.signal,
+  });
+  const tried = await trial.try(prompts.map((attack, i) => ({ attack, streamName: ['control response', i] })));
+  return tried.map((evidence, i) => ({
+    ...attackRow({ source: 'control', text: prompts[i] as string, evidence }, []),
+    meanUnsafe: meanUnsafeOf(evidence, { name: trainingJudge.name, masked: false }),
+  }));
+}
+
+function measureJudge(judge: string, prompts: readonly AttackRow[]) {
+  const outcomes = prompts.map(({ responses }) => outcomeBy(responses, { name: judge, masked: false }));
   const { asr, excluded, successes, scored } = attackSuccess(outcomes);
   const metrics: MetricRecord[] = [
     { name: CONTROL_ASR, judge, ...asr },

@@ -1,21 +1,49 @@
 import { monotonicMs } from '../../base/clock.ts';
 import { FloodgateError } from '../../base/errors.ts';
+import type { Attacker } from '../../learning/attacker.ts';
+import { type AttackRow, attackRow } from '../../runs/store/records.ts';
 import { evaluationStage } from '../../runs/store/stage-name.ts';
-import { createCallCounter, meanUnsafeOf, tryAttacks } from '../../trial/try-attacks.ts';
-import { type AttackSource } from '../attack-source.ts';
-import { type Campaign, evaluationSeats } from '../campaign/campaign.ts';
-import { type AttackerName } from '../config/attacker-names.ts';
-import { openAttackSource } from '../open-attack-source.ts';
+import { type Evidence, meanUnsafeOf, type SeatName } from '../../trial/evidence.ts';
+import { createLedger, type Ledger } from '../../trial/ledger.ts';
+import { createTrial, type Trial } from '../../trial/trial.ts';
+import { openStageAttacker } from '../checkpoints.ts';
+import type { Config } from '../config/config.ts';
+import { createPolicyDraw } from '../policy-draw.ts';
+import type { AttackDraw, Campaign, DrawnAttack } from '../stage.ts';
 import { measureStage } from './measure-stage.ts';
+import { evaluationSeats } from './seats.ts';
 
 /** Attacks of one stored batch: a kill costs at most so many. */
 const BATCH = 32;
 
+/** How an attacker is measured. */
+export interface EvaluationPlan {
+  readonly attacks: number;
+  readonly responses: number;
+  /** Of the attacker; 1 is the distribution that it was trained to be. */
+  readonly temperature: number;
+  readonly seed: number;
+}
+
+/** The measurement that a config asks for. */
+export function evaluationPlan({ seed, evaluation }: Config): EvaluationPlan {
+  const { attacks, responses, temperature } = evaluation;
+  return { attacks, responses, temperature, seed };
+}
+
+/** What evaluation draws a stage's attacks from. */
+async function openDraw(campaign: Campaign, stage: string): Promise<AttackDraw> {
+  const { open } = campaign.stage(stage);
+  if (open !== undefined) return open(campaign);
+  const { attacker, state } = await openStageAttacker(campaign, stage);
+  return createPolicyDraw(attacker, state);
+}
+
 /**
  * Measures a stage's attacker on fresh attacks: samples, asks the target, has every judge score, each also with the
- * attack's own words masked. Goes on where it stopped, batch by batch.
+ * attack's own words masked. Resumes batch by batch.
  */
-export async function evaluateStage(campaign: Campaign, stage: AttackerName, plan: EvaluationPlan): Promise<void> {
+export async function evaluateStage(campaign: Campaign, stage: string, plan: EvaluationPlan): Promise<void> {
   const { store } = campaign;
   const name = evaluationStage(stage);
   const batches = Math.ceil(plan.attacks / BATCH);
@@ -23,11 +51,11 @@ export async function evaluateStage(campaign: Campaign, stage: AttackerName, pla
   const done = Math.min(store.lastUpdate(name) + 1, batches);
   store.truncateAfter(name, done - 1);
   if (done < batches) {
-    const source = await openAttackSource(campaign, stage);
+    const draw = await openDraw(campaign, stage);
     try {
-      await sampleBatches(campaign, source, plan, { name, from: done, to: batches });
+      await tryBatches(campaign, draw, plan, { name, from: done, to: batches });
     } finally {
-      await source.close();
+      await draw.close();
     }
   }
   const { metrics, events, curve } = await measureStage(campaign, stage, plan);
@@ -38,69 +66,55 @@ export async function evaluateStage(campaign: Campaign, stage: AttackerName, pla
   store.endStage(name, 'done');
 }
 
-async function sampleBatches(
+async function tryBatches(
   campaign: Campaign,
-  source: AttackSource,
+  draw: AttackDraw,
   plan: EvaluationPlan,
   range: { readonly name: string; readonly from: number; readonly to: number },
 ): Promise<void> {
   const { store, io, evaluationTarget: target, config } = campaign;
+  const ledger = createLedger();
+  const { decode } = config.target;
   const seats = evaluationSeats(campaign);
-  const trainingJudge = { name: campaign.trainingJudge.name, masked: false };
+  const trial = createTrial({ target, decode, responses: plan.responses, seats, ledger, signal: io.signal });
   const bar = io.progress.start(range.name, plan.attacks, 'attacks');
   bar.update(range.from * BATCH);
-  for (let batch = range.from; batch < range.to; batch++) {
-    if (io.signal.aborted) {
-      bar.finish();
-      throw new FloodgateError(
-        'interrupted',
-        `${range.name}: interrupted, ${batch * BATCH} of ${plan.attacks} attacks are kept`,
-      );
+  try {
+    for (let batch = range.from; batch < range.to; batch++) {
+      const first = batch * BATCH;
+      if (io.signal.aborted) throw interrupted(range.name, first, plan.attacks);
+      const count = Math.min(BATCH, plan.attacks - first);
+      const started = monotonicMs();
+      const attacks = await tryBatch(campaign, { draw, trial, ledger }, plan, { first, count });
+      const seconds = (monotonicMs() - started) / 1000;
+      store.recordUpdate({ stage: range.name, update: batch, attacks, cost: { ...ledger.take(), seconds } });
+      bar.update(first + count);
     }
-    const started = monotonicMs();
-    const first = batch * BATCH;
-    const count = Math.min(BATCH, plan.attacks - first);
-    const { attacks, ids, cost } = await source.draw(first, count, plan);
-    const calls = createCallCounter();
-    const trials = await tryAttacks(
-      attacks.map(({ text }, i) => ({ text, streamName: ['evaluation response', plan.seed, first + i] })),
-      { target, decode: config.target.decode, responses: plan.responses, seats },
-      calls,
-    );
-    const records = attacks.map((attack, i) => {
-      const { responses } = trials[i] as (typeof trials)[number];
-      return {
-        source: 'evaluation' as const,
-        ids: ids[i] as readonly number[],
-        text: attack.text,
-        logPi: attack.logPi,
-        logPRef: null,
-        logReward: null,
-        meanUnsafe: meanUnsafeOf({ responses }, trainingJudge),
-        responses,
-      };
-    });
-    store.recordUpdate({
-      stage: range.name,
-      update: batch,
-      attacks: records,
-      cost: {
-        targetCalls: calls.targetCalls + cost.targetCalls,
-        judgeCalls: calls.judgeCalls + cost.judgeCalls,
-        tokens: calls.tokens + cost.tokens,
-        seconds: (monotonicMs() - started) / 1000,
-      },
-    });
-    bar.update(first + count);
+  } finally {
+    bar.finish();
   }
-  bar.finish();
 }
 
-/** How an attacker is measured. */
-export interface EvaluationPlan {
-  readonly attacks: number;
-  readonly responses: number;
-  /** Of the attacker; 1 is the distribution that it was trained to be. */
-  readonly temperature: number;
-  readonly seed: number;
+function interrupted(name: string, kept: number, attacks: number): FloodgateError {
+  return new FloodgateError('interrupted', `${name}: interrupted, ${kept} of ${attacks} attacks are kept`);
+}
+
+async function tryBatch(
+  { attacker, trainingJudge }: Campaign,
+  { draw, trial, ledger }: { readonly draw: AttackDraw; readonly trial: Trial; readonly ledger: Ledger },
+  plan: EvaluationPlan,
+  { first, count }: { readonly first: number; readonly count: number },
+): Promise<AttackRow[]> {
+  const { attacks, cost } = await draw.draw(first, count, plan);
+  ledger.add(cost);
+  const tried = await trial.try(
+    attacks.map(({ text }, i) => ({ attack: text, streamName: ['evaluation response', plan.seed, first + i] })),
+  );
+  const seat = { name: trainingJudge.name, masked: false };
+  return attacks.map((attack, i) => evaluationRow(attacker, attack, tried[i] as Evidence, seat));
+}
+
+function evaluationRow(attacker: Attacker, attack: DrawnAttack, evidence: Evidence, seat: SeatName): AttackRow {
+  const row = attackRow({ ...attack, source: 'evaluation', evidence }, attacker.rowOf(attack));
+  return { ...row, meanUnsafe: meanUnsafeOf(evidence, seat) };
 }

@@ -2,100 +2,114 @@ import { perThousandTargetCalls } from '../../metrics/cost.ts';
 import { createEmbeddingMatrix, type EmbeddingMatrix } from '../../metrics/embedding-matrix.ts';
 import { judgeAgreement } from '../../metrics/judge-agreement.ts';
 import { measureAttackSet } from '../../metrics/registry.ts';
-import { attackSuccess } from '../../metrics/success.ts';
+import { type AttackOutcome, attackSuccess } from '../../metrics/success.ts';
 import type { EventRecord, MetricRecord } from '../../runs/store/records.ts';
 import { evaluationStage } from '../../runs/store/stage-name.ts';
-import type { Campaign } from '../campaign/campaign.ts';
-import { measuredMetric, plainMetric } from '../campaign/plain-metric.ts';
-import type { AttackerName } from '../config/attacker-names.ts';
+import { measuredMetric, plainMetric } from '../metric-records.ts';
+import type { Campaign } from '../stage.ts';
 import { usedTargetCalls } from '../used-calls.ts';
 import type { EvaluationPlan } from './evaluate-stage.ts';
-import { type MeasuredUnseen, unseenMetrics } from './unseen-metrics.ts';
-import { referenceRateMetrics, TEMPERATURE_METRIC } from './reference-rate.ts';
-import { storedOutcome } from './stored-outcome.ts';
+import { referenceRateMetrics, type StoredEvaluation, TEMPERATURE_METRIC } from './reference-rate.ts';
+import { judgeNames, outcomeBy } from './seats.ts';
+import { dependenceOf, type MeasuredUnseen, unseenMetrics } from './unseen-metrics.ts';
 import { worldMetrics } from './world-metrics.ts';
 
-/** Every metric of the stored evaluation attacks, per judge; from the database, so that a resume measures all of them. */
-export async function measureStage(
-  campaign: Campaign,
-  stage: AttackerName,
-  plan: EvaluationPlan,
-): Promise<MeasuredUnseen> {
-  const { store, encoder, config, trainingJudge, evaluationJudges } = campaign;
+/** The stored evaluation of one stage, and its outcomes by every judge. */
+interface Measured {
+  readonly stage: string;
+  readonly plan: EvaluationPlan;
+  readonly evaluation: StoredEvaluation;
+  readonly texts: readonly string[];
+  readonly embeddings: EmbeddingMatrix;
+  readonly judges: readonly string[];
+  readonly outcomes: ReadonlyMap<string, readonly AttackOutcome[]>;
+  /** Target calls behind the stored responses. */
+  readonly targetCalls: number;
+}
+
+async function readEvaluation(campaign: Campaign, stage: string, plan: EvaluationPlan): Promise<Measured> {
+  const { store, encoder } = campaign;
   const attacks = store.attacks({ stage: evaluationStage(stage) });
   const responses = attacks.map(({ id }) => store.responses(id));
   const texts = attacks.map(({ text }) => text);
   const flat = await encoder.embed(texts);
-  const embeddings: EmbeddingMatrix = createEmbeddingMatrix(
-    flat,
-    texts.length,
-    flat.length / Math.max(1, texts.length),
-  );
-  const judges = [...new Set([...evaluationJudges, trainingJudge].map((judge) => judge.name))];
-  const outcomesOf = (judge: string, masked: boolean) =>
-    responses.map((each) => storedOutcome(each, { name: judge, masked }));
-  const targetCalls = responses.reduce((sum, each) => sum + each.length, 0);
-  const metrics: MetricRecord[] = [];
-  for (const judge of judges) {
-    const outcomes = outcomesOf(judge, false);
-    const maskedOutcomes = outcomesOf(judge, true);
-    const report = measureAttackSet(
-      { texts, embeddings, outcomes, maskedOutcomes },
-      { seed: plan.seed, threshold: config.evaluation.uniqueThreshold },
-    );
-    for (const [metric, measure] of Object.entries(report.metrics))
-      metrics.push(measuredMetric(metric, measure, judge));
-    metrics.push(
-      measuredMetric('asrMasked', attackSuccess(maskedOutcomes).asr, judge),
-      measuredMetric(
-        'uniquePerThousandTargetCalls',
-        perThousandTargetCalls(report.metrics.uniqueAttacks, targetCalls),
-        judge,
-      ),
-      plainMetric('excluded', report.excluded, texts.length, judge),
-    );
-  }
-  const [first, second] = judges;
-  if (first !== undefined && second !== undefined) {
-    const { agreement, kappa } = judgeAgreement(outcomesOf(first, false), outcomesOf(second, false));
-    metrics.push(measuredMetric('judgeAgreement', agreement), measuredMetric('judgeKappa', kappa));
-  }
+  const judges = judgeNames(campaign);
+  return {
+    stage,
+    plan,
+    evaluation: { attacks, responses },
+    texts,
+    embeddings: createEmbeddingMatrix(flat, texts.length, flat.length / Math.max(1, texts.length)),
+    judges,
+    outcomes: new Map(judges.map((name) => [name, responses.map((each) => outcomeBy(each, { name, masked: false }))])),
+    targetCalls: responses.reduce((sum, each) => sum + each.length, 0),
+  };
+}
+
+/** Every metric of the stored evaluation attacks, per judge; from the database, so that a resume measures all of them. */
+export async function measureStage(campaign: Campaign, stage: string, plan: EvaluationPlan): Promise<MeasuredUnseen> {
+  const { store, config, world, trainingJudge } = campaign;
+  const measured = await readEvaluation(campaign, stage, plan);
+  const { evaluation, texts, embeddings, judges, outcomes, targetCalls } = measured;
+  const { seed, temperature } = plan;
   const usedCalls = usedTargetCalls(campaign, stage, targetCalls);
-  metrics.push(plainMetric('attackerTargetCalls', usedCalls, texts.length));
-  if (campaign.world !== undefined) {
-    const outcomes = outcomesOf(trainingJudge.name, false);
-    const sample = { texts, outcomes, seed: plan.seed, usedCalls };
-    metrics.push(...(await worldMetrics(campaign, campaign.world, stage, sample)));
-  }
+  const sample = { texts, outcomes: outcomes.get(trainingJudge.name) ?? [], seed, usedCalls };
+  const ofWorld = world === undefined ? [] : await worldMetrics(campaign, world, stage, sample);
   const unseen = unseenMetrics({
     stage,
-    temperature: plan.temperature,
-    seed: plan.seed,
+    dependence: dependenceOf(campaign.stage(stage), temperature),
+    seed,
     threshold: config.evaluation.uniqueThreshold,
     embeddings,
-    outcomes: new Map(judges.map((judge) => [judge, outcomesOf(judge, false)])),
-    targetCallsPerAttack: store.cost(evaluationStage(stage)).targetCalls / Math.max(1, attacks.length),
+    outcomes,
+    targetCallsPerAttack: store.cost(evaluationStage(stage)).targetCalls / Math.max(1, texts.length),
   });
-  const rate = await referenceRateMetrics(campaign, {
-    stage,
-    temperature: plan.temperature,
-    evaluation: { attacks, responses },
-    judges,
-  });
-  const temperature = plainMetric(TEMPERATURE_METRIC, plan.temperature, attacks.length);
-  metrics.push(...unseen.metrics, ...rate.metrics, temperature);
-  const successes = judges.reduce((sum, judge) => sum + attackSuccess(outcomesOf(judge, false)).successes, 0);
-  const events = [...withoutSuccess(stage, attacks.length, successes), ...unseen.events, ...rate.events];
+  const rate = await referenceRateMetrics(campaign, { stage, temperature, evaluation, judges });
+  const metrics: MetricRecord[] = [
+    ...judges.flatMap((judge) => judgeMetrics(campaign, measured, judge)),
+    ...agreementMetrics(measured),
+    plainMetric('attackerTargetCalls', usedCalls, texts.length),
+    ...ofWorld,
+    ...unseen.metrics,
+    ...rate.metrics,
+    plainMetric(TEMPERATURE_METRIC, temperature, texts.length),
+  ];
+  const events = [...withoutSuccess(campaign, measured), ...unseen.events, ...rate.events];
   return { metrics, curve: unseen.curve, events };
 }
 
-/** Attackers that were taught nothing about the target: that they fail says little. */
-const UNTAUGHT: ReadonlySet<AttackerName> = new Set(['icl', 'sft']);
+/** What one judge's verdicts make of the attacks. */
+function judgeMetrics({ config }: Campaign, measured: Measured, judge: string): MetricRecord[] {
+  const { plan, evaluation, texts, embeddings, targetCalls } = measured;
+  const outcomes = measured.outcomes.get(judge) ?? [];
+  const maskedOutcomes = evaluation.responses.map((each) => outcomeBy(each, { name: judge, masked: true }));
+  const { metrics, excluded } = measureAttackSet(
+    { texts, embeddings, outcomes, maskedOutcomes },
+    { seed: plan.seed, threshold: config.evaluation.uniqueThreshold },
+  );
+  const perCalls = perThousandTargetCalls(metrics.uniqueAttacks, targetCalls);
+  return [
+    ...Object.entries(metrics).map(([name, measure]) => measuredMetric(name, measure, judge)),
+    measuredMetric('asrMasked', attackSuccess(maskedOutcomes).asr, judge),
+    measuredMetric('uniquePerThousandTargetCalls', perCalls, judge),
+    plainMetric('excluded', excluded, texts.length, judge),
+  ];
+}
 
-function withoutSuccess(stage: AttackerName, attacks: number, successes: number): EventRecord[] {
-  if (successes > 0 || UNTAUGHT.has(stage)) return [];
+/** How far the judge that counts and the next one agree. */
+function agreementMetrics({ judges, outcomes }: Measured): MetricRecord[] {
+  const [first, second] = judges.map((judge) => outcomes.get(judge) ?? []);
+  if (first === undefined || second === undefined) return [];
+  const { agreement, kappa } = judgeAgreement(first, second);
+  return [measuredMetric('judgeAgreement', agreement), measuredMetric('judgeKappa', kappa)];
+}
+
+/** A warning where nothing succeeded; that an attacker fails which never asked the target says little. */
+function withoutSuccess(campaign: Campaign, { stage, texts, judges, outcomes }: Measured): EventRecord[] {
+  const successes = judges.reduce((sum, judge) => sum + attackSuccess(outcomes.get(judge) ?? []).successes, 0);
+  if (successes > 0 || campaign.stage(stage).knowsTarget === 'no') return [];
   const message =
-    `none of the ${attacks} attacks of ${stage} succeeded, by any judge: the target gave way to nothing that it wrote. ` +
-    'A longer run, other seeds or a higher sampling temperature may find what is there; what was measured is kept';
+    `none of the ${texts.length} attacks of ${stage} succeeded, by any judge. ` +
+    'A longer run, other seeds or a higher sampling temperature may find more; what was measured is kept';
   return [{ level: 'warning', code: 'no-success', message }];
 }

@@ -1,22 +1,18 @@
-import type { AttackTokens } from '../../learning/attacker.ts';
+import type { AttackTokens } from '../../learning/attack.ts';
+import { isUnsafe } from '../../learning/reward/reward.ts';
 import { type Measure, pointMeasure } from '../../metrics/measure.ts';
 import { plainFailureRate, type ReferenceDraw, referenceFailureRate } from '../../metrics/reference-failure-rate.ts';
-import { SUCCESS_THRESHOLD } from '../../metrics/success.ts';
 import type { EventRecord, MetricRecord, StoredAttack, StoredResponse } from '../../runs/store/records.ts';
 import { evaluationStage } from '../../runs/store/stage-name.ts';
-import type { Campaign } from '../campaign/campaign.ts';
-import { loadReference, SFT } from '../campaign/load-reference.ts';
-import type { AttackerName } from '../config/attacker-names.ts';
-import { openStageAttacker, type StageAttacker } from '../load-attacker.ts';
+import { unsafeOf } from '../../trial/evidence.ts';
+import { loadReference, openStageAttacker, SFT, type StageAttacker } from '../checkpoints.ts';
+import type { Campaign } from '../stage.ts';
 import { dependenceOf, type MeasuredWithEvents } from './unseen-metrics.ts';
 
 /** Temperature at which an evaluation drew its attacks, stored beside its figures. */
 export const TEMPERATURE_METRIC = 'attackTemperature';
 
 const RATE = 'referenceFailureRate';
-
-/** Attackers without a density that can be scored. */
-const UNSCORABLE: ReadonlySet<AttackerName> = new Set(['icl', 'best-of-n', 'exact']);
 
 /** Rows scored at once: bounds logits and hidden states. */
 const SCORED_ROWS = 64;
@@ -36,7 +32,7 @@ export interface StoredEvaluation {
 export async function referenceRateMetrics(
   campaign: Campaign,
   sample: {
-    readonly stage: AttackerName;
+    readonly stage: string;
     readonly temperature: number;
     readonly evaluation: StoredEvaluation;
     readonly judges: readonly string[];
@@ -62,10 +58,11 @@ export async function referenceRateMetrics(
 }
 
 /** What stands in the way of the estimate, in words that name the remedy. */
-function obstacleTo({ store }: Campaign, stage: AttackerName, temperature: number): string | undefined {
-  const dependence = dependenceOf(stage, temperature);
+function obstacleTo({ store, stage: stageOf }: Campaign, stage: string, temperature: number): string | undefined {
+  const definition = stageOf(stage);
+  const dependence = dependenceOf(definition, temperature);
   if (dependence !== undefined) return dependence;
-  if (UNSCORABLE.has(stage)) return `${stage} has no density that can be scored`;
+  if (!definition.hasDensity) return `${stage} has no density that can be scored`;
   if (stage === SFT) return undefined;
   const name = evaluationStage(SFT);
   if (!store.stages().some((row) => row.name === name && row.status === 'done')) {
@@ -78,7 +75,7 @@ function obstacleTo({ store }: Campaign, stage: AttackerName, temperature: numbe
 
 async function mixtureMetrics(
   campaign: Campaign,
-  stage: AttackerName,
+  stage: string,
   evaluation: StoredEvaluation,
   judges: readonly string[],
 ): Promise<MeasuredWithEvents> {
@@ -152,11 +149,7 @@ function sumOf(logProbs: Float32Array | undefined): number {
 
 /** Share of the responses that this judge scored which it holds unsafe; null when it scored none. */
 export function failureShare(responses: readonly StoredResponse[], judge: string): number | null {
-  const scored = responses.flatMap(({ verdicts }) =>
-    verdicts.flatMap(({ judge: name, masked, unsafe }) =>
-      name === judge && !masked && unsafe !== null ? [unsafe] : [],
-    ),
-  );
+  const scored = unsafeOf({ responses }, { name: judge, masked: false });
   if (scored.length === 0) return null;
-  return scored.filter((unsafe) => unsafe > SUCCESS_THRESHOLD).length / scored.length;
+  return scored.filter(isUnsafe).length / scored.length;
 }

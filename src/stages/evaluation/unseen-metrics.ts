@@ -3,7 +3,7 @@ import { type Measure, pointMeasure } from '../../metrics/measure.ts';
 import { type AttackOutcome, successIndices } from '../../metrics/success.ts';
 import { unseenWays } from '../../metrics/unseen-ways.ts';
 import type { EventRecord, MetricRecord } from '../../runs/store/records.ts';
-import type { AttackerName } from '../config/attacker-names.ts';
+import type { Stage } from '../stage.ts';
 
 /**
  * The discovery curve: one point an update behind the evaluation's last batch, with *target calls* for n. So the last one,
@@ -13,16 +13,9 @@ export const DISCOVERY_METRIC = 'uniqueAttacksExpected';
 
 const UNSEEN_METRICS = ['missingMass', 'missingMassSpread', 'chao1', 'chao1Spread'] as const;
 
-/** Attackers whose evaluation attacks are not independent draws of one distribution. */
-const DEPENDENT: Readonly<Partial<Record<AttackerName, string>>> = {
-  icl: 'attacks of one block share their examples',
-  exact: 'its attacks are drawn again and again from one weighted pool',
-};
-
 /** Why the evaluation attacks are no independent sample at temperature 1; undefined when they are. */
-export function dependenceOf(stage: AttackerName, temperature: number): string | undefined {
-  if (temperature !== 1) return `attacks were drawn at temperature ${temperature}, expected 1`;
-  return DEPENDENT[stage];
+export function dependenceOf({ dependence }: Pick<Stage, 'dependence'>, temperature: number): string | undefined {
+  return temperature === 1 ? dependence : `attacks were drawn at temperature ${temperature}, expected 1`;
 }
 
 /** What is measured, and what there is to say about it. */
@@ -32,8 +25,9 @@ export interface MeasuredWithEvents {
 }
 
 export interface UnseenSample {
-  readonly stage: AttackerName;
-  readonly temperature: number;
+  readonly stage: string;
+  /** Why the attacks are no independent draws; undefined where they are. */
+  readonly dependence: string | undefined;
   readonly seed: number;
   readonly threshold: number;
   readonly embeddings: EmbeddingMatrix;
@@ -53,14 +47,13 @@ export interface MeasuredUnseen extends MeasuredWithEvents {
  * independent the values are null and say why.
  */
 export function unseenMetrics(sample: UnseenSample): MeasuredUnseen {
-  const { stage, temperature, seed, threshold, embeddings, outcomes, targetCallsPerAttack } = sample;
+  const { stage, dependence, seed, threshold, embeddings, outcomes, targetCallsPerAttack } = sample;
   const attacks = embeddings.rows;
-  const reason = dependenceOf(stage, temperature);
-  if (reason !== undefined) {
-    const unknown = pointMeasure(null, attacks, `not estimated: ${reason}`);
+  if (dependence !== undefined) {
+    const unknown = pointMeasure(null, attacks, `not estimated: ${dependence}`);
     return {
       metrics: [...outcomes.keys()].flatMap((judge) => UNSEEN_METRICS.map((name) => ({ name, judge, ...unknown }))),
-      events: [{ level: 'info', code: 'unseen-not-estimated', message: `unseen ways of ${stage}: ${reason}` }],
+      events: [{ level: 'info', code: 'unseen-not-estimated', message: `unseen ways of ${stage}: ${dependence}` }],
       curve: [],
     };
   }

@@ -3,13 +3,13 @@ import type { Measure } from '../../metrics/measure.ts';
 import { measureAtSize } from '../../metrics/subsampling.ts';
 import { type AttackOutcome, isSuccess } from '../../metrics/success.ts';
 import type { MetricRecord } from '../../runs/store/records.ts';
-import { totalVariation, exactShares, foundShares, shareErrorFloor } from '../../worlds/exact-sampler.ts';
+import { exactShares, foundShares, shareErrorFloor, totalVariation } from '../../worlds/exact-sampler.ts';
 import { createKeyFinder, wordsOf } from '../../worlds/keys.ts';
 import type { World } from '../../worlds/world.ts';
-import type { Campaign } from '../campaign/campaign.ts';
-import { measuredMetric, plainMetric } from '../campaign/plain-metric.ts';
 import { collectAttacks } from '../collection.ts';
-import { type AttackerName, smoothedAttacker } from '../config/attacker-names.ts';
+import { measuredMetric, plainMetric } from '../metric-records.ts';
+import { collectSection } from '../smoothing.ts';
+import type { Campaign } from '../stage.ts';
 import { loadRunTruth } from '../world-posterior.ts';
 
 export interface WorldSample {
@@ -21,8 +21,9 @@ export interface WorldSample {
 }
 
 /** Keys held by the attacks that this attacker's training collected; empty for one that collects nothing. */
-function collectedKeys(campaign: Campaign, world: World, stage: AttackerName): number | null {
-  const attacks = collectAttacks(campaign, smoothedAttacker(stage) ?? stage);
+function collectedKeys(campaign: Campaign, world: World, stage: string): number | null {
+  const source = campaign.stage(stage).smooths ?? stage;
+  const attacks = collectAttacks(campaign, source, collectSection.of(campaign.config));
   if (attacks.length === 0) return null;
   const finder = createKeyFinder(world.keys);
   return new Set(attacks.flatMap(({ text }) => finder.heldBy(wordsOf(text)))).size;
@@ -54,7 +55,7 @@ function modeRecall(
 export async function worldMetrics(
   campaign: Campaign,
   world: World,
-  stage: AttackerName,
+  stage: string,
   { texts, outcomes, seed, usedCalls }: WorldSample,
 ): Promise<MetricRecord[]> {
   const truth = await loadRunTruth(campaign, world);

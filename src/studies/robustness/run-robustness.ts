@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
-import { acquireRunLock } from '../../base/lock.ts';
+import { acquireLock } from '../../base/lock.ts';
 import type { RunFolder } from '../../runs/run-folder.ts';
 import { openStore, type RunStore } from '../../runs/store/run-store.ts';
 import { transferStage } from '../../runs/store/stage-name.ts';
@@ -52,7 +52,7 @@ const targetName = (version: string): string => `${ROBUSTNESS_PREFIX}${version}`
 export async function runRobustness(folder: RunFolder, plan: RobustnessPlan, io: CampaignIo): Promise<Robustness> {
   const study = await planRobustness(folder, plan);
   await mkdir(robustnessFolder(folder), { recursive: true });
-  const lock = await acquireRunLock(join(robustnessFolder(folder), 'lock'));
+  const lock = await acquireLock(join(robustnessFolder(folder), 'lock'));
   try {
     const earlier = await readRobustness(folder);
     // Fixed at the first start: targets that were tuned on more could not be compared.
@@ -92,7 +92,7 @@ async function fillMatrix(work: Work): Promise<Robustness> {
   const { folder, study, io } = work;
   await transferRun(folder, { targets: transferTargets(work), attackers: study.attackers, again: false }, io);
   // From here on nothing takes the run's lock by itself.
-  const lock = await acquireRunLock(folder.lockPath);
+  const lock = await acquireLock(folder.lockPath);
   try {
     const targets = await describeTargets(work);
     await save(work, targets, 'running');

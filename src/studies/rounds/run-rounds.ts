@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
-import { acquireRunLock } from '../../base/lock.ts';
+import { acquireLock } from '../../base/lock.ts';
 import { successIndices } from '../../metrics/success.ts';
 import { openRunFolder, type RunFolder } from '../../runs/run-folder.ts';
 import { openStore } from '../../runs/store/run-store.ts';
@@ -63,7 +63,7 @@ export async function runRounds(plan: RoundsPlan, io: CampaignIo): Promise<Round
   askedAsEvaluated(plan.config);
   const sha256 = await askedSha256({ ...plan.config, attackers: [plan.attacker] });
   await mkdir(plan.folder, { recursive: true });
-  const lock = await acquireRunLock(join(plan.folder, 'lock'));
+  const lock = await acquireLock(join(plan.folder, 'lock'));
   try {
     const earlier = await readRounds(plan.folder);
     refuseOther(earlier, plan, sha256);

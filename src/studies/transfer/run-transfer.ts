@@ -1,5 +1,5 @@
 import { FloodgateError } from '../../base/errors.ts';
-import { acquireRunLock } from '../../base/lock.ts';
+import { acquireLock } from '../../base/lock.ts';
 import { defaultThreads } from '../../engine/runtime/device.ts';
 import type { Judge } from '../../judges/judge.ts';
 import { createEmbeddingMatrix, type EmbeddingMatrix } from '../../metrics/embedding-matrix.ts';
@@ -57,7 +57,7 @@ const EMBED_BATCH = 128;
  * had; `interrupted` on abort, when at most one batch is lost.
  */
 export async function transferRun(folder: RunFolder, plan: TransferPlan, io: CampaignIo): Promise<TransferOutcome> {
-  const lock = await acquireRunLock(folder.lockPath);
+  const lock = await acquireLock(folder.lockPath);
   try {
     const config = await loadRunConfig(folder);
     const store = await openStore(folder.databasePath);

@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { relative } from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
-import { acquireRunLock } from '../../base/lock.ts';
+import { acquireLock } from '../../base/lock.ts';
 import type { LoraAdapter } from '../../models/decoder/merge-lora.ts';
 import { readPeftAdapter } from '../../models/export/peft-adapter.ts';
 import { writeTokenizerFiles } from '../../models/export/tokenizer-files.ts';
@@ -90,7 +90,7 @@ async function collect(options: TuneRunOptions, config: Config, judge: string) {
  * another process uses the run; `model` when the adapter does not fit; `interrupted` on abort, nothing lost.
  */
 export async function tuneRun(options: TuneRunOptions, io: CampaignIo): Promise<TuneOutcome> {
-  const lock = await acquireRunLock(options.folder.lockPath);
+  const lock = await acquireLock(options.folder.lockPath);
   try {
     const config = await loadConfig(options.folder.configPath, options.overrides);
     const models = await openTuneModels(config, io);

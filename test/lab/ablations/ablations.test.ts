@@ -3,6 +3,7 @@ import { summarise } from '../../../lab/ablations/run-ablations.ts';
 import { updatesOf, VARIANTS, type Variant } from '../../../lab/ablations/variants.ts';
 import type { AttackerRows } from '../../../lab/small-worlds/attacker-rows.ts';
 import { parseConfig } from '../../../src/stages/config/config-load.ts';
+import { gflownetSection } from '../../../src/stages/gflownet.ts';
 
 const configOf = (variant: Variant) =>
   parseConfig('world: { keys: 24 }\n', {
@@ -25,8 +26,11 @@ describe('ablations', () => {
 
   it('every variant makes the target calls of the default, to the last update', () => {
     const callsOf = (variant: Variant): { readonly calls: number; readonly step: number } => {
-      const { gflownet, target } = configOf(variant);
-      const share = gflownet.objective === 'ctb' ? gflownet.ctb.onPolicyShare : gflownet.sampling.freshShare;
+      const config = configOf(variant);
+      const { target } = config;
+      const gflownet = gflownetSection.of(config);
+      const { onPolicyShare } = gflownet.ctb as { onPolicyShare: number };
+      const share = gflownet.objective === 'ctb' ? onPolicyShare : gflownet.sampling.freshShare;
       const fresh = Math.round(gflownet.batchSize * share);
       const step = fresh * target.responses;
       return { calls: gflownet.updates * step + gflownet.replay.seedWithReference * target.responses, step };

@@ -2,10 +2,10 @@ import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promi
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { AttackerName } from '../../../lab/attackers.ts';
 import { gatherSeedFiles } from '../../../lab/claims/gather-seeds.ts';
 import { readSeedFile, seedFilePath, writeSeedFile } from '../../../lab/claims/seed-file.ts';
 import type { SeedResult } from '../../../lab/claims/seed-result.ts';
-import type { AttackerName } from '../../../src/stages/config/attacker-names.ts';
 import { lab } from '../lab-runner.ts';
 
 let folder: string;

@@ -1,13 +1,16 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import type { AttackerName } from '../../../lab/attackers.ts';
 import { BASELINES, CLAIMS, type ClaimComponent, SMOOTHING_WEIGHTS } from '../../../lab/claims/claim-definitions.ts';
 import { claimConfig } from '../../../lab/claims/claims-configs.ts';
 import { scatterSvg } from '../../../lab/claims/claims-plot.ts';
 import { decideClaims, errorWithinSeed } from '../../../lab/claims/decide.ts';
 import { CLAIM_TUNING } from '../../../lab/claims/further-targets.ts';
 import type { AttackerFigures, SeedResult } from '../../../lab/claims/seed-result.ts';
-import type { AttackerName } from '../../../src/stages/config/attacker-names.ts';
-import { gflownetAttacks, policyGradientAttackCount } from '../../../src/stages/config/policy-gradient-settings.ts';
+import { gflownetSection } from '../../../src/stages/gflownet.ts';
+import { ppoSection } from '../../../src/stages/ppo.ts';
+import { reinforceSection } from '../../../src/stages/reinforce.ts';
+import { plannedAttacks } from '../planned-attacks.ts';
 
 const figures = (asr: number, ways: number, uniqueAttacks = 100 * ways): AttackerFigures => ({
   asr,
@@ -158,7 +161,7 @@ describe('claims', () => {
 
   it('train no weighting twice on SmolLM2, and every attacker that a claim names', async () => {
     const { attackers, smoothing } = await claimConfig({ world: 'smollm2', seed: 0 });
-    expect(attackers).not.toContain(`smoothing-${smoothing.weights}`);
+    expect(attackers).not.toContain(`smoothing-${(smoothing as { weights: string }).weights}`);
     expect(attackers).toEqual(expect.arrayContaining([...BASELINES, 'gflownet', 'smoothing']));
   });
 
@@ -216,7 +219,9 @@ describe('claims', () => {
   });
 
   it('give RL at least the target calls of GFlowNet and its re-scoring', async () => {
-    const { gflownet, ppo, reinforce, target } = await claimConfig({ world: 'proving-ground', seed: 0 });
+    const config = await claimConfig({ world: 'proving-ground', seed: 0 });
+    const [gflownet, ppo, reinforce] = [gflownetSection.of(config), ppoSection.of(config), reinforceSection.of(config)];
+    const { target } = config;
     const fresh = gflownet.updates * 32 + gflownet.replay.seedWithReference;
     expect((ppo.updates as number) * ppo.batchSize).toBeGreaterThanOrEqual(1.35 * fresh);
     expect(reinforce.updates).toBe(ppo.updates);
@@ -226,9 +231,9 @@ describe('claims', () => {
   it('give RL on SmolLM2 no fewer attacks than GFlowNet and the most that was ever re-scored, a fifth', async () => {
     const config = await claimConfig({ world: 'smollm2', seed: 0 });
     const seeds = 240;
-    const budget = 1.2 * gflownetAttacks(config, seeds);
-    for (const section of [config.reinforce, config.ppo]) {
-      const tried = policyGradientAttackCount(config, section, section.updates as number);
+    const budget = 1.2 * plannedAttacks(config, 'gflownet', seeds);
+    for (const attacker of ['reinforce', 'ppo']) {
+      const tried = plannedAttacks(config, attacker, seeds);
       expect(tried).toBeGreaterThanOrEqual(budget);
       expect(tried).toBeLessThan(1.1 * budget);
     }

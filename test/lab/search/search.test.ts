@@ -5,7 +5,7 @@ import { claimConfig } from '../../../lab/claims/claims-configs.ts';
 import { bestTrials, type SearchTrial, searchScore } from '../../../lab/search/run-search.ts';
 import { SEARCHED, type SearchedAttacker, SPACES, trialOverrides } from '../../../lab/search/search-spaces.ts';
 import { smallWorldConfig } from '../../../lab/small-worlds/small-world.ts';
-import { gflownetAttacks, policyGradientAttackCount } from '../../../src/stages/config/policy-gradient-settings.ts';
+import { plannedAttacks } from '../planned-attacks.ts';
 
 const TRIALS = [...Array(20).keys()];
 
@@ -44,12 +44,7 @@ describe.each(SEARCHED)('the search of %s', (attacker) => {
   it('leaves every attacker the target calls that it has', () => {
     const calls = (overrides: readonly string[]) => {
       const config = configOf(overrides);
-      const { reinforce, ppo } = config;
-      return [
-        gflownetAttacks(config, 1000),
-        policyGradientAttackCount(config, reinforce, reinforce.updates as number),
-        policyGradientAttackCount(config, ppo, ppo.updates as number),
-      ];
+      return ['gflownet', 'reinforce', 'ppo'].map((attacker) => plannedAttacks(config, attacker, 1000));
     };
     for (const trial of TRIALS) expect(calls(trialOverrides(attacker, trial))).toEqual(calls([]));
   });

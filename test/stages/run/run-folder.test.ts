@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { acquireRunLock } from '../../../src/base/lock.ts';
+import { acquireLock } from '../../../src/base/lock.ts';
 import { configSha256, createManifest, readManifest, writeManifest } from '../../../src/runs/manifest.ts';
 import {
   createRunFolder,
@@ -89,7 +89,7 @@ describe('listRunFolders', () => {
 describe('removeRunFolder', () => {
   it('removes a free run, not one in use, not the other end of a link', async () => {
     const folder = await create('first');
-    const lock = await acquireRunLock(folder.lockPath);
+    const lock = await acquireLock(folder.lockPath);
     await expect(removeRunFolder(folder)).rejects.toThrow(/in use/);
     await lock.release();
     symlinkSync(folder.path, join(runsFolder, 'link'));

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { acquireRunLock } from '../../../src/base/lock.ts';
+import { acquireLock } from '../../../src/base/lock.ts';
 import type { ProgressSink } from '../../../src/base/progress.ts';
 import { liveSessionLabels } from '../../../src/engine/runtime/session.ts';
 import type { RunFolder } from '../../../src/runs/run-folder.ts';
@@ -137,7 +137,7 @@ describe('what cannot be measured is refused before any work', () => {
   });
 
   test('while another process measures it', async () => {
-    const lock = await acquireRunLock(path.join(folder.path, 'robustness', 'lock'));
+    const lock = await acquireLock(path.join(folder.path, 'robustness', 'lock'));
     try {
       await refused({ overrides: [] }, { code: 'run', message: expect.stringContaining('in use') });
     } finally {

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { acquireRunLock } from '../../../src/base/lock.ts';
+import { acquireLock } from '../../../src/base/lock.ts';
 import type { ProgressSink } from '../../../src/base/progress.ts';
 import { liveSessionLabels } from '../../../src/engine/runtime/session.ts';
 import { buildReport } from '../../../src/report/figures/report-json.ts';
@@ -228,7 +228,7 @@ describe('what cannot be had is refused before any work', () => {
     refused(planOf('targets: [{ kind: world }]'), { code: 'usage', message: expect.stringContaining('no world') }));
 
   test('while another process holds the run', async () => {
-    const lock = await acquireRunLock(folder.lockPath);
+    const lock = await acquireLock(folder.lockPath);
     try {
       await refused(planOf(SCRIPT), { code: 'run', message: expect.stringContaining('in use') });
     } finally {

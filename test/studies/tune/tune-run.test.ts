@@ -2,7 +2,7 @@ import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { acquireRunLock } from '../../../src/base/lock.ts';
+import { acquireLock } from '../../../src/base/lock.ts';
 import { silentProgress } from '../../../src/base/progress.ts';
 import { liveSessionLabels } from '../../../src/engine/runtime/session.ts';
 import { createRunFolder, type RunFolder } from '../../../src/runs/run-folder.ts';
@@ -252,7 +252,7 @@ describe('tuneRun', () => {
       code: 'usage',
       message: expect.stringContaining('expected one of smoothing'),
     });
-    const lock = await acquireRunLock(run.lockPath);
+    const lock = await acquireLock(run.lockPath);
     await expect(tune()).rejects.toMatchObject({ code: 'run' });
     await lock.release();
   });

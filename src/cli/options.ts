@@ -1,6 +1,31 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { DEFAULT_RUNS_FOLDER } from '../runs/run-folder.ts';
 import { DEFAULT_WORLD } from '../worlds/world-spec.ts';
-import { parseCount } from './parse-count.ts';
+
+export interface RunsOptions {
+  readonly runsDir: string;
+}
+
+/** Adds `--runs-dir`: where run folders lie. */
+export function addRunsOption(command: Command): Command {
+  return command.addOption(
+    new Option('--runs-dir <folder>', 'folder that holds the runs').env('FLOODGATE_RUNS').default(DEFAULT_RUNS_FOLDER),
+  );
+}
+
+export interface SetOptions {
+  readonly set: readonly string[];
+}
+
+/** Adds `--set a.b=value`, repeatable. */
+export function addSetOption(command: Command): Command {
+  return command.option(
+    '--set <key=value>',
+    'override one config key, e.g. gflownet.updates=50; may be repeated',
+    (value: string, earlier: readonly string[]) => [...earlier, value],
+    [] as readonly string[],
+  );
+}
 
 export interface WorldOptions {
   readonly worldSeed: number;
@@ -33,4 +58,16 @@ export function addWorldOptions(command: Command): Command {
         .argParser(parseAmount)
         .default(DEFAULT_WORLD.hardness),
     );
+}
+
+/** A whole number from an option's text, 0 included. */
+export function parseCount(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('expected a whole number.');
+  return Number(text);
+}
+
+/** A whole number of which there must be at least one. */
+export function parsePositiveCount(text: string): number {
+  if (!/^0*[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError('expected a whole number of at least 1.');
+  return Number(text);
 }

@@ -2,9 +2,10 @@ import type { Command } from 'commander';
 import { openRunWorld, requireWorld } from '../stages/campaign/run-world.ts';
 import { parseConfig } from '../stages/config/config-load.ts';
 import type { World } from '../worlds/world.ts';
-import { alignColumns, type CommandResult, printResult } from './command-result.ts';
+import type { CampaignActions } from './campaign-commands.ts';
+import { alignColumns, type CommandResult, printResult } from './command-output.ts';
 import type { CliContext } from './context.ts';
-import { addWorldOptions, type WorldOptions } from './world-options.ts';
+import { addRunsOption, addWorldOptions, type RunsOptions, type WorldOptions } from './options.ts';
 
 const percent = (value: number): string => `${(100 * value).toFixed(2)}%`;
 
@@ -41,5 +42,41 @@ export function registerWorldCommand(program: Command, context: CliContext): voi
       const { progress, signal, cacheDir } = context;
       const world = await openRunWorld(config, { progress, signal, ...(cacheDir === undefined ? {} : { cacheDir }) });
       printResult(context, describeWorld(requireWorld(world, 'world')));
+    });
+}
+
+/** The whole line in a made world: reference, GFlowNet, smoothing, beside best-of-n and an exact sampler. */
+const DEMO = 'name: demo\nworld: {}\nattackers: [sft, gflownet, smoothing, best-of-n, exact]\n';
+
+/** Adds `floodgate demo`. */
+export function registerDemoCommand(program: Command, context: CliContext, actions: CampaignActions): void {
+  addWorldOptions(
+    addRunsOption(program.command('demo').description('the whole line in a made world where the truth is known')),
+  )
+    .addHelpText(
+      'after',
+      `
+Everything is made on this machine, in three to six minutes on two cores: a small target that misbehaves on planted keys,
+an attacker that looks for them, and the truth to compare with. Nothing is downloaded or sent.
+
+Examples:
+  floodgate demo
+  floodgate demo --world-seed 105
+  floodgate demo --keys 24 --noise 0.5 --json`,
+    )
+    .action(async ({ runsDir, worldSeed, keys, noise, hardness }: RunsOptions & WorldOptions) => {
+      const config = parseConfig(DEMO, {
+        fileName: 'of the demo',
+        folder: process.cwd(),
+        overrides: [
+          `seed=${worldSeed}`,
+          `world.seed=${worldSeed}`,
+          `world.keys=${keys}`,
+          `world.noise=${noise}`,
+          `world.hardness=${hardness}`,
+        ],
+      });
+      const request = { config, name: 'demo', isNameChosen: false, runsFolder: runsDir, isDryRun: false };
+      printResult(context, await actions.run(request, context));
     });
 }

@@ -1,6 +1,7 @@
 import type { Report, ReportStage } from '../report/figures/report-json.ts';
 import { measureText } from '../report/run-overview.ts';
-import { alignColumns } from './command-result.ts';
+import type { StoredEvent } from '../runs/store/records.ts';
+import { alignColumns, printable } from './command-output.ts';
 
 const SHOWN_METRICS = ['asr', 'asrMasked', 'echoRate', 'uniqueAttacks', 'cosineDistance', 'selfBleu'] as const;
 
@@ -35,4 +36,14 @@ function worldTable(stages: readonly ReportStage[]): string {
       ...WORLD_COLUMNS.map(([, metric, digits]) => measureText(metrics[metric], digits)),
     ]);
   return alignColumns([['attacker', ...WORLD_COLUMNS.map(([heading]) => heading)], ...rows]);
+}
+
+const SHOWN_EVENTS = 10;
+
+/** The last warnings and errors of a run, each a line that begins with a line break; empty when there are none. */
+export function eventsText(events: readonly StoredEvent[]): string {
+  const told = events.filter(({ level }) => level !== 'info').slice(-SHOWN_EVENTS);
+  return told
+    .map(({ level, stage, message }) => `\n${level}${stage === undefined ? '' : ` in ${stage}`}: ${printable(message)}`)
+    .join('');
 }

@@ -4,7 +4,7 @@ import { mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { withPullLock } from '../../src/models/sources/pull-lock.ts';
+import { withLock } from '../../src/base/lock.ts';
 
 let folder: string;
 let path: string;
@@ -12,14 +12,15 @@ let path: string;
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'floodgate-lock-'));
   path = join(folder, 'locks', 'model.lock');
-  await withPullLock(path, {}, async () => undefined); // makes the folder
+  await withLock(path, {}, async () => undefined); // makes the folder
 });
 
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-const holderOf = (pid: number, host = hostname()) => JSON.stringify({ pid, host, id: 'another' });
+const holderOf = (pid: number, host = hostname()) =>
+  JSON.stringify({ pid, processStart: null, host, sinceMs: 0, token: 'another' });
 
-describe('the lock of a pull', () => {
+describe('a lock that is waited for', () => {
   it('lets one in at a time, and is released by failure too', async () => {
     let inside = 0;
     let most = 0;
@@ -29,7 +30,7 @@ describe('the lock of a pull', () => {
       inside--;
       throw new Error('done');
     };
-    const all = await Promise.allSettled([1, 2, 3].map(() => withPullLock(path, {}, work)));
+    const all = await Promise.allSettled([1, 2, 3].map(() => withLock(path, {}, work)));
     expect(all.every(({ status }) => status === 'rejected')).toBe(true);
     expect(most).toBe(1);
     expect(await readdir(join(folder, 'locks'))).toEqual([]);
@@ -39,7 +40,7 @@ describe('the lock of a pull', () => {
     await writeFile(path, holderOf(process.pid));
     const stop = new AbortController();
     const waited: number[] = [];
-    const work = withPullLock(path, { signal: stop.signal, onWait: (pid) => void waited.push(pid) }, async () => 1);
+    const work = withLock(path, { signal: stop.signal, onWait: (pid) => void waited.push(pid) }, async () => 1);
     setTimeout(() => stop.abort(), 500);
     await expect(work).rejects.toMatchObject({ code: 'interrupted' });
     expect(waited).toEqual([process.pid]);
@@ -49,7 +50,7 @@ describe('the lock of a pull', () => {
     const child = spawn(process.execPath, ['-e', '']);
     await once(child, 'close');
     await writeFile(path, holderOf(child.pid ?? 0));
-    expect(await withPullLock(path, {}, async () => 'mine')).toBe('mine');
+    expect(await withLock(path, {}, async () => 'mine')).toBe('mine');
   });
 
   it('is taken over by one of many that wait, time after time', async () => {
@@ -63,7 +64,7 @@ describe('the lock of a pull', () => {
         await new Promise((resolve) => setTimeout(resolve, 2));
         inside--;
       };
-      await Promise.all([1, 2, 3].map(() => withPullLock(path, {}, work)));
+      await Promise.all([1, 2, 3].map(() => withLock(path, {}, work)));
       expect(await readdir(join(folder, 'locks'))).toEqual([]);
     }
   });
@@ -72,7 +73,7 @@ describe('the lock of a pull', () => {
     await writeFile(path, '{');
     const longAgo = new Date(2020, 0);
     await utimes(path, longAgo, longAgo);
-    expect(await withPullLock(path, {}, async () => 'mine')).toBe('mine');
+    expect(await withLock(path, {}, async () => 'mine')).toBe('mine');
     expect(await readdir(join(folder, 'locks'))).toEqual([]);
   });
 
@@ -80,6 +81,6 @@ describe('the lock of a pull', () => {
     await writeFile(path, holderOf(1, 'elsewhere'));
     const longAgo = new Date(2020, 0);
     await utimes(path, longAgo, longAgo);
-    expect(await withPullLock(path, {}, async () => 'mine')).toBe('mine');
+    expect(await withLock(path, {}, async () => 'mine')).toBe('mine');
   });
 });

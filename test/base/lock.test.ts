@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } fro
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { acquireRunLock, runLockHolder } from '../../../src/base/lock.ts';
+import { acquireLock, lockHolder } from '../../src/base/lock.ts';
 
 let folder: string;
 let path: string;
@@ -19,35 +19,35 @@ const leave = (owner: object) =>
     JSON.stringify({ pid: process.pid, processStart: null, host: hostname(), sinceMs: 0, token: 't', ...owner }),
   );
 
-describe('acquireRunLock', () => {
+describe('acquireLock', () => {
   it('refuses a folder in use, and says by whom', async () => {
-    const lock = await acquireRunLock(path);
-    expect(await runLockHolder(path)).toBe(process.pid);
-    await expect(acquireRunLock(path)).rejects.toThrow(new RegExp(`in use by process ${process.pid} since`));
+    const lock = await acquireLock(path);
+    expect(await lockHolder(path)).toBe(process.pid);
+    await expect(acquireLock(path)).rejects.toThrow(new RegExp(`in use by process ${process.pid} since`));
     await lock.release();
     await lock.release();
     expect(readdirSync(folder)).toEqual([]);
-    await (await acquireRunLock(path)).release();
+    await (await acquireLock(path)).release();
   });
 
   it('takes over from a process that is gone', async () => {
     leave({ pid: deadPid() });
-    expect(await runLockHolder(path)).toBeUndefined();
-    const lock = await acquireRunLock(path);
+    expect(await lockHolder(path)).toBeUndefined();
+    const lock = await acquireLock(path);
     expect(readdirSync(folder)).toEqual(['lock']);
     await lock.release();
   });
 
   it.runIf(existsSync('/proc/self/stat'))('takes over when the number belongs to a later process', async () => {
     leave({ processStart: '1' });
-    await (await acquireRunLock(path)).release();
+    await (await acquireLock(path)).release();
   });
 
   it('lets one of many racers win over a stale lock, time after time', async () => {
     const pid = deadPid();
     for (let round = 0; round < 60; round++) {
       leave({ pid, token: `stale-${round}` });
-      const outcomes = await Promise.allSettled(Array.from({ length: 12 }, () => acquireRunLock(path)));
+      const outcomes = await Promise.allSettled(Array.from({ length: 12 }, () => acquireLock(path)));
       const won = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
       expect(won, `round ${round}`).toHaveLength(1);
       expect(readdirSync(folder)).toEqual(['lock']);
@@ -57,23 +57,23 @@ describe('acquireRunLock', () => {
 
   it('does not judge a process on another machine', async () => {
     leave({ host: 'elsewhere', pid: deadPid() });
-    await expect(acquireRunLock(path)).rejects.toThrow(/on elsewhere/);
+    await expect(acquireLock(path)).rejects.toThrow(/on elsewhere/);
   });
 
   it('takes a token that is no name of a file for damage', async () => {
     leave({ pid: deadPid(), token: '../elsewhere' });
-    await expect(acquireRunLock(path)).rejects.toThrow(/damaged/);
+    await expect(acquireLock(path)).rejects.toThrow(/damaged/);
     expect(readdirSync(folder)).toEqual(['lock']);
   });
 
   it('names a damaged lock file, and leaves it', async () => {
     writeFileSync(path, '{');
-    await expect(acquireRunLock(path)).rejects.toThrow(/damaged/);
+    await expect(acquireLock(path)).rejects.toThrow(/damaged/);
     expect(readFileSync(path, 'utf8')).toBe('{');
   });
 
   it('never releases the lock of another', async () => {
-    const lock = await acquireRunLock(path);
+    const lock = await acquireLock(path);
     leave({ token: 'of-another' });
     await lock.release();
     expect(existsSync(path)).toBe(true);

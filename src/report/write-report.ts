@@ -7,8 +7,12 @@ import { createOpenModels } from '../models/open-models.ts';
 import { loadRunConfig, type RunFolder } from '../runs/run-folder.ts';
 import { openRunEncoder } from '../stages/campaign/open-run-models.ts';
 import type { Config } from '../stages/config/config-schema.ts';
-import { createTextVectors, type TextVectors, textsToEmbed } from './attacks/text-vectors.ts';
-import { readEvaluatedAttacks } from './figures/evaluated-attacks.ts';
+import {
+  createTextVectors,
+  readEvaluatedAttacks,
+  type TextVectors,
+  textsToEmbed,
+} from './attacks/evaluated-attacks.ts';
 import { type ReportPage, renderReportPage } from './report-page.ts';
 import { readRun } from './run-overview.ts';
 

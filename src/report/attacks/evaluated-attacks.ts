@@ -1,7 +1,8 @@
+import { createEmbeddingMatrix, type EmbeddingMatrix, selectRows } from '../../metrics/embedding-matrix.ts';
 import type { StoreQueries } from '../../runs/store/queries.ts';
 import { evaluationStage } from '../../runs/store/stage-name.ts';
 import { storedOutcome } from '../../stages/evaluation/stored-outcome.ts';
-import type { Report } from './report-json.ts';
+import type { Report } from '../figures/report-json.ts';
 
 /** Attacks read from one evaluation: clusters and map are pictures, and a page of a million points helps nobody. */
 export const MAX_EVALUATED = 4096;
@@ -50,4 +51,32 @@ export function readEvaluatedAttacks(store: StoreQueries, { run, stages }: Repor
   return stages
     .map(({ name }) => readStage(store, name, run.reportedJudge))
     .filter(({ attacks }) => attacks.length > 0);
+}
+
+/** Sentence embeddings of the evaluated attacks, or why there are none: this room opens no models. */
+export type TextVectors =
+  | { readonly kind: 'made'; readonly encoder: string; matrixOf(texts: readonly string[]): EmbeddingMatrix }
+  | { readonly kind: 'missing'; readonly encoder: string; readonly reason: string };
+
+/** Returns each text of the evaluations once, in their order: what a caller must embed. */
+export function textsToEmbed(evaluations: readonly EvaluatedStage[]): string[] {
+  return [...new Set(evaluations.flatMap(({ attacks }) => attacks.map(({ text }) => text)))];
+}
+
+/**
+ * Vectors by text; `flat` holds one L2-normalised row [width] for each of `texts`.
+ * @throws FloodgateError `usage` when the sizes do not fit or a row is not L2-normalised.
+ */
+export function createTextVectors(encoder: string, texts: readonly string[], flat: Float32Array): TextVectors {
+  const matrix = createEmbeddingMatrix(flat, texts.length, Math.max(1, flat.length / Math.max(1, texts.length)));
+  const rows = new Map(texts.map((text, row) => [text, row]));
+  return {
+    kind: 'made',
+    encoder,
+    matrixOf: (wanted) =>
+      selectRows(
+        matrix,
+        wanted.map((text) => rows.get(text) ?? -1),
+      ),
+  };
 }

@@ -1,0 +1,114 @@
+import { resolve } from 'node:path';
+import type { Command } from 'commander';
+import { FloodgateError } from '../base/errors.ts';
+import { measureText, readRun } from '../report/run-overview.ts';
+import { writeReportPage } from '../report/write-report.ts';
+import { listRunFolders, openRunFolder, type RunFolder, removeRunFolder } from '../runs/run-folder.ts';
+import { alignColumns, printResult } from './command-output.ts';
+import type { CliContext } from './context.ts';
+import { addRunsOption, type RunsOptions } from './options.ts';
+
+interface ListedRun {
+  readonly name: string;
+  readonly status: string;
+  readonly createdAt: string | null;
+  readonly stages: readonly string[];
+  /** Of the last stage that has one. */
+  readonly asr: string;
+  /** Why a run could not be read; the others are listed all the same. */
+  readonly problem?: string;
+}
+
+async function describeRun(folder: RunFolder): Promise<ListedRun> {
+  try {
+    return await readRun(folder, ({ status, manifest, report }) => {
+      const stages = report?.stages ?? [];
+      const measured = stages.findLast(({ metrics }) => metrics.asr !== undefined);
+      return {
+        name: folder.name,
+        status,
+        createdAt: manifest?.createdAt ?? null,
+        stages: stages.map(({ name }) => name),
+        asr: measureText(measured?.metrics.asr),
+      };
+    });
+  } catch (error) {
+    const problem = error instanceof Error ? error.message : String(error);
+    return { name: folder.name, status: 'unreadable', createdAt: null, stages: [], asr: '-', problem };
+  }
+}
+
+function listText(runs: readonly ListedRun[], runsDir: string): string {
+  if (runs.length === 0) return `no runs in ${runsDir}`;
+  const rows = runs.map(({ name, status, createdAt, stages, asr, problem }) => [
+    name,
+    status,
+    createdAt?.slice(0, 16).replace('T', ' ') ?? '-',
+    problem ?? (stages.join(', ') || '-'),
+    asr,
+  ]);
+  return alignColumns([['run', 'status', 'created', 'stages', 'ASR of the last'], ...rows]);
+}
+
+/** Adds `floodgate list`. */
+export function registerListCommand(program: Command, context: CliContext): void {
+  addRunsOption(program.command('list').description('list the runs with their status'))
+    .addHelpText('after', '\nExamples:\n  floodgate list\n  floodgate list --json --runs-dir /data/runs')
+    .action(async ({ runsDir }: RunsOptions) => {
+      const runs = await Promise.all((await listRunFolders(runsDir)).map(describeRun));
+      printResult(context, { text: listText(runs, runsDir), json: { runs } });
+    });
+}
+
+interface ReportOptions extends RunsOptions {
+  readonly out?: string;
+  /** False under `--without-texts`. */
+  readonly withoutTexts?: boolean;
+}
+
+/** Adds `floodgate report`. */
+export function registerReportCommand(program: Command, context: CliContext): void {
+  addRunsOption(program.command('report').description('write what a run found as one HTML file to read in a browser'))
+    .argument('<run>', 'name or path of the run')
+    .option('--out <file>', 'file to write (default: report.html in the run folder)')
+    .option('--without-texts', 'leave attacks and responses out, for a copy to hand on')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  floodgate report smollm2\n  floodgate report smollm2 --without-texts --out share.html',
+    )
+    .action(async (run: string, { out, withoutTexts, runsDir }: ReportOptions) => {
+      const folder = await openRunFolder(run, runsDir);
+      const options = { withTexts: withoutTexts !== true, ...(out === undefined ? {} : { path: resolve(out) }) };
+      const { path, bytes, texts, withoutEncoder } = await writeReportPage(folder, options, context);
+      const lines = [
+        `report: ${path} (${Math.ceil(bytes / 1000)} kB, ${texts === 0 ? 'no texts in it' : `${texts} texts, masked until you ask for them`})`,
+        ...(withoutEncoder === undefined ? [] : [`without map, and with rough clusters: ${withoutEncoder}`]),
+      ];
+      const json = { run: folder.name, path, bytes, texts, withoutEncoder: withoutEncoder ?? null };
+      printResult(context, { text: lines.join('\n'), json });
+    });
+}
+
+async function remove(names: readonly string[], runsDir: string, isSure: boolean, context: CliContext): Promise<void> {
+  const folders = await Promise.all(names.map((name) => openRunFolder(name, runsDir)));
+  if (!isSure)
+    throw new FloodgateError('usage', `rm: would delete ${folders.map(({ path }) => path).join(', ')}`, {
+      hint: 'add --yes to delete for good',
+    });
+  for (const folder of folders) await removeRunFolder(folder);
+  printResult(context, {
+    text: folders.map(({ path }) => `removed ${path}`).join('\n'),
+    json: { removed: folders.map(({ path }) => path) },
+  });
+}
+
+/** Adds `floodgate rm`. */
+export function registerRmCommand(program: Command, context: CliContext): void {
+  addRunsOption(program.command('rm').description('delete runs with everything in them'))
+    .argument('<run...>', 'names or paths of runs')
+    .option('--yes', 'delete without asking')
+    .addHelpText('after', '\nExamples:\n  floodgate rm first-try --yes')
+    .action((names: string[], options: RunsOptions & { yes?: boolean }) =>
+      remove(names, options.runsDir, options.yes ?? false, context),
+    );
+}

@@ -1,0 +1,45 @@
+import { type Html, html } from '../words/html.ts';
+import { metricWords } from '../words/metric-words.ts';
+import { intervalText, type NumberForm, numberText, type ReportMeasure, UNKNOWN } from '../words/number-words.ts';
+import { coordinate, linearScale } from './svg-scale.ts';
+
+/** ` 50–62%`, small and on one line; nothing where there is no interval. */
+export function intervalWords(measure: ReportMeasure, form: NumberForm): Html {
+  const interval = intervalText(measure, form);
+  return interval === undefined ? html`` : html` <span class="quiet whole">${interval}</span>`;
+}
+
+/** A measure with its interval, as a cell of a table. */
+export function measureWords(measure: ReportMeasure | undefined, name: string): Html | string {
+  if (measure === undefined || measure.value === null) return UNKNOWN;
+  const { form } = metricWords(name);
+  return html`${numberText(measure.value, form)}${intervalWords(measure, form)}`;
+}
+
+/** Steps of shade, of which each has its class in page.css. */
+const SHADES = 10;
+
+/** A figure shaded by its part of `most`. The shade repeats the number that stands in the cell, and so needs no legend. */
+export function heatCell(measure: ReportMeasure | undefined, form: NumberForm, most: number): Html | string {
+  if (measure === undefined || measure.value === null) return UNKNOWN;
+  const part = most === 0 ? 0 : Math.min(1, measure.value / most);
+  return html`<span class="heat heat-${Math.round(part * SHADES)}"><span class="value">${numberText(measure.value, form)}</span>${intervalWords(measure, form)}</span>`;
+}
+
+const WIDTH = 240;
+const HEIGHT = 18;
+
+/**
+ * A bar of one measure on a scale from 0 to `most`, its interval as a line. It repeats the number beside it, and so is
+ * hidden from screen readers.
+ */
+export function intervalBar({ value, low, high }: ReportMeasure, most: number): Html {
+  if (value === null) return html``;
+  const scale = linearScale(0, Math.max(most, 1e-9), 2, WIDTH - 2);
+  const at = (number: number): string => coordinate(scale.place(Math.min(Math.max(number, 0), Math.max(most, 1e-9))));
+  const whisker =
+    low === null || high === null
+      ? html``
+      : html`<line class="whisker" x1="${at(low)}" x2="${at(high)}" y1="9" y2="9"/>`;
+  return html`<svg class="interval" viewBox="0 0 ${WIDTH} ${HEIGHT}" aria-hidden="true"><line class="track" x1="2" x2="${WIDTH - 2}" y1="9" y2="9"/>${whisker}<circle class="mark" cx="${at(value)}" cy="9" r="5"/></svg>`;
+}

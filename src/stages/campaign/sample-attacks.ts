@@ -1,0 +1,66 @@
+import { randomStream } from '../../base/random.ts';
+import type { RunFolder } from '../../runs/run-folder.ts';
+import type { RunStore } from '../../runs/store/run-store.ts';
+import { openStageAttacker } from '../checkpoints.ts';
+import { loadRunConfig } from '../config/config-load.ts';
+import { stages } from '../registry.ts';
+import type { CampaignIo } from '../stage.ts';
+import { createStageAttackers, openRunAttacker } from './run-attacker.ts';
+import { leftNoAttacker } from './run-campaign.ts';
+import { openConfigModels } from './run-models.ts';
+
+export interface SamplePlan {
+  readonly stage: string;
+  readonly count: number;
+  readonly temperature: number;
+  readonly seed: number | undefined;
+}
+
+export interface WrittenAttack {
+  readonly text: string;
+  /** log pi at temperature 1, nats. */
+  readonly logPi: number;
+  readonly tokens: number;
+}
+
+const ROWS = 64;
+
+/**
+ * Attacks written by the trained attacker of a run's stage; nothing is sent to any target.
+ * @throws FloodgateError `run` when the stage has left no attacker; `interrupted` on abort.
+ */
+export async function sampleAttacks(folder: RunFolder, plan: SamplePlan, io: CampaignIo): Promise<WrittenAttack[]> {
+  const config = await loadRunConfig(folder);
+  const models = await openConfigModels(config, io);
+  const model = await models.openDecoder(config.attacker.model, 'attacker');
+  const compute = { device: config.attacker.device, threads: models.threads };
+  const base = await openRunAttacker(config, model, compute);
+  const attackers = createStageAttackers({ folder, config, model, compute, stage: stages.get }, base);
+  try {
+    const { attackerOf } = attackers;
+    const { attacker, state } = await openStageAttacker({ folder, attackerOf }, plan.stage);
+    const seed = plan.seed ?? config.seed;
+    const requests = Array.from({ length: plan.count }, (_, i) => ({
+      stream: randomStream(seed, 'sample', i),
+      temperature: plan.temperature,
+    }));
+    const written: WrittenAttack[] = [];
+    for (let start = 0; start < plan.count; start += ROWS) {
+      const attacks = await attacker.sample(state, requests.slice(start, start + ROWS), io.signal);
+      written.push(...attacks.map(({ text, logPi, tokens }) => ({ text, logPi, tokens: tokens.length })));
+    }
+    return written;
+  } finally {
+    await attackers.close();
+    await base.close();
+  }
+}
+
+/** The last stage, in the order of training, that has left an attacker; undefined when none has. */
+export function lastTrainedStage(store: RunStore): string | undefined {
+  const done = store.stages().filter(({ status }) => status === 'done');
+  return stages
+    .names()
+    .reverse()
+    .find((name) => done.some((row) => row.name === name) && !leftNoAttacker(store, name));
+}
