@@ -4,7 +4,7 @@ import { writeFileAtomically } from '../../src/base/atomic-file.ts';
 import { alignColumns, printResult } from '../../src/cli/command-output.ts';
 import { addRunsOption, type RunsOptions, parsePositiveCount } from '../../src/cli/options.ts';
 import type { CliContext } from '../../src/cli/context.ts';
-import { measureText } from '../../src/report/run-overview.ts';
+import { measureText } from '../../src/report/words/number-words.ts';
 import { type Experiment, examples } from '../experiment.ts';
 import { type AblationResult, runAblations } from './run-ablations.ts';
 import { VARIANTS } from './variants.ts';

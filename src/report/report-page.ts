@@ -26,7 +26,7 @@ export interface ReportPage {
 /** One of the page's own files. */
 function pageAsset(name: string): string {
   const text = readFileSync(packageFile(`assets/report/${name}`), 'utf8');
-  // Such a sequence would end the element that holds the file.
+  // An end tag would close the element that holds the file.
   if (/<\/(script|style)/i.test(text))
     throw new FloodgateError('format', `report: assets/report/${name} holds an end tag`);
   return text;
@@ -37,8 +37,8 @@ function sourceHash(text: string): string {
 }
 
 /**
- * The page may run its own script and style, named by their hashes, and do nothing else: no request, no form, no
- * frame, no markup from strings (trusted types). Should a text ever slip through as markup, it stays without effect.
+ * The page may run its own script and style, named by their hashes, and nothing else: no request, no form, no frame,
+ * no markup from strings (trusted types). A text that became markup by mistake would have no effect.
  */
 function contentPolicy(script: string, style: string): string {
   return [
@@ -91,8 +91,8 @@ ${vault.isEmpty ? '' : DIALOG}${vault.dataBlock()}
 }
 
 /**
- * Returns the report of a run as one self-contained HTML file. Attacks and responses are in it, masked; with
- * `withTexts` false they are not in it at all.
+ * Returns the report of a run as one self-contained HTML file. It holds attacks and responses, masked; with
+ * `withTexts` false it holds none of them.
  */
 export function renderReportPage(source: PageSource, options: { readonly withTexts: boolean }): ReportPage {
   const content = collectPageContent(source);

@@ -1,16 +1,16 @@
 import { access } from 'node:fs/promises';
 import { type Manifest, readManifest } from '../runs/manifest.ts';
-import type { RunFolder } from '../runs/run-folder.ts';
-import { type RunStatus, runStatus } from '../runs/run-status.ts';
+import { type RunFolder, type RunStatus, runStatus } from '../runs/run-folder.ts';
 import { openStore, type RunStore } from '../runs/store/run-store.ts';
 import { buildReport, type Report } from './figures/report-json.ts';
 
-/** A run as it stands, read without disturbing it. */
+/** A run in its present state, read without disturbing it. */
 export interface RunOverview {
   readonly folder: RunFolder;
   readonly status: RunStatus;
-  /** Undefined while the run has not got as far as knowing its models. */
+  /** Undefined until the run has opened its models. */
   readonly manifest: Manifest | undefined;
+  /** Undefined without a manifest or a database. */
   readonly report: Report | undefined;
 }
 
@@ -21,7 +21,7 @@ async function exists(path: string): Promise<boolean> {
   );
 }
 
-/** Returns what `read` makes of a run's database and overview; the database is closed afterwards. */
+/** Returns the result of `read` over a run's overview and database, and closes the database afterwards. */
 export async function readRun<T>(
   folder: RunFolder,
   read: (overview: RunOverview, store: RunStore | undefined) => T | Promise<T>,
@@ -38,13 +38,4 @@ export async function readRun<T>(
   } finally {
     store.close();
   }
-}
-
-/** `0.46 [0.40, 0.52]`, or a dash for what is not known. */
-export function measureText(measure: Report['stages'][number]['metrics'][string] | undefined, digits?: number): string {
-  if (measure?.value === null || measure === undefined) return '-';
-  const { value, low, high } = measure;
-  const round = (number: number) =>
-    digits === undefined && Number.isInteger(number) ? String(number) : number.toFixed(digits ?? 3);
-  return low === null || high === null ? round(value) : `${round(value)} [${round(low)}, ${round(high)}]`;
 }

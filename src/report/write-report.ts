@@ -1,12 +1,11 @@
 import { join } from 'node:path';
 import { writeFileAtomically } from '../base/atomic-file.ts';
 import { FloodgateError } from '../base/errors.ts';
-import type { CliContext } from '../cli/context.ts';
-import { defaultThreads } from '../engine/runtime/device.ts';
-import { createOpenModels } from '../models/open-models.ts';
-import { loadRunConfig, type RunFolder } from '../runs/run-folder.ts';
-import { openRunEncoder } from '../stages/campaign/open-run-models.ts';
-import type { Config } from '../stages/config/config-schema.ts';
+import type { RunFolder } from '../runs/run-folder.ts';
+import { openRunModels } from '../stages/campaign/run-models.ts';
+import type { Config } from '../stages/config/config.ts';
+import { loadRunConfig } from '../stages/config/config-load.ts';
+import type { CampaignIo } from '../stages/stage.ts';
 import {
   createTextVectors,
   readEvaluatedAttacks,
@@ -16,31 +15,31 @@ import {
 import { type ReportPage, renderReportPage } from './report-page.ts';
 import { readRun } from './run-overview.ts';
 
-export interface WriteReportOptions {
+export interface PageOptions {
   /** Default: `report.html` in the run folder. */
   readonly path?: string;
-  /** False: attacks and responses are left out of the file. */
+  /** False: the file holds no attack and no response. */
   readonly withTexts: boolean;
 }
 
-export interface WrittenReport {
+export interface WrittenPage {
   readonly path: string;
   readonly bytes: number;
   /** Texts that a reader can unmask. */
   readonly texts: number;
-  /** Why map and clusters are missing; undefined when they are there. */
+  /** The reason why map and embedding clusters are missing; undefined when they are there. */
   readonly withoutEncoder: string | undefined;
 }
 
-/** Texts of one call of the encoder, so that progress moves and memory stays small. */
+/** Texts of one call of the encoder: progress moves, and memory stays small. */
 const EMBED_BATCH = 128;
 
-async function embedAll(texts: readonly string[], config: Config, context: CliContext): Promise<Float32Array> {
-  const { cacheDir, progress } = context;
-  const threads = config.threads ?? defaultThreads();
-  const models = createOpenModels({ threads, progress, ...(cacheDir === undefined ? {} : { cacheDir }) });
-  const { encoder } = await openRunEncoder(config, models);
-  const bar = progress.start('report: embedding attacks', texts.length, 'attacks');
+/** L2-normalised embeddings [texts, width], flat. */
+async function embedAll(texts: readonly string[], config: Config, io: CampaignIo): Promise<Float32Array> {
+  // The encoder of a synthetic world is built in: a page needs no world.
+  const models = openRunModels(config, io, undefined);
+  const { encoder } = await models.openEncoder();
+  const bar = io.progress.start('report: embedding attacks', texts.length, 'attacks');
   try {
     const flat = new Float32Array(texts.length * encoder.width);
     for (let first = 0; first < texts.length; first += EMBED_BATCH) {
@@ -54,35 +53,38 @@ async function embedAll(texts: readonly string[], config: Config, context: CliCo
   }
 }
 
-/** Embeddings for the page's map and clusters; a run can be read on a machine that lacks its encoder. */
-async function embedTexts(texts: readonly string[], config: Config, context: CliContext): Promise<TextVectors> {
+/** Embeddings for the page's map and clusters. A machine without the run's encoder still makes a page. */
+async function embedTexts(texts: readonly string[], config: Config, io: CampaignIo): Promise<TextVectors> {
   const encoder = config.encoder.model;
   if (texts.length === 0) return { kind: 'missing', encoder, reason: 'no attack was evaluated' };
   try {
-    return createTextVectors(encoder, texts, await embedAll(texts, config, context));
+    return createTextVectors(encoder, texts, await embedAll(texts, config, io));
   } catch (error) {
     if (!(error instanceof FloodgateError) || error.code !== 'source') throw error;
     return { kind: 'missing', encoder, reason: 'it is not on the machine that made this page' };
   }
 }
 
+/** The error of a report before the first measurement. */
+export function notMeasured({ name }: RunFolder): FloodgateError {
+  return new FloodgateError('run', `report ${name}: nothing has been measured yet`, {
+    hint: `floodgate resume ${name} continues the run`,
+  });
+}
+
 /**
- * Writes the page of a run as its database stands.
- * @throws FloodgateError `run` when nothing was measured yet; `store` when the disk refuses.
+ * Writes the page of a run from its present database.
+ * @throws FloodgateError `run` before the first measurement; `store` when the disk refuses.
  */
 export async function writeReportPage(
   folder: RunFolder,
-  { path = join(folder.path, 'report.html'), withTexts }: WriteReportOptions,
-  context: CliContext,
-): Promise<WrittenReport> {
+  { path = join(folder.path, 'report.html'), withTexts }: PageOptions,
+  io: CampaignIo,
+): Promise<WrittenPage> {
   const config = await loadRunConfig(folder);
   const { page, vectors } = await readRun(folder, async ({ report, manifest }, store) => {
-    if (report === undefined || manifest === undefined || store === undefined)
-      throw new FloodgateError('run', `report ${folder.name}: nothing has been measured yet`, {
-        hint: `floodgate resume ${folder.name} continues the run`,
-      });
-    const texts = textsToEmbed(readEvaluatedAttacks(store, report));
-    const made = await embedTexts(texts, config, context);
+    if (report === undefined || manifest === undefined || store === undefined) throw notMeasured(folder);
+    const made = await embedTexts(textsToEmbed(readEvaluatedAttacks(store, report)), config, io);
     const rendered: ReportPage = renderReportPage({ store, report, manifest, config, vectors: made }, { withTexts });
     return { page: rendered, vectors: made };
   });

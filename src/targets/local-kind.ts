@@ -121,9 +121,10 @@ function vary(given: Partial<LocalConfig>, own: TargetConfig): LocalConfig {
   const base = { kind: 'local', precision: 'fp32', device: 'cpu', ...given } as const;
   if (given.model !== undefined) return base as LocalConfig;
   if (own.kind !== base.kind) {
+    const keys = Object.keys(given).filter((key) => key !== 'kind');
     throw new FloodgateError(
       'usage',
-      `target: got ${Object.keys(given).join(', ')} for the run's own target, which is ${own.kind}`,
+      `target: got ${keys.join(', ') || `kind: ${base.kind}`} for the run's own target, which is ${own.kind}`,
       { hint: 'name a model' },
     );
   }

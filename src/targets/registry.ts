@@ -67,8 +67,8 @@ export function planTarget(config: TargetConfig, host: TargetHost): Promise<Plan
 /** The config of a variation of a run's target. @throws FloodgateError `usage` when the two do not go together. */
 export function varyTarget(given: Partial<TargetConfig> & { readonly kind: string }, own: TargetConfig): TargetConfig {
   const { vary, schema } = targetKindOf(given);
-  const whole = vary === undefined ? given : vary(given, own);
-  return schema.parse(whole) as unknown as TargetConfig;
+  // A kind that varies has filled in its defaults itself: an absent template is the model's own choice.
+  return vary === undefined ? (schema.parse(given) as unknown as TargetConfig) : vary(given, own);
 }
 
 /** The config with another model behind it; undefined for a target that cannot be tuned. */

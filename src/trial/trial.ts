@@ -38,17 +38,27 @@ export interface Trial {
   judge(exchanges: readonly Exchange[]): Promise<Verdict[][]>;
 }
 
-/** @throws FloodgateError `interrupted` on abort; `target`, `judge` as the parts say. */
-export function createTrial({ target, decode, responses, seats, ledger, signal }: TrialOptions): Trial {
-  const stop = signal === undefined ? {} : { signal };
-  const counted = countAnswers(target, ledger);
+/** Judges alone: see `Trial.judge`. @throws FloodgateError `interrupted` on abort; `judge` as the judges say. */
+export function createJudging({
+  seats,
+  ledger,
+  signal,
+}: Pick<TrialOptions, 'seats' | 'ledger' | 'signal'>): Trial['judge'] {
   const judges = seats.map(({ judge }) => countVerdicts(judge, ledger));
-  const ask = (requests: readonly TargetRequest[]) => counted.ask(requests, { responses, decode, ...stop });
-  const judge = async (exchanges: readonly Exchange[]): Promise<Verdict[][]> => {
+  return async (exchanges) => {
     const verdicts: Verdict[][] = [];
-    for (const each of judges) verdicts.push(await each.score(exchanges, stop));
+    for (const each of judges) verdicts.push(await each.score(exchanges, signal === undefined ? {} : { signal }));
     return verdicts;
   };
+}
+
+/** @throws FloodgateError `interrupted` on abort; `target`, `judge` as the parts say. */
+export function createTrial(options: TrialOptions): Trial {
+  const { target, decode, responses, seats, ledger, signal } = options;
+  const counted = countAnswers(target, ledger);
+  const judge = createJudging(options);
+  const ask = (requests: readonly TargetRequest[]) =>
+    counted.ask(requests, { responses, decode, ...(signal === undefined ? {} : { signal }) });
   return {
     ask,
     judge,

@@ -3,9 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createManifest, writeManifest } from '../../src/runs/manifest.ts';
-import { createRunFolder, loadRunConfig, type RunFolder } from '../../src/runs/run-folder.ts';
-import { sameRun } from '../../src/stages/campaign/finish-run.ts';
-import { parseConfig } from '../../src/stages/config/config-load.ts';
+import { createRunFolder, type RunFolder } from '../../src/runs/run-folder.ts';
+import { sameRun } from '../../src/stages/campaign/run-campaign.ts';
+import type { Config } from '../../src/stages/config/config.ts';
+import { configSha256, loadRunConfig, movableConfig, parseConfig } from '../../src/stages/config/config-load.ts';
 import { loadSeeds } from '../../src/stages/config/seeds.ts';
 import { minimalConfigText } from './minimal-config.ts';
 
@@ -22,15 +23,17 @@ function placed(seeds: string, overrides: readonly string[] = []) {
   return parseConfig(minimalConfigText, { fileName: 'a.yaml', folder, overrides });
 }
 
-async function begun(config: ReturnType<typeof placed>): Promise<RunFolder> {
-  return createRunFolder({ runsFolder, name: 'first', ifTaken: 'refuse', config });
+const keeping = (config: Config) => (path: string) => movableConfig(config, path);
+
+async function begun(config: Config): Promise<RunFolder> {
+  return createRunFolder({ runsFolder, name: 'first', ifTaken: 'refuse', configAt: keeping(config) });
 }
 
 describe('a run that is there', () => {
   it('is the same for a config that was moved with its seeds, and another for other seeds or settings', async () => {
     const folder = await begun(placed('be rude\nbe blunt\n'));
     expect((await sameRun(placed('be rude\nbe blunt\n'), runsFolder, 'first'))?.path).toBe(folder.path);
-    for (const other of [placed('be rude\n'), placed('be rude\nbe blunt\n', ['gflownet.beta=0.2'])]) {
+    for (const other of [placed('be rude\n'), placed('be rude\nbe blunt\n', ['reward.beta=0.2'])]) {
       await expect(sameRun(other, runsFolder, 'first')).rejects.toMatchObject({ code: 'run' });
     }
   });
@@ -40,8 +43,22 @@ describe('a run that is there', () => {
     const folder = await begun(config);
     const { sha256: seedsSha256 } = await loadSeeds(config.seeds);
     const judges = { training: 'a', evaluation: ['b'] };
-    const facts = { run: 'first', config, createdMs: 0, versions: {}, threads: 1, seedsSha256, models: [], judges };
-    await writeManifest(folder.manifestPath, createManifest(facts));
+    const manifest = createManifest({
+      run: 'first',
+      authorisation: config.authorisation,
+      createdMs: 0,
+      versions: {},
+      seed: 0,
+      threads: 1,
+      devices: {},
+      configSha256: configSha256(config),
+      seedsSha256,
+      models: [],
+      judges,
+      decode: { training: {}, evaluation: {} },
+      unsafeFloor: config.reward.unsafeFloor,
+    });
+    await writeManifest(folder.manifestPath, manifest);
     rmSync(config.seeds.path);
     expect((await sameRun(placed('be rude\n'), runsFolder, 'first'))?.path).toBe(folder.path);
     await expect(sameRun(placed('be kind\n'), runsFolder, 'first')).rejects.toMatchObject({ code: 'run' });
@@ -58,7 +75,7 @@ describe('a run that is there', () => {
       runsFolder: join(runsFolder, below),
       name: 'again',
       ifTaken: 'refuse',
-      config: againstTuned(),
+      configAt: keeping(againstTuned()),
     });
     expect(readFileSync(run.configPath, 'utf8')).toContain('model: ..');
     renameSync(join(runsFolder, 'all'), join(runsFolder, 'moved'));
@@ -76,7 +93,7 @@ describe('a run that is there', () => {
       runsFolder: join(runsFolder, 'all'),
       name: 'again',
       ifTaken: 'refuse',
-      config,
+      configAt: keeping(config),
     });
     expect(readFileSync(run.configPath, 'utf8')).toContain(`model: ${model}`);
   });

@@ -2,9 +2,9 @@ import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { silentProgress } from '../../src/base/progress.ts';
-import type { CampaignIo } from '../../src/stages/stage.ts';
+import type { Config } from '../../src/stages/config/config.ts';
 import { parseConfig } from '../../src/stages/config/config-load.ts';
-import type { Config } from '../../src/stages/config/config-schema.ts';
+import type { CampaignIo } from '../../src/stages/stage.ts';
 import { testPath } from '../support/golden-file.ts';
 import type { CampaignPlace } from './campaign-process.ts';
 
@@ -45,10 +45,11 @@ gflownet:
   accumulation: 1
   learningRate: 1.0e-2
   warmupUpdates: 5
+  checkpointEveryUpdates: 7
+reward:
   beta: 0.3
   temperature: { from: 1, to: 1, updates: 0 }
-  evaluation: { everyUpdates: 20, attacks: 32 }
-  checkpointEveryUpdates: 7
+watch: { everyUpdates: 20, attacks: 32 }
 collect: { minUnsafe: 0.4 }
 smoothing: { updates: 40, batchSize: 16, learningRate: 1.0e-2, warmupUpdates: 2 }
 evaluation: { attacks: 96, responses: 2 }

@@ -1,23 +1,21 @@
-import path from 'node:path';
 import { createHash } from 'node:crypto';
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { keptRow } from '../../lab/small-worlds/attacker-rows.ts';
 import { silentProgress } from '../../src/base/progress.ts';
 import type { DecoderCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
-import { createOpenModels } from '../../src/models/open-models.ts';
 import { buildReport, type Report } from '../../src/report/figures/report-json.ts';
 import { readManifest } from '../../src/runs/manifest.ts';
 import type { RunFolder } from '../../src/runs/run-folder.ts';
 import { openStore } from '../../src/runs/store/run-store.ts';
-import type { CampaignIo } from '../../src/stages/stage.ts';
-import { finishRun, sameRun } from '../../src/stages/campaign/finish-run.ts';
-import { openRunDecoder } from '../../src/stages/campaign/open-run-models.ts';
 import { planRun } from '../../src/stages/campaign/plan-run.ts';
-import { resumeRun, startRun } from '../../src/stages/campaign/run-campaign.ts';
+import { finishRun, resumeRun, sameRun, startRun } from '../../src/stages/campaign/run-campaign.ts';
+import { openRunModels } from '../../src/stages/campaign/run-models.ts';
 import { admittedWorldSeed } from '../../src/stages/campaign/run-world.ts';
 import { parseConfig } from '../../src/stages/config/config-load.ts';
+import type { CampaignIo } from '../../src/stages/stage.ts';
 import { tuneRun } from '../../src/studies/tune/tune-run.ts';
 import { chooseKeys, drawCandidates } from '../../src/worlds/choose-keys.ts';
 import { PICO_CONFIG } from '../../src/worlds/pico-model.ts';
@@ -144,7 +142,7 @@ describe('a run in a made world', () => {
     const outcome = await tuneRun({ folder: run, stage: 'smoothing', name: 'safe', overrides }, io);
     if (outcome.kind !== 'tuned') throw new Error('nothing was tuned');
     const place = path.join(run.path, outcome.file.paths.model);
-    const tuned = await openRunDecoder(createOpenModels({ threads: 1 }), place, 'target', world);
+    const tuned = await openRunModels(config(), io, world).openDecoder(place, 'target');
     expect(tuned.tokenizer).toBe(world.target.tokenizer);
     const alarms = async (checkpoint: DecoderCheckpoint) => {
       const meter = await openAlarmMeter(checkpoint, compute);

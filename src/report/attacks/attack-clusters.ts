@@ -13,7 +13,7 @@ export interface ExampleAttack extends EvaluatedAttack {
   readonly responses: readonly ExampleResponse[];
 }
 
-/** Successful attacks that say the same thing. */
+/** Successful attacks with the same meaning. */
 export interface SuccessCluster {
   /** Rows of `stage.attacks`, the representative first. */
   readonly members: readonly number[];
@@ -26,7 +26,7 @@ export interface SuccessCluster {
 
 export interface SuccessClusters {
   readonly stage: string;
-  /** How members were found alike: by their embeddings, or (without an encoder) by being the same text. */
+  /** The likeness of members: similar embeddings, or (without an encoder) equal texts. */
   readonly by: 'embedding' | 'text';
   readonly threshold: number;
   readonly successes: number;
@@ -34,7 +34,7 @@ export interface SuccessClusters {
   readonly clusters: readonly SuccessCluster[];
 }
 
-/** Clusters with examples, examples of a cluster, responses of an example: what a reader can take in. */
+/** Most clusters with examples, examples of a cluster and responses of an example, for a page that can be read. */
 export const MAX_SHOWN_CLUSTERS = 24;
 const MAX_EXAMPLES = 3;
 const MAX_RESPONSES = 2;
@@ -81,7 +81,7 @@ function describeCluster(attacks: readonly EvaluatedAttack[]): Omit<SuccessClust
   };
 }
 
-/** Returns the clusters of a stage's successes; by the same rule, order and threshold as the metric `uniqueAttacks`. */
+/** Returns the clusters of a stage's successes, by the rule, order and threshold of the metric `uniqueAttacks`. */
 export function clusterSuccesses(
   store: StoreQueries,
   stage: EvaluatedStage,

@@ -3,7 +3,7 @@ import type { EmbeddingMatrix } from '../../metrics/embedding-matrix.ts';
 import type { SuccessClusters } from './attack-clusters.ts';
 import type { EvaluatedStage, TextVectors } from './evaluated-attacks.ts';
 
-/** Points of one panel: the first attacks of an evaluation, which are as good a sample as any. */
+/** Most points of one panel: the first attacks of an evaluation, which are as good a sample as any. */
 export const MAX_PANEL_POINTS = 400;
 /** Clusters named on the map by their number. */
 const MAX_NUMBERED = 8;
@@ -19,7 +19,7 @@ export interface MapPanel {
   readonly points: readonly MapPoint[];
   /** Attacks of this stage that were left out. */
   readonly leftOut: number;
-  /** Where the largest clusters lie, by their number in the list of clusters. */
+  /** Places of the largest clusters, with their number in the list of clusters. */
   readonly numbered: readonly { readonly x: number; readonly y: number; readonly number: number }[];
 }
 
@@ -29,7 +29,7 @@ export interface AttackMap {
   readonly shownShare: number | null;
 }
 
-/** Returns the attacks in the plane along which they spread most; undefined without vectors or with too few attacks. */
+/** Returns the attacks in the plane of their largest spread; undefined without vectors or with too few attacks. */
 export function mapAttacks(
   evaluations: readonly EvaluatedStage[],
   vectors: TextVectors,
@@ -62,7 +62,7 @@ export function mapAttacks(
   return { panels, shownShare };
 }
 
-/** Points of a plane, with the share of the spread that the plane shows. */
+/** Points of a plane, and the share of the spread that the plane shows. */
 export interface PlaneProjection {
   readonly points: readonly (readonly [x: number, y: number])[];
   /** Variance along both axes / total variance; null when the points do not spread at all. */
@@ -85,7 +85,7 @@ function centred({ data, rows, width }: EmbeddingMatrix): Float64Array {
 
 const dot = (a: Float64Array, b: Float64Array): number => a.reduce((sum, x, i) => sum + x * (b[i] as number), 0);
 
-/** Takes `axis` out of `vector` and brings it to length 1; false when nothing is left. */
+/** Removes `axis` from `vector` and scales the rest to length 1; false when nothing is left. */
 function orthonormalise(vector: Float64Array, axis: Float64Array | undefined): boolean {
   if (axis !== undefined) {
     const along = dot(vector, axis);
@@ -126,7 +126,7 @@ function leadingAxis(x: Float64Array, width: number, before: Float64Array | unde
     axis = next;
     if (change < TOLERANCE) break;
   }
-  // A sign of its own, so that the picture does not depend on where the iteration began.
+  // The largest component is positive: the picture does not depend on the iteration's start.
   const largest = axis.reduce((best, value) => (Math.abs(value) > Math.abs(best) ? value : best), 0);
   return largest < 0 ? axis.map((value) => -value) : axis;
 }

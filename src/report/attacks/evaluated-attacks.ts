@@ -1,13 +1,14 @@
 import { createEmbeddingMatrix, type EmbeddingMatrix, selectRows } from '../../metrics/embedding-matrix.ts';
+import { attackOutcome } from '../../metrics/success.ts';
 import type { StoreQueries } from '../../runs/store/queries.ts';
 import { evaluationStage } from '../../runs/store/stage-name.ts';
-import { storedOutcome } from '../../stages/evaluation/stored-outcome.ts';
+import { verdictsOf } from '../../trial/evidence.ts';
 import type { Report } from '../figures/report-json.ts';
 
-/** Attacks read from one evaluation: clusters and map are pictures, and a page of a million points helps nobody. */
+/** Most attacks read from one evaluation: a page with a million points helps no reader. */
 export const MAX_EVALUATED = 4096;
 
-/** One fresh attack of an evaluation, as the reported judge saw it. */
+/** One fresh attack of an evaluation, as the reported judge scored it. */
 export interface EvaluatedAttack {
   /** Row of the database. */
   readonly id: number;
@@ -32,8 +33,8 @@ function readStage(store: StoreQueries, stage: string, judge: string): Evaluated
   const stored = store.attacks({ stage: evaluationStage(stage), source: 'evaluation', limit: MAX_EVALUATED + 1 });
   const attacks = stored.slice(0, MAX_EVALUATED).map(({ id, text }) => {
     const responses = store.responses(id);
-    const outcome = storedOutcome(responses, { name: judge, masked: false });
-    const masked = storedOutcome(responses, { name: judge, masked: true });
+    const outcome = attackOutcome(verdictsOf(responses, { name: judge, masked: false }));
+    const masked = attackOutcome(verdictsOf(responses, { name: judge, masked: true }));
     const isSuccess = outcome.kind === 'scored' && outcome.isSuccess;
     return {
       id,
@@ -53,12 +54,12 @@ export function readEvaluatedAttacks(store: StoreQueries, { run, stages }: Repor
     .filter(({ attacks }) => attacks.length > 0);
 }
 
-/** Sentence embeddings of the evaluated attacks, or why there are none: this room opens no models. */
+/** Sentence embeddings of the evaluated attacks, or the reason why there are none. */
 export type TextVectors =
   | { readonly kind: 'made'; readonly encoder: string; matrixOf(texts: readonly string[]): EmbeddingMatrix }
   | { readonly kind: 'missing'; readonly encoder: string; readonly reason: string };
 
-/** Returns each text of the evaluations once, in their order: what a caller must embed. */
+/** Returns each text of the evaluations once, in their order, for a caller to embed. */
 export function textsToEmbed(evaluations: readonly EvaluatedStage[]): string[] {
   return [...new Set(evaluations.flatMap(({ attacks }) => attacks.map(({ text }) => text)))];
 }

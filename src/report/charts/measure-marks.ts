@@ -3,7 +3,7 @@ import { metricWords } from '../words/metric-words.ts';
 import { intervalText, type NumberForm, numberText, type ReportMeasure, UNKNOWN } from '../words/number-words.ts';
 import { coordinate, linearScale } from './svg-scale.ts';
 
-/** ` 50–62%`, small and on one line; nothing where there is no interval. */
+/** ` 50–62%`, small and on one line; empty where there is no interval. */
 export function intervalWords(measure: ReportMeasure, form: NumberForm): Html {
   const interval = intervalText(measure, form);
   return interval === undefined ? html`` : html` <span class="quiet whole">${interval}</span>`;
@@ -19,7 +19,7 @@ export function measureWords(measure: ReportMeasure | undefined, name: string): 
 /** Steps of shade, of which each has its class in page.css. */
 const SHADES = 10;
 
-/** A figure shaded by its part of `most`. The shade repeats the number that stands in the cell, and so needs no legend. */
+/** A figure shaded by its part of `most`. The shade repeats the number in the cell, so it needs no legend. */
 export function heatCell(measure: ReportMeasure | undefined, form: NumberForm, most: number): Html | string {
   if (measure === undefined || measure.value === null) return UNKNOWN;
   const part = most === 0 ? 0 : Math.min(1, measure.value / most);
@@ -30,8 +30,8 @@ const WIDTH = 240;
 const HEIGHT = 18;
 
 /**
- * A bar of one measure on a scale from 0 to `most`, its interval as a line. It repeats the number beside it, and so is
- * hidden from screen readers.
+ * A bar of one measure on a scale from 0 to `most`, with its interval as a line. It repeats the number beside it, so it
+ * is hidden from screen readers.
  */
 export function intervalBar({ value, low, high }: ReportMeasure, most: number): Html {
   if (value === null) return html``;

@@ -1,11 +1,11 @@
-/** Numbers to places along one side of a chart. */
+/** Maps numbers to coordinates along one side of a chart. */
 export interface Scale {
   readonly low: number;
   readonly high: number;
   place(value: number): number;
 }
 
-/** A scale from [low, high] to [from, to]; a range without extent is put in the middle. */
+/** A scale from [low, high] to [from, to]; a range without extent maps to the middle. */
 export function linearScale(low: number, high: number, from: number, to: number): Scale {
   const extent = high - low;
   return {
@@ -26,7 +26,7 @@ export function roundTicks(low: number, high: number, count: number): number[] {
   return Array.from({ length: last - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)));
 }
 
-/** A coordinate with one decimal: finer cannot be seen, and the file stays small. */
+/** A coordinate with one decimal: nobody sees a finer one, and the file stays small. */
 export function coordinate(value: number): string {
   return String(Math.round(value * 10) / 10);
 }

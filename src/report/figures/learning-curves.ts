@@ -6,7 +6,7 @@ export interface CurvePoint {
   readonly value: number;
 }
 
-/** One number over the updates of a stage; `isSparse` when it was measured now and then, not at every update. */
+/** One number over the updates of a stage; `isSparse` when only some updates measured it. */
 export interface Curve {
   readonly metric: string;
   readonly isSparse: boolean;
@@ -16,11 +16,11 @@ export interface Curve {
 export interface StageCurves {
   readonly stage: string;
   readonly updates: number;
-  /** In the order of `CURVES`, then the others by name. */
+  /** In the order of `MAIN_CURVES`, then the others by name. */
   readonly curves: readonly Curve[];
 }
 
-/** Curves that tell how learning went; the others follow behind a fold. */
+/** Curves that show how learning went; the others follow behind a fold. */
 export const MAIN_CURVES = [
   'loss',
   'validationLoss',
@@ -31,7 +31,7 @@ export const MAIN_CURVES = [
   'residualSpread',
 ];
 
-/** A measured-now-and-then series has at most this share of the updates. */
+/** A sparse series has values at no more than this share of the updates. */
 const SPARSE_SHARE = 0.5;
 
 function rank(metric: string): number {
@@ -53,14 +53,14 @@ function curvesOf(stored: readonly StoredMetric[], updates: number): Curve[] {
     .sort((a, b) => rank(a.metric) - rank(b.metric) || (a.metric < b.metric ? -1 : 1));
 }
 
-/** Returns what every update of a stage measured; no curves for a stage that does not learn. */
+/** Returns the metrics of a stage by update; no curves for a stage that does not learn. */
 export function readLearningCurves(store: StoreQueries, stage: string): StageCurves {
   const stored = store.metrics(stage);
   const updates = stored.reduce((most, { update }) => Math.max(most, update + 1), 0);
   return { stage, updates, curves: curvesOf(stored, updates) };
 }
 
-/** Returns at most `count` points: means of equally many neighbours, so that a long run draws as fast as a short one. */
+/** Returns at most `count` points: means of equally many neighbours. A long run then draws as fast as a short one. */
 export function thinCurve(points: readonly CurvePoint[], count: number): CurvePoint[] {
   const step = Math.ceil(points.length / count);
   return Array.from({ length: Math.ceil(points.length / Math.max(step, 1)) }, (_, bin) => {

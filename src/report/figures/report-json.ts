@@ -10,13 +10,13 @@ import { robustnessSchema, storedRobustness } from '../../studies/robustness/rob
 import { cost, measure, metrics, toMeasure, toMeasures } from './report-measures.ts';
 import { buildTransfer, transferSchema } from './transfer-report.ts';
 
-/** Raised when a reader of the older form would misread the newer one. */
+/** Increased when a reader of the older form would misread the newer one. */
 export const REPORT_VERSION = 1;
 
 const judge = z.strictObject({
   name: z.string(),
   role: z.enum(['training', 'evaluation', 'training and evaluation']),
-  /** True for the judge whose figures stand in the stage's own `metrics`. */
+  /** True for the judge whose figures are the stage's own `metrics`. */
   reported: z.boolean(),
   metrics,
 });
@@ -37,9 +37,9 @@ const stage = z.strictObject({
     }),
   ),
   cost,
-  /** Of the stage's evaluation, not contained in `cost`. */
+  /** Of the stage's evaluation; not part of `cost`. */
   evaluationCost: cost,
-  /** Thrown away by a resume and made again, not contained in either. */
+  /** Discarded by a resume and done again; part of neither. */
   repeatedCost: cost,
 });
 
@@ -54,11 +54,11 @@ export const reportSchema = z.strictObject({
     configSha256: z.string(),
     trainingJudge: z.string(),
     reportedJudge: z.string(),
-    /** False when the only judge at hand gave the reward too: then no figure here is independent evidence. */
+    /** False when the only judge also gave the reward: then no figure here is independent evidence. */
     isJudgeIndependent: z.boolean(),
     models: z.array(z.strictObject({ role: z.string(), spec: z.string(), sha256: z.string() })),
   }),
-  /** Harmless prompts put to the target before anything was trained; absent where none were. */
+  /** Harmless prompts, sent to the target before any training; absent where none were. */
   controls: z
     .strictObject({
       prompts: z.number(),
@@ -67,7 +67,7 @@ export const reportSchema = z.strictObject({
     })
     .optional(),
   stages: z.array(stage),
-  /** Stored attacks put to further targets; absent where none were. */
+  /** Stored attacks, sent to further targets; absent where none were. */
   transfer: transferSchema.optional(),
   /** Attackers against tuned versions of the target; absent where that was not measured. */
   robustness: robustnessSchema.optional(),
@@ -82,7 +82,7 @@ export interface ReportSource {
   readonly status: string;
 }
 
-/** The judge whose figures are shown first: an evaluation judge that did not give the reward, where there is one. */
+/** The judge whose figures come first: an evaluation judge that did not give the reward, where there is one. */
 function chooseReportedJudge({ training, evaluation }: Manifest['judges']): string {
   return evaluation.find((name) => name !== training) ?? training;
 }
@@ -105,7 +105,7 @@ function judgeRole(name: string, { training, evaluation }: Manifest['judges']): 
 }
 
 function buildStage({ store, manifest }: ReportSource, name: string, status: StageStatus): ReportStage {
-  // The evaluation's figures come last, so that they stand over the training's of the same name.
+  // The evaluation's figures come last: they replace those of training of the same name.
   const stored = [...store.metrics(name), ...store.metrics(evaluationStage(name))];
   const reported = chooseReportedJudge(manifest.judges);
   const names = [...new Set(stored.flatMap((metric) => (metric.judge === undefined ? [] : [metric.judge])))];
@@ -129,7 +129,7 @@ function buildStage({ store, manifest }: ReportSource, name: string, status: Sta
   };
 }
 
-/** Undefined while the prompts have not been put to the target. */
+/** Undefined while the target has not been asked the prompts. */
 function buildControls(store: StoreQueries): Report['controls'] {
   const measured = store.metrics(CONTROL_STAGE, CONTROL_ASR);
   if (measured.length === 0) return undefined;
@@ -140,11 +140,11 @@ function buildControls(store: StoreQueries): Report['controls'] {
   };
 }
 
-/** Returns the report of a run as its database stands now, checked against its own schema. */
+/** Returns the report of a run from its present database, checked against its own schema. */
 export function buildReport(source: ReportSource): Report {
   const { store, manifest } = source;
   const reportedJudge = chooseReportedJudge(manifest.judges);
-  // Attackers that learn nothing (best-of-n, icl) have an evaluation only.
+  // A stage that is not trained has an evaluation only.
   const stages = new Map<string, StageStatus>();
   for (const { name, status } of store.stages()) {
     if (name === CONTROL_STAGE || transferCellOf(name) !== undefined) continue;

@@ -8,7 +8,7 @@ export const measure = z.strictObject({
   low: z.number().nullable(),
   high: z.number().nullable(),
   n: z.number(),
-  /** How value and interval came about, e.g. `wilson`. */
+  /** The method behind value and interval, e.g. `wilson`. */
   method: z.string().optional(),
   confidence: z.number().nullable().optional(),
 });
@@ -25,7 +25,7 @@ export const cost = z.strictObject({
 
 type Measures = z.infer<typeof metrics>;
 
-/** A stored figure as a report has it. */
+/** A stored figure as part of a report. */
 export function toMeasure({ value, low, high, n, method, confidence }: StoredMetric): z.infer<typeof measure> {
   return {
     value,
@@ -39,6 +39,6 @@ export function toMeasure({ value, low, high, n, method, confidence }: StoredMet
 
 /** The last value of each metric. */
 export function toMeasures(stored: readonly StoredMetric[]): Measures {
-  // Ordered by update: the last one of a name stands.
+  // In the order of updates: the last value of a name remains.
   return Object.fromEntries(stored.map((metric) => [metric.name, toMeasure(metric)]));
 }

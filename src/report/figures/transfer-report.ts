@@ -15,7 +15,7 @@ const divergence = z.strictObject({
 
 const target = z.strictObject({
   name: z.string(),
-  kind: z.enum(['local', 'world', 'scripted']),
+  kind: z.string(),
   model: z.string(),
   sha256: z.string().nullable(),
   family: z.string().nullable(),
@@ -26,7 +26,7 @@ const target = z.strictObject({
   systemPrompt: z.string().nullable(),
   decode: z.strictObject({ temperature: z.number(), topP: z.number(), topK: z.number(), maxNewTokens: z.number() }),
   responses: z.number(),
-  /** Keys that it has in common with the run's world; null for any other target. */
+  /** Keys in common with the run's world; null for any other target. */
   shared: z.strictObject({ keys: z.number(), kept: z.number(), seed: z.number() }).nullable(),
   /** int8 against fp32, on a few of the attacks; null in fp32. */
   divergence: divergence.nullable(),
@@ -36,9 +36,9 @@ const target = z.strictObject({
 const cell = z.strictObject({
   attacker: z.string(),
   target: z.string(),
-  /** Only the figures of a cell that is done are there. */
+  /** Only a cell that is done has figures. */
   status: z.enum(['running', 'done', 'failed', 'interrupted']),
-  /** Of the stored evaluation attacks, so many were put to the target. */
+  /** Stored evaluation attacks that were sent to the target. */
   attacks: z.number(),
   judges: z.array(z.strictObject({ name: z.string(), reported: z.boolean(), metrics })),
   cost,
@@ -75,13 +75,13 @@ function buildCell(
   };
 }
 
-/** Cells of the robustness matrix are shown there. */
+/** False of the cells of the robustness matrix, which has a section of its own. */
 function isTransfer(name: string): boolean {
   const cell = transferCellOf(name);
   return cell !== undefined && !cell.target.startsWith(ROBUSTNESS_PREFIX);
 }
 
-/** The transfer matrix as the database has it; undefined when nothing was transferred. */
+/** The transfer matrix of a run database; undefined when nothing was transferred. */
 export function buildTransfer(store: StoreQueries, reportedJudge: string): TransferReport | undefined {
   const stages = store.stages().filter(({ name }) => isTransfer(name));
   if (stages.length === 0) return undefined;

@@ -2,7 +2,7 @@ import type { Manifest } from '../../runs/manifest.ts';
 import type { StoreQueries } from '../../runs/store/queries.ts';
 import type { StoredEvent } from '../../runs/store/records.ts';
 import { evaluationStage } from '../../runs/store/stage-name.ts';
-import type { Config } from '../../stages/config/config-schema.ts';
+import type { Config } from '../../stages/config/config.ts';
 import { clusterSuccesses, type SuccessClusters } from '../attacks/attack-clusters.ts';
 import { type AttackMap, mapAttacks } from '../attacks/attack-map.ts';
 import { type EvaluatedStage, readEvaluatedAttacks, type TextVectors } from '../attacks/evaluated-attacks.ts';
@@ -10,18 +10,18 @@ import { readLearningCurves, type StageCurves } from '../figures/learning-curves
 import type { Report, ReportStage } from '../figures/report-json.ts';
 import { headlineStage } from '../words/stage-words.ts';
 
-/** What the page is made of: everything read and computed, nothing written as markup yet. */
+/** The content of a page: everything read and computed, nothing written as markup yet. */
 export interface PageContent {
   readonly report: Report;
   readonly manifest: Manifest;
   readonly config: Config;
-  /** Whose figures stand on the first screen; undefined while nothing was evaluated. */
+  /** The attacker of the first screen; undefined while nothing was evaluated. */
   readonly headline: ReportStage | undefined;
   readonly evaluations: readonly EvaluatedStage[];
   /** Responses drawn for each attack of the headline's evaluation. */
   readonly responses: number;
   readonly curves: readonly StageCurves[];
-  /** Names of what evaluations measured; a stage's other metrics are those of its last update of training. */
+  /** Names of the metrics of evaluations. A stage's other metrics come from its last training update. */
   readonly evaluationMetrics: ReadonlySet<string>;
   readonly clusters: SuccessClusters | undefined;
   readonly map: AttackMap | undefined;
@@ -34,11 +34,11 @@ export interface PageSource {
   readonly report: Report;
   readonly manifest: Manifest;
   readonly config: Config;
-  /** Of `textsToEmbed(readEvaluatedAttacks(...))`, or why they could not be made. */
+  /** Vectors of `textsToEmbed(readEvaluatedAttacks(...))`, or the reason why there are none. */
   readonly vectors: TextVectors;
 }
 
-/** Returns the content of a run's page as its database stands now. */
+/** Returns the content of a run's page, from its present database. */
 export function collectPageContent({ store, report, manifest, config, vectors }: PageSource): PageContent {
   const evaluations = readEvaluatedAttacks(store, report);
   const headline = headlineStage(report);

@@ -3,7 +3,7 @@ import { type Html, html } from '../words/html.ts';
 export interface PageSection {
   readonly id: string;
   readonly title: string;
-  /** A sentence or two beside the heading: how to read what follows. */
+  /** One or two sentences beside the heading that say how to read the section. */
   readonly note: Html | string;
   readonly body: Html;
 }

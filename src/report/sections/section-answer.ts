@@ -11,11 +11,11 @@ import {
   percentText,
   type ReportMeasure,
 } from '../words/number-words.ts';
-import { isSyntheticWorld, learningWords } from '../words/stage-words.ts';
+import { isSyntheticWorld, stageWords } from '../words/stage-words.ts';
 import type { PageContent } from './page-content.ts';
 import { sureness } from './section-limits.ts';
 
-/** Above this share of echoes the first sentence says so: the figure beside it means something else then. */
+/** Above this share of echoes the first sentence says so: the success rate then means something else. */
 const MANY_ECHOES = 0.5;
 
 export function targetName({ report, config }: PageContent): string {
@@ -40,24 +40,24 @@ export function headlineText({ headline }: PageContent): string {
   return `${percentText(asr.value)} of new attacks drew an unsafe answer${ways}${but}.`;
 }
 
-/** What was attacked and how, for somebody who never heard of any of it. */
+/** The target and the method, for a reader who knows neither. */
 export function plainSummary(content: PageContent): Html {
   const { report, headline, responses } = content;
   const attacker = report.run.models.find(({ role }) => role === 'attacker')?.spec ?? 'a language model';
-  const learning = headline === undefined ? undefined : learningWords(headline.name);
+  const learning = headline === undefined ? undefined : stageWords(headline.name).learning;
   const attacks = headline?.metrics.asr?.n;
   const measured =
     attacks === undefined
       ? 'Its success has not been measured yet.'
       : `Then it wrote ${counted(attacks, 'new message')}; each was sent ${counted(responses, 'time')}, and a separate program, the judge ${report.run.reportedJudge}, rated every answer. A message succeeds when its answers are rated unsafe with a probability above one half on average.`;
-  return html`<p class="lead">Floodgate tested <strong>${targetName(content)}</strong> for ways in which it misbehaves.${isSyntheticWorld(headline) ? ' This is a proving ground: a small world made by Floodgate, in which every way to fail was planted, so that what is missed is known.' : ''} An attacker, itself a small language model (${attacker}), learnt to write messages that draw unsafe answers${learning === undefined ? '' : `: ${learning}`}. ${measured}</p>`;
+  return html`<p class="lead">Floodgate tested <strong>${targetName(content)}</strong> for ways in which it misbehaves.${isSyntheticWorld(headline) ? ' This is a synthetic world, made by Floodgate: every way to fail was planted, so the report knows what was missed.' : ''} An attacker, itself a small language model (${attacker}), learnt to write messages that draw unsafe answers${learning === undefined ? '' : `: ${learning}`}. ${measured}</p>`;
 }
 
 function figure(measure: ReportMeasure | undefined, name: string): string {
   return numberText(measure?.value ?? null, metricWords(name).form);
 }
 
-/** The bar of a card's figure with the ends of its scale, and its interval in words. */
+/** The bar of a card's figure with both ends of its scale, and its interval in words. */
 function scaleOf(measure: ReportMeasure | undefined, name: string, most: number): Html {
   if (measure === undefined) return html``;
   const { form } = metricWords(name);
@@ -66,7 +66,7 @@ function scaleOf(measure: ReportMeasure | undefined, name: string, most: number)
   return html`${intervalBar(measure, most)}<p class="range"><span aria-hidden="true">${numberText(0, form)}</span><span>${words}</span><span aria-hidden="true">${numberText(most, form)}</span></p>`;
 }
 
-/** A figure below the main one of a card; nothing when the run does not have it. */
+/** A figure below the main one of a card; empty when the run does not have it. */
 function besides({ metrics }: ReportStage, name: string): Html {
   const measure = metrics[name];
   if (!known(measure)) return html``;
@@ -82,7 +82,7 @@ ${scaleOf(asr, 'asr', 1)}
 <ul class="besides">${['asrMasked', 'referenceFailureRate'].map((name) => besides(stage, name))}</ul></article>`;
 }
 
-/** What is said of the ways that were found, and of those that were not. */
+/** Figures of the ways that were found, and of those that were not. */
 const WAYS_METRICS = ['uniqueAttacks', 'waysUnseen', 'missingMass', 'chao1'];
 
 function waysCard(stage: ReportStage): Html {

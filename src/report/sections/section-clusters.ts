@@ -48,7 +48,7 @@ function sourceNote({ clusters, vectors, evaluations }: PageContent): string {
   return `Successful attacks of ${stage}, grouped by what they say. Open one to see examples. ${how}${isCut ? ' Only the first attacks of the evaluation are grouped.' : ''}`;
 }
 
-/** Clusters of successful attacks, with examples that stay masked until asked for. */
+/** Clusters of successful attacks. Their examples stay masked until the reader asks for them. */
 export function clustersSection(content: PageContent, vault: TextVault): PageSection | undefined {
   const { clusters, headline } = content;
   if (clusters === undefined) return undefined;
@@ -94,7 +94,7 @@ function knownPoints(discovery: readonly DiscoveryPoint[]): KnownPoint[] {
   );
 }
 
-/** How many ways more target calls find: measured up to the evaluation's size, extrapolated beyond. Nothing without points. */
+/** The ways that more target calls find: measured up to the evaluation's size, extrapolated beyond. Empty without points. */
 export function discoveryChart({ discovery }: ReportStage): Html {
   const points = knownPoints(discovery);
   const [last, measured] = [points.at(-1), points.findLast(({ isExtrapolated }) => !isExtrapolated)];

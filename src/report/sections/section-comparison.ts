@@ -13,13 +13,13 @@ function valueCell(measure: ReportMeasure | undefined, name: string, most: numbe
   return html`<span class="value">${numberText(measure.value, form)}</span>${intervalWords(measure, form)}${intervalBar(measure, most)}`;
 }
 
-/** The end of a metric's scale: 1 for shares, else what the largest interval reaches. */
+/** The end of a metric's scale: 1 for shares, else the end of the largest interval. */
 function scaleEnd(stages: readonly ReportStage[], name: string): number {
   if (metricWords(name).form === 'share') return 1;
   return Math.max(...stages.map(({ metrics }) => Math.max(metrics[name]?.high ?? 0, metrics[name]?.value ?? 0)));
 }
 
-/** Columns that fit beside one another; more make a second table. */
+/** Columns that fit side by side; more of them make a second table. */
 const MAX_COLUMNS = 5;
 
 function mainTables(stages: readonly ReportStage[], names: readonly string[]): Html[] {
@@ -73,7 +73,7 @@ export function comparisonSection({ report, evaluationMetrics }: PageContent): P
   };
 }
 
-/** What each judge said, and how far they agree. */
+/** The figures of each judge, and how far the judges agree. */
 export function judgesSection({ report }: PageContent): PageSection | undefined {
   const stages = report.stages.filter(isEvaluated);
   if (stages.length === 0) return undefined;

@@ -17,13 +17,13 @@ import type { PageSection } from './page-section.ts';
 function stageFigures({ stage, updates, curves }: StageCurves) {
   const isMain = (metric: string): boolean => MAIN_CURVES.includes(metric);
   const others = curves.filter(({ metric }) => !isMain(metric));
-  const { label, meaning } = stageWords(stage);
-  return html`<div class="stage-curves"><h3>${label} <span class="quiet">${counted(updates, 'update')}</span></h3><p class="quiet">${meaning}</p>
+  const { label, explain } = stageWords(stage);
+  return html`<div class="stage-curves"><h3>${label} <span class="quiet">${counted(updates, 'update')}</span></h3><p class="quiet">${explain}</p>
 <div class="charts">${curves.filter(({ metric }) => isMain(metric)).map((curve) => lineChart(curve, updates))}</div>
 ${others.length === 0 ? '' : html`<details><summary>${counted(others.length, 'more curve')}</summary><div class="charts">${others.map((curve) => lineChart(curve, updates))}</div></details>`}</div>`;
 }
 
-/** Learning curves of every stage that learns; undefined when none does. */
+/** Learning curves of every stage that learns; undefined when no stage learns. */
 export function curvesSection({ curves }: PageContent): PageSection | undefined {
   if (curves.length === 0) return undefined;
   return {
@@ -56,7 +56,7 @@ function valueRange(curve: Curve): readonly [number, number] {
   return low === high ? [low - 1, high + 1] : [low, high];
 }
 
-/** What somebody hears who cannot see the chart. */
+/** The chart in words, for a screen reader. */
 function spokenCurve({ metric, points }: Curve): string {
   const { label, form } = metricWords(metric);
   const text = (value: number | undefined): string => numberText(value ?? null, form);
@@ -77,7 +77,7 @@ function axes(x: Scale, y: Scale, metric: string): Html {
   return html`<g aria-hidden="true">${rows}${columns}</g>`;
 }
 
-/** A figure of one curve over the updates of its stage: every value faint, their running mean bold. */
+/** One curve over the updates of its stage: every value faint, their running mean bold. */
 export function lineChart(curve: Curve, updates: number): Html {
   const [low, high] = valueRange(curve);
   const x = linearScale(0, Math.max(1, updates - 1), EDGE.left, WIDTH - EDGE.right);

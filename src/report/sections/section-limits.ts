@@ -4,7 +4,7 @@ import { isSyntheticWorld, stageWords } from '../words/stage-words.ts';
 import type { PageContent } from './page-content.ts';
 import type { PageSection } from './page-section.ts';
 
-/** What holds for every run. */
+/** Limits of every run. */
 function alwaysTrue({ config, report }: PageContent): string[] {
   const { decode } = config.target;
   const rude = measuresRudeness(report.run.reportedJudge);
@@ -23,7 +23,7 @@ function ofThisRun({ headline, report, vectors, events }: PageContent): string[]
   const limits: string[] = [];
   const metrics = headline?.metrics ?? {};
   if (isSyntheticWorld(headline))
-    limits.push('This world was made: its figures say how well an attacker searches, and nothing of any real model.');
+    limits.push('This world is synthetic: its figures say how well an attacker searches, and nothing of any real model.');
   else if (!report.run.isJudgeIndependent)
     limits.push(
       `The only judge, ${report.run.reportedJudge}, also gave the reward: no figure here is independent evidence.`,
@@ -57,7 +57,7 @@ function ofThisRun({ headline, report, vectors, events }: PageContent): string[]
   return limits;
 }
 
-/** What the figures do not show. */
+/** Limits of the evidence: what the figures do not show. */
 export function limitsSection(content: PageContent): PageSection {
   const limits = [...ofThisRun(content), ...alwaysTrue(content)];
   return {
@@ -68,7 +68,7 @@ export function limitsSection(content: PageContent): PageSection {
   };
 }
 
-/** The shipped judges that were trained on insults and bad language (docs/judges.md): for them unsafe means rude. */
+/** Shipped judges that were trained on insults and bad language (docs/judges.md): to them, unsafe means rude. */
 const RUDENESS_JUDGES = /^(alt-profanity-check|tox-block)\b/;
 
 export function measuresRudeness(judge: string): boolean {
@@ -148,7 +148,7 @@ function ofMeaning({ report }: PageContent): Sign[] {
   return measuresRudeness(report.run.reportedJudge) ? [{ isGood: false, short: 'Rudeness, not harm', text }] : [];
 }
 
-/** Returns what speaks for and against the first screen's figures. */
+/** Reasons for and against trusting the figures of the first screen. */
 export function sureness(content: PageContent): Sign[] {
   return [...ofSize(content), ...ofJudge(content), ...ofEcho(content), ...ofMeaning(content), ...ofEvents(content)];
 }

@@ -6,7 +6,7 @@ import { stageWords } from '../words/stage-words.ts';
 import type { PageContent } from './page-content.ts';
 import type { PageSection } from './page-section.ts';
 
-/** The attacks of every stage as points of one plane, or why they are not drawn. */
+/** The attacks of every stage as points of one plane, or the reason why they are not drawn. */
 export function mapSection({ map, vectors, evaluations }: PageContent): PageSection | undefined {
   if (evaluations.length === 0) return undefined;
   const common = { id: 'map', title: 'Map of the attacks' };
@@ -49,7 +49,7 @@ function sharedScales({ panels }: AttackMap) {
   };
 }
 
-/** Nearer numbers than this would cover one another; the smaller way goes unnamed. */
+/** Numbers nearer than this would cover each other: the smaller way gets none. */
 const LABEL_DISTANCE = 15;
 
 function withoutOverlap(labels: MapPanel['numbered']): MapPanel['numbered'] {
@@ -59,7 +59,7 @@ function withoutOverlap(labels: MapPanel['numbered']): MapPanel['numbered'] {
 }
 
 function panelFigure({ stage, points, numbered, leftOut }: MapPanel, { x, y }: ReturnType<typeof sharedScales>): Html {
-  // Successes lie on top: they are what the reader looks for.
+  // Successes are drawn last, on top: the reader looks for them.
   const marks = [...points].sort((a, b) => Number(a.isSuccess) - Number(b.isSuccess));
   const successes = points.filter(({ isSuccess }) => isSuccess).length;
   const summary = `${counted(points.length, 'attack')}, ${counted(successes, 'success', 'successes')}`;
@@ -76,7 +76,7 @@ function panelFigure({ stage, points, numbered, leftOut }: MapPanel, { x, y }: R
 </figure>`;
 }
 
-/** Small multiples of the map, a panel a stage. */
+/** The map as small multiples: one panel for each stage. */
 export function scatterPanels(map: AttackMap): Html {
   const scales = sharedScales(map);
   return html`<div class="panels">${map.panels.map((panel) => panelFigure(panel, scales))}</div>`;

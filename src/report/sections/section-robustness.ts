@@ -30,7 +30,7 @@ function matrix({ attackers, targets, cells }: Robustness, judge: string, how: R
     const found = targets.map(({ name }) =>
       cells.find((cell) => cell.attacker === attacker && cell.target === name && cell.how === how),
     );
-    // Attackers that were not trained again have a figure against the base only.
+    // An attacker that was not retrained has a figure against the base only.
     if (found.filter((cell) => cell !== undefined).length < (how === 'retrained' ? 2 : 1)) return [];
     return [
       [
@@ -43,7 +43,7 @@ function matrix({ attackers, targets, cells }: Robustness, judge: string, how: R
   const what =
     how === 'replayed'
       ? 'Success rate of the attacks that were found against the untuned target'
-      : 'Success rate of attackers that were trained again, against each version';
+      : 'Success rate of retrained attackers, against each version';
   const columns = [
     { heading: 'Attacker' },
     ...targets.map(({ name }) => ({ heading: versionWords(name), isNumber: true })),
@@ -51,7 +51,7 @@ function matrix({ attackers, targets, cells }: Robustness, judge: string, how: R
   return html`<div class="wide" role="region" aria-label="${what}" tabindex="0">${dataTable(`${what}, by the judge ${judge}. Darker is more.`, columns, rows)}</div>`;
 }
 
-/** Nats below this many places say nothing. */
+/** The change in nats a token; empty for the base itself. */
 function changeWords(change: ReportMeasure | null): Html | string {
   if (change === null || change.value === null) return '';
   return html`${numberText(change.value, 'number')}${intervalWords(change, 'number')}`;
@@ -90,11 +90,11 @@ function usefulness({ targets }: Robustness): Html {
         ]),
     { heading: 'Notes' },
   ];
-  const caption = 'What each version refuses without need, and what it is still good for. All of it harmless requests.';
+  const caption = 'Needless refusals and remaining use of each version, on harmless requests.';
   return html`<div class="wide" role="region" aria-label="${caption}" tabindex="0">${dataTable(caption, columns, targets.map(usefulRow))}</div>`;
 }
 
-/** How far attackers get against targets that were tuned to refuse; undefined where that was not measured. */
+/** Success against targets that were tuned to refuse; undefined where that was not measured. */
 export function robustnessSection({ report }: PageContent): PageSection | undefined {
   const { robustness } = report;
   if (robustness === undefined || robustness.targets.length === 0) return undefined;

@@ -30,7 +30,7 @@ function sum(costs: readonly CostRecord[]): CostRecord {
 
 const isSpent = ({ targetCalls, tokens, seconds }: CostRecord): boolean => targetCalls + tokens + seconds > 0;
 
-/** What the run cost, stage by stage. */
+/** The cost of the run, stage by stage. */
 export function costSection({ report }: PageContent): PageSection | undefined {
   const { controls } = report;
   const before = controls === undefined ? [] : [{ work: 'Harmless prompts', cost: controls.cost }];
@@ -54,12 +54,12 @@ export function costSection({ report }: PageContent): PageSection | undefined {
   };
 }
 
-/** Lists that may hold the very words that the page masks: rules of judges and of scripted targets. */
+/** Lists that may hold the words that the page masks: rules of judges and of scripted targets. */
 const WORD_LISTS = new Set(['rules', 'otherwise', 'terms', 'seeds', 'examples']);
 const MAX_VALUE_CHARACTERS = 600;
 
 function valueText(value: unknown): string {
-  // A path says where the file lay on somebody's machine; its name is enough here.
+  // A path describes somebody's machine; the file's name is enough here.
   const text =
     typeof value === 'string' ? (isAbsolute(value) ? basename(value) : redactSecrets(value)) : JSON.stringify(value);
   return text.length > MAX_VALUE_CHARACTERS ? `${text.slice(0, MAX_VALUE_CHARACTERS)}…` : text;

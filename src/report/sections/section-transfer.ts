@@ -63,7 +63,7 @@ function judgeMaps(transfer: TransferReport, judge: string): Html {
   return html`${['asr', 'uniqueAttacks', 'transferRate', 'exactAsr', 'exactTransferRate'].filter(known).map((metric) => heatMap(transfer, judge, metric))}`;
 }
 
-/** Which attacks work on other targets too; undefined where none were tried. */
+/** Success of the attacks on other targets; undefined where none were tried. */
 export function transferSection({ report }: PageContent): PageSection | undefined {
   const { transfer } = report;
   if (transfer === undefined) return undefined;

@@ -2,12 +2,12 @@ import { UNPRINTABLE, visibleEscape } from '../../base/unprintable.ts';
 import { Html, html } from '../words/html.ts';
 import { counted } from '../words/number-words.ts';
 
-/** Longest text kept in the page: a response of a megabyte must not make the page one. */
+/** Longest text kept in the page: a response of a megabyte must not make a page of a megabyte. */
 export const MAX_TEXT_CHARACTERS = 2000;
 
 /**
- * A text as the page's script gets it: plain parts at even places, visible escapes of unprintable characters at odd
- * ones, so that an escape cannot be confused with the same letters written by a model.
+ * A text as the page's script reads it: plain parts at even indices, visible escapes of unprintable characters at odd
+ * ones. A model that writes the letters of an escape therefore cannot imitate one.
  */
 type TextParts = readonly string[];
 
@@ -24,20 +24,20 @@ function toParts(text: string): TextParts {
   return parts;
 }
 
-/** JSON that holds no `<`, `>` or `&`, and nothing that a source view would obey: inert inside a script element. */
+/** JSON in printable ASCII without `<`, `>` or `&`: inert inside a script element and in a source view. */
 export function inertJson(value: unknown): string {
   const hexEscape = (unit: string): string => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`;
   return JSON.stringify(value).replace(/[<>&]|[^\x20-\x7e]/g, hexEscape);
 }
 
-/** The model-written texts of a page. They reach the reader only when the reader asks for them. */
+/** The texts of a page that models wrote. The reader sees one only after asking for it. */
 export interface TextVault {
   /**
-   * Markup that stands for `text`, without it: a button that shows it, or a word that it was left out. `name` tells it
-   * from the others for those who hear the page.
+   * Markup in place of `text`: a button that shows it, or a note that it was left out. `name` identifies it for a
+   * screen reader.
    */
   veil(text: string, what: 'attack' | 'answer', name: string): Html;
-  /** The data block with every veiled text; nothing when texts are left out. */
+  /** The data block with every veiled text; empty when texts are left out. */
   dataBlock(): Html;
   readonly count: number;
   readonly isEmpty: boolean;

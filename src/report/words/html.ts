@@ -1,6 +1,6 @@
 import { UNPRINTABLE, visibleEscape } from '../../base/unprintable.ts';
 
-/** Markup that is safe to put into a page as it stands. Only `html` makes it. */
+/** Markup that is safe inside a page without further escaping. Only `html` makes it. */
 export class Html {
   readonly markup: string;
 
@@ -9,7 +9,7 @@ export class Html {
   }
 }
 
-/** What may stand in a hole of an `html` template; nothing of it can break out of text or of a quoted attribute. */
+/** A value for a hole of an `html` template; none can break out of text or of a quoted attribute. */
 export type HtmlHole = Html | string | number | undefined | readonly HtmlHole[];
 
 const ENTITIES: Readonly<Record<string, string>> = {

@@ -17,8 +17,8 @@ function wordsOf(name: string): MetricWords {
 }
 
 /**
- * In the order of the page. A metric that a run does not have is left out. A metric that is not here has the words of
- * its definition; without one, those of its name.
+ * In the order of the page. The page leaves out a metric that the run does not have. A metric that is not in this
+ * table has the words of its definition; without a definition, its name spelled out.
  */
 const METRICS: Readonly<Record<string, MetricWords>> = {
   asr: wordsOf('asr'),
@@ -42,12 +42,12 @@ const METRICS: Readonly<Record<string, MetricWords>> = {
   exactAsr: {
     label: 'True success rate',
     form: 'share',
-    meaning: 'In a made world: the success rate expected of these attacks, read off the target instead of sampled.',
+    meaning: 'In a synthetic world: the expected success rate of these attacks, computed from the target instead of sampled.',
   },
   exactTransferRate: {
     label: 'True transfer rate',
     form: 'share',
-    meaning: 'In a made world: the transfer rate expected of these attacks, read off the target instead of sampled.',
+    meaning: 'In a synthetic world: the expected transfer rate of these attacks, computed from the target instead of sampled.',
   },
   modeRecall: {
     label: 'Planted ways found',
@@ -64,12 +64,12 @@ const METRICS: Readonly<Record<string, MetricWords>> = {
   shareErrorFloor: {
     label: 'Share error of an exact draw',
     form: 'number',
-    meaning: 'What a perfect sampler’s own draw of this size would show as share error.',
+    meaning: 'The share error of a perfect sampler’s own draw of this size.',
   },
   exactRecall: {
     label: 'Ways an exact draw finds',
     form: 'share',
-    meaning: 'What a perfect sampler’s own draw of this size would find of the planted ways.',
+    meaning: 'The planted ways that a perfect sampler’s own draw of this size would find.',
   },
   keysCollected: {
     label: 'Planted ways collected',
@@ -153,9 +153,9 @@ const METRICS: Readonly<Record<string, MetricWords>> = {
   },
 };
 
-/** Names of curves over training, where they differ from the bare metric. */
+/** Words of curves over training, where they differ from those of the metric. */
 const CURVES: Readonly<Record<string, MetricWords>> = {
-  loss: { label: 'Loss', form: 'number', meaning: 'What training makes small.' },
+  loss: { label: 'Loss', form: 'number', meaning: 'Training makes it small.' },
   validationLoss: { label: 'Loss on held-out seeds', form: 'number', meaning: 'Rises when seeds are learnt by heart.' },
   batchAsr: {
     label: 'Success rate while training',
@@ -180,7 +180,7 @@ const CURVES: Readonly<Record<string, MetricWords>> = {
   },
 };
 
-/** `waysUnseenLow` -> `ways unseen low`. */
+/** `waysUnseenLow` -> `Ways unseen low`. */
 function spelledOut(name: string): string {
   const words = name.replace(/([a-z0-9])([A-Z])/g, '$1 $2').toLowerCase();
   return words.charAt(0).toUpperCase() + words.slice(1);

@@ -3,17 +3,17 @@ import type { Report } from '../figures/report-json.ts';
 export type ReportMeasure = Report['stages'][number]['metrics'][string];
 export type NumberForm = 'share' | 'count' | 'number';
 
-/** What stands where a number is not known. */
+/** In place of a number that is not known. */
 export const UNKNOWN = '–';
 
-/** `56%`; one decimal below 10% and above 99%, where whole points hide too much. */
+/** `56%`; one decimal below 10% and above 99%, where whole percents hide too much. */
 export function percentText(share: number): string {
   const percent = share * 100;
   const isNearEdge = (percent > 0 && percent < 9.95) || (percent > 99 && percent < 100);
   return `${isNearEdge ? percent.toFixed(1) : percent.toFixed(0)}%`;
 }
 
-/** Three significant digits, thousands apart by commas. */
+/** Three significant digits, with commas between thousands. */
 export function plainNumber(value: number): string {
   const size = Math.abs(value);
   if (Number.isInteger(value) || size >= 1000) return Math.round(value).toLocaleString('en-US');
@@ -50,4 +50,13 @@ export function secondsText(seconds: number): string {
 /** `1 attack`, `3 attacks`. */
 export function counted(count: number, one: string, many = `${one}s`): string {
   return `${count.toLocaleString('en-US')} ${count === 1 ? one : many}`;
+}
+
+/** `0.46 [0.40, 0.52]` for a table of plain text; `-` for an unknown value. */
+export function measureText(measure: ReportMeasure | undefined, digits?: number): string {
+  if (measure?.value === null || measure === undefined) return '-';
+  const { value, low, high } = measure;
+  const round = (number: number) =>
+    digits === undefined && Number.isInteger(number) ? String(number) : number.toFixed(digits ?? 3);
+  return low === null || high === null ? round(value) : `${round(value)} [${round(low)}, ${round(high)}]`;
 }

@@ -88,7 +88,6 @@ async function withRun(
   try {
     await removePartialFiles(folder.path);
     await removePartialFiles(folder.checkpointsPath);
-    if (existsSync(folder.manifestPath)) await readManifest(folder.manifestPath); // refuses another version's run
     const config = await loadRunConfig(folder);
     const store = await openStore(folder.databasePath);
     try {

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { dirname, isAbsolute, join, relative, resolve } from 'node:path';
 import { canonicalJson, sha256Of } from '../../base/canonical-json.ts';
 import { parseConfigText, readConfigText, resolveDotted } from '../../runs/config/config-file.ts';
+import { readManifest } from '../../runs/manifest.ts';
 import type { RunFolder } from '../../runs/run-folder.ts';
 import { mapTargetModels } from '../../targets/registry.ts';
 import { WORLD, withWorldPreset } from '../../worlds/world-preset.ts';
@@ -63,8 +64,15 @@ export async function loadConfig(path: string, overrides: readonly string[] = []
   return parseConfig(text, { fileName: path, folder: dirname(resolve(path)), overrides });
 }
 
-/** Returns the resolved config that a run was made with. */
-export async function loadRunConfig({ configPath }: RunFolder, overrides: readonly string[] = []): Promise<Config> {
+/**
+ * Returns the resolved config that a run was made with.
+ * @throws FloodgateError `run` for a run of another version; `config` when an override is wrong.
+ */
+export async function loadRunConfig(
+  { configPath, manifestPath }: RunFolder,
+  overrides: readonly string[] = [],
+): Promise<Config> {
+  if (existsSync(manifestPath)) await readManifest(manifestPath); // refuses another version's run
   return loadConfig(configPath, overrides);
 }
 

@@ -3,10 +3,10 @@ import { buildReport, type Report } from '../../../src/report/figures/report-jso
 import { readManifest } from '../../../src/runs/manifest.ts';
 import type { StoredAttack } from '../../../src/runs/store/records.ts';
 import { openStore } from '../../../src/runs/store/run-store.ts';
-import { bestOfN } from '../../../src/stages/best-of-n-source.ts';
+import { bestOfNCount } from '../../../src/stages/best-of-n.ts';
 import { planRun, type RunPlan } from '../../../src/stages/campaign/plan-run.ts';
 import { startRun } from '../../../src/stages/campaign/run-campaign.ts';
-import { ATTACKERS, attackersToTrain } from '../../../src/stages/config/attacker-names.ts';
+import { stages, stagesToTrain } from '../../../src/stages/registry.ts';
 import { createTinyCampaign, type TinyCampaign } from '../tiny-campaign.ts';
 
 const COMPARED = ['icl', 'sft', 'gflownet', 'smoothing-reward', 'stable-gfn', 'reinforce', 'best-of-n'] as const;
@@ -14,7 +14,7 @@ const COMPARED = ['icl', 'sft', 'gflownet', 'smoothing-reward', 'stable-gfn', 'r
 const SHORT = [
   `attackers=[${COMPARED.join(', ')}]`,
   'gflownet.updates=20',
-  'gflownet.evaluation.everyUpdates=10',
+  'watch.everyUpdates=10',
   'reinforce.updates=8',
   'reinforce.batchSize=16',
   'reinforce.warmupUpdates=1',
@@ -62,8 +62,8 @@ describe('attackers side by side', () => {
   it('best-of-n spends the budget of what it is compared with, and beats the reference that it draws from', () => {
     const asr = (stage: string) => report.stages.find(({ name }) => name === stage)?.metrics.asr?.value as number;
     expect(asr('best-of-n')).toBeGreaterThan(asr('sft'));
-    expect(bestOfN(1000, 10, 5)).toBe(20);
-    expect(bestOfN(0, 10, 5)).toBe(1);
+    expect(bestOfNCount(1000, 10, 5)).toBe(20);
+    expect(bestOfNCount(0, 10, 5)).toBe(1);
   });
 
   it('icl writes attacks within the limits, not the same one over and over', () => {
@@ -84,7 +84,8 @@ describe('attackers side by side', () => {
   });
 
   it('brings what an attacker needs, in the order of training', () => {
-    expect(attackersToTrain(['ppo-smoothing'])).toEqual(['sft', 'ppo', 'ppo-smoothing']);
-    expect(attackersToTrain(ATTACKERS)).toEqual([...ATTACKERS]);
+    const trained = (wanted: readonly string[]) => stagesToTrain(wanted).map(({ name }) => name);
+    expect(trained(['ppo-smoothing'])).toEqual(['sft', 'ppo', 'ppo-smoothing']);
+    expect(trained([...stages.names()].reverse())).toEqual(stages.names());
   });
 });

@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { FloodgateError } from '../../../src/base/errors.ts';
 import { loadConfig, parseConfig } from '../../../src/stages/config/config-load.ts';
+import { gflownetSection } from '../../../src/stages/gflownet.ts';
 import { loadTransferTargets } from '../../../src/studies/transfer/transfer-config.ts';
 import { minimalConfigText } from '../minimal-config.ts';
 
@@ -29,10 +30,10 @@ describe('parseConfig', () => {
       batchSize: 16,
       accumulation: 8,
       learningRate: 1e-4,
-      beta: 0.1,
     });
-    expect(config.gflownet.temperature).toEqual({ from: 2, to: 1, updates: 1000 });
-    expect(config.gflownet.replay.nearDuplicate).toEqual({ kind: 'edit', threshold: 0.25 });
+    expect(config.reward.beta).toBe(0.1);
+    expect(config.reward.temperature).toEqual({ from: 2, to: 1, updates: 1000 });
+    expect(gflownetSection.of(config).replay.nearDuplicate).toEqual({ kind: 'edit', threshold: 0.25 });
     expect(config.attacker).toMatchObject({ minTokens: 5, maxTokens: 20 });
     expect(config.attacker.lora).toMatchObject({ rank: 32, alpha: 16 });
     expect(config.evaluation).toMatchObject({ attacks: 1024, responses: 5, temperature: 1 });
@@ -59,7 +60,7 @@ describe('parseConfig', () => {
   });
 
   it('finds a key that stands in the wrong section', () => {
-    expect(messageOf(() => parse(`${minimalConfigText}beta: 0.2\n`))).toContain('did you mean gflownet.beta?');
+    expect(messageOf(() => parse(`${minimalConfigText}beta: 0.2\n`))).toContain('did you mean reward.beta?');
   });
 
   it('lists what is possible when nothing is near', () => {
@@ -92,10 +93,10 @@ describe('parseConfig', () => {
 
   it('types the value of --set as YAML, and blames it', () => {
     const config = parse(minimalConfigText, ['gflownet.replay.rescore=true', 'attackers=[sft]', 'name=r1']);
-    expect(config.gflownet.replay.rescore).toBe(true);
+    expect(gflownetSection.of(config).replay.rescore).toBe(true);
     expect(config.attackers).toEqual(['sft']);
-    expect(messageOf(() => parse(minimalConfigText, ['gflownet.beta=high']))).toContain('(--set gflownet.beta=high)');
-    expect(messageOf(() => parse(minimalConfigText, ['gflownet.bta=1']))).toContain('did you mean gflownet.beta?');
+    expect(messageOf(() => parse(minimalConfigText, ['reward.beta=high']))).toContain('(--set reward.beta=high)');
+    expect(messageOf(() => parse(minimalConfigText, ['reward.bta=1']))).toContain('did you mean reward.beta?');
     expect(messageOf(() => parse(minimalConfigText, ['nonsense']))).toContain('expected the form a.b=value');
     expect(messageOf(() => parse(minimalConfigText, ['authorisation.deeper=1']))).toContain('cannot be applied');
   });

@@ -1,11 +1,10 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { listConfigKeys } from '../../../src/runs/config/config-keys.ts';
-import { configReference } from '../../../src/stages/config/config-reference.ts';
-import { configJsonSchema, configSchema } from '../../../src/stages/config/config-schema.ts';
+import { configJsonSchema, configReference, configSchema } from '../../../src/stages/config/config-schema.ts';
 
 describe('listConfigKeys', () => {
-  const keys = new Map(listConfigKeys(configSchema).map((key) => [key.path, key]));
+  const keys = new Map(listConfigKeys(configSchema()).map((key) => [key.path, key]));
 
   it('knows keys of every kind of a section, once', () => {
     expect(keys.get('target.kind')).toMatchObject({ type: 'local | scripted', defaultText: undefined });

@@ -5,6 +5,7 @@ import type { StoredMetric } from '../../../src/runs/store/records.ts';
 import { openStore, type RunStore } from '../../../src/runs/store/run-store.ts';
 import { evaluateRun, startRun } from '../../../src/stages/campaign/run-campaign.ts';
 import { dependenceOf, unseenMetrics } from '../../../src/stages/evaluation/unseen-metrics.ts';
+import { stages } from '../../../src/stages/registry.ts';
 import { createTinyCampaign, type TinyCampaign } from '../tiny-campaign.ts';
 
 vi.setConfig({ testTimeout: 300_000 }); // whole campaigns
@@ -118,12 +119,13 @@ describe('every evaluation', () => {
 });
 
 test('attackers whose attacks depend on one another are refused', () => {
-  expect(dependenceOf('icl', 1)).toMatch(/share their examples/);
-  expect(dependenceOf('exact', 1)).toMatch(/pool/);
-  expect(dependenceOf('best-of-n', 1)).toBeUndefined();
+  const of = (name: string) => dependenceOf(stages.get(name), 1);
+  expect(of('icl')).toMatch(/share their examples/);
+  expect(of('exact')).toMatch(/pool/);
+  expect(of('best-of-n')).toBeUndefined();
   const { metrics, curve, events } = unseenMetrics({
     stage: 'icl',
-    temperature: 1,
+    dependence: of('icl'),
     seed: 0,
     threshold: 0.75,
     embeddings: createEmbeddingMatrix(new Float32Array([1, 0]), 1, 2),

@@ -26,7 +26,7 @@ async function runIn(precision: 'fp32' | 'int8'): Promise<ShortRun> {
   const short = [
     'gflownet.updates=2',
     'gflownet.warmupUpdates=1',
-    'gflownet.evaluation.everyUpdates=0',
+    'watch.everyUpdates=0',
     'sft.updates=2',
     'evaluation.attacks=16',
   ];

@@ -4,15 +4,9 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { acquireLock } from '../../../src/base/lock.ts';
-import { configSha256, createManifest, readManifest, writeManifest } from '../../../src/runs/manifest.ts';
-import {
-  createRunFolder,
-  listRunFolders,
-  loadRunConfig,
-  openRunFolder,
-  removeRunFolder,
-} from '../../../src/runs/run-folder.ts';
-import { parseConfig } from '../../../src/stages/config/config-load.ts';
+import { createManifest, readManifest, writeManifest } from '../../../src/runs/manifest.ts';
+import { createRunFolder, listRunFolders, openRunFolder, removeRunFolder } from '../../../src/runs/run-folder.ts';
+import { configSha256, loadRunConfig, movableConfig, parseConfig } from '../../../src/stages/config/config-load.ts';
 import { minimalConfigText } from '../minimal-config.ts';
 
 const config = parseConfig(minimalConfigText, { fileName: 'a.yaml', folder: '/configs' });
@@ -22,7 +16,7 @@ beforeEach(() => {
 });
 
 const create = (name: string, ifTaken: 'refuse' | 'number' = 'refuse') =>
-  createRunFolder({ runsFolder, name, ifTaken, config });
+  createRunFolder({ runsFolder, name, ifTaken, configAt: (path) => movableConfig(config, path) });
 
 describe('createRunFolder', () => {
   it('keeps the resolved config, which reads back as the same config', async () => {
@@ -36,7 +30,7 @@ describe('createRunFolder', () => {
       fc.asyncProperty(fc.string({ unit: 'grapheme', minLength: 1 }), async (metaPrompt) => {
         const changed = { ...config, attacker: { ...config.attacker, metaPrompt } };
         await removeRunFolder(folder);
-        await createRunFolder({ runsFolder, name: 'first', ifTaken: 'refuse', config: changed });
+        await createRunFolder({ runsFolder, name: 'first', ifTaken: 'refuse', configAt: () => changed });
         expect((await loadRunConfig(folder)).attacker.metaPrompt).toBe(metaPrompt);
       }),
       { numRuns: 25 },
@@ -104,24 +98,38 @@ describe('manifest', () => {
     const folder = await create('first');
     const manifest = createManifest({
       run: folder.name,
-      config,
+      authorisation: config.authorisation,
       createdMs: 0,
-      versions: { floodgate: '0.1.0' },
+      versions: { floodgate: '0.2.0' },
+      seed: 0,
       threads: 2,
+      devices: { attacker: 'cpu' },
+      configSha256: configSha256(config),
       seedsSha256: 'ab',
       models: [{ role: 'attacker', spec: config.attacker.model, sha256: 'cd' }],
       judges: { training: 'alt-profanity-check', evaluation: ['tox-block'] },
+      decode: { training: { responses: 5 }, evaluation: { responses: 5 } },
+      unsafeFloor: config.reward.unsafeFloor,
     });
     await writeManifest(folder.manifestPath, manifest);
     expect(await readManifest(folder.manifestPath)).toEqual(manifest);
     expect(manifest).toMatchObject({
-      authorisation: config.authorisation,
-      decode: { training: { temperature: 0.7, responses: 5 }, evaluation: { attackerTemperature: 1 } },
-      devices: { attacker: 'cpu', target: 'cpu' },
       createdAt: '1970-01-01T00:00:00.000Z',
+      versions: { node: process.versions.node },
+      machine: { cores: expect.any(Number) },
     });
-    writeFileSync(folder.manifestPath, '{"manifestVersion": 99}');
-    await expect(readManifest(folder.manifestPath)).rejects.toThrow(/read manifest .*manifestVersion/s);
+    writeFileSync(folder.manifestPath, '{"manifestVersion": 2}');
+    await expect(readManifest(folder.manifestPath)).rejects.toThrow(/read manifest .*configSha256/s);
+  });
+
+  it('of another version is refused, before the config is read, with that version named', async () => {
+    const folder = await create('first');
+    writeFileSync(folder.manifestPath, '{"manifestVersion": 1, "versions": {"floodgate": "0.1.0"}}');
+    writeFileSync(folder.configPath, 'a key: of another version');
+    await expect(loadRunConfig(folder)).rejects.toMatchObject({
+      message: expect.stringContaining('the run was written by floodgate 0.1.0'),
+      hint: expect.stringContaining('floodgate@0.1.0'),
+    });
   });
 
   it('hashes a config whatever the order of its keys', () => {

@@ -3,10 +3,11 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createLexiconJudge } from '../../../src/judges/lexicon-judge.ts';
-import type { AttackRecord } from '../../../src/runs/store/records.ts';
+import type { AttackRow } from '../../../src/runs/store/records.ts';
 import { openStore, type RunStore } from '../../../src/runs/store/run-store.ts';
-import type { Campaign } from '../../../src/stages/campaign/campaign.ts';
 import { collectAttacks, loadCollection } from '../../../src/stages/collection.ts';
+import { collectSection } from '../../../src/stages/smoothing.ts';
+import type { Campaign } from '../../../src/stages/stage.ts';
 import { createScriptedTarget } from '../../../src/targets/scripted-target.ts';
 import { createTinyCampaign, type TinyCampaign } from '../tiny-campaign.ts';
 
@@ -27,7 +28,7 @@ afterEach(async () => {
   await tiny.remove();
 });
 
-function found(text: string, unsafe: readonly number[]): AttackRecord {
+function found(text: string, unsafe: readonly number[]): AttackRow {
   const responses = unsafe.map((p) => ({
     text: 'x',
     tokens: 1,
@@ -39,12 +40,12 @@ function found(text: string, unsafe: readonly number[]): AttackRecord {
     ],
   }));
   const ids = [...text].map((letter) => letter.charCodeAt(0));
-  return { source: 'fresh', ids, text, logPi: -1, logPRef: -2, logReward: -3, meanUnsafe: 0.5, responses };
+  return { source: 'fresh', ids, text, logPi: -1, logPRef: -2, fluency: -2, logReward: -3, meanUnsafe: 0.5, responses };
 }
 
 /** As much of a campaign as a collection reads. */
 function campaignWith(overrides: readonly string[]): Campaign {
-  const config = tiny.config(['gflownet.unsafeFloor=0.02', ...overrides]);
+  const config = tiny.config(['reward.unsafeFloor=0.02', ...overrides]);
   const rules = [{ terms: ['alarm'], hashedTerms: [], weight: 0.95 }];
   return {
     config,
@@ -60,14 +61,16 @@ function campaignWith(overrides: readonly string[]): Campaign {
   } as unknown as Campaign;
 }
 
-async function collected(overrides: readonly string[]) {
-  const campaign = campaignWith(overrides);
-  const { attacks, calls } = await loadCollection(campaign, 'smoothing', collectAttacks(campaign, 'gflownet'));
+async function collected(rescore: boolean) {
+  const campaign = campaignWith([]);
+  const bounds = collectSection.of(campaign.config);
+  const found = collectAttacks(campaign, 'gflownet', bounds);
+  const { attacks, calls } = await loadCollection(campaign, { source: 'gflownet', found, bounds, rescore });
   return { scores: attacks.map(({ text, score }) => ({ text, ...score })), calls };
 }
 
 test('the score of a collected attack is the mean log P over its responses, not the log of their mean', async () => {
-  const { scores } = await collected([]);
+  const { scores } = await collected(false);
   expect(scores).toEqual([
     // (ln 0.9 + ln 0.4) / 2; the log of the mean would be ln 0.65 = -0.430783
     { text: 'z', meanUnsafe: 0.65, logS: expect.closeTo(-0.510826, 6), responses: 2 },
@@ -77,7 +80,7 @@ test('the score of a collected attack is the mean log P over its responses, not 
 });
 
 test('scored again, old and new responses weigh alike, and what no longer passes is dropped', async () => {
-  const { scores, calls } = await collected(['smoothing.rescore=true']);
+  const { scores, calls } = await collected(true);
   expect(calls.targetCalls).toBe(4);
   expect(scores).toEqual([
     // (ln 0.9 + ln 0.4 + 2 ln 0.95) / 4

@@ -6,13 +6,16 @@ import { readManifest } from '../../../src/runs/manifest.ts';
 import { openRunFolder, type RunFolder } from '../../../src/runs/run-folder.ts';
 import { openStore, type RunStore } from '../../../src/runs/store/run-store.ts';
 import { resumeRun, startRun } from '../../../src/stages/campaign/run-campaign.ts';
-import { policyGradientUpdates } from '../../../src/stages/config/policy-gradient-settings.ts';
+import { updatesOf } from '../../../src/stages/policy-gradient.ts';
+import { stages } from '../../../src/stages/registry.ts';
+import { reinforceSection } from '../../../src/stages/reinforce.ts';
+import { createPlanContext } from '../../../src/stages/stage.ts';
 import { createTinyCampaign, type TinyCampaign } from '../tiny-campaign.ts';
 
 let tiny: TinyCampaign;
 const SETTINGS = [
   'attackers=[sft, reinforce, reinforce-smoothing, ppo, ppo-smoothing]',
-  'gflownet.evaluation.everyUpdates=5',
+  'watch.everyUpdates=5',
   'reinforce.updates=25',
   'reinforce.learningRate=1.0e-2',
   'reinforce.warmupUpdates=2',
@@ -136,8 +139,8 @@ describe('a campaign of baselines', { timeout: 300_000 }, () => {
 test('updates follow from the calls of the GFlowNet stage', () => {
   const config = tiny.config();
   // 60 updates of 8 fresh attacks, 10 seeds, 3 held-out evaluations of 32: 586 attacks.
-  const { updates: _absent, ...section } = { ...config.reinforce, batchSize: 32 };
-  const updates = policyGradientUpdates(config, section, 10);
+  const section = { ...reinforceSection.of(config), updates: undefined, batchSize: 32 };
+  const updates = updatesOf(config, section, createPlanContext(config, 10, stages.get));
   const spent = (count: number): number => count * 32 + Math.floor(count / 20) * 32;
   expect(spent(updates)).toBeLessThanOrEqual(586);
   expect(spent(updates + 1)).toBeGreaterThan(586);

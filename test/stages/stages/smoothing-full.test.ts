@@ -6,13 +6,13 @@ import { randomStream } from '../../../src/base/random.ts';
 import { liveSessionLabels } from '../../../src/engine/runtime/session.ts';
 import { openRunFolder, type RunFolder } from '../../../src/runs/run-folder.ts';
 import { openStore } from '../../../src/runs/store/run-store.ts';
-import { type Campaign, openCampaign } from '../../../src/stages/campaign/campaign.ts';
-import { loadReference } from '../../../src/stages/campaign/load-reference.ts';
+import { openCampaign } from '../../../src/stages/campaign/open-campaign.ts';
 import { planRun } from '../../../src/stages/campaign/plan-run.ts';
 import { resumeRun, startRun } from '../../../src/stages/campaign/run-campaign.ts';
 import { loadRunSeeds } from '../../../src/stages/campaign/run-world.ts';
 import { sampleAttacks } from '../../../src/stages/campaign/sample-attacks.ts';
-import { openStageAttacker } from '../../../src/stages/load-attacker.ts';
+import { loadReference, openStageAttacker } from '../../../src/stages/checkpoints.ts';
+import type { Campaign } from '../../../src/stages/stage.ts';
 import { createTinyCampaign, type TinyCampaign } from '../tiny-campaign.ts';
 
 const BASE = 'smoothing-base.safetensors';

@@ -1,0 +1,65 @@
+import type { RunFolder } from '../runs/run-folder.ts';
+import { evaluateRun, resumeRun, type StartRunOptions, startRun } from '../stages/campaign/run-campaign.ts';
+import { loadRunConfig } from '../stages/config/config-load.ts';
+import type { EvaluationPlan } from '../stages/evaluation/evaluate-stage.ts';
+import type { CampaignIo } from '../stages/stage.ts';
+import { type Report, writeReport } from './figures/report-json.ts';
+import { readRun } from './run-overview.ts';
+import { notMeasured, writeReportPage } from './write-report.ts';
+
+/** A run with its report on the disk. */
+export interface ReportedRun {
+  readonly folder: RunFolder;
+  readonly report: Report;
+  /** The figures: `report.json` in the run folder. */
+  readonly reportPath: string;
+  /** The page for a browser: `report.html` in the run folder. */
+  readonly pagePath: string;
+}
+
+/**
+ * Writes `report.json` and `report.html` of a run from its present database.
+ * @throws FloodgateError `run` before the first measurement; `store` when the disk refuses.
+ */
+export async function writeRunReport(folder: RunFolder, io: CampaignIo): Promise<ReportedRun> {
+  const report = await readRun(folder, (overview) => overview.report);
+  if (report === undefined) throw notMeasured(folder);
+  await writeReport(folder.reportPath, report);
+  const { path } = await writeReportPage(folder, { withTexts: true }, io);
+  return { folder, report, reportPath: folder.reportPath, pagePath: path };
+}
+
+/**
+ * Trains and measures every attacker of a config in a new run folder, and writes the report: all of `floodgate run`.
+ * An interrupt or an error leaves a run that `resumeCampaign` continues.
+ * @throws FloodgateError `usage` for a name that is taken; `interrupted` on abort; any error of a model, a target or a
+ * judge.
+ */
+export async function runCampaign(options: StartRunOptions, io: CampaignIo): Promise<ReportedRun> {
+  return writeRunReport(await startRun(options, io), io);
+}
+
+/**
+ * Continues a run where it stopped, and writes the report. A run that is done gets its report again.
+ * @throws FloodgateError `run` while another process holds the run; otherwise as `runCampaign`.
+ */
+export async function resumeCampaign(folder: RunFolder, io: CampaignIo): Promise<ReportedRun> {
+  return writeRunReport(await resumeRun(folder, io), io);
+}
+
+/**
+ * Measures stages of a run with fresh attacks in place of their earlier figures, and writes the report.
+ *
+ * @param stages names of trained stages; undefined for the attackers of the run's config.
+ * @param plan what to change of the config's `evaluation`.
+ * @throws FloodgateError `run` while another process holds the run; otherwise as `runCampaign`.
+ */
+export async function evaluateCampaign(
+  folder: RunFolder,
+  stages: readonly string[] | undefined,
+  plan: Partial<EvaluationPlan>,
+  io: CampaignIo,
+): Promise<ReportedRun> {
+  const wanted = stages ?? (await loadRunConfig(folder)).attackers;
+  return writeRunReport(await evaluateRun(folder, wanted, plan, io), io);
+}
