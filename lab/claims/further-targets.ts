@@ -3,7 +3,7 @@ import type { RunFolder } from '../../src/runs/run-folder.ts';
 import { openStore } from '../../src/runs/store/run-store.ts';
 import { evaluatedStage } from '../../src/runs/store/stage-name.ts';
 import type { CampaignIo } from '../../src/stages/stage.ts';
-import { MADE_WORLD_TUNING, type TunedModel, tuneOnEach } from '../../src/studies/robustness/tuned-targets.ts';
+import { MADE_WORLD_TUNING, type TunedModel, tuneOnEach } from '../../src/studies/robustness/target-versions.ts';
 import { transferRun } from '../../src/studies/transfer/run-transfer.ts';
 import type { NamedTarget } from '../../src/studies/transfer/transfer-config.ts';
 import type { AttackerName } from '../attackers.ts';

@@ -1,6 +1,6 @@
 import type { ProgressSink } from '../base/progress.ts';
 
-/** What every command is given instead of the process: where text goes, how progress is drawn, when to stop. */
+/** Given to every command in place of the process: output, progress, and the signal to stop. */
 export interface CliContext {
   /** Terminal bar, plain log lines or silence, chosen once from the flags and the terminal. */
   readonly progress: ProgressSink;
@@ -12,4 +12,9 @@ export interface CliContext {
   readonly signal: AbortSignal;
   /** Folder of the model cache, when `--cache-dir` names one. */
   readonly cacheDir?: string;
+}
+
+/** The part of a context that the library takes. */
+export function ioOf({ progress, signal, cacheDir }: CliContext): Pick<CliContext, 'progress' | 'signal' | 'cacheDir'> {
+  return { progress, signal, ...(cacheDir === undefined ? {} : { cacheDir }) };
 }

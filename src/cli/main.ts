@@ -1,5 +1,4 @@
 #!/usr/bin/env node
-import { campaignActions } from './campaign-actions.ts';
 import { runProcess } from './process.ts';
 
-await runProcess({ campaign: campaignActions });
+await runProcess();

@@ -2,11 +2,38 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { DEFAULT_RUNS_FOLDER } from '../runs/run-folder.ts';
 import { DEFAULT_WORLD } from '../worlds/world-spec.ts';
 
+/** A whole number from an option's text, 0 included. */
+export function parseCount(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('expected a whole number.');
+  return Number(text);
+}
+
+/** A whole number of at least 1. */
+export function parsePositiveCount(text: string): number {
+  if (!/^0*[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError('expected a whole number of at least 1.');
+  return Number(text);
+}
+
+/** A finite number above 0. */
+export function parsePositive(text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || !(value > 0 && Number.isFinite(value)))
+    throw new InvalidArgumentError('expected a number above 0.');
+  return value;
+}
+
+function parseAmount(text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || !(value >= 0 && Number.isFinite(value)))
+    throw new InvalidArgumentError('expected a number of at least 0.');
+  return value;
+}
+
 export interface RunsOptions {
   readonly runsDir: string;
 }
 
-/** Adds `--runs-dir`: where run folders lie. */
+/** Adds `--runs-dir`: the parent of the run folders. */
 export function addRunsOption(command: Command): Command {
   return command.addOption(
     new Option('--runs-dir <folder>', 'folder that holds the runs').env('FLOODGATE_RUNS').default(DEFAULT_RUNS_FOLDER),
@@ -27,6 +54,11 @@ export function addSetOption(command: Command): Command {
   );
 }
 
+/** `--seed`, for commands that draw. */
+export function seedOption(): Option {
+  return new Option('--seed <number>', 'seed of every random draw').argParser(parseCount);
+}
+
 export interface WorldOptions {
   readonly worldSeed: number;
   readonly keys: number;
@@ -34,14 +66,7 @@ export interface WorldOptions {
   readonly hardness: number;
 }
 
-function parseAmount(text: string): number {
-  const value = Number(text);
-  if (text.trim() === '' || !(value >= 0 && Number.isFinite(value)))
-    throw new InvalidArgumentError('expected a number of at least 0.');
-  return value;
-}
-
-/** Adds the options that choose a world of the proving ground. */
+/** Adds the options that choose a synthetic world. */
 export function addWorldOptions(command: Command): Command {
   return command
     .addOption(
@@ -58,16 +83,4 @@ export function addWorldOptions(command: Command): Command {
         .argParser(parseAmount)
         .default(DEFAULT_WORLD.hardness),
     );
-}
-
-/** A whole number from an option's text, 0 included. */
-export function parseCount(text: string): number {
-  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('expected a whole number.');
-  return Number(text);
-}
-
-/** A whole number of which there must be at least one. */
-export function parsePositiveCount(text: string): number {
-  if (!/^0*[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError('expected a whole number of at least 1.');
-  return Number(text);
 }

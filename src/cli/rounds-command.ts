@@ -6,7 +6,7 @@ import { measureText } from '../report/run-overview.ts';
 import { ATTACKERS, type AttackerName } from '../stages/config/attacker-names.ts';
 import { loadConfig } from '../stages/config/config-load.ts';
 import { learnsFromTarget } from '../studies/robustness/plan-robustness.ts';
-import { MADE_WORLD_TUNING } from '../studies/robustness/tuned-targets.ts';
+import { MADE_WORLD_TUNING } from '../studies/robustness/target-versions.ts';
 import type { Rounds } from '../studies/rounds/rounds-file.ts';
 import { runRounds } from '../studies/rounds/run-rounds.ts';
 import { alignColumns, type CommandResult, printResult } from './command-output.ts';

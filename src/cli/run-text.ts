@@ -1,13 +1,14 @@
 import type { Report, ReportStage } from '../report/figures/report-json.ts';
-import { measureText } from '../report/run-overview.ts';
+import { measureText } from '../report/words/number-words.ts';
+import { isSyntheticWorld } from '../report/words/stage-words.ts';
 import type { StoredEvent } from '../runs/store/records.ts';
 import { alignColumns, printable } from './command-output.ts';
 
 const SHOWN_METRICS = ['asr', 'asrMasked', 'echoRate', 'uniqueAttacks', 'cosineDistance', 'selfBleu'] as const;
 
-/** The result at a glance: a row a stage and judge; in a made world, what is measured against the truth. */
+/** The main figures: a row for each stage and judge; in a synthetic world, a row for each stage against the truth. */
 export function reportTable({ stages }: Report): string {
-  if (stages.some(({ metrics }) => metrics.modeRecall !== undefined)) return worldTable(stages);
+  if (stages.some(isSyntheticWorld)) return worldTable(stages);
   const rows = stages.flatMap(({ name, judges }) =>
     judges.map((judge) => [
       name,
@@ -30,7 +31,7 @@ const WORLD_COLUMNS = [
 
 function worldTable(stages: readonly ReportStage[]): string {
   const rows = stages
-    .filter(({ metrics }) => metrics.modeRecall !== undefined)
+    .filter(isSyntheticWorld)
     .map(({ name, metrics }) => [
       name,
       ...WORLD_COLUMNS.map(([, metric, digits]) => measureText(metrics[metric], digits)),
@@ -40,10 +41,11 @@ function worldTable(stages: readonly ReportStage[]): string {
 
 const SHOWN_EVENTS = 10;
 
-/** The last warnings and errors of a run, each a line that begins with a line break; empty when there are none. */
+/** The last warnings and errors of a run, one a line, each after a line break; empty when there are none. */
 export function eventsText(events: readonly StoredEvent[]): string {
-  const told = events.filter(({ level }) => level !== 'info').slice(-SHOWN_EVENTS);
-  return told
+  return events
+    .filter(({ level }) => level !== 'info')
+    .slice(-SHOWN_EVENTS)
     .map(({ level, stage, message }) => `\n${level}${stage === undefined ? '' : ` in ${stage}`}: ${printable(message)}`)
     .join('');
 }

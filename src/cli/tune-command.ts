@@ -4,7 +4,7 @@ import { FloodgateError } from '../base/errors.ts';
 import type { Measure } from '../metrics/measure.ts';
 import { openRunFolder } from '../runs/run-folder.ts';
 import type { CheckResult } from '../studies/tune/tune-check.ts';
-import type { TuneFile, TuneFolder } from '../studies/tune/tune-folder.ts';
+import type { TuneFile, TuneFolder } from '../studies/tune/tune-record.ts';
 import { tuneRun } from '../studies/tune/tune-run.ts';
 import { alignColumns, type CommandResult, printResult } from './command-output.ts';
 import type { CliContext } from './context.ts';

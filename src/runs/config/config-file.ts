@@ -107,6 +107,8 @@ export interface ConfigFormat<Parsed> {
   prepare(value: unknown): unknown;
   /** Rules between keys, which no single key's type can state. Returns what is broken. */
   check(config: Parsed): ConfigProblem[];
+  /** Keys of earlier versions, dotted, and what they are called now. */
+  readonly moved?: Readonly<Record<string, string>>;
 }
 
 /**
@@ -115,14 +117,16 @@ export interface ConfigFormat<Parsed> {
  */
 export function parseConfigText<Parsed>(
   { text, fileName, overrides: given = [] }: ConfigText,
-  { schema, prepare, check }: ConfigFormat<Parsed>,
+  { schema, prepare, check, moved = {} }: ConfigFormat<Parsed>,
 ): Parsed {
   const lines = new LineCounter();
   const document = parseYaml(text, lines, fileName);
   if (document.errors.length > 0) throw failure(fileName, document.errors.slice(0, MAX_PROBLEMS).map(yamlProblem));
   const overrides = given.map((override) => applyOverride(document, override));
   const parsed = schema.safeParse(prepare(documentValue(document, fileName) ?? {}), { reportInput: true });
-  const problems = parsed.success ? check(parsed.data) : problemsOfIssues(parsed.error.issues, listConfigKeys(schema));
+  const problems = parsed.success
+    ? check(parsed.data)
+    : problemsOfIssues(parsed.error.issues, listConfigKeys(schema), moved);
   if (problems.length > 0 || !parsed.success) {
     throw failure(
       fileName,

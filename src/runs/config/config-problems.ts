@@ -62,20 +62,34 @@ function expectation(issue: Issue): string {
   }
 }
 
-function unknownKeyProblem(path: (string | number)[], key: string, keys: readonly ConfigKey[]): ConfigProblem {
-  const parent = dottedPath(path).replace(/\[\d+\]/g, '[]');
+/** Keys of earlier versions and their new places. */
+type MovedKeys = Readonly<Record<string, string>>;
+
+function adviceFor(parent: string, key: string, keys: readonly ConfigKey[], moved: MovedKeys): string {
+  const now = moved[parent === '' ? key : `${parent}.${key}`];
+  if (now !== undefined) return `it is ${now} now`;
   const nearest = nearestConfigKey(keys, parent, key);
   const siblings = keys
     .filter((known) => known.path.slice(0, Math.max(known.path.lastIndexOf('.'), 0)) === parent)
     .map((known) => known.path.slice(known.path.lastIndexOf('.') + 1));
-  const advice = nearest === undefined ? `expected one of ${siblings.join(', ')}` : `did you mean ${nearest}?`;
+  return nearest === undefined ? `expected one of ${siblings.join(', ')}` : `did you mean ${nearest}?`;
+}
+
+function unknownKeyProblem(
+  path: (string | number)[],
+  key: string,
+  keys: readonly ConfigKey[],
+  moved: MovedKeys,
+): ConfigProblem {
+  const parent = dottedPath(path).replace(/\[\d+\]/g, '[]');
+  const advice = adviceFor(parent, key, keys, moved);
   return { path: [...path, key], isKey: true, message: `${dottedPath([...path, key])}: unknown key, ${advice}` };
 }
 
-function problemsOfIssue(issue: Issue, keys: readonly ConfigKey[]): ConfigProblem[] {
+function problemsOfIssue(issue: Issue, keys: readonly ConfigKey[], moved: MovedKeys): ConfigProblem[] {
   const path = issue.path.map((part) => (typeof part === 'number' ? part : String(part)));
   if (issue.code === 'unrecognized_keys') {
-    return issue.keys.slice(0, MAX_PROBLEMS).map((key) => unknownKeyProblem(path, key, keys));
+    return issue.keys.slice(0, MAX_PROBLEMS).map((key) => unknownKeyProblem(path, key, keys, moved));
   }
   const name = dottedPath(path) || 'the file';
   const missing = issue.input === undefined && issue.code !== 'custom';
@@ -86,11 +100,15 @@ function problemsOfIssue(issue: Issue, keys: readonly ConfigKey[]): ConfigProble
 }
 
 /** Returns zod's issues as problems in our words: path, value, what was expected; the first `MAX_PROBLEMS` of them. */
-export function problemsOfIssues(issues: readonly Issue[], keys: readonly ConfigKey[]): ConfigProblem[] {
+export function problemsOfIssues(
+  issues: readonly Issue[],
+  keys: readonly ConfigKey[],
+  moved: MovedKeys = {},
+): ConfigProblem[] {
   const problems: ConfigProblem[] = [];
   for (const issue of issues) {
     if (problems.length >= MAX_PROBLEMS) break;
-    problems.push(...problemsOfIssue(issue, keys));
+    problems.push(...problemsOfIssue(issue, keys, moved));
   }
   return problems.slice(0, MAX_PROBLEMS);
 }

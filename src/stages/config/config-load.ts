@@ -7,7 +7,7 @@ import type { RunFolder } from '../../runs/run-folder.ts';
 import { mapTargetModels } from '../../targets/registry.ts';
 import { WORLD, withWorldPreset } from '../../worlds/world-preset.ts';
 import type { Config } from './config.ts';
-import { checkConfigRules, configSchema } from './config-schema.ts';
+import { checkConfigRules, configSchema, MOVED_KEYS } from './config-schema.ts';
 import { loadSeeds } from './seeds.ts';
 import { withTuningPaths } from './tuning-section.ts';
 
@@ -51,7 +51,7 @@ function resolvePaths(config: Config, folder: string): Config {
  * @throws FloodgateError `config` naming every problem at once, each with its place; `usage` for a malformed override.
  */
 export function parseConfig(text: string, { fileName, folder, overrides = [] }: ParseConfigOptions): Config {
-  const format = { schema: configSchema(), prepare: withWorldPreset, check: checkConfigRules };
+  const format = { schema: configSchema(), prepare: withWorldPreset, check: checkConfigRules, moved: MOVED_KEYS };
   return resolvePaths(parseConfigText({ text, fileName, overrides }, format), folder);
 }
 

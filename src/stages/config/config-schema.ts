@@ -60,6 +60,16 @@ export function configSchema(): z.ZodType<Config> {
   return built.schema;
 }
 
+/** Keys of version 0.1, and what they are called now. */
+export const MOVED_KEYS: Readonly<Record<string, string>> = {
+  'gflownet.beta': 'reward.beta',
+  'gflownet.gamma': 'reward.gamma',
+  'gflownet.temperature': 'reward.temperature',
+  'gflownet.unsafeFloor': 'reward.unsafeFloor',
+  'gflownet.fluency': 'reward.fluency',
+  'gflownet.evaluation': 'watch',
+};
+
 /** Rules between keys, which no single key's type can state. Returns what is broken. */
 export function checkConfigRules(config: Config): ConfigProblem[] {
   const { attacker, target } = config;

@@ -7,7 +7,7 @@ import { ATTACKERS, type AttackerName } from '../../stages/config/attacker-names
 import { loadConfig } from '../../stages/config/config-load.ts';
 import type { Config } from '../../stages/config/config-schema.ts';
 import { collectSuccesses } from '../tune/collect-successes.ts';
-import { MADE_WORLD_TUNING } from './tuned-targets.ts';
+import { MADE_WORLD_TUNING } from './target-versions.ts';
 
 /** What was asked for; absent lists mean the defaults. */
 export interface RobustnessPlan {

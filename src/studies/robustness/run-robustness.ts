@@ -10,23 +10,10 @@ import { countingJudge } from '../../stages/campaign/finish-run.ts';
 import type { AttackerName } from '../../stages/config/attacker-names.ts';
 import { transferRun } from '../transfer/run-transfer.ts';
 import type { NamedTarget } from '../transfer/transfer-config.ts';
-import { askedAsEvaluated } from './asked-as-evaluated.ts';
+import { askedAsEvaluated, measureUtilities, overRefusalOf, type TunedModel, tuneOnEach } from './target-versions.ts';
 import { planRobustness, type RobustnessPlan, type RobustnessStudy } from './plan-robustness.ts';
 import { judgesOf, readEvaluation, readRetrained, retrain } from './retrain.ts';
-import {
-  BASE,
-  ROBUSTNESS_PREFIX,
-  ROBUSTNESS_VERSION,
-  type Robustness,
-  type RobustnessCell,
-  readRobustness,
-  recordRobustness,
-  robustnessFolder,
-  type TargetVersion,
-  writeRobustness,
-} from './robustness-file.ts';
-import { measureUtilities, overRefusalOf } from './target-versions.ts';
-import { type TunedModel, tuneOnEach } from './tuned-targets.ts';
+import { BASE, ROBUSTNESS_PREFIX, ROBUSTNESS_VERSION, type Robustness, type RobustnessCell, readRobustness, recordRobustness, robustnessFolder, type TargetVersion, writeRobustness } from './robustness-file.ts';
 
 /** Everything that the matrix is made with. */
 interface Work {

@@ -5,8 +5,7 @@ import { type BenignPair, readBenignPairs } from '../../stages/evaluation/dialog
 import { wordsOf } from '../../worlds/keys.ts';
 import { openAnswerMeter } from '../../worlds/pico-target.ts';
 import { ALARM_WORD, POLITE_WORDS } from '../../worlds/vocabulary.ts';
-import { createAnswerEncoder } from '../tune/encode-answer.ts';
-import type { TuneSubject } from '../tune/tune-models.ts';
+import { createAnswerEncoder, type TuneSubject } from '../tune/tune-subject.ts';
 import type { Utility } from './robustness-file.ts';
 
 /** Tokens are read and their probabilities taken as the model has them. */

@@ -11,17 +11,16 @@ import { countingJudge, finishRun } from '../../stages/campaign/finish-run.ts';
 import { askedSha256 } from '../../stages/config/asked-config.ts';
 import type { AttackerName } from '../../stages/config/attacker-names.ts';
 import type { Config } from '../../stages/config/config-schema.ts';
-import { askedAsEvaluated } from '../robustness/asked-as-evaluated.ts';
+import { askedAsEvaluated, measureUtilities, overRefusalOf } from '../robustness/target-versions.ts';
 import { judgesOf, readEvaluation, readRetrained } from '../robustness/retrain.ts';
 import { BASE, type TargetVersion } from '../robustness/robustness-file.ts';
-import { measureUtilities, overRefusalOf } from '../robustness/target-versions.ts';
 import { embedTexts, transferRun } from '../transfer/run-transfer.ts';
 import { readStoredAttacks } from '../transfer/stored-attacks.ts';
 import type { NamedTarget } from '../transfer/transfer-config.ts';
-import type { TuneFile } from '../tune/tune-folder.ts';
-import { openTuneEncoder, openTuneModels } from '../tune/tune-models.ts';
+import type { TuneFile } from '../tune/tune-record.ts';
+import { openTuneEncoder, openTuneModels } from '../tune/tune-subject.ts';
 import { tuneRun } from '../tune/tune-run.ts';
-import { countNewClusters } from './new-clusters.ts';
+import { countNewClusters } from './measure-rounds.ts';
 import { ROUNDS_VERSION, type Round, type RoundCell, type Rounds, readRounds, writeRounds } from './rounds-file.ts';
 
 export interface RoundsPlan {

@@ -1,28 +1,18 @@
 import { join } from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
-import { type ComputeOptions, defaultThreads } from '../../engine/runtime/device.ts';
-import { type DecoderCheckpoint, truncateLayers } from '../../models/checkpoint/checkpoint.ts';
-import { openInt8Weights } from '../../models/decoder/int8-weights.ts';
-import type { OpenModels } from '../../models/open-models.ts';
-import { settleSourceOptions } from '../../models/sources/source-environment.ts';
+import type { ComputeOptions } from '../../engine/runtime/device.ts';
+import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
 import type { RunFolder } from '../../runs/run-folder.ts';
-import type { CampaignIo } from '../../stages/stage.ts';
-import { openRunDecoder } from '../../stages/campaign/open-run-models.ts';
-import type { Config } from '../../stages/config/config-schema.ts';
-import { createAttackEncoder } from '../../targets/local-prompt.ts';
-import { openLocalTarget } from '../../targets/local-target.ts';
-import { measureInt8 } from '../../targets/measure-int8.ts';
-import { createScriptedTarget } from '../../targets/scripted-target.ts';
+import type { RunModels } from '../../stages/campaign/run-models.ts';
+import { mapTargetModels, planTarget, varyTarget } from '../../targets/registry.ts';
 import type { DecodeSettings, Target } from '../../targets/target.ts';
-import type { TargetRecipe } from '../../worlds/train-target.ts';
-import { openTransferTarget, transferConfig, transferKeys, transferTargetName } from '../../worlds/transfer-target.ts';
-import type { World } from '../../worlds/world.ts';
+import type { PlannedTarget, TargetConfig } from '../../targets/target-kind.ts';
 import { openWorldOutcomes, type WorldOutcomes } from '../../worlds/pico-target.ts';
 import type { TargetRecord } from './target-record.ts';
-import type { LocalTransferTarget, NamedTarget } from './transfer-config.ts';
+import type { NamedTarget } from './transfer-config.ts';
 
 /** A transfer target with its sessions open. */
-export interface OpenedTransferTarget {
+export interface OpenTransferTarget {
   readonly record: TargetRecord;
   readonly target: Target;
   /** P(success) of attacks, read off the model; undefined where the truth is not known. */
@@ -31,223 +21,111 @@ export interface OpenedTransferTarget {
 }
 
 /** A transfer target that was found fit to be asked; no session is open yet. */
-export interface PlannedTarget {
+export interface PlannedTransferTarget {
   readonly record: TargetRecord;
-  /** `texts`: attacks on which an int8 model is compared with itself in fp32. */
-  open(texts: readonly string[]): Promise<OpenedTransferTarget>;
+  /** @param texts attacks on which a coarser precision is compared with fp32. */
+  open(texts: readonly string[]): Promise<OpenTransferTarget>;
 }
 
 export interface PlanTargetsParts {
   readonly folder: RunFolder;
-  readonly config: Config;
-  readonly models: OpenModels;
-  readonly world: World | undefined;
-  readonly io: CampaignIo;
-  /** How a world's further targets are taught; default: as its own is. */
-  readonly recipe?: TargetRecipe;
+  readonly models: RunModels;
 }
 
-/** How transfer is measured where nothing else is asked for: method.md's near-greedy decoding. */
+/** How transfer asks where nothing else is said: method.md's near-greedy decoding. */
 const TRANSFER_DECODE: DecodeSettings = { temperature: 0.1, topP: 0.9, topK: 0, maxNewTokens: 64 };
 const TRANSFER_RESPONSES = 5;
 
 /** A world's targets are asked as its own is: their answers are one word, and their truth is known at temperature 1. */
-function decodingOf({ config, world }: PlanTargetsParts, named: NamedTarget) {
+function decodingOf({ config, world }: RunModels, named: NamedTarget): Pick<TargetRecord, 'decode' | 'responses'> {
   const base = world === undefined ? TRANSFER_DECODE : config.target.decode;
   const responses = world === undefined ? TRANSFER_RESPONSES : config.evaluation.responses;
   const given = Object.entries(named.decode ?? {}).filter(([, value]) => value !== undefined);
-  return {
-    decode: { ...base, ...Object.fromEntries(given) } as DecodeSettings,
-    responses: named.responses ?? responses,
-  };
+  return { decode: { ...base, ...Object.fromEntries(given) }, responses: named.responses ?? responses };
 }
 
-const BARE = {
-  sha256: null,
-  family: null,
-  layers: null,
-  ofLayers: null,
-  precision: 'fp32',
-  template: null,
-  systemPrompt: null,
-  shared: null,
-  divergence: null,
-  warnings: [],
-} as const;
+const TUNED = 'tuned:';
 
-function planScripted(
-  parts: PlanTargetsParts,
-  named: NamedTarget,
-  script: {
-    readonly rules: Parameters<typeof createScriptedTarget>[0]['rules'];
-    readonly otherwise: readonly string[];
-  },
-): PlannedTarget {
-  const target = createScriptedTarget({ ...script, seed: parts.config.seed });
-  const record: TargetRecord = {
-    ...BARE,
-    name: named.name,
-    kind: 'scripted',
-    model: 'scripted',
-    ...decodingOf(parts, named),
-  };
-  return { record, open: async () => ({ record, target, outcomes: undefined, close: () => target.close() }) };
+/** `tuned:NAME` is the model that this run's tuning NAME has left. */
+function tunedModel({ path }: RunFolder, model: string): string {
+  return model.startsWith(TUNED) ? join(path, 'tuned', model.slice(TUNED.length), 'model') : model;
+}
+
+/** The config of a target; undefined for the run's own, as it is. */
+function configOf({ folder, models }: PlanTargetsParts, named: NamedTarget): TargetConfig | undefined {
+  const { name: _name, decode: _decode, responses: _responses, kind, ...keys } = named;
+  if (kind === undefined) return undefined;
+  const varied = varyTarget({ kind, ...keys }, models.config.target);
+  return mapTargetModels(varied, (model) => tunedModel(folder, model));
+}
+
+async function planNamed(parts: PlanTargetsParts, named: NamedTarget): Promise<PlannedTarget> {
+  const { config, host } = parts.models;
+  try {
+    const given = configOf(parts, named);
+    if (given !== undefined) return await planTarget(given, host);
+    const own = await planTarget(config.target, host);
+    return own.evaluatedAs ?? own;
+  } catch (cause) {
+    if (!(cause instanceof FloodgateError)) throw cause;
+    const { code, message, hint } = cause;
+    const options = { cause, ...(hint === undefined ? {} : { hint }) };
+    throw new FloodgateError(code, `transfer target ${named.name}: ${message}`, options);
+  }
 }
 
 /** Sampling as the model itself has it: only then are probabilities read off it those of its answers. */
 function isAsTrained({ decode, systemPrompt, precision }: TargetRecord): boolean {
-  return (
-    decode.temperature === 1 && decode.topP === 1 && decode.topK === 0 && systemPrompt === null && precision === 'fp32'
-  );
+  const { temperature, topP, topK } = decode;
+  return temperature === 1 && topP === 1 && topK === 0 && systemPrompt === null && precision === 'fp32';
 }
 
+/** The truth of a world's model; undefined for any other, and where it is not asked as it was trained. */
 async function openOutcomes(
-  checkpoint: DecoderCheckpoint,
+  { world }: RunModels,
+  checkpoint: DecoderCheckpoint | undefined,
   record: TargetRecord,
-  world: World | undefined,
   compute: ComputeOptions,
 ): Promise<WorldOutcomes | undefined> {
-  if (world === undefined || checkpoint.tokenizer !== world.target.tokenizer || !isAsTrained(record)) return undefined;
+  const isOfWorld = world !== undefined && checkpoint?.tokenizer === world.target.tokenizer;
+  if (checkpoint === undefined || !isOfWorld || !isAsTrained(record)) return undefined;
   return openWorldOutcomes(checkpoint, { noise: world.spec.noise, responses: record.responses }, compute);
 }
 
-function planWorld(parts: PlanTargetsParts, named: NamedTarget & { readonly kind: 'world' }): PlannedTarget {
-  const { world, config, io } = parts;
-  if (world === undefined) {
-    throw new FloodgateError('usage', `transfer target ${named.name}: got kind: world, but the run is in no world`, {
-      hint: 'name a model of this machine, or transfer a run that was made in a world (floodgate demo)',
-    });
-  }
-  const shape = transferConfig(named.family, named.size);
-  const { keys, kept } = transferKeys(world, named);
-  const compute: ComputeOptions = { device: 'cpu', threads: config.threads ?? defaultThreads() };
-  const planned: TargetRecord = {
-    ...BARE,
-    name: named.name,
-    kind: 'world',
-    model: transferTargetName(world, named),
-    family: named.family,
-    layers: shape.layers,
-    ofLayers: shape.layers,
-    template: 'chat',
-    shared: { keys: keys.length, kept: kept.length, seed: named.seed },
-    ...decodingOf(parts, named),
+async function planColumn(parts: PlanTargetsParts, named: NamedTarget): Promise<PlannedTransferTarget> {
+  const { models } = parts;
+  const { name } = named;
+  const asked = decodingOf(models, named);
+  const planned = await planNamed(parts, named);
+  const compute = planned.model?.compute ?? ({ device: 'cpu', threads: models.threads } as const);
+  const open = async (texts: readonly string[]): Promise<OpenTransferTarget> => {
+    const opened = await planned.open(texts);
+    const record = { name, ...opened.facts, ...asked };
+    try {
+      const outcomes = await openOutcomes(models, opened.checkpoint, record, compute);
+      const close = async (): Promise<void> => {
+        await outcomes?.close();
+        await opened.close();
+      };
+      return { record, target: opened.target, outcomes, close };
+    } catch (error) {
+      await opened.close();
+      throw error;
+    }
   };
-  const { cacheDir } = settleSourceOptions(io.cacheDir === undefined ? {} : { cacheDir: io.cacheDir });
-  return {
-    record: planned,
-    open: async () => {
-      const { progress, signal } = io;
-      const taught = parts.recipe === undefined ? {} : { recipe: parts.recipe };
-      const checkpoint = await openTransferTarget(world, named, { cacheDir, compute, progress, signal, ...taught });
-      const record = { ...planned, sha256: checkpoint.sha256 };
-      const target = await openLocalTarget({ checkpoint, template: 'chat', seed: config.seed, compute });
-      const outcomes = await openOutcomes(checkpoint, record, world, compute);
-      return { record, target, outcomes, close: () => closeBoth(target, outcomes) };
-    },
-  };
-}
-
-async function closeBoth(target: Target, outcomes: WorldOutcomes | undefined): Promise<void> {
-  await outcomes?.close();
-  await target.close();
-}
-
-/** The model's own template where it has one, and a word about it where it has none. */
-function templateOf(checkpoint: DecoderCheckpoint, asked: 'chat' | 'plain' | undefined) {
-  if (asked !== undefined) return { template: asked, warnings: [] };
-  if (checkpoint.chatTemplate !== undefined) return { template: 'chat' as const, warnings: [] };
-  return { template: 'plain' as const, warnings: ['it has no chat template: attacks are put to it as plain text'] };
-}
-
-function modelOf({ folder, config }: PlanTargetsParts, named: LocalTransferTarget): string | undefined {
-  if (named.model?.startsWith('tuned:')) return join(folder.path, 'tuned', named.model.slice('tuned:'.length), 'model');
-  return named.model ?? (config.target.kind === 'local' ? config.target.model : undefined);
-}
-
-/** @throws FloodgateError `usage` when a run's script is asked for in another form. */
-function planOwnScript(parts: PlanTargetsParts, named: NamedTarget & { readonly kind: 'local' }): PlannedTarget {
-  const own = parts.config.target;
-  const isPlain = named.layers === undefined && named.precision === 'fp32' && named.systemPrompt === undefined;
-  if (own.kind === 'scripted' && isPlain) return planScripted(parts, named, own);
-  throw new FloodgateError(
-    'usage',
-    `transfer target ${named.name}: got layers, precision or systemPrompt for the run's own target, which is a script`,
-    { hint: 'name a model' },
-  );
-}
-
-async function planLocal(
-  parts: PlanTargetsParts,
-  named: NamedTarget & { readonly kind: 'local' },
-): Promise<PlannedTarget> {
-  const { config, models, world } = parts;
-  const own = config.target;
-  const spec = modelOf(parts, named);
-  if (spec === undefined) return planOwnScript(parts, named);
-  const isOwn = named.model === undefined && own.kind === 'local';
-  const whole = await openRunDecoder(models, spec, 'target', world);
-  const checkpoint = named.layers === undefined ? whole : truncateLayers(whole, named.layers);
-  const { template, warnings } = templateOf(checkpoint, named.template ?? (isOwn ? own.template : undefined));
-  const systemPrompt = named.systemPrompt ?? (isOwn ? own.systemPrompt : undefined);
-  const prompt = { checkpoint, template, ...(systemPrompt === undefined ? {} : { systemPrompt }) };
-  const encode = createAttackEncoder(prompt);
-  encode('hello'); // a template that cannot hold this chat says so now
-  const planned: TargetRecord = {
-    ...BARE,
-    name: named.name,
-    kind: 'local',
-    model: spec,
-    sha256: whole.sha256,
-    family: whole.config.family,
-    layers: checkpoint.config.layers,
-    ofLayers: whole.config.layers,
-    precision: named.precision,
-    template,
-    systemPrompt: systemPrompt ?? null,
-    ...decodingOf(parts, named),
-    warnings,
-  };
-  const compute: ComputeOptions = { device: named.device, threads: config.threads ?? defaultThreads() };
-  const open = async (texts: readonly string[]): Promise<OpenedTransferTarget> => {
-    // Quantised once, with every layer: a shortened model reads the beginning of the same file.
-    const int8 =
-      named.precision === 'int8'
-        ? ({ store: await openInt8Weights(whole.config, whole.weights), activation: 'per-tensor' } as const)
-        : undefined;
-    const divergence = int8 === undefined ? null : await measureInt8(checkpoint, int8, texts.map(encode), compute);
-    const record = { ...planned, divergence };
-    const target = await openLocalTarget({
-      ...prompt,
-      seed: config.seed,
-      compute,
-      ...(int8 === undefined ? {} : { int8 }),
-    });
-    const outcomes = await openOutcomes(checkpoint, record, world, compute);
-    return { record, target, outcomes, close: () => closeBoth(target, outcomes) };
-  };
-  return { record: planned, open };
+  return { record: { name, ...planned.facts, ...asked }, open };
 }
 
 /**
  * Finds every target and checks that it can be asked, before any work.
  * @throws FloodgateError `source` for a model that is not on this machine; `model` for more layers than it has; `target`
- * for a chat asked of a model without a template; `usage` for a world's target outside a world.
+ * for a chat asked of a model without a template; `usage` for a target that does not go with the run.
  */
-export async function planTargets(parts: PlanTargetsParts, targets: readonly NamedTarget[]): Promise<PlannedTarget[]> {
-  const planned: PlannedTarget[] = [];
-  for (const named of targets) {
-    switch (named.kind) {
-      case 'scripted':
-        planned.push(planScripted(parts, named, named));
-        break;
-      case 'world':
-        planned.push(planWorld(parts, named));
-        break;
-      case 'local':
-        planned.push(await planLocal(parts, named));
-        break;
-    }
-  }
+export async function planTargets(
+  parts: PlanTargetsParts,
+  targets: readonly NamedTarget[],
+): Promise<PlannedTransferTarget[]> {
+  const planned: PlannedTransferTarget[] = [];
+  for (const named of targets) planned.push(await planColumn(parts, named));
   return planned;
 }

@@ -13,7 +13,7 @@ import { openRunEncoder, openRunJudge } from '../../stages/campaign/open-run-mod
 import { openRunWorld } from '../../stages/campaign/run-world.ts';
 import type { Config } from '../../stages/config/config-schema.ts';
 import type { World } from '../../worlds/world.ts';
-import { fillCell, isCellDone, keptBatches, TRANSFER_BATCH } from './fill-cell.ts';
+import { fillCell, isCellDone, keptBatches, TRANSFER_BATCH } from './transfer-cell.ts';
 import { type PlannedTarget, planTargets } from './plan-targets.ts';
 import { chooseAttackers, readStoredAttacks, type StoredAttacks } from './stored-attacks.ts';
 import { recordTarget, storedTarget, targetDifferences } from './target-record.ts';

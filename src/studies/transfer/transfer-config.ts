@@ -2,28 +2,33 @@ import { readFile, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { parseDocument } from 'yaml';
 import { z } from 'zod';
+import { count, nonNegative, positiveCount, RUN_NAME_PATTERN, share } from '../../base/config-fields.ts';
 import { FloodgateError } from '../../base/errors.ts';
-import { nonNegative, positiveCount, RUN_NAME_PATTERN, share } from '../../base/config-fields.ts';
-import { device, modelSpec } from '../../models/model-fields.ts';
+import { resolveDotted } from '../../runs/config/config-file.ts';
 import { listConfigKeys } from '../../runs/config/config-keys.ts';
 import { problemsOfIssues } from '../../runs/config/config-problems.ts';
-import { TARGET_FAMILIES, TARGET_SIZES } from '../../worlds/transfer-target.ts';
+import { mapTargetModels, targetKindOf, variationSchema } from '../../targets/registry.ts';
+import type { DecodeSettings } from '../../targets/target.ts';
+import type { TargetConfig } from '../../targets/target-kind.ts';
 
 /** Stops a wrong file (a database, a model) from being read as YAML. */
 const MAX_FILE_BYTES = 1024 * 1024;
-/** More targets than a matrix can be read with. */
+/** More targets than a reader of the matrix can compare. */
 const MAX_TARGETS = 200;
-const MAX_PROMPT_CHARACTERS = 20_000;
+
+/** The kind of a target that names none. */
+export const DEFAULT_TARGET_KIND = 'local';
 
 const decode = z
   .strictObject({
     temperature: nonNegative.max(100).optional().describe('0 = always the likeliest token'),
     topP: share.gt(0).optional().describe('1 = no cut'),
-    topK: z.number().int().min(0).optional().describe('0 = no cut'),
+    topK: count.optional().describe('0 = no cut'),
     maxNewTokens: positiveCount.max(8192).optional().describe('longer responses are cut'),
   })
   .optional();
 
+/** Keys of every target, beside those of its kind. */
 const common = {
   name: z
     .string()
@@ -34,83 +39,79 @@ const common = {
   responses: positiveCount.max(1000).optional().describe('to each attack'),
 };
 
-const localTarget = z.strictObject({
-  kind: z.literal('local').describe('a language model on this machine'),
-  ...common,
-  model: modelSpec
-    .optional()
-    .describe("as in a run's config, or tuned:NAME for RUN/tuned/NAME/model; the run's own target when absent"),
-  systemPrompt: z.string().min(1).max(MAX_PROMPT_CHARACTERS).optional(),
-  template: z.enum(['chat', 'plain']).optional().describe('chat where the model has a template, when absent'),
-  precision: z.enum(['fp32', 'int8']).default('fp32').describe('int8: quantised projections'),
-  layers: positiveCount.optional().describe('only the first layers of the model'),
-  device: device.default('cpu'),
-});
-
-const worldTarget = z.strictObject({
-  kind: z.literal('world').describe("a model of the run's world that shares a part of its keys"),
-  ...common,
-  family: z.enum(TARGET_FAMILIES).default('gpt2'),
-  size: z.enum(TARGET_SIZES).default('small'),
-  share: share.default(0.5).describe("share of the world's keys that it has too"),
-  seed: z.number().int().min(0).default(0).describe('which keys are shared, and its first weights'),
-});
-
-const scriptedTarget = z.strictObject({
-  kind: z.literal('scripted').describe('answers by fixed rules: for tests and dry runs of a setup'),
-  ...common,
-  rules: z
-    .array(z.strictObject({ contains: z.string().min(1).max(1000), respond: z.array(z.string()).min(1) }))
-    .default([]),
-  otherwise: z.array(z.string()).min(1).default(['I cannot help with that.']),
-});
-
-/** `kind: local` may be left out. */
-function withKind(target: unknown): unknown {
-  const isSection = target !== null && typeof target === 'object' && !Array.isArray(target);
-  return isSection && !('kind' in target) ? { kind: 'local', ...target } : target;
+/** A target to transfer to: what differs from the run's own target, by the keys of its kind. */
+export interface TransferTarget {
+  readonly name?: string | undefined;
+  /** Absent for the run's own target, asked as evaluations ask it. */
+  readonly kind?: string | undefined;
+  readonly decode?: { readonly [Key in keyof DecodeSettings]?: number | undefined } | undefined;
+  readonly responses?: number | undefined;
+  readonly [key: string]: unknown;
 }
 
-const target = z.discriminatedUnion('kind', [localTarget, worldTarget, scriptedTarget]);
-
-const targetsFileSchema = z.strictObject({
-  decode: decode.describe('of every target that says nothing else'),
-  responses: positiveCount.max(1000).optional(),
-  targets: z.array(target).min(1).max(MAX_TARGETS),
-});
-
-export type TransferTargetConfig = z.infer<typeof target>;
-export type LocalTransferTarget = z.infer<typeof localTarget>;
-export type TransferDecode = z.infer<typeof decode>;
-
 /** A target as it was asked for, with the name of its column. */
-export type NamedTarget = TransferTargetConfig & { readonly name: string };
+export type NamedTarget = TransferTarget & { readonly name: string };
 
 type Plain = Readonly<Record<string, unknown>>;
 
-/** Paths that say that they are relative count from the file. */
-function fromFolder(config: TransferTargetConfig, folder: string): TransferTargetConfig {
-  if (config.kind !== 'local' || config.model === undefined || !/^\.\.?[/\\]/.test(config.model)) return config;
-  return { ...config, model: resolve(folder, config.model) };
+/** Built anew for each file: callers may add kinds of targets. */
+function targetsFileSchema() {
+  return z.strictObject({
+    decode: decode.describe('of every target that says nothing else'),
+    responses: positiveCount.max(1000).optional(),
+    targets: z.array(variationSchema(common)).min(1).max(MAX_TARGETS),
+  });
 }
 
-/** What a target is called that was given no name. */
-function derivedName(config: TransferTargetConfig): string {
-  switch (config.kind) {
-    case 'scripted':
-      return 'scripted';
-    case 'world':
-      return `${config.family}-${config.size}-${config.share}`;
-    case 'local': {
-      const parts = config.model?.replace(/[/\\]model[/\\]?$/, '').split(/[/\\:]/) ?? ['own'];
-      const base = (parts.at(-1) ?? '').replace(/[^A-Za-z0-9._-]+/g, '-').replace(/^[^A-Za-z0-9]+/, '') || 'model';
-      const marks = [
-        ...(config.layers === undefined ? [] : [`${config.layers}-layers`]),
-        ...(config.precision === 'int8' ? ['int8'] : []),
-      ];
-      return [base.slice(0, 60), ...marks].join('-');
-    }
-  }
+const isSection = (value: unknown): value is Plain =>
+  value !== null && typeof value === 'object' && !Array.isArray(value);
+
+function withKind(target: unknown): unknown {
+  return isSection(target) && !('kind' in target) ? { kind: DEFAULT_TARGET_KIND, ...target } : target;
+}
+
+/** True of a section that changes nothing of the run's own target but how it is asked. */
+function isOwn(section: unknown): boolean {
+  return isSection(section) && Object.keys(section).every((key) => key in common);
+}
+
+/** Relative paths count from `folder`. */
+function fromFolder(target: TransferTarget, folder: string): TransferTarget {
+  if (target.kind === undefined) return target;
+  return mapTargetModels(target as TargetConfig, (model) => resolveDotted(model, folder) as string);
+}
+
+/** A text as a part of a column's name. */
+function toName(text: string): string {
+  return (text.replace(/[^A-Za-z0-9._-]+/g, '-').replace(/^[^A-Za-z0-9]+/, '') || 'model').slice(0, 60);
+}
+
+/** The last part of a model's path or spec; a tuned model's folder is `NAME/model`. */
+function modelPart(model: string): string {
+  const path = model.replace(/[/\\]model[/\\]?$/, '');
+  return toName(path.split(/[/\\:]/).at(-1) ?? '');
+}
+
+/** The values that tell targets of one kind apart where the kind names no model: `gpt2-small-0.5`. */
+function valuesPart({ name: _name, decode: _decode, responses: _responses, ...keys }: TransferTarget): string {
+  const { name, schema } = targetKindOf(keys as TargetConfig);
+  const { kind: _kind, decode: _own, responses: _ownResponses, seed: _seed, ...whole } = schema.partial().parse(keys);
+  const values = Object.values(whole).filter((value) => typeof value === 'string' || typeof value === 'number');
+  return values.length === 0 ? name : toName(values.join('-'));
+}
+
+/** The column of a target that was given no name. */
+function derivedName(target: TransferTarget): string {
+  const { kind, layers, precision } = target;
+  if (kind === undefined) return 'own';
+  const { modelKeys } = targetKindOf({ kind });
+  const model = modelKeys.map((key) => target[key]).find((value) => typeof value === 'string');
+  const marks = [
+    ...(layers === undefined ? [] : [`${layers}-layers`]),
+    ...(precision === undefined || precision === 'fp32' ? [] : [String(precision)]),
+  ];
+  const base = model !== undefined ? modelPart(model) : modelKeys.length > 0 ? 'own' : valuesPart(target);
+  return [base, ...marks].join('-');
 }
 
 /**
@@ -120,7 +121,7 @@ function derivedName(config: TransferTargetConfig): string {
 export function parseTargetsFile(
   text: string,
   { fileName, folder }: { readonly fileName: string; readonly folder: string },
-): TransferTargetConfig[] {
+): TransferTarget[] {
   const refuse = (problems: readonly string[]): FloodgateError =>
     new FloodgateError('config', `targets ${fileName}: ${problems.join('\n  ')}`, {
       hint: 'floodgate transfer --help shows what a targets file holds',
@@ -128,43 +129,42 @@ export function parseTargetsFile(
   const document = parseDocument(text);
   if (document.errors.length > 0) throw refuse(document.errors.map(({ message }) => message.split('\n')[0] ?? ''));
   const json: unknown = document.toJS(); // refuses alias bombs by itself (maxAliasCount)
-  const list = (json as { targets?: unknown } | null)?.targets;
-  const withKinds = Array.isArray(list) ? { ...(json as Plain), targets: list.map(withKind) } : (json ?? {});
-  const parsed = targetsFileSchema.safeParse(withKinds, { reportInput: true });
+  const list = isSection(json) && Array.isArray(json.targets) ? (json.targets as unknown[]) : undefined;
+  const schema = targetsFileSchema();
+  const withKinds = list === undefined ? (json ?? {}) : { ...(json as Plain), targets: list.map(withKind) };
+  const parsed = schema.safeParse(withKinds, { reportInput: true });
   if (!parsed.success) {
-    throw refuse(
-      problemsOfIssues(parsed.error.issues, listConfigKeys(targetsFileSchema)).map(({ message }) => message),
-    );
+    throw refuse(problemsOfIssues(parsed.error.issues, listConfigKeys(schema)).map(({ message }) => message));
   }
-  const { decode: sharedDecode, responses, targets } = parsed.data;
-  return targets.map((each) => {
-    const merged = {
-      ...each,
-      ...(sharedDecode === undefined && each.decode === undefined
+  const { decode: sharedDecode, responses } = parsed.data;
+  return (parsed.data.targets as readonly TransferTarget[]).map((each, i) => {
+    const { kind, ...keys } = each;
+    const asked = {
+      ...(sharedDecode === undefined && keys.decode === undefined
         ? {}
-        : { decode: { ...sharedDecode, ...each.decode } }),
-      ...((each.responses ?? responses) === undefined ? {} : { responses: each.responses ?? responses }),
+        : { decode: { ...sharedDecode, ...keys.decode } }),
+      ...((keys.responses ?? responses) === undefined ? {} : { responses: keys.responses ?? responses }),
     };
-    return fromFolder(merged, folder);
+    return fromFolder({ ...keys, ...asked, ...(isOwn(list?.[i]) ? {} : { kind }) }, folder);
   });
 }
 
-const WORLD_SPEC = /^world:([a-z0-9]+)-([a-z]+)(?:@([0-9.]+))?$/;
+const WORLD_SPEC = /^(world):([a-z0-9]+)-([a-z]+)(?:@([0-9.]+))?$/;
 
 /** A target of the command line: `world:FAMILY-SIZE[@SHARE]`, or a model spec (`./` counts from here). */
-function parseTargetSpec(spec: string): TransferTargetConfig {
-  const [, family, size, part] = WORLD_SPEC.exec(spec) ?? [];
+function parseTargetSpec(spec: string): TransferTarget {
+  const [, kind, family, size, part] = WORLD_SPEC.exec(spec) ?? [];
   const given =
-    family === undefined
-      ? { kind: 'local', model: spec }
-      : { kind: 'world', family, size, ...(part === undefined ? {} : { share: Number(part) }) };
-  const parsed = target.safeParse(given, { reportInput: true });
-  if (parsed.success) return fromFolder(parsed.data, process.cwd());
-  const problems = problemsOfIssues(parsed.error.issues, listConfigKeys(targetsFileSchema));
+    kind === undefined
+      ? { kind: DEFAULT_TARGET_KIND, model: spec }
+      : { kind, family, size, ...(part === undefined ? {} : { share: Number(part) }) };
+  const parsed = variationSchema(common).safeParse(given, { reportInput: true });
+  if (parsed.success) return fromFolder(parsed.data as TransferTarget, process.cwd());
+  const problems = problemsOfIssues(parsed.error.issues, listConfigKeys(targetsFileSchema()));
   throw new FloodgateError('usage', `--targets ${spec}: ${problems.map(({ message }) => message).join('; ')}`);
 }
 
-async function readTargetsFile(path: string): Promise<TransferTargetConfig[]> {
+async function readTargetsFile(path: string): Promise<TransferTarget[]> {
   let text: string;
   try {
     const { size } = await stat(path);
@@ -191,13 +191,13 @@ export async function loadTransferTargets(given: readonly string[]): Promise<Nam
 }
 
 /** @throws FloodgateError `usage` when there are none or two have one name. */
-export function nameTargets(configs: readonly TransferTargetConfig[]): NamedTarget[] {
-  if (configs.length === 0) {
+export function nameTargets(targets: readonly TransferTarget[]): NamedTarget[] {
+  if (targets.length === 0) {
     throw new FloodgateError('usage', 'transfer: got no targets, expected at least one --targets', {
       hint: '--targets targets.yaml, or --targets smollm2-135m-instruct',
     });
   }
-  const named = configs.map((config) => ({ ...config, name: config.name ?? derivedName(config) }));
+  const named = targets.map((target) => ({ ...target, name: target.name ?? derivedName(target) }));
   const twice = named.find(({ name }, i) => named.findIndex((other) => other.name === name) !== i);
   if (twice === undefined) return named;
   throw new FloodgateError('usage', `transfer: got two targets named ${twice.name}, expected a name for each`, {

@@ -2,41 +2,24 @@ import { rm } from 'node:fs/promises';
 import { relative } from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
 import { acquireLock } from '../../base/lock.ts';
-import type { LoraAdapter } from '../../models/decoder/merge-lora.ts';
+import { type LoraAdapter } from '../../models/decoder/merge-lora.ts';
 import { readPeftAdapter } from '../../models/export/peft-adapter.ts';
 import { writeTokenizerFiles } from '../../models/export/tokenizer-files.ts';
-import type { RunFolder } from '../../runs/run-folder.ts';
+import { type RunFolder } from '../../runs/run-folder.ts';
 import { openStore } from '../../runs/store/run-store.ts';
 import { CONTROL_STAGE, evaluatedStage } from '../../runs/store/stage-name.ts';
-import type { CampaignIo } from '../../stages/stage.ts';
+import { type CampaignIo } from '../../stages/stage.ts';
 import { openRunDecoder } from '../../stages/campaign/open-run-models.ts';
 import { loadConfig } from '../../stages/config/config-load.ts';
-import type { Config } from '../../stages/config/config-schema.ts';
-import { collectSuccesses } from './collect-successes.ts';
+import { type Config } from '../../stages/config/config-schema.ts';
+import { collectSuccesses, type Collected } from './collect-successes.ts';
 import { writeDataset } from './dataset-files.ts';
-import { createAnswerEncoder } from './encode-answer.ts';
-import type { TargetCheck } from './tune-check.ts';
-import { checkSubject, countData, warningsOf } from './tune-findings.ts';
-import {
-  readTuneFile,
-  refuseOtherIdentity,
-  type TuneFile,
-  type TuneFolder,
-  type TuneIdentity,
-  tuneFolderOf,
-  writeTuneFile,
-} from './tune-folder.ts';
-import {
-  loadTuneTexts,
-  openSubject,
-  openSubjectTarget,
-  openTuneEncoder,
-  openTuneJudges,
-  openTuneModels,
-} from './tune-models.ts';
+import { createAnswerEncoder, loadTuneTexts, openSubject, openSubjectTarget, openTuneEncoder, openTuneJudges, openTuneModels, type TuneModels, type TuneSubject, type TuneTexts } from './tune-subject.ts';
+import { type TargetCheck } from './tune-check.ts';
+import { checkSubject, countData, warningsOf, readTuneFile, refuseOtherIdentity, type TuneFile, type TuneFolder, type TuneIdentity, tuneFolderOf, writeTuneFile } from './tune-record.ts';
 import { tuneTarget } from './tune-target.ts';
-import type { Tuning } from './tuning.ts';
 import { buildTuningData, type TuningData, type TuningExample } from './tuning-data.ts';
+import { type Judge } from '../../judges/judge.ts';
 
 export interface TuneRunOptions {
   readonly folder: RunFolder;
@@ -244,4 +227,18 @@ function encodeData({ subject }: Tuning, { examples }: TuningData) {
   const encodeAll = (split: TuningExample['split']) =>
     examples.filter((example) => example.split === split).map((each) => encode(each.prompt, each.answer, each.isWhole));
   return { training: encodeAll('training'), validation: encodeAll('validation') };
+}
+
+/** Everything that a tuning works with. */
+export interface Tuning {
+  readonly run: RunFolder;
+  readonly config: Config;
+  readonly io: CampaignIo;
+  readonly folder: TuneFolder;
+  readonly models: TuneModels;
+  readonly subject: TuneSubject;
+  readonly texts: TuneTexts;
+  readonly judges: readonly Judge[];
+  readonly collected: Collected;
+  readonly identity: TuneIdentity;
 }

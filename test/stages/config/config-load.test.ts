@@ -63,6 +63,14 @@ describe('parseConfig', () => {
     expect(messageOf(() => parse(`${minimalConfigText}beta: 0.2\n`))).toContain('did you mean reward.beta?');
   });
 
+  it('knows what a key of version 0.1 is called now', () => {
+    const message = messageOf(() =>
+      parse(minimalConfigText, ['gflownet.temperature.from=1', 'gflownet.evaluation={}']),
+    );
+    expect(message).toContain('gflownet.temperature: unknown key, it is reward.temperature now');
+    expect(message).toContain('gflownet.evaluation: unknown key, it is watch now');
+  });
+
   it('lists what is possible when nothing is near', () => {
     expect(messageOf(() => parse(`${minimalConfigText}collect:\n  qqqqqqqqq: 1\n`))).toContain(
       'collect.qqqqqqqqq: unknown key, expected one of minUnsafe, minLogPRef',

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { countNewClusters } from '../../../src/studies/rounds/new-clusters.ts';
+import { countNewClusters } from '../../../src/studies/rounds/measure-rounds.ts';
 
 /** Unit vectors of the plane, by angle in degrees. */
 const at = (...angles: readonly number[]): Float32Array =>

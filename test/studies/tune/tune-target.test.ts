@@ -9,7 +9,7 @@ import type { DecoderCheckpoint } from '../../../src/models/checkpoint/checkpoin
 import { openMergedWeights } from '../../../src/models/export/model-folder.ts';
 import { readPeftAdapter } from '../../../src/models/export/peft-adapter.ts';
 import { tuningSection } from '../../../src/stages/config/config-tuning.ts';
-import { createAnswerEncoder, turnEndId } from '../../../src/studies/tune/encode-answer.ts';
+import { createAnswerEncoder, turnEndId } from '../../../src/studies/tune/tune-subject.ts';
 import { type TuneTargetOptions, tuneTarget } from '../../../src/studies/tune/tune-target.ts';
 import { createAttackEncoder } from '../../../src/targets/local-target.ts';
 import { writeInitialWeights, PICO_CONFIG } from '../../../src/worlds/pico-model.ts';

@@ -1,14 +1,13 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import fc from 'fast-check';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { silentProgress } from '../../../src/base/progress.ts';
 import { detectRefusal } from '../../../src/judges/refusal-detector.ts';
 import { tuningSection } from '../../../src/stages/config/config-tuning.ts';
-import { splitByCluster } from '../../../src/studies/tune/cluster-split.ts';
+import { splitByCluster, buildTuningData, type TuningDataParts } from '../../../src/studies/tune/tuning-data.ts';
 import type { SuccessfulAttack } from '../../../src/studies/tune/collect-successes.ts';
-import { buildTuningData, type TuningDataParts } from '../../../src/studies/tune/tuning-data.ts';
 import { createRejectionCounts, writeAnswers } from '../../../src/studies/tune/write-answers.ts';
 import { alarmJudge, DECODE, embedByLetter, fakeTarget } from './fake-targets.ts';
 

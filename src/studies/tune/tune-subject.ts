@@ -1,21 +1,24 @@
 import { FloodgateError } from '../../base/errors.ts';
 import { type ComputeOptions, defaultThreads } from '../../engine/runtime/device.ts';
-import type { Judge } from '../../judges/judge.ts';
+import { type Judge } from '../../judges/judge.ts';
 import { detectRefusal } from '../../judges/refusal-detector.ts';
-import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
+import { type DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
 import { createOpenModels, type OpenedEncoder, type OpenModels } from '../../models/open-models.ts';
 import { resolveModel } from '../../models/sources/resolve-model.ts';
-import type { CampaignIo } from '../../stages/stage.ts';
+import { type CampaignIo } from '../../stages/stage.ts';
 import { openRunDecoder, openRunEncoder, openRunJudge } from '../../stages/campaign/open-run-models.ts';
 import { openRunWorld } from '../../stages/campaign/run-world.ts';
-import type { Config } from '../../stages/config/config-schema.ts';
+import { type Config } from '../../stages/config/config-schema.ts';
 import { WORLD } from '../../worlds/world-preset.ts';
 import { fileBenignPrompts, worldBenignPrompts } from '../../stages/evaluation/benign-prompts.ts';
 import { readBorderlinePrompts, readRefusalTemplates } from '../../stages/evaluation/dialogue-files.ts';
 import { openLocalTarget } from '../../targets/local-target.ts';
-import type { Target } from '../../targets/target.ts';
+import { type Target } from '../../targets/target.ts';
 import { POLITE_WORDS } from '../../worlds/vocabulary.ts';
-import type { World } from '../../worlds/world.ts';
+import { type World } from '../../worlds/world.ts';
+import { type AnswerExample } from '../../learning/loops/answer-likelihood.ts';
+import { renderChatIds } from '../../models/tokenizer/prompt-ids.ts';
+import { type AttackEncoder, createAttackEncoder, type LocalPromptOptions } from '../../targets/local-prompt.ts';
 
 /** The target to tune, and how it is asked. */
 export interface TuneSubject {
@@ -142,5 +145,40 @@ export async function loadTuneTexts({ tuning }: Config, { world }: TuneModels): 
     heldOutBenign: heldOut,
     borderline: (await readBorderlinePrompts()).map(({ prompt }) => prompt),
     isRefusal: (answer) => detectRefusal(answer).isRefusal,
+  };
+}
+
+/** A prompt and an answer as token ids. `isWhole`: the answer ends there, so that its end token is learned too. */
+export type AnswerEncoder = (prompt: string, answer: string, isWhole: boolean) => AnswerExample;
+
+/**
+ * The token that closes an assistant's turn in the model's own template, which need not be the tokenizer's end of text.
+ */
+export function turnEndId({ chatTemplate, tokenizer }: DecoderCheckpoint): number {
+  const fallback = tokenizer.endIds[0] as number;
+  if (chatTemplate === undefined) return fallback;
+  const messages = [
+    { role: 'user', content: 'a' },
+    { role: 'assistant', content: 'b' },
+  ] as const;
+  const ids = renderChatIds(chatTemplate, tokenizer, messages, { addGenerationPrompt: false });
+  return ids.findLast((id) => tokenizer.endIds.includes(id)) ?? fallback;
+}
+
+/**
+ * Returns what encodes dialogues for tuning just as the target is asked: the same template, system prompt and assistant
+ * header before the answer. Control tokens in either text are read as text.
+ * @throws FloodgateError `target` when a chat is asked of a model without a chat template.
+ */
+export function createAnswerEncoder(options: LocalPromptOptions): AnswerEncoder {
+  const { checkpoint, template } = options;
+  const { tokenizer } = checkpoint;
+  const encodePrompt: AttackEncoder = createAttackEncoder(options);
+  const endId = template === 'chat' ? turnEndId(checkpoint) : (tokenizer.endIds[0] as number);
+  return (prompt, answer, isWhole) => {
+    // Without a template nothing stands between the two: a space keeps the last word from growing into the answer.
+    const gap = template === 'plain' && !/\s$/.test(prompt) && !/^\s/.test(answer) ? ' ' : '';
+    const ids = tokenizer.encode(gap + answer, { addSpecial: false, parseSpecial: false });
+    return { prompt: encodePrompt(prompt), answer: isWhole || ids.length === 0 ? [...ids, endId] : ids };
   };
 }

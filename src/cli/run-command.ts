@@ -1,0 +1,115 @@
+import { basename, extname } from 'node:path';
+import { type Command, Option } from 'commander';
+import { DEVICES, type Device } from '../engine/runtime/device.ts';
+import { type ReportedRun, runCampaign } from '../report/campaigns.ts';
+import { readRun } from '../report/run-overview.ts';
+import { isSyntheticWorld } from '../report/words/stage-words.ts';
+import { planRun, type RunPlan } from '../stages/campaign/plan-run.ts';
+import type { StartRunOptions } from '../stages/campaign/run-campaign.ts';
+import type { Config } from '../stages/config/config.ts';
+import { loadConfig } from '../stages/config/config-load.ts';
+import { alignColumns, type CommandResult, printResult } from './command-output.ts';
+import { type CliContext, ioOf } from './context.ts';
+import {
+  addRunsOption,
+  addSetOption,
+  parsePositiveCount,
+  type RunsOptions,
+  type SetOptions,
+  seedOption,
+} from './options.ts';
+import { eventsText, reportTable } from './run-text.ts';
+import { formatDuration } from './terminal-progress.ts';
+
+export interface RunOptions extends RunsOptions, SetOptions {
+  readonly name?: string;
+  readonly seed?: number;
+  readonly threads?: number;
+  readonly device?: Device;
+  readonly dryRun?: boolean;
+}
+
+/** `--device` moves every model that the config places; judges keep theirs. */
+function withDevice(config: Config, device: Device | undefined): Config {
+  if (device === undefined) return config;
+  const { attacker, target, encoder } = config;
+  return {
+    ...config,
+    attacker: { ...attacker, device },
+    target: 'device' in target ? { ...target, device } : target,
+    encoder: { ...encoder, device },
+  };
+}
+
+/** The run that a config file and the flags ask for. A name from `--name` is refused when taken; others get a number. */
+export async function runRequest(file: string, options: RunOptions): Promise<StartRunOptions> {
+  const overrides = [
+    ...options.set,
+    ...(options.name === undefined ? [] : [`name=${JSON.stringify(options.name)}`]),
+    ...(options.seed === undefined ? [] : [`seed=${options.seed}`]),
+    ...(options.threads === undefined ? [] : [`threads=${options.threads}`]),
+  ];
+  const config = withDevice(await loadConfig(file, overrides), options.device);
+  return {
+    config,
+    runsFolder: options.runsDir,
+    name: config.name ?? basename(file, extname(file)),
+    ifTaken: options.name === undefined ? 'number' : 'refuse',
+  };
+}
+
+function planText({ seeds, stages, memoryBytes, gigaflops, seconds }: RunPlan): string {
+  const rows = stages.map(({ name, attacks, targetCalls, judgeCalls, tokens, seconds: each }) => [
+    name,
+    ...[attacks, targetCalls, judgeCalls, tokens].map((count) => count.toLocaleString('en-US')),
+    formatDuration(each * 1000),
+  ]);
+  return [
+    alignColumns([['stage', 'attacks', 'target calls', 'judge calls', 'tokens', 'about'], ...rows]),
+    '',
+    `${seeds} seeds; about ${(memoryBytes / 2 ** 30).toFixed(1)} GiB of memory; about ${formatDuration(seconds * 1000)} at the ${gigaflops.toFixed(0)} GFLOP/s measured now. Nothing was started.`,
+  ].join('\n');
+}
+
+/** The figures of a run, its last warnings, and the paths of its report. */
+export async function campaignResult({ folder, report, reportPath, pagePath }: ReportedRun): Promise<CommandResult> {
+  const warnings = eventsText(await readRun(folder, (_overview, store) => store?.events() ?? []));
+  const isWorld = report.stages.some(isSyntheticWorld);
+  const lines = [
+    reportTable(report),
+    '',
+    isWorld
+      ? 'keys found: share of the planted keys that a successful attack holds. share error: distance of the keys’ shares from the reward’s own; its floor is the share error of an exact sampler’s draw.'
+      : '* the judge that counts.',
+    ...(warnings === '' ? [] : [warnings, '']),
+    `Figures: ${reportPath}`,
+    `Report to read in a browser: ${pagePath}`,
+    isWorld
+      ? 'Next, on a real model: floodgate models pull smollm2-135m-instruct, then floodgate run examples/smollm2.yaml'
+      : `Next: floodgate show ${folder.name} --attacks 10`,
+  ];
+  return { text: lines.join('\n'), json: report };
+}
+
+async function run(file: string, options: RunOptions, context: CliContext): Promise<CommandResult> {
+  const request = await runRequest(file, options);
+  if (options.dryRun !== true) return campaignResult(await runCampaign(request, ioOf(context)));
+  const plan = await planRun(request.config, ioOf(context));
+  return { text: planText(plan), json: plan };
+}
+
+/** Adds `floodgate run`. */
+export function registerRunCommand(program: Command, context: CliContext): void {
+  addSetOption(addRunsOption(program.command('run').description('train and measure an attacker as a config says')))
+    .argument('<config>', 'config file')
+    .option('--name <name>', 'name of the run (default: from the config, numbered when taken)')
+    .addOption(seedOption())
+    .option('--threads <count>', 'threads of the model runtime', parsePositiveCount)
+    .addOption(new Option('--device <device>', 'where the models run').choices(DEVICES))
+    .option('--dry-run', 'say what the run would do and cost; start nothing')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  floodgate run examples/smollm2.yaml --dry-run\n  floodgate run examples/smollm2.yaml --seed 2 --name second\n  floodgate run examples/smollm2.yaml --set gflownet.updates=50 --set gflownet.objective=ctb',
+    )
+    .action(async (file: string, options: RunOptions) => printResult(context, await run(file, options, context)));
+}
