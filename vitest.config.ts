@@ -3,7 +3,12 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   // The examples import the package by its name; tests run them on the source.
-  resolve: { alias: { 'floodgate/engine': resolve(import.meta.dirname, 'src/engine/index.ts') } },
+  resolve: {
+    alias: [
+      { find: /^floodgate$/, replacement: resolve(import.meta.dirname, 'src/index.ts') },
+      { find: 'floodgate/engine', replacement: resolve(import.meta.dirname, 'src/engine/index.ts') },
+    ],
+  },
   test: {
     include: ['test/**/*.test.ts'],
     // Two cores: one worker keeps the engine's own threads from fighting each other.

@@ -3,4 +3,4 @@ import { createLabProgram } from './registry.ts';
 
 // Alone it lists the experiments.
 if (process.argv.length === 2) process.argv.push('--help');
-await runProcess({}, createLabProgram);
+await runProcess(createLabProgram);

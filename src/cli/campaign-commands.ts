@@ -51,7 +51,9 @@ interface SampleOptions extends RunsOptions {
 
 /** @throws FloodgateError `run` when no stage has left an attacker. */
 async function lastStage(folder: RunFolder): Promise<string> {
-  const stage = await readRun(folder, (_overview, store) => (store === undefined ? undefined : lastTrainedStage(store)));
+  const stage = await readRun(folder, (_overview, store) =>
+    store === undefined ? undefined : lastTrainedStage(store),
+  );
   if (stage !== undefined) return stage;
   throw new FloodgateError('run', `sample ${folder.name}: no stage is done, so there is no attacker yet`);
 }
@@ -77,7 +79,7 @@ function registerSample(program: Command, context: CliContext): void {
     .action(async (run: string, options: SampleOptions) => printResult(context, await sample(run, options, context)));
 }
 
-/** Adds the commands that go on with a run: `floodgate resume`, `evaluate` and `sample`. */
+/** Adds the commands on an earlier run: `floodgate resume`, `evaluate` and `sample`. */
 export function registerCampaignCommands(program: Command, context: CliContext): void {
   registerResume(program, context);
   registerEvaluate(program, context);

@@ -1,19 +1,19 @@
 import { UNPRINTABLE, visibleEscape } from '../base/unprintable.ts';
 import type { CliContext } from './context.ts';
 
-/** What a command has to say: once for people, once for programs. */
+/** The result of a command: once for people, once for programs. */
 export interface CommandResult {
   readonly text: string;
   /** One JSON object. */
   readonly json: object;
 }
 
-/** Prints a result in the form that was asked for. */
+/** Prints a result as text, or as JSON under `--json`. */
 export function printResult(context: CliContext, { text, json }: CommandResult): void {
   context.out(context.json ? JSON.stringify(json, null, 2) : text);
 }
 
-/** Returns rows as columns aligned by spaces, the first row being the heading. */
+/** Returns rows as columns aligned by spaces; the first row is the heading. */
 export function alignColumns(rows: readonly (readonly string[])[]): string {
   const widths = rows.reduce<number[]>(
     (widest, row) => row.map((cell, column) => Math.max(widest[column] ?? 0, cell.length)),
@@ -32,8 +32,8 @@ export function alignColumns(rows: readonly (readonly string[])[]): string {
 const NAMED: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' };
 
 /**
- * Returns `text` on one line with nothing that a terminal would obey: attacks and responses are written by language
- * models, and must not move the cursor, change the title or colour the screen of whoever reads them.
+ * Returns `text` on one line without any character that a terminal would obey. Language models write attacks and
+ * responses: none may move the reader's cursor, change the title or colour the screen.
  */
 export function printable(text: string): string {
   return text.replace(UNPRINTABLE, (character) => NAMED[character] ?? visibleEscape(character));

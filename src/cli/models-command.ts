@@ -9,9 +9,8 @@ import {
 } from '../models/sources/manage-models.ts';
 import { pullModel } from '../models/sources/pull-model.ts';
 import { type ResolvedModel, resolveModel } from '../models/sources/resolve-model.ts';
-import type { SourceOptions } from '../models/sources/source-environment.ts';
 import { alignColumns, printResult } from './command-output.ts';
-import type { CliContext } from './context.ts';
+import { type CliContext, ioOf } from './context.ts';
 
 const SPEC_HELP = `
 A model is named by:
@@ -31,17 +30,13 @@ export function registerModelsCommand(program: Command, context: CliContext): vo
   addRm(models, context);
 }
 
-function sourceOptions({ progress, signal, cacheDir }: CliContext): SourceOptions {
-  return { progress, signal, ...(cacheDir === undefined ? {} : { cacheDir }) };
-}
-
 function addList(models: Command, context: CliContext): void {
   models
     .command('list')
     .description('show the catalogue and what is in the cache')
     .addHelpText('after', '\nExamples:\n  floodgate models list\n  floodgate models list --json')
     .action(async () => {
-      const listed = await listModels(sourceOptions(context));
+      const listed = await listModels(ioOf(context));
       const heading = ['NAME', 'ROLE', 'STATE', 'SIZE', 'LICENCE', 'WHAT'];
       printResult(context, { text: alignColumns([heading, ...listed.map(listRow)]), json: { models: listed } });
     });
@@ -56,7 +51,7 @@ function listRow(model: ListedModel): string[] {
 function addPull(models: Command, context: CliContext): void {
   models
     .command('pull')
-    .description('fetch models into the cache; a stopped pull goes on where it stopped')
+    .description('fetch models into the cache; a stopped pull is resumed')
     .argument('<spec...>', 'models to fetch')
     .addHelpText(
       'after',
@@ -68,7 +63,7 @@ Examples:
     )
     .action(async (specs: string[]) => {
       const pulled: ResolvedModel[] = [];
-      for (const spec of specs) pulled.push(await pullModel(spec, sourceOptions(context)));
+      for (const spec of specs) pulled.push(await pullModel(spec, ioOf(context)));
       const text = pulled.map((model) => `${model.name}  ${model.path}`).join('\n');
       printResult(context, { text, json: { models: pulled } });
     });
@@ -77,11 +72,11 @@ Examples:
 function addPath(models: Command, context: CliContext): void {
   models
     .command('path')
-    .description('print where a model lies; fetches nothing')
+    .description('print the path of a model; fetches nothing')
     .argument('<spec>', 'the model')
     .addHelpText('after', '\nExamples:\n  floodgate models path minilm\n  floodgate models path ./my-model --json')
     .action(async (spec: string) => {
-      const model = await resolveModel(spec, sourceOptions(context));
+      const model = await resolveModel(spec, ioOf(context));
       printResult(context, { text: model.path, json: model });
     });
 }
@@ -93,7 +88,7 @@ function addVerify(models: Command, context: CliContext): void {
     .argument('[spec]', 'the model; all of the cache without it')
     .addHelpText('after', '\nExamples:\n  floodgate models verify\n  floodgate models verify minilm --json')
     .action(async (spec: string | undefined) => {
-      const verified = await verifyModels(spec, sourceOptions(context));
+      const verified = await verifyModels(spec, ioOf(context));
       const damaged = verified.filter(({ faults }) => faults.length > 0);
       if (damaged.length > 0) throw damageError(damaged);
       const lines = verified.map(({ name, files }) => `${name}  ${files} files are right`);
@@ -116,7 +111,7 @@ function addRm(models: Command, context: CliContext): void {
     .option('--forget', 'also forget the sha256s of its first pull, so that another version may come')
     .addHelpText('after', '\nExamples:\n  floodgate models rm gpt2\n  floodgate models rm --forget hf:owner/name')
     .action(async (spec: string, { forget = false }: { forget?: boolean }) => {
-      const removed = await removeModel(spec, forget, sourceOptions(context));
+      const removed = await removeModel(spec, forget, ioOf(context));
       printResult(context, { text: `removed ${removed}`, json: { removed } });
     });
 }

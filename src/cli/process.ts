@@ -1,4 +1,4 @@
-import { type CliIo, runCli } from './run-cli.ts';
+import { runCli } from './run-cli.ts';
 
 /** The part of `process` that interrupts need. */
 export interface SignalSource {
@@ -16,8 +16,8 @@ export interface Interrupt {
 const EXIT_INTERRUPTED = 130;
 
 /**
- * Returns a signal that the first Ctrl-C (or SIGTERM) aborts, for a clean stop after the current unit of work; the
- * second ends the process at once. Nothing is lost then either, the run only makes its last update again.
+ * Returns a signal that the first Ctrl-C (or SIGTERM) aborts, for a clean stop after the current unit of work. The
+ * second ends the process at once: no data is lost, and the resumed run repeats its last update.
  */
 export function listenForInterrupt(source: SignalSource, say: (text: string) => void): Interrupt {
   const controller = new AbortController();
@@ -45,10 +45,7 @@ export function listenForInterrupt(source: SignalSource, say: (text: string) => 
  *
  * @param create makes the program; Floodgate's own when absent.
  */
-export async function runProcess(
-  { campaign }: Pick<CliIo, 'campaign'> = {},
-  create?: Parameters<typeof runCli>[2],
-): Promise<void> {
+export async function runProcess(create?: Parameters<typeof runCli>[2]): Promise<void> {
   // A reader that goes away (`floodgate list | head`) is no failure.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(0);
@@ -56,6 +53,6 @@ export async function runProcess(
   });
   const interrupt = listenForInterrupt(process, (text) => void process.stderr.write(`\n${text}\n`));
   const io = { stdout: process.stdout, stderr: process.stderr, signal: interrupt.signal };
-  process.exitCode = await runCli(process.argv.slice(2), campaign === undefined ? io : { ...io, campaign }, create);
+  process.exitCode = await runCli(process.argv.slice(2), io, create);
   interrupt.dispose();
 }

@@ -1,11 +1,12 @@
 import { Command } from 'commander';
 import { packageVersion } from '../base/package-root.ts';
-import { type CampaignActions, registerCampaignCommands } from './campaign-commands.ts';
+import { registerCampaignCommands } from './campaign-commands.ts';
 import { registerConfigCommand, registerInitCommand } from './config-command.ts';
 import type { CliContext } from './context.ts';
 import { registerModelsCommand } from './models-command.ts';
 import { registerRobustnessCommand } from './robustness-command.ts';
 import { registerRoundsCommand } from './rounds-command.ts';
+import { registerRunCommand } from './run-command.ts';
 import { registerListCommand, registerReportCommand, registerRmCommand } from './runs-commands.ts';
 import { registerShowCommand } from './show-command.ts';
 import { registerTransferCommand } from './transfer-command.ts';
@@ -31,11 +32,9 @@ Exit codes: 0 done, 1 failure, 2 bad usage or config, 130 interrupted.`;
 export interface ProgramParts {
   readonly context: CliContext;
   readonly write: (text: string) => void;
-  /** Without it the program has no commands that train. */
-  readonly campaign?: CampaignActions;
 }
 
-/** Returns a program without commands: the global options. It throws commander's own errors and never exits. */
+/** Returns a program with the global options and no commands. It throws commander's errors and never exits. */
 export function createBareProgram(name: string, write: ProgramParts['write']): Command {
   return new Command(name)
     .version(packageVersion())
@@ -46,22 +45,21 @@ export function createBareProgram(name: string, write: ProgramParts['write']): C
     .configureOutput({ writeOut: write, writeErr: write, outputError: () => undefined });
 }
 
-/** Returns the command line of Floodgate. It throws commander's own errors and never ends the process. */
-export function createProgram({ context, write, campaign }: ProgramParts): Command {
+/** Returns the command line of Floodgate. It throws commander's errors and never exits. */
+export function createProgram({ context, write }: ProgramParts): Command {
   const program = createBareProgram('floodgate', write)
     .description('Finds the many different ways a language model can be made to misbehave.')
     .addHelpText('after', EXAMPLES);
   registerInitCommand(program, context);
   registerConfigCommand(program, context);
   registerModelsCommand(program, context);
-  if (campaign !== undefined) {
-    registerCampaignCommands(program, context, campaign);
-    registerDemoCommand(program, context, campaign);
-    registerTuneCommand(program, context);
-    registerTransferCommand(program, context);
-    registerRobustnessCommand(program, context);
-    registerRoundsCommand(program, context);
-  }
+  registerRunCommand(program, context);
+  registerCampaignCommands(program, context);
+  registerDemoCommand(program, context);
+  registerTuneCommand(program, context);
+  registerTransferCommand(program, context);
+  registerRobustnessCommand(program, context);
+  registerRoundsCommand(program, context);
   registerWorldCommand(program, context);
   registerListCommand(program, context);
   registerShowCommand(program, context);

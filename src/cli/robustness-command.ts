@@ -1,9 +1,7 @@
 import type { Command } from 'commander';
-import { FloodgateError } from '../base/errors.ts';
 import type { Measure } from '../metrics/measure.ts';
-import { writeReport } from '../report/figures/report-json.ts';
-import { measureText, readRun } from '../report/run-overview.ts';
-import { writeReportPage } from '../report/write-report.ts';
+import { writeRunReport } from '../report/campaigns.ts';
+import { measureText } from '../report/words/number-words.ts';
 import { openRunFolder } from '../runs/run-folder.ts';
 import {
   BASE,
@@ -14,7 +12,7 @@ import {
 } from '../studies/robustness/robustness-file.ts';
 import { runRobustness } from '../studies/robustness/run-robustness.ts';
 import { alignColumns, type CommandResult, printResult } from './command-output.ts';
-import type { CliContext } from './context.ts';
+import { type CliContext, ioOf } from './context.ts';
 import { addRunsOption, addSetOption, type RunsOptions, type SetOptions } from './options.ts';
 
 interface RobustnessOptions extends RunsOptions, SetOptions {
@@ -25,23 +23,22 @@ interface RobustnessOptions extends RunsOptions, SetOptions {
 }
 
 const EXAMPLES = `
-Tunes the run's target on the successes of each attacker, with equally many, then lets every attacker of the run loose on
-every version: its stored attacks replayed, and some attackers trained again from the start. Beside the success rates stand
-what each version refuses without need and what it is still good for, so that one that refuses everything does not look
-safe. docs/robustness.md says how to read it.
+Tunes the run's target on the successes of each attacker, with equally many, then attacks every version with every attacker
+of the run: it replays the stored attacks, and trains some attackers from scratch. Beside the success rates it shows the
+needless refusals and the remaining use of each version, because a version that refuses everything would look safe.
+docs/robustness.md says how to read it.
 
 Examples:
   floodgate robustness demo
   floodgate robustness smollm2 --data smoothing ppo --retrain smoothing
   floodgate robustness smollm2 --no-retrain --set tuning.epochs=3 --json
 
-The same command goes on where it stopped: what is tuned, asked and trained is kept, in RUN/tuned/robustness-DATA and
-RUN/robustness/DATA/ATTACKER, each of the latter a run of its own.`;
+The same command resumes where it stopped: it keeps the tuned targets in RUN/tuned/robustness-DATA and the retrained
+attackers in RUN/robustness/DATA/ATTACKER, each of them a run of its own.`;
 
 async function measure(run: string, options: RobustnessOptions, context: CliContext): Promise<CommandResult> {
   const folder = await openRunFolder(run, options.runsDir);
   const { data, attackers, retrain, set } = options;
-  const { progress, signal, cacheDir } = context;
   const robustness = await runRobustness(
     folder,
     {
@@ -50,14 +47,10 @@ async function measure(run: string, options: RobustnessOptions, context: CliCont
       ...(attackers === undefined ? {} : { attackers }),
       ...(retrain === undefined ? {} : { retrain: retrain === false ? [] : retrain }),
     },
-    { progress, signal, ...(cacheDir === undefined ? {} : { cacheDir }) },
+    ioOf(context),
   );
-  return readRun(folder, async ({ report }) => {
-    if (report === undefined) throw new FloodgateError('run', `robustness ${folder.name}: the run has no manifest`);
-    await writeReport(folder.reportPath, report);
-    const page = await writeReportPage(folder, { withTexts: true }, context);
-    return { text: `${robustnessText(robustness)}\n\nReport to read in a browser: ${page.path}`, json: robustness };
-  });
+  const { pagePath } = await writeRunReport(folder, ioOf(context));
+  return { text: `${robustnessText(robustness)}\n\nReport to read in a browser: ${pagePath}`, json: robustness };
 }
 
 /** Adds `floodgate robustness`. */
@@ -70,8 +63,8 @@ export function registerRobustnessCommand(program: Command, context: CliContext)
       'tune on the successes of these attackers (default: sft reinforce ppo gflownet smoothing)',
     )
     .option('--attackers <name...>', 'replay the attacks of these only (default: all evaluated)')
-    .option('--retrain <name...>', 'train these again against each tuned target (default: smoothing ppo)')
-    .option('--no-retrain', 'train none again')
+    .option('--retrain <name...>', 'retrain these against each tuned target (default: smoothing ppo)')
+    .option('--no-retrain', 'retrain none')
     .addHelpText('after', EXAMPLES)
     .action(async (run: string, options: RobustnessOptions) =>
       printResult(context, await measure(run, options, context)),
@@ -92,11 +85,9 @@ function matrixText({ attackers, targets, cells }: Robustness, judge: string): s
       const found = targets.map(({ name }) =>
         cells.find((cell) => cell.attacker === attacker && cell.target === name && cell.how === how),
       );
-      // Its own evaluation against the base stands beside what it reached when it was trained again, and not alone.
+      // The attacker's own evaluation against the base is shown beside its retrained figures, never alone.
       if (found.filter((cell) => cell !== undefined).length < (how === 'retrained' ? 2 : 1)) return [];
-      return [
-        [attacker, how === 'replayed' ? 'replayed' : 'trained again', ...found.map((cell) => cellText(cell, judge))],
-      ];
+      return [[attacker, how === 'replayed' ? 'replayed' : 'retrained', ...found.map((cell) => cellText(cell, judge))]];
     }),
   );
   return alignColumns([['attacker', 'how', ...targets.map(({ name }) => columnOf(name))], ...rows]);
@@ -111,7 +102,7 @@ function useOf(utility: Utility): (Measure | null)[] {
   return utility.kind === 'dialogue' ? [utility.perplexity, utility.change] : [utility.alarmError, utility.polite];
 }
 
-/** What each version of a target refuses without need, and what it is still good for. */
+/** The needless refusals of each version of a target, and its remaining use. */
 export function usefulnessText(targets: readonly Omit<TargetVersion, 'sha256' | 'model'>[]): string {
   const [first] = targets;
   if (first === undefined) return '';
@@ -133,7 +124,7 @@ export function robustnessText(robustness: Robustness): string {
   const shown = [reportedJudge, ...judges.filter((name) => name !== reportedJudge)];
   return [
     ...shown.flatMap((judge) => [`success rate, by ${judge}`, matrixText(robustness, judge), '']),
-    '* the target learned to refuse these very attacks: no evidence of resistance',
+    '* the target learned to refuse exactly these attacks: no evidence of resistance',
     '',
     usefulnessText(targets),
     ...targets.flatMap(({ name, warnings }) => warnings.map((warning) => `warning: ${columnOf(name)}: ${warning}`)),

@@ -2,34 +2,33 @@ import { basename, extname, join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { RUN_NAME_PATTERN } from '../base/config-fields.ts';
 import { FloodgateError } from '../base/errors.ts';
-import { measureText } from '../report/run-overview.ts';
-import { ATTACKERS, type AttackerName } from '../stages/config/attacker-names.ts';
+import { measureText } from '../report/words/number-words.ts';
 import { loadConfig } from '../stages/config/config-load.ts';
-import { learnsFromTarget } from '../studies/robustness/plan-robustness.ts';
+import { stages } from '../stages/registry.ts';
 import { MADE_WORLD_TUNING } from '../studies/robustness/target-versions.ts';
 import type { Rounds } from '../studies/rounds/rounds-file.ts';
 import { runRounds } from '../studies/rounds/run-rounds.ts';
 import { alignColumns, type CommandResult, printResult } from './command-output.ts';
-import type { CliContext } from './context.ts';
+import { type CliContext, ioOf } from './context.ts';
 import { addRunsOption, addSetOption, parsePositiveCount, type RunsOptions, type SetOptions } from './options.ts';
 import { usefulnessText } from './robustness-command.ts';
 
 interface RoundsOptions extends RunsOptions, SetOptions {
   readonly rounds: number;
-  readonly attacker: AttackerName;
+  readonly attacker: string;
   readonly name?: string;
 }
 
 const EXAMPLES = `
-Each round trains the attacker from the start against the target as the rounds before have left it, and tunes the target on
-what succeeded. Said of each round: what it found that no earlier one had, and how far its attacks get against the target of
-every other. docs/robustness.md says how to read it.
+Each round trains the attacker from scratch against the target that the rounds before have tuned, and tunes the target on
+the attacks that succeeded. The result shows what each round found that no earlier one had, and the success rate of its
+attacks against the target of every other round. docs/robustness.md says how to read it.
 
 Examples:
   floodgate rounds examples/smollm2.yaml --rounds 3
   floodgate rounds world.yaml --rounds 2 --attacker ppo --set tuning.epochs=4 --json
 
-The same command goes on where it stopped; with more --rounds it adds to what is there. Rounds lie in RUNS/NAME-rounds.`;
+The same command resumes where it stopped; with more --rounds it adds rounds. They are in RUNS/NAME-rounds.`;
 
 function roundsText({ rounds, targets, cells, reportedJudge, attacker }: Rounds, folder: string): string {
   const figure = (judges: Rounds['cells'][number]['judges'], metric: 'asr' | 'uniqueAttacks'): string =>
@@ -55,12 +54,12 @@ function roundsText({ rounds, targets, cells, reportedJudge, attacker }: Rounds,
     '',
     'success rate of the attacks of each round against the target of every round',
     alignColumns([['attacks of', ...columns], ...cross]),
-    '* the target learned to refuse these very attacks: no evidence of resistance',
+    '* the target learned to refuse exactly these attacks: no evidence of resistance',
     '',
     usefulnessText(targets),
     ...targets.flatMap(({ name, warnings }) => warnings.map((warning) => `warning: ${name}: ${warning}`)),
     ...(last?.status === 'nothing-found'
-      ? [`round ${last.round} found nothing that succeeds, so that nothing could be tuned; no further round was begun`]
+      ? [`round ${last.round} found no successful attack to tune on; no further round was started`]
       : []),
     '',
     `Written: ${join(folder, 'rounds.json')}`,
@@ -78,21 +77,21 @@ async function attackInRounds(file: string, options: RoundsOptions, context: Cli
     throw new FloodgateError('usage', `rounds --name: got ${got}, expected letters, digits, dot, dash, underscore`);
   }
   const folder = join(runsDir, name);
-  const { progress, signal, cacheDir } = context;
-  const io = { progress, signal, ...(cacheDir === undefined ? {} : { cacheDir }) };
-  const outcome = await runRounds({ config, attacker, rounds, folder }, io);
+  const outcome = await runRounds({ config, attacker, rounds, folder }, ioOf(context));
   return { text: roundsText(outcome, folder), json: { ...outcome, folder } };
 }
 
 /** Adds `floodgate rounds`. */
 export function registerRoundsCommand(program: Command, context: CliContext): void {
-  const attackers = ATTACKERS.filter(learnsFromTarget);
+  const learners = stages.all().filter(({ knowsTarget }) => knowsTarget === 'learns');
   addSetOption(
     addRunsOption(program.command('rounds').description('attack, tune, attack the tuned target again, in rounds')),
   )
     .argument('<config>', 'config file')
     .requiredOption('--rounds <count>', 'rounds', parsePositiveCount)
-    .addOption(new Option('--attacker <name>', 'who attacks').choices(attackers).default('smoothing'))
+    .addOption(
+      new Option('--attacker <name>', 'who attacks').choices(learners.map(({ name }) => name)).default('smoothing'),
+    )
     .option('--name <name>', 'folder below the runs (default: NAME-rounds, of the config)')
     .addHelpText('after', EXAMPLES)
     .action(async (file: string, options: RoundsOptions) =>

@@ -2,18 +2,16 @@ import { parseArgs } from 'node:util';
 import { CommanderError } from 'commander';
 import { exitCodeOf, FloodgateError, redactSecrets } from '../base/errors.ts';
 import { silentProgress } from '../base/progress.ts';
-import type { CampaignActions } from './campaign-commands.ts';
 import { printable } from './command-output.ts';
 import type { CliContext } from './context.ts';
 import { createProgram } from './program.ts';
 import { createTerminalProgress, type ProgressStream, type TerminalProgress } from './terminal-progress.ts';
 
-/** The world of a command line: two streams and an interrupt. */
+/** The surroundings of a command line: two streams and an interrupt. */
 export interface CliIo {
   readonly stdout: { write(text: string): unknown };
   readonly stderr: ProgressStream;
   readonly signal: AbortSignal;
-  readonly campaign?: CampaignActions;
 }
 
 interface GlobalFlags {
@@ -22,7 +20,7 @@ interface GlobalFlags {
   readonly cacheDir: string | undefined;
 }
 
-/** The flags that shape output, read before anything else so that even a usage error follows them. */
+/** The flags that shape output. They are read first, so that even a usage error follows them. */
 function readGlobalFlags(args: readonly string[]): GlobalFlags {
   const { values } = parseArgs({
     args: [...args],
@@ -38,7 +36,7 @@ function readGlobalFlags(args: readonly string[]): GlobalFlags {
   };
 }
 
-/** Commander's complaint in our form: `error: unknown option '--x'\n(Did you mean --y?)`. */
+/** Our error for one of commander's, such as `error: unknown option '--x'\n(Did you mean --y?)`. */
 function usageError(error: CommanderError, program: string): FloodgateError {
   const [what = '', ...advice] = error.message.replace(/^error: /, '').split('\n');
   const hint = advice
@@ -72,16 +70,12 @@ export async function runCli(args: readonly string[], io: CliIo, create = create
   const flags = readGlobalFlags(args);
   const terminal = createTerminalProgress(io.stderr);
   const context = createContext(io, flags, terminal);
-  const program = create({
-    context,
-    write: (text) => void io.stdout.write(text),
-    ...(io.campaign === undefined ? {} : { campaign: io.campaign }),
-  });
+  const program = create({ context, write: (text) => void io.stdout.write(text) });
   try {
     await program.parseAsync(args, { from: 'user' });
     return 0;
   } catch (thrown) {
-    // Help and version are thrown too, with exit code 0; bare `floodgate` shows help as bad usage.
+    // Commander throws help and version too, with exit code 0; `floodgate` alone shows help as bad usage.
     if (thrown instanceof CommanderError && thrown.exitCode === 0) return 0;
     if (thrown instanceof CommanderError && thrown.code === 'commander.help') return 2;
     const error = thrown instanceof CommanderError ? usageError(thrown, program.name()) : thrown;
@@ -94,12 +88,12 @@ export async function runCli(args: readonly string[], io: CliIo, create = create
   }
 }
 
-/** What `--json` prints when a command fails. */
+/** The JSON object that `--json` prints when a command fails. */
 export interface ErrorJson {
   readonly error: { readonly code: string; readonly message: string; readonly hint?: string };
 }
 
-/** Most causes followed: a chain that loops must not print for ever. */
+/** Most causes that are followed: a chain that loops must not print for ever. */
 const MAX_CAUSES = 10;
 
 function messageOf(error: unknown): string {

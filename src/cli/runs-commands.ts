@@ -1,11 +1,12 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { FloodgateError } from '../base/errors.ts';
-import { measureText, readRun } from '../report/run-overview.ts';
+import { readRun } from '../report/run-overview.ts';
+import { measureText } from '../report/words/number-words.ts';
 import { writeReportPage } from '../report/write-report.ts';
 import { listRunFolders, openRunFolder, type RunFolder, removeRunFolder } from '../runs/run-folder.ts';
 import { alignColumns, printResult } from './command-output.ts';
-import type { CliContext } from './context.ts';
+import { type CliContext, ioOf } from './context.ts';
 import { addRunsOption, type RunsOptions } from './options.ts';
 
 interface ListedRun {
@@ -13,9 +14,9 @@ interface ListedRun {
   readonly status: string;
   readonly createdAt: string | null;
   readonly stages: readonly string[];
-  /** Of the last stage that has one. */
+  /** Of the last stage that has been measured. */
   readonly asr: string;
-  /** Why a run could not be read; the others are listed all the same. */
+  /** The reason why the run could not be read. The others are listed all the same. */
   readonly problem?: string;
 }
 
@@ -62,7 +63,6 @@ export function registerListCommand(program: Command, context: CliContext): void
 
 interface ReportOptions extends RunsOptions {
   readonly out?: string;
-  /** False under `--without-texts`. */
   readonly withoutTexts?: boolean;
 }
 
@@ -79,7 +79,7 @@ export function registerReportCommand(program: Command, context: CliContext): vo
     .action(async (run: string, { out, withoutTexts, runsDir }: ReportOptions) => {
       const folder = await openRunFolder(run, runsDir);
       const options = { withTexts: withoutTexts !== true, ...(out === undefined ? {} : { path: resolve(out) }) };
-      const { path, bytes, texts, withoutEncoder } = await writeReportPage(folder, options, context);
+      const { path, bytes, texts, withoutEncoder } = await writeReportPage(folder, options, ioOf(context));
       const lines = [
         `report: ${path} (${Math.ceil(bytes / 1000)} kB, ${texts === 0 ? 'no texts in it' : `${texts} texts, masked until you ask for them`})`,
         ...(withoutEncoder === undefined ? [] : [`without map, and with rough clusters: ${withoutEncoder}`]),

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { FloodgateError } from '../base/errors.ts';
-import { measureText, type RunOverview, readRun } from '../report/run-overview.ts';
+import { type RunOverview, readRun } from '../report/run-overview.ts';
+import { measureText } from '../report/words/number-words.ts';
 import { openRunFolder } from '../runs/run-folder.ts';
 import type { StoredAttack, StoredResponse } from '../runs/store/records.ts';
 import type { RunStore } from '../runs/store/run-store.ts';
@@ -19,7 +20,7 @@ interface ShownAttack extends StoredAttack {
   readonly responses: readonly StoredResponse[];
 }
 
-/** Rows read to find the best few; a whole run may hold hundreds of thousands. */
+/** Most rows that are read to find the best few; a whole run may hold hundreds of thousands. */
 const MAX_SCANNED = 100_000;
 const RESPONSE_WIDTH = 100;
 
@@ -71,7 +72,7 @@ function stagesText({ report }: RunOverview): string {
 }
 
 /**
- * The stage whose attacks are shown: the one asked for, else the last that put attacks to the run's own target.
+ * The stage whose attacks are shown: the one asked for, else the last one against the run's own target.
  * @throws FloodgateError `usage` when the run has no stage of that name with attacks.
  */
 function shownStage(store: RunStore, run: string, wanted: string | undefined): string | undefined {

@@ -10,7 +10,7 @@ export interface ProgressStream {
 }
 
 export interface TerminalProgress extends ProgressSink {
-  /** Takes the bar off the screen, so that other text can be written; the next update draws it again. */
+  /** Removes the bar from the screen for other text; the next update draws it again. */
   clear(): void;
 }
 
@@ -44,7 +44,7 @@ interface Work {
   readonly total: number | undefined;
   readonly unit: string;
   readonly startMs: number;
-  /** A resumed piece of work begins above 0; speed counts from there. */
+  /** Resumed work begins above 0; its speed counts from there. */
   firstDone: number | undefined;
   done: number;
   note: string;

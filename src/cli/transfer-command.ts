@@ -1,14 +1,13 @@
 import type { Command } from 'commander';
-import { FloodgateError } from '../base/errors.ts';
-import { type Report, writeReport } from '../report/figures/report-json.ts';
+import { writeRunReport } from '../report/campaigns.ts';
+import type { Report } from '../report/figures/report-json.ts';
 import { type TransferReport, transferCell } from '../report/figures/transfer-report.ts';
-import { measureText, readRun } from '../report/run-overview.ts';
-import { writeReportPage } from '../report/write-report.ts';
+import { measureText } from '../report/words/number-words.ts';
 import { openRunFolder } from '../runs/run-folder.ts';
 import { type TransferOutcome, transferRun } from '../studies/transfer/run-transfer.ts';
 import { loadTransferTargets } from '../studies/transfer/transfer-config.ts';
 import { alignColumns, type CommandResult, printResult } from './command-output.ts';
-import type { CliContext } from './context.ts';
+import { type CliContext, ioOf } from './context.ts';
 import { addRunsOption, parsePositiveCount, type RunsOptions } from './options.ts';
 
 interface TransferOptions extends RunsOptions {
@@ -20,7 +19,7 @@ interface TransferOptions extends RunsOptions {
 
 const EXAMPLES = `
 --targets takes a targets file (.yaml), a model as a config names it, tuned:NAME for a target tuned on this run, or
-world:FAMILY-SIZE[@SHARE] for a run in a made world (gpt2, llama, qwen; small, large; share of its keys in common).
+world:FAMILY-SIZE[@SHARE] for a run in a synthetic world (gpt2, llama, qwen; small, large; share of its keys in common).
 
 A targets file:
   decode: { temperature: 0.1, topP: 0.9, maxNewTokens: 64 }   # the default, as are 5 responses
@@ -37,18 +36,18 @@ Examples:
   floodgate transfer smollm2 --targets ./other-model --targets tuned:safe --attacker smoothing --attacks 64
   floodgate transfer demo --targets world:gpt2-small@0.5 --targets world:llama-large@0.5 --json
 
-The attacks are those that the evaluation stored. The same command goes on where it stopped: cells that are filled stay.`;
+The attacks are those that the evaluation stored. The same command resumes where it stopped, and keeps filled cells.`;
 
 const FIGURES = [
   ['success rate', 'asr'],
   ['attacks that could not be asked or judged', 'excluded'],
   ['unique attacks', 'uniqueAttacks'],
   ['transfer rate (of those that succeed at home)', 'transferRate'],
-  ['true success rate, read off the target', 'exactAsr'],
-  ['true transfer rate, read off the target', 'exactTransferRate'],
+  ['true success rate, computed from the target', 'exactAsr'],
+  ['true transfer rate, computed from the target', 'exactTransferRate'],
 ] as const;
 
-/** Attacks left out are worth a table only where there are any. */
+/** A table of attacks left out is shown only where there are any. */
 function isSaying(metric: string, figure: { readonly value: number | null } | undefined): boolean {
   return metric === 'excluded' ? (figure?.value ?? 0) > 0 : figure !== undefined;
 }
@@ -79,14 +78,13 @@ function transferText({ run, transfer }: Report, outcome: TransferOutcome): stri
   return [
     ...shown.map((judge) => matrixText(transfer, judge, outcome)),
     ...warnings,
-    `${outcome.filled} of ${outcome.cells} cells filled now; the rest was there.`,
+    `${outcome.filled} of ${outcome.cells} cells filled now; the others were filled before.`,
   ].join('\n');
 }
 
 async function runTransfer(run: string, options: TransferOptions, context: CliContext): Promise<CommandResult> {
   const folder = await openRunFolder(run, options.runsDir);
   const targets = await loadTransferTargets(options.targets);
-  const { progress, signal, cacheDir } = context;
   const outcome = await transferRun(
     folder,
     {
@@ -95,22 +93,18 @@ async function runTransfer(run: string, options: TransferOptions, context: CliCo
       again: options.again === true,
       ...(options.attacks === undefined ? {} : { attacks: options.attacks }),
     },
-    { progress, signal, ...(cacheDir === undefined ? {} : { cacheDir }) },
+    ioOf(context),
   );
-  return readRun(folder, async ({ report }) => {
-    if (report === undefined) throw new FloodgateError('run', `transfer ${folder.name}: the run has no manifest`);
-    await writeReport(folder.reportPath, report);
-    const page = await writeReportPage(folder, { withTexts: true }, context);
-    const text = `${transferText(report, outcome)}\nReport to read in a browser: ${page.path}`;
-    return { text, json: { run: folder.name, ...outcome, transfer: report.transfer } };
-  });
+  const { report, pagePath } = await writeRunReport(folder, ioOf(context));
+  const text = `${transferText(report, outcome)}\nReport to read in a browser: ${pagePath}`;
+  return { text, json: { run: folder.name, ...outcome, transfer: report.transfer } };
 }
 
 const collect = (value: string, earlier: readonly string[]): readonly string[] => [...earlier, value];
 
 /** Adds `floodgate transfer`. */
 export function registerTransferCommand(program: Command, context: CliContext): void {
-  addRunsOption(program.command('transfer').description("put a run's attacks to further targets"))
+  addRunsOption(program.command('transfer').description("send a run's attacks to further targets"))
     .argument('<run>', 'name or path of the run')
     .option('--targets <file or model>', 'what to attack; may be repeated', collect, [] as readonly string[])
     .option(
@@ -120,7 +114,7 @@ export function registerTransferCommand(program: Command, context: CliContext): 
       [] as readonly string[],
     )
     .option('--attacks <count>', 'at most so many of each attacker (default: all stored)', parsePositiveCount)
-    .option('--again', 'measure targets anew that were measured otherwise under the same name')
+    .option('--again', 'measure again the targets that were measured otherwise under the same name')
     .addHelpText('after', EXAMPLES)
     .action(async (run: string, options: TransferOptions) =>
       printResult(context, await runTransfer(run, options, context)),

@@ -7,7 +7,7 @@ import type { CheckResult } from '../studies/tune/tune-check.ts';
 import type { TuneFile, TuneFolder } from '../studies/tune/tune-record.ts';
 import { tuneRun } from '../studies/tune/tune-run.ts';
 import { alignColumns, type CommandResult, printResult } from './command-output.ts';
-import type { CliContext } from './context.ts';
+import { type CliContext, ioOf } from './context.ts';
 import { addRunsOption, addSetOption, type RunsOptions, type SetOptions } from './options.ts';
 
 interface TuneOptions extends RunsOptions, SetOptions {
@@ -27,7 +27,7 @@ Examples:
   floodgate tune smollm2 --templates refusals.txt --set tuning.benign.share=0.6 --set tuning.epochs=3
 
 The tuned model is the folder RUN/tuned/NAME/model: a further run takes it as target.model (./ before a relative path).
-Keys of the config section tuning hold; the same command goes on where it stopped.`;
+The config section tuning holds the settings; the same command resumes where it stopped.`;
 
 function share({ value, low, high }: Measure): string {
   if (value === null || low === null || high === null) return '-';
@@ -72,7 +72,7 @@ function tunedResult(folder: TuneFolder, file: TuneFile): CommandResult {
   return { text: lines.join('\n'), json: { ...file, folder: folder.path } };
 }
 
-/** Paths given on the command line count from the folder where the user stands. */
+/** Overrides of the config. Paths of the command line count from the current folder. */
 function overridesOf({ set, templates, benign }: TuneOptions): string[] {
   const file = (key: string, path: string | undefined): string[] =>
     path === undefined ? [] : [`${key}=${JSON.stringify(resolve(path))}`];
@@ -82,7 +82,6 @@ function overridesOf({ set, templates, benign }: TuneOptions): string[] {
 async function runTune(run: string, options: TuneOptions, context: CliContext): Promise<CommandResult> {
   const folder = await openRunFolder(run, options.runsDir);
   const { target, stage, name, template, adapter } = options;
-  const { progress, signal, cacheDir } = context;
   const outcome = await tuneRun(
     {
       folder,
@@ -93,12 +92,12 @@ async function runTune(run: string, options: TuneOptions, context: CliContext): 
       ...(template === undefined ? {} : { template }),
       ...(adapter === undefined ? {} : { adapter: resolve(adapter) }),
     },
-    { progress, signal, ...(cacheDir === undefined ? {} : { cacheDir }) },
+    ioOf(context),
   );
   if (outcome.kind === 'tuned') return tunedResult(outcome.folder, outcome.file);
   throw new FloodgateError(
     'run',
-    `tune ${folder.name}: none of ${outcome.tried} attacks of ${outcome.stage} succeeded, so there is nothing to learn; the run is as it was`,
+    `tune ${folder.name}: none of ${outcome.tried} attacks of ${outcome.stage} succeeded, so there is nothing to learn; the run is unchanged`,
     {
       hint: 'a target that refuses everything needs no tuning; --stage names another attacker, tuning.minUnsafe the bar',
     },
@@ -119,7 +118,7 @@ export function registerTuneCommand(program: Command, context: CliContext): void
     )
     .option('--templates <file>', 'refusals to use, one a line')
     .option('--benign <file>', 'benign prompts, JSONL with a "prompt" each')
-    .option('--adapter <folder>', 'PEFT adapter to go on from')
+    .option('--adapter <folder>', 'PEFT adapter to start from')
     .addHelpText('after', EXAMPLES)
     .action(async (run: string, options: TuneOptions) => printResult(context, await runTune(run, options, context)));
 }

@@ -1,11 +1,12 @@
 import type { Command } from 'commander';
+import { runCampaign } from '../report/campaigns.ts';
 import { openRunWorld, requireWorld } from '../stages/campaign/run-world.ts';
 import { parseConfig } from '../stages/config/config-load.ts';
 import type { World } from '../worlds/world.ts';
-import type { CampaignActions } from './campaign-commands.ts';
 import { alignColumns, type CommandResult, printResult } from './command-output.ts';
-import type { CliContext } from './context.ts';
+import { type CliContext, ioOf } from './context.ts';
 import { addRunsOption, addWorldOptions, type RunsOptions, type WorldOptions } from './options.ts';
+import { campaignResult } from './run-command.ts';
 
 const percent = (value: number): string => `${(100 * value).toFixed(2)}%`;
 
@@ -28,9 +29,7 @@ function describeWorld({ spec, keys, keysInSeeds, truth }: World): CommandResult
 
 /** Adds `floodgate world`. */
 export function registerWorldCommand(program: Command, context: CliContext): void {
-  addWorldOptions(
-    program.command('world').description('make a world of the proving ground and show what is true in it'),
-  )
+  addWorldOptions(program.command('world').description('make a synthetic world and show what is true in it'))
     .addHelpText('after', '\nExamples:\n  floodgate world --world-seed 105\n  floodgate world --keys 24 --json')
     .action(async ({ worldSeed, keys, noise, hardness }: WorldOptions) => {
       const overrides = [`seed=${worldSeed}`, `keys=${keys}`, `noise=${noise}`, `hardness=${hardness}`];
@@ -39,19 +38,18 @@ export function registerWorldCommand(program: Command, context: CliContext): voi
         folder: process.cwd(),
         overrides: overrides.map((each) => `world.${each}`),
       });
-      const { progress, signal, cacheDir } = context;
-      const world = await openRunWorld(config, { progress, signal, ...(cacheDir === undefined ? {} : { cacheDir }) });
+      const world = await openRunWorld(config, ioOf(context));
       printResult(context, describeWorld(requireWorld(world, 'world')));
     });
 }
 
-/** The whole line in a made world: reference, GFlowNet, smoothing, beside best-of-n and an exact sampler. */
+/** The whole line in a synthetic world: reference, GFlowNet and smoothing, beside best-of-n and an exact sampler. */
 const DEMO = 'name: demo\nworld: {}\nattackers: [sft, gflownet, smoothing, best-of-n, exact]\n';
 
 /** Adds `floodgate demo`. */
-export function registerDemoCommand(program: Command, context: CliContext, actions: CampaignActions): void {
+export function registerDemoCommand(program: Command, context: CliContext): void {
   addWorldOptions(
-    addRunsOption(program.command('demo').description('the whole line in a made world where the truth is known')),
+    addRunsOption(program.command('demo').description('the whole line in a synthetic world where the truth is known')),
   )
     .addHelpText(
       'after',
@@ -76,7 +74,7 @@ Examples:
           `world.hardness=${hardness}`,
         ],
       });
-      const request = { config, name: 'demo', isNameChosen: false, runsFolder: runsDir, isDryRun: false };
-      printResult(context, await actions.run(request, context));
+      const options = { config, runsFolder: runsDir, name: 'demo', ifTaken: 'number' } as const;
+      printResult(context, await campaignResult(await runCampaign(options, ioOf(context))));
     });
 }

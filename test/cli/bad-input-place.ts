@@ -5,7 +5,7 @@ import path from 'node:path';
 import { createTinyCampaign, type TinyCampaign } from '../stages/tiny-campaign.ts';
 import { testPath } from '../support/golden-file.ts';
 
-/** What a command left behind. */
+/** Exit code and output of a command. */
 export interface Ended {
   readonly code: number | null;
   readonly stdout: string;
@@ -18,7 +18,7 @@ const SHORT = [
   'sft.updates=2',
   'gflownet.updates=3',
   'gflownet.warmupUpdates=1',
-  'gflownet.evaluation={everyUpdates: 0}',
+  'watch.everyUpdates=0',
   'smoothing.updates=2',
   'evaluation.attacks=6',
 ];

@@ -32,7 +32,7 @@ describe('the floodgate process', () => {
     const script = join(compiled.folder, 'waits.mjs');
     writeFileSync(
       script,
-      `import { listenForInterrupt } from './cli/interrupt.js';
+      `import { listenForInterrupt } from './cli/process.js';
        const { signal } = listenForInterrupt(process, (text) => console.log(text));
        const timer = setInterval(() => undefined, 1000);
        signal.addEventListener('abort', () => process.argv[2] === 'clean' && clearInterval(timer));

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { writeManifest } from '../../src/runs/manifest.ts';
 import { createRunFolder } from '../../src/runs/run-folder.ts';
+import type { Config } from '../../src/stages/config/config.ts';
 import { parseConfig } from '../../src/stages/config/config-load.ts';
-import type { Config } from '../../src/stages/config/config-schema.ts';
 import { fixtureRun } from '../report/fixture-run.ts';
 import { minimalConfigText } from '../stages/minimal-config.ts';
 import { cli } from './cli-runner.ts';
@@ -15,7 +15,7 @@ const runsDir = join(place, 'runs');
 const config = parseConfig(minimalConfigText, { fileName: 'a.yaml', folder: '/configs' });
 
 async function makeMeasuredRun(name: string, config: Config): Promise<void> {
-  const folder = await createRunFolder({ runsFolder: runsDir, name, ifTaken: 'refuse', config });
+  const folder = await createRunFolder({ runsFolder: runsDir, name, ifTaken: 'refuse', configAt: () => config });
   const { store, manifest } = await fixtureRun({ databasePath: folder.databasePath });
   store.close();
   await writeManifest(folder.manifestPath, manifest);
@@ -28,7 +28,7 @@ beforeAll(async () => {
   writeFileSync(join(encoder, 'config.json'), '{"model_type": "bert", "hidden_size": ');
   writeFileSync(join(encoder, 'model.safetensors'), 'no weights');
   await makeMeasuredRun('damaged', { ...config, encoder: { ...config.encoder, model: encoder } });
-  await createRunFolder({ runsFolder: runsDir, name: 'fresh', ifTaken: 'refuse', config });
+  await createRunFolder({ runsFolder: runsDir, name: 'fresh', ifTaken: 'refuse', configAt: () => config });
 });
 
 /** With a model cache that holds nothing: the encoder is not on this machine. */

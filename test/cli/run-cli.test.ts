@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { FloodgateError } from '../../src/base/errors.ts';
-import type { CampaignActions, RunRequest } from '../../src/cli/campaign-commands.ts';
+import { createBareProgram, type ProgramParts } from '../../src/cli/program.ts';
+import { runRequest } from '../../src/cli/run-command.ts';
 import { minimalConfigText } from '../stages/minimal-config.ts';
 import { cli } from './cli-runner.ts';
 
@@ -14,17 +15,6 @@ beforeEach(() => {
   configPath = join(folder, 'mine.yaml');
   writeFileSync(configPath, minimalConfigText);
 });
-
-/** Actions that note what they were asked, and answer with a fixed result or error. */
-function recordingActions(answer: () => { text: string; json: object }) {
-  const requests: unknown[] = [];
-  const act = async (request: unknown) => {
-    requests.push(request);
-    return answer();
-  };
-  const campaign: CampaignActions = { run: act, resume: act, evaluate: act, sample: act };
-  return { campaign, requests };
-}
 
 describe('usage', () => {
   it('shows help with examples and exit codes', async () => {
@@ -86,7 +76,7 @@ describe('init and config', () => {
   });
 
   it('shows a config as YAML that reads back as itself', async () => {
-    const first = await cli(['config', 'show', configPath, '--set', 'seed=9', '--set', 'gflownet.beta=0.2']);
+    const first = await cli(['config', 'show', configPath, '--set', 'seed=9', '--set', 'reward.beta=0.2']);
     expect(first.stdout).toContain('seed: 9');
     const copy = join(folder, 'copy.yaml');
     writeFileSync(copy, first.stdout);
@@ -94,59 +84,93 @@ describe('init and config', () => {
   });
 
   it('exits with 2 for a config that is wrong', async () => {
-    const { code, stderr } = await cli(['config', 'show', configPath, '--set', 'gflownet.bta=1']);
+    const { code, stderr } = await cli(['config', 'show', configPath, '--set', 'reward.bta=1']);
     expect(code).toBe(2);
-    expect(stderr).toContain('did you mean gflownet.beta?');
+    expect(stderr).toContain('did you mean reward.beta?');
   });
 
   it('prints the schema', async () => {
     expect(JSON.parse((await cli(['config', 'schema'])).stdout)).toMatchObject({ type: 'object' });
-    expect((await cli(['config', 'schema', '--markdown'])).stdout).toContain('| `gflownet.beta` |');
+    expect((await cli(['config', 'schema', '--markdown'])).stdout).toContain('| `reward.beta` |');
   });
 });
 
-describe('campaign commands', () => {
-  it('turns flags into a request', async () => {
-    const { campaign, requests } = recordingActions(() => ({ text: 'planned', json: { planned: true } }));
-    const flags = ['--name', 'n1', '--seed', '7', '--threads', '2', '--device', 'webgpu', '--dry-run'];
-    const { code, stdout } = await cli(['run', configPath, ...flags, '--runs-dir', folder], { campaign });
-    expect({ code, stdout }).toEqual({ code: 0, stdout: 'planned\n' });
-    const [request] = requests as [RunRequest];
-    expect(request).toMatchObject({ name: 'n1', isNameChosen: true, isDryRun: true, runsFolder: folder });
-    expect(request.config).toMatchObject({ seed: 7, threads: 2, attacker: { device: 'webgpu' } });
-    expect(request.config.encoder.device).toBe('webgpu');
-    await cli(['run', configPath], { campaign });
-    expect(requests[1]).toMatchObject({ name: 'mine', isNameChosen: false, isDryRun: false });
+describe('run', () => {
+  it('turns flags into the run that they ask for', async () => {
+    const flags = {
+      name: 'n1',
+      seed: 7,
+      threads: 2,
+      device: 'webgpu',
+      runsDir: folder,
+      set: ['sft.updates=3'],
+    } as const;
+    const { config, ...rest } = await runRequest(configPath, flags);
+    expect(rest).toEqual({ name: 'n1', ifTaken: 'refuse', runsFolder: folder });
+    expect(config).toMatchObject({ seed: 7, threads: 2, sft: { updates: 3 } });
+    expect([config.attacker.device, config.encoder.device, config.target.device]).toEqual([
+      'webgpu',
+      'webgpu',
+      'webgpu',
+    ]);
+    expect(JSON.stringify(config.judges)).not.toContain('webgpu');
+  });
+
+  it('names a run by its config or its file, numbered when taken; --device adds none where a target has none', async () => {
+    const plain = { runsDir: folder, set: [] };
+    expect(await runRequest(configPath, plain)).toMatchObject({ name: 'mine', ifTaken: 'number' });
+    const named = await runRequest(configPath, { ...plain, set: ['name=chosen'] });
+    expect(named).toMatchObject({ name: 'chosen', ifTaken: 'number' });
+    const scripted = 'target={kind: scripted, rules: [], otherwise: [no]}';
+    const { config } = await runRequest(configPath, { ...plain, set: [scripted], device: 'webgpu' });
+    expect(config.target).not.toHaveProperty('device');
   });
 
   it('refuses flags out of range before anything starts', async () => {
-    const { campaign, requests } = recordingActions(() => ({ text: '', json: {} }));
-    for (const flags of [
-      ['--seed', 'x'],
-      ['--device', 'tpu'],
-      ['--threads', '0'],
-      ['--set', 'sft.updates=none'],
-    ])
-      expect((await cli(['run', configPath, ...flags], { campaign })).code).toBe(2);
-    expect((await cli(['resume', 'nothing', '--runs-dir', folder], { campaign })).code).toBe(2);
-    expect((await cli(['sample', 'x', '--temperature', '0'], { campaign })).code).toBe(2);
-    expect((await cli(['evaluate', 'x', '--stage', 'sfft'], { campaign })).code).toBe(2);
-    expect(requests).toEqual([]);
+    const runsDir = join(folder, 'runs');
+    for (const [flags, message] of [
+      [['--seed', 'x'], 'expected a whole number'],
+      [['--device', 'tpu'], 'Allowed choices are'],
+      [['--threads', '0'], 'expected a whole number of at least 1'],
+      [['--set', 'sft.updates=none'], 'sft.updates: got "none"'],
+    ] as const) {
+      const { code, stderr } = await cli(['run', configPath, ...flags, '--runs-dir', runsDir]);
+      expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining(message) });
+    }
+    for (const [args, message] of [
+      [['resume', 'nothing'], 'no such run'],
+      [['sample', 'x', '--temperature', '0'], 'expected a number above 0'],
+      [['evaluate', 'x', '--stage', 'sfft'], 'Allowed choices are'],
+    ] as const) {
+      const { code, stderr } = await cli([...args, '--runs-dir', runsDir]);
+      expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining(message) });
+    }
+    expect(existsSync(runsDir)).toBe(false);
   });
+});
 
-  it('exits with 130 when interrupted, with 1 when it fails', async () => {
-    const failing = (error: Error) =>
-      recordingActions(() => {
+describe('exit codes', () => {
+  /** A program of one command that ends with `error`. */
+  const failing =
+    (error: Error) =>
+    ({ write }: ProgramParts) => {
+      const program = createBareProgram('floodgate', write);
+      program.command('work').action(() => {
         throw error;
-      }).campaign;
+      });
+      return program;
+    };
+
+  it('are 130 for an interrupt and 1 for a failure', async () => {
     const interrupted = new FloodgateError('interrupted', 'run: stopped after update 3', {
       hint: 'floodgate resume x',
     });
-    expect(await cli(['run', configPath], { campaign: failing(interrupted) })).toMatchObject({
+    expect(await cli(['work'], {}, failing(interrupted))).toEqual({
       code: 130,
-      stderr: 'error: run: stopped after update 3\nhint: floodgate resume x\n',
+      stdout: '',
+      stderr: expect.stringMatching(/error: run: stopped after update 3\nhint: floodgate resume x\n$/),
     });
-    expect((await cli(['run', configPath], { campaign: failing(new TypeError('a fault')) })).code).toBe(1);
-    expect((await cli(['run', configPath], { campaign: failing(new FloodgateError('store', 's')) })).code).toBe(1);
+    expect((await cli(['work'], {}, failing(new TypeError('a fault')))).code).toBe(1);
+    expect((await cli(['work'], {}, failing(new FloodgateError('store', 's')))).code).toBe(1);
   });
 });

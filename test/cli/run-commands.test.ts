@@ -4,24 +4,26 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { acquireLock } from '../../src/base/lock.ts';
 import { reportSchema } from '../../src/report/figures/report-json.ts';
-import { createManifest, writeManifest } from '../../src/runs/manifest.ts';
-import { createRunFolder, type RunFolder } from '../../src/runs/run-folder.ts';
-import { recordRunStatus } from '../../src/runs/run-status.ts';
+import { writeManifest } from '../../src/runs/manifest.ts';
+import { createRunFolder, type RunFolder, recordRunStatus } from '../../src/runs/run-folder.ts';
 import type { MetricRecord } from '../../src/runs/store/records.ts';
 import { openStore } from '../../src/runs/store/run-store.ts';
 import { evaluationStage, transferStage } from '../../src/runs/store/stage-name.ts';
 import { parseConfig } from '../../src/stages/config/config-load.ts';
+import { fixtureManifest } from '../report/fixture-run.ts';
 import { minimalConfigText } from '../stages/minimal-config.ts';
 import { cli } from './cli-runner.ts';
 
 const config = parseConfig(minimalConfigText, { fileName: 'a.yaml', folder: '/configs' });
 let runsDir: string;
 
+const newFolder = (name: string): Promise<RunFolder> =>
+  createRunFolder({ runsFolder: runsDir, name, ifTaken: 'refuse', configAt: () => config });
+
 async function makeRun(name: string, evaluationJudge: string): Promise<RunFolder> {
-  const folder = await createRunFolder({ runsFolder: runsDir, name, ifTaken: 'refuse', config });
+  const folder = await newFolder(name);
   const judges = { training: 'trainer', evaluation: [evaluationJudge] };
-  const facts = { run: name, config, createdMs: 0, versions: {}, threads: 2, seedsSha256: 'ab', models: [], judges };
-  await writeManifest(folder.manifestPath, createManifest(facts));
+  await writeManifest(folder.manifestPath, fixtureManifest(config, { run: name, judges }));
   const store = await openStore(folder.databasePath);
   recordRunStatus(store, 'running');
   store.beginStage('gflownet', 2);
@@ -71,8 +73,8 @@ beforeAll(async () => {
   runsDir = join(mkdtempSync(join(tmpdir(), 'floodgate-runs-')), 'runs');
   await makeRun('independent', 'other');
   await makeRun('alone', 'trainer');
-  await createRunFolder({ runsFolder: runsDir, name: 'fresh', ifTaken: 'refuse', config });
-  const broken = await createRunFolder({ runsFolder: runsDir, name: 'broken', ifTaken: 'refuse', config });
+  await newFolder('fresh');
+  const broken = await newFolder('broken');
   writeFileSync(broken.databasePath, 'no database, '.repeat(1000));
   mkdirSync(join(runsDir, 'no-run'));
 });
@@ -186,7 +188,7 @@ describe('show', () => {
 
 describe('rm', () => {
   it('asks for --yes, then deletes', async () => {
-    const folder = await createRunFolder({ runsFolder: runsDir, name: 'doomed', ifTaken: 'refuse', config });
+    const folder = await newFolder('doomed');
     expect(await run('rm', 'doomed')).toMatchObject({ code: 2, stderr: expect.stringContaining('--yes') });
     expect(existsSync(folder.path)).toBe(true);
     expect(JSON.parse((await run('rm', 'doomed', '--yes', '--json')).stdout)).toEqual({ removed: [folder.path] });
@@ -194,7 +196,7 @@ describe('rm', () => {
   });
 
   it('deletes none of several when one is missing', async () => {
-    const folder = await createRunFolder({ runsFolder: runsDir, name: 'kept', ifTaken: 'refuse', config });
+    const folder = await newFolder('kept');
     expect((await run('rm', 'kept', 'nothing', '--yes')).code).toBe(2);
     expect(existsSync(folder.path)).toBe(true);
   });

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { contrastiveBalance, countPairs } from '../../src/learning/objectives/contrastive-balance.ts';
-import { type Objective, residuals } from '../../src/learning/objectives/objective.ts';
+import { type Objective, residuals, type StepWeights } from '../../src/learning/objectives/objective.ts';
 import { trajectoryBalance } from '../../src/learning/objectives/trajectory-balance.ts';
 import { varGrad } from '../../src/learning/objectives/vargrad.ts';
 
@@ -38,7 +38,9 @@ describe.each(objectives)('$name $pairClip', (objective) => {
   test('the weights of one batch give the same gradient', () => {
     fc.assert(
       fc.property(batch, ([logProbs, logRewards, logZ]) => {
-        const { pairWeight, rowWeight, directWeight } = objective.batchWeights(logRewards);
+        const { pairWeight, rowWeight, directWeight } = (
+          objective.batchWeights as (logRewards: ArrayLike<number>) => StepWeights
+        )(logRewards);
         const delta = residuals(logProbs, logRewards);
         const n = delta.length;
         const clip = objective.pairClip ?? Number.POSITIVE_INFINITY;

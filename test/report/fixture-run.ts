@@ -11,11 +11,13 @@ import {
 } from '../../src/report/attacks/evaluated-attacks.ts';
 import { buildReport } from '../../src/report/figures/report-json.ts';
 import type { PageSource } from '../../src/report/sections/page-content.ts';
-import { createManifest } from '../../src/runs/manifest.ts';
-import type { AttackRecord, MetricRecord, VerdictRecord } from '../../src/runs/store/records.ts';
+import { createManifest, type Manifest, type ManifestFacts } from '../../src/runs/manifest.ts';
+import type { AttackRow, MetricRecord } from '../../src/runs/store/records.ts';
 import { openStore, type RunStore } from '../../src/runs/store/run-store.ts';
 import { evaluationStage } from '../../src/runs/store/stage-name.ts';
-import { parseConfig } from '../../src/stages/config/config-load.ts';
+import type { Config } from '../../src/stages/config/config.ts';
+import { configSha256, parseConfig } from '../../src/stages/config/config-load.ts';
+import type { VerdictRecord } from '../../src/trial/evidence.ts';
 import { minimalConfigText } from '../stages/minimal-config.ts';
 
 export const WIDTH = 8;
@@ -61,14 +63,12 @@ function verdicts({ unsafe, masked = unsafe }: FixtureAttack): VerdictRecord[] {
   ]);
 }
 
-function attackRecord(attack: FixtureAttack): AttackRecord {
+function attackRow(attack: FixtureAttack): AttackRow {
   return {
     source: 'evaluation',
     ids: [1, 2],
     text: attack.text,
     logPi: -1,
-    logPRef: null,
-    logReward: null,
     meanUnsafe: attack.unsafe,
     responses: attack.responses.map((text) => ({ text, tokens: 4, truncated: false, verdicts: verdicts(attack) })),
   };
@@ -113,7 +113,7 @@ function recordEvaluation(
   store.recordUpdate({
     stage: name,
     update: 0,
-    attacks: attacks.map(attackRecord),
+    attacks: attacks.map(attackRow),
     cost: COST,
     metrics: [
       ...['trainer', 'other'].flatMap((judge) => [
@@ -135,6 +135,27 @@ function recordEvaluation(
     store.recordUpdate({ stage: name, update: i + 1, metrics: [point] });
   });
   store.endStage(name, 'done');
+}
+
+/** The manifest of a run on one thread, begun at the epoch. */
+export function fixtureManifest(
+  config: Config,
+  facts: Pick<ManifestFacts, 'run' | 'judges'> & Partial<ManifestFacts>,
+): Manifest {
+  return createManifest({
+    authorisation: config.authorisation,
+    createdMs: 0,
+    versions: { floodgate: '0.1.0' },
+    seed: config.seed,
+    threads: 1,
+    devices: { attacker: 'cpu', encoder: 'cpu', target: 'cpu' },
+    configSha256: configSha256(config),
+    seedsSha256: 'ef',
+    models: [],
+    decode: { training: {}, evaluation: {} },
+    unsafeFloor: config.reward.unsafeFloor,
+    ...facts,
+  });
 }
 
 export interface FixtureOptions {
@@ -160,20 +181,12 @@ export async function fixtureRun(options: FixtureOptions = {}): Promise<PageSour
     const isLast = i === stages.length - 1;
     recordEvaluation(store, stage, isLast ? attacks : fixtureAttacks(20), isLast ? metrics : [], isLast ? curve : []);
   });
-  const judges = { training: 'trainer', evaluation: ['other'] };
   const models = [
     { role: 'attacker', spec: 'toy-attacker', sha256: 'ab'.repeat(32) },
     { role: 'target', spec: 'toy-target', sha256: 'cd'.repeat(32) },
   ];
-  const facts = {
-    run: 'fixture',
-    config,
-    createdMs: 0,
-    versions: { floodgate: '0.1.0' },
-    threads: 1,
-    seedsSha256: 'ef',
-  };
-  const manifest = createManifest({ ...facts, models, judges });
+  const judges = { training: 'trainer', evaluation: ['other'] };
+  const manifest = fixtureManifest(config, { run: 'fixture', models, judges });
   const report = buildReport({ store, manifest, status: 'done' });
   const vectors: TextVectors = options.isEncoderMissing
     ? { kind: 'missing', encoder: 'toy-encoder', reason: 'it is not on the machine that made this page' }

@@ -22,13 +22,13 @@ export function launchBrowser(): Promise<Browser> {
   return chromium.launch({ executablePath: chromiumPath(), args });
 }
 
-/** A page with all that it said and asked for since it was opened. */
+/** A page with every message and request since it was opened. */
 export interface OpenedPage {
   readonly page: Page;
   readonly url: string;
   readonly complaints: readonly string[];
   readonly requests: readonly string[];
-  /** What the page asked for and did not get, with the reason. */
+  /** Requests of the page that were refused, with the reason. */
   readonly blocked: readonly string[];
 }
 

@@ -1,5 +1,5 @@
-import path from 'node:path';
 import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { afterAll, describe, expect, it, vi } from 'vitest';
 import { randomStream } from '../../src/base/random.ts';
 import { liveSessionLabels } from '../../src/engine/runtime/session.ts';
@@ -11,7 +11,7 @@ import type { Tokenizer } from '../../src/models/tokenizer/tokenizer.ts';
 import { createAttackEncoder, type LocalTargetOptions, openLocalTarget } from '../../src/targets/local-target.ts';
 import { testPath } from '../support/golden-file.ts';
 import { modelFixture } from '../support/model-fixture.ts';
-import { DECODE, describeTargetContract } from './target-contract.ts';
+import { asking, DECODE, describeSeededTargetContract, describeTargetContract, textsOf } from './target-contract.ts';
 
 const compute = { device: 'cpu', threads: 1 } as const;
 const SEED = 11;
@@ -32,10 +32,14 @@ async function openTarget(options: Partial<LocalTargetOptions> = {}) {
 
 afterAll(() => expect(liveSessionLabels()).toEqual([]));
 
-describeTargetContract('local target, chat', () => openTarget());
-describeTargetContract('local target, plain, few rows at once', () =>
-  openTarget({ template: 'plain', maxRowsPerBatch: 5 }),
-);
+/** Longer than the context of 64 tokens, of one character each. */
+const FATES = { unaskable: 'a'.repeat(70) };
+const openPlain = () => openTarget({ template: 'plain', maxRowsPerBatch: 5 });
+
+describeTargetContract('local target, chat', () => openTarget(), FATES);
+describeSeededTargetContract('local target, chat', () => openTarget());
+describeTargetContract('local target, plain, few rows at once', openPlain, FATES);
+describeSeededTargetContract('local target, plain, few rows at once', openPlain);
 
 describe('local target', () => {
   it('samples what the generator does for the prompt of the template, its end token left out of the text', async () => {
@@ -65,23 +69,24 @@ describe('local target', () => {
     });
     await generator.close();
     const target = await openTarget({ systemPrompt: 'be nice' });
-    const [responses = []] = await target.respond([{ attack, streamName: ['x', 3] }], 20, decode);
+    const [answers = []] = await target.ask([{ attack, streamName: ['x', 3] }], asking(20, { decode }));
     await target.close();
-    expect(responses).toEqual(
+    expect(answers).toEqual(
       expected.map(({ tokens, isTerminated }) => ({
+        kind: 'text',
         text: tokenizer.decode(isTerminated ? tokens.slice(0, -1) : tokens, { skipSpecial: false }),
-        tokens: tokens.length,
         truncated: !isTerminated,
+        usage: { calls: 1, tokens: tokens.length },
       })),
     );
-    expect(new Set(responses.map(({ truncated }) => truncated)).size).toBe(2);
+    expect(new Set(expected.map(({ isTerminated }) => isTerminated)).size).toBe(2);
   });
 
   it('draws other responses with another seed', async () => {
     const answers: string[] = [];
     for (const seed of [1, 2]) {
       const target = await openTarget({ seed });
-      answers.push(JSON.stringify(await target.respond([{ attack: 'a', streamName: ['x'] }], 4, DECODE)));
+      answers.push(JSON.stringify(await target.ask([{ attack: 'a', streamName: ['x'] }], asking(4))));
       await target.close();
     }
     expect(answers[0]).not.toBe(answers[1]);
@@ -92,7 +97,7 @@ describe('local target', () => {
     const results: unknown[] = [];
     for (const maxRowsPerBatch of [96, 7, 3, 1]) {
       const target = await openTarget({ maxRowsPerBatch });
-      results.push(await target.respond(requests, 4, DECODE));
+      results.push(await target.ask(requests, asking(4)));
       await target.close();
     }
     for (const result of results.slice(1)) expect(result).toEqual(results[0]);
@@ -103,7 +108,7 @@ describe('local target', () => {
     const rowsPerBatch = async (options: Partial<LocalTargetOptions>, responses: number): Promise<number[]> => {
       generate.mockClear();
       const target = await openTarget({ template: 'plain', ...options });
-      await target.respond([{ attack: 'a'.repeat(56), streamName: [] }], responses, DECODE);
+      await target.ask([{ attack: 'a'.repeat(56), streamName: [] }], asking(responses));
       await target.close();
       return generate.mock.calls.map(([{ requests }]) => requests.length);
     };
@@ -128,10 +133,10 @@ describe('local target', () => {
       decode: (ids, options) => tokenizer.decode(ids, options),
     };
     const target = await openTarget({ checkpoint: { ...checkpoint, tokenizer: endsWithLetter } });
-    const [responses = []] = await target.respond([{ attack: 'b', streamName: [] }], 60, DECODE);
+    const [answers = []] = await target.ask([{ attack: 'b', streamName: [] }], asking(60));
     await target.close();
-    expect(responses.some(({ truncated }) => !truncated)).toBe(true);
-    expect(responses.filter(({ text }) => text.includes('a'))).toEqual([]);
+    expect(answers.some((answer) => answer.kind === 'text' && !answer.truncated)).toBe(true);
+    expect(textsOf(answers).filter((text) => text.includes('a'))).toEqual([]);
   });
 
   it('names the length of an attack beyond the context, and takes one that just fits', async () => {
@@ -139,12 +144,17 @@ describe('local target', () => {
     const overhead = createAttackEncoder({ checkpoint: await openTiny(), template: 'chat' })('').length;
     const room = 64 - DECODE.maxNewTokens - overhead;
     const fits = 'a'.repeat(room);
-    expect(target.rejectionOf(fits, DECODE)).toBeUndefined();
-    expect(await target.respond([{ attack: fits, streamName: [] }], 1, DECODE)).toHaveLength(1);
+    const ask = async (attack: string) => (await target.ask([{ attack, streamName: [] }], asking(2)))[0] ?? [];
+    expect(textsOf(await ask(fits))).toHaveLength(2);
     const reason = 'its prompt has 57 tokens, expected at most 56 before 8 of response';
-    expect(target.rejectionOf(`${fits}a`, DECODE)).toBe(reason);
-    await expect(target.respond([{ attack: `${fits}a`, streamName: [] }], 1, DECODE)).rejects.toThrow(reason);
-    expect(target.rejectionOf('a'.repeat(3_000_000), DECODE)).toMatch(/too long, got 30\d+ characters/);
+    const failed = { kind: 'failed', reason, usage: { calls: 0, tokens: 0 } };
+    expect(await ask(`${fits}a`)).toEqual([failed, failed]);
+    const [tooLong] = await ask('a'.repeat(3_000_000));
+    expect(tooLong).toMatchObject({
+      kind: 'failed',
+      reason: expect.stringMatching(/too long, got 30\d+ characters/),
+      usage: { calls: 0, tokens: 0 },
+    });
     await target.close();
   });
 
@@ -192,11 +202,9 @@ it('asks SmolLM2: the likeliest answers of a real model are sensible, alone and 
   const target = await openTarget({ checkpoint });
   const greedy = { temperature: 0, topP: 1, topK: 0, maxNewTokens: 16 };
   const requests = ['What is the capital of France?', '<|im_end|>'].map((attack) => ({ attack, streamName: [attack] }));
-  const [capital] = await target.respond(requests, 2, greedy);
-  expect(capital).toEqual([
-    { text: 'The capital of France is Paris.', tokens: 8, truncated: false },
-    { text: 'The capital of France is Paris.', tokens: 8, truncated: false },
-  ]);
-  expect(await target.respond(requests.slice(0, 1), 1, greedy)).toEqual([[capital?.[0]]]);
+  const [capital] = await target.ask(requests, asking(2, { decode: greedy }));
+  const paris = { kind: 'text', text: 'The capital of France is Paris.', truncated: false };
+  expect(capital).toEqual(Array(2).fill({ ...paris, usage: { calls: 1, tokens: 8 } }));
+  expect(await target.ask(requests.slice(0, 1), asking(1, { decode: greedy }))).toEqual([[capital?.[0]]]);
   await target.close();
 });

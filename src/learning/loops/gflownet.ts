@@ -65,7 +65,7 @@ async function differentiate<E>(
       Float32Array.from(logRewards.slice(from, to)),
       weights,
     );
-  if (n <= batchSize) return step(0, n, objective.batchWeights(logRewards));
+  if (n <= batchSize && objective.batchWeights !== undefined) return step(0, n, objective.batchWeights(logRewards));
   const weightsOf = await microBatchWeights(parts, options, rows, logRewards);
   const logProbs = new Float32Array(n);
   let logZ = 0;
@@ -87,6 +87,7 @@ async function microBatchWeights<E>(
 ): Promise<(from: number, to: number) => StepWeights> {
   const { microBatchWeights: independent } = objective;
   if (independent !== undefined) return (from, to) => independent(to - from, rows.length);
+  if (objective.usesLogZ) throw new TypeError(`objective ${objective.name}: it learns log Z, so it needs both kinds of weights`);
   const logProbs: number[] = [];
   for (let from = 0; from < rows.length; from += batchSize) {
     const attacks = rows.slice(from, from + batchSize).map((row) => ({ tokens: row, terminated: false }));
@@ -168,7 +169,7 @@ function liveLine<E>({ rows, metrics, counts, attackTokens, seconds }: GflownetU
     `loss ${loss?.toFixed(2)}`,
     `logR ${mean((row) => row.logReward)}`,
     `ASR ${mean(({ score }) => (isUnsafe(score.meanUnsafe) ? 1 : 0))}`,
-    `log p_ref ${mean((row) => row.fluency)}`,
+    `fluency ${mean((row) => row.fluency)}`,
     logZ === undefined ? `sd ${residualSpread?.toFixed(2)}` : `logZ ${logZ.toFixed(2)}`,
     `buffer ${counts.bufferSize} (${counts.nearDuplicates} near)`,
     `${(attackTokens / seconds).toFixed(0)} tok/s`,

@@ -29,8 +29,11 @@ export interface Objective {
   readonly pairClip?: number;
   /** The loss of one update, a number to report. `logZ` counts only with `usesLogZ`. */
   loss(logProbs: ArrayLike<number>, logRewards: ArrayLike<number>, logZ: number): number;
-  /** Graph weights when the whole update is one batch of rows: the graph forms the residuals in one pass. */
-  batchWeights(logRewards: ArrayLike<number>): StepWeights;
+  /**
+   * Graph weights when the whole update is one batch of rows: the graph forms the residuals in one pass. Absent: a forward
+   * pass comes first, and `gradient` enters as direct weights. An objective with log Z has this and `microBatchWeights`.
+   */
+  batchWeights?(logRewards: ArrayLike<number>): StepWeights;
   /** dL/d(delta_i) of the whole update. */
   gradient(logProbs: ArrayLike<number>, logRewards: ArrayLike<number>, logZ: number): Float64Array;
   /**

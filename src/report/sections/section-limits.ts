@@ -23,7 +23,9 @@ function ofThisRun({ headline, report, vectors, events }: PageContent): string[]
   const limits: string[] = [];
   const metrics = headline?.metrics ?? {};
   if (isSyntheticWorld(headline))
-    limits.push('This world is synthetic: its figures say how well an attacker searches, and nothing of any real model.');
+    limits.push(
+      'This world is synthetic: its figures say how well an attacker searches, and nothing of any real model.',
+    );
   else if (!report.run.isJudgeIndependent)
     limits.push(
       `The only judge, ${report.run.reportedJudge}, also gave the reward: no figure here is independent evidence.`,

@@ -42,12 +42,14 @@ const METRICS: Readonly<Record<string, MetricWords>> = {
   exactAsr: {
     label: 'True success rate',
     form: 'share',
-    meaning: 'In a synthetic world: the expected success rate of these attacks, computed from the target instead of sampled.',
+    meaning:
+      'In a synthetic world: the expected success rate of these attacks, computed from the target instead of sampled.',
   },
   exactTransferRate: {
     label: 'True transfer rate',
     form: 'share',
-    meaning: 'In a synthetic world: the expected transfer rate of these attacks, computed from the target instead of sampled.',
+    meaning:
+      'In a synthetic world: the expected transfer rate of these attacks, computed from the target instead of sampled.',
   },
   modeRecall: {
     label: 'Planted ways found',

@@ -1,22 +1,19 @@
 import { FloodgateError } from '../../base/errors.ts';
 import { acquireLock } from '../../base/lock.ts';
-import { defaultThreads } from '../../engine/runtime/device.ts';
 import type { Judge } from '../../judges/judge.ts';
 import { createEmbeddingMatrix, type EmbeddingMatrix } from '../../metrics/embedding-matrix.ts';
 import type { SentenceEncoder } from '../../models/encoder/text-encoder.ts';
-import { createOpenModels } from '../../models/open-models.ts';
-import { loadRunConfig, type RunFolder } from '../../runs/run-folder.ts';
+import type { RunFolder } from '../../runs/run-folder.ts';
 import { openStore, type RunStore } from '../../runs/store/run-store.ts';
 import { transferCellOf, transferStage } from '../../runs/store/stage-name.ts';
+import { openConfigModels, type RunModels } from '../../stages/campaign/run-models.ts';
+import type { Config } from '../../stages/config/config.ts';
+import { loadRunConfig } from '../../stages/config/config-load.ts';
 import type { CampaignIo } from '../../stages/stage.ts';
-import { openRunEncoder, openRunJudge } from '../../stages/campaign/open-run-models.ts';
-import { openRunWorld } from '../../stages/campaign/run-world.ts';
-import type { Config } from '../../stages/config/config-schema.ts';
-import type { World } from '../../worlds/world.ts';
-import { fillCell, isCellDone, keptBatches, TRANSFER_BATCH } from './transfer-cell.ts';
-import { type PlannedTarget, planTargets } from './plan-targets.ts';
+import { type PlannedTransferTarget, planTargets } from './plan-targets.ts';
 import { chooseAttackers, readStoredAttacks, type StoredAttacks } from './stored-attacks.ts';
 import { recordTarget, storedTarget, targetDifferences } from './target-record.ts';
+import { fillCell, isCellDone, keptBatches, TRANSFER_BATCH } from './transfer-cell.ts';
 import type { NamedTarget } from './transfer-config.ts';
 
 export interface TransferPlan {
@@ -25,19 +22,19 @@ export interface TransferPlan {
   readonly attackers?: readonly string[];
   /** At most so many of each attacker's stored attacks; all when absent. */
   readonly attacks?: number;
-  /** Measure targets anew that were measured otherwise under the same name, in place of refusing. */
+  /** Measure a target again that was measured otherwise under the same name; without it that is an error. */
   readonly again: boolean;
 }
 
 export interface TransferOutcome {
   readonly attackers: readonly string[];
   readonly targets: readonly string[];
-  /** Cells that were filled now, of all that were asked for. */
+  /** Cells that this call filled, and cells of the plan. */
   readonly filled: number;
   readonly cells: number;
 }
 
-/** Everything that filling a matrix takes, open. */
+/** The open parts that a matrix is filled with. */
 export interface TransferParts {
   readonly run: string;
   readonly config: Config;
@@ -51,9 +48,9 @@ export interface TransferParts {
 const EMBED_BATCH = 128;
 
 /**
- * Puts the stored evaluation attacks of a run's attackers to further targets and stores what comes of it, a stage a
- * cell. Cells that are there already are kept; a cell that was stopped goes on where it stood. Holds the run's lock.
- * @throws FloodgateError `usage`, `run`, `source`, `model`, `target` before any work when something asked for cannot be
+ * Puts the stored evaluation attacks of a run's attackers to further targets, and stores the results: a stage a cell.
+ * Filled cells are kept, and an interrupted cell resumes. Holds the run's lock.
+ * @throws FloodgateError `usage`, `run`, `source`, `model`, `target` before any work when a part of the plan cannot be
  * had; `interrupted` on abort, when at most one batch is lost.
  */
 export async function transferRun(folder: RunFolder, plan: TransferPlan, io: CampaignIo): Promise<TransferOutcome> {
@@ -63,10 +60,9 @@ export async function transferRun(folder: RunFolder, plan: TransferPlan, io: Cam
     const store = await openStore(folder.databasePath);
     try {
       const attackers = chooseAttackers(store, folder.name, plan.attackers);
-      const world = await openRunWorld(config, io);
-      const models = createOpenModels({ threads: config.threads ?? defaultThreads(), ...io });
-      const planned = await planTargets({ folder, config, models, world, io }, plan.targets);
-      return await withJudges(config, models, world, async (judges, encoder) =>
+      const models = await openConfigModels(config, io);
+      const planned = await planTargets({ folder, models }, plan.targets);
+      return await withJudges(models, async (judges, encoder) =>
         fillMatrix({ run: folder.name, config, store, judges, encoder, io }, { attackers, planned, plan }),
       );
     } finally {
@@ -77,31 +73,30 @@ export async function transferRun(folder: RunFolder, plan: TransferPlan, io: Cam
   }
 }
 
-/** Opens every judge, the training judge first, each name once, and the encoder; closes what it opened. */
+/** Opens every judge and the encoder for `work`, and closes them after it. */
 async function withJudges<T>(
-  config: Config,
-  models: ReturnType<typeof createOpenModels>,
-  world: World | undefined,
+  models: RunModels,
   work: (judges: readonly Judge[], encoder: SentenceEncoder) => Promise<T>,
 ): Promise<T> {
-  const closers: (() => Promise<unknown>)[] = [];
+  const judges = await models.openJudges();
   try {
-    const judges = new Map<string, Judge>();
-    for (const judgeConfig of [config.judges.training, ...config.judges.evaluation]) {
-      const judge = await openRunJudge(judgeConfig, models, world);
-      closers.unshift(() => judge.close());
-      if (!judges.has(judge.name)) judges.set(judge.name, judge);
+    const { encoder } = await models.openEncoder();
+    try {
+      return await work(judges, encoder);
+    } finally {
+      await encoder.close();
     }
-    const { encoder } = await openRunEncoder(config, models);
-    closers.unshift(() => encoder.close());
-    return await work([...judges.values()], encoder);
   } finally {
-    for (const close of closers) await close();
+    for (const judge of judges) await judge.close();
   }
 }
 
-/** @throws FloodgateError `usage` when a name stands for a target that was measured otherwise. */
-function refuseOtherTargets({ run, store }: TransferParts, planned: readonly PlannedTarget[], again: boolean): void {
+/** @throws FloodgateError `usage` when a name belongs to a target that was measured otherwise. */
+function refuseOtherTargets(
+  { run, store }: TransferParts,
+  planned: readonly PlannedTransferTarget[],
+  again: boolean,
+): void {
   if (again) return;
   for (const { record } of planned) {
     const before = storedTarget(store, record.name);
@@ -110,7 +105,7 @@ function refuseOtherTargets({ run, store }: TransferParts, planned: readonly Pla
     throw new FloodgateError(
       'usage',
       `transfer ${run}: target ${record.name} was measured with another ${changed.join(', ')}`,
-      { hint: 'give the new one another name, or measure it anew with --again' },
+      { hint: 'give the new one another name, or measure it again with --again' },
     );
   }
 }
@@ -124,8 +119,8 @@ export async function embedTexts(encoder: SentenceEncoder, texts: readonly strin
   return createEmbeddingMatrix(flat, texts.length, encoder.width);
 }
 
-/** Cells of a target that was measured otherwise under the same name are made again from nothing. */
-function forgetOther(store: RunStore, { record }: PlannedTarget): void {
+/** Empties the cells of a target that was measured otherwise under the same name. */
+function forgetOther(store: RunStore, { record }: PlannedTransferTarget): void {
   const before = storedTarget(store, record.name);
   if (before === undefined || targetDifferences(before, record).length === 0) return;
   for (const { name } of store.stages()) {
@@ -137,11 +132,11 @@ function forgetOther(store: RunStore, { record }: PlannedTarget): void {
 
 /** A target and the attackers whose cells are not filled. */
 interface Column {
-  readonly target: PlannedTarget;
+  readonly target: PlannedTransferTarget;
   readonly missing: readonly StoredAttacks[];
 }
 
-function columnOf(store: RunStore, target: PlannedTarget, sets: readonly StoredAttacks[]): Column {
+function columnOf(store: RunStore, target: PlannedTransferTarget, sets: readonly StoredAttacks[]): Column {
   const before = storedTarget(store, target.record.name);
   const isSame = before !== undefined && targetDifferences(before, target.record).length === 0;
   const isDone = ({ attacker, texts }: StoredAttacks): boolean =>
@@ -163,7 +158,7 @@ async function fillColumn(
   embed: (set: StoredAttacks) => Promise<EmbeddingMatrix>,
 ): Promise<void> {
   const { store, judges, config, io } = parts;
-  if (io.signal.aborted) throw new FloodgateError('interrupted', 'transfer: interrupted; what is stored is kept');
+  if (io.signal.aborted) throw new FloodgateError('interrupted', 'transfer: interrupted; the stored batches are kept');
   forgetOther(store, target);
   const opened = await target.open(missing[0]?.texts ?? []);
   try {
@@ -194,7 +189,7 @@ async function fillColumn(
 
 export interface MatrixWork {
   readonly attackers: readonly string[];
-  readonly planned: readonly PlannedTarget[];
+  readonly planned: readonly PlannedTransferTarget[];
   readonly plan: Pick<TransferPlan, 'attacks' | 'again'>;
 }
 

@@ -3,7 +3,7 @@ import { nearestName } from '../../base/nearest-name.ts';
 import type { AttackOutcome } from '../../metrics/success.ts';
 import type { StoreQueries } from '../../runs/store/queries.ts';
 import { evaluatedStage, evaluationStage } from '../../runs/store/stage-name.ts';
-import { storedOutcome } from '../../stages/evaluation/stored-outcome.ts';
+import { outcomeBy } from '../../stages/evaluation/seats.ts';
 
 /** The evaluation attacks of one attacker, and how they did against the run's own target. */
 export interface StoredAttacks {
@@ -52,8 +52,6 @@ export function readStoredAttacks(
   const stage = evaluationStage(attacker);
   const attacks = store.attacks({ stage, source: 'evaluation', ...(limit === undefined ? {} : { limit }) });
   const responses = attacks.map(({ id }) => store.responses(id));
-  const home = new Map(
-    judges.map((name) => [name, responses.map((each) => storedOutcome(each, { name, masked: false }))]),
-  );
+  const home = new Map(judges.map((name) => [name, responses.map((each) => outcomeBy(each, { name, masked: false }))]));
   return { attacker, texts: attacks.map(({ text }) => text), home };
 }

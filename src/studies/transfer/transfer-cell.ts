@@ -1,20 +1,23 @@
 import { monotonicMs } from '../../base/clock.ts';
 import { FloodgateError } from '../../base/errors.ts';
-import { type Judge } from '../../judges/judge.ts';
-import { type EmbeddingMatrix } from '../../metrics/embedding-matrix.ts';
-import { type AttackRecord, type MetricRecord } from '../../runs/store/records.ts';
-import { type RunStore } from '../../runs/store/run-store.ts';
-import { transferStage } from '../../runs/store/stage-name.ts';
-import { storedOutcome } from '../../stages/evaluation/stored-outcome.ts';
-import { createCallCounter, type JudgeSeat, meanUnsafeOf, type TrialRequest, tryAttacks } from '../../trial/try-attacks.ts';
-import { type OpenedTransferTarget } from './plan-targets.ts';
-import { type StoredAttacks } from './stored-attacks.ts';
 import { randomStream } from '../../base/random.ts';
+import type { Judge } from '../../judges/judge.ts';
+import type { EmbeddingMatrix } from '../../metrics/embedding-matrix.ts';
 import { wilsonInterval } from '../../metrics/intervals.ts';
 import { type Measure, pointMeasure } from '../../metrics/measure.ts';
 import { type AttackOutcome, attackSuccess, isSuccess, successIndices } from '../../metrics/success.ts';
 import { uniqueAttacksAtSize } from '../../metrics/unique-attacks.ts';
-import { plainMetric } from '../../stages/campaign/plain-metric.ts';
+import type { AttackRow, MetricRecord } from '../../runs/store/records.ts';
+import type { RunStore } from '../../runs/store/run-store.ts';
+import { transferStage } from '../../runs/store/stage-name.ts';
+import { outcomeBy } from '../../stages/evaluation/seats.ts';
+import { measuredMetric, plainMetric } from '../../stages/metric-records.ts';
+import type { TargetRequest } from '../../targets/target.ts';
+import { type Evidence, meanUnsafeOf } from '../../trial/evidence.ts';
+import { createLedger } from '../../trial/ledger.ts';
+import { createTrial, type JudgeSeat } from '../../trial/trial.ts';
+import type { OpenTransferTarget } from './plan-targets.ts';
+import type { StoredAttacks } from './stored-attacks.ts';
 
 /** Attacks of one stored batch: a kill costs at most so many. */
 export const TRANSFER_BATCH = 32;
@@ -23,7 +26,7 @@ export interface CellWork {
   readonly store: RunStore;
   readonly attacks: StoredAttacks;
   readonly embeddings: EmbeddingMatrix;
-  readonly opened: OpenedTransferTarget;
+  readonly opened: OpenTransferTarget;
   /** The training judge first, each name once. */
   readonly judges: readonly Judge[];
   readonly seed: number;
@@ -59,32 +62,30 @@ export function isCellDone(store: RunStore, stage: string, texts: readonly strin
 async function askBatch(work: CellWork, stage: string, batch: number, seats: readonly JudgeSeat[]): Promise<void> {
   const { store, attacks, opened, signal } = work;
   const started = monotonicMs();
-  const calls = createCallCounter();
+  const ledger = createLedger();
   const first = batch * TRANSFER_BATCH;
   const { decode, responses } = opened.record;
   const requests = batchOf(attacks.texts, batch).map(
     // The target's name is no part of the stream: targets that differ little are compared on the same draws.
-    (text, i): TrialRequest => ({ text, streamName: ['transfer response', attacks.attacker, first + i] }),
+    (attack, i): TargetRequest => ({ attack, streamName: ['transfer response', attacks.attacker, first + i] }),
   );
-  const trials = await tryAttacks(requests, { target: opened.target, decode, responses, seats, signal }, calls);
-  const records = requests.map(({ text }, i): AttackRecord => {
-    const trial = trials[i] as (typeof trials)[number];
+  const trial = createTrial({ target: opened.target, decode, responses, seats, ledger, signal });
+  const tried = await trial.try(requests);
+  const rows = requests.map(({ attack }, i): AttackRow => {
+    const evidence = tried[i] as Evidence;
     return {
       source: 'transfer',
       ids: [], // the text was sent, never the ids: the target has a tokenizer of its own
-      text,
-      logPi: null,
-      logPRef: null,
-      logReward: null,
-      meanUnsafe: meanUnsafeOf(trial, seats[0] as JudgeSeat),
-      responses: trial.responses,
+      text: attack,
+      meanUnsafe: meanUnsafeOf(evidence, seats[0] as JudgeSeat),
+      responses: evidence.responses,
     };
   });
-  const cost = { ...calls, seconds: (monotonicMs() - started) / 1000 };
-  store.recordUpdate({ stage, update: batch, attacks: records, cost });
+  const cost = { ...ledger.take(), seconds: (monotonicMs() - started) / 1000 };
+  store.recordUpdate({ stage, update: batch, attacks: rows, cost });
 }
 
-/** Puts the attacks that are missing to the target, batch by batch, then measures the cell. */
+/** Puts the missing attacks to the target, batch by batch, then measures the cell. */
 export async function fillCell(work: CellWork): Promise<void> {
   const { store, attacks, opened, judges, signal, onAttacks } = work;
   const stage = transferStage({ attacker: attacks.attacker, target: opened.record.name });
@@ -95,7 +96,7 @@ export async function fillCell(work: CellWork): Promise<void> {
   const seats = judges.map((judge): JudgeSeat => ({ judge, masked: false, name: judge.name }));
   try {
     for (let batch = kept; batch < batches; batch++) {
-      if (signal.aborted) throw new FloodgateError('interrupted', `${stage}: interrupted; what is stored is kept`);
+      if (signal.aborted) throw new FloodgateError('interrupted', `${stage}: interrupted; the stored batches are kept`);
       await askBatch(work, stage, batch, seats);
       onAttacks(Math.min((batch + 1) * TRANSFER_BATCH, attacks.texts.length));
     }
@@ -111,7 +112,7 @@ export async function fillCell(work: CellWork): Promise<void> {
 async function measureCell({ store, attacks, embeddings, opened, judges, seed, threshold }: CellWork, stage: string) {
   const responses = store.attacks({ stage }).map(({ id }) => store.responses(id));
   const away = new Map(
-    judges.map(({ name }) => [name, responses.map((each) => storedOutcome(each, { name, masked: false }))]),
+    judges.map(({ name }) => [name, responses.map((each) => outcomeBy(each, { name, masked: false }))]),
   );
   const outcomes = await opened.outcomes?.of(attacks.texts);
   return cellMetrics({
@@ -125,7 +126,7 @@ async function measureCell({ store, attacks, embeddings, opened, judges, seed, t
   });
 }
 
-export interface CellOutcomes {
+interface CellOutcomes {
   /** Against the run's own target, and against the further one; by judge, one an attack. */
   readonly home: ReadonlyMap<string, readonly AttackOutcome[]>;
   readonly away: ReadonlyMap<string, readonly AttackOutcome[]>;
@@ -137,10 +138,6 @@ export interface CellOutcomes {
   readonly exactJudge: string;
   readonly seed: number;
   readonly threshold: number;
-}
-
-function record(name: string, measure: Measure, judge?: string): MetricRecord {
-  return { name, ...measure, ...(judge === undefined ? {} : { judge }) };
 }
 
 /** Of the attacks that succeed at home and could be scored away, the share that succeeds there too. */
@@ -160,10 +157,10 @@ function meanOf(values: readonly number[], method: string): Measure {
 const READ_OFF = 'read off the target';
 
 /**
- * What one cell of the matrix says, by judge: `asr`, `uniqueAttacks`, `transferRate`, `excluded`; where the target's
- * truth is known, also the expectations of the first and the third, `exactAsr` and `exactTransferRate`.
+ * The figures of a cell by judge: `asr`, `uniqueAttacks`, `transferRate`, `excluded`. Where the target's truth is known,
+ * also the expectations of the first and the third: `exactAsr` and `exactTransferRate`.
  */
-export function cellMetrics(cell: CellOutcomes): MetricRecord[] {
+function cellMetrics(cell: CellOutcomes): MetricRecord[] {
   const { home, away, embeddings, seed, threshold, exact, exactJudge } = cell;
   const metrics: MetricRecord[] = [];
   for (const [judge, outcomes] of away) {
@@ -175,24 +172,17 @@ export function cellMetrics(cell: CellOutcomes): MetricRecord[] {
       threshold,
     });
     metrics.push(
-      record('asr', asr, judge),
-      record('uniqueAttacks', unique, judge),
-      record('transferRate', transferRate(home.get(judge) ?? [], outcomes), judge),
+      measuredMetric('asr', asr, judge),
+      measuredMetric('uniqueAttacks', unique, judge),
+      measuredMetric('transferRate', transferRate(home.get(judge) ?? [], outcomes), judge),
       plainMetric('excluded', excluded, outcomes.length, judge),
     );
   }
   if (exact !== undefined) {
-    const successesAtHome = successIndices(home.get(exactJudge) ?? []);
+    const succeedingAtHome = successIndices(home.get(exactJudge) ?? []).map((i) => exact[i] as number);
     metrics.push(
-      record('exactAsr', meanOf(exact, READ_OFF), exactJudge),
-      record(
-        'exactTransferRate',
-        meanOf(
-          successesAtHome.map((i) => exact[i] as number),
-          READ_OFF,
-        ),
-        exactJudge,
-      ),
+      measuredMetric('exactAsr', meanOf(exact, READ_OFF), exactJudge),
+      measuredMetric('exactTransferRate', meanOf(succeedingAtHome, READ_OFF), exactJudge),
     );
   }
   return metrics;

@@ -1,9 +1,16 @@
-import { type ProgressSink, silentProgress } from '../../base/progress.ts';
-import type { Exchange, Judge, Verdict } from '../../judges/judge.ts';
+import type { ProgressSink } from '../../base/progress.ts';
+import { randomStream } from '../../base/random.ts';
+import type { Judge } from '../../judges/judge.ts';
 import { wilsonInterval } from '../../metrics/intervals.ts';
 import type { Measure } from '../../metrics/measure.ts';
-import { type AttackOutcome, attackOutcome, attackSuccess } from '../../metrics/success.ts';
-import type { DecodeSettings, Target } from '../../targets/target.ts';
+import { attackSuccess } from '../../metrics/success.ts';
+import type { Config } from '../../stages/config/config.ts';
+import { outcomeBy } from '../../stages/evaluation/seats.ts';
+import type { Target } from '../../targets/target.ts';
+import type { Ledger } from '../../trial/ledger.ts';
+import { createTrial, type JudgeSeat, type Trial } from '../../trial/trial.ts';
+import type { TuneTexts } from './tune-subject.ts';
+import type { TuningExample } from './tuning-data.ts';
 
 /** Prompts put to a target, by what they are. */
 export interface CheckPrompts {
@@ -15,12 +22,13 @@ export interface CheckPrompts {
   readonly borderline: readonly string[];
 }
 
-/** What a set of prompts drew from a target. */
+/** The target's answers to a set of prompts, in figures. */
 export interface CheckResult {
+  /** Prompts that were answered. */
   readonly prompts: number;
   /** Prompts that the target could not be asked. */
   readonly rejected: number;
-  /** Share of prompts whose mean P(unsafe) lies above 0.5, by judge; Wilson interval. */
+  /** Share of prompts whose mean P(unsafe) is above 0.5, by judge; Wilson interval. */
   readonly asr: Readonly<Record<string, Measure>>;
   /** Share of responses that refuse; Wilson interval; null values where it cannot be told. */
   readonly refusals: Measure;
@@ -28,64 +36,71 @@ export interface CheckResult {
 
 export type TargetCheck = Readonly<Record<keyof CheckPrompts, CheckResult>>;
 
-export interface CheckOptions {
-  readonly target: Target;
-  readonly decode: DecodeSettings;
-  readonly responses: number;
-  readonly judges: readonly Judge[];
-  /** Absent where refusals cannot be told apart: then their share is not known. */
-  readonly isRefusal?: (answer: string) => boolean;
-  readonly progress?: ProgressSink;
-  readonly signal?: AbortSignal;
-}
-
-async function outcomesOf(
-  judge: Judge,
-  prompts: readonly string[],
-  answers: readonly (readonly string[])[],
-): Promise<AttackOutcome[]> {
-  const exchanges = prompts.flatMap((attack, i): Exchange[] =>
-    (answers[i] ?? []).map((response) => ({ attack, response })),
-  );
-  const verdicts = await judge.score(exchanges);
-  let next = 0;
-  return answers.map((each) => attackOutcome(each.map(() => verdicts[next++] as Verdict)));
-}
-
-/** Asks the target each prompt; says how often it gives way, by every judge, and how often it refuses. */
-export async function checkPrompts(
-  name: string,
-  prompts: readonly string[],
-  options: CheckOptions,
-): Promise<CheckResult> {
-  const { target, decode, judges, isRefusal, signal } = options;
-  const asked = prompts.filter((prompt) => target.rejectionOf(prompt, decode) === undefined);
-  const responses = decode.temperature === 0 ? 1 : options.responses;
-  const answered = await target.respond(
-    asked.map((attack, i) => ({ attack, streamName: ['tuning check', name, i] })),
-    responses,
-    decode,
-    signal === undefined ? {} : { signal },
-  );
-  const answers = answered.map((each) => each.map(({ text }) => text));
-  const asr: Record<string, Measure> = {};
-  for (const judge of judges) asr[judge.name] = attackSuccess(await outcomesOf(judge, asked, answers)).asr;
-  const all = answers.flat();
+/** Draws the prompts of a check: the same before and after tuning; undefined when the config asks for none. */
+export function drawCheckPrompts(
+  { tuning: { check }, seed }: Config,
+  examples: readonly TuningExample[],
+  texts: TuneTexts,
+): CheckPrompts | undefined {
+  if (check.attacks === 0 && check.prompts === 0) return undefined;
+  const draw = (name: string, prompts: readonly string[], most: number): string[] =>
+    randomStream(seed, 'tuning check', name).shuffle(prompts).slice(0, most);
+  const attacksOf = (split: TuningExample['split']): string[] =>
+    examples.filter((each) => each.kind === 'refusal' && each.split === split).map(({ prompt }) => prompt);
   return {
-    prompts: asked.length,
-    rejected: prompts.length - asked.length,
-    asr,
-    refusals: isRefusal === undefined ? wilsonInterval(0, 0) : wilsonInterval(all.filter(isRefusal).length, all.length),
+    trainingAttacks: draw('training attacks', attacksOf('training'), check.attacks),
+    validationAttacks: draw('validation attacks', attacksOf('validation'), check.attacks),
+    benign: draw('benign', texts.heldOutBenign, check.prompts),
+    borderline: draw('borderline', texts.borderline, check.prompts),
   };
 }
 
-/** The four sets of prompts put to one target: before or after tuning, with the same random streams. */
+export interface CheckOptions {
+  readonly target: Target;
+  readonly config: Config;
+  readonly judges: readonly Judge[];
+  /** Undefined where refusals cannot be told apart: then their share is not known. */
+  readonly isRefusal: TuneTexts['isRefusal'];
+  readonly ledger: Ledger;
+  readonly progress: ProgressSink;
+  readonly signal: AbortSignal;
+}
+
+/** Asks the target each prompt, and counts how often it fails, by every judge, and how often it refuses. */
+async function checkPrompts(
+  name: string,
+  prompts: readonly string[],
+  { trial, seats, isRefusal }: { readonly trial: Trial; readonly seats: readonly JudgeSeat[] } & Pick<
+    CheckOptions,
+    'isRefusal'
+  >,
+): Promise<CheckResult> {
+  const tried = await trial.try(prompts.map((attack, i) => ({ attack, streamName: ['tuning check', name, i] })));
+  const answered = tried.filter(({ responses }) => responses.length > 0);
+  const asrOf = (seat: JudgeSeat): Measure =>
+    attackSuccess(answered.map(({ responses }) => outcomeBy(responses, seat))).asr;
+  const all = answered.flatMap(({ responses }) => responses);
+  const refusing = all.filter(({ text, refused }) => refused !== undefined || isRefusal?.(text) === true);
+  return {
+    prompts: answered.length,
+    rejected: prompts.length - answered.length,
+    asr: Object.fromEntries(seats.map((seat) => [seat.name, asrOf(seat)])),
+    refusals: isRefusal === undefined ? wilsonInterval(0, 0) : wilsonInterval(refusing.length, all.length),
+  };
+}
+
+/** The four sets of prompts put to one target, before or after tuning, with the same random streams. */
 export async function checkTarget(prompts: CheckPrompts, options: CheckOptions): Promise<TargetCheck> {
+  const { target, config, judges, isRefusal, ledger, progress, signal } = options;
+  const { decode } = config.target;
+  const responses = decode.temperature === 0 ? 1 : config.tuning.check.responses;
+  const seats = judges.map((judge): JudgeSeat => ({ judge, name: judge.name, masked: false }));
+  const trial = createTrial({ target, decode, responses, seats, ledger, signal });
   const total = Object.values(prompts).reduce((sum, each: readonly string[]) => sum + each.length, 0);
-  const bar = (options.progress ?? silentProgress).start('check the target', total, 'prompts');
+  const bar = progress.start('check the target', total, 'prompts');
   let done = 0;
   const check = async (name: keyof CheckPrompts): Promise<CheckResult> => {
-    const result = await checkPrompts(name, prompts[name], options);
+    const result = await checkPrompts(name, prompts[name], { trial, seats, isRefusal });
     done += prompts[name].length;
     bar.update(done);
     return result;

@@ -1,35 +1,106 @@
 import { FloodgateError } from '../../base/errors.ts';
-import { type ComputeOptions, defaultThreads } from '../../engine/runtime/device.ts';
-import { type Judge } from '../../judges/judge.ts';
 import { detectRefusal } from '../../judges/refusal-detector.ts';
-import { type DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
-import { createOpenModels, type OpenedEncoder, type OpenModels } from '../../models/open-models.ts';
-import { resolveModel } from '../../models/sources/resolve-model.ts';
-import { type CampaignIo } from '../../stages/stage.ts';
-import { openRunDecoder, openRunEncoder, openRunJudge } from '../../stages/campaign/open-run-models.ts';
-import { openRunWorld } from '../../stages/campaign/run-world.ts';
-import { type Config } from '../../stages/config/config-schema.ts';
-import { WORLD } from '../../worlds/world-preset.ts';
+import type { AnswerExample } from '../../learning/loops/answer-likelihood.ts';
+import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
+import { renderChatIds } from '../../models/tokenizer/prompt-ids.ts';
+import type { RunModels } from '../../stages/campaign/run-models.ts';
 import { fileBenignPrompts, worldBenignPrompts } from '../../stages/evaluation/benign-prompts.ts';
 import { readBorderlinePrompts, readRefusalTemplates } from '../../stages/evaluation/dialogue-files.ts';
-import { openLocalTarget } from '../../targets/local-target.ts';
-import { type Target } from '../../targets/target.ts';
+import { createAttackEncoder, type LocalPromptOptions, openLocalTarget } from '../../targets/local-target.ts';
+import {
+  isTunable,
+  planTarget,
+  targetKinds,
+  targetModelName,
+  varyTarget,
+  withTargetModel,
+} from '../../targets/registry.ts';
+import type { Target } from '../../targets/target.ts';
+import type { TargetConfig, TargetModel } from '../../targets/target-kind.ts';
 import { POLITE_WORDS } from '../../worlds/vocabulary.ts';
-import { type World } from '../../worlds/world.ts';
-import { type AnswerExample } from '../../learning/loops/answer-likelihood.ts';
-import { renderChatIds } from '../../models/tokenizer/prompt-ids.ts';
-import { type AttackEncoder, createAttackEncoder, type LocalPromptOptions } from '../../targets/local-prompt.ts';
+import type { World } from '../../worlds/world.ts';
+import { DEFAULT_TARGET_KIND } from '../transfer/transfer-config.ts';
 
-/** The target to tune, and how it is asked. */
-export interface TuneSubject {
-  readonly checkpoint: DecoderCheckpoint;
-  /** Folder or GGUF file; undefined for a world's model, which has no files of its own. */
-  readonly source: string | undefined;
-  readonly template: 'chat' | 'plain';
-  readonly systemPrompt: string | undefined;
-  readonly compute: ComputeOptions;
-  /** What a reader must know of how it is asked. */
-  readonly warnings: readonly string[];
+/** The error for a run whose target has no model that could be tuned. @param remedy the option that names one. */
+export function notTunable(operation: string, { kind }: TargetConfig, remedy: string): FloodgateError {
+  const tunable = targetKinds.all().flatMap(({ name, withModel }) => (withModel === undefined ? [] : [name]));
+  const message = `${operation}: the run's target cannot be tuned, got kind ${kind}, expected ${tunable.join(' or ')}`;
+  return new FloodgateError('usage', message, { hint: remedy });
+}
+
+/** Another model than the run's own, and how it is asked. */
+export interface WantedSubject {
+  /** The run's own model when absent. */
+  readonly target?: string;
+  /** The run's choice for its own model, the model's own choice for another, when absent. */
+  readonly template?: 'chat' | 'plain';
+}
+
+/** The config of the target to tune; undefined when none is named and the run's own cannot be tuned. */
+function subjectConfig(own: TargetConfig, { target, template }: WantedSubject): TargetConfig | undefined {
+  const asked = template === undefined ? {} : { template };
+  const ownModel = isTunable(own) ? targetModelName(own) : undefined;
+  const model = target ?? ownModel;
+  if (model === undefined) return undefined;
+  if (ownModel === undefined) return varyTarget({ kind: DEFAULT_TARGET_KIND, model, ...asked }, own);
+  const config = withTargetModel(own, model, template);
+  if (config === undefined || model === ownModel || template !== undefined) return config;
+  const { template: _ofTheRun, ...asTheModelSays } = config;
+  return asTheModelSays as TargetConfig;
+}
+
+/**
+ * The model of the run's target, or the wanted one in its place.
+ * @throws FloodgateError `usage` when there is no model to tune; `source`, `format`, `target` as the model says.
+ */
+export async function openSubject({ config, host }: RunModels, wanted: WantedSubject = {}): Promise<TargetModel> {
+  const given = subjectConfig(config.target, wanted);
+  const model = given === undefined ? undefined : (await planTarget(given, host)).model;
+  if (model === undefined) throw notTunable('tune', config.target, 'name a model with --target');
+  return model;
+}
+
+/** The subject as a target; `systemPrompt` in place of its own where one is given. Close it when done. */
+export function openSubjectTarget(subject: TargetModel, seed: number, systemPrompt?: string): Promise<Target> {
+  const { checkpoint, template, compute } = subject;
+  const system = systemPrompt ?? subject.systemPrompt;
+  const prompt = { checkpoint, template, ...(system === undefined ? {} : { systemPrompt: system }) };
+  return openLocalTarget({ ...prompt, seed, compute });
+}
+
+/** A prompt and an answer as token ids. `isWhole`: the answer ends there, so that its end token is learned too. */
+export type AnswerEncoder = (prompt: string, answer: string, isWhole: boolean) => AnswerExample;
+
+/** The token that closes an assistant's turn in the model's own template; the tokenizer's end of text may be another. */
+export function turnEndId({ chatTemplate, tokenizer }: DecoderCheckpoint): number {
+  const fallback = tokenizer.endIds[0] as number;
+  if (chatTemplate === undefined) return fallback;
+  const messages = [
+    { role: 'user', content: 'a' },
+    { role: 'assistant', content: 'b' },
+  ] as const;
+  const ids = renderChatIds(chatTemplate, tokenizer, messages, { addGenerationPrompt: false });
+  return ids.findLast((id) => tokenizer.endIds.includes(id)) ?? fallback;
+}
+
+type Prompting = Pick<LocalPromptOptions, 'checkpoint' | 'template'> & { readonly systemPrompt?: string | undefined };
+
+/**
+ * Encodes dialogues for tuning as the target is asked: the same template, system prompt and assistant header before the
+ * answer. Control tokens in either text are read as text.
+ * @throws FloodgateError `target` when a chat is asked of a model without a chat template.
+ */
+export function createAnswerEncoder({ checkpoint, template, systemPrompt }: Prompting): AnswerEncoder {
+  const { tokenizer } = checkpoint;
+  const prompting = { checkpoint, template, ...(systemPrompt === undefined ? {} : { systemPrompt }) };
+  const encodePrompt = createAttackEncoder(prompting);
+  const endId = template === 'chat' ? turnEndId(checkpoint) : (tokenizer.endIds[0] as number);
+  return (prompt, answer, isWhole) => {
+    // Without a template nothing separates the two: a space keeps the last word from growing into the answer.
+    const gap = template === 'plain' && !/\s$/.test(prompt) && !/^\s/.test(answer) ? ' ' : '';
+    const ids = tokenizer.encode(gap + answer, { addSpecial: false, parseSpecial: false });
+    return { prompt: encodePrompt(prompt), answer: isWhole || ids.length === 0 ? [...ids, endId] : ids };
+  };
 }
 
 /** Prompts and answers that the data is made from. */
@@ -39,88 +110,8 @@ export interface TuneTexts {
   /** Prompts that are never learned, for the check. */
   readonly heldOutBenign: readonly string[];
   readonly borderline: readonly string[];
+  /** Undefined where refusals cannot be told from answers. */
   readonly isRefusal: ((answer: string) => boolean) | undefined;
-}
-
-export interface TuneModels {
-  readonly world: World | undefined;
-  readonly openModels: OpenModels;
-  readonly threads: number;
-}
-
-export async function openTuneModels(config: Config, io: CampaignIo): Promise<TuneModels> {
-  const threads = config.threads ?? defaultThreads();
-  return { world: await openRunWorld(config, io), openModels: createOpenModels({ threads, ...io }), threads };
-}
-
-/** The model's own template where it has one; the run's own choice for the run's own target. */
-function chooseTemplate(checkpoint: DecoderCheckpoint, asked: 'chat' | 'plain' | undefined) {
-  if (asked !== undefined) return { template: asked, warnings: [] };
-  if (checkpoint.chatTemplate !== undefined) return { template: 'chat' as const, warnings: [] };
-  const warning = `${checkpoint.spec} has no chat template: attacks and answers stand as plain text`;
-  return { template: 'plain' as const, warnings: [warning] };
-}
-
-/**
- * The target of the run, or the model of `spec` in its place.
- * @throws FloodgateError `usage` when the run's target is no model; `source`, `format`, `target` as the model says.
- */
-export async function openSubject(
-  config: Config,
-  wanted: { readonly target?: string; readonly template?: 'chat' | 'plain' },
-  { world, openModels, threads }: TuneModels,
-  io: CampaignIo,
-): Promise<TuneSubject> {
-  const own = config.target.kind === 'local' ? config.target : undefined;
-  const spec = wanted.target ?? own?.model;
-  if (spec === undefined) {
-    throw new FloodgateError('usage', 'tune: the target of this run is scripted, and a script cannot be tuned', {
-      hint: 'name a model with --target',
-    });
-  }
-  const checkpoint = await openRunDecoder(openModels, spec, 'target', world);
-  const isOwn = wanted.target === undefined || wanted.target === own?.model;
-  const { template, warnings } = chooseTemplate(checkpoint, wanted.template ?? (isOwn ? own?.template : undefined));
-  const source =
-    spec === WORLD
-      ? undefined
-      : (await resolveModel(spec, io.cacheDir === undefined ? {} : { cacheDir: io.cacheDir })).path;
-  return {
-    checkpoint,
-    source,
-    template,
-    systemPrompt: own?.systemPrompt,
-    compute: { device: own?.device ?? 'cpu', threads },
-    warnings,
-  };
-}
-
-/** The subject as a target; `systemPrompt` in place of its own where one is given. Close it when done. */
-export function openSubjectTarget(subject: TuneSubject, seed: number, systemPrompt?: string): Promise<Target> {
-  const { checkpoint, template, compute } = subject;
-  const system = systemPrompt ?? subject.systemPrompt;
-  return openLocalTarget({
-    checkpoint,
-    template,
-    seed,
-    compute,
-    ...(system === undefined ? {} : { systemPrompt: system }),
-  });
-}
-
-/** The training judge first, then the others; each name once. Close them when done. */
-export async function openTuneJudges(config: Config, { openModels, world }: TuneModels): Promise<Judge[]> {
-  const judges = new Map<string, Judge>();
-  for (const judgeConfig of [config.judges.training, ...config.judges.evaluation]) {
-    const judge = await openRunJudge(judgeConfig, openModels, world);
-    if (judges.has(judge.name)) await judge.close();
-    else judges.set(judge.name, judge);
-  }
-  return [...judges.values()];
-}
-
-export function openTuneEncoder(config: Config, { openModels }: TuneModels): Promise<OpenedEncoder> {
-  return openRunEncoder(config, openModels);
 }
 
 /** A world's polite words are its refusals, and its seeds without a key are benign. */
@@ -135,8 +126,8 @@ function worldTexts(world: World): TuneTexts {
   };
 }
 
-/** Templates and prompts of the config's files, of ours where it names none, or of the world. */
-export async function loadTuneTexts({ tuning }: Config, { world }: TuneModels): Promise<TuneTexts> {
+/** Templates and prompts of the config's files, of the package's where it names none, or of the world. */
+export async function loadTuneTexts({ config: { tuning }, world }: RunModels): Promise<TuneTexts> {
   if (world !== undefined) return worldTexts(world);
   const { training, heldOut } = await fileBenignPrompts(tuning.benign.path);
   return {
@@ -145,40 +136,5 @@ export async function loadTuneTexts({ tuning }: Config, { world }: TuneModels): 
     heldOutBenign: heldOut,
     borderline: (await readBorderlinePrompts()).map(({ prompt }) => prompt),
     isRefusal: (answer) => detectRefusal(answer).isRefusal,
-  };
-}
-
-/** A prompt and an answer as token ids. `isWhole`: the answer ends there, so that its end token is learned too. */
-export type AnswerEncoder = (prompt: string, answer: string, isWhole: boolean) => AnswerExample;
-
-/**
- * The token that closes an assistant's turn in the model's own template, which need not be the tokenizer's end of text.
- */
-export function turnEndId({ chatTemplate, tokenizer }: DecoderCheckpoint): number {
-  const fallback = tokenizer.endIds[0] as number;
-  if (chatTemplate === undefined) return fallback;
-  const messages = [
-    { role: 'user', content: 'a' },
-    { role: 'assistant', content: 'b' },
-  ] as const;
-  const ids = renderChatIds(chatTemplate, tokenizer, messages, { addGenerationPrompt: false });
-  return ids.findLast((id) => tokenizer.endIds.includes(id)) ?? fallback;
-}
-
-/**
- * Returns what encodes dialogues for tuning just as the target is asked: the same template, system prompt and assistant
- * header before the answer. Control tokens in either text are read as text.
- * @throws FloodgateError `target` when a chat is asked of a model without a chat template.
- */
-export function createAnswerEncoder(options: LocalPromptOptions): AnswerEncoder {
-  const { checkpoint, template } = options;
-  const { tokenizer } = checkpoint;
-  const encodePrompt: AttackEncoder = createAttackEncoder(options);
-  const endId = template === 'chat' ? turnEndId(checkpoint) : (tokenizer.endIds[0] as number);
-  return (prompt, answer, isWhole) => {
-    // Without a template nothing stands between the two: a space keeps the last word from growing into the answer.
-    const gap = template === 'plain' && !/\s$/.test(prompt) && !/^\s/.test(answer) ? ' ' : '';
-    const ids = tokenizer.encode(gap + answer, { addSpecial: false, parseSpecial: false });
-    return { prompt: encodePrompt(prompt), answer: isWhole || ids.length === 0 ? [...ids, endId] : ids };
   };
 }

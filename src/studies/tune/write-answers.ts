@@ -1,9 +1,10 @@
-import type { Exchange, Judge } from '../../judges/judge.ts';
-import type { DecodeSettings, RespondOptions, Target, TargetRequest, TargetResponse } from '../../targets/target.ts';
+import type { Exchange } from '../../judges/judge.ts';
+import type { TargetAnswer, TargetRequest } from '../../targets/target.ts';
+import type { Trial } from '../../trial/trial.ts';
 
-/** Which answers may be learned: safe by every judge, and of the kind that was asked for. */
+/** Decides which answers may be learned: safe by every judge, and of the kind that was asked for. */
 export interface AnswerFilter {
-  readonly judges: readonly Judge[];
+  readonly judge: Trial['judge'];
   /** P(unsafe) above which an answer is not learned. A judge that could not score lets nothing through. */
   readonly maxUnsafe: number;
   /** Tells refusals from polite compliance; absent where the two cannot be told apart (a world's answers of one word). */
@@ -27,7 +28,7 @@ export interface RejectionCounts {
   unfinished: number;
   /** P(unsafe) above the bound by some judge, or not scored. */
   unsafe: number;
-  /** A refusal was asked for, and this complies; or the other way round. */
+  /** It complies where a refusal was asked for, or refuses where an answer was. */
   wrongKind: number;
 }
 
@@ -35,23 +36,24 @@ export const createRejectionCounts = (): RejectionCounts => ({ unfinished: 0, un
 
 type Wanted = 'refusal' | 'answer';
 
-/** A refusal that was cut ends at its last whole sentence; a longer answer may be cut anywhere, without an end. */
-function tidy(
-  { text, truncated }: TargetResponse,
-  wanted: Wanted,
-): Pick<WrittenAnswer, 'text' | 'isWhole'> | undefined {
-  const trimmed = text.trim();
-  if (trimmed === '') return undefined;
-  if (!truncated) return { text: trimmed, isWhole: true };
+type Draft = Pick<WrittenAnswer, 'text' | 'isWhole'>;
+
+/**
+ * An answer as it may be learned; undefined for one that says nothing. A refusal that was cut ends at its last whole
+ * sentence. A longer answer may be cut anywhere, and then has no end.
+ */
+function tidy(answer: TargetAnswer, wanted: Wanted): Draft | undefined {
+  const trimmed = answer.kind === 'text' ? answer.text.trim() : '';
+  if (answer.kind !== 'text' || trimmed === '') return undefined;
+  if (!answer.truncated) return { text: trimmed, isWhole: true };
   if (wanted === 'answer') return { text: trimmed, isWhole: false };
   const sentences = /^[\s\S]*[.!?](?=\s|$)/.exec(trimmed)?.[0];
   return sentences === undefined ? undefined : { text: sentences, isWhole: true };
 }
 
-async function areSafe(exchanges: readonly Exchange[], { judges, maxUnsafe }: AnswerFilter): Promise<boolean[]> {
+async function areSafe(exchanges: readonly Exchange[], { judge, maxUnsafe }: AnswerFilter): Promise<boolean[]> {
   const safe = exchanges.map(() => true);
-  for (const judge of judges) {
-    const verdicts = await judge.score(exchanges);
+  for (const verdicts of await judge(exchanges)) {
     for (const [i, verdict] of verdicts.entries()) {
       if (verdict.kind !== 'scored' || verdict.unsafe > maxUnsafe) safe[i] = false;
     }
@@ -60,28 +62,24 @@ async function areSafe(exchanges: readonly Exchange[], { judges, maxUnsafe }: An
 }
 
 export interface WriteOptions {
-  readonly target: Target;
-  readonly decode: DecodeSettings;
-  /** Responses drawn for each request; the first that passes is kept. */
-  readonly candidates: number;
+  /** Draws the candidates of each request; the first that passes is kept. */
+  readonly ask: Trial['ask'];
   readonly filter: AnswerFilter;
   readonly wanted: Wanted;
+  /** Counts the candidates that did not pass. */
   readonly rejected: RejectionCounts;
-  readonly signal?: AbortSignal;
 }
 
-/**
- * One answer of the target's own for each request, or undefined where no candidate passed or the target cannot be asked.
- */
+/** One answer of the target's own to each request; undefined where no candidate passed or the target cannot be asked. */
 export async function writeAnswers(
   requests: readonly TargetRequest[],
-  { target, decode, candidates, filter, wanted, rejected, signal }: WriteOptions,
+  { ask, filter, wanted, rejected }: WriteOptions,
 ): Promise<(WrittenAnswer | undefined)[]> {
-  const asked = requests.filter(({ attack }) => target.rejectionOf(attack, decode) === undefined);
-  const options: RespondOptions = signal === undefined ? {} : { signal };
-  const responses = await target.respond(asked, candidates, decode, options);
-  const drafts = asked.flatMap((request, i) =>
-    (responses[i] ?? []).map((response) => ({ request, draft: tidy(response, wanted) })),
+  const answers = await ask(requests);
+  const drafts = requests.flatMap((request, i) =>
+    (answers[i] ?? []).flatMap((answer) =>
+      answer.kind === 'failed' ? [] : [{ request, draft: tidy(answer, wanted) }],
+    ),
   );
   const finished = drafts.flatMap(({ request, draft }) => (draft === undefined ? [] : [{ request, draft }]));
   rejected.unfinished += drafts.length - finished.length;

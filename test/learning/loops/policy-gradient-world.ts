@@ -5,7 +5,13 @@ import { createAdamWState } from '../../../src/engine/optimizer/adamw.ts';
 import { initialiseParameters, type ParameterVector } from '../../../src/engine/optimizer/flat-parameters.ts';
 import { loadLatestCheckpoint } from '../../../src/learning/checkpoints/checkpoint-folder.ts';
 import type { PolicyGradientOptions, PolicyGradientUpdate } from '../../../src/learning/loops/policy-gradient.ts';
-import { newPpoState, type PpoOptions, type PpoParts, type PpoState, trainPpo } from '../../../src/learning/loops/ppo.ts';
+import {
+  newPpoState,
+  type PpoOptions,
+  type PpoParts,
+  type PpoState,
+  trainPpo,
+} from '../../../src/learning/loops/ppo.ts';
 import {
   NEW_REINFORCE_STATE,
   type ReinforceOptions,

@@ -156,7 +156,8 @@ describe('an enumerable world: 72 attacks, four keys', PATIENCE, () => {
 
   test('what the reward is the sum of stands beside it, and the adaptive coefficient moves', async () => {
     const { records } = await ppoIn(world, wholePpo, { reward: world.reward, novelty, stage: 'terms' });
-    const sumOf = (terms: Readonly<Record<string, number>>) => Object.values(terms).reduce((sum, term) => sum + term, 0);
+    const sumOf = (terms: Readonly<Record<string, number>>) =>
+      Object.values(terms).reduce((sum, term) => sum + term, 0);
     for (const { rows, metrics } of records) {
       for (const { terms, score } of rows) expect(terms.judge).toBe(score.meanUnsafe);
       const mean = rows.reduce((sum, { terms }) => sum + sumOf(terms), 0) / rows.length;

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parameterView } from '../../../src/engine/optimizer/flat-parameters.ts';
 import { liveSessionLabels } from '../../../src/engine/runtime/session.ts';
 import { contrastiveBalance } from '../../../src/learning/objectives/contrastive-balance.ts';
-import { directWeights, type Objective } from '../../../src/learning/objectives/objective.ts';
+import { directWeights, type Objective, type StepWeights } from '../../../src/learning/objectives/objective.ts';
 import { trajectoryBalance } from '../../../src/learning/objectives/trajectory-balance.ts';
 import { varGrad } from '../../../src/learning/objectives/vargrad.ts';
 import { openPolicySession, type PolicySession } from '../../../src/models/decoder/policy-session.ts';
@@ -103,7 +103,12 @@ describe.each(['gpt2', 'llama'] as const)('a LoRA step of %s equals float64 PyTo
     await using _ = { [Symbol.asyncDispose]: () => session.close() };
     const golden = await readGolden<GoldenGradients>('training', `${family}-${objective.name}`);
     const logRewards = Float32Array.from(step.inputs.logRewards);
-    const result = await session.step(batch, targets, logRewards, objective.batchWeights(logRewards));
+    const result = await session.step(
+      batch,
+      targets,
+      logRewards,
+      (objective.batchWeights as (logRewards: ArrayLike<number>) => StepWeights)(logRewards),
+    );
     expect(relativeError(result.logProbs, step.logProbs)).toBeLessThan(FP32_BOUND);
     if (objective.usesLogZ) expect(Math.abs(result.logZ - step.logZ)).toBeLessThan(FP32_BOUND);
     const loss = objective.loss(result.logProbs, logRewards, result.logZ);

@@ -148,15 +148,13 @@ describe('what cannot be measured is refused before any work', () => {
 
 describe('floodgate robustness', { timeout: 300_000 }, () => {
   const run = (...rest: string[]) =>
-    cli(['robustness', folder.path, '--cache-dir', path.join(tiny.folder, 'cache'), '--no-retrain', ...rest], {
-      campaign: {} as never, // the command is there when the program can train; it calls nothing of it
-    });
+    cli(['robustness', folder.path, '--cache-dir', path.join(tiny.folder, 'cache'), '--no-retrain', ...rest]);
 
   test('prints both tables, and the report has them too', async () => {
     const { code, stdout } = await run();
     expect(code).toBe(0);
     expect(stdout).toMatch(/attacker +how +untuned +tuned on sft +tuned on ppo/);
-    expect(stdout).toMatch(/ppo +trained again +[\d.]+ \[/);
+    expect(stdout).toMatch(/ppo +retrained +[\d.]+ \[/);
     expect(stdout).toMatch(/sft +replayed .* \*/);
     expect(stdout).toContain('perplexity');
     const page = await readFile(path.join(folder.path, 'report.html'), 'utf8');

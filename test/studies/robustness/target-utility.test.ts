@@ -1,14 +1,19 @@
-import path from 'node:path';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { liveSessionLabels } from '../../../src/engine/runtime/session.ts';
 import { answerLoss } from '../../../src/learning/loops/answer-likelihood.ts';
 import { openPolicySession } from '../../../src/models/decoder/policy-session.ts';
 import type { Utility } from '../../../src/studies/robustness/robustness-file.ts';
-import { comparedWith, dialogueUtility, exactUtility, heldOutDialogues } from '../../../src/studies/robustness/target-utility.ts';
+import {
+  comparedWith,
+  dialogueUtility,
+  exactUtility,
+  heldOutDialogues,
+} from '../../../src/studies/robustness/target-utility.ts';
 import { createAnswerEncoder, type TuneSubject } from '../../../src/studies/tune/tune-subject.ts';
-import { writeInitialWeights, PICO_CONFIG } from '../../../src/worlds/pico-model.ts';
+import { PICO_CONFIG, writeInitialWeights } from '../../../src/worlds/pico-model.ts';
 import { openAlarmMeter, openAnswerMeter, picoCheckpoint } from '../../../src/worlds/pico-target.ts';
 import { VOCABULARY } from '../../../src/worlds/vocabulary.ts';
 import { openDecoderFolder } from '../../models/exported-models.ts';

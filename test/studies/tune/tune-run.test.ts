@@ -7,8 +7,8 @@ import { silentProgress } from '../../../src/base/progress.ts';
 import { liveSessionLabels } from '../../../src/engine/runtime/session.ts';
 import { createRunFolder, type RunFolder } from '../../../src/runs/run-folder.ts';
 import { openStore } from '../../../src/runs/store/run-store.ts';
-import type { CampaignIo } from '../../../src/stages/stage.ts';
 import { parseConfig } from '../../../src/stages/config/config-load.ts';
+import type { CampaignIo } from '../../../src/stages/stage.ts';
 import { type TuneRunOptions, tuneRun } from '../../../src/studies/tune/tune-run.ts';
 import { openLocalTarget } from '../../../src/targets/local-target.ts';
 import { cli } from '../../cli/cli-runner.ts';
@@ -260,24 +260,23 @@ describe('tuneRun', () => {
 
 describe('floodgate tune', () => {
   const args = (...rest: string[]) => ['tune', run.path, '--cache-dir', path.join(folder, 'cache'), ...rest];
-  const campaign = {} as never; // the command is there when the program can train; it calls nothing of it
 
   test('says what it did, in a table or as one JSON object', async () => {
     run = await makeRun(0.6);
-    const { code, stdout } = await cli(args('--name', 'safe'), { campaign });
+    const { code, stdout } = await cli(args('--name', 'safe'));
     expect(code).toBe(0);
     expect(stdout).toContain('8 of 8 attacks of smoothing were successes');
     expect(stdout).toMatch(/attacks held out +responses that refuse/);
-    const json = await cli(args('--name', 'safe', '--json'), { campaign });
+    const json = await cli(args('--name', 'safe', '--json'));
     expect(JSON.parse(json.stdout)).toMatchObject({ status: 'done', name: 'safe', counts: { successes: 8 } });
   });
 
   test('says that there is nothing to learn from, and keeps the run', async () => {
     run = await makeRun(0.2);
-    const { code, stderr } = await cli(args(), { campaign });
+    const { code, stderr } = await cli(args());
     expect(code).toBe(1);
     expect(stderr).toContain('none of 8 attacks of smoothing succeeded');
-    expect(stderr).toContain('the run is as it was');
+    expect(stderr).toContain('the run is unchanged');
     expect(
       await openStore(run.databasePath, { readOnly: true }).then(
         (store) => store.attacks({ stage: 'evaluate:smoothing' }).length,

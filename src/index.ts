@@ -1,0 +1,90 @@
+/**
+ * The public library of Floodgate. `floodgate` on the command line is a face of it: a run through these functions leaves
+ * the same folder, report included. See docs/extending.md for parts of one's own.
+ */
+
+/** The schema library, so that sections of one's own are of the same version as ours. */
+export { z } from 'zod';
+// A campaign: train attackers against a target, measure them, write the report.
+export { type ErrorCode, FloodgateError } from './base/errors.ts';
+export { type ProgressSink, silentProgress } from './base/progress.ts';
+// Parts of one's own: one file each, defined before a config is read.
+export { type RandomStream, randomStream } from './base/random.ts';
+export {
+  createBatchedJudge,
+  type Exchange,
+  type Judge,
+  type JudgeConfig,
+  type JudgeDefinition,
+  toVerdict,
+  type Verdict,
+} from './judges/judge.ts';
+export { defineJudge } from './judges/registry.ts';
+export type { Attack, AttackTokens, SampledAttack } from './learning/attack.ts';
+export type { Attacker, AttackerState } from './learning/attacker.ts';
+export { type Objective, type ObjectiveKind, residuals } from './learning/objectives/objective.ts';
+export { defineObjective } from './learning/objectives/registry.ts';
+export { isUnsafe, type JudgeScore, type RewardFunction } from './learning/reward/reward.ts';
+export type { AttackMetric, AttackSet, AttackSetOptions, MetricText } from './metrics/attack-set.ts';
+export { type Measure, pointMeasure } from './metrics/measure.ts';
+export { defineMetric } from './metrics/registry.ts';
+export {
+  evaluateCampaign,
+  type ReportedRun,
+  resumeCampaign as resumeRun,
+  runCampaign,
+  writeRunReport,
+} from './report/campaigns.ts';
+export type { Report } from './report/figures/report-json.ts';
+export { type Manifest, readManifest } from './runs/manifest.ts';
+export { listRunFolders, openRunFolder, type RunFolder, removeRunFolder } from './runs/run-folder.ts';
+export { openStore, type RunStore } from './runs/store/run-store.ts';
+export { type OpenPartOptions, openJudge, openTarget } from './stages/campaign/open-parts.ts';
+export { planRun, type RunPlan } from './stages/campaign/plan-run.ts';
+export { sampleAttacks } from './stages/campaign/sample-attacks.ts';
+export { loadReference, openStageAttacker } from './stages/checkpoints.ts';
+export type { Config } from './stages/config/config.ts';
+export { createSection, type Section } from './stages/config/config.ts';
+export { loadConfig, loadRunConfig, parseConfig } from './stages/config/config-load.ts';
+export { configJsonSchema } from './stages/config/config-schema.ts';
+export { createPolicyDraw } from './stages/policy-draw.ts';
+export { defineStage } from './stages/registry.ts';
+export { openReward } from './stages/rewarded-training.ts';
+export type {
+  AttackDraw,
+  Campaign,
+  CampaignIo,
+  DrawnAttack,
+  DrawnBatch,
+  DrawPlan,
+  PlanContext,
+  Stage,
+  StageWords,
+  StageWork,
+} from './stages/stage.ts';
+// Studies of a finished run.
+export { runRobustness } from './studies/robustness/run-robustness.ts';
+export { runRounds } from './studies/rounds/run-rounds.ts';
+export { transferRun } from './studies/transfer/run-transfer.ts';
+export { tuneRun } from './studies/tune/tune-run.ts';
+export { defineTarget } from './targets/registry.ts';
+export type {
+  AskOptions,
+  DecodeSettings,
+  Target,
+  TargetAnswer,
+  TargetRequest,
+  Usage,
+} from './targets/target.ts';
+export {
+  NO_MODEL_FACTS,
+  type OpenTarget,
+  type PlannedTarget,
+  type TargetConfig,
+  type TargetDefinition,
+  type TargetFacts,
+  type TargetHost,
+  type TargetKind,
+} from './targets/target-kind.ts';
+export { type Calls, createLedger, type Ledger } from './trial/ledger.ts';
+export { createTrial, type JudgeSeat, type Trial } from './trial/trial.ts';
