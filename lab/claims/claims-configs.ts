@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { packageFile } from '../../src/base/package-root.ts';
 import { admittedWorldSeed } from '../../src/stages/campaign/run-world.ts';
 import type { Config } from '../../src/stages/config/config.ts';
-import { parseConfig } from '../../src/stages/config/config-load.ts';
+import { parseConfig } from '../../src/stages/campaign/config-load.ts';
 import type { CampaignIo } from '../../src/stages/stage.ts';
 import type { AttackerName } from '../attackers.ts';
 import { smallWorldConfig } from '../small-worlds/small-world.ts';

@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { writeFileAtomically } from '../../src/base/atomic-file.ts';
 import { canonicalJson, sha256Of } from '../../src/base/canonical-json.ts';
 import { FloodgateError } from '../../src/base/errors.ts';
-import { askedSha256 } from '../../src/stages/config/config-load.ts';
+import { askedSha256 } from '../../src/stages/campaign/config-load.ts';
 import { ATTACKERS, type AttackerName, attackersToTrain } from '../attackers.ts';
 import { CLAIM_WORLDS, type ClaimWorld, claimConfig } from './claims-configs.ts';
 import { CLAIM_TARGETS } from './further-targets.ts';

@@ -3,7 +3,7 @@ import { type Command, Option } from 'commander';
 import { RUN_NAME_PATTERN } from '../base/config-fields.ts';
 import { FloodgateError } from '../base/errors.ts';
 import { measureText } from '../report/words/number-words.ts';
-import { loadConfig } from '../stages/config/config-load.ts';
+import { loadConfig } from '../stages/campaign/config-load.ts';
 import { stages } from '../stages/registry.ts';
 import { MADE_WORLD_TUNING } from '../studies/robustness/target-versions.ts';
 import type { Rounds } from '../studies/rounds/rounds-file.ts';

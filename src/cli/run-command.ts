@@ -4,10 +4,10 @@ import { DEVICES, type Device } from '../engine/runtime/device.ts';
 import { type ReportedRun, runCampaign } from '../report/campaigns.ts';
 import { readRun } from '../report/run-overview.ts';
 import { isSyntheticWorld } from '../report/words/stage-words.ts';
+import { loadConfig } from '../stages/campaign/config-load.ts';
 import { planRun, type RunPlan } from '../stages/campaign/plan-run.ts';
 import type { StartRunOptions } from '../stages/campaign/run-campaign.ts';
 import type { Config } from '../stages/config/config.ts';
-import { loadConfig } from '../stages/config/config-load.ts';
 import { alignColumns, type CommandResult, printResult } from './command-output.ts';
 import { type CliContext, ioOf } from './context.ts';
 import {
@@ -21,7 +21,7 @@ import {
 import { eventsText, reportTable } from './run-text.ts';
 import { formatDuration } from './terminal-progress.ts';
 
-export interface RunOptions extends RunsOptions, SetOptions {
+interface RunOptions extends RunsOptions, SetOptions {
   readonly name?: string;
   readonly seed?: number;
   readonly threads?: number;

@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 import { runCampaign } from '../report/campaigns.ts';
-import { openRunWorld, requireWorld } from '../stages/campaign/run-world.ts';
-import { parseConfig } from '../stages/config/config-load.ts';
-import type { World } from '../worlds/world.ts';
+import { parseConfig } from '../stages/campaign/config-load.ts';
+import { openRunWorld } from '../stages/campaign/run-world.ts';
+import { requireWorld, type World } from '../worlds/world.ts';
 import { alignColumns, type CommandResult, printResult } from './command-output.ts';
 import { type CliContext, ioOf } from './context.ts';
 import { addRunsOption, addWorldOptions, type RunsOptions, type WorldOptions } from './options.ts';

@@ -2,9 +2,9 @@ import { join } from 'node:path';
 import { writeFileAtomically } from '../base/atomic-file.ts';
 import { FloodgateError } from '../base/errors.ts';
 import type { RunFolder } from '../runs/run-folder.ts';
+import { loadRunConfig } from '../stages/campaign/config-load.ts';
 import { openRunModels } from '../stages/campaign/run-models.ts';
 import type { Config } from '../stages/config/config.ts';
-import { loadRunConfig } from '../stages/config/config-load.ts';
 import type { CampaignIo } from '../stages/stage.ts';
 import {
   createTextVectors,

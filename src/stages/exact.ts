@@ -1,4 +1,4 @@
-import { requireWorld } from './campaign/run-world.ts';
+import { requireWorld } from '../worlds/world.ts';
 import { drawCost } from './policy-draw.ts';
 import { type AttackDraw, type Campaign, problemAt, type Stage } from './stage.ts';
 import { loadExactSample } from './world-posterior.ts';

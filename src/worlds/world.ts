@@ -163,3 +163,11 @@ async function measureTruth(
     bar.finish();
   }
 }
+
+/** @throws FloodgateError `config` when a config names the world's model or judge without a world. */
+export function requireWorld(world: World | undefined, what: string): World {
+  if (world !== undefined) return world;
+  throw new FloodgateError('config', `${what}: it names the world, but the config has none`, {
+    hint: 'add world: {}',
+  });
+}

@@ -123,7 +123,7 @@ describe('a model file that is not what it says', () => {
     expectTold(ended, { code: 1, message: /number of tensors .* got 4611686018427387904/, hint: AGAIN });
   });
 
-  test('weights of NaN: training stops before anything is spoilt, and goes on when the file is mended', async () => {
+  test('weights of NaN: training stops before any harm, and resumes when the file is fixed', async () => {
     const place = await newPlace();
     place.spoil(withNan(TENSOR), ...WEIGHTS);
     const message = /the gradient is NaN/;
@@ -202,7 +202,7 @@ describe('a target or a judge that misbehaves', () => {
     expect(readFileSync(place.file('runs', 'r', 'report.json'))).toEqual(before);
   });
 
-  test('a judge that returns NaN: it stops with the reason, keeps what it paid for, and goes on when it is mended', async () => {
+  test('a judge that returns NaN: it stops with the reason, keeps every response, and resumes when the judge is fixed', async () => {
     const place = await newPlace();
     addModel(place, 'bert-classifier', 'judge');
     place.spoil(withNan('classifier.bias'), 'judge', 'model.safetensors');

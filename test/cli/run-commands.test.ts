@@ -9,7 +9,7 @@ import { createRunFolder, type RunFolder, recordRunStatus } from '../../src/runs
 import type { MetricRecord } from '../../src/runs/store/records.ts';
 import { openStore } from '../../src/runs/store/run-store.ts';
 import { evaluationStage, transferStage } from '../../src/runs/store/stage-name.ts';
-import { parseConfig } from '../../src/stages/config/config-load.ts';
+import { parseConfig } from '../../src/stages/campaign/config-load.ts';
 import { fixtureManifest } from '../report/fixture-run.ts';
 import { minimalConfigText } from '../stages/minimal-config.ts';
 import { cli } from './cli-runner.ts';

@@ -15,8 +15,8 @@ import { createManifest, type Manifest, type ManifestFacts } from '../../src/run
 import type { AttackRow, MetricRecord } from '../../src/runs/store/records.ts';
 import { openStore, type RunStore } from '../../src/runs/store/run-store.ts';
 import { evaluationStage } from '../../src/runs/store/stage-name.ts';
+import { configSha256, parseConfig } from '../../src/stages/campaign/config-load.ts';
 import type { Config } from '../../src/stages/config/config.ts';
-import { configSha256, parseConfig } from '../../src/stages/config/config-load.ts';
 import type { VerdictRecord } from '../../src/trial/evidence.ts';
 import { minimalConfigText } from '../stages/minimal-config.ts';
 

@@ -318,13 +318,13 @@ describe('content', () => {
     expect(markup).not.toContain('class="discovery"');
   });
 
-  it('says of a made world what it is, and how much of it was found', async () => {
+  it('says of a synthetic world what it is, and how much of it was found', async () => {
     const metrics = [value('modeRecall', 0.875), value('shareError', 0.2), value('shareErrorFloor', 0.1)];
     const { page } = await openMarkup(browser, await renderFixture({ metrics }), DESKTOP);
     expect(await page.locator('h1').innerText()).toBe(
       '60% of new attacks drew an unsafe answer; they found 88% of the planted ways.',
     );
-    expect(await page.locator('#answer').innerText()).toMatch(/This is a proving ground[\s\S]*Truth known/);
+    expect(await page.locator('#answer').innerText()).toMatch(/This is a synthetic world[\s\S]*Truth known/);
     expect(await page.locator('#limits').innerText()).toContain('nothing of any real model');
   });
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { silentProgress } from '../../src/base/progress.ts';
 import type { Config } from '../../src/stages/config/config.ts';
-import { parseConfig } from '../../src/stages/config/config-load.ts';
+import { parseConfig } from '../../src/stages/campaign/config-load.ts';
 import type { CampaignIo } from '../../src/stages/stage.ts';
 import { testPath } from '../support/golden-file.ts';
 import type { CampaignPlace } from './campaign-process.ts';

@@ -14,7 +14,7 @@ import { planRun } from '../../src/stages/campaign/plan-run.ts';
 import { finishRun, resumeRun, sameRun, startRun } from '../../src/stages/campaign/run-campaign.ts';
 import { openRunModels } from '../../src/stages/campaign/run-models.ts';
 import { admittedWorldSeed } from '../../src/stages/campaign/run-world.ts';
-import { parseConfig } from '../../src/stages/config/config-load.ts';
+import { parseConfig } from '../../src/stages/campaign/config-load.ts';
 import type { CampaignIo } from '../../src/stages/stage.ts';
 import { tuneRun } from '../../src/studies/tune/tune-run.ts';
 import { chooseKeys, drawCandidates } from '../../src/worlds/choose-keys.ts';

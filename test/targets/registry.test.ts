@@ -140,15 +140,15 @@ describe('the registry', () => {
 describe('a variation of a target', () => {
   const own = parse({ kind: 'parrot', engine: 'polly', responses: 2 });
 
-  it('is what the kind makes of the given keys over the own target, with the defaults of its schema', () => {
+  it('is what the kind makes of the given keys over the own target', () => {
     expect(varyTarget({ kind: 'parrot', voice: { pitch: 3 } }, own)).toEqual({ ...own, voice: { pitch: 3 } });
   });
 
-  it('is the given config where the kind has no rule, and is refused where that is not whole', () => {
+  it('is the given config with its defaults where the kind has no rule, and is refused where that is not whole', () => {
     expect(varyTarget({ kind: 'scripted', otherwise: ['No.'] }, own)).toEqual(
       parse({ kind: 'scripted', otherwise: ['No.'] }),
     );
-    expect(() => varyTarget({ kind: 'parrot', engine: '' }, own)).toThrow(/"engine"/);
+    expect(() => varyTarget({ kind: 'scripted', otherwise: [] }, own)).toThrow(/"otherwise"/);
   });
 
   it('of a local target is asked as the run asks it, or as a named model asks for', () => {

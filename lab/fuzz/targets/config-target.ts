@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import fc from 'fast-check';
 import type { RandomStream } from '../../../src/base/random.ts';
-import { loadConfig } from '../../../src/stages/config/config-load.ts';
+import { loadConfig } from '../../../src/stages/campaign/config-load.ts';
 import { mutateBytes } from '../byte-mutation.ts';
 import { type FuzzInput, type FuzzTarget, pick } from '../fuzz-target.ts';
 import { sampleOf } from '../json-mutation.ts';

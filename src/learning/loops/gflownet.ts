@@ -87,7 +87,8 @@ async function microBatchWeights<E>(
 ): Promise<(from: number, to: number) => StepWeights> {
   const { microBatchWeights: independent } = objective;
   if (independent !== undefined) return (from, to) => independent(to - from, rows.length);
-  if (objective.usesLogZ) throw new TypeError(`objective ${objective.name}: it learns log Z, so it needs both kinds of weights`);
+  if (objective.usesLogZ)
+    throw new TypeError(`objective ${objective.name}: it learns log Z, so it needs both kinds of weights`);
   const logProbs: number[] = [];
   for (let from = 0; from < rows.length; from += batchSize) {
     const attacks = rows.slice(from, from + batchSize).map((row) => ({ tokens: row, terminated: false }));

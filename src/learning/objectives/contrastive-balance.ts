@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { nonNegative, positive, share } from '../../base/config-fields.ts';
-import { type Objective, type ObjectiveKind, residuals, zeroWeights } from './objective.ts';
+import { type ObjectiveKind, type OnePassObjective, residuals, zeroWeights } from './objective.ts';
 
 const settings = z
   .strictObject({
@@ -35,7 +35,7 @@ export function countPairs(sigma: number, logRewards: ArrayLike<number>): number
 }
 
 /** Contrastive balance with noisy-gradient pruning (Stable-GFN): pairs of nearly equal reward are left out. */
-export function contrastiveBalance({ sigma, huber }: Pick<Settings, 'sigma' | 'huber'>): Objective {
+export function contrastiveBalance({ sigma, huber }: Pick<Settings, 'sigma' | 'huber'>): OnePassObjective {
   const pairsOf = (logRewards: ArrayLike<number>): number => Math.max(1, countPairs(sigma, logRewards));
   return {
     name: 'ctb',

@@ -43,6 +43,9 @@ export interface Objective {
   microBatchWeights?(batchRows: number, rows: number): StepWeights;
 }
 
+/** An objective whose gradient the policy's graph forms in one pass. */
+export type OnePassObjective = Objective & Required<Pick<Objective, 'batchWeights'>>;
+
 /** A kind of objective: its settings in the config and how it is made. One file and one line of the registry. */
 export interface ObjectiveKind<Settings = unknown> {
   /** The value of `gflownet.objective`; its settings are `gflownet.NAME`. */

@@ -1,4 +1,11 @@
-import { mean, type Objective, type ObjectiveKind, residuals, type StepWeights, zeroWeights } from './objective.ts';
+import {
+  mean,
+  type ObjectiveKind,
+  type OnePassObjective,
+  residuals,
+  type StepWeights,
+  zeroWeights,
+} from './objective.ts';
 
 function rowWeights(batchRows: number, rows: number): StepWeights {
   const weights = zeroWeights(batchRows);
@@ -7,7 +14,7 @@ function rowWeights(batchRows: number, rows: number): StepWeights {
 }
 
 /** Trajectory balance with a learned log Z (Malkin et al. 2022; Lee et al. 2025, eq. 3). */
-export function trajectoryBalance(): Objective {
+export function trajectoryBalance(): OnePassObjective {
   return {
     name: 'tb',
     usesLogZ: true,

@@ -1,7 +1,7 @@
-import { mean, type Objective, type ObjectiveKind, residuals, zeroWeights } from './objective.ts';
+import { mean, type ObjectiveKind, type OnePassObjective, residuals, zeroWeights } from './objective.ts';
 
 /** Log-variance: the batch estimates log Z, no gradient goes through it (Richter et al. 2020; TBA). */
-export function varGrad(): Objective {
+export function varGrad(): OnePassObjective {
   return {
     name: 'vargrad',
     usesLogZ: false,

@@ -38,8 +38,11 @@ const entrySchema = z.strictObject({
   embedding: z.base64().optional(),
 });
 
+/** 2: an entry's term of the reward is `fluency`; version 1 called it `logPRef`, with or without a fluency form. */
+const STATE_VERSION = 2;
+
 const stateSchema = z.strictObject({
-  version: z.literal(2),
+  version: z.literal(STATE_VERSION),
   options: optionsSchema,
   nextId: count,
   counts: z.strictObject({
@@ -62,7 +65,7 @@ export type ReplayBufferState = z.infer<typeof stateSchema>;
 export function serialiseReplayBuffer(buffer: ReplayBuffer): ReplayBufferState {
   const { entries, nextId, counts } = buffer.contents();
   return {
-    version: 2,
+    version: STATE_VERSION,
     options: { ...buffer.options },
     nextId,
     counts: { ...counts },
@@ -72,14 +75,25 @@ export function serialiseReplayBuffer(buffer: ReplayBuffer): ReplayBufferState {
 
 /**
  * Returns the buffer that `state` describes; every later insertion and draw is that of the original.
- * @throws FloodgateError `run` when the state is damaged: wrong shape, doubled ids or sequences, more entries than fit.
+ * @throws FloodgateError `run` when the state is damaged (wrong shape, doubled ids or sequences, more entries than fit)
+ * or of another version.
  */
 export function restoreReplayBuffer(state: unknown): ReplayBuffer {
+  assertVersion(state);
   const parsed = stateSchema.safeParse(state);
   if (!parsed.success) throw damaged(z.prettifyError(parsed.error));
   const { options, nextId, counts, entries } = parsed.data;
   assertConsistent(entries, options, nextId);
   return new ReplayBuffer(options, { entries: entries.map(stateToEntry), nextId, counts });
+}
+
+/** An earlier checkpoint of the same run is of the same version: only a new run helps. */
+function assertVersion(state: unknown): void {
+  const version = (state as { readonly version?: unknown } | null | undefined)?.version;
+  if (!Number.isSafeInteger(version) || version === STATE_VERSION) return;
+  throw new FloodgateError('run', `restore replay buffer: got state version ${version}, expected ${STATE_VERSION}`, {
+    hint: 'another version of Floodgate wrote this checkpoint: resume with that version, or start the run again',
+  });
 }
 
 function assertConsistent(entries: ReplayBufferState['entries'], options: ReplayBufferOptions, nextId: number): void {

@@ -1,66 +1,6 @@
 import { randomStream } from '../../base/random.ts';
 import type { EmbeddingMatrix } from '../../metrics/embedding-matrix.ts';
 import type { SuccessClusters } from './attack-clusters.ts';
-import type { EvaluatedStage, TextVectors } from './evaluated-attacks.ts';
-
-/** Most points of one panel: the first attacks of an evaluation, which are as good a sample as any. */
-export const MAX_PANEL_POINTS = 400;
-/** Clusters named on the map by their number. */
-const MAX_NUMBERED = 8;
-
-export interface MapPoint {
-  readonly x: number;
-  readonly y: number;
-  readonly isSuccess: boolean;
-}
-
-export interface MapPanel {
-  readonly stage: string;
-  readonly points: readonly MapPoint[];
-  /** Attacks of this stage that were left out. */
-  readonly leftOut: number;
-  /** Places of the largest clusters, with their number in the list of clusters. */
-  readonly numbered: readonly { readonly x: number; readonly y: number; readonly number: number }[];
-}
-
-/** Attacks of every stage on the same two axes. */
-export interface AttackMap {
-  readonly panels: readonly MapPanel[];
-  readonly shownShare: number | null;
-}
-
-/** Returns the attacks in the plane of their largest spread; undefined without vectors or with too few attacks. */
-export function mapAttacks(
-  evaluations: readonly EvaluatedStage[],
-  vectors: TextVectors,
-  clusters: SuccessClusters | undefined,
-): AttackMap | undefined {
-  if (vectors.kind === 'missing') return undefined;
-  const shown = evaluations.map(({ stage, attacks }) => ({
-    stage,
-    all: attacks,
-    attacks: attacks.slice(0, MAX_PANEL_POINTS),
-  }));
-  const texts = shown.flatMap(({ attacks }) => attacks.map(({ text }) => text));
-  if (texts.length < 3) return undefined;
-  const { points, shownShare } = projectToPlane(vectors.matrixOf(texts));
-  let next = 0;
-  const panels = shown.map(({ stage, all, attacks }) => {
-    const places = points.slice(next, next + attacks.length);
-    next += attacks.length;
-    const largest = clusters?.stage === stage ? clusters.clusters.slice(0, MAX_NUMBERED) : [];
-    return {
-      stage,
-      points: attacks.map(({ isSuccess }, i) => ({ x: places[i]?.[0] ?? 0, y: places[i]?.[1] ?? 0, isSuccess })),
-      leftOut: all.length - attacks.length,
-      numbered: largest.flatMap(({ members }, i) => {
-        const place = places[members[0] ?? -1];
-        return place === undefined ? [] : [{ x: place[0], y: place[1], number: i + 1 }];
-      }),
-    };
-  });
-  return { panels, shownShare };
-}
 
 /** Points of a plane, and the share of the spread that the plane shows. */
 export interface PlaneProjection {
@@ -143,4 +83,65 @@ export function projectToPlane(matrix: EmbeddingMatrix): PlaneProjection {
   const points = Array.from({ length: rows }, (_, i) => [along?.[i] ?? 0, across?.[i] ?? 0] as const);
   const shown = dot(along ?? none, along ?? none) + dot(across ?? none, across ?? none);
   return { points, shownShare: total > 0 ? shown / total : null };
+}
+
+import type { EvaluatedStage, TextVectors } from './evaluated-attacks.ts';
+
+/** Most points of one panel: the first attacks of an evaluation, which are as good a sample as any. */
+const MAX_PANEL_POINTS = 400;
+/** Clusters named on the map by their number. */
+const MAX_NUMBERED = 8;
+
+export interface MapPoint {
+  readonly x: number;
+  readonly y: number;
+  readonly isSuccess: boolean;
+}
+
+export interface MapPanel {
+  readonly stage: string;
+  readonly points: readonly MapPoint[];
+  /** Attacks of this stage that were left out. */
+  readonly leftOut: number;
+  /** Places of the largest clusters, with their number in the list of clusters. */
+  readonly numbered: readonly { readonly x: number; readonly y: number; readonly number: number }[];
+}
+
+/** Attacks of every stage on the same two axes. */
+export interface AttackMap {
+  readonly panels: readonly MapPanel[];
+  readonly shownShare: number | null;
+}
+
+/** Returns the attacks in the plane of their largest spread; undefined without vectors or with too few attacks. */
+export function mapAttacks(
+  evaluations: readonly EvaluatedStage[],
+  vectors: TextVectors,
+  clusters: SuccessClusters | undefined,
+): AttackMap | undefined {
+  if (vectors.kind === 'missing') return undefined;
+  const shown = evaluations.map(({ stage, attacks }) => ({
+    stage,
+    all: attacks,
+    attacks: attacks.slice(0, MAX_PANEL_POINTS),
+  }));
+  const texts = shown.flatMap(({ attacks }) => attacks.map(({ text }) => text));
+  if (texts.length < 3) return undefined;
+  const { points, shownShare } = projectToPlane(vectors.matrixOf(texts));
+  let next = 0;
+  const panels = shown.map(({ stage, all, attacks }) => {
+    const places = points.slice(next, next + attacks.length);
+    next += attacks.length;
+    const largest = clusters?.stage === stage ? clusters.clusters.slice(0, MAX_NUMBERED) : [];
+    return {
+      stage,
+      points: attacks.map(({ isSuccess }, i) => ({ x: places[i]?.[0] ?? 0, y: places[i]?.[1] ?? 0, isSuccess })),
+      leftOut: all.length - attacks.length,
+      numbered: largest.flatMap(({ members }, i) => {
+        const place = places[members[0] ?? -1];
+        return place === undefined ? [] : [{ x: place[0], y: place[1], number: i + 1 }];
+      }),
+    };
+  });
+  return { panels, shownShare };
 }

@@ -6,7 +6,7 @@ import { verdictsOf } from '../../trial/evidence.ts';
 import type { Report } from '../figures/report-json.ts';
 
 /** Most attacks read from one evaluation: a page with a million points helps no reader. */
-export const MAX_EVALUATED = 4096;
+const MAX_EVALUATED = 4096;
 
 /** One fresh attack of an evaluation, as the reported judge scored it. */
 export interface EvaluatedAttack {

@@ -27,7 +27,7 @@ function known(measure: ReportMeasure | undefined): measure is ReportMeasure & {
 }
 
 /** The answer in one sentence. */
-export function headlineText({ headline }: PageContent): string {
+function headlineText({ headline }: PageContent): string {
   if (headline === undefined) return 'This run has not been measured yet.';
   const { asr, uniqueAttacks, echoRate, modeRecall } = headline.metrics;
   if (!known(asr)) return 'This run could not be measured: no answer was scored.';
@@ -41,7 +41,7 @@ export function headlineText({ headline }: PageContent): string {
 }
 
 /** The target and the method, for a reader who knows neither. */
-export function plainSummary(content: PageContent): Html {
+function plainSummary(content: PageContent): Html {
   const { report, headline, responses } = content;
   const attacker = report.run.models.find(({ role }) => role === 'attacker')?.spec ?? 'a language model';
   const learning = headline === undefined ? undefined : stageWords(headline.name).learning;

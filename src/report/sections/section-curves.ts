@@ -12,27 +12,6 @@ import { metricWords } from '../words/metric-words.ts';
 import { counted, numberText } from '../words/number-words.ts';
 import { stageWords } from '../words/stage-words.ts';
 import type { PageContent } from './page-content.ts';
-import type { PageSection } from './page-section.ts';
-
-function stageFigures({ stage, updates, curves }: StageCurves) {
-  const isMain = (metric: string): boolean => MAIN_CURVES.includes(metric);
-  const others = curves.filter(({ metric }) => !isMain(metric));
-  const { label, explain } = stageWords(stage);
-  return html`<div class="stage-curves"><h3>${label} <span class="quiet">${counted(updates, 'update')}</span></h3><p class="quiet">${explain}</p>
-<div class="charts">${curves.filter(({ metric }) => isMain(metric)).map((curve) => lineChart(curve, updates))}</div>
-${others.length === 0 ? '' : html`<details><summary>${counted(others.length, 'more curve')}</summary><div class="charts">${others.map((curve) => lineChart(curve, updates))}</div></details>`}</div>`;
-}
-
-/** Learning curves of every stage that learns; undefined when no stage learns. */
-export function curvesSection({ curves }: PageContent): PageSection | undefined {
-  if (curves.length === 0) return undefined;
-  return {
-    id: 'learning',
-    title: 'How it learnt',
-    note: 'One update is one step of training. Faint: each update. Bold: the mean of its neighbours. Dots: measured now and then, on texts that training never used.',
-    body: html`${curves.map(stageFigures)}`,
-  };
-}
 
 const WIDTH = 320;
 const HEIGHT = 170;
@@ -78,7 +57,7 @@ function axes(x: Scale, y: Scale, metric: string): Html {
 }
 
 /** One curve over the updates of its stage: every value faint, their running mean bold. */
-export function lineChart(curve: Curve, updates: number): Html {
+function lineChart(curve: Curve, updates: number): Html {
   const [low, high] = valueRange(curve);
   const x = linearScale(0, Math.max(1, updates - 1), EDGE.left, WIDTH - EDGE.right);
   const y = linearScale(low, high, HEIGHT - EDGE.bottom, EDGE.top);
@@ -94,4 +73,26 @@ export function lineChart(curve: Curve, updates: number): Html {
 <figcaption><strong>${label}</strong> <span>${meaning}</span></figcaption>
 <svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${spokenCurve(curve)}">${axes(x, y, curve.metric)}${marks}</svg>
 </figure>`;
+}
+
+import type { PageSection } from './page-section.ts';
+
+function stageFigures({ stage, updates, curves }: StageCurves) {
+  const isMain = (metric: string): boolean => MAIN_CURVES.includes(metric);
+  const others = curves.filter(({ metric }) => !isMain(metric));
+  const { label, explain } = stageWords(stage);
+  return html`<div class="stage-curves"><h3>${label} <span class="quiet">${counted(updates, 'update')}</span></h3><p class="quiet">${explain}</p>
+<div class="charts">${curves.filter(({ metric }) => isMain(metric)).map((curve) => lineChart(curve, updates))}</div>
+${others.length === 0 ? '' : html`<details><summary>${counted(others.length, 'more curve')}</summary><div class="charts">${others.map((curve) => lineChart(curve, updates))}</div></details>`}</div>`;
+}
+
+/** Learning curves of every stage that learns; undefined when no stage learns. */
+export function curvesSection({ curves }: PageContent): PageSection | undefined {
+  if (curves.length === 0) return undefined;
+  return {
+    id: 'learning',
+    title: 'How it learnt',
+    note: 'One update is one step of training. Faint: each update. Bold: the mean of its neighbours. Dots: measured now and then, on texts that training never used.',
+    body: html`${curves.map(stageFigures)}`,
+  };
 }

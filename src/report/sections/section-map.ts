@@ -6,29 +6,6 @@ import { stageWords } from '../words/stage-words.ts';
 import type { PageContent } from './page-content.ts';
 import type { PageSection } from './page-section.ts';
 
-/** The attacks of every stage as points of one plane, or the reason why they are not drawn. */
-export function mapSection({ map, vectors, evaluations }: PageContent): PageSection | undefined {
-  if (evaluations.length === 0) return undefined;
-  const common = { id: 'map', title: 'Map of the attacks' };
-  if (map === undefined) {
-    const reason = vectors.kind === 'missing' ? vectors.reason : 'there are too few attacks';
-    return {
-      ...common,
-      note: 'Attacks that mean similar things would lie close together.',
-      body: html`<p>Not drawn: ${reason}.</p>`,
-    };
-  }
-  const shown =
-    map.shownShare === null
-      ? ''
-      : ` The plane shows ${percentText(map.shownShare)} of the spread, so nearness here is a hint, not a measurement.`;
-  return {
-    ...common,
-    note: `Every point is an attack; points close together mean similar things. All panels have the same axes.${shown}`,
-    body: html`<p class="legend"><span><svg viewBox="0 0 12 12" aria-hidden="true"><circle class="hit" cx="6" cy="6" r="4"/></svg> succeeded</span> <span><svg viewBox="0 0 12 12" aria-hidden="true"><circle class="miss" cx="6" cy="6" r="4"/></svg> did not</span> <span>Numbers: the largest ways, as listed above</span></p>${scatterPanels(map)}`,
-  };
-}
-
 const WIDTH = 320;
 const HEIGHT = 260;
 const MARGIN = 14;
@@ -77,7 +54,30 @@ function panelFigure({ stage, points, numbered, leftOut }: MapPanel, { x, y }: R
 }
 
 /** The map as small multiples: one panel for each stage. */
-export function scatterPanels(map: AttackMap): Html {
+function scatterPanels(map: AttackMap): Html {
   const scales = sharedScales(map);
   return html`<div class="panels">${map.panels.map((panel) => panelFigure(panel, scales))}</div>`;
+}
+
+/** The attacks of every stage as points of one plane, or the reason why they are not drawn. */
+export function mapSection({ map, vectors, evaluations }: PageContent): PageSection | undefined {
+  if (evaluations.length === 0) return undefined;
+  const common = { id: 'map', title: 'Map of the attacks' };
+  if (map === undefined) {
+    const reason = vectors.kind === 'missing' ? vectors.reason : 'there are too few attacks';
+    return {
+      ...common,
+      note: 'Attacks that mean similar things would lie close together.',
+      body: html`<p>Not drawn: ${reason}.</p>`,
+    };
+  }
+  const shown =
+    map.shownShare === null
+      ? ''
+      : ` The plane shows ${percentText(map.shownShare)} of the spread, so nearness here is a hint, not a measurement.`;
+  return {
+    ...common,
+    note: `Every point is an attack; points close together mean similar things. All panels have the same axes.${shown}`,
+    body: html`<p class="legend"><span><svg viewBox="0 0 12 12" aria-hidden="true"><circle class="hit" cx="6" cy="6" r="4"/></svg> succeeded</span> <span><svg viewBox="0 0 12 12" aria-hidden="true"><circle class="miss" cx="6" cy="6" r="4"/></svg> did not</span> <span>Numbers: the largest ways, as listed above</span></p>${scatterPanels(map)}`,
+  };
 }

@@ -66,7 +66,7 @@ function valueText(value: unknown): string {
 }
 
 /** Every value of a config by its dotted key. */
-export function flattenConfig(config: unknown, path = ''): (readonly [key: string, value: string])[] {
+function flattenConfig(config: unknown, path = ''): (readonly [key: string, value: string])[] {
   if (Array.isArray(config)) {
     const key = path.split('.').at(-1) ?? '';
     if (WORD_LISTS.has(key)) return [[path, `${config.length} entries, in the run’s config.yaml`]];

@@ -3,7 +3,7 @@ import { Html, html } from '../words/html.ts';
 import { counted } from '../words/number-words.ts';
 
 /** Longest text kept in the page: a response of a megabyte must not make a page of a megabyte. */
-export const MAX_TEXT_CHARACTERS = 2000;
+const MAX_TEXT_CHARACTERS = 2000;
 
 /**
  * A text as the page's script reads it: plain parts at even indices, visible escapes of unprintable characters at odd

@@ -21,7 +21,7 @@ const ENTITIES: Readonly<Record<string, string>> = {
 };
 
 /** Returns `text` as text of a page: markup escaped, characters that hide or reorder made visible, line breaks kept. */
-export function escapeHtml(text: string): string {
+function escapeHtml(text: string): string {
   return text
     .replace(UNPRINTABLE, (character) =>
       character === '\n' || character === '\t' ? character : visibleEscape(character),

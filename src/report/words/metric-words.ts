@@ -157,7 +157,7 @@ const METRICS: Readonly<Record<string, MetricWords>> = {
 
 /** Words of curves over training, where they differ from those of the metric. */
 const CURVES: Readonly<Record<string, MetricWords>> = {
-  loss: { label: 'Loss', form: 'number', meaning: 'Training makes it small.' },
+  loss: { label: 'Loss', form: 'number', meaning: 'The quantity that training minimises.' },
   validationLoss: { label: 'Loss on held-out seeds', form: 'number', meaning: 'Rises when seeds are learnt by heart.' },
   batchAsr: {
     label: 'Success rate while training',

@@ -12,11 +12,11 @@ import { openStore, type RunStore } from '../../runs/store/run-store.ts';
 import { CONTROL_STAGE, evaluationStage } from '../../runs/store/stage-name.ts';
 import { targetDevice } from '../../targets/registry.ts';
 import type { Config } from '../config/config.ts';
-import { askedSha256, configSha256, loadRunConfig, movableConfig } from '../config/config-load.ts';
 import { runControls } from '../evaluation/controls.ts';
 import { type EvaluationPlan, evaluateStage, evaluationPlan } from '../evaluation/evaluate-stage.ts';
 import { stagesToTrain } from '../registry.ts';
 import type { Campaign, CampaignIo } from '../stage.ts';
+import { askedSha256, configSha256, loadRunConfig, movableConfig } from './config-load.ts';
 import { openCampaign } from './open-campaign.ts';
 import { loadRunSeeds, openRunWorld } from './run-world.ts';
 

@@ -10,11 +10,11 @@ import { resolveModel } from '../../models/sources/resolve-model.ts';
 import type { TargetHost } from '../../targets/target-kind.ts';
 import { picoCheckpoint } from '../../worlds/pico-target.ts';
 import { createRequestEncoder } from '../../worlds/request-encoder.ts';
-import type { World } from '../../worlds/world.ts';
+import { requireWorld, type World } from '../../worlds/world.ts';
 import { WORLD } from '../../worlds/world-preset.ts';
 import type { Config, JudgeConfig } from '../config/config.ts';
 import type { CampaignIo } from '../stage.ts';
-import { openRunWorld, requireWorld } from './run-world.ts';
+import { openRunWorld } from './run-world.ts';
 
 /** The folder of a world's tuned model: weights without a tokenizer, which every model of a world shares. */
 function isWorldFolder(spec: string): boolean {

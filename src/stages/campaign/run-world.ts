@@ -60,11 +60,3 @@ export async function loadRunSeeds({ seeds }: Config, world: World | undefined):
     skipped: { empty: 0, duplicate: world.seeds.length - new Set(world.seeds).size, tooLong: 0 },
   };
 }
-
-/** @throws FloodgateError `config` when a config names the world's model or judge without a world. */
-export function requireWorld(world: World | undefined, what: string): World {
-  if (world !== undefined) return world;
-  throw new FloodgateError('config', `${what}: it names the world, but the config has none`, {
-    hint: 'add world: {}',
-  });
-}

@@ -4,8 +4,8 @@ import type { RunFolder } from '../../runs/run-folder.ts';
 import { openStore } from '../../runs/store/run-store.ts';
 import { evaluatedStage } from '../../runs/store/stage-name.ts';
 import { ATTACKERS, type AttackerName } from '../../stages/config/attacker-names.ts';
-import { loadConfig } from '../../stages/config/config-load.ts';
-import type { Config } from '../../stages/config/config-schema.ts';
+import { loadConfig } from '../../stages/campaign/config-load.ts';
+import type { Config } from '../../stages/campaign/config-schema.ts';
 import { collectSuccesses } from '../tune/collect-successes.ts';
 import { MADE_WORLD_TUNING } from './target-versions.ts';
 

@@ -7,7 +7,7 @@ import { evaluationStage } from '../../runs/store/stage-name.ts';
 import type { CampaignIo } from '../../stages/stage.ts';
 import { finishRun } from '../../stages/campaign/finish-run.ts';
 import type { AttackerName } from '../../stages/config/attacker-names.ts';
-import { loadConfig } from '../../stages/config/config-load.ts';
+import { loadConfig } from '../../stages/campaign/config-load.ts';
 import type { RobustnessCell } from './robustness-file.ts';
 
 /** Where an attacker is trained again: `RUN/robustness/DATA/ATTACKER`, a run folder like any other. */

@@ -1,6 +1,6 @@
 import { type CampaignIo } from '../../stages/stage.ts';
 import { openRunDecoder } from '../../stages/campaign/open-run-models.ts';
-import { type Config } from '../../stages/config/config-schema.ts';
+import { type Config } from '../../stages/campaign/config-schema.ts';
 import { type TargetCheck } from '../tune/tune-check.ts';
 import { loadTuneTexts, openSubject, openTuneModels, type TuneSubject } from '../tune/tune-subject.ts';
 import { type OverRefusal, type Utility } from './robustness-file.ts';

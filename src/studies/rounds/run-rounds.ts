@@ -10,7 +10,7 @@ import type { CampaignIo } from '../../stages/stage.ts';
 import { countingJudge, finishRun } from '../../stages/campaign/finish-run.ts';
 import { askedSha256 } from '../../stages/config/asked-config.ts';
 import type { AttackerName } from '../../stages/config/attacker-names.ts';
-import type { Config } from '../../stages/config/config-schema.ts';
+import type { Config } from '../../stages/campaign/config-schema.ts';
 import { askedAsEvaluated, measureUtilities, overRefusalOf } from '../robustness/target-versions.ts';
 import { judgesOf, readEvaluation, readRetrained } from '../robustness/retrain.ts';
 import { BASE, type TargetVersion } from '../robustness/robustness-file.ts';

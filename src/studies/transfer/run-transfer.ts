@@ -8,7 +8,7 @@ import { openStore, type RunStore } from '../../runs/store/run-store.ts';
 import { transferCellOf, transferStage } from '../../runs/store/stage-name.ts';
 import { openConfigModels, type RunModels } from '../../stages/campaign/run-models.ts';
 import type { Config } from '../../stages/config/config.ts';
-import { loadRunConfig } from '../../stages/config/config-load.ts';
+import { loadRunConfig } from '../../stages/campaign/config-load.ts';
 import type { CampaignIo } from '../../stages/stage.ts';
 import { type PlannedTransferTarget, planTargets } from './plan-targets.ts';
 import { chooseAttackers, readStoredAttacks, type StoredAttacks } from './stored-attacks.ts';

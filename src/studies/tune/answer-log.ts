@@ -18,7 +18,7 @@ import {
 } from './write-answers.ts';
 
 /** What answers are written with. */
-export interface AnswerParts {
+export interface AnswerLogParts {
   /** The target, with this system prompt instead of its own where one is given; closed after use. */
   openTarget(systemPrompt: string | undefined): Promise<Target>;
   readonly decode: DecodeSettings;
@@ -52,7 +52,7 @@ const MAX_BENIGN_ROUNDS = 8;
 
 /** A log on its way, and everything that adds to it. */
 interface Writing {
-  readonly parts: AnswerParts;
+  readonly parts: AnswerLogParts;
   readonly settings: AnswerSettings;
   readonly log: Omit<AnswerLog, 'calls'>;
   readonly ledger: Ledger;
@@ -80,7 +80,7 @@ async function saveLog({ parts: { partialPath }, log, ledger }: Writing): Promis
   await writeFileAtomically(partialPath, (file) => file.writeFile(text));
 }
 
-function refuseIfStopped({ signal }: AnswerParts): void {
+function refuseIfStopped({ signal }: AnswerLogParts): void {
   if (!signal?.aborted) return;
   throw new FloodgateError('interrupted', 'tune: interrupted while answers were written; those so far are stored', {
     hint: 'the same command resumes',
@@ -200,7 +200,7 @@ function newAnswer(
  */
 export async function writeAnswerLog(
   attacks: readonly string[],
-  parts: AnswerParts,
+  parts: AnswerLogParts,
   settings: AnswerSettings,
 ): Promise<AnswerLog> {
   const { calls, ...log } = await loadLog(parts.partialPath);

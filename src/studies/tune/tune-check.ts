@@ -70,10 +70,11 @@ export interface CheckOptions {
 async function checkPrompts(
   name: string,
   prompts: readonly string[],
-  { trial, seats, isRefusal }: { readonly trial: Trial; readonly seats: readonly JudgeSeat[] } & Pick<
-    CheckOptions,
-    'isRefusal'
-  >,
+  {
+    trial,
+    seats,
+    isRefusal,
+  }: { readonly trial: Trial; readonly seats: readonly JudgeSeat[] } & Pick<CheckOptions, 'isRefusal'>,
 ): Promise<CheckResult> {
   const tried = await trial.try(prompts.map((attack, i) => ({ attack, streamName: ['tuning check', name, i] })));
   const answered = tried.filter(({ responses }) => responses.length > 0);

@@ -2,19 +2,18 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomically } from '../../base/atomic-file.ts';
 import { canonicalJson } from '../../base/canonical-json.ts';
-import { FloodgateError } from '../../base/errors.ts';
-import { type RunFolder } from '../../runs/run-folder.ts';
 import { RUN_NAME_PATTERN } from '../../base/config-fields.ts';
-import { type TuningConfig } from '../../stages/config/config-tuning.ts';
-import { type TargetCheck, type CheckPrompts, checkTarget } from './tune-check.ts';
-import { type TuneRecord } from './tune-target.ts';
-import { type RejectionCounts } from './write-answers.ts';
-import { randomStream } from '../../base/random.ts';
-import { openSubjectTarget, type TuneSubject } from './tune-subject.ts';
-import { type Tuning } from './tune-run.ts';
-import { type TuningData, type TuningExample } from './tuning-data.ts';
+import { FloodgateError } from '../../base/errors.ts';
+import type { RunFolder } from '../../runs/run-folder.ts';
+import type { TuningConfig } from '../../stages/config/tuning-section.ts';
+import type { Calls } from '../../trial/ledger.ts';
+import type { Collected } from './collect-successes.ts';
+import type { TargetCheck } from './tune-check.ts';
+import type { TuneRecord } from './tune-target.ts';
+import type { TuningData, TuningExample } from './tuning-data.ts';
+import type { RejectionCounts } from './write-answers.ts';
 
-/** Where one tuned target of a run lies: `RUN/tuned/NAME/`. */
+/** The folder of one tuned target of a run: `RUN/tuned/NAME/`. */
 export interface TuneFolder {
   readonly name: string;
   readonly path: string;
@@ -41,7 +40,7 @@ export function tuneFolderOf(run: RunFolder, name: string): TuneFolder {
   };
 }
 
-/** What decides the result: the same identity goes on where it stopped, another one needs another name. */
+/** Everything that decides the result: the same identity resumes, another one needs another name. */
 export interface TuneIdentity {
   readonly run: string;
   readonly stage: string;
@@ -51,7 +50,7 @@ export interface TuneIdentity {
     readonly template: 'chat' | 'plain';
     readonly systemPrompt: string | null;
   };
-  /** Folder of the adapter that was gone on from. */
+  /** Folder of the adapter that training began with. */
   readonly startAdapter: string | null;
   readonly seed: number;
   readonly settings: TuningConfig;
@@ -79,9 +78,11 @@ export interface TuneFile extends TuneIdentity {
   readonly tuneVersion: 1;
   readonly name: string;
   readonly status: 'running' | 'done';
-  /** What a reader must know before trusting the result. */
+  /** Limits of the result, for its reader. */
   readonly warnings: readonly string[];
   readonly counts: TuneCounts | null;
+  /** Calls for answers and checks, over all starts; null in a record from before they were counted. */
+  readonly calls: Calls | null;
   readonly training: TuneRecord | null;
   /** By the judges of the run; null where `tuning.check` asks for nothing; `after` is null while it trains. */
   readonly check: { readonly before: TargetCheck; readonly after: TargetCheck | null } | null;
@@ -97,7 +98,7 @@ export async function writeTuneFile({ recordPath }: TuneFolder, file: TuneFile):
 /** The record of an earlier start; undefined when there is none. @throws FloodgateError `run` when it is damaged. */
 export async function readTuneFile({ recordPath }: TuneFolder): Promise<TuneFile | undefined> {
   try {
-    return JSON.parse(await readFile(recordPath, 'utf8')) as TuneFile;
+    return { calls: null, ...(JSON.parse(await readFile(recordPath, 'utf8')) as Omit<TuneFile, 'calls'>) };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw new FloodgateError('run', `read ${recordPath}: it is damaged`, {
@@ -121,8 +122,8 @@ export function refuseOtherIdentity(folder: TuneFolder, earlier: TuneFile, wante
   );
 }
 
-/** What the data holds, for `tune.json`. */
-export function countData({ collected }: Tuning, { examples, unanswered, rejected }: TuningData): TuneCounts {
+/** Counts of the data, for `tune.json`. */
+export function countData(collected: Collected, { examples, unanswered, rejected }: TuningData): TuneCounts {
   const count = (isCounted: (example: TuningExample) => boolean) => examples.filter(isCounted).length;
   return {
     attacksTried: collected.tried,
@@ -139,9 +140,8 @@ export function countData({ collected }: Tuning, { examples, unanswered, rejecte
   };
 }
 
-/** What a reader must know before trusting the result. */
-export function warningsOf({ config }: Tuning, counts: TuneCounts, keptUpdates: number): string[] {
-  const { batchSize, benign } = config.tuning;
+/** Limits of the result that its counts show. */
+export function warningsOf({ batchSize, benign }: TuningConfig, counts: TuneCounts, keptUpdates: number): string[] {
   const refusals = counts.refusalsByTarget + counts.refusalsByTemplate;
   const warnings: string[] = [];
   if (refusals < batchSize)
@@ -155,38 +155,4 @@ export function warningsOf({ config }: Tuning, counts: TuneCounts, keptUpdates: 
     warnings.push('too few clusters for a validation split: the last update is kept, there was no early stop');
   if (keptUpdates === 0) warnings.push('no update lowered the validation loss: the target is as it was');
   return warnings;
-}
-
-/** A sample of each kind of prompt, the same before and after; undefined when the config asks for none. */
-export async function checkSubject(
-  { config, judges, texts, io }: Tuning,
-  { examples }: TuningData,
-  subject: TuneSubject,
-): Promise<TargetCheck | undefined> {
-  const { check } = config.tuning;
-  if (check.attacks === 0 && check.prompts === 0) return undefined;
-  const draw = (name: string, prompts: readonly string[], most: number): string[] =>
-    randomStream(config.seed, 'tuning check', name).shuffle(prompts).slice(0, most);
-  const attacksOf = (split: TuningExample['split']): string[] =>
-    examples.filter((each) => each.kind === 'refusal' && each.split === split).map(({ prompt }) => prompt);
-  const prompts: CheckPrompts = {
-    trainingAttacks: draw('training attacks', attacksOf('training'), check.attacks),
-    validationAttacks: draw('validation attacks', attacksOf('validation'), check.attacks),
-    benign: draw('benign', texts.heldOutBenign, check.prompts),
-    borderline: draw('borderline', texts.borderline, check.prompts),
-  };
-  const target = await openSubjectTarget(subject, config.seed);
-  try {
-    return await checkTarget(prompts, {
-      target,
-      decode: config.target.decode,
-      responses: check.responses,
-      judges,
-      ...(texts.isRefusal === undefined ? {} : { isRefusal: texts.isRefusal }),
-      progress: io.progress,
-      signal: io.signal,
-    });
-  } finally {
-    await target.close();
-  }
 }

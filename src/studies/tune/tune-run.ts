@@ -2,35 +2,65 @@ import { rm } from 'node:fs/promises';
 import { relative } from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
 import { acquireLock } from '../../base/lock.ts';
-import { type LoraAdapter } from '../../models/decoder/merge-lora.ts';
+import type { Judge } from '../../judges/judge.ts';
+import type { LoraAdapter } from '../../models/decoder/merge-lora.ts';
 import { readPeftAdapter } from '../../models/export/peft-adapter.ts';
 import { writeTokenizerFiles } from '../../models/export/tokenizer-files.ts';
-import { type RunFolder } from '../../runs/run-folder.ts';
+import type { RunFolder } from '../../runs/run-folder.ts';
 import { openStore } from '../../runs/store/run-store.ts';
 import { CONTROL_STAGE, evaluatedStage } from '../../runs/store/stage-name.ts';
-import { type CampaignIo } from '../../stages/stage.ts';
-import { openRunDecoder } from '../../stages/campaign/open-run-models.ts';
-import { loadConfig } from '../../stages/config/config-load.ts';
-import { type Config } from '../../stages/config/config-schema.ts';
-import { collectSuccesses, type Collected } from './collect-successes.ts';
+import { openConfigModels, type RunModels } from '../../stages/campaign/run-models.ts';
+import type { Config } from '../../stages/config/config.ts';
+import { loadRunConfig } from '../../stages/campaign/config-load.ts';
+import type { CampaignIo } from '../../stages/stage.ts';
+import type { TargetModel } from '../../targets/target-kind.ts';
+import { createLedger, type Ledger, NO_CALLS } from '../../trial/ledger.ts';
+import { type Collected, collectSuccesses } from './collect-successes.ts';
 import { writeDataset } from './dataset-files.ts';
-import { createAnswerEncoder, loadTuneTexts, openSubject, openSubjectTarget, openTuneEncoder, openTuneJudges, openTuneModels, type TuneModels, type TuneSubject, type TuneTexts } from './tune-subject.ts';
-import { type TargetCheck } from './tune-check.ts';
-import { checkSubject, countData, warningsOf, readTuneFile, refuseOtherIdentity, type TuneFile, type TuneFolder, type TuneIdentity, tuneFolderOf, writeTuneFile } from './tune-record.ts';
-import { tuneTarget } from './tune-target.ts';
+import { type CheckPrompts, checkTarget, drawCheckPrompts, type TargetCheck } from './tune-check.ts';
+import {
+  countData,
+  readTuneFile,
+  refuseOtherIdentity,
+  type TuneFile,
+  type TuneFolder,
+  type TuneIdentity,
+  tuneFolderOf,
+  warningsOf,
+  writeTuneFile,
+} from './tune-record.ts';
+import { createAnswerEncoder, loadTuneTexts, openSubject, openSubjectTarget, type TuneTexts } from './tune-subject.ts';
+import { type TunedTarget, tuneTarget } from './tune-target.ts';
 import { buildTuningData, type TuningData, type TuningExample } from './tuning-data.ts';
-import { type Judge } from '../../judges/judge.ts';
+
+/** The open parts of a tuning. */
+interface Tuning {
+  readonly run: RunFolder;
+  readonly config: Config;
+  readonly io: CampaignIo;
+  readonly folder: TuneFolder;
+  readonly models: RunModels;
+  readonly subject: TargetModel;
+  readonly texts: TuneTexts;
+  readonly judges: readonly Judge[];
+  readonly collected: Collected;
+  readonly identity: TuneIdentity;
+  /** The adapter to go on from. */
+  readonly start: LoraAdapter | undefined;
+  /** The record of an earlier start. */
+  readonly earlier: TuneFile | undefined;
+}
 
 export interface TuneRunOptions {
   readonly folder: RunFolder;
-  /** Whose successes; the attacker that was evaluated last when absent. */
+  /** The attacker whose successes are used; the one that was evaluated last when absent. */
   readonly stage?: string;
   /** Model to tune; the run's own target when absent. */
   readonly target?: string;
   readonly template?: 'chat' | 'plain';
-  /** Of the folder `RUN/tuned/NAME`; the stage's when absent. */
+  /** NAME of the folder `RUN/tuned/NAME`; the stage's when absent. */
   readonly name?: string;
-  /** Folder of a PEFT adapter to go on from. */
+  /** Folder of a PEFT adapter to start from. */
   readonly adapter?: string;
   /** `key=value` over the run's config, e.g. `tuning.epochs=3`. */
   readonly overrides?: readonly string[];
@@ -41,6 +71,7 @@ export type TuneOutcome =
   | { readonly kind: 'tuned'; readonly folder: TuneFolder; readonly file: TuneFile }
   | { readonly kind: 'nothing'; readonly stage: string; readonly tried: number };
 
+/** The successes of the wanted attacker. @throws FloodgateError `usage` for one that the run does not hold. */
 async function collect(options: TuneRunOptions, config: Config, judge: string) {
   const store = await openStore(options.folder.databasePath, { readOnly: true });
   try {
@@ -55,7 +86,7 @@ async function collect(options: TuneRunOptions, config: Config, judge: string) {
         'usage',
         `tune ${options.folder.name}: got ${got}, expected one of ${known.join(', ')}`,
         {
-          hint: `floodgate evaluate ${options.folder.name} measures an attacker, whose attacks are then at hand`,
+          hint: `floodgate evaluate ${options.folder.name} measures an attacker, and stores its attacks`,
         },
       );
     }
@@ -67,17 +98,17 @@ async function collect(options: TuneRunOptions, config: Config, judge: string) {
 
 /**
  * Tunes a target on the successful attacks of a run so that it refuses them, and writes `RUN/tuned/NAME/`: `adapter/`
- * (PEFT), `model/` (for `transformers`, and as `model:` of a further run), `data/` and `tune.json`. Goes on where it
- * stopped; what is done is returned as it is. Holds the run's lock.
- * @throws FloodgateError `usage` for an unknown stage, a scripted target, or a name that holds another tuning; `run` when
- * another process uses the run; `model` when the adapter does not fit; `interrupted` on abort, nothing lost.
+ * (PEFT), `model/` (for `transformers`, and as `model:` of a further run), `data/` and `tune.json`. An interrupted tuning
+ * resumes; a finished one is returned as it is. Holds the run's lock.
+ * @throws FloodgateError `usage` for an unknown stage, a target that cannot be tuned, or a name that holds another tuning;
+ * `run` when another process uses the run; `model` when the adapter does not fit; `interrupted` on abort, nothing lost.
  */
 export async function tuneRun(options: TuneRunOptions, io: CampaignIo): Promise<TuneOutcome> {
   const lock = await acquireLock(options.folder.lockPath);
   try {
-    const config = await loadConfig(options.folder.configPath, options.overrides);
-    const models = await openTuneModels(config, io);
-    const judges = await openTuneJudges(config, models);
+    const config = await loadRunConfig(options.folder, options.overrides);
+    const models = await openConfigModels(config, io);
+    const judges = await models.openJudges();
     try {
       const { stage, collected } = await collect(options, config, judges[0]?.name ?? '');
       if (collected.successes.length === 0) return { kind: 'nothing', stage, tried: collected.tried };
@@ -97,7 +128,7 @@ async function tuneOn(
 ): Promise<TuneOutcome> {
   const { stage, config, models } = found;
   const folder = tuneFolderOf(options.folder, options.name ?? stage);
-  const subject = await openSubject(config, options, models, io);
+  const subject = await openSubject(models, options);
   const { checkpoint, template, systemPrompt } = subject;
   const identity: TuneIdentity = {
     run: options.folder.name,
@@ -112,10 +143,10 @@ async function tuneOn(
   if (earlier?.status === 'done') return { kind: 'tuned', folder, file: earlier };
   // An adapter that does not fit is found before anything is made.
   const start = options.adapter === undefined ? undefined : await readPeftAdapter(options.adapter, checkpoint.config);
-  const texts = await loadTuneTexts(config, models);
-  const tuning = { ...found, run: options.folder, io, folder, subject, texts, identity };
+  const texts = await loadTuneTexts(models);
+  const tuning = { ...found, run: options.folder, io, folder, subject, texts, identity, start, earlier };
   if (earlier === undefined) await writeTuneFile(folder, createTuneFile(tuning));
-  return { kind: 'tuned', folder, file: await runTuning(tuning, start, earlier?.check?.before) };
+  return { kind: 'tuned', folder, file: await runTuning(tuning) };
 }
 
 function createTuneFile({ identity, folder, run }: Tuning): TuneFile {
@@ -127,55 +158,34 @@ function createTuneFile({ identity, folder, run }: Tuning): TuneFile {
     ...identity,
     warnings: [],
     counts: null,
+    calls: NO_CALLS,
     training: null,
     check: null,
     paths: { model: below('model'), adapter: below('adapter'), data: below('data') },
   };
 }
 
-async function runTuning(
-  tuning: Tuning,
-  start: LoraAdapter | undefined,
-  measured: TargetCheck | undefined,
-): Promise<TuneFile> {
-  const { folder, identity, subject, config, models, io } = tuning;
+async function runTuning(tuning: Tuning): Promise<TuneFile> {
+  const { folder, subject, config, collected, texts, earlier } = tuning;
   const data = await makeData(tuning);
-  await writeDataset(folder.dataPath, data.examples, {
-    run: identity.run,
-    target: identity.target.spec,
-    targetSha256: identity.target.sha256,
-    systemPrompt: subject.systemPrompt,
-    license: config.tuning.license,
-  });
-  const counts = countData(tuning, data);
-  const before = measured ?? (await checkSubject(tuning, data, subject));
+  await writeData(tuning, data);
+  const counts = countData(collected, data);
+  // A record with counts was written after the first check: its calls hold those of the data and of that check.
+  const ledger = createLedger(earlier?.counts == null ? data.calls : (earlier.calls ?? data.calls));
+  const prompts = drawCheckPrompts(config, data.examples, texts);
+  const before = earlier?.check?.before ?? (await checkModel(tuning, subject, prompts, ledger));
   const check = before === undefined ? null : { before, after: null };
-  await writeTuneFile(folder, { ...createTuneFile(tuning), counts, check }); // a resume need not measure it again
-  const tuned = await tuneTarget({
-    checkpoint: subject.checkpoint,
-    ...(subject.source === undefined ? {} : { source: subject.source }),
-    folder: folder.path,
-    data: encodeData(tuning, data),
-    settings: config.tuning,
-    ...(start === undefined ? {} : { start }),
-    seed: config.seed,
-    compute: subject.compute,
-    progress: io.progress,
-    signal: io.signal,
-  });
-  let { checkpoint } = tuned;
-  if (subject.source !== undefined) {
-    await writeTokenizerFiles(subject.source, tuned.modelPath);
-    checkpoint = await openRunDecoder(models.openModels, tuned.modelPath, 'target', models.world);
-  }
-  const after = check === null ? undefined : await checkSubject(tuning, data, { ...subject, checkpoint });
+  await writeTuneFile(folder, { ...createTuneFile(tuning), counts, calls: ledger.calls, check });
+  const tuned = await trainModel(tuning, data);
+  const after = check === null ? undefined : await checkModel(tuning, tuned, prompts, ledger);
   const file: TuneFile = {
     ...createTuneFile(tuning),
     status: 'done',
     counts,
+    calls: ledger.calls,
     training: tuned.record,
     check: check === null ? null : { ...check, after: after ?? null },
-    warnings: [...subject.warnings, ...warningsOf(tuning, counts, tuned.record.keptUpdates)],
+    warnings: [...subject.warnings, ...warningsOf(config.tuning, counts, tuned.record.keptUpdates)],
   };
   await writeTuneFile(folder, file);
   await rm(folder.partialPath, { force: true });
@@ -193,15 +203,15 @@ async function makeData({
   folder,
 }: Tuning): Promise<TuningData> {
   const { tuning, target, seed } = config;
-  const { encoder } = await openTuneEncoder(config, models);
+  const { encoder } = await models.openEncoder();
   try {
     return await buildTuningData(
       collected.successes,
       {
         openTarget: (systemPrompt) => openSubjectTarget(subject, seed, systemPrompt),
         decode: target.decode,
+        judges,
         filter: {
-          judges,
           maxUnsafe: tuning.maxUnsafe,
           ...(texts.isRefusal === undefined ? {} : { isRefusal: texts.isRefusal }),
         },
@@ -221,24 +231,57 @@ async function makeData({
   }
 }
 
+async function writeData({ folder, identity, subject, config }: Tuning, { examples }: TuningData): Promise<void> {
+  await writeDataset(folder.dataPath, examples, {
+    run: identity.run,
+    target: identity.target.spec,
+    targetSha256: identity.target.sha256,
+    systemPrompt: subject.systemPrompt,
+    license: config.tuning.license,
+  });
+}
+
+/** The subject with the weights of `checkpoint`, asked a sample of each kind of prompt. */
+async function checkModel(
+  { config, judges, texts, io, subject }: Tuning,
+  { checkpoint }: Pick<TargetModel, 'checkpoint'>,
+  prompts: CheckPrompts | undefined,
+  ledger: Ledger,
+): Promise<TargetCheck | undefined> {
+  if (prompts === undefined) return undefined;
+  const target = await openSubjectTarget({ ...subject, checkpoint }, config.seed);
+  try {
+    const { progress, signal } = io;
+    const { isRefusal } = texts;
+    return await checkTarget(prompts, { target, config, judges, isRefusal, ledger, progress, signal });
+  } finally {
+    await target.close();
+  }
+}
+
+/** The tuned model, opened from its folder where it has files of its own. */
+async function trainModel(tuning: Tuning, data: TuningData): Promise<TunedTarget> {
+  const { subject, start, folder, config, models, io } = tuning;
+  const tuned = await tuneTarget({
+    checkpoint: subject.checkpoint,
+    ...(subject.source === undefined ? {} : { source: subject.source }),
+    folder: folder.path,
+    data: encodeData(tuning, data),
+    settings: config.tuning,
+    ...(start === undefined ? {} : { start }),
+    seed: config.seed,
+    compute: subject.compute,
+    progress: io.progress,
+    signal: io.signal,
+  });
+  if (subject.source === undefined) return tuned;
+  await writeTokenizerFiles(subject.source, tuned.modelPath);
+  return { ...tuned, checkpoint: await models.openDecoder(tuned.modelPath, 'target') };
+}
+
 function encodeData({ subject }: Tuning, { examples }: TuningData) {
-  const { checkpoint, template, systemPrompt } = subject;
-  const encode = createAnswerEncoder({ checkpoint, template, ...(systemPrompt === undefined ? {} : { systemPrompt }) });
+  const encode = createAnswerEncoder(subject);
   const encodeAll = (split: TuningExample['split']) =>
     examples.filter((example) => example.split === split).map((each) => encode(each.prompt, each.answer, each.isWhole));
   return { training: encodeAll('training'), validation: encodeAll('validation') };
-}
-
-/** Everything that a tuning works with. */
-export interface Tuning {
-  readonly run: RunFolder;
-  readonly config: Config;
-  readonly io: CampaignIo;
-  readonly folder: TuneFolder;
-  readonly models: TuneModels;
-  readonly subject: TuneSubject;
-  readonly texts: TuneTexts;
-  readonly judges: readonly Judge[];
-  readonly collected: Collected;
-  readonly identity: TuneIdentity;
 }

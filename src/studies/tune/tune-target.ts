@@ -4,6 +4,7 @@ import { removePartialFiles } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import type { ProgressSink } from '../../base/progress.ts';
 import { createAdamWState } from '../../engine/optimizer/adamw.ts';
+import { initialiseParameters, type ParameterVector, parameterView } from '../../engine/optimizer/flat-parameters.ts';
 import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import { loadLatestCheckpoint } from '../../learning/checkpoints/checkpoint-folder.ts';
 import { loadParameters, saveTrainerState } from '../../learning/checkpoints/trainer-state.ts';
@@ -15,14 +16,14 @@ import {
   updatesOfEpochs,
   type ValidationWatch,
 } from '../../learning/loops/answer-likelihood.ts';
+import type { LoopControl } from '../../learning/loops/update-loop.ts';
 import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
 import { adapterOfParameters, type LoraAdapter } from '../../models/decoder/merge-lora.ts';
-import { initialiseParameters, type ParameterVector, parameterView } from '../../engine/optimizer/flat-parameters.ts';
 import { openPolicySession, type PolicySession } from '../../models/decoder/policy-session.ts';
 import { writeMergedModel } from '../../models/export/model-folder.ts';
 import { writePeftAdapter } from '../../models/export/peft-adapter.ts';
 import { sha256OfFile } from '../../models/sources/file-hash.ts';
-import type { TuningConfig } from '../../stages/config/config-tuning.ts';
+import type { TuningConfig } from '../../stages/config/tuning-section.ts';
 
 /** The part of the config that training reads. */
 export type TuneSettings = Pick<
@@ -55,7 +56,7 @@ export interface TuneTargetOptions {
   readonly signal?: AbortSignal;
 }
 
-/** What training did. Losses are nats an answer token. */
+/** Figures of the training. Losses are nats an answer token. */
 export interface TuneRecord {
   readonly trainingExamples: number;
   readonly validationExamples: number;
@@ -76,7 +77,7 @@ export interface TunedTarget {
   /** Folder of the PEFT adapter. */
   readonly adapterPath: string;
   readonly record: TuneRecord;
-  /** The tuned model, ready to be a target; its weights lie in `modelPath`. */
+  /** The tuned model, ready to be a target; its weights are in `modelPath`. */
   readonly checkpoint: DecoderCheckpoint;
 }
 
@@ -128,6 +129,9 @@ function startParameters(parameters: ParameterVector, { start, seed }: TuneTarge
   for (const [name, { data }] of start?.tensors ?? []) parameterView(parameters, name).set(data);
 }
 
+/** Stored with the best parameters, which no training goes on from. */
+const NO_MOMENTS = { firstMoment: new Float32Array(0), secondMoment: new Float32Array(0), step: 0 };
+
 /** Trains in `session` from its newest checkpoint, and leaves the kept parameters in it. */
 async function train(session: PolicySession, options: TuneTargetOptions, checkpoints: string): Promise<TuneRecord> {
   const { data, settings, seed, progress, signal } = options;
@@ -139,33 +143,23 @@ async function train(session: PolicySession, options: TuneTargetOptions, checkpo
   const progressed = found?.state.extra as Progressed | undefined;
   const { watch, curve } = progressed ?? { watch: createValidationWatch(), curve: [] };
   const best = join(checkpoints, 'tune-best.safetensors');
-  const noMoments = { firstMoment: new Float32Array(0), secondMoment: new Float32Array(0), step: 0 };
+  const keepBest = (update: number) => saveTrainerState(best, parameters, { update, optimizer: NO_MOMENTS, extra: {} });
+  const { learningRate: peak, warmupUpdates } = settings;
+  const learningRate = { peak, warmupUpdates, decay: 'constant', totalUpdates: plannedUpdates } as const;
+  const control: LoopControl = {
+    checkpoints: { folder: checkpoints, stage: STAGE },
+    checkpointEveryUpdates: CHECKPOINT_EVERY_UPDATES,
+    progress,
+    ...(signal === undefined ? {} : { signal }),
+  };
   const updates = await trainAnswers(
-    session,
-    data,
+    { policy: session, ...data, watch, curve, keepBest },
+    { ...settings, batchSize, seed, learningRate },
     {
-      ...settings,
-      batchSize,
-      seed,
-      learningRate: {
-        peak: settings.learningRate,
-        warmupUpdates: settings.warmupUpdates,
-        decay: 'constant',
-        totalUpdates: plannedUpdates,
-      },
-    },
-    {
-      control: {
-        checkpoints: { folder: checkpoints, stage: STAGE },
-        checkpointEveryUpdates: CHECKPOINT_EVERY_UPDATES,
-        progress,
-        ...(signal === undefined ? {} : { signal }),
-      },
+      control,
       from: found?.state.update ?? 0,
       optimizer: found?.state.optimizer ?? createAdamWState(parameters.data.length),
-      watch,
-      curve,
-      keepBest: (update) => saveTrainerState(best, parameters, { update, optimizer: noMoments, extra: {} }),
+      onUpdate: async () => false,
     },
   );
   if (watch.bestLoss !== null) await loadParameters(best, parameters);
@@ -185,8 +179,8 @@ async function train(session: PolicySession, options: TuneTargetOptions, checkpo
 
 /**
  * Fine-tunes a decoder on answers with LoRA and writes `adapter/` (PEFT) and `model/` (merged, fp32) into `folder`. The
- * parameters kept are those with the lowest validation loss, the untouched model among them. Goes on from its newest
- * checkpoint when it was stopped. Tokenizer files are the caller's to add (`writeTokenizerFiles`): a model made
+ * parameters kept are those with the lowest validation loss, the untouched model among them. An interrupted tuning
+ * resumes from its newest checkpoint. Tokenizer files are the caller's to add (`writeTokenizerFiles`): a model made
  * in-process has none.
  * @throws FloodgateError `run` without training examples; `model` when an example or `start` does not fit the model;
  * `interrupted` on abort, after saving.

@@ -3,7 +3,7 @@ import { cosineOfRows, createEmbeddingMatrix } from '../../metrics/embedding-mat
 import { clusterAttacks } from '../../metrics/unique-attacks.ts';
 import type { TuningConfig } from '../../stages/config/tuning-section.ts';
 import type { Calls } from '../../trial/ledger.ts';
-import { type AnswerLog, type AnswerParts, passedOf, writeAnswerLog } from './answer-log.ts';
+import { type AnswerLog, type AnswerLogParts, passedOf, writeAnswerLog } from './answer-log.ts';
 import type { SuccessfulAttack } from './collect-successes.ts';
 import type { RejectionCounts, WrittenAnswer } from './write-answers.ts';
 
@@ -72,7 +72,7 @@ export interface TuningExample {
 }
 
 /** The parts that the data is made with. */
-export interface TuningDataParts extends AnswerParts {
+export interface TuningDataParts extends AnswerLogParts {
   readonly embed: SplitOptions['embed'];
 }
 
@@ -132,10 +132,7 @@ export async function buildTuningData(
   const benignPlaces = await splitByCluster(benignPrompts, options, 'benign');
   const log = await writeAnswerLog(texts, parts, settings);
   return {
-    examples: [
-      ...refusalExamples(attacks, attackPlaces, log),
-      ...benignExamples(benignPrompts, benignPlaces, log),
-    ],
+    examples: [...refusalExamples(attacks, attackPlaces, log), ...benignExamples(benignPrompts, benignPlaces, log)],
     unanswered: attacks.length - passedOf(log.refusals),
     rejected: log.rejected,
     calls: log.calls,

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { summarise } from '../../../lab/ablations/run-ablations.ts';
 import { updatesOf, VARIANTS, type Variant } from '../../../lab/ablations/variants.ts';
 import type { AttackerRows } from '../../../lab/small-worlds/attacker-rows.ts';
-import { parseConfig } from '../../../src/stages/config/config-load.ts';
+import { parseConfig } from '../../../src/stages/campaign/config-load.ts';
 import { gflownetSection } from '../../../src/stages/gflownet.ts';
 
 const configOf = (variant: Variant) =>

@@ -56,7 +56,8 @@ test('a mean of log 1 written as -0 survives JSON', () => {
 test('what a caller adds to a candidate is not stored', () => {
   const buffer = createReplayBuffer();
   buffer.insert({ ...candidateOf([1, 2]), extra: Number.NaN } as ReturnType<typeof candidateOf>, logReward);
-  expect(() => restoreReplayBuffer(throughJson(serialiseReplayBuffer(buffer)))).not.toThrow();
+  const restored = restoreReplayBuffer(throughJson(serialiseReplayBuffer(buffer)));
+  expect(restored.all()).toStrictEqual([{ ...candidateOf([1, 2]), id: 1 }]);
 });
 
 test('damaged states are refused', () => {
@@ -67,7 +68,8 @@ test('damaged states are refused', () => {
   const first = state.entries[0];
   const broken: unknown[] = [
     null,
-    { ...state, version: 2 },
+    { ...state, version: 'two' },
+    { ...state, version: undefined },
     { ...state, nextId: 2 },
     { ...state, options: { ...state.options, capacity: 1 } },
     { ...state, entries: [first, first] },
@@ -77,4 +79,16 @@ test('damaged states are refused', () => {
     { ...state, entries: [{ ...first, tokens: [-1] }] },
   ];
   for (const each of broken) expect(() => restoreReplayBuffer(each)).toThrow(/saved state is damaged/);
+});
+
+test.each([1, 3])('a state of version %i is refused with what to do, not called damaged', (version) => {
+  const buffer = createReplayBuffer();
+  buffer.insert(candidateOf([1]), logReward);
+  expect(() => restoreReplayBuffer({ ...serialiseReplayBuffer(buffer), version })).toThrow(
+    expect.objectContaining({
+      code: 'run',
+      message: `restore replay buffer: got state version ${version}, expected 2`,
+      hint: expect.stringMatching(/resume with that version, or start the run again/),
+    }),
+  );
 });

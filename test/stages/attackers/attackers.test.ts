@@ -79,7 +79,7 @@ describe('attackers side by side', () => {
   });
 
   it('exact is refused outside a made world, icl inside one', () => {
-    expect(() => tiny.config(['attackers=[exact]'])).toThrow(/made world only/);
+    expect(() => tiny.config(['attackers=[exact]'])).toThrow(/synthetic world only/);
     expect(() => tiny.config(['attackers=[icl]', 'world={}'])).toThrow(/untrained/);
   });
 

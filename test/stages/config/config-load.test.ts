@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { FloodgateError } from '../../../src/base/errors.ts';
-import { loadConfig, parseConfig } from '../../../src/stages/config/config-load.ts';
+import { loadConfig, parseConfig } from '../../../src/stages/campaign/config-load.ts';
 import { gflownetSection } from '../../../src/stages/gflownet.ts';
 import { loadTransferTargets } from '../../../src/studies/transfer/transfer-config.ts';
 import { minimalConfigText } from '../minimal-config.ts';

@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { listConfigKeys } from '../../../src/runs/config/config-keys.ts';
-import { configJsonSchema, configReference, configSchema } from '../../../src/stages/config/config-schema.ts';
+import { configJsonSchema, configReference, configSchema } from '../../../src/stages/campaign/config-schema.ts';
 
 describe('listConfigKeys', () => {
   const keys = new Map(listConfigKeys(configSchema()).map((key) => [key.path, key]));

@@ -6,7 +6,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { acquireLock } from '../../../src/base/lock.ts';
 import { createManifest, readManifest, writeManifest } from '../../../src/runs/manifest.ts';
 import { createRunFolder, listRunFolders, openRunFolder, removeRunFolder } from '../../../src/runs/run-folder.ts';
-import { configSha256, loadRunConfig, movableConfig, parseConfig } from '../../../src/stages/config/config-load.ts';
+import { configSha256, loadRunConfig, movableConfig, parseConfig } from '../../../src/stages/campaign/config-load.ts';
 import { minimalConfigText } from '../minimal-config.ts';
 
 const config = parseConfig(minimalConfigText, { fileName: 'a.yaml', folder: '/configs' });

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { parseConfig } from '../../../src/stages/config/config-load.ts';
-import type { Config } from '../../../src/stages/config/config-schema.ts';
+import { parseConfig } from '../../../src/stages/campaign/config-load.ts';
+import type { Config } from '../../../src/stages/campaign/config-schema.ts';
 import { createTinyCampaign, type TinyCampaign } from '../../stages/tiny-campaign.ts';
 
 /** Responses of one character: which of them are unsafe decides how often a random model gives way. */

@@ -10,7 +10,7 @@ import { buildTransfer, type TransferReport, transferCell } from '../../../src/r
 import type { RunFolder } from '../../../src/runs/run-folder.ts';
 import { openStore, type RunStore } from '../../../src/runs/store/run-store.ts';
 import { evaluationStage } from '../../../src/runs/store/stage-name.ts';
-import { parseConfig } from '../../../src/stages/config/config-load.ts';
+import { parseConfig } from '../../../src/stages/campaign/config-load.ts';
 import { planTargets } from '../../../src/studies/transfer/plan-targets.ts';
 import { fillMatrix } from '../../../src/studies/transfer/run-transfer.ts';
 import { nameTargets, parseTargetsFile } from '../../../src/studies/transfer/transfer-config.ts';

@@ -7,7 +7,7 @@ import { silentProgress } from '../../../src/base/progress.ts';
 import { liveSessionLabels } from '../../../src/engine/runtime/session.ts';
 import { createRunFolder, type RunFolder } from '../../../src/runs/run-folder.ts';
 import { openStore } from '../../../src/runs/store/run-store.ts';
-import { parseConfig } from '../../../src/stages/config/config-load.ts';
+import { parseConfig } from '../../../src/stages/campaign/config-load.ts';
 import type { CampaignIo } from '../../../src/stages/stage.ts';
 import { type TuneRunOptions, tuneRun } from '../../../src/studies/tune/tune-run.ts';
 import { openLocalTarget } from '../../../src/targets/local-target.ts';

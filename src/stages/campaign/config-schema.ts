@@ -5,9 +5,9 @@ import { type ConfigKey, listConfigKeys } from '../../runs/config/config-keys.ts
 import type { ConfigProblem } from '../../runs/config/config-problems.ts';
 import { targetKinds, targetSchema } from '../../targets/registry.ts';
 import '../../worlds/world-kinds.ts';
+import { type Config, headShape, tailShape } from '../config/config.ts';
 import { stages } from '../registry.ts';
 import { problemAt } from '../stage.ts';
-import { type Config, headShape, tailShape } from './config.ts';
 
 const judges = () =>
   z

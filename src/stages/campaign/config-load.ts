@@ -6,10 +6,10 @@ import { readManifest } from '../../runs/manifest.ts';
 import type { RunFolder } from '../../runs/run-folder.ts';
 import { mapTargetModels } from '../../targets/registry.ts';
 import { WORLD, withWorldPreset } from '../../worlds/world-preset.ts';
-import type { Config } from './config.ts';
+import type { Config } from '../config/config.ts';
+import { loadSeeds } from '../config/seeds.ts';
+import { withTuningPaths } from '../config/tuning-section.ts';
 import { checkConfigRules, configSchema, MOVED_KEYS } from './config-schema.ts';
-import { loadSeeds } from './seeds.ts';
-import { withTuningPaths } from './tuning-section.ts';
 
 export interface ParseConfigOptions {
   /** For messages. */
