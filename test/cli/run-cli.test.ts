@@ -103,11 +103,11 @@ describe('run', () => {
       threads: 2,
       device: 'webgpu',
       runsDir: folder,
-      set: ['sft.updates=3'],
+      set: ['sft.updates=30'],
     } as const;
     const { config, ...rest } = await runRequest(configPath, flags);
     expect(rest).toEqual({ name: 'n1', ifTaken: 'refuse', runsFolder: folder });
-    expect(config).toMatchObject({ seed: 7, threads: 2, sft: { updates: 3 } });
+    expect(config).toMatchObject({ seed: 7, threads: 2, sft: { updates: 30 } });
     expect([config.attacker.device, config.encoder.device, config.target.device]).toEqual([
       'webgpu',
       'webgpu',

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Verdict } from '../../src/judges/judge.ts';
-import { addCosts, NO_COST, perThousandTargetCalls } from '../../src/metrics/cost.ts';
+import { perThousandTargetCalls } from '../../src/metrics/cost.ts';
 import { echoRate, echoRateByMask } from '../../src/metrics/echo.ts';
 import { judgeAgreement } from '../../src/metrics/judge-agreement.ts';
 import { pointMeasure } from '../../src/metrics/measure.ts';
@@ -96,14 +96,7 @@ describe('agreement of two judges', () => {
 });
 
 describe('cost', () => {
-  test('adds up, and scales a count to 1,000 target calls', () => {
-    const cost = { targetCalls: 1000, judgeCalls: 2000, tokens: 30000, seconds: 1.5 };
-    expect(addCosts(addCosts(NO_COST, cost), cost)).toEqual({
-      targetCalls: 2000,
-      judgeCalls: 4000,
-      tokens: 60000,
-      seconds: 3,
-    });
+  test('scales a count to 1,000 target calls', () => {
     const count = { ...pointMeasure(40, 256, 'clusters'), low: 30, high: 50 };
     expect(perThousandTargetCalls(count, 2000)).toMatchObject({ value: 20, low: 15, high: 25, n: 256 });
     expect(perThousandTargetCalls(count, 0)).toMatchObject({ value: null, low: null, high: null });

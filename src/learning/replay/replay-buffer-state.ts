@@ -38,7 +38,7 @@ const entrySchema = z.strictObject({
   embedding: z.base64().optional(),
 });
 
-/** 2: an entry's term of the reward is `fluency`; version 1 called it `logPRef`, with or without a fluency form. */
+/** 2: entries have `fluency` and a source; version 1 called the term of the reward `logPRef`. */
 const STATE_VERSION = 2;
 
 const stateSchema = z.strictObject({

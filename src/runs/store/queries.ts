@@ -1,7 +1,6 @@
 import type Database from 'libsql';
 import type { AttackSource } from '../../learning/attack.ts';
 import type { VerdictRecord } from '../../trial/evidence.ts';
-import { cellToText } from './cell.ts';
 import type {
   CostRecord,
   DistinctAttack,
@@ -14,7 +13,7 @@ import type {
   StoredMetric,
   StoredResponse,
 } from './records.ts';
-import { guardSqlite } from './sqlite-guard.ts';
+import { cellToText, guardSqlite } from './sqlite.ts';
 
 export interface AttackFilter {
   readonly stage: string;
@@ -154,6 +153,53 @@ function rowToCost([targetCalls, judgeCalls, tokens, seconds]: Row): CostRecord 
   };
 }
 
+function rowToStage([name, status, updatesPlanned, startedMs, finishedMs]: Row): StageRow {
+  return {
+    name: name as string,
+    status: status as StageStatus,
+    updatesPlanned: updatesPlanned as number,
+    startedMs: startedMs as number,
+    finishedMs: finishedMs as number | null,
+  };
+}
+
+function rowToDistinct([ids, text, ...columns]: Row): DistinctAttack {
+  const [meanUnsafe, logS, logPRef, fluency, responses, firstUpdate] = columns;
+  return {
+    ids: JSON.parse(ids as string) as number[],
+    text: cellToText(text),
+    meanUnsafe: meanUnsafe as number,
+    logS: logS as number,
+    logPRef: logPRef as number | null,
+    fluency: fluency as number | null,
+    responses: responses as number,
+    firstUpdate: firstUpdate as number,
+  };
+}
+
+function rowToEvent([timeMs, stage, update, level, code, message]: Row): StoredEvent {
+  return {
+    timeMs: timeMs as number,
+    stage: (stage ?? undefined) as string | undefined,
+    update: (update ?? undefined) as number | undefined,
+    level: level as EventRecord['level'],
+    code: code as string,
+    message: message as string,
+  };
+}
+
+function rowToRepeated([stage, afterUpdate, attacks, responses, verdicts, timeMs, ...cost]: Row): RepeatedCalls {
+  return {
+    stage: stage as string,
+    afterUpdate: afterUpdate as number,
+    attacks: attacks as number,
+    responses: responses as number,
+    verdicts: verdicts as number,
+    timeMs: timeMs as number,
+    ...rowToCost(cost),
+  };
+}
+
 /** Returns the reading half of a run database. */
 export function createStoreQueries(db: Database.Database): StoreQueries {
   const select = (sql: string) => {
@@ -173,52 +219,16 @@ export function createStoreQueries(db: Database.Database): StoreQueries {
 
   return {
     info: (key) => selectInfo(key)[0]?.[0] as string | undefined,
-    stages: () =>
-      selectStages().map(([name, status, updatesPlanned, startedMs, finishedMs]) => ({
-        name: name as string,
-        status: status as StageStatus,
-        updatesPlanned: updatesPlanned as number,
-        startedMs: startedMs as number,
-        finishedMs: finishedMs as number | null,
-      })),
+    stages: () => selectStages().map(rowToStage),
     lastUpdate: (stage) => (selectLastUpdate(stage)[0]?.[0] as number | null) ?? -1,
     attacks: ({ stage, fromUpdate = 0, toUpdate = Number.MAX_SAFE_INTEGER, source, limit = -1 }) =>
       selectAttacks(stage, fromUpdate, toUpdate, source ?? null, source ?? null, limit).map(rowToAttack),
     responses: (attackId) => rowsToResponses(selectResponses(attackId)),
     distinctAttacks: ({ stage, judge, minUnsafe, minLogPRef, unsafeFloor }) =>
-      selectDistinct(stage, judge, minUnsafe, minLogPRef, unsafeFloor).map(([ids, text, ...columns]) => {
-        const [meanUnsafe, logS, logPRef, fluency, responses, firstUpdate] = columns;
-        return {
-          ids: JSON.parse(ids as string) as number[],
-          text: cellToText(text),
-          meanUnsafe: meanUnsafe as number,
-          logS: logS as number,
-          logPRef: logPRef as number | null,
-          fluency: fluency as number | null,
-          responses: responses as number,
-          firstUpdate: firstUpdate as number,
-        };
-      }),
+      selectDistinct(stage, judge, minUnsafe, minLogPRef, unsafeFloor).map(rowToDistinct),
     metrics: (stage, name) => selectMetrics(stage, name ?? null, name ?? null).map(rowToMetric),
     cost: (stage) => rowToCost(selectCost(stage)[0] ?? [0, 0, 0, 0]),
-    events: () =>
-      selectEvents().map(([timeMs, stage, update, level, code, message]) => ({
-        timeMs: timeMs as number,
-        stage: (stage ?? undefined) as string | undefined,
-        update: (update ?? undefined) as number | undefined,
-        level: level as EventRecord['level'],
-        code: code as string,
-        message: message as string,
-      })),
-    repeatedCalls: () =>
-      selectRepeated().map(([stage, afterUpdate, attacks, responses, verdicts, timeMs, ...cost]) => ({
-        stage: stage as string,
-        afterUpdate: afterUpdate as number,
-        attacks: attacks as number,
-        responses: responses as number,
-        verdicts: verdicts as number,
-        timeMs: timeMs as number,
-        ...rowToCost(cost),
-      })),
+    events: () => selectEvents().map(rowToEvent),
+    repeatedCalls: () => selectRepeated().map(rowToRepeated),
   };
 }

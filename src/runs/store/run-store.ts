@@ -3,7 +3,7 @@ import Database from 'libsql';
 import { FloodgateError } from '../../base/errors.ts';
 import { createStoreQueries, type StoreQueries } from './queries.ts';
 import { migrate } from './schema.ts';
-import { guardSqlite } from './sqlite-guard.ts';
+import { guardSqlite } from './sqlite.ts';
 import { createStoreWriter, type StoreWriter } from './writer.ts';
 
 /** The database of one run. */

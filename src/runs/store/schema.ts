@@ -1,6 +1,6 @@
 import type Database from 'libsql';
 import { FloodgateError } from '../../base/errors.ts';
-import { transact } from './transaction.ts';
+import { transact } from './sqlite.ts';
 
 /** `Fgat`: tells a run database from any other SQLite file. */
 const APPLICATION_ID = 0x46676174;

@@ -9,7 +9,7 @@ import { createLedger, type Ledger } from '../../trial/ledger.ts';
 import { createTrial, type JudgeSeat } from '../../trial/trial.ts';
 import { plainMetric } from '../metric-records.ts';
 import type { Campaign } from '../stage.ts';
-import { fileBenignPrompts, worldBenignPrompts } from './benign-prompts.ts';
+import { fileBenignPrompts, worldBenignPrompts } from './dialogue-files.ts';
 import { evaluationSeats, outcomeBy } from './seats.ts';
 
 /** Share of harmless prompts called unsafe, by judge. */

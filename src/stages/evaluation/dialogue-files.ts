@@ -3,6 +3,8 @@ import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { FloodgateError } from '../../base/errors.ts';
 import { packageFile } from '../../base/package-root.ts';
+import { createKeyFinder, wordsOf } from '../../worlds/keys.ts';
+import type { World } from '../../worlds/world.ts';
 
 /** A file of gigabytes, given by mistake. */
 const MAX_BYTES = 64 * 1024 * 1024;
@@ -70,4 +72,31 @@ export async function readRefusalTemplates(path = assetPath('refusal-templates.t
   const templates = (await readLines(path)).map((line) => line.trim()).filter((line) => line !== '');
   if (templates.length === 0) throw new FloodgateError('config', `read ${path}: it holds no refusal`);
   return templates;
+}
+
+/** Harmless prompts: those that tuning may learn, and those that only measure. */
+export interface BenignPrompts {
+  readonly training: readonly string[];
+  readonly heldOut: readonly string[];
+}
+
+/** Share of a world's harmless seeds that tuning may learn. */
+const LEARNED = 2 / 3;
+
+/** A world's seeds without a key. */
+export function worldBenignPrompts({ keys, seeds }: World): BenignPrompts {
+  const finder = createKeyFinder(keys);
+  const harmless = [...new Set(seeds)].filter((seed) => finder.heldBy(wordsOf(seed)).length === 0);
+  const cut = Math.ceil(harmless.length * LEARNED);
+  return { training: harmless.slice(0, cut), heldOut: harmless.slice(cut) };
+}
+
+/** Prompts of a benign file, ours where no path is given. Held-out ones are always ours. @throws FloodgateError `config`. */
+export async function fileBenignPrompts(path: string | undefined): Promise<BenignPrompts> {
+  const ours = await readBenignPairs();
+  const given = path === undefined ? ours : await readBenignPairs(path);
+  const promptsOf = (split: 'training' | 'held-out', from: typeof ours): string[] => [
+    ...new Set(from.filter((pair) => pair.split === split).map(({ prompt }) => prompt)),
+  ];
+  return { training: promptsOf('training', given), heldOut: promptsOf('held-out', ours) };
 }

@@ -2,25 +2,27 @@ import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openRunFolder, type RunFolder } from '../../runs/run-folder.ts';
+import type { StoredMetric } from '../../runs/store/records.ts';
 import { openStore } from '../../runs/store/run-store.ts';
 import { evaluationStage } from '../../runs/store/stage-name.ts';
+import { loadRunConfig } from '../../stages/campaign/config-load.ts';
+import { finishRun } from '../../stages/campaign/run-campaign.ts';
+import type { Config } from '../../stages/config/config.ts';
 import type { CampaignIo } from '../../stages/stage.ts';
-import { finishRun } from '../../stages/campaign/finish-run.ts';
-import type { AttackerName } from '../../stages/config/attacker-names.ts';
-import { loadConfig } from '../../stages/campaign/config-load.ts';
+import { mapTargetModels } from '../../targets/registry.ts';
 import type { RobustnessCell } from './robustness-file.ts';
 
-/** Where an attacker is trained again: `RUN/robustness/DATA/ATTACKER`, a run folder like any other. */
+/** Where an attacker is retrained: `RUN/robustness/DATA/ATTACKER`, a run folder like any other. */
 export interface RetrainPlace {
   /** `RUN/robustness/DATA`. */
   readonly runsFolder: string;
-  readonly attacker: AttackerName;
+  readonly attacker: string;
 }
 
 /** The figures of an attacker's own evaluation, by judge; undefined when it was not evaluated. */
 export async function readEvaluation(
   { databasePath }: RunFolder,
-  attacker: AttackerName,
+  attacker: string,
 ): Promise<Pick<RobustnessCell, 'status' | 'judges'> | undefined> {
   const store = await openStore(databasePath, { readOnly: true });
   try {
@@ -34,10 +36,8 @@ export async function readEvaluation(
   }
 }
 
-type StoredMetrics = ReturnType<Awaited<ReturnType<typeof openStore>>['metrics']>;
-
 /** Success rate and unique attacks by judge, the last value of each. */
-export function judgesOf(metrics: StoredMetrics): RobustnessCell['judges'] {
+export function judgesOf(metrics: readonly StoredMetric[]): RobustnessCell['judges'] {
   const names = [...new Set(metrics.flatMap(({ judge }) => (judge === undefined ? [] : [judge])))];
   return names.flatMap((name) => {
     const measureOf = (wanted: string) => {
@@ -51,15 +51,20 @@ export function judgesOf(metrics: StoredMetrics): RobustnessCell['judges'] {
   });
 }
 
-/** What an attacker that was trained again has reached, in the run `name`; undefined while it is not done. */
+/** The figures of a retrained attacker, from the run `name`; undefined until it is done. */
 export async function readRetrained({ runsFolder, attacker }: RetrainPlace, name: string = attacker) {
   const isThere = existsSync(join(runsFolder, name, 'run.db'));
   return isThere ? readEvaluation(await openRunFolder(name, runsFolder), attacker) : undefined;
 }
 
+/** The config with another model behind its target, and everything else as it is. */
+export function againstModel(config: Config, modelPath: string): Config {
+  return { ...config, target: mapTargetModels(config.target, () => modelPath) };
+}
+
 /**
- * Trains an attacker from the start against `modelPath`, by the config of `run` and nothing else changed; goes on where
- * it stopped, and does nothing when it is done.
+ * Trains an attacker from scratch against `modelPath`, by the config of `run` and nothing else changed. Resumes when
+ * interrupted, and does nothing when it is done.
  */
 export async function retrain(
   run: RunFolder,
@@ -69,8 +74,7 @@ export async function retrain(
 ): Promise<void> {
   if ((await readRetrained(place)) !== undefined) return;
   const { runsFolder, attacker } = place;
-  const narrowed = [`attackers=${JSON.stringify([attacker])}`, `target.model=${JSON.stringify(modelPath)}`];
-  const config = await loadConfig(run.configPath, [...overrides, ...narrowed]);
+  const config = await loadRunConfig(run, [...overrides, `attackers=${JSON.stringify([attacker])}`]);
   await mkdir(runsFolder, { recursive: true });
-  await finishRun(config, runsFolder, attacker, io);
+  await finishRun(againstModel(config, modelPath), runsFolder, attacker, io);
 }

@@ -38,7 +38,7 @@ const dialogueUtility = z.strictObject({
   nats: z.array(z.number()),
 });
 
-/** Of a made world's target, read off it: requests without a key should never alarm and be answered politely. */
+/** Of a synthetic world's target, read off it: requests without a key should never alarm and be answered politely. */
 const exactUtility = z.strictObject({
   kind: z.literal('exact'),
   /** Mean |P(alarm) - what was intended|. */
@@ -73,7 +73,7 @@ const cell = z.strictObject({
   attacker: z.string(),
   /** Name of the target's version. */
   target: z.string(),
-  /** `replayed`: the attacks that were found against the base; `retrained`: the attacker was trained against this version. */
+  /** `replayed`: the attacks that were found against the base; `retrained`: the attacker was trained from scratch against this version. */
   how: z.enum(['replayed', 'retrained']),
   /** `nothing-collected`: smoothing found nothing to learn from, so that there is no attacker to measure. */
   status: z.enum(['done', 'nothing-collected']),
@@ -94,7 +94,7 @@ export const robustnessSchema = z.strictObject({
   /** Most successes of one attacker that a target was tuned on. */
   successes: z.number(),
   attackers: z.array(z.string()),
-  /** Attackers that were also trained again. */
+  /** Attackers that were also retrained. */
   retrained: z.array(z.string()),
   targets: z.array(version),
   /** Attackers without a success: no target could be tuned on their data. */
@@ -111,7 +111,7 @@ function fileOf(folder: RunFolder): string {
   return join(robustnessFolder(folder), 'robustness.json');
 }
 
-/** What an earlier start left; undefined when there is nothing. @throws FloodgateError `run` when it is damaged. */
+/** The matrix of an earlier start; undefined when there is none. @throws FloodgateError `run` when it is damaged. */
 export async function readRobustness(folder: RunFolder): Promise<Robustness | undefined> {
   const path = fileOf(folder);
   try {
@@ -120,7 +120,7 @@ export async function readRobustness(folder: RunFolder): Promise<Robustness | un
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw new FloodgateError('run', `read ${path}: it is damaged`, {
       cause,
-      hint: 'remove it: what was tuned, asked and trained is kept elsewhere, and is not made again',
+      hint: 'remove it: tuned targets, answers and attackers are stored elsewhere, and are not made again',
     });
   }
 }
@@ -133,12 +133,12 @@ export async function writeRobustness(folder: RunFolder, robustness: Robustness)
 
 const INFO_KEY = 'robustness';
 
-/** Keeps the matrix in the run database too, where reports find it. */
+/** Stores the matrix in the run database too, where reports find it. */
 export function recordRobustness(store: StoreWriter, robustness: Robustness): void {
   store.setInfo(INFO_KEY, JSON.stringify(robustness));
 }
 
-/** The matrix as the database has it; undefined when none was measured. */
+/** The matrix in the database; undefined when none was measured. */
 export function storedRobustness(store: StoreQueries): Robustness | undefined {
   const text = store.info(INFO_KEY);
   return text === undefined ? undefined : robustnessSchema.parse(JSON.parse(text));

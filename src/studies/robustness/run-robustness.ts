@@ -1,21 +1,31 @@
 import { mkdir } from 'node:fs/promises';
-import { join, relative } from 'node:path';
+import { join } from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
 import { acquireLock } from '../../base/lock.ts';
 import type { RunFolder } from '../../runs/run-folder.ts';
 import { openStore, type RunStore } from '../../runs/store/run-store.ts';
 import { transferStage } from '../../runs/store/stage-name.ts';
+import { countingJudge } from '../../stages/campaign/run-campaign.ts';
 import type { CampaignIo } from '../../stages/stage.ts';
-import { countingJudge } from '../../stages/campaign/finish-run.ts';
-import type { AttackerName } from '../../stages/config/attacker-names.ts';
 import { transferRun } from '../transfer/run-transfer.ts';
 import type { NamedTarget } from '../transfer/transfer-config.ts';
-import { askedAsEvaluated, measureUtilities, overRefusalOf, type TunedModel, tuneOnEach } from './target-versions.ts';
 import { planRobustness, type RobustnessPlan, type RobustnessStudy } from './plan-robustness.ts';
 import { judgesOf, readEvaluation, readRetrained, retrain } from './retrain.ts';
-import { BASE, ROBUSTNESS_PREFIX, ROBUSTNESS_VERSION, type Robustness, type RobustnessCell, readRobustness, recordRobustness, robustnessFolder, type TargetVersion, writeRobustness } from './robustness-file.ts';
+import {
+  BASE,
+  ROBUSTNESS_PREFIX,
+  ROBUSTNESS_VERSION,
+  type Robustness,
+  type RobustnessCell,
+  readRobustness,
+  recordRobustness,
+  robustnessFolder,
+  type TargetVersion,
+  writeRobustness,
+} from './robustness-file.ts';
+import { describeVersions, type TunedModel, tuneOnEach, versionColumn } from './target-versions.ts';
 
-/** Everything that the matrix is made with. */
+/** The parts that the matrix is made with. */
 interface Work {
   readonly folder: RunFolder;
   readonly study: RobustnessStudy;
@@ -28,10 +38,10 @@ interface Work {
 const targetName = (version: string): string => `${ROBUSTNESS_PREFIX}${version}`;
 
 /**
- * Measures how far every attacker of a run gets against every version of its target: the base, and one tuned on the
- * successes of each attacker; by replaying stored attacks, and by training attackers again. Beside it stands what each
- * version refuses without need, and what it is still good for. What is there already is kept: a matrix that was stopped
- * fills its missing cells only.
+ * Measures the success rate of every attacker of a run against every version of its target: the base, and one tuned on
+ * the successes of each attacker. Stored attacks are replayed, and some attackers are retrained. Each version also shows
+ * the requests that it refuses without need, and its utility. Cells that are there are kept: an interrupted matrix fills
+ * its missing cells.
  *
  * @throws FloodgateError `run`, `usage` before any work as `planRobustness` says; `run` when another process uses the
  * run; `interrupted` on abort, nothing lost.
@@ -68,10 +78,10 @@ async function emptyMatrix(folder: RunFolder, successes: number): Promise<Robust
 }
 
 function transferTargets({ study, tuned }: Work): NamedTarget[] {
-  const asked = askedAsEvaluated(study.config);
+  const { config } = study;
   return [
-    { ...asked, name: targetName(BASE) },
-    ...tuned.map(({ stage, name }): NamedTarget => ({ ...asked, name: targetName(stage), model: `tuned:${name}` })),
+    versionColumn(config, targetName(BASE)),
+    ...tuned.map(({ stage, name }) => versionColumn(config, targetName(stage), `tuned:${name}`)),
   ];
 }
 
@@ -92,10 +102,11 @@ async function fillMatrix(work: Work): Promise<Robustness> {
 
 async function retrainAll({ folder, study, tuned, io }: Work, onDone: () => Promise<unknown>): Promise<void> {
   const missing = tuned.flatMap((model) => study.retrain.map((attacker) => ({ model, attacker })));
-  const bar = io.progress.start('train attackers again', missing.length, 'attackers');
+  const bar = io.progress.start('retrain attackers', missing.length, 'attackers');
   try {
     for (const [done, { model, attacker }] of missing.entries()) {
-      if (io.signal.aborted) throw new FloodgateError('interrupted', 'robustness: interrupted; what is done is kept');
+      if (io.signal.aborted)
+        throw new FloodgateError('interrupted', 'robustness: interrupted; finished cells are stored');
       bar.update(done, `${attacker} against the target tuned on ${model.stage}`);
       const place = { runsFolder: join(robustnessFolder(folder), model.stage), attacker };
       await retrain(folder, place, { modelPath: model.modelPath, overrides: study.overrides }, io);
@@ -107,38 +118,20 @@ async function retrainAll({ folder, study, tuned, io }: Work, onDone: () => Prom
   }
 }
 
-/** What every version of the target refuses without need, and what it is still good for. */
-async function describeTargets({ folder, study, earlier, tuned, io }: Work): Promise<TargetVersion[]> {
-  const knownOf = (name: string) => earlier?.targets.find((target) => target.name === name);
-  const requests = [
-    { name: BASE, modelPath: undefined, known: knownOf(BASE) },
-    ...tuned.map(({ stage, modelPath }) => ({ name: stage, modelPath, known: knownOf(stage) })),
-  ];
-  const [base, ...others] = await measureUtilities(study.config, requests, io);
-  const model = tuned[0]?.file.target.spec ?? '';
-  const untuned = overRefusalOf(tuned[0]?.file.check?.before);
-  const first: TargetVersion = {
-    name: BASE,
-    model,
-    successes: null,
-    overRefusal: untuned,
-    warnings: [],
-    ...(base as NonNullable<typeof base>),
-  };
-  const rest = tuned.map(
-    ({ stage, modelPath, file }, i): TargetVersion => ({
-      name: stage,
-      model: relative(folder.path, modelPath),
-      successes: file.counts?.used ?? 0,
-      overRefusal: overRefusalOf(file.check?.after),
-      warnings: [...file.warnings],
-      ...(others[i] as NonNullable<(typeof others)[number]>),
-    }),
+function describeTargets({ folder, study, earlier, tuned, io }: Work): Promise<TargetVersion[]> {
+  return describeVersions(
+    {
+      config: study.config,
+      folder: folder.path,
+      baseModel: tuned[0]?.file.target.spec ?? '',
+      tuned: tuned.map(({ stage, modelPath, file }) => ({ version: stage, modelPath, file })),
+      known: earlier?.targets ?? [],
+    },
+    io,
   );
-  return [first, ...rest];
 }
 
-/** Names of earlier starts first: what was measured once stays in the matrix. */
+/** Names of earlier starts first: their cells stay in the matrix. */
 const joined = <T>(before: readonly T[] | undefined, now: readonly T[]): T[] => [
   ...new Set([...(before ?? []), ...now]),
 ];
@@ -147,8 +140,8 @@ async function save(work: Work, now: readonly TargetVersion[], status: Robustnes
   const { folder, study, earlier, successes } = work;
   const kept = earlier?.targets.filter(({ name }) => !now.some((target) => target.name === name)) ?? [];
   const targets = [...now, ...kept];
-  const attackers = joined(earlier?.attackers, study.attackers) as AttackerName[];
-  const retrained = joined(earlier?.retrained, study.retrain) as AttackerName[];
+  const attackers = joined(earlier?.attackers, study.attackers);
+  const retrained = joined(earlier?.retrained, study.retrain);
   const store = await openStore(folder.databasePath);
   try {
     const robustness: Robustness = {
@@ -173,7 +166,7 @@ async function save(work: Work, now: readonly TargetVersion[], status: Robustnes
 
 function replayedCells(
   store: RunStore,
-  attackers: readonly AttackerName[],
+  attackers: readonly string[],
   targets: readonly TargetVersion[],
 ): RobustnessCell[] {
   const done = new Set(store.stages().flatMap(({ name, status }) => (status === 'done' ? [name] : [])));
@@ -190,7 +183,7 @@ function replayedCells(
 /** Against the base an attacker was trained in the run itself. */
 async function retrainedCells(
   folder: RunFolder,
-  attackers: readonly AttackerName[],
+  attackers: readonly string[],
   targets: readonly TargetVersion[],
 ): Promise<RobustnessCell[]> {
   const cells: RobustnessCell[] = [];

@@ -5,7 +5,6 @@ import { type BenignPair, readBenignPairs } from '../../stages/evaluation/dialog
 import { wordsOf } from '../../worlds/keys.ts';
 import { openAnswerMeter } from '../../worlds/pico-target.ts';
 import { ALARM_WORD, POLITE_WORDS } from '../../worlds/vocabulary.ts';
-import { createAnswerEncoder, type TuneSubject } from '../tune/tune-subject.ts';
 import type { Utility } from './robustness-file.ts';
 
 /** Tokens are read and their probabilities taken as the model has them. */
@@ -15,7 +14,7 @@ const meanOf = (values: ArrayLike<number>): number =>
   Array.from(values).reduce((sum, value) => sum + value, 0) / values.length;
 
 /** Sums of -log p over the answer, and its tokens, for each dialogue that fits; the rest is counted. */
-async function answerNats(subject: TuneSubject, pairs: readonly (readonly [prompt: string, answer: string])[]) {
+async function answerNats(subject: TargetModel, pairs: readonly (readonly [prompt: string, answer: string])[]) {
   const { checkpoint, template, systemPrompt, compute } = subject;
   const { config, weights } = checkpoint;
   const encode = createAnswerEncoder({ checkpoint, template, ...(systemPrompt === undefined ? {} : { systemPrompt }) });
@@ -43,7 +42,7 @@ async function answerNats(subject: TuneSubject, pairs: readonly (readonly [promp
  * How well a model predicts the answers (with the token that ends them) of benign dialogues, asked as it is asked in the
  * run. Dialogues that its context cannot hold are left out and counted.
  */
-export async function dialogueUtility(subject: TuneSubject, pairs: readonly BenignPair[]): Promise<Utility> {
+export async function dialogueUtility(subject: TargetModel, pairs: readonly BenignPair[]): Promise<Utility> {
   const answered = pairs.flatMap(({ prompt, answer }) => (answer === undefined ? [] : [[prompt, answer] as const]));
   const { rows, excluded } = await answerNats(subject, answered);
   const tokens = rows.reduce((sum, row) => sum + row.tokens, 0);
@@ -65,7 +64,7 @@ export async function heldOutDialogues(): Promise<BenignPair[]> {
 
 /** What a made world's target does with requests that hold no key, read off it. */
 export async function exactUtility(
-  { checkpoint, compute }: TuneSubject,
+  { checkpoint, compute }: TargetModel,
   requests: readonly string[],
 ): Promise<Utility> {
   const words = requests.map(wordsOf);

@@ -4,8 +4,12 @@ import type { AnswerExample } from '../../learning/loops/answer-likelihood.ts';
 import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
 import { renderChatIds } from '../../models/tokenizer/prompt-ids.ts';
 import type { RunModels } from '../../stages/campaign/run-models.ts';
-import { fileBenignPrompts, worldBenignPrompts } from '../../stages/evaluation/benign-prompts.ts';
-import { readBorderlinePrompts, readRefusalTemplates } from '../../stages/evaluation/dialogue-files.ts';
+import {
+  fileBenignPrompts,
+  readBorderlinePrompts,
+  readRefusalTemplates,
+  worldBenignPrompts,
+} from '../../stages/evaluation/dialogue-files.ts';
 import { createAttackEncoder, type LocalPromptOptions, openLocalTarget } from '../../targets/local-target.ts';
 import {
   isTunable,

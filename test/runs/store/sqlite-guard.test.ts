@@ -1,7 +1,7 @@
 import Database from 'libsql';
 import { expect, it } from 'vitest';
 import { FloodgateError } from '../../../src/base/errors.ts';
-import { guardSqlite } from '../../../src/runs/store/sqlite-guard.ts';
+import { guardSqlite } from '../../../src/runs/store/sqlite.ts';
 
 it('names a full disk and what to do', () => {
   const db = new Database(':memory:');

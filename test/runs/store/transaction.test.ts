@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import Database from 'libsql';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { transact } from '../../../src/runs/store/transaction.ts';
+import { transact } from '../../../src/runs/store/sqlite.ts';
 
 let folder: string;
 let db: Database.Database;
