@@ -3,7 +3,7 @@ import type { RunFolder } from '../../src/runs/run-folder.ts';
 import { openStore } from '../../src/runs/store/run-store.ts';
 import { evaluatedStage } from '../../src/runs/store/stage-name.ts';
 import type { CampaignIo } from '../../src/stages/stage.ts';
-import { MADE_WORLD_TUNING, type TunedModel, tuneOnEach } from '../../src/studies/robustness/target-versions.ts';
+import { type TunedModel, tuneOnEach, WORLD_TUNING } from '../../src/studies/robustness/target-versions.ts';
 import { transferRun } from '../../src/studies/transfer/run-transfer.ts';
 import type { NamedTarget } from '../../src/studies/transfer/transfer-config.ts';
 import type { AttackerName } from '../attackers.ts';
@@ -75,7 +75,7 @@ const FURTHER: Readonly<Record<ClaimWorld, readonly NamedTarget[]>> = {
  * smallest at which a search seed's held-out attacks fail (docs/claims.md).
  */
 export const CLAIM_TUNING: Readonly<Record<ClaimWorld, readonly string[]>> = {
-  'proving-ground': MADE_WORLD_TUNING,
+  'proving-ground': WORLD_TUNING,
   smollm2: [
     'tuning.refusals.source=template',
     'tuning.epochs=4',

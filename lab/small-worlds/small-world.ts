@@ -1,5 +1,5 @@
-import type { Config } from '../../src/stages/config/config.ts';
 import { parseConfig } from '../../src/stages/campaign/config-load.ts';
+import type { Config } from '../../src/stages/config/config.ts';
 import type { AttackerName } from '../attackers.ts';
 
 /** Settings of the synthetic worlds that compare many runs: an attacker takes about twenty seconds in one. */

@@ -5,7 +5,7 @@ import { FloodgateError } from '../base/errors.ts';
 import { measureText } from '../report/words/number-words.ts';
 import { loadConfig } from '../stages/campaign/config-load.ts';
 import { stages } from '../stages/registry.ts';
-import { MADE_WORLD_TUNING } from '../studies/robustness/target-versions.ts';
+import { WORLD_TUNING } from '../studies/robustness/target-versions.ts';
 import type { Rounds } from '../studies/rounds/rounds-file.ts';
 import { runRounds } from '../studies/rounds/run-rounds.ts';
 import { alignColumns, type CommandResult, printResult } from './command-output.ts';
@@ -70,7 +70,7 @@ async function attackInRounds(file: string, options: RoundsOptions, context: Cli
   const { runsDir, rounds, attacker, set } = options;
   if (rounds < 1) throw new FloodgateError('usage', `--rounds: got ${rounds}, expected at least 1`);
   const written = await loadConfig(file, set);
-  const config = written.world === undefined ? written : await loadConfig(file, [...MADE_WORLD_TUNING, ...set]);
+  const config = written.world === undefined ? written : await loadConfig(file, [...WORLD_TUNING, ...set]);
   const name = options.name ?? `${config.name ?? basename(file, extname(file))}-rounds`;
   if (!RUN_NAME_PATTERN.test(name)) {
     const got = JSON.stringify(name);

@@ -1,7 +1,7 @@
 import type { RunFolder } from '../runs/run-folder.ts';
 import { loadRunConfig } from '../stages/campaign/config-load.ts';
 import { evaluateRun, resumeRun, type StartRunOptions, startRun } from '../stages/campaign/run-campaign.ts';
-import type { EvaluationPlan } from '../stages/evaluation/evaluate-stage.ts';
+import type { EvaluationPlan } from '../stages/evaluation/evaluation-plan.ts';
 import type { CampaignIo } from '../stages/stage.ts';
 import { type Report, writeReport } from './figures/report-json.ts';
 import { readRun } from './run-overview.ts';

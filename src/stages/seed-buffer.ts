@@ -1,8 +1,8 @@
 import { monotonicMs } from '../base/clock.ts';
 import { randomStream } from '../base/random.ts';
 import type { Attack } from '../learning/attack.ts';
-import type { GflownetOptions, GflownetParts } from '../learning/loops/gflownet.ts';
-import { rewardOf, toCandidate } from '../learning/loops/gflownet-gather.ts';
+import type { GflownetOptions } from '../learning/loops/gflownet.ts';
+import { type GflownetParts, rewardOf, toCandidate } from '../learning/loops/gflownet-gather.ts';
 import { consultReference, tryRollouts } from '../learning/loops/rollout.ts';
 import type { ReplaySettings } from '../learning/replay/replay-section.ts';
 import type { Evidence } from '../trial/evidence.ts';

@@ -54,14 +54,14 @@ describe('fluency', () => {
 });
 
 describe('weights of the collection', () => {
-  const attack = (logPRef: number): CollectedAttack => ({
+  const attack = (fluency: number): CollectedAttack => ({
     ids: [1],
     text: 'x',
-    logPRef,
+    fluency,
     score: { logS: 0, meanUnsafe: 1, responses: 2 },
   });
   const attacks = [attack(-1), attack(-2), attack(-3)];
-  const logReward = ({ logPRef }: CollectedAttack): number => logPRef;
+  const logReward = ({ fluency }: CollectedAttack): number => fluency;
 
   test('uniform', () => {
     expect(collectionWeights(attacks, { kind: 'uniform', clusterSizes: [], logReward })).toEqual([1 / 3, 1 / 3, 1 / 3]);

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createManifest, writeManifest } from '../../src/runs/manifest.ts';
 import { createRunFolder, type RunFolder } from '../../src/runs/run-folder.ts';
+import { configSha256, loadRunConfig, movableConfig, parseConfig } from '../../src/stages/campaign/config-load.ts';
 import { sameRun } from '../../src/stages/campaign/run-campaign.ts';
 import type { Config } from '../../src/stages/config/config.ts';
-import { configSha256, loadRunConfig, movableConfig, parseConfig } from '../../src/stages/campaign/config-load.ts';
 import { loadSeeds } from '../../src/stages/config/seeds.ts';
 import { minimalConfigText } from './minimal-config.ts';
 

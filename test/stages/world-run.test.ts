@@ -10,11 +10,11 @@ import { buildReport, type Report } from '../../src/report/figures/report-json.t
 import { readManifest } from '../../src/runs/manifest.ts';
 import type { RunFolder } from '../../src/runs/run-folder.ts';
 import { openStore } from '../../src/runs/store/run-store.ts';
+import { parseConfig } from '../../src/stages/campaign/config-load.ts';
 import { planRun } from '../../src/stages/campaign/plan-run.ts';
 import { finishRun, resumeRun, sameRun, startRun } from '../../src/stages/campaign/run-campaign.ts';
 import { openRunModels } from '../../src/stages/campaign/run-models.ts';
 import { admittedWorldSeed } from '../../src/stages/campaign/run-world.ts';
-import { parseConfig } from '../../src/stages/campaign/config-load.ts';
 import type { CampaignIo } from '../../src/stages/stage.ts';
 import { tuneRun } from '../../src/studies/tune/tune-run.ts';
 import { chooseKeys, drawCandidates } from '../../src/worlds/choose-keys.ts';

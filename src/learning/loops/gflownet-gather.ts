@@ -1,13 +1,44 @@
 import { FloodgateError } from '../../base/errors.ts';
 import { type RandomStream, randomStream } from '../../base/random.ts';
+import type { PolicySession } from '../../models/decoder/policy-session.ts';
 import type { Attack, RewardedAttack, SampledAttack } from '../attack.ts';
+import type { Attacker, AttackerState } from '../attacker.ts';
+import type { ReplayBuffer } from '../replay/replay-buffer.ts';
 import type { LogRewardOf, ReplayCandidate, ReplayEntry } from '../replay/replay-entry.ts';
-import { logRewardAt } from '../reward/reward.ts';
-import type { GflownetOptions, GflownetParts } from './gflownet.ts';
-import { consultReference, drawAttacks, tryRollouts, writtenTokens } from './rollout.ts';
+import { logRewardAt, type RewardFunction, type RewardRule } from '../reward/reward.ts';
+import { consultReference, drawAttacks, type ReferenceRule, tryRollouts, writtenTokens } from './rollout.ts';
+
+/** How the rows of an update come about. */
+export interface GatherOptions extends ReferenceRule {
+  /** Rows of one micro-batch. */
+  readonly batchSize: number;
+  /** Micro-batches of one update. */
+  readonly accumulation: number;
+  readonly reward: RewardRule;
+  /** Share of each update that the attacker writes; the rest is replay. */
+  readonly freshShare: number;
+  /** Share of the fresh attacks drawn at a temperature from U(low, high). */
+  readonly temperedShare: number;
+  readonly temperatures: { readonly low: number; readonly high: number };
+  readonly replayBy: 'judge' | 'reward' | 'uniform';
+  /** New responses for replayed attacks; their scores average over all responses so far. */
+  readonly rescoreReplay: boolean;
+  readonly seed: number;
+}
+
+export interface GflownetParts<Evidence> {
+  readonly attacker: Attacker;
+  readonly policy: PolicySession;
+  /** The frozen reference p_ref. */
+  readonly reference: AttackerState;
+  readonly buffer: ReplayBuffer;
+  readonly reward: RewardFunction<Evidence>;
+  /** Embeds texts when the buffer tells near-duplicates by cosine. */
+  readonly embed?: (texts: readonly string[]) => Promise<Float32Array[]>;
+}
 
 /** log R of attacks under the schedules of one update. */
-export function rewardOf(options: Pick<GflownetOptions, 'reward'>, update: number): LogRewardOf {
+export function rewardOf(options: Pick<GatherOptions, 'reward'>, update: number): LogRewardOf {
   const logReward = logRewardAt(options.reward, update);
   return ({ fluency, score }) => logReward(fluency, score.logS);
 }
@@ -15,7 +46,7 @@ export function rewardOf(options: Pick<GflownetOptions, 'reward'>, update: numbe
 /** Fresh attacks of one update: some at temperature 1, the rest tempered, each from its own stream. */
 async function sampleFresh<E>(
   { attacker, policy }: GflownetParts<E>,
-  options: GflownetOptions,
+  options: GatherOptions,
   update: number,
 ): Promise<SampledAttack[]> {
   const count = Math.max(1, Math.round(options.batchSize * options.accumulation * options.freshShare));
@@ -32,7 +63,7 @@ async function sampleFresh<E>(
 /** Replayed rows, with new responses averaged in when asked for. */
 async function replayRows<E>(
   { buffer, reward }: GflownetParts<E>,
-  options: GflownetOptions,
+  options: GatherOptions,
   update: number,
   count: number,
 ): Promise<RewardedAttack<E>[]> {
@@ -76,11 +107,7 @@ export interface Gathered<E> {
  *
  * @throws FloodgateError `judge` when no fresh attack could be scored and there is nothing to replay.
  */
-export async function gather<E>(
-  parts: GflownetParts<E>,
-  options: GflownetOptions,
-  update: number,
-): Promise<Gathered<E>> {
+export async function gather<E>(parts: GflownetParts<E>, options: GatherOptions, update: number): Promise<Gathered<E>> {
   const { attacker, buffer } = parts;
   const sampled = await sampleFresh(parts, options, update);
   const total = options.batchSize * options.accumulation;

@@ -4,47 +4,20 @@ import { optimizerStep } from '../../engine/optimizer/optimizer-step.ts';
 import { type LearningRateRule, learningRateAt } from '../../engine/optimizer/schedules.ts';
 import type { PolicySession } from '../../models/decoder/policy-session.ts';
 import type { WithFields } from '../attack.ts';
-import type { Attacker, AttackerState } from '../attacker.ts';
 import { directWeights, type Objective, type StepWeights } from '../objectives/objective.ts';
-import type { ReplayBuffer } from '../replay/replay-buffer.ts';
 import { serialiseReplayBuffer } from '../replay/replay-buffer-state.ts';
-import { isUnsafe, type RewardFunction, type RewardRule } from '../reward/reward.ts';
-import { gather, rewardOf } from './gflownet-gather.ts';
-import type { ReferenceRule, TrainingUpdate } from './rollout.ts';
+import { isUnsafe } from '../reward/reward.ts';
+import { type GatherOptions, type GflownetParts, gather, rewardOf } from './gflownet-gather.ts';
+import type { TrainingUpdate } from './rollout.ts';
 import { runUpdates, type TrainingRun, type UpdateOutcome } from './update-loop.ts';
 
-export interface GflownetOptions extends ReferenceRule {
+export interface GflownetOptions extends GatherOptions {
   readonly objective: Objective;
   readonly updates: number;
-  /** Rows of one micro-batch. */
-  readonly batchSize: number;
-  /** Micro-batches of one update. */
-  readonly accumulation: number;
   readonly learningRate: LearningRateRule;
   readonly logZLearningRate: LearningRateRule;
   readonly gradientClip: number;
   readonly weightDecay: number;
-  readonly reward: RewardRule;
-  /** Share of each update that the attacker writes; the rest is replay. */
-  readonly freshShare: number;
-  /** Share of the fresh attacks drawn at a temperature from U(low, high). */
-  readonly temperedShare: number;
-  readonly temperatures: { readonly low: number; readonly high: number };
-  readonly replayBy: 'judge' | 'reward' | 'uniform';
-  /** New responses for replayed attacks; their scores average over all responses so far. */
-  readonly rescoreReplay: boolean;
-  readonly seed: number;
-}
-
-export interface GflownetParts<Evidence> {
-  readonly attacker: Attacker;
-  readonly policy: PolicySession;
-  /** The frozen reference p_ref. */
-  readonly reference: AttackerState;
-  readonly buffer: ReplayBuffer;
-  readonly reward: RewardFunction<Evidence>;
-  /** Embeds texts when the buffer tells near-duplicates by cosine. */
-  readonly embed?: (texts: readonly string[]) => Promise<Float32Array[]>;
 }
 
 /** Forward and backward of the whole update, in micro-batches; returns log pi of each row and log Z. */

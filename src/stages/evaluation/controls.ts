@@ -10,7 +10,7 @@ import { createTrial, type JudgeSeat } from '../../trial/trial.ts';
 import { plainMetric } from '../metric-records.ts';
 import type { Campaign } from '../stage.ts';
 import { fileBenignPrompts, worldBenignPrompts } from './dialogue-files.ts';
-import { evaluationSeats, outcomeBy } from './seats.ts';
+import { evaluationSeats, outcomeBy } from './evaluation-plan.ts';
 
 /** Share of harmless prompts called unsafe, by judge. */
 export const CONTROL_ASR = 'controlAsr';

@@ -7,29 +7,13 @@ import { type Evidence, meanUnsafeOf, type SeatName } from '../../trial/evidence
 import { createLedger, type Ledger } from '../../trial/ledger.ts';
 import { createTrial, type Trial } from '../../trial/trial.ts';
 import { openStageAttacker } from '../checkpoints.ts';
-import type { Config } from '../config/config.ts';
 import { createPolicyDraw } from '../policy-draw.ts';
 import type { AttackDraw, Campaign, DrawnAttack } from '../stage.ts';
+import { type EvaluationPlan, evaluationSeats } from './evaluation-plan.ts';
 import { measureStage } from './measure-stage.ts';
-import { evaluationSeats } from './seats.ts';
 
 /** Attacks of one stored batch: a kill costs at most so many. */
 const BATCH = 32;
-
-/** How an attacker is measured. */
-export interface EvaluationPlan {
-  readonly attacks: number;
-  readonly responses: number;
-  /** Of the attacker; 1 is the distribution that it was trained to be. */
-  readonly temperature: number;
-  readonly seed: number;
-}
-
-/** The measurement that a config asks for. */
-export function evaluationPlan({ seed, evaluation }: Config): EvaluationPlan {
-  const { attacks, responses, temperature } = evaluation;
-  return { attacks, responses, temperature, seed };
-}
 
 /** What evaluation draws a stage's attacks from. */
 async function openDraw(campaign: Campaign, stage: string): Promise<AttackDraw> {

@@ -8,9 +8,9 @@ import { evaluationStage } from '../../runs/store/stage-name.ts';
 import { measuredMetric, plainMetric } from '../metric-records.ts';
 import type { Campaign } from '../stage.ts';
 import { usedTargetCalls } from '../used-calls.ts';
-import type { EvaluationPlan } from './evaluate-stage.ts';
+import type { EvaluationPlan } from './evaluation-plan.ts';
+import { judgeNames, outcomeBy } from './evaluation-plan.ts';
 import { referenceRateMetrics, type StoredEvaluation, TEMPERATURE_METRIC } from './reference-rate.ts';
-import { judgeNames, outcomeBy } from './seats.ts';
 import { dependenceOf, type MeasuredUnseen, unseenMetrics } from './unseen-metrics.ts';
 import { worldMetrics } from './world-metrics.ts';
 

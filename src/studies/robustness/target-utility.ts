@@ -2,9 +2,11 @@ import { pairedDifference } from '../../metrics/intervals.ts';
 import { type Measure, pointMeasure } from '../../metrics/measure.ts';
 import { openScorer } from '../../models/decoder/scorer.ts';
 import { type BenignPair, readBenignPairs } from '../../stages/evaluation/dialogue-files.ts';
+import type { TargetModel } from '../../targets/target-kind.ts';
 import { wordsOf } from '../../worlds/keys.ts';
 import { openAnswerMeter } from '../../worlds/pico-target.ts';
 import { ALARM_WORD, POLITE_WORDS } from '../../worlds/vocabulary.ts';
+import { createAnswerEncoder } from '../tune/tune-subject.ts';
 import type { Utility } from './robustness-file.ts';
 
 /** Tokens are read and their probabilities taken as the model has them. */
@@ -13,11 +15,11 @@ const NO_BANS = { always: [], end: [] };
 const meanOf = (values: ArrayLike<number>): number =>
   Array.from(values).reduce((sum, value) => sum + value, 0) / values.length;
 
-/** Sums of -log p over the answer, and its tokens, for each dialogue that fits; the rest is counted. */
+/** Sums of -log p over the answer in nats, and its tokens, for each dialogue that fits; the rest is counted. */
 async function answerNats(subject: TargetModel, pairs: readonly (readonly [prompt: string, answer: string])[]) {
-  const { checkpoint, template, systemPrompt, compute } = subject;
+  const { checkpoint, compute } = subject;
   const { config, weights } = checkpoint;
-  const encode = createAnswerEncoder({ checkpoint, template, ...(systemPrompt === undefined ? {} : { systemPrompt }) });
+  const encode = createAnswerEncoder(subject);
   const all = pairs.map(([prompt, answer]) => encode(prompt, answer, true));
   const lengthOf = ({ prompt, answer }: (typeof all)[number]): number => prompt.length + answer.length;
   const fitting = all.filter((example) => lengthOf(example) <= config.maxPositions);
@@ -62,7 +64,7 @@ export async function heldOutDialogues(): Promise<BenignPair[]> {
   return (await readBenignPairs()).filter(({ split }) => split === 'held-out');
 }
 
-/** What a made world's target does with requests that hold no key, read off it. */
+/** The answers of a synthetic world's target to requests that hold no key, read off it. */
 export async function exactUtility(
   { checkpoint, compute }: TargetModel,
   requests: readonly string[],

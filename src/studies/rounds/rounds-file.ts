@@ -6,7 +6,7 @@ import type { RobustnessCell, TargetVersion } from '../robustness/robustness-fil
 
 export const ROUNDS_VERSION = 1;
 
-/** One round: the attacker from the start, against the target that the rounds before have left. */
+/** One round: the attacker, trained from scratch against the target that the rounds before have tuned. */
 export interface Round {
   /** Counted from 1; its run is the folder `round-N`. */
   readonly round: number;
@@ -19,7 +19,7 @@ export interface Round {
   readonly newClusters: number;
 }
 
-/** Attacks of one round put to the target of any. */
+/** Attacks of one round put to the target of a round. */
 export interface RoundCell {
   readonly attacks: number;
   /** Index into `targets`: 0 the untuned one, which round 1 attacked; k the one tuned after round k. */
@@ -34,7 +34,7 @@ export interface Rounds {
   readonly roundsVersion: typeof ROUNDS_VERSION;
   readonly status: 'running' | 'done';
   readonly attacker: string;
-  /** Of what every round asks for, but for the model of its target (`askedSha256`). */
+  /** Of the config of every round, but for the model of its target (`askedSha256`). */
   readonly configSha256: string;
   readonly reportedJudge: string | null;
   readonly rounds: readonly Round[];
@@ -46,7 +46,7 @@ function fileOf(folder: string): string {
   return join(folder, 'rounds.json');
 }
 
-/** What an earlier start left; undefined when there is nothing. @throws FloodgateError `run` when it is damaged. */
+/** The rounds of an earlier start; undefined when there are none. @throws FloodgateError `run` when it is damaged. */
 export async function readRounds(folder: string): Promise<Rounds | undefined> {
   try {
     return JSON.parse(await readFile(fileOf(folder), 'utf8')) as Rounds;
@@ -54,7 +54,7 @@ export async function readRounds(folder: string): Promise<Rounds | undefined> {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw new FloodgateError('run', `read ${fileOf(folder)}: it is damaged`, {
       cause,
-      hint: 'remove it: the rounds themselves are kept beside it, and are not made again',
+      hint: 'remove it: the rounds themselves are stored beside it, and are not made again',
     });
   }
 }

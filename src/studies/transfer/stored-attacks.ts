@@ -3,7 +3,7 @@ import { nearestName } from '../../base/nearest-name.ts';
 import type { AttackOutcome } from '../../metrics/success.ts';
 import type { StoreQueries } from '../../runs/store/queries.ts';
 import { evaluatedStage, evaluationStage } from '../../runs/store/stage-name.ts';
-import { outcomeBy } from '../../stages/evaluation/seats.ts';
+import { outcomeBy } from '../../stages/evaluation/evaluation-plan.ts';
 
 /** The evaluation attacks of one attacker, and how they did against the run's own target. */
 export interface StoredAttacks {

@@ -10,7 +10,7 @@ import { uniqueAttacksAtSize } from '../../metrics/unique-attacks.ts';
 import type { AttackRow, MetricRecord } from '../../runs/store/records.ts';
 import type { RunStore } from '../../runs/store/run-store.ts';
 import { transferStage } from '../../runs/store/stage-name.ts';
-import { outcomeBy } from '../../stages/evaluation/seats.ts';
+import { outcomeBy } from '../../stages/evaluation/evaluation-plan.ts';
 import { measuredMetric, plainMetric } from '../../stages/metric-records.ts';
 import type { TargetRequest } from '../../targets/target.ts';
 import { type Evidence, meanUnsafeOf } from '../../trial/evidence.ts';

@@ -10,6 +10,7 @@ import { problemsOfIssues } from '../../runs/config/config-problems.ts';
 import { mapTargetModels, targetKindOf, variationSchema } from '../../targets/registry.ts';
 import type { DecodeSettings } from '../../targets/target.ts';
 import type { TargetConfig } from '../../targets/target-kind.ts';
+import '../../worlds/world-kinds.ts';
 
 /** Stops a wrong file (a database, a model) from being read as YAML. */
 const MAX_FILE_BYTES = 1024 * 1024;

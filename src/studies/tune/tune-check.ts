@@ -5,7 +5,7 @@ import { wilsonInterval } from '../../metrics/intervals.ts';
 import type { Measure } from '../../metrics/measure.ts';
 import { attackSuccess } from '../../metrics/success.ts';
 import type { Config } from '../../stages/config/config.ts';
-import { outcomeBy } from '../../stages/evaluation/seats.ts';
+import { outcomeBy } from '../../stages/evaluation/evaluation-plan.ts';
 import type { Target } from '../../targets/target.ts';
 import type { Ledger } from '../../trial/ledger.ts';
 import { createTrial, type JudgeSeat, type Trial } from '../../trial/trial.ts';

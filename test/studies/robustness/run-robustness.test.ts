@@ -45,7 +45,7 @@ function watched(stopAt?: string) {
 describe('the matrix of attackers and target versions', { timeout: 300_000 }, () => {
   let whole: Robustness;
 
-  test('stopped while an attacker is trained again, it keeps the rest and fills what is missing', async () => {
+  test('interrupted while an attacker is retrained, it keeps the rest and fills the missing cells', async () => {
     const first = watched('ppo');
     await expect(runRobustness(folder, { overrides: [] }, first.io)).rejects.toMatchObject({ code: 'interrupted' });
     const kept = JSON.parse(
@@ -62,7 +62,7 @@ describe('the matrix of attackers and target versions', { timeout: 300_000 }, ()
     expect(whole.targets).toEqual(kept.targets);
   });
 
-  test('has every attacker against every version, replayed and trained again, with Wilson intervals by each judge', () => {
+  test('has every attacker against every version, replayed and retrained, with Wilson intervals by each judge', () => {
     expect(whole.attackers).toEqual(['sft', 'ppo']);
     expect(whole.targets.map(({ name }) => name)).toEqual(['base', 'sft', 'ppo']);
     expect(whole.reportedJudge).toBe('fewer');
@@ -81,7 +81,7 @@ describe('the matrix of attackers and target versions', { timeout: 300_000 }, ()
     expect(existsSync(path.join(folder.path, 'robustness', 'sft', 'ppo', 'config.yaml'))).toBe(true);
   });
 
-  test('tunes on equally many successes, and says of each version what it refuses and what it still predicts', () => {
+  test('tunes on equally many successes, and measures over-refusal and utility of each version', () => {
     const [base, ...tuned] = whole.targets;
     expect(base?.overRefusal?.benign.n).toBe(4);
     expect(new Set(tuned.map(({ successes }) => successes))).toEqual(new Set([whole.successes]));
@@ -95,7 +95,7 @@ describe('the matrix of attackers and target versions', { timeout: 300_000 }, ()
     }
   });
 
-  test('a second time there is nothing to do; narrowing keeps what is there', async () => {
+  test('a second time there is nothing to do; narrowing keeps the cells that are there', async () => {
     const again = watched();
     const narrowed = await runRobustness(
       folder,
@@ -108,7 +108,7 @@ describe('the matrix of attackers and target versions', { timeout: 300_000 }, ()
   });
 });
 
-describe('what cannot be measured is refused before any work', () => {
+describe('a study that cannot be made is refused before any work', () => {
   const refused = async (plan: Parameters<typeof runRobustness>[1], error: object, at = folder) => {
     const { labels, io } = watched();
     await expect(runRobustness(at, plan, io)).rejects.toMatchObject(error);
@@ -118,22 +118,26 @@ describe('what cannot be measured is refused before any work', () => {
   test('an attacker that was not evaluated, with the nearest name', () =>
     refused({ data: ['sfr'], overrides: [] }, { code: 'usage', hint: 'did you mean sft?' }));
 
-  test('training again what learns nothing from its target', () =>
+  test('retraining an attacker that learns nothing from its target', () =>
     refused(
       { retrain: ['sft'], overrides: [] },
       { code: 'usage', message: expect.stringContaining('learns nothing') },
     ));
 
-  test('a target that never gave way', () =>
+  test('a target that no attack has overcome', () =>
     refused(
       { overrides: ['tuning.minUnsafe=0.99'] },
-      { code: 'run', message: expect.stringMatching(/no attacker has a success .*sft 0 of \d+.*the run is as it was/) },
+      { code: 'run', message: expect.stringMatching(/no attacker has a success .*sft 0 of \d+.*the run is unchanged/) },
     ));
 
-  test('a script', async () => {
+  test('a target that cannot be tuned, with its kind and the kinds that can be', async () => {
     const config = tiny.config(['attackers=[sft]', 'sft.updates=2', 'evaluation.attacks=8']);
     const run = await startRun({ config, runsFolder: tiny.runsFolder, name: 'script', ifTaken: 'refuse' }, tiny.io());
-    await refused({ overrides: [] }, { code: 'usage', message: expect.stringContaining('script') }, run);
+    await refused(
+      { overrides: [] },
+      { code: 'usage', message: expect.stringMatching(/got kind scripted, expected .*local/) },
+      run,
+    );
   });
 
   test('while another process measures it', async () => {

@@ -12,7 +12,8 @@ import {
   exactUtility,
   heldOutDialogues,
 } from '../../../src/studies/robustness/target-utility.ts';
-import { createAnswerEncoder, type TuneSubject } from '../../../src/studies/tune/tune-subject.ts';
+import { createAnswerEncoder } from '../../../src/studies/tune/tune-subject.ts';
+import type { TargetModel } from '../../../src/targets/target-kind.ts';
 import { PICO_CONFIG, writeInitialWeights } from '../../../src/worlds/pico-model.ts';
 import { openAlarmMeter, openAnswerMeter, picoCheckpoint } from '../../../src/worlds/pico-target.ts';
 import { VOCABULARY } from '../../../src/worlds/vocabulary.ts';
@@ -27,7 +28,7 @@ const DIALOGUES = [
 ] as const;
 
 let folder: string;
-let subject: TuneSubject;
+let subject: TargetModel;
 
 beforeAll(async () => {
   folder = await mkdtemp(path.join(tmpdir(), 'floodgate-utility-'));

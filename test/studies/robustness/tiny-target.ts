@@ -1,10 +1,10 @@
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { parseConfig } from '../../../src/stages/campaign/config-load.ts';
-import type { Config } from '../../../src/stages/campaign/config-schema.ts';
+import type { Config } from '../../../src/stages/config/config.ts';
 import { createTinyCampaign, type TinyCampaign } from '../../stages/tiny-campaign.ts';
 
-/** Responses of one character: which of them are unsafe decides how often a random model gives way. */
+/** Responses of one character: the unsafe ones decide how often a random model fails. */
 const TARGET = `target:
   kind: local
   model: ./attacker
@@ -29,10 +29,10 @@ const TUNING = `tuning:
 ppo: { updates: 2, warmupUpdates: 0, batchSize: 8, minibatchSize: 8 }
 `;
 
-const SMALL = ['sft.updates=2', 'evaluation.attacks=24', 'gflownet.evaluation.everyUpdates=0'];
+const SMALL = ['sft.updates=2', 'evaluation.attacks=24', 'watch.everyUpdates=0'];
 
 export interface TinyTarget extends TinyCampaign {
-  /** The tiny campaign against a random model that gives way now and then. */
+  /** The tiny campaign against a random model that fails now and then. */
   readonly text: string;
   targetConfig(overrides?: readonly string[]): Config;
 }

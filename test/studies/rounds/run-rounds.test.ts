@@ -3,7 +3,8 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ProgressSink } from '../../../src/base/progress.ts';
 import { liveSessionLabels } from '../../../src/engine/runtime/session.ts';
-import { loadRunConfig, openRunFolder } from '../../../src/runs/run-folder.ts';
+import { openRunFolder } from '../../../src/runs/run-folder.ts';
+import { loadRunConfig } from '../../../src/stages/campaign/config-load.ts';
 import type { Rounds } from '../../../src/studies/rounds/rounds-file.ts';
 import { runRounds } from '../../../src/studies/rounds/run-rounds.ts';
 import { cli } from '../../cli/cli-runner.ts';
@@ -41,7 +42,7 @@ function watched(stopAt?: string, nth = 1) {
 describe('rounds', { timeout: 300_000 }, () => {
   let whole: Rounds;
 
-  test('stopped in the second attack, they go on there; the attacker starts anew against the tuned target', async () => {
+  test('interrupted in the second attack, they resume there; the attacker starts from scratch against the tuned target', async () => {
     const first = watched('ppo', 2);
     await expect(runRounds(planOf(2), first.io)).rejects.toMatchObject({ code: 'interrupted' });
     const second = watched();
@@ -55,7 +56,7 @@ describe('rounds', { timeout: 300_000 }, () => {
     expect({ ...two, target: one?.target }).toEqual(one);
   });
 
-  test('say what each found that no earlier one had, and put the attacks of each to the target of every one', () => {
+  test('count what each found that no earlier one had, and put the attacks of each to the target of every one', () => {
     expect(whole.status).toBe('done');
     expect(whole.rounds.map(({ round, status }) => [round, status])).toEqual([
       [1, 'done'],
@@ -94,12 +95,7 @@ describe('rounds', { timeout: 300_000 }, () => {
   test('end where a round finds nothing, and say so', async () => {
     const args = ['rounds', path.join(tiny.folder, 'target.yaml'), '--rounds', '3', '--attacker', 'ppo'];
     const places = ['--runs-dir', tiny.runsFolder, '--cache-dir', path.join(tiny.folder, 'cache')];
-    const sets = [
-      'sft.updates=2',
-      'evaluation.attacks=8',
-      'gflownet.evaluation.everyUpdates=0',
-      'tuning.minUnsafe=0.99',
-    ];
+    const sets = ['sft.updates=2', 'evaluation.attacks=8', 'watch.everyUpdates=0', 'tuning.minUnsafe=0.99'];
     const { code, stdout } = await cli([...args, ...places, ...sets.flatMap((set) => ['--set', set])]);
     expect(code).toBe(0);
     expect(stdout).toContain('round 1 found no successful attack');
@@ -108,12 +104,12 @@ describe('rounds', { timeout: 300_000 }, () => {
     expect((JSON.parse(file) as Rounds).rounds.map(({ status }) => status)).toEqual(['nothing-found']);
   });
 
-  test('a script is refused before any work', async () => {
+  test('a target that cannot be tuned is refused before any work', async () => {
     const { labels, io } = watched();
     const plan = { ...planOf(1, 'script'), config: tiny.config() };
     await expect(runRounds(plan, io)).rejects.toMatchObject({
       code: 'usage',
-      message: expect.stringContaining('script'),
+      message: expect.stringMatching(/got kind scripted, expected .*local/),
     });
     expect(labels).toEqual([]);
   });

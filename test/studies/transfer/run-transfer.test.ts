@@ -28,7 +28,7 @@ afterAll(async () => {
   expect(liveSessionLabels()).toEqual([]);
 });
 
-/** Gives way to any attack with an `e`; the run's own target does to any with a `z`. */
+/** An attack succeeds with an `e`; against the run's own target with a `z`. */
 const SCRIPT = `
 targets:
   - { name: own }
@@ -62,7 +62,7 @@ function textsOf(stage: string): Promise<string[]> {
 }
 
 describe('transfer', () => {
-  test('fills every cell with the stored attacks, word for word, and counts what each target gives way to', async () => {
+  test('fills every cell with the stored attacks, word for word, and counts the attacks that succeed against each target', async () => {
     const outcome = await transferRun(folder, planOf(SCRIPT), tiny.io());
     expect(outcome).toEqual({ attackers: ['icl', 'sft'], targets: ['own', 'other'], filled: 4, cells: 4 });
     const texts = await textsOf('evaluate:sft');
@@ -105,7 +105,7 @@ describe('transfer', () => {
     expect((await cellOf('icl', 'third'))?.judges[0]?.metrics.asr?.value).toBe(1);
   });
 
-  test('stopped, it keeps whole batches and makes only the rest', async () => {
+  test('interrupted, it keeps whole batches and makes only the rest', async () => {
     const slow = planOf('targets: [{ kind: scripted, name: slow, otherwise: [alarm bell] }]', { attackers: ['sft'] });
     const stop = new AbortController();
     const progress: ProgressSink = {
@@ -133,7 +133,7 @@ describe('transfer', () => {
     expect((await cellOf('sft', 'few'))?.attacks).toBe(ATTACKS);
   });
 
-  test('another target under a known name is refused, and measured anew on demand', async () => {
+  test('another target under a known name is refused, and measured again on demand', async () => {
     const changed = 'targets: [{ kind: scripted, name: few, otherwise: [fine], responses: 3 }]';
     await expect(transferRun(folder, planOf(changed, { attackers: ['sft'] }), tiny.io())).rejects.toMatchObject({
       code: 'usage',
@@ -195,7 +195,7 @@ describe('models of this machine', () => {
   });
 });
 
-describe('what cannot be had is refused before any work', () => {
+describe('a plan that cannot be carried out is refused before any work', () => {
   const refused = (plan: TransferPlan, error: object) =>
     expect(transferRun(folder, plan, tiny.io())).rejects.toMatchObject(error);
 
@@ -225,7 +225,10 @@ describe('what cannot be had is refused before any work', () => {
     }));
 
   test("a world's target outside a world", () =>
-    refused(planOf('targets: [{ kind: world }]'), { code: 'usage', message: expect.stringContaining('no world') }));
+    refused(planOf('targets: [{ kind: world }]'), {
+      code: 'usage',
+      message: expect.stringMatching(/^transfer target gpt2-small-0.5: .*no synthetic world/),
+    }));
 
   test('while another process holds the run', async () => {
     const lock = await acquireLock(folder.lockPath);
@@ -244,12 +247,19 @@ describe('a targets file', () => {
   });
 
   test('names targets by their model, and wants a name each', () => {
-    const names = planOf('targets: [{}, { layers: 3 }, { model: "tuned:safe" }, { precision: int8 }]').targets;
-    expect(names.map(({ name }) => name)).toEqual(['own', 'own-3-layers', 'safe', 'own-int8']);
+    const names = (list: string) => planOf(`targets: [${list}]`).targets.map(({ name }) => name);
+    expect(
+      names('{}, { layers: 3 }, { model: "tuned:safe" }, { precision: int8 }, { model: ./a/b/model, layers: 2 }'),
+    ).toEqual(['own', 'own-3-layers', 'safe', 'own-int8', 'b-2-layers']);
+    expect(names('{ kind: scripted }, { kind: world }, { kind: world, family: llama, share: 0.25, seed: 3 }')).toEqual([
+      'scripted',
+      'gpt2-small-0.5',
+      'llama-small-0.25',
+    ]);
     expect(() => planOf('targets: [{}, {}]')).toThrow(/two targets named own/);
   });
 
-  test('what it says of all targets holds where a target says nothing else', () => {
+  test('its common keys hold where a target says nothing else', () => {
     const text =
       'decode: { topP: 0.5 }\nresponses: 2\ntargets: [{ decode: { temperature: 1 } }, { name: b, responses: 9 }]';
     const [first, second] = planOf(text).targets;

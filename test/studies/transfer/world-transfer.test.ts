@@ -5,17 +5,18 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { silentProgress } from '../../../src/base/progress.ts';
 import { randomStream } from '../../../src/base/random.ts';
 import { liveSessionLabels } from '../../../src/engine/runtime/session.ts';
-import { createOpenModels } from '../../../src/models/open-models.ts';
 import { buildTransfer, type TransferReport, transferCell } from '../../../src/report/figures/transfer-report.ts';
 import type { RunFolder } from '../../../src/runs/run-folder.ts';
 import { openStore, type RunStore } from '../../../src/runs/store/run-store.ts';
 import { evaluationStage } from '../../../src/runs/store/stage-name.ts';
 import { parseConfig } from '../../../src/stages/campaign/config-load.ts';
+import { openRunModels } from '../../../src/stages/campaign/run-models.ts';
 import { planTargets } from '../../../src/studies/transfer/plan-targets.ts';
 import { fillMatrix } from '../../../src/studies/transfer/run-transfer.ts';
 import { nameTargets, parseTargetsFile } from '../../../src/studies/transfer/transfer-config.ts';
 import { openLocalTarget } from '../../../src/targets/local-target.ts';
-import { createCallCounter, tryAttacks } from '../../../src/trial/try-attacks.ts';
+import { createLedger } from '../../../src/trial/ledger.ts';
+import { createTrial } from '../../../src/trial/trial.ts';
 import { createAlarmJudge } from '../../../src/worlds/alarm-judge.ts';
 import { createKey, createKeyFinder } from '../../../src/worlds/keys.ts';
 import { openAlarmMeter } from '../../../src/worlds/pico-target.ts';
@@ -25,6 +26,7 @@ import { createRequestSource } from '../../../src/worlds/target-requests.ts';
 import { openTransferTarget, transferKeys } from '../../../src/worlds/transfer-target.ts';
 import type { World } from '../../../src/worlds/world.ts';
 import { DEFAULT_WORLD } from '../../../src/worlds/world-spec.ts';
+import type { TeachingWorld } from '../../../src/worlds/world-target.ts';
 
 /** Few keys and a short lesson: enough that a target knows most of them. */
 const RECIPE = { updates: 80, requests: 32, learningRate: 5e-3 };
@@ -65,26 +67,20 @@ async function recordEvaluation(): Promise<void> {
   const target = await openLocalTarget({ checkpoint: world.target, template: 'chat', seed: 1, compute: COMPUTE });
   const stage = evaluationStage('exact');
   store.beginStage(stage, 1);
-  const trials = await tryAttacks(
-    all.map((text, i) => ({ text, streamName: ['home', i] })),
-    {
-      target,
-      decode: { temperature: 1, topP: 1, topK: 0, maxNewTokens: 2 },
-      responses: 5,
-      seats: [{ judge, masked: false, name: judge.name }],
-    },
-    createCallCounter(),
-  );
+  const trial = createTrial({
+    target,
+    decode: { temperature: 1, topP: 1, topK: 0, maxNewTokens: 2 },
+    responses: 5,
+    seats: [{ judge, masked: false, name: judge.name }],
+    ledger: createLedger(),
+  });
+  const tried = await trial.try(all.map((attack, i) => ({ attack, streamName: ['home', i] })));
   await target.close();
   const attacks = all.map((text, i) => ({
     source: 'evaluation' as const,
     ids: [],
     text,
-    logPi: null,
-    logPRef: null,
-    logReward: null,
-    meanUnsafe: null,
-    responses: trials[i]?.responses ?? [],
+    responses: tried[i]?.responses ?? [],
   }));
   store.recordUpdate({ stage, update: 0, attacks });
   store.endStage(stage, 'done');
@@ -119,10 +115,10 @@ beforeAll(async () => {
   await recordEvaluation();
   const config = parseConfig('world: {}\nthreads: 1\nattackers: [exact]\n', { fileName: 'world', folder });
   const io = { progress: silentProgress, signal: new AbortController().signal, cacheDir: folder };
-  const models = createOpenModels({ threads: 1, cacheDir: folder });
+  const models = await openRunModels(config, io, { ...world, recipe: RECIPE } as TeachingWorld);
   const runFolder = { name: 'made', path: folder } as RunFolder;
   const named = nameTargets(parseTargetsFile(TARGETS, { fileName: 'targets.yaml', folder }));
-  const planned = await planTargets({ folder: runFolder, config, models, world, io, recipe: RECIPE }, named);
+  const planned = await planTargets({ folder: runFolder, models }, named);
   const judges = [createAlarmJudge(0)];
   const parts = { run: 'made', config, store, judges, encoder: createRequestEncoder(), io };
   await fillMatrix(parts, { attackers: ['exact'], planned, plan: { again: false } });
@@ -163,7 +159,7 @@ describe('transfer to targets whose truth is known', () => {
     },
   );
 
-  test.each(['own', 'half'])('%s: the very attacks succeed that should', (target) => {
+  test.each(['own', 'half'])('%s: the attacks succeed that should', (target) => {
     const p = exact.get(target) as readonly number[];
     const mean = p.reduce((sum, each) => sum + each, 0) / p.length;
     const rows = store.attacks({ stage: `transfer:exact:${target}` });
@@ -181,7 +177,7 @@ describe('transfer to targets whose truth is known', () => {
     expect(rates[1]).toBeGreaterThan((rates[2] as number) + 0.1);
   });
 
-  test('what still succeeds at half holds a key that was kept', () => {
+  test('attacks that still succeed at half hold a key that was kept', () => {
     const { kept } = transferKeys(world, { share: 0.5, seed: 0 });
     const finder = createKeyFinder(kept.map((text) => ({ words: text.split(' ') })));
     const rows = store.attacks({ stage: 'transfer:exact:half' });
@@ -197,7 +193,7 @@ describe('transfer to targets whose truth is known', () => {
     expect(figure('greedy', 'exactAsr')).toBeUndefined();
   });
 
-  test('targets are recorded with what they share', () => {
+  test('targets are recorded with the keys that they share', () => {
     const of = (name: string) => transfer.targets.find((target) => target.name === name);
     expect(of('half')).toMatchObject({ kind: 'world', family: 'llama', shared: { keys: 4, kept: 2, seed: 0 } });
     expect(of('half')?.sha256).toMatch(/^[0-9a-f]{64}$/);

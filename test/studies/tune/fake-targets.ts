@@ -1,20 +1,22 @@
 import type { Exchange, Judge, Verdict } from '../../../src/judges/judge.ts';
-import type { Target } from '../../../src/targets/target.ts';
+import type { Target, TargetAnswer } from '../../../src/targets/target.ts';
 
 export const DECODE = { temperature: 1, topP: 1, topK: 0, maxNewTokens: 50 };
 
-/** A target that answers by a function, counts what it is asked, and cuts nothing. */
+/** Answers by a function, with `<cut>` at the end of a truncated one; an attack that is `too long` cannot be asked. */
 export function fakeTarget(answer: (attack: string, response: number) => string, asked: string[] = []): Target {
+  const answerOf = (attack: string, i: number): TargetAnswer => {
+    if (attack.includes('too long')) return { kind: 'failed', reason: 'too long', usage: { calls: 0, tokens: 0 } };
+    const text = answer(attack, i);
+    const truncated = text.endsWith('<cut>');
+    return { kind: 'text', text: text.replace('<cut>', ''), truncated, usage: { calls: 1, tokens: 3 } };
+  };
   return {
     name: 'fake',
-    rejectionOf: (attack) => (attack.includes('too long') ? 'too long' : undefined),
-    respond: async (requests, responses) =>
+    ask: async (requests, { responses }) =>
       requests.map(({ attack }) => {
         asked.push(attack);
-        return Array.from({ length: responses }, (_, i) => {
-          const text = answer(attack, i);
-          return { text: text.replace('<cut>', ''), tokens: 3, truncated: text.endsWith('<cut>') };
-        });
+        return Array.from({ length: responses }, (_, i) => answerOf(attack, i));
       }),
     close: async () => undefined,
   };
@@ -32,7 +34,7 @@ export const alarmJudge: Judge = {
   close: async () => undefined,
 };
 
-/** Texts of one first letter lie on one axis: cosine 1 to each other, 0 to the rest. */
+/** Texts of one first letter share an axis: cosine 1 to each other, 0 to the rest. */
 export async function embedByLetter(texts: readonly string[]): Promise<Float32Array> {
   const data = new Float32Array(texts.length * 27);
   for (const [i, text] of texts.entries()) data[i * 27 + Math.max(0, Math.min(26, text.charCodeAt(0) - 96))] = 1;

@@ -68,7 +68,7 @@ async function makeRun(unsafe: number): Promise<RunFolder> {
     runsFolder: path.join(folder, 'runs'),
     name: `r${names++}`,
     ifTaken: 'refuse',
-    config,
+    configAt: () => config,
   });
   const store = await openStore(made.databasePath);
   store.beginStage('evaluate:smoothing', 2);
@@ -116,6 +116,9 @@ describe('tuneRun', () => {
     expect(file.counts).toMatchObject({ attacksTried: 8, successes: 8, refusalsByTarget: 0, refusalsByTemplate: 8 });
     expect(file.counts?.benign).toBeGreaterThan(0);
     expect(file.counts?.validationExamples).toBeGreaterThan(0);
+    // Answers and two checks of at most 16 prompts; each answer is judged by both judges.
+    expect(file.calls?.targetCalls).toBeGreaterThan(8 + (file.counts?.benign ?? 0));
+    expect(file.calls?.judgeCalls).toBeGreaterThanOrEqual(2 * (file.counts?.benign ?? 0));
     expect(file.training?.curve.length).toBe(file.training?.updates);
     expect(Object.keys(file.check?.before.trainingAttacks.asr ?? {})).toEqual(['alarm', 'bell']);
     expect(JSON.parse(await readFile(at('tune.json'), 'utf8'))).toEqual(file);
@@ -125,7 +128,7 @@ describe('tuneRun', () => {
       fileName: 'further.yaml',
       folder,
     });
-    expect(further.target.kind === 'local' && further.target.model).toBe(at('model'));
+    expect(further.target.model).toBe(at('model'));
     const tuned = await openDecoderFolder(at('model'), path.join(folder, 'cache'));
     const base = await openDecoderFolder(path.join(folder, 'model'), path.join(folder, 'cache'));
     expect(tuned.chatTemplate).toBeDefined();
@@ -138,7 +141,8 @@ describe('tuneRun', () => {
       compute: { device: 'cpu', threads: 1 },
     });
     const decode = { temperature: 0, topP: 1, topK: 0, maxNewTokens: 6 };
-    expect(await target.respond([{ attack: 'zip', streamName: ['x'] }], 1, decode)).toHaveLength(1);
+    const [answers] = await target.ask([{ attack: 'zip', streamName: ['x'] }], { responses: 1, decode });
+    expect(answers).toMatchObject([{ kind: 'text', usage: { calls: 1 } }]);
     await target.close();
   });
 
@@ -169,7 +173,7 @@ describe('tuneRun', () => {
     expect(await linesOf(at('prompts.jsonl'))).toHaveLength(chat.length);
   });
 
-  test('gives back what is done, and refuses another tuning under the same name', async () => {
+  test('returns a finished tuning as it is, and refuses another one under the same name', async () => {
     const first = await tune({ name: 'safe' });
     expect(await tune({ name: 'safe' })).toEqual(first);
     await expect(tune({ name: 'safe', overrides: ['tuning.epochs=3'] })).rejects.toMatchObject({
@@ -179,7 +183,7 @@ describe('tuneRun', () => {
     expect(await tune({ name: 'other', overrides: ['tuning.epochs=1'] })).toMatchObject({ kind: 'tuned' });
   });
 
-  test('goes on where it stopped: neither answers nor the first measurement are made again', async () => {
+  test('resumes: neither answers nor the first check are made again', async () => {
     const controller = new AbortController();
     const watch = (labels: string[], isStopped: boolean) => ({
       start: (label: string) => {
@@ -204,8 +208,9 @@ describe('tuneRun', () => {
     expect(second.filter((label) => label === 'check the target')).toHaveLength(1);
     const whole = await tune({ name: 'whole' });
     if (resumed.kind !== 'tuned' || whole.kind !== 'tuned') throw new Error('nothing was tuned');
-    const lasting = ({ counts, check, training }: typeof whole.file) => ({
+    const lasting = ({ counts, calls, check, training }: typeof whole.file) => ({
       counts,
+      calls,
       check,
       losses: training?.curve.map(({ loss }) => loss),
     });

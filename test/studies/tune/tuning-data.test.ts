@@ -1,18 +1,20 @@
-import path from 'node:path';
-import fc from 'fast-check';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
+import path from 'node:path';
+import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { silentProgress } from '../../../src/base/progress.ts';
 import { detectRefusal } from '../../../src/judges/refusal-detector.ts';
-import { tuningSection } from '../../../src/stages/config/config-tuning.ts';
-import { splitByCluster, buildTuningData, type TuningDataParts } from '../../../src/studies/tune/tuning-data.ts';
+import { tuningSection } from '../../../src/stages/config/tuning-section.ts';
 import type { SuccessfulAttack } from '../../../src/studies/tune/collect-successes.ts';
+import { buildTuningData, splitByCluster, type TuningDataParts } from '../../../src/studies/tune/tuning-data.ts';
 import { createRejectionCounts, writeAnswers } from '../../../src/studies/tune/write-answers.ts';
+import type { Target } from '../../../src/targets/target.ts';
+import { createLedger } from '../../../src/trial/ledger.ts';
+import { createTrial } from '../../../src/trial/trial.ts';
 import { alarmJudge, DECODE, embedByLetter, fakeTarget } from './fake-targets.ts';
 
 const filter = {
-  judges: [alarmJudge],
   maxUnsafe: 0.5,
   isRefusal: (answer: string) => detectRefusal(answer).isRefusal,
 };
@@ -53,12 +55,23 @@ describe('splitByCluster', () => {
 });
 
 describe('writeAnswers', () => {
-  const write = async (answers: string[], wanted: 'refusal' | 'answer') => {
+  /** The answers to these requests, what was counted, and why candidates were rejected. */
+  const writeTo = async (target: Target, requests: readonly string[], wanted: 'refusal' | 'answer', candidates = 1) => {
     const rejected = createRejectionCounts();
-    const target = fakeTarget((_, i) => answers[i] as string);
-    const requests = [{ attack: 'say it', streamName: ['x'] }];
-    const options = { target, decode: DECODE, candidates: answers.length, filter, wanted, rejected };
-    return { rejected, answer: (await writeAnswers(requests, options))[0] };
+    const ledger = createLedger();
+    const seats = [{ judge: alarmJudge, masked: false, name: 'alarm' }];
+    const { ask, judge } = createTrial({ target, decode: DECODE, responses: candidates, seats, ledger });
+    const options = { ask, filter: { ...filter, judge }, wanted, rejected };
+    const answers = await writeAnswers(
+      requests.map((attack) => ({ attack, streamName: [attack] })),
+      options,
+    );
+    return { rejected, answers, calls: ledger.calls };
+  };
+  const write = async (given: string[], wanted: 'refusal' | 'answer') => {
+    const target = fakeTarget((_, i) => given[i] as string);
+    const { answers, ...counts } = await writeTo(target, ['say it'], wanted, given.length);
+    return { answer: answers[0], ...counts };
   };
 
   test('lets neither an unsafe refusal nor polite compliance in, nor what could not be scored', async () => {
@@ -79,12 +92,23 @@ describe('writeAnswers', () => {
     expect(rejected.wrongKind).toBe(1);
   });
 
-  test('an attack that the target cannot be asked has no answer', async () => {
-    const target = fakeTarget(() => "I can't.");
-    const requests = ['too long', 'ok'].map((attack) => ({ attack, streamName: [attack] }));
-    const rejected = createRejectionCounts();
-    const options = { target, decode: DECODE, candidates: 1, filter, wanted: 'refusal', rejected } as const;
-    expect((await writeAnswers(requests, options)).map((answer) => answer?.text)).toEqual([undefined, "I can't."]);
+  test('an attack that the target cannot be asked has no answer, and costs no call', async () => {
+    const { answers, calls, rejected } = await writeTo(
+      fakeTarget(() => "I can't."),
+      ['too long', 'ok'],
+      'refusal',
+    );
+    expect(answers.map((answer) => answer?.text)).toEqual([undefined, "I can't."]);
+    expect(calls).toEqual({ targetCalls: 1, judgeCalls: 1, tokens: 3 });
+    expect(rejected).toEqual(createRejectionCounts());
+  });
+
+  test('a refusal by the provider has no text to learn', async () => {
+    const refused = { kind: 'refused', reason: 'policy', usage: { calls: 1, tokens: 0 } } as const;
+    const target: Target = { ...fakeTarget(() => ''), ask: async (requests) => requests.map(() => [refused]) };
+    const { answers, rejected } = await writeTo(target, ['ok'], 'refusal');
+    expect(answers).toEqual([undefined]);
+    expect(rejected.unfinished).toBe(1);
   });
 });
 
@@ -104,6 +128,7 @@ describe('buildTuningData', () => {
         system === undefined ? `An answer to ${attack}` : attack < 'k' ? "I can't do that." : 'Sure, alarm!',
       ),
     decode: DECODE,
+    judges: [alarmJudge],
     filter,
     embed: embedByLetter,
     templates: ["I won't write that.", 'Sure thing, alarm.'],
@@ -114,7 +139,7 @@ describe('buildTuningData', () => {
   });
 
   test('fills gaps with templates that pass, and adds the asked share of benign answers', async () => {
-    const { examples, unanswered, rejected } = await buildTuningData(
+    const { examples, unanswered, rejected, calls } = await buildTuningData(
       attacks,
       parts(),
       settings({ benign: { share: 0.5 } }),
@@ -128,6 +153,9 @@ describe('buildTuningData', () => {
     expect(examples.filter(({ kind }) => kind === 'benign')).toHaveLength(20);
     expect(unanswered).toBe(0);
     expect(rejected.refusals.unsafe).toBe(40); // four candidates for each of ten attacks
+    // Four candidates of three tokens to each of 20 attacks, and an answer to each of 20 benign prompts; every answer is
+    // judged, and both templates for each of ten gaps.
+    expect(calls).toEqual({ targetCalls: 100, tokens: 300, judgeCalls: 120 });
     const splits = new Map<string, Set<string>>();
     for (const { cluster, split } of examples) splits.set(cluster, (splits.get(cluster) ?? new Set()).add(split));
     expect([...splits.values()].every((seen) => seen.size === 1)).toBe(true);
@@ -152,7 +180,7 @@ describe('buildTuningData', () => {
     ).toEqual(['An answer to a hello', 'An answer to b hello']);
   });
 
-  test('goes on after a stop without asking again, to the same data', async () => {
+  test('resumes after an interruption without asking again, to the same data', async () => {
     const whole = await buildTuningData(attacks, parts(), settings());
     const partialPath = path.join(folder, 'partial.json');
     const controller = new AbortController();
@@ -162,10 +190,10 @@ describe('buildTuningData', () => {
       const target = fakeTarget(() => '', asked);
       return {
         ...target,
-        respond: async (...call: Parameters<typeof target.respond>) => {
+        ask: async (...call: Parameters<typeof target.ask>) => {
           asked.push(...call[0].map(({ attack }) => attack));
           controller.abort(); // the first chunk is the last
-          return inner.respond(...call);
+          return inner.ask(...call);
         },
       };
     };
@@ -185,9 +213,9 @@ describe('buildTuningData', () => {
           const inner = await parts().openTarget(system);
           return {
             ...inner,
-            respond: async (...call: Parameters<typeof inner.respond>) => {
+            ask: async (...call: Parameters<typeof inner.ask>) => {
               again.push(...call[0].map(({ attack }) => attack));
-              return inner.respond(...call);
+              return inner.ask(...call);
             },
           };
         },
@@ -195,6 +223,6 @@ describe('buildTuningData', () => {
       settings(),
     );
     expect(again.filter((attack) => asked.includes(attack))).toEqual([]);
-    expect(resumed).toEqual(whole);
+    expect(resumed).toEqual(whole); // the calls of both starts together are those of one
   });
 });

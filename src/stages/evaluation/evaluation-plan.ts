@@ -2,7 +2,23 @@ import { createMaskedJudge } from '../../judges/masked-judge.ts';
 import { type AttackOutcome, attackOutcome } from '../../metrics/success.ts';
 import { type Evidence, type SeatName, verdictsOf } from '../../trial/evidence.ts';
 import type { JudgeSeat } from '../../trial/trial.ts';
+import type { Config } from '../config/config.ts';
 import type { Campaign } from '../stage.ts';
+
+/** How an attacker is measured. */
+export interface EvaluationPlan {
+  readonly attacks: number;
+  readonly responses: number;
+  /** Of the attacker; 1 is the distribution that it was trained to be. */
+  readonly temperature: number;
+  readonly seed: number;
+}
+
+/** The measurement that a config asks for. */
+export function evaluationPlan({ seed, evaluation }: Config): EvaluationPlan {
+  const { attacks, responses, temperature } = evaluation;
+  return { attacks, responses, temperature, seed };
+}
 
 /** The judges whose figures are measured, each name once; the first one's figures count. */
 export function judgeNames({ trainingJudge, evaluationJudges }: Campaign): string[] {

@@ -1,0 +1,239 @@
+import { describe, expect, test } from 'vitest';
+import type { GflownetOptions } from '../../../src/learning/loops/gflownet.ts';
+import { type GflownetParts, gather, rewardOf, toCandidate } from '../../../src/learning/loops/gflownet-gather.ts';
+import { varGrad } from '../../../src/learning/objectives/vargrad.ts';
+import { createReplayBuffer } from '../../../src/learning/replay/replay-buffer.ts';
+import type { ReplayBufferOptions } from '../../../src/learning/replay/replay-entry.ts';
+import type { RewardFunction, RewardRequest } from '../../../src/learning/reward/reward.ts';
+import { fakeAttacker } from './fake-attacker.ts';
+
+const RATE = { peak: 1e-3, warmupUpdates: 0, decay: 'constant', totalUpdates: 9 } as const;
+
+function optionsOf(changes: Partial<GflownetOptions> = {}): GflownetOptions {
+  return {
+    objective: varGrad(),
+    updates: 9,
+    batchSize: 10,
+    accumulation: 2,
+    learningRate: RATE,
+    logZLearningRate: RATE,
+    gradientClip: 1,
+    weightDecay: 0,
+    reward: {
+      beta: 0.5,
+      gamma: { from: 2, to: 4, updates: 10 },
+      temperature: { from: 3, to: 2, updates: 10 },
+    },
+    fluency: { form: { kind: 'mean' }, minTokens: 0, shortPenalty: -50 },
+    truncationPenalty: false,
+    freshShare: 0.5,
+    temperedShare: 0.3,
+    temperatures: { low: 0.5, high: 2 },
+    replayBy: 'judge',
+    rescoreReplay: false,
+    seed: 1,
+    ...changes,
+  };
+}
+
+const scoreOf = (meanUnsafe: number) => ({ logS: Math.log(meanUnsafe), meanUnsafe, responses: 2 });
+
+/** Scores by the number of tokens; the evidence is the stream that the responses drew from. */
+const byLength: RewardFunction<string> = async (requests) =>
+  requests.map(({ text, streamName }) => ({
+    score: scoreOf(1 / (1 + text.split(' ').length)),
+    evidence: streamName.join('/'),
+  }));
+
+function partsWith(reward: RewardFunction<string> = byLength, buffered: Partial<ReplayBufferOptions> = {}) {
+  const { attacker, temperatures } = fakeAttacker();
+  const asked: (readonly RewardRequest[])[] = [];
+  const parts: GflownetParts<string> = {
+    attacker,
+    policy: { parameters: {} } as GflownetParts<string>['policy'],
+    reference: {},
+    buffer: createReplayBuffer({ nearEditRatio: null, ...buffered }),
+    reward: (requests) => {
+      asked.push(requests);
+      return reward(requests);
+    },
+  };
+  return { parts, asked, temperatures };
+}
+
+test('log R is that of its update: fluency over gamma, log S over beta, over the temperature', () => {
+  const attack = { fluency: -8, score: scoreOf(0.5) } as Parameters<ReturnType<typeof rewardOf>>[0];
+  const rewardAt = (update: number) => rewardOf(optionsOf(), update)(attack);
+  expect(rewardAt(0)).toBeCloseTo((-8 / 2 + Math.log(0.5) / 0.5) / 3, 12);
+  expect(rewardAt(5)).toBeCloseTo((-8 / 3 + Math.log(0.5) / 0.5) / 2.5, 12);
+  expect(rewardAt(10)).toBeCloseTo((-8 / 4 + Math.log(0.5) / 0.5) / 2, 12);
+});
+
+describe('the fresh attacks of an update', () => {
+  test('are the asked share of it, some of them tempered, each with its own stream of responses', async () => {
+    const { parts, asked, temperatures } = partsWith();
+    const { rows, unscored, attackTokens } = await gather(parts, optionsOf(), 4);
+    expect(rows.map(({ source }) => source)).toEqual([...Array(7).fill('fresh'), ...Array(3).fill('tempered')]);
+    expect(temperatures.slice(0, 7)).toEqual(Array(7).fill(1));
+    for (const temperature of temperatures.slice(7)) {
+      expect(temperature).toBeGreaterThanOrEqual(0.5);
+      expect(temperature).toBeLessThan(2);
+    }
+    expect(new Set(temperatures).size).toBe(4);
+    expect(asked).toHaveLength(1);
+    expect(asked[0]?.map(({ streamName }) => streamName)).toEqual(rows.map((_, row) => ['response', 4, row]));
+    expect(rows.map(({ evidence }) => evidence)).toEqual(rows.map((_, row) => `response/4/${row}`));
+    expect(unscored).toEqual([]);
+    const tokens = rows.reduce((sum, row) => sum + row.tokens.length + (row.terminated ? 1 : 0), 0);
+    expect(attackTokens).toBe(tokens);
+  });
+
+  test('are others in another update, and the same in the same one', async () => {
+    const textsAt = async (update: number) =>
+      (await gather(partsWith().parts, optionsOf(), update)).rows.map((row) => row.text);
+    expect(await textsAt(3)).toEqual(await textsAt(3));
+    expect(await textsAt(4)).not.toEqual(await textsAt(3));
+  });
+
+  test('carry the shaped fluency and the true log p_ref, and go into the buffer with both', async () => {
+    const { parts } = partsWith();
+    const { rows } = await gather(parts, optionsOf(), 0);
+    for (const row of rows) {
+      const factors = row.tokens.length + (row.terminated ? 1 : 0);
+      const logPi = (row as { logPi?: number }).logPi as number; // the fake's policy is its reference
+      expect((row as { logPRef?: number }).logPRef).toBeCloseTo(logPi, 5);
+      expect(row.fluency).toBeCloseTo(logPi / factors, 5);
+      const entry = parts.buffer.all().find(({ text }) => text === row.text);
+      expect(entry).toMatchObject({ fluency: row.fluency, source: row.source, addedAtUpdate: 0 });
+      expect(entry?.logPRef).toBeCloseTo(logPi, 5);
+      expect(entry).not.toHaveProperty('evidence');
+    }
+  });
+
+  test('are at least one, whatever the share', async () => {
+    const { parts } = partsWith();
+    expect((await gather(parts, optionsOf({ freshShare: 0 }), 0)).rows).toHaveLength(1);
+  });
+});
+
+describe('attacks that cannot be scored', () => {
+  /** Every second attack has no score. */
+  const half: RewardFunction<string> = async (requests) =>
+    (await byLength(requests)).map((result, i) =>
+      i % 2 === 0 ? { ...result, score: undefined, reason: 'NaN' } : result,
+    );
+  const none: RewardFunction<string> = async (requests) =>
+    requests.map(({ text }) => ({ score: undefined, evidence: text, reason: 'the judge is gone' }));
+
+  test('are left out of update and buffer, and kept with their evidence', async () => {
+    const { parts } = partsWith(half);
+    const { rows, unscored } = await gather(parts, optionsOf(), 2);
+    expect(rows.map(({ evidence }) => evidence)).toEqual([1, 3, 5, 7, 9].map((row) => `response/2/${row}`));
+    expect(unscored.map(({ evidence }) => evidence)).toEqual([0, 2, 4, 6, 8].map((row) => `response/2/${row}`));
+    for (const attack of unscored) expect(attack).not.toHaveProperty('score');
+    const buffered = parts.buffer.all().map(({ text }) => text);
+    for (const { text } of unscored) expect(buffered).not.toContain(text);
+  });
+
+  test('leave each embedding beside its own attack', async () => {
+    const { parts } = partsWith(half, { nearCosine: 0.999999 });
+    const embed = (text: string): Float32Array => {
+      const hash = [...text].reduce((sum, letter) => (31 * sum + letter.charCodeAt(0)) % 1000, 0);
+      const angle = (2 * Math.PI * hash) / 1000;
+      return Float32Array.of(Math.cos(angle), Math.sin(angle));
+    };
+    await gather({ ...parts, embed: async (texts) => texts.map(embed) }, optionsOf(), 2);
+    expect(parts.buffer.size).toBe(5);
+    for (const { text, embedding } of parts.buffer.all()) expect(embedding).toEqual(embed(text));
+  });
+
+  test('end the stage with their reason when there is nothing else, and do not when there is replay', async () => {
+    const { parts } = partsWith();
+    await gather(parts, optionsOf(), 0);
+    const failing = { ...parts, reward: none };
+    const { rows, unscored } = await gather(failing, optionsOf(), 1);
+    expect(unscored).toHaveLength(10);
+    expect(new Set(rows.map(({ source }) => source))).toEqual(new Set(['replay']));
+    await expect(gather({ ...failing, buffer: createReplayBuffer() }, optionsOf(), 1)).rejects.toMatchObject({
+      code: 'judge',
+      message: 'update 1: none of its 10 attacks could be scored: the judge is gone',
+    });
+  });
+});
+
+describe('replayed attacks', () => {
+  test('fill the update up, with the fluency and score that they had and no evidence', async () => {
+    const { parts } = partsWith();
+    await gather(parts, optionsOf(), 0);
+    const before = new Map(parts.buffer.all().map((entry) => [entry.text, entry]));
+    const { rows } = await gather(parts, optionsOf(), 1);
+    const replayed = rows.filter(({ source }) => source === 'replay');
+    expect(replayed).toHaveLength(Math.min(10, before.size));
+    expect(rows.slice(0, 10).every(({ source }) => source !== 'replay')).toBe(true);
+    for (const row of replayed) {
+      const entry = before.get(row.text);
+      const known = { tokens: entry?.tokens, fluency: entry?.fluency, score: entry?.score };
+      expect(row).toMatchObject(known);
+      for (const key of ['evidence', 'id', 'addedAtUpdate', 'embedding']) expect(row).not.toHaveProperty(key);
+    }
+  });
+
+  test('are drawn by the wanted rank: a judge that tells them apart brings the best first', async () => {
+    const { parts } = partsWith();
+    const sharp: RewardFunction<string> = async (requests) =>
+      requests.map(({ text }, i) => ({
+        score: { logS: i === 0 ? 0 : -1000, meanUnsafe: 0.5, responses: 1 },
+        evidence: text,
+      }));
+    const { rows } = await gather({ ...parts, reward: sharp }, optionsOf(), 0);
+    const only = optionsOf({ batchSize: 2, accumulation: 1 });
+    const drawn = async (changes: Partial<GflownetOptions>) => {
+      const texts: (string | undefined)[] = [];
+      for (let update = 1; update <= 20; update++) {
+        const gathered = await gather({ ...parts, buffer: freshBuffer(rows) }, { ...only, ...changes }, update);
+        texts.push(gathered.rows.find(({ source }) => source === 'replay')?.text);
+      }
+      return new Set(texts);
+    };
+    expect(await drawn({ replayBy: 'judge' })).toEqual(new Set([rows[0]?.text]));
+    expect(await drawn({ replayBy: 'reward' })).toEqual(new Set([rows[0]?.text]));
+    expect((await drawn({ replayBy: 'uniform' })).size).toBeGreaterThan(2);
+  });
+
+  test('scored again, average old and new responses in the buffer, and say what the target answered', async () => {
+    const { parts, asked } = partsWith();
+    await gather(parts, optionsOf(), 0);
+    asked.length = 0;
+    const before = new Map(parts.buffer.all().map((entry) => [entry.text, entry.score]));
+    const rescored: RewardFunction<string> = async (requests) => {
+      asked.push(requests);
+      return requests.map(({ text, streamName }) => {
+        const evidence = streamName.join('/');
+        if (streamName[0] === 'rescore' && text.startsWith('a')) return { score: undefined, evidence };
+        return { score: { logS: 0, meanUnsafe: 1, responses: 6 }, evidence };
+      });
+    };
+    const { rows } = await gather({ ...parts, reward: rescored }, optionsOf({ rescoreReplay: true }), 3);
+    const replayed = rows.filter(({ source }) => source === 'replay');
+    expect(asked[0]?.map(({ streamName }) => streamName)).toEqual(replayed.map((_, row) => ['rescore', 3, row]));
+    expect(replayed.some(({ text }) => text.startsWith('a'))).toBe(true);
+    expect(replayed.some(({ text }) => !text.startsWith('a'))).toBe(true);
+    for (const [row, { text, score, evidence }] of replayed.entries()) {
+      expect(evidence).toBe(`rescore/3/${row}`);
+      const old = before.get(text);
+      if (text.startsWith('a')) expect(score).toEqual(old);
+      else {
+        expect(score.responses).toBe((old?.responses as number) + 6);
+        expect(score.meanUnsafe).toBeCloseTo(((old?.meanUnsafe as number) * 2 + 6) / 8, 12);
+        expect(score.logS).toBeCloseTo(((old?.logS as number) * 2) / 8, 12);
+      }
+    }
+  });
+});
+
+/** A buffer of these rows alone. */
+function freshBuffer(rows: readonly Parameters<typeof toCandidate>[0][]) {
+  const buffer = createReplayBuffer({ nearEditRatio: null });
+  for (const row of rows) buffer.insert(toCandidate(row, 0), rewardOf(optionsOf(), 0));
+  return buffer;
+}

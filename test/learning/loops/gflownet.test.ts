@@ -1,0 +1,196 @@
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type EnumerableWorld, openEnumerableWorld } from '../../../lab/enumerable/enumerable-world.ts';
+import { silentProgress } from '../../../src/base/progress.ts';
+import { createAdamWState } from '../../../src/engine/optimizer/adamw.ts';
+import { parameterView } from '../../../src/engine/optimizer/flat-parameters.ts';
+import { liveSessionLabels } from '../../../src/engine/runtime/session.ts';
+import { loadLatestCheckpoint } from '../../../src/learning/checkpoints/checkpoint-folder.ts';
+import { type GflownetOptions, type GflownetUpdate, trainGflownet } from '../../../src/learning/loops/gflownet.ts';
+import { rewardOf } from '../../../src/learning/loops/gflownet-gather.ts';
+import { contrastiveBalance } from '../../../src/learning/objectives/contrastive-balance.ts';
+import type { Objective } from '../../../src/learning/objectives/objective.ts';
+import { trajectoryBalance } from '../../../src/learning/objectives/trajectory-balance.ts';
+import { varGrad } from '../../../src/learning/objectives/vargrad.ts';
+import { createReplayBuffer } from '../../../src/learning/replay/replay-buffer.ts';
+import { restoreReplayBuffer } from '../../../src/learning/replay/replay-buffer-state.ts';
+import type { RewardFunction } from '../../../src/learning/reward/reward.ts';
+import { relativeError } from '../../support/golden-file.ts';
+
+let world: EnumerableWorld;
+beforeAll(async () => {
+  world = await openEnumerableWorld({ seed: 3, words: 6, maxTokens: 3, keys: 4, referenceUpdates: 20 });
+});
+afterAll(async () => {
+  await world.close();
+  expect(liveSessionLabels()).toEqual([]);
+});
+
+const rateOf = (peak: number) => ({ peak, warmupUpdates: 0, decay: 'constant', totalUpdates: 9 }) as const;
+
+function optionsOf(changes: Partial<GflownetOptions> = {}): GflownetOptions {
+  return {
+    objective: trajectoryBalance(),
+    updates: 1,
+    batchSize: 32,
+    accumulation: 1,
+    learningRate: rateOf(1e-3),
+    logZLearningRate: rateOf(1e-2),
+    gradientClip: 1e9, // the gradient stays what it was, to be compared
+    weightDecay: 0,
+    reward: { beta: 0.3, gamma: { from: 1, to: 2, updates: 4 }, temperature: { from: 2, to: 1, updates: 4 } },
+    fluency: { form: { kind: 'sum' }, minTokens: 1, shortPenalty: 0 },
+    truncationPenalty: false,
+    freshShare: 0.5,
+    temperedShare: 0.5,
+    temperatures: { low: 0.5, high: 2 },
+    replayBy: 'reward',
+    rescoreReplay: false,
+    seed: 1,
+    ...changes,
+  };
+}
+
+interface Training {
+  readonly name: string;
+  readonly reward?: RewardFunction<unknown>;
+  /** `onUpdate` ends the stage after so many updates. */
+  readonly stopAfter?: number;
+  /** The signal is aborted during this update. */
+  readonly abortIn?: number;
+}
+
+/** Trains from the reference on, or from the newest checkpoint of `name`. */
+async function train(options: GflownetOptions, { name, reward = world.reward, stopAfter, abortIn }: Training) {
+  const { usesLogZ, pairClip } = options.objective;
+  const policy = await world.openPolicy({
+    logZ: usesLogZ ? 'through-trunk' : 'none',
+    ...(pairClip === undefined ? {} : { pairClip }),
+  });
+  try {
+    const checkpoints = { folder: path.join(world.folder, name), stage: 'gflownet' };
+    const found = await loadLatestCheckpoint(checkpoints, policy.parameters);
+    const saved = found?.state.extra as { buffer: unknown; caller: unknown } | undefined;
+    const emptyBuffer = () => createReplayBuffer({ capacity: 40, nearEditRatio: null });
+    const buffer = saved === undefined ? emptyBuffer() : restoreReplayBuffer(saved.buffer);
+    const records: GflownetUpdate<unknown>[] = [];
+    const controller = new AbortController();
+    const { attacker, reference } = world;
+    const training = trainGflownet({ attacker, policy, reference, buffer, reward }, options, {
+      control: { checkpoints, checkpointEveryUpdates: 1000, progress: silentProgress, signal: controller.signal },
+      from: found?.state.update ?? 0,
+      optimizer: found?.state.optimizer ?? createAdamWState(policy.parameters.data.length),
+      extra: () => ({ told: records.length }),
+      onUpdate: async (record) => {
+        records.push(record);
+        if (record.update === abortIn) controller.abort();
+        return record.update + 1 === stopAfter;
+      },
+    });
+    const done = await training.catch((error: unknown) => {
+      expect(error).toMatchObject({ code: 'interrupted' });
+      return 'interrupted';
+    });
+    return {
+      done,
+      records,
+      gradient: policy.gradient.slice(),
+      parameters: policy.parameters.data.slice(),
+      contents: buffer.contents(),
+      caller: saved?.caller,
+    };
+  } finally {
+    await policy.close();
+  }
+}
+
+const withoutClock = ({ seconds: _clock, ...rest }: GflownetUpdate<unknown>) => rest;
+
+test('an update reports what it learned from: log pi of its rows, log R of its schedules, the loss of both', async () => {
+  const options = optionsOf({ updates: 3 });
+  const { records, done } = await train(options, { name: 'report' });
+  expect(done).toBe(3);
+  expect(records.map(({ update }) => update)).toEqual([0, 1, 2]);
+  for (const { update, rows, metrics } of records) {
+    const logReward = rewardOf(options, update);
+    for (const row of rows) expect(row.logReward).toBeCloseTo(logReward(row), 12);
+    const [logProbs, logRewards] = [rows.map((row) => row.logPi), rows.map((row) => row.logReward)];
+    expect(metrics.loss).toBeCloseTo(options.objective.loss(logProbs, logRewards, metrics.logZ as number), 9);
+    expect(metrics.gradientNorm).toBeGreaterThan(0);
+  }
+  const [first, second] = records;
+  expect(first?.rows).toHaveLength(16); // nothing to replay yet
+  expect(second?.rows).toHaveLength(32);
+  expect(second?.counts.bufferSize).toBeGreaterThan(0);
+  // The policy starts as the reference, with log Z 0.
+  expect(first?.metrics.logZ).toBe(0);
+  for (const { logPi, fluency } of first?.rows ?? []) expect(logPi).toBeCloseTo(fluency, 4);
+  expect(second?.metrics.logZ).not.toBe(0);
+});
+
+test('an objective that learns no log Z reports none', async () => {
+  const { records } = await train(optionsOf({ objective: varGrad() }), { name: 'no-log-z' });
+  expect(records[0]?.metrics).not.toHaveProperty('logZ');
+});
+
+const OBJECTIVES: readonly Objective[] = [trajectoryBalance(), varGrad(), contrastiveBalance({ sigma: 0.5, huber: 1 })];
+
+describe.each(OBJECTIVES)('an update of $name', (objective) => {
+  test.each([
+    ['4 micro-batches of 8', 8, 4],
+    ['one of 24 and a shorter one', 24, 4 / 3],
+  ])('in %s has the gradient of one batch of 32', async (_name, batchSize, accumulation) => {
+    const fresh = { objective, freshShare: 1 };
+    const whole = await train(optionsOf(fresh), { name: 'whole', stopAfter: 0 });
+    const parts = await train(optionsOf({ ...fresh, batchSize, accumulation }), { name: 'parts', stopAfter: 0 });
+    expect(whole.records[0]?.rows).toHaveLength(32);
+    expect(parts.records[0]?.rows.map(({ text }) => text)).toEqual(whole.records[0]?.rows.map(({ text }) => text));
+    expect(Math.max(...whole.gradient.map(Math.abs))).toBeGreaterThan(0.01);
+    expect(relativeError(parts.gradient, whole.gradient)).toBeLessThan(1e-4);
+    expect(parts.records[0]?.metrics.loss).toBeCloseTo(whole.records[0]?.metrics.loss as number, 3);
+  });
+});
+
+test('an objective without graph weights of its own learns the same, by a forward pass first', async () => {
+  const { batchWeights: _onePass, ...plain } = varGrad();
+  const byGraph = await train(optionsOf({ objective: varGrad() }), { name: 'by-graph' });
+  const byGradient = await train(optionsOf({ objective: plain }), { name: 'by-gradient' });
+  expect(relativeError(byGradient.gradient, byGraph.gradient)).toBeLessThan(1e-4);
+});
+
+test('log Z has its own learning rate', async () => {
+  const size = world.referenceParameters.data.length;
+  const before = [...world.referenceParameters.data];
+  const still = await train(optionsOf({ learningRate: rateOf(0) }), { name: 'still' });
+  expect([...still.parameters.subarray(0, size)]).toEqual(before);
+  expect(Math.max(...still.parameters.subarray(size).map(Math.abs))).toBeCloseTo(1e-2, 5);
+  const fixed = await train(optionsOf({ logZLearningRate: rateOf(0) }), { name: 'fixed' });
+  expect([...fixed.parameters.subarray(size)].every((value) => value === 0)).toBe(true);
+  expect([...fixed.parameters.subarray(0, size)]).not.toEqual(before);
+});
+
+test('stopped, interrupted and continued, it is the uninterrupted run byte for byte', async () => {
+  const options = optionsOf({ updates: 6, rescoreReplay: true });
+  const reward = world.sampledReward(3);
+  const whole = await train(options, { name: 'uninterrupted', reward });
+  const pieces = [
+    await train(options, { name: 'cut', reward, stopAfter: 2 }),
+    await train(options, { name: 'cut', reward, abortIn: 3 }),
+    await train(options, { name: 'cut', reward }),
+  ];
+  expect(pieces.map(({ done }) => done)).toEqual([2, 'interrupted', 6]);
+  expect(pieces.map(({ caller }) => caller)).toEqual([undefined, { told: 2 }, { told: 2 }]);
+  const records = pieces.flatMap((piece) => piece.records);
+  expect(records.map(withoutClock)).toEqual(whole.records.map(withoutClock));
+  expect(records.some(({ rows }) => rows.some(({ source }) => source === 'replay'))).toBe(true);
+  expect(Buffer.from(pieces[2]?.parameters.buffer as ArrayBuffer)).toEqual(Buffer.from(whole.parameters.buffer));
+  expect(pieces[2]?.contents).toStrictEqual(whole.contents);
+});
+
+test('attacks without a score are reported beside the rows, and teach nothing', async () => {
+  const half: RewardFunction<unknown> = async (requests) =>
+    (await world.reward(requests)).map((result, i) => (i % 2 === 0 ? { ...result, score: undefined } : result));
+  const { records } = await train(optionsOf(), { name: 'unscored', reward: half });
+  expect(records[0]?.rows).toHaveLength(8);
+  expect(records[0]?.unscored).toHaveLength(8);
+});
