@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { defineObjective, objectiveKinds } from '../../src/learning/objectives/registry.ts';
 import { varGrad } from '../../src/learning/objectives/vargrad.ts';
-import { parseConfig } from '../../src/stages/config/config-load.ts';
+import { parseConfig } from '../../src/stages/campaign/config-load.ts';
 import { gflownetSection } from '../../src/stages/gflownet.ts';
 import { minimalConfigText } from '../stages/minimal-config.ts';
 

@@ -3,7 +3,6 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type EnumerableWorld, openEnumerableWorld } from '../../../lab/enumerable/enumerable-world.ts';
 import { silentProgress } from '../../../src/base/progress.ts';
 import { createAdamWState } from '../../../src/engine/optimizer/adamw.ts';
-import { parameterView } from '../../../src/engine/optimizer/flat-parameters.ts';
 import { liveSessionLabels } from '../../../src/engine/runtime/session.ts';
 import { loadLatestCheckpoint } from '../../../src/learning/checkpoints/checkpoint-folder.ts';
 import { type GflownetOptions, type GflownetUpdate, trainGflownet } from '../../../src/learning/loops/gflownet.ts';
@@ -120,8 +119,9 @@ test('an update reports what it learned from: log pi of its rows, log R of its s
   }
   const [first, second] = records;
   expect(first?.rows).toHaveLength(16); // nothing to replay yet
-  expect(second?.rows).toHaveLength(32);
-  expect(second?.counts.bufferSize).toBeGreaterThan(0);
+  const stored = first?.counts.bufferSize as number;
+  expect(stored).toBeGreaterThan(8);
+  expect(second?.rows).toHaveLength(16 + Math.min(16, stored));
   // The policy starts as the reference, with log Z 0.
   expect(first?.metrics.logZ).toBe(0);
   for (const { logPi, fluency } of first?.rows ?? []) expect(logPi).toBeCloseTo(fluency, 4);
@@ -141,8 +141,9 @@ describe.each(OBJECTIVES)('an update of $name', (objective) => {
     ['one of 24 and a shorter one', 24, 4 / 3],
   ])('in %s has the gradient of one batch of 32', async (_name, batchSize, accumulation) => {
     const fresh = { objective, freshShare: 1 };
-    const whole = await train(optionsOf(fresh), { name: 'whole', stopAfter: 0 });
-    const parts = await train(optionsOf({ ...fresh, batchSize, accumulation }), { name: 'parts', stopAfter: 0 });
+    const name = `${objective.name}-${batchSize}`;
+    const whole = await train(optionsOf(fresh), { name: `${name}-whole` });
+    const parts = await train(optionsOf({ ...fresh, batchSize, accumulation }), { name: `${name}-parts` });
     expect(whole.records[0]?.rows).toHaveLength(32);
     expect(parts.records[0]?.rows.map(({ text }) => text)).toEqual(whole.records[0]?.rows.map(({ text }) => text));
     expect(Math.max(...whole.gradient.map(Math.abs))).toBeGreaterThan(0.01);
