@@ -6,10 +6,46 @@ import fc from 'fast-check';
 import Database from 'libsql';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { FloodgateError } from '../../../src/base/errors.ts';
-import type { AttackRecord, ResponseRecord } from '../../../src/runs/store/records.ts';
+import { type AttackRow, attackRow } from '../../../src/runs/store/records.ts';
 import { openStore, type RunStore } from '../../../src/runs/store/run-store.ts';
 import { SCHEMA_VERSION } from '../../../src/runs/store/schema.ts';
+import type { ResponseRecord } from '../../../src/trial/evidence.ts';
 import { compileSource } from '../../support/compiled-source.ts';
+
+/** The tables of schema 1, as a run of it left them. */
+const SCHEMA_1 = `
+  CREATE TABLE run_info (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+  CREATE TABLE stage (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, status TEXT NOT NULL,
+    updates_planned INTEGER NOT NULL, started_ms INTEGER NOT NULL, finished_ms INTEGER);
+  CREATE TABLE attack (
+    id INTEGER PRIMARY KEY, stage_id INTEGER NOT NULL REFERENCES stage(id), update_index INTEGER NOT NULL,
+    position INTEGER NOT NULL, source TEXT NOT NULL, ids TEXT NOT NULL, text NOT NULL,
+    log_pi REAL, log_p_ref REAL, log_reward REAL, mean_unsafe REAL, response_count INTEGER NOT NULL);
+  CREATE TABLE response (
+    id INTEGER PRIMARY KEY, attack_id INTEGER NOT NULL REFERENCES attack(id) ON DELETE CASCADE,
+    position INTEGER NOT NULL, text NOT NULL, tokens INTEGER NOT NULL, truncated INTEGER NOT NULL);
+  CREATE TABLE verdict (
+    response_id INTEGER NOT NULL REFERENCES response(id) ON DELETE CASCADE,
+    judge TEXT NOT NULL, masked INTEGER NOT NULL, unsafe REAL, reason TEXT,
+    PRIMARY KEY (response_id, judge, masked)) WITHOUT ROWID;
+  CREATE TABLE metric (
+    stage_id INTEGER NOT NULL REFERENCES stage(id), update_index INTEGER NOT NULL, name TEXT NOT NULL,
+    judge TEXT NOT NULL, value REAL, low REAL, high REAL, n INTEGER NOT NULL, method TEXT, confidence REAL,
+    PRIMARY KEY (stage_id, update_index, name, judge)) WITHOUT ROWID;
+  CREATE TABLE event (
+    id INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, stage_id INTEGER REFERENCES stage(id), update_index INTEGER,
+    level TEXT NOT NULL, code TEXT NOT NULL, message TEXT NOT NULL);
+  CREATE TABLE cost (
+    stage_id INTEGER NOT NULL REFERENCES stage(id), update_index INTEGER NOT NULL, target_calls INTEGER NOT NULL,
+    judge_calls INTEGER NOT NULL, tokens INTEGER NOT NULL, seconds REAL NOT NULL,
+    PRIMARY KEY (stage_id, update_index)) WITHOUT ROWID;
+  CREATE TABLE repeated_calls (
+    id INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, stage_id INTEGER NOT NULL REFERENCES stage(id),
+    after_update INTEGER NOT NULL, attacks INTEGER NOT NULL, responses INTEGER NOT NULL, verdicts INTEGER NOT NULL,
+    target_calls INTEGER NOT NULL, judge_calls INTEGER NOT NULL, tokens INTEGER NOT NULL, seconds REAL NOT NULL);
+  PRAGMA application_id = ${0x46676174};
+  PRAGMA user_version = 1;`;
 
 let path: string;
 let store: RunStore;
@@ -34,12 +70,13 @@ const response = (text: string, unsafe: number | null = 0.5): ResponseRecord => 
   ],
 });
 
-const attack = (changes: Partial<AttackRecord> = {}): AttackRecord => ({
+const attack = (changes: Partial<AttackRow> = {}): AttackRow => ({
   source: 'fresh',
   ids: [1, 2, 3],
   text: 'say it',
   logPi: -4.5,
   logPRef: -5.25,
+  fluency: -2.625,
   logReward: -7,
   meanUnsafe: 0.5,
   responses: [response('no'), response('never', null)],
@@ -59,6 +96,34 @@ describe('recordUpdate', () => {
       responses.map((each, position) => ({ ...each, position, id: expect.any(Number) })),
     );
     expect(store.cost('gflownet')).toEqual(cost);
+  });
+
+  it('keeps why a response was refused, beside one that the target answered', () => {
+    const refused: ResponseRecord = {
+      text: '',
+      tokens: 0,
+      truncated: false,
+      refused: 'content filter: "violence"',
+      verdicts: [{ judge: 'j', masked: false, unsafe: 0 }],
+    };
+    const stored = attack({ responses: [response('no'), refused, response('')] });
+    const [id] = store.recordUpdate({ stage: 'gflownet', update: 0, attacks: [stored] });
+    const read = store.responses(id as number);
+    expect(read).toMatchObject(stored.responses);
+    expect(read.map((each) => 'refused' in each)).toEqual([false, true, false]);
+  });
+
+  it('stores an attack as the row of what was measured of it: null is not 0', () => {
+    const text = { source: 'control', text: 'hello' } as const;
+    const bare = { ...text, ids: [], logPi: null, logPRef: null, fluency: null, logReward: null, meanUnsafe: null };
+    expect(attackRow(text, [])).toEqual({ ...bare, responses: [] });
+    const evidence = { responses: [response('no')], failure: 'the second one failed' };
+    const score = { logS: -1, meanUnsafe: 0, responses: 1 };
+    const whole = attackRow({ ...text, logPi: -1, logPRef: -2, fluency: -0.5, logReward: -3, score, evidence }, [7]);
+    const measured = { ids: [7], logPi: -1, logPRef: -2, fluency: -0.5, logReward: -3, meanUnsafe: 0 };
+    expect(whole).toEqual({ ...text, ...measured, responses: evidence.responses });
+    store.recordUpdate({ stage: 'gflownet', update: 0, attacks: [attackRow(text, []), whole] });
+    expect(store.attacks({ stage: 'gflownet' })).toMatchObject([bare, { ...text, ...measured, responseCount: 1 }]);
   });
 
   it('keeps every text whole: NUL, newlines, quotes, SQL, any script', () => {
@@ -112,7 +177,7 @@ describe('queries', () => {
   });
 
   it('collects distinct attacks by the means over the verdicts on all their responses', () => {
-    const drew = (ids: number[], text: string, ...unsafe: (number | null)[]): AttackRecord =>
+    const drew = (ids: number[], text: string, ...unsafe: (number | null)[]): AttackRow =>
       attack({ ids, text, meanUnsafe: 0.123, responses: unsafe.map((p) => response('x', p)) });
     store.recordUpdate({
       stage: 'gflownet',
@@ -140,6 +205,7 @@ describe('queries', () => {
         meanUnsafe: expect.closeTo((0.9 + 0.8) / 2, 12),
         logS: expect.closeTo(-0.164252, 6), // (ln 0.9 + ln 0.8) / 2, not ln 0.85 = -0.162519
         logPRef: -5.25,
+        fluency: -2.625,
         responses: 2,
         firstUpdate: 0,
       },
@@ -255,6 +321,60 @@ describe('openStore', () => {
     await expect(openStore(join(folder, 'no/folder/run.db'))).rejects.toThrow(/cannot be opened/);
   });
 
+  it.each([false, true])(
+    'reads a database of schema 1, brought to this schema: new columns are not measured (read-only %s)',
+    async (readOnly) => {
+      const old = join(mkdtempSync(join(tmpdir(), 'floodgate-store-')), 'old.db');
+      const db = new Database(old);
+      db.exec(SCHEMA_1);
+      db.exec(`INSERT INTO stage VALUES (1, 'gflownet', 'done', 1, 0, 1);
+        INSERT INTO attack VALUES (1, 1, 0, 0, 'fresh', '[7]', 'say it', -4, -5, -6, 0.5, 1);
+        INSERT INTO response VALUES (1, 1, 0, 'no', 3, 0); INSERT INTO verdict VALUES (1, 'j', 0, 0.5, NULL);`);
+      db.close();
+      const opened = await openStore(old, { readOnly });
+      const { responses: _responses, ...row } = attack({
+        ids: [7],
+        logPi: -4,
+        logPRef: -5,
+        logReward: -6,
+        fluency: null,
+      });
+      expect(opened.attacks({ stage: 'gflownet' })).toMatchObject([{ ...row, responseCount: 1 }]);
+      expect(opened.responses(1)).toEqual([
+        {
+          id: 1,
+          position: 0,
+          text: 'no',
+          tokens: 3,
+          truncated: false,
+          verdicts: [{ judge: 'j', masked: false, unsafe: 0.5 }],
+        },
+      ]);
+      const bounds = { stage: 'gflownet', judge: 'j', unsafeFloor: 0.01, minUnsafe: 0, minLogPRef: -100 };
+      expect(opened.distinctAttacks(bounds)).toMatchObject([{ ids: [7], logPRef: -5, fluency: null }]);
+      opened.close();
+      const version = new Database(old);
+      expect(version.prepare('PRAGMA user_version').raw().get()).toEqual([SCHEMA_VERSION]);
+      version.close();
+    },
+  );
+
+  it('names both versions and the remedy for a newer schema, and leaves the file alone', async () => {
+    const file = join(mkdtempSync(join(tmpdir(), 'floodgate-store-')), 'newer.db');
+    (await openStore(file)).close();
+    const newer = new Database(file);
+    newer.exec(`PRAGMA user_version = ${SCHEMA_VERSION + 3}`);
+    newer.close();
+    await expect(openStore(file)).rejects.toMatchObject({
+      code: 'store',
+      message: expect.stringContaining(`got schema ${SCHEMA_VERSION + 3}, expected at most ${SCHEMA_VERSION}`),
+      hint: 'open this run with the newer Floodgate that wrote it',
+    });
+    const after = new Database(file);
+    expect(after.prepare('PRAGMA user_version').raw().get()).toEqual([SCHEMA_VERSION + 3]);
+    after.close();
+  });
+
   it('reads while another connection writes, and writes nothing when read-only', async () => {
     const reader = await openStore(path, { readOnly: true });
     store.recordUpdate({ stage: 'gflownet', update: 0, attacks: [attack()] });
@@ -274,7 +394,7 @@ describe('a kill at any moment', () => {
     const script = join(compiled.folder, 'writer.mjs');
     writeFileSync(
       script,
-      `import { openStore } from './store/run-store.js';
+      `import { openStore } from './runs/store/run-store.js';
        const store = await openStore(process.argv[2]);
        store.beginStage('gflownet', 1000);
        const attack = ${JSON.stringify(attack())};

@@ -1,0 +1,55 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { createManifest, MANIFEST_VERSION, readManifest, writeManifest } from '../../src/runs/manifest.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'floodgate-manifest-'));
+const path = join(folder, 'manifest.json');
+
+const manifest = createManifest({
+  createdMs: Date.UTC(2025, 0, 2),
+  run: 'a-run',
+  authorisation: 'a model of this test',
+  versions: { floodgate: '0.1.0' },
+  seed: 3,
+  threads: 1,
+  devices: { target: 'cpu' },
+  configSha256: 'c',
+  seedsSha256: 's',
+  models: [{ role: 'attacker', spec: 'm', sha256: 'w' }],
+  judges: { training: 'j', evaluation: ['k'] },
+  decode: { training: { temperature: 1 }, evaluation: { temperature: 0 } },
+  unsafeFloor: 1e-6,
+});
+
+it('is read as it was written', async () => {
+  await writeManifest(path, manifest);
+  expect(await readManifest(path)).toEqual(manifest);
+  expect(manifest).toMatchObject({ manifestVersion: MANIFEST_VERSION, createdAt: '2025-01-02T00:00:00.000Z' });
+});
+
+it.each([
+  [{ floodgate: '0.0.9' }, '0.0.9'],
+  [{ node: '20' }, 'another version'],
+])('of another version is refused with the version that wrote it and the remedy: %o', async (versions, writer) => {
+  writeFileSync(path, JSON.stringify({ ...manifest, manifestVersion: 1, versions }));
+  await expect(readManifest(path)).rejects.toMatchObject({
+    code: 'run',
+    message: expect.stringContaining(`the run was written by floodgate ${writer}`),
+    hint: expect.stringContaining('open it with that version'),
+  });
+});
+
+it.each([
+  ['no JSON', '{'],
+  ['no manifest', '[]'],
+  ['a missing key', JSON.stringify({ ...manifest, seed: undefined })],
+  ['far too long', ' '.repeat(4 * 1024 * 1024 + 1)],
+])('that is damaged is refused with its path: %s', async (_name, text) => {
+  writeFileSync(path, text);
+  await expect(readManifest(path)).rejects.toMatchObject({
+    code: 'run',
+    message: expect.stringContaining(`read manifest ${path}: `),
+  });
+});
