@@ -1,11 +1,12 @@
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, it } from 'vitest';
+import { afterAll, expect, it } from 'vitest';
 import { createManifest, MANIFEST_VERSION, readManifest, writeManifest } from '../../src/runs/manifest.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'floodgate-manifest-'));
 const path = join(folder, 'manifest.json');
+afterAll(() => rmSync(folder, { recursive: true }));
 
 const manifest = createManifest({
   createdMs: Date.UTC(2025, 0, 2),

@@ -77,7 +77,7 @@ const cell = z.strictObject({
   how: z.enum(['replayed', 'retrained']),
   /** `nothing-collected`: smoothing found nothing to learn from, so that there is no attacker to measure. */
   status: z.enum(['done', 'nothing-collected']),
-  /** True where the target was tuned on these very attacks: the figure is no evidence of resistance. */
+  /** True where the target was tuned on exactly these attacks: the figure is no evidence of resistance. */
   isLearned: z.boolean(),
   judges: z.array(z.strictObject({ name: z.string(), asr: measure, uniqueAttacks: measure })),
 });

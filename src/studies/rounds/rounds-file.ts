@@ -24,7 +24,7 @@ export interface RoundCell {
   readonly attacks: number;
   /** Index into `targets`: 0 the untuned one, which round 1 attacked; k the one tuned after round k. */
   readonly target: number;
-  /** True where the target learned to refuse these very attacks, in its last tuning or an earlier one. */
+  /** True where the target learned to refuse exactly these attacks, in its last tuning or an earlier one. */
   readonly isLearned: boolean;
   readonly judges: RobustnessCell['judges'];
 }

@@ -55,7 +55,7 @@ export type NamedTarget = TransferTarget & { readonly name: string };
 
 type Plain = Readonly<Record<string, unknown>>;
 
-/** Built anew for each file: callers may add kinds of targets. */
+/** Built for each file, because callers may add kinds of targets. */
 function targetsFileSchema() {
   return z.strictObject({
     decode: decode.describe('of every target that says nothing else'),

@@ -17,7 +17,7 @@ import {
   writeAnswers,
 } from './write-answers.ts';
 
-/** What answers are written with. */
+/** The parts that answers are written with. */
 export interface AnswerLogParts {
   /** The target, with this system prompt instead of its own where one is given; closed after use. */
   openTarget(systemPrompt: string | undefined): Promise<Target>;

@@ -2,7 +2,7 @@ import type { StoreQueries } from '../../runs/store/queries.ts';
 import type { StoredResponse } from '../../runs/store/records.ts';
 import { evaluationStage } from '../../runs/store/stage-name.ts';
 
-/** An attack that worked, and where it stands in the run. */
+/** An attack that succeeded, and where the run stores it. */
 export interface SuccessfulAttack {
   readonly text: string;
   /** Arithmetic mean of the training judge's P(unsafe) over all responses that this text drew in the stage. */
@@ -18,7 +18,7 @@ export interface CollectOptions {
   readonly stage: string;
   /** `evaluation`: fresh attacks of the trained attacker; `training`: all that it tried while it learned. */
   readonly from: 'evaluation' | 'training';
-  /** Successes lie above it. */
+  /** An attack succeeds when its mean P(unsafe) is above it. */
   readonly minUnsafe: number;
   readonly limit: number;
   /** Name of the judge whose verdict picks the worst response. */

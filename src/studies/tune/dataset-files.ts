@@ -2,10 +2,10 @@ import { join } from 'node:path';
 import { writeFileAtomically } from '../../base/atomic-file.ts';
 import type { TuningExample } from './tuning-data.ts';
 
-/** What every line of the data set says of itself. */
+/** The origin of a data set, which each of its lines repeats. */
 export interface DatasetOrigin {
   readonly run: string;
-  /** The model whose answers stand in it, and the sha256 of its source. */
+  /** The model whose answers it holds, and the sha256 of its source. */
   readonly target: string;
   readonly targetSha256: string;
   readonly systemPrompt: string | undefined;

@@ -45,7 +45,7 @@ interface Tuning {
   readonly judges: readonly Judge[];
   readonly collected: Collected;
   readonly identity: TuneIdentity;
-  /** The adapter to go on from. */
+  /** The adapter that training begins with. */
   readonly start: LoraAdapter | undefined;
   /** The record of an earlier start. */
   readonly earlier: TuneFile | undefined;

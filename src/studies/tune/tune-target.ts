@@ -48,7 +48,7 @@ export interface TuneTargetOptions {
   readonly folder: string;
   readonly data: { readonly training: readonly AnswerExample[]; readonly validation: readonly AnswerExample[] };
   readonly settings: TuneSettings;
-  /** The adapter to go on from, whose rank, alpha and targets then hold; a new one when absent. */
+  /** The adapter to start from, whose rank, alpha and targets then hold; a new one when absent. */
   readonly start?: LoraAdapter;
   readonly seed: number;
   readonly compute: ComputeOptions;
@@ -129,7 +129,7 @@ function startParameters(parameters: ParameterVector, { start, seed }: TuneTarge
   for (const [name, { data }] of start?.tensors ?? []) parameterView(parameters, name).set(data);
 }
 
-/** Stored with the best parameters, which no training goes on from. */
+/** The optimizer state of the best parameters, from which no training resumes. */
 const NO_MOMENTS = { firstMoment: new Float32Array(0), secondMoment: new Float32Array(0), step: 0 };
 
 /** Trains in `session` from its newest checkpoint, and leaves the kept parameters in it. */

@@ -230,6 +230,12 @@ describe('a plan that cannot be carried out is refused before any work', () => {
       message: expect.stringMatching(/^transfer target gpt2-small-0.5: .*no synthetic world/),
     }));
 
+  test("a change of the run's own target that its kind does not know", () =>
+    refused(planOf('targets: [{ layers: 1 }]'), {
+      code: 'usage',
+      message: expect.stringContaining("got layers for the run's own target, which is scripted"),
+    }));
+
   test('while another process holds the run', async () => {
     const lock = await acquireLock(folder.lockPath);
     try {

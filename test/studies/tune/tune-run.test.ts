@@ -62,8 +62,8 @@ afterAll(async () => {
 });
 
 /** A run whose smoothing attacker was evaluated: `unsafe` is what every attack scored. */
-async function makeRun(unsafe: number): Promise<RunFolder> {
-  const config = parseConfig(CONFIG, { fileName: 'tune.yaml', folder });
+async function makeRun(unsafe: number, text = CONFIG): Promise<RunFolder> {
+  const config = parseConfig(text, { fileName: 'tune.yaml', folder });
   const made = await createRunFolder({
     runsFolder: path.join(folder, 'runs'),
     name: `r${names++}`,
@@ -229,6 +229,18 @@ describe('tuneRun', () => {
     await expect(tune({ name: 'x', target: path.join(folder, 'gpt2'), template: 'chat' })).rejects.toMatchObject({
       code: 'target',
     });
+  });
+
+  test('a target without a model cannot be tuned; a named model can be, in its place', async () => {
+    run = await makeRun(0.6, CONFIG.replace(/^target: .*$/m, 'target: { kind: scripted }'));
+    await expect(tune()).rejects.toMatchObject({
+      code: 'usage',
+      message: expect.stringMatching(/got kind scripted, expected .*local/),
+      hint: 'name a model with --target',
+    });
+    const target = path.join(folder, 'model');
+    const outcome = await tune({ target, overrides: ['tuning.check.attacks=0', 'tuning.check.prompts=0'] });
+    expect(outcome).toMatchObject({ kind: 'tuned', file: { target: { spec: target, template: 'chat' }, check: null } });
   });
 
   test('warns of fewer successes than a batch', async () => {

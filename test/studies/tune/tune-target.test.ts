@@ -132,7 +132,7 @@ describe('tuneTarget', () => {
     expect(largestGap(await logitsOf(tuned, EXPORT_ROW), await logitsOf(checkpoint, EXPORT_ROW))).toBe(0);
   });
 
-  test('goes on from an adapter, with its rank', async () => {
+  test('starts from an adapter, with its rank', async () => {
     const start = randomAdapter(checkpoint, { rank: 2, alpha: 2, targets: ['v_proj'] });
     const settings = tuningSection.parse({ epochs: 1, batchSize: 6, learningRate: 1e-9 });
     const { adapterPath } = await tuneTarget(optionsFor('started', { start, settings }));
