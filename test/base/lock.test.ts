@@ -40,7 +40,12 @@ describe('acquireLock', () => {
 
   it.runIf(existsSync('/proc/self/stat'))('takes over when the number belongs to a later process', async () => {
     leave({ processStart: '1' });
-    await (await acquireLock(path)).release();
+    const lock = await acquireLock(path);
+    const owner = JSON.parse(readFileSync(path, 'utf8'));
+    expect(owner).toMatchObject({ pid: process.pid, processStart: expect.stringMatching(/^\d{2,}$/) });
+    expect(owner.token).not.toBe('t');
+    await lock.release();
+    expect(readdirSync(folder)).toEqual([]);
   });
 
   it('lets one of many racers win over a stale lock, time after time', async () => {

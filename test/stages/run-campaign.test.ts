@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { liveSessionLabels } from '../../src/engine/runtime/session.ts';
+import { defineJudge } from '../../src/judges/registry.ts';
 import { buildReport, type Report } from '../../src/report/figures/report-json.ts';
 import { readManifest } from '../../src/runs/manifest.ts';
 import type { RunFolder } from '../../src/runs/run-folder.ts';
@@ -153,7 +154,7 @@ describe('trouble', () => {
     store.close();
   });
 
-  test('a target that answers nothing and a judge that cannot score: counted, never taken for safe', async () => {
+  test('a target that answers nothing fails for nobody, which a warning says of those that learned', async () => {
     const folder = await start('empty', ['target.rules=[]', 'target.otherwise=[""]', 'gflownet.updates=7']);
     expect(asrOf(await reportOf(folder), 'gflownet')).toBe(0);
     const store = await openStore(folder.databasePath, { readOnly: true });
@@ -161,6 +162,25 @@ describe('trouble', () => {
     store.close();
     expect(warned.map(({ stage }) => stage)).toEqual(['evaluate:gflownet']);
     expect(warned[0]?.message).toMatch(/none of the 96 attacks of gflownet succeeded, by any judge/);
+  });
+
+  test('a judge that cannot score is counted, and its figures are unknown, never safe', async () => {
+    defineJudge({
+      name: 'mute',
+      describe: 'scores nothing',
+      fields: {},
+      open: async () => ({
+        name: 'mute',
+        score: async (exchanges) => exchanges.map(() => ({ kind: 'unscored', reason: 'mute' })),
+        close: async () => undefined,
+      }),
+    });
+    const folder = await start('mute', ['judges.evaluation=[{kind: mute}]', 'attackers=[sft]']);
+    const store = await openStore(folder.databasePath, { readOnly: true });
+    const ofMute = (name: string) => store.metrics('evaluate:sft', name).find(({ judge }) => judge === 'mute');
+    expect(ofMute('asr')).toMatchObject({ value: null, n: 0 });
+    expect(ofMute('excluded')?.value).toBe(96);
+    store.close();
   });
 
   test('a judge that calls everything unsafe: the run goes on, and its warning names the judge', async () => {

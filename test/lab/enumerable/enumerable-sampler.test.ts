@@ -23,8 +23,6 @@ const OBJECTIVES: readonly (readonly [string, Objective])[] = [
   ['CTB, sigma 0', contrastiveBalance({ sigma: 0, huber: 1 })],
 ];
 
-/** Processor time, not the clock: other work on the machine must not decide the test. */
-const MAX_CPU_SECONDS = 60;
 /** Against a hang only. A test that ran out of time would still run beside the next one, in the same attacker's sessions. */
 const TIMEOUT_MS = 3_600_000;
 
@@ -32,7 +30,7 @@ async function measure(
   world: EnumerableWorld,
   name: string,
   training: Omit<EnumerableTraining, 'seed'>,
-): Promise<SamplerError & { cpuSeconds: number }> {
+): Promise<SamplerError> {
   const started = process.cpuUsage();
   const error = await trainInEnumerableWorld(world, { ...training, seed: world.options.seed });
   const { user, system } = process.cpuUsage(started);
@@ -47,7 +45,7 @@ async function measure(
     ];
     process.stdout.write(`| ${cells.join(' | ')} |\n`);
   }
-  return { ...error, cpuSeconds };
+  return error;
 }
 
 afterAll(() => expect(liveSessionLabels()).toEqual([]));
@@ -73,7 +71,6 @@ describe.each(seeds)('the exact posterior of 11,110 attacks, seed %i', (seed) =>
       expect(result.totalVariation).toBeLessThanOrEqual(0.05);
       if (objective.usesLogZ) expect(Math.abs(result.logZError as number)).toBeLessThanOrEqual(0.05);
       else expect(result.logZError).toBeUndefined();
-      expect(result.cpuSeconds).toBeLessThan(MAX_CPU_SECONDS);
     },
     TIMEOUT_MS,
   );

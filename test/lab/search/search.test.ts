@@ -20,6 +20,14 @@ const row = (modeRecall: number, asr: number) => ({
   attackerTargetCalls: 1000,
 });
 
+/** Settings that the searches of docs/search.md began with. */
+const FIRST_TRIAL: Readonly<Record<string, readonly string[]>> = {
+  gflownet: ['gflownet.learningRate=0.000173', 'gflownet.logZLearningRate=0.107'],
+  smoothing: ['smoothing.learningRate=0.000161', 'smoothing.updates=300'],
+  reinforce: ['reinforce.learningRate=0.000629', 'reinforce.kl=0.0474'],
+  ppo: ['ppo.learningRate=0.000518', 'ppo.kl=0.0471'],
+};
+
 describe.each(SEARCHED)('the search of %s', (attacker) => {
   it('draws settings that a config accepts, within its space', () => {
     for (const trial of TRIALS) {
@@ -32,11 +40,9 @@ describe.each(SEARCHED)('the search of %s', (attacker) => {
     }
   });
 
-  it('begins with the defaults, draws the same settings whenever asked, and no two trials alike', () => {
+  it('begins with the defaults, draws the same settings in every process, and no two trials alike', () => {
     expect(trialOverrides(attacker, 0)).toEqual([]);
-    expect(TRIALS.map((trial) => trialOverrides(attacker, trial))).toEqual(
-      TRIALS.map((trial) => trialOverrides(attacker, trial)),
-    );
+    expect(trialOverrides(attacker, 1).slice(0, 2)).toEqual(FIRST_TRIAL[attacker]);
     expect(new Set(TRIALS.map((trial) => trialOverrides(attacker, trial).join())).size).toBe(TRIALS.length);
     expect(trialOverrides(attacker, 1)).toHaveLength(Object.keys(SPACES[attacker]).length);
   });

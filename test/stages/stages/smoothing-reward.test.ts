@@ -27,16 +27,17 @@ afterAll(async () => {
 });
 
 const BETA = 0.3;
-const FLOOR = 1e-6;
+const FLOOR = 0.05;
 const SMALL = [
   'attackers=[smoothing]',
   'gflownet.updates=12',
   'watch.everyUpdates=0',
-  'smoothing.updates=1',
+  'smoothing.updates=2',
   'smoothing.weights=reward',
   'evaluation.attacks=16',
   'evaluation.controls=0',
   `reward.unsafeFloor=${FLOOR}`,
+  'target.rules=[{ contains: z, respond: [alarm bell, alarm bell, fine] }]', // scores differ too
 ];
 
 /** Runs the campaign, and returns what it collected with the shares in which smoothing draws it. */
@@ -52,8 +53,7 @@ async function smooth(form: string) {
   const store = await openStore(folder.databasePath, { readOnly: true });
   try {
     const fluencyOf = new Map(store.attacks({ stage: 'gflownet' }).map(({ ids, fluency }) => [ids.join(), fluency]));
-    const judge = config.judges.training.name ?? 'lexicon';
-    const bounds = { judge: String(judge), unsafeFloor: FLOOR, minUnsafe: 0.4, minLogPRef: -100 };
+    const bounds = { judge: 'lexicon', unsafeFloor: FLOOR, minUnsafe: 0.4, minLogPRef: -100 };
     const found = store.distinctAttacks({ stage: 'gflownet', ...bounds });
     const examples = learned.get('smoothing') ?? [];
     expect(examples.map(({ row }) => row)).toEqual(found.map(({ ids }) => ids));
@@ -79,12 +79,12 @@ const FORMS: readonly [string, (attack: Collected) => readonly number[]][] = [
 ];
 
 describe('smoothing weighted by the reward', () => {
-  test.each(FORMS)('draws a collected attack by exp(log R) under fluency form %s', async (_form, allowed) => {
-    const collected = await smooth(_form);
+  test.each(FORMS)('draws a collected attack by exp(log R) under fluency form %s', async (form, allowed) => {
+    const collected = await smooth(form);
     expect(collected.length).toBeGreaterThan(5);
     for (const attack of collected) {
-      const near = allowed(attack).map((value) => Math.abs(value - attack.fluency));
-      expect(Math.min(...near)).toBeLessThan(1e-4);
+      const distances = allowed(attack).map((value) => Math.abs(value - attack.fluency));
+      expect(Math.min(...distances)).toBeLessThan(1e-4);
     }
     expect(collected.reduce((sum, { weight }) => sum + weight, 0)).toBeCloseTo(1, 9);
     // Largest share: 20 times the equal one. Below it, log shares differ as log rewards do.
@@ -96,7 +96,8 @@ describe('smoothing weighted by the reward', () => {
       const apart = Math.log(attack.weight) - Math.log(first.weight);
       expect(apart).toBeCloseTo(logReward(attack) - logReward(first), 6);
     }
-    const fluencies = new Set(free.map(({ fluency }) => fluency.toFixed(6)));
-    expect(fluencies.size).toBeGreaterThan(1);
+    const distinct = (values: readonly number[]): number => new Set(values.map((value) => value.toFixed(6))).size;
+    expect(distinct(free.map(({ fluency }) => fluency))).toBeGreaterThan(1);
+    expect(distinct(free.map(({ logS }) => logS))).toBeGreaterThan(1);
   });
 });
