@@ -30,9 +30,11 @@ export { type Measure, pointMeasure } from './metrics/measure.ts';
 export { defineMetric } from './metrics/registry.ts';
 export {
   evaluateCampaign,
+  measureRobustness,
   type ReportedRun,
   resumeCampaign as resumeRun,
   runCampaign,
+  transferCampaign,
   writeRunReport,
 } from './report/campaigns.ts';
 export type { Report } from './report/figures/report-json.ts';
@@ -63,9 +65,8 @@ export type {
   StageWork,
 } from './stages/stage.ts';
 // Studies of a finished run.
-export { runRobustness } from './studies/robustness/run-robustness.ts';
 export { runRounds } from './studies/rounds/run-rounds.ts';
-export { transferRun } from './studies/transfer/run-transfer.ts';
+export { loadTransferTargets } from './studies/transfer/transfer-config.ts';
 export { tuneRun } from './studies/tune/tune-run.ts';
 export { defineTarget } from './targets/registry.ts';
 export type {

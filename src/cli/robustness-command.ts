@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { Measure } from '../metrics/measure.ts';
-import { writeRunReport } from '../report/campaigns.ts';
+import { measureRobustness } from '../report/campaigns.ts';
 import { measureText } from '../report/words/number-words.ts';
 import { openRunFolder } from '../runs/run-folder.ts';
 import {
@@ -10,9 +10,9 @@ import {
   type TargetVersion,
   type Utility,
 } from '../studies/robustness/robustness-file.ts';
-import { runRobustness } from '../studies/robustness/run-robustness.ts';
 import { alignColumns, type CommandResult, printResult } from './command-output.ts';
 import { type CliContext, ioOf } from './context.ts';
+import { addRunsOption, addSetOption, type RunsOptions, type SetOptions } from './options.ts';
 
 const columnOf = (name: string): string => (name === BASE ? 'untuned' : `tuned on ${name}`);
 
@@ -75,8 +75,6 @@ function robustnessText(robustness: Robustness): string {
   ].join('\n');
 }
 
-import { addRunsOption, addSetOption, type RunsOptions, type SetOptions } from './options.ts';
-
 interface RobustnessOptions extends RunsOptions, SetOptions {
   readonly data?: readonly string[];
   readonly attackers?: readonly string[];
@@ -101,7 +99,7 @@ attackers in RUN/robustness/DATA/ATTACKER, each of them a run of its own.`;
 async function measure(run: string, options: RobustnessOptions, context: CliContext): Promise<CommandResult> {
   const folder = await openRunFolder(run, options.runsDir);
   const { data, attackers, retrain, set } = options;
-  const robustness = await runRobustness(
+  const { robustness, pagePath } = await measureRobustness(
     folder,
     {
       overrides: set,
@@ -111,7 +109,6 @@ async function measure(run: string, options: RobustnessOptions, context: CliCont
     },
     ioOf(context),
   );
-  const { pagePath } = await writeRunReport(folder, ioOf(context));
   return { text: `${robustnessText(robustness)}\n\nReport to read in a browser: ${pagePath}`, json: robustness };
 }
 

@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
-import { writeRunReport } from '../report/campaigns.ts';
+import { transferCampaign } from '../report/campaigns.ts';
 import type { Report } from '../report/figures/report-json.ts';
 import { type TransferReport, transferCell } from '../report/figures/transfer-report.ts';
 import { measureText } from '../report/words/number-words.ts';
 import { openRunFolder } from '../runs/run-folder.ts';
-import { type TransferOutcome, transferRun } from '../studies/transfer/run-transfer.ts';
+import type { TransferOutcome } from '../studies/transfer/run-transfer.ts';
 import { loadTransferTargets } from '../studies/transfer/transfer-config.ts';
 import { alignColumns, type CommandResult, printResult } from './command-output.ts';
 import { type CliContext, ioOf } from './context.ts';
@@ -85,7 +85,7 @@ function transferText({ run, transfer }: Report, outcome: TransferOutcome): stri
 async function runTransfer(run: string, options: TransferOptions, context: CliContext): Promise<CommandResult> {
   const folder = await openRunFolder(run, options.runsDir);
   const targets = await loadTransferTargets(options.targets);
-  const outcome = await transferRun(
+  const { outcome, report, pagePath } = await transferCampaign(
     folder,
     {
       targets,
@@ -95,7 +95,6 @@ async function runTransfer(run: string, options: TransferOptions, context: CliCo
     },
     ioOf(context),
   );
-  const { report, pagePath } = await writeRunReport(folder, ioOf(context));
   const text = `${transferText(report, outcome)}\nReport to read in a browser: ${pagePath}`;
   return { text, json: { run: folder.name, ...outcome, transfer: report.transfer } };
 }

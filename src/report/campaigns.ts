@@ -3,6 +3,10 @@ import { loadRunConfig } from '../stages/campaign/config-load.ts';
 import { evaluateRun, resumeRun, type StartRunOptions, startRun } from '../stages/campaign/run-campaign.ts';
 import type { EvaluationPlan } from '../stages/evaluation/evaluation-plan.ts';
 import type { CampaignIo } from '../stages/stage.ts';
+import type { RobustnessPlan } from '../studies/robustness/plan-robustness.ts';
+import type { Robustness } from '../studies/robustness/robustness-file.ts';
+import { runRobustness } from '../studies/robustness/run-robustness.ts';
+import { type TransferOutcome, type TransferPlan, transferRun } from '../studies/transfer/run-transfer.ts';
 import { type Report, writeReport } from './figures/report-json.ts';
 import { readRun } from './run-overview.ts';
 import { notMeasured, writeReportPage } from './write-report.ts';
@@ -62,4 +66,31 @@ export async function evaluateCampaign(
 ): Promise<ReportedRun> {
   const wanted = stages ?? (await loadRunConfig(folder)).attackers;
   return writeRunReport(await evaluateRun(folder, wanted, plan, io), io);
+}
+
+/**
+ * Puts a run's stored attacks to further targets, and writes the report: all of `floodgate transfer`.
+ * @throws FloodgateError as `transferRun`.
+ */
+export async function transferCampaign(
+  folder: RunFolder,
+  plan: TransferPlan,
+  io: CampaignIo,
+): Promise<ReportedRun & { readonly outcome: TransferOutcome }> {
+  const outcome = await transferRun(folder, plan, io);
+  return { ...(await writeRunReport(folder, io)), outcome };
+}
+
+/**
+ * Tunes the target on each attacker's successes, attacks every version, and writes the report: all of
+ * `floodgate robustness`.
+ * @throws FloodgateError as `runRobustness`.
+ */
+export async function measureRobustness(
+  folder: RunFolder,
+  plan: RobustnessPlan,
+  io: CampaignIo,
+): Promise<ReportedRun & { readonly robustness: Robustness }> {
+  const robustness = await runRobustness(folder, plan, io);
+  return { ...(await writeRunReport(folder, io)), robustness };
 }

@@ -105,6 +105,6 @@ function refuseOtherVersion(path: string, json: unknown): void {
   if (data === undefined || data.manifestVersion === MANIFEST_VERSION) return;
   const writer = data.versions?.floodgate ?? 'another version';
   throw new FloodgateError('run', `read manifest ${path}: the run was written by floodgate ${writer}`, {
-    hint: `open it with that version: npx floodgate@${writer}`,
+    hint: `use floodgate ${writer} for it, or start the run again`,
   });
 }

@@ -25,6 +25,7 @@ const FIRST_TRIAL: Readonly<Record<string, readonly string[]>> = {
   gflownet: ['gflownet.learningRate=0.000173', 'gflownet.logZLearningRate=0.107'],
   smoothing: ['smoothing.learningRate=0.000161', 'smoothing.updates=300'],
   reinforce: ['reinforce.learningRate=0.000629', 'reinforce.kl=0.0474'],
+  'stable-gfn': ['gflownet.ctb.sigma=0.114', 'gflownet.ctb.huber=9.51'],
   ppo: ['ppo.learningRate=0.000518', 'ppo.kl=0.0471'],
 };
 

@@ -62,7 +62,7 @@ function partsWith(reward: RewardFunction<string> = byLength, buffered: Partial<
 }
 
 test('log R is that of its update: fluency over gamma, log S over beta, over the temperature', () => {
-  const attack = { fluency: -8, score: scoreOf(0.5) } as Parameters<ReturnType<typeof rewardOf>>[0];
+  const attack = { fluency: -8, logPRef: -99, score: scoreOf(0.5) } as Parameters<ReturnType<typeof rewardOf>>[0];
   const rewardAt = (update: number) => rewardOf(optionsOf(), update)(attack);
   expect(rewardAt(0)).toBeCloseTo((-8 / 2 + Math.log(0.5) / 0.5) / 3, 12);
   expect(rewardAt(5)).toBeCloseTo((-8 / 3 + Math.log(0.5) / 0.5) / 2.5, 12);

@@ -128,7 +128,7 @@ describe('manifest', () => {
     writeFileSync(folder.configPath, 'a key: of another version');
     await expect(loadRunConfig(folder)).rejects.toMatchObject({
       message: expect.stringContaining('the run was written by floodgate 0.1.0'),
-      hint: expect.stringContaining('floodgate@0.1.0'),
+      hint: expect.stringContaining('use floodgate 0.1.0'),
     });
   });
 
