@@ -65,7 +65,7 @@ export type {
   StageWork,
 } from './stages/stage.ts';
 // Studies of a finished run.
-export { runRounds } from './studies/rounds/run-rounds.ts';
+export { loadRoundsConfig, runRounds } from './studies/rounds/run-rounds.ts';
 export { loadTransferTargets } from './studies/transfer/transfer-config.ts';
 export { tuneRun } from './studies/tune/tune-run.ts';
 export { defineTarget } from './targets/registry.ts';

@@ -3,11 +3,9 @@ import { type Command, Option } from 'commander';
 import { RUN_NAME_PATTERN } from '../base/config-fields.ts';
 import { FloodgateError } from '../base/errors.ts';
 import { measureText } from '../report/words/number-words.ts';
-import { loadConfig } from '../stages/campaign/config-load.ts';
 import { stages } from '../stages/registry.ts';
-import { WORLD_TUNING } from '../studies/robustness/target-versions.ts';
 import type { Rounds } from '../studies/rounds/rounds-file.ts';
-import { runRounds } from '../studies/rounds/run-rounds.ts';
+import { loadRoundsConfig, runRounds } from '../studies/rounds/run-rounds.ts';
 import { alignColumns, type CommandResult, printResult } from './command-output.ts';
 import { type CliContext, ioOf } from './context.ts';
 import { addRunsOption, addSetOption, parsePositiveCount, type RunsOptions, type SetOptions } from './options.ts';
@@ -69,8 +67,7 @@ function roundsText({ rounds, targets, cells, reportedJudge, attacker }: Rounds,
 async function attackInRounds(file: string, options: RoundsOptions, context: CliContext): Promise<CommandResult> {
   const { runsDir, rounds, attacker, set } = options;
   if (rounds < 1) throw new FloodgateError('usage', `--rounds: got ${rounds}, expected at least 1`);
-  const written = await loadConfig(file, set);
-  const config = written.world === undefined ? written : await loadConfig(file, [...WORLD_TUNING, ...set]);
+  const config = await loadRoundsConfig(file, set);
   const name = options.name ?? `${config.name ?? basename(file, extname(file))}-rounds`;
   if (!RUN_NAME_PATTERN.test(name)) {
     const got = JSON.stringify(name);

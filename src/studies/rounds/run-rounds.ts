@@ -3,12 +3,13 @@ import { join, relative } from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
 import { acquireLock } from '../../base/lock.ts';
 import { openRunFolder, type RunFolder } from '../../runs/run-folder.ts';
-import { askedSha256 } from '../../stages/campaign/config-load.ts';
+import { askedSha256, loadConfig } from '../../stages/campaign/config-load.ts';
 import { finishRun } from '../../stages/campaign/run-campaign.ts';
+import type { Config } from '../../stages/config/config.ts';
 import type { CampaignIo } from '../../stages/stage.ts';
 import { isTunable } from '../../targets/registry.ts';
 import { againstModel, readEvaluation, readRetrained } from '../robustness/retrain.ts';
-import { TUNABLE_REMEDY } from '../robustness/target-versions.ts';
+import { TUNABLE_REMEDY, WORLD_TUNING } from '../robustness/target-versions.ts';
 import { tuneRun } from '../tune/tune-run.ts';
 import { notTunable } from '../tune/tune-subject.ts';
 import { type DoneRound, measureRounds, type RoundsSetting, roundName } from './measure-rounds.ts';
@@ -20,6 +21,15 @@ import { ROUNDS_VERSION, type Rounds, readRounds, writeRounds } from './rounds-f
  */
 export interface RoundsPlan extends RoundsSetting {
   readonly rounds: number;
+}
+
+/**
+ * The config of rounds: in a synthetic world its tuning has a world's own defaults, below what file and overrides say.
+ * @throws FloodgateError `config` as `loadConfig`.
+ */
+export async function loadRoundsConfig(path: string, overrides: readonly string[] = []): Promise<Config> {
+  const written = await loadConfig(path, overrides);
+  return written.world === undefined ? written : loadConfig(path, [...WORLD_TUNING, ...overrides]);
 }
 
 /** @throws FloodgateError `usage` when the folder holds rounds of another config or attacker. */
