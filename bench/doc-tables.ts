@@ -1,6 +1,6 @@
 import { type BenchResult, figureText, type GroupResult, goalText, spreadText } from './report.ts';
 
-/** What stands between the two marks of a work in docs/performance.md is written from its JSON. */
+/** The text between the two marks of a work in docs/performance.md, which is written from its JSON. */
 const MARKED = /<!-- bench:([a-z0-9-]+) -->\n[\s\S]*?<!-- \/bench -->/g;
 
 const NOT_MEASURED = 'Not measured yet on an idle machine: `npm run bench -- --work ';
@@ -44,7 +44,7 @@ export function resultMarkdown(work: string, result: BenchResult | undefined): s
   return [machineLine(result), ...result.groups.map(groupMarkdown)].join('\n\n');
 }
 
-/** `document` with every marked part written anew; `resultOf` gives the result of a work. */
+/** `document` with every marked part rewritten; `resultOf` gives the result of a work. */
 export function fillTables(document: string, resultOf: (work: string) => BenchResult | undefined): string {
   return document.replace(
     MARKED,

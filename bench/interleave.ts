@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Answer } from './line-process.ts';
 
-/** What a round needs of a side: `LineProcess` has it. */
+/** The part of a side that a round needs: `LineProcess` has it. */
 export interface Runner {
   readonly ready: Promise<Answer>;
   run(index: number): Promise<Answer>;
@@ -51,8 +51,8 @@ async function attempt(
 }
 
 /**
- * Runs the sides A B C A B C ..., each in its own process, one at a time. A side that fails is left out of the rounds
- * that follow and says why; the others go on.
+ * Runs the sides A B C A B C ..., each in its own process, one at a time. A side that fails gives its reason and is
+ * left out of later rounds; the others continue.
  */
 export async function interleave(
   sides: readonly { readonly name: string; readonly start: () => Runner }[],

@@ -21,7 +21,7 @@ export interface RatioSpec {
   readonly label: string;
   readonly top: FigureName;
   readonly bottom: FigureName;
-  /** What the median should reach; absent for what is only reported. */
+  /** The goal for the median; absent for a ratio that is only reported. */
   readonly goal?: { readonly atLeast?: number; readonly atMost?: number };
 }
 

@@ -25,9 +25,9 @@ for (const [, cell = ''] of readFileSync(join(root, 'ARCHITECTURE.md'), 'utf8').
   }
 }
 
-/** What a room must not import from outside, although the order would allow it, and why. */
+/** Imports from outside that a room must not have, although the order would allow them, and why. */
 const FORBIDDEN: Readonly<Record<string, readonly (readonly [pattern: RegExp, why: string])[]>> = {
-  engine: [[/^src\/(?!base\/|engine\/)/, 'stands alone']],
+  engine: [[/^src\/(?!base\/|engine\/)/, 'depends on base only']],
   'engine/graph': [[/^(node:fs|onnxruntime)/, 'builds graphs, runs nothing']],
   'learning/objectives': [[/^(src\/models\/|node:|onnxruntime)/, 'pure functions and plain data']],
   'learning/reward': [[/^(src\/models\/(?!model-fields)|node:|onnxruntime)/, 'pure functions and plain data']],
@@ -69,7 +69,7 @@ function readImports(): Map<string, string[]> {
 const imports = readImports();
 const roomOf = (path: string): string | undefined => path.match(/^src\/([^/]+)\//)?.[1];
 
-/** Where a room stands in the order; the public entry, which nobody imports, is above all. */
+/** Place of a room in the order; the public entry, which nobody imports, is above all. */
 const placeOf = (file: string): number => (ENTRIES.includes(file) ? rooms.length : rooms.indexOf(roomOf(file) ?? ''));
 
 /** The rules of a file's room and of the room within. */

@@ -1,6 +1,6 @@
 import type { Tokenizer } from '../../src/models/tokenizer/tokenizer.ts';
 
-/** What stands for a word that is no number: `createInputEncoder` asks how an ordinary text is framed. */
+/** The id of a word that is not a number: `createInputEncoder` asks how an ordinary text is framed. */
 const OTHER_ID = 4;
 
 /**

@@ -29,8 +29,8 @@ const REASONS: Readonly<Record<string, readonly [reason: string, hint: string]>>
   EACCES: ['permission denied', 'check the owner and mode of the folder'],
   EPERM: ['permission denied', 'check the owner and mode of the folder'],
   ENOTDIR: ['a parent is a file, not a folder', 'choose another path'],
-  EEXIST: ['a file stands where a folder must be', 'choose another path'],
-  EISDIR: ['a folder stands in its place', 'choose another path'],
+  EEXIST: ['a file exists where a folder must be', 'choose another path'],
+  EISDIR: ['a folder has its name', 'choose another path'],
 };
 
 /** `cause` as a `store` error with a hint when the system refused to write `path`; anything else as it is. */

@@ -15,7 +15,7 @@ export type ErrorCode =
   | 'interrupted';
 
 export interface ErrorDetails {
-  /** The command or config key that mends it, shown below the message. */
+  /** The command or config key that fixes it, shown below the message. */
   readonly hint?: string;
   readonly cause?: unknown;
 }

@@ -3,7 +3,7 @@ import { nearestName } from './nearest-name.ts';
 
 /** Definitions by name: those that ship with Floodgate, and those that a caller adds. */
 export interface Registry<Definition extends { readonly name: string }> {
-  /** Grows by one with every addition, so that whatever is built from the definitions knows when to build anew. */
+  /** Grows by one with every addition, so that things built from the definitions know when to rebuild. */
   readonly version: number;
   /** In the order of registration. */
   all(): readonly Definition[];

@@ -14,7 +14,7 @@ import type { WeightStore } from '../models/formats/weight-store.ts';
 import type { Tokenizer } from '../models/tokenizer/tokenizer.ts';
 import type { AttackTokens, SampledAttack } from './attack.ts';
 
-/** What the attacker is and how long its attacks are. */
+/** The attacker's model, its prompt, and bounds on the length of its attacks. */
 export interface AttackerSpec {
   readonly config: DecoderConfig;
   readonly weights: WeightStore;
@@ -54,7 +54,9 @@ export class Attacker {
     return zeroParameters(policyParameters({ ...this.spec, logZ: 'none' }));
   }
 
-  /** Starts `parameters` where training begins: a fresh adapter from the seed's streams, or the model's own weights. */
+  /**
+   * Sets `parameters` to their initial values: a fresh adapter from the seed's streams, or the model's own weights.
+   */
   async initialise(parameters: ParameterVector, seed: number): Promise<void> {
     if (this.spec.trainable.kind === 'lora') initialiseParameters(parameters, seed);
     else await loadStoredWeights(this.spec.weights, parameters);
@@ -67,7 +69,7 @@ export class Attacker {
     return { ...parameters.tensors, loraScale: scalarTensor(trainable.spec.alpha / trainable.spec.rank) };
   }
 
-  /** Samples one attack a request. */
+  /** Samples one attack per request. */
   async sample(
     state: AttackerState,
     requests: readonly { readonly stream: RandomStream; readonly temperature: number }[],
@@ -76,7 +78,7 @@ export class Attacker {
     return this.draw(this.prompt, state, requests, signal);
   }
 
-  /** As `sample`, after another text than the meta-prompt. */
+  /** Like `sample`, but continues another text than the meta-prompt. */
   async sampleAfter(
     state: AttackerState,
     text: string,
@@ -86,8 +88,8 @@ export class Attacker {
   }
 
   /**
-   * Goes on from beginnings that are given, each shorter than the longest attack and all of one length, at
-   * temperature 1 under the sampler's own rules. `logPi` counts the tokens drawn, not those given.
+   * Completes given prefixes at temperature 1 under the sampler's own rules. Each prefix is shorter than the longest
+   * attack, and all have one length. `logPi` counts the tokens drawn, not those given.
    */
   async complete(
     state: AttackerState,
@@ -140,12 +142,12 @@ export class Attacker {
     return this.spec.tokenizer.decode(tokens).trim();
   }
 
-  /** Tokens as the policy graph takes them: the end token is a factor exactly when it was written. */
+  /** Token ids for the policy graph. The end token is a factor exactly when it was written. */
   rowOf({ tokens, terminated }: AttackTokens): number[] {
     return terminated ? [...tokens, this.endId] : [...tokens];
   }
 
-  /** A text as an attack: cut at the maximum length, where it has no end factor. */
+  /** A text as an attack. A text over the maximum length is cut, and then has no end factor. */
   tokensOf(text: string): AttackTokens {
     const separator = /\s$/.test(this.spec.metaPrompt) ? '' : ' ';
     const ids = this.spec.tokenizer.encode(separator + text.trim(), { addSpecial: false, parseSpecial: false });
@@ -177,7 +179,7 @@ function promptTokens(spec: AttackerSpec): number[] {
   return isEnded ? ids.slice(0, -1) : ids; // some post-processors close the text; an attack must continue it
 }
 
-/** One end token, so that each attack has one spelling; every other control token is never drawn. */
+/** Allows one end token, so that each attack has one spelling, and bans every other control token. */
 export function attackBans(tokenizer: Tokenizer, vocabSize: number): TokenBans {
   const end = tokenizer.endIds[0] as number;
   const control = new Set([...tokenizer.specialIds, ...tokenizer.endIds]);

@@ -4,14 +4,14 @@ import { z } from 'zod';
 import { writeFileAtomically } from '../base/atomic-file.ts';
 import { FloodgateError } from '../base/errors.ts';
 
-/** Raised when the config or the folder changes so that an older run cannot be resumed. */
+/** Increased when the config or the folder changes so that an older run cannot be resumed. */
 export const MANIFEST_VERSION = 2;
 
 /** Stops a wrong file from being parsed as a manifest. */
 const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
 
 const modelEntry = z.object({
-  /** What it was used for: `attacker`, `target`, `encoder`, `judge:NAME`. */
+  /** Its use: `attacker`, `target`, `encoder`, `judge:NAME`. */
   role: z.string(),
   spec: z.string(),
   sha256: z.string(),
@@ -27,9 +27,9 @@ const manifestSchema = z.object({
   seed: z.number(),
   threads: z.number(),
   devices: z.record(z.string(), z.string()),
-  /** Of the resolved config, keys sorted: two runs with the same one were asked for the same thing. */
+  /** Hash of the resolved config, keys sorted: two runs with the same hash have the same settings. */
   configSha256: z.string(),
-  /** Of the seed file's bytes. */
+  /** Hash of the seed file's bytes. */
   seedsSha256: z.string(),
   models: z.array(modelEntry),
   /** A training target in int8 against itself in fp32, on a few seeds; absent for a run in fp32. */
@@ -52,7 +52,7 @@ const manifestSchema = z.object({
 export type Manifest = z.infer<typeof manifestSchema>;
 export type ModelEntry = z.infer<typeof modelEntry>;
 
-/** What a manifest cannot find out by itself. */
+/** Facts of a manifest that its caller supplies. */
 export type ManifestFacts = Omit<Manifest, 'manifestVersion' | 'createdAt' | 'machine'> & {
   readonly createdMs: number;
 };

@@ -8,7 +8,7 @@ import { lockHolder } from '../base/lock.ts';
 import type { StoreQueries } from './store/queries.ts';
 import type { StoreWriter } from './store/writer.ts';
 
-/** Where the parts of one run lie. The paths exist only as far as the run has come. */
+/** Paths of the parts of one run. A part exists only once the run has made it. */
 export interface RunFolder {
   readonly name: string;
   readonly path: string;
@@ -55,12 +55,13 @@ function checkName(name: string): void {
     );
 }
 
-/** What the system answers when a folder cannot take the place of something that stands there (EPERM: Windows). */
+/** Error codes when a folder cannot replace something that exists (EPERM: Windows). */
 const TAKEN = ['EEXIST', 'ENOTEMPTY', 'ENOTDIR', 'EPERM'];
 
 /**
- * Makes the folder with its config and returns true; false when something stands there already. It is filled beside
- * its place and renamed, so that a kill leaves a whole run or none: half a run could be neither resumed nor started.
+ * Makes the folder with its config and returns true; returns false when something exists there already. The folder is
+ * filled beside its place and then renamed, so that a kill leaves a whole run or none. Half a run could be neither
+ * resumed nor started.
  */
 async function makeFolder(folder: RunFolder, configAt: CreateRunFolderOptions['configAt']): Promise<boolean> {
   if (await exists(folder.path)) return false;
@@ -133,7 +134,7 @@ export async function listRunFolders(runsFolder: string): Promise<RunFolder[]> {
     if (error.code === 'ENOENT') return [];
     throw new FloodgateError('run', `list runs: ${parent} cannot be read (${error.code})`, { cause: error });
   });
-  // Names that begin with a dot are what killed processes left of folders they were making.
+  // Names that begin with a dot are unfinished folders of killed processes.
   const folders = names
     .filter((name) => !name.startsWith('.'))
     .sort()
@@ -144,7 +145,7 @@ export async function listRunFolders(runsFolder: string): Promise<RunFolder[]> {
 
 /**
  * Deletes a run folder with everything in it.
- * @throws FloodgateError `run` when another process uses it, or it is a link to some other folder.
+ * @throws FloodgateError `run` when another process uses it, or it is a link to another folder.
  */
 export async function removeRunFolder(folder: RunFolder): Promise<void> {
   const holder = await lockHolder(folder.lockPath);
@@ -161,12 +162,12 @@ export type RunStatus = 'created' | 'running' | 'done' | 'failed' | 'interrupted
 
 const STATUS_KEY = 'status';
 
-/** Notes how far the run has come, for `floodgate list` and the report. */
+/** Records the status of the run, for `floodgate list` and the report. */
 export function recordRunStatus(store: StoreWriter, status: RunStatus): void {
   store.setInfo(STATUS_KEY, status);
 }
 
-/** Returns the status of a run: one that says `running` while no process holds it was killed. */
+/** Returns the status of a run. A run that says `running` while no process holds it was killed. */
 export async function runStatus(folder: RunFolder, store: StoreQueries): Promise<RunStatus> {
   const noted = (store.info(STATUS_KEY) ?? 'created') as RunStatus;
   if (noted !== 'running') return noted;

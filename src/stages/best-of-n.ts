@@ -30,7 +30,7 @@ const BUDGET_OF = 'smoothing';
 /** Reference attacks tried at once. */
 const ROWS = 512;
 
-/** n for which `attacks` attacks, each the best of n, cost the budget. At least 1. */
+/** The n for which `attacks` attacks, each the best of n, use up the budget. At least 1. */
 export function bestOfNCount(budget: number, attacks: number, responses: number): number {
   return Math.max(1, Math.floor(budget / (attacks * responses)));
 }
@@ -100,8 +100,8 @@ function plannedDraws(config: Config, { workOf, isTrained }: PlanContext): numbe
 }
 
 /**
- * Each attack is the best, by the training judge's mean log P(unsafe), of n that the reference wrote; n follows from the
- * budget of target calls. The chosen attacks are measured on responses of their own, as every attacker's are.
+ * Each attack is the best of n that the reference wrote, by the training judge's mean log P(unsafe). n follows from the
+ * budget of target calls. The chosen attacks are then measured on new responses, like those of every attacker.
  */
 export const bestOfN: Stage = {
   name: 'best-of-n',

@@ -10,7 +10,7 @@ import type { LoopControl } from '../learning/loops/update-loop.ts';
 import type { RunFolder } from '../runs/run-folder.ts';
 import type { Campaign } from './stage.ts';
 
-/** The warm-up stage, whose result is the frozen reference. */
+/** The warm-up stage. Its result is the frozen reference. */
 export const SFT = 'sft';
 
 /** Path of a file among the run's checkpoints. */
@@ -36,7 +36,7 @@ export function loopControl({ folder, io }: Campaign, stage: string, checkpointE
 /**
  * The frozen reference: the attacker at the end of SFT.
  *
- * @throws FloodgateError `run` when the warm-up has left nothing.
+ * @throws FloodgateError `run` when the warm-up has left no checkpoint.
  */
 export async function loadReference({
   folder,
@@ -57,7 +57,7 @@ function withoutCheckpoint(operation: string, { name }: RunFolder, stage: string
   });
 }
 
-/** An attacker as a stage left it. */
+/** An attacker with the parameters that a stage left. */
 export interface StageAttacker {
   readonly attacker: Attacker;
   readonly state: AttackerState;
@@ -66,7 +66,7 @@ export interface StageAttacker {
 /**
  * The attacker of a stage with the parameters that the stage left; the caller of `run` closes it.
  *
- * @throws FloodgateError `run` when the stage has left none.
+ * @throws FloodgateError `run` when the stage has left no checkpoint.
  */
 export async function openStageAttacker(
   run: Pick<Campaign, 'folder' | 'attackerOf'>,
@@ -100,8 +100,8 @@ export interface StageStart {
 }
 
 /**
- * Where a stage resumes: its newest readable checkpoint loaded into `parameters`, and the database cut back to it, so
- * that repeated work is stored once. A damaged checkpoint is skipped and recorded.
+ * Resumes a stage: loads its newest readable checkpoint into `parameters` and cuts the database back to it. Repeated
+ * work is then stored once. A damaged checkpoint is skipped and recorded.
  */
 export async function resumeStage(
   { folder, store }: Campaign,

@@ -36,10 +36,10 @@ export function collectAttacks(
   return store.distinctAttacks({ stage: source, judge: trainingJudge.name, unsafeFloor, ...bounds });
 }
 
-/** What smoothing learns from. */
+/** The attacks that smoothing learns from. */
 export interface Collection {
   readonly attacks: readonly CollectedAttack[];
-  /** What scoring it again cost; the time is left out, so that the file is the same whenever it was made. */
+  /** Calls that scored it again. The time is left out, so that the file is the same whenever it was made. */
   readonly calls: Calls;
 }
 
@@ -47,11 +47,11 @@ export interface CollectionWork {
   readonly source: string;
   readonly found: readonly DistinctAttack[];
   readonly bounds: CollectBounds;
-  /** Judge the attacks again on new responses, and drop those that do not hold up. */
+  /** Judge the attacks again on new responses, and drop those that are no longer above `minUnsafe`. */
   readonly rescore: boolean;
 }
 
-/** The scored collection of this run, made once: a resume reads it, so that no call is made again. */
+/** The scored collection of this run, made once: a resume reads it and repeats no call. */
 export async function loadCollection(campaign: Campaign, work: CollectionWork): Promise<Collection> {
   const name = work.source === 'gflownet' ? 'collection.json' : `${work.source}-collection.json`;
   const file = checkpointFile(campaign.folder, name);
@@ -71,8 +71,8 @@ function asFound({ ids, text, meanUnsafe, logS, fluency, responses }: DistinctAt
 }
 
 /**
- * Scores of the collected attacks: as found, over all the responses that each drew in training, or averaged with new
- * responses, dropping those that do not hold up.
+ * Scores of the collected attacks over all the responses that each drew in training. With `rescore`, averages them with
+ * new responses and drops attacks whose new responses are not above `minUnsafe`.
  */
 async function scoreCollected(
   campaign: Campaign,
@@ -114,7 +114,7 @@ export async function clusterSizes(
   return ngramClusterSizes(texts, await referenceTexts(campaign));
 }
 
-/** By the threshold of the evaluation. */
+/** Clusters by the threshold of the evaluation. */
 async function embeddingSizes({ encoder, config }: Campaign, texts: readonly string[]): Promise<number[]> {
   const embeddings = await encoder.embed(texts);
   const matrix = createEmbeddingMatrix(embeddings, texts.length, embeddings.length / texts.length);
@@ -126,7 +126,7 @@ async function embeddingSizes({ encoder, config }: Campaign, texts: readonly str
   return sizes;
 }
 
-/** Attacks of the reference that tell what is common without any reward. */
+/** Attacks of the reference, which show what is common without any reward. */
 const REFERENCE_TEXTS = 8192;
 const ROWS = 256;
 

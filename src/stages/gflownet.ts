@@ -70,7 +70,7 @@ function gflownetSchema(): z.ZodType<GflownetSection> {
       ...objectiveShape(),
       checkpointEveryUpdates: positiveCount
         .default(10)
-        .describe('updates between two checkpoints; a kill costs at most so many'),
+        .describe('updates between two checkpoints; a kill loses at most this many'),
     })
     .prefault({})
     .describe('the stage that learns to sample attacks in proportion to their reward');

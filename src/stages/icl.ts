@@ -18,7 +18,10 @@ const section = createSection(
     .describe('attacker icl: the untrained model with seed attacks in context'),
 );
 
-/** Examples of so many tokens that the model's context holds beside an attack. @throws FloodgateError `config` for none. */
+/**
+ * Number of examples of this many tokens that fit into the model's context beside an attack.
+ * @throws FloodgateError `config` when none fits.
+ */
 function fittingExamples({ spec }: Attacker, perExample: number): number {
   const fitting = Math.floor((spec.config.maxPositions - spec.contextTokens) / perExample);
   if (fitting >= 1) return fitting;
@@ -67,8 +70,8 @@ async function open(campaign: Campaign): Promise<AttackDraw> {
 }
 
 /**
- * In-context learning: the untrained model continues the meta-prompt with seed attacks listed after it. Other seeds are
- * drawn for every 32 attacks.
+ * In-context learning: the untrained model continues the meta-prompt with seed attacks listed after it. Every 32
+ * attacks get other seeds.
  */
 export const icl: Stage = {
   name: 'icl',

@@ -1,12 +1,12 @@
 import type { Measure } from '../metrics/measure.ts';
 import type { MetricRecord } from '../runs/store/records.ts';
 
-/** A figure without an interval; `n` is how many attacks or updates it was made from. */
+/** A figure without an interval; `n` is the number of attacks or updates behind it. */
 export function plainMetric(name: string, value: number | null, n: number, judge?: string): MetricRecord {
   return { name, value, low: null, high: null, n, ...(judge === undefined ? {} : { judge }) };
 }
 
-/** A measure, with its interval and how it came about. */
+/** A measure with its interval and method. */
 export function measuredMetric(name: string, measure: Measure, judge?: string): MetricRecord {
   return { name, ...measure, ...(judge === undefined ? {} : { judge }) };
 }

@@ -2,9 +2,9 @@ import type { NoveltyMeter, Similarity } from '../learning/reward/novelty-reward
 import { HistoryBleu } from '../metrics/self-bleu.ts';
 import type { SentenceEncoder } from '../models/encoder/text-encoder.ts';
 
-/** What a checkpoint keeps of the history; its texts are in the database, and too many for a checkpoint. */
+/** The history in a checkpoint. Its texts are in the database: they are too many for a checkpoint. */
 export interface NoveltyState {
-  /** Texts measured, doubles among them. */
+  /** Texts measured, duplicates included. */
   readonly count: number;
   /** Sum of their embeddings. */
   readonly sum: readonly number[];
@@ -12,9 +12,9 @@ export interface NoveltyState {
 
 export interface NoveltyOptions {
   readonly encoder: Pick<SentenceEncoder, 'width' | 'embed'>;
-  /** Texts that are measured before they join the history: those of one group are not compared with each other. */
+  /** Texts measured together before they join the history. Texts of one group are not compared with each other. */
   readonly groupSize: number;
-  /** Where a checkpoint left off, with every text that was measured before it, in any order. */
+  /** A checkpoint's state, with every text that was measured before it, in any order. */
   readonly restored?: { readonly state: NoveltyState; readonly texts: Iterable<string> };
 }
 

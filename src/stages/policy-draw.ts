@@ -4,12 +4,12 @@ import { writtenTokens } from '../learning/loops/rollout.ts';
 import type { Calls } from '../trial/ledger.ts';
 import type { AttackDraw } from './stage.ts';
 
-/** Nothing but the attacker's own tokens. */
+/** A cost of only the attacker's own tokens. */
 export function drawCost(tokens: number): Calls {
   return { targetCalls: 0, judgeCalls: 0, tokens };
 }
 
-/** A trained attacker, drawn as it is. It owns nothing: whoever opened the attacker closes it. */
+/** Draws from a trained attacker directly. The draw owns nothing: the opener of the attacker closes it. */
 export function createPolicyDraw(attacker: Attacker, state: AttackerState): AttackDraw {
   return {
     draw: async (first, count, { seed, temperature }) => {

@@ -9,14 +9,14 @@ import { heldOutAttacks } from './watch.ts';
 const score = z
   .enum(['meanUnsafe', 'logS', 'logR'])
   .default('meanUnsafe')
-  .describe('what the judge is worth: mean P(unsafe); log S / reward.beta; the whole log R of section reward');
+  .describe('how the judge enters the reward: mean P(unsafe); log S / reward.beta; the whole log R of section reward');
 
 /** Keys of every policy gradient; every update's attacks are fresh, at temperature 1. */
 export const policyGradientShape = (defaults: { readonly batchSize: number; readonly learningRate: number }) => ({
   updates: positiveCount
     .max(10_000_000)
     .optional()
-    .describe('as many as make the target calls of the GFlowNet stage when absent'),
+    .describe('when absent: as many as use the target calls of the GFlowNet stage'),
   batchSize: positiveCount.max(65_536).default(defaults.batchSize).describe('attacks of one update, all fresh'),
   microBatchSize: positiveCount.max(65_536).default(16).describe('attacks of one pass; gradients add up over passes'),
   learningRate: positive.default(defaults.learningRate).describe('after the warm-up'),
@@ -29,20 +29,20 @@ export const policyGradientShape = (defaults: { readonly batchSize: number; read
   kl: nonNegative.default(0.001).describe('weight of the penalty log pi - log p_ref'),
   checkpointEveryUpdates: positiveCount
     .default(10)
-    .describe('updates between two checkpoints; a kill costs at most so many'),
+    .describe('updates between two checkpoints; a kill loses at most this many'),
 });
 
 type PolicyGradientSection = z.output<z.ZodObject<ReturnType<typeof policyGradientShape>>>;
 
-/** The stage whose target calls a policy gradient is given when its config names no number of updates. */
+/** The stage whose target calls set the budget when the config names no number of updates. */
 const BUDGET_OF = 'gflownet';
 
-/** Attacks that so many updates try, those of held-out evaluations among them. */
+/** Attacks that this many updates try, held-out evaluations included. */
 function attacksOf(config: Config, batchSize: number, updates: number): number {
   return updates * batchSize + heldOutAttacks(config, updates);
 }
 
-/** Updates of a section: its own number, or as many as cost what the budget's stage costs. */
+/** Updates of a section: its own number, or as many as cost the same as the budget's stage. */
 export function updatesOf(
   config: Config,
   { updates, batchSize }: Pick<PolicyGradientSection, 'updates' | 'batchSize'>,
@@ -98,5 +98,5 @@ export function commonOptions(config: Config, section: PolicyGradientSection, up
   return { rate, shared };
 }
 
-/** How the attackers that are trained for success alone learned, for the report. */
+/** How attackers that are trained for success alone learned, for the report. */
 export const FOR_SUCCESS = 'first by imitating examples, then by trial and error, rewarded for success alone';

@@ -29,15 +29,15 @@ const novelty = z
       .describe('mean log p_ref per token (nats) below which an attack counts as gibberish'),
   })
   .prefault({})
-  .describe('what is added to the judge (curiosity-driven red-teaming)');
+  .describe('terms of the reward beside the judge (curiosity-driven red-teaming)');
 
 const adaptiveKl = z
   .strictObject({
-    targetKl: positive.describe('mean of log pi - log p_ref aimed at, nats'),
-    horizon: positive.default(10_000).describe('attacks over which the weight may move by a fifth'),
+    targetKl: positive.describe('target mean of log pi - log p_ref, nats'),
+    horizon: positive.default(10_000).describe('attacks over which the weight may change by a fifth'),
   })
   .optional()
-  .describe('moves kl towards a target; kl stays as it is when absent');
+  .describe('adapts kl to a target; kl is constant when absent');
 
 /** PPO with novelty rewards; defaults of the curiosity work. */
 export const ppoSection = createSection(
@@ -54,7 +54,7 @@ export const ppoSection = createSection(
       valueClipRange: positive
         .nullable()
         .default(0.2)
-        .describe('values are clipped to so much around their old value; null = not at all'),
+        .describe('values are clipped to this distance from their old value; null = no clipping'),
       valueWeight: nonNegative.default(1).describe('weight of the value loss'),
       valueLearningRate: positive.optional().describe('of the value head; learningRate when absent'),
       stopValueGradient: z.boolean().default(false).describe('the value loss moves its head only'),
@@ -63,7 +63,7 @@ export const ppoSection = createSection(
       whitenAdvantages: z.boolean().default(true).describe('moves advantages to mean 0 and variance 1'),
       adaptiveKl,
       entropy: nonNegative.default(0.01).describe('weight of the bonus -log pi, at every token'),
-      rewardClip: positive.default(10).describe("largest size of an attack's reward"),
+      rewardClip: positive.default(10).describe("an attack's reward is clipped to +- this"),
       novelty,
     })
     .prefault({})
@@ -113,7 +113,7 @@ function openPolicy({ attacker, compute, config }: Campaign, options: PpoOptions
   );
 }
 
-/** The meter, where novelty has a weight: it would cost embeddings otherwise. */
+/** The novelty meter, only where novelty has a weight: it costs embeddings. */
 function noveltyOf({ config, encoder, store }: Campaign, saved: unknown): Pick<PpoParts<Evidence>, 'novelty'> {
   const { selfBleu, cosine, groupSize } = ppoSection.of(config).novelty;
   if (selfBleu === 0 && cosine === 0) return {};

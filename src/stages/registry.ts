@@ -10,7 +10,7 @@ import { ppoSmoothing, reinforceSmoothing, smoothing, weightedSmoothings } from 
 import { stableGfn } from './stable-gfn.ts';
 import { neededStages, type Stage } from './stage.ts';
 
-/** Every stage, in the order of training. One of ours is one file and one entry of this list. */
+/** Every stage, in the order of training. A built-in one is one file and one entry of this list. */
 export const stages = createRegistry<Stage>('stage', [
   icl,
   sft,
@@ -26,7 +26,7 @@ export const stages = createRegistry<Stage>('stage', [
   exact,
 ]);
 
-/** Adds a stage: an attacker of one's own. Call it before a config is read. @throws FloodgateError `usage`. */
+/** Adds a stage, such as an attacker of your own. Call it before a config is read. @throws FloodgateError `usage`. */
 export function defineStage(stage: Stage): Stage {
   stages.add(stage);
   return stage;

@@ -23,7 +23,7 @@ export const reinforceSection = createSection(
       baseline: z
         .enum(['leave-one-out', 'running-mean'])
         .default('leave-one-out')
-        .describe("what is subtracted from the reward: mean of the update's other attacks, or of earlier updates"),
+        .describe("baseline, subtracted from the reward: mean of the update's other attacks, or of earlier updates"),
       baselineDecay: share.lt(1).default(0.9).describe('running-mean: weight of the earlier updates'),
       normaliseAdvantages: z
         .boolean()

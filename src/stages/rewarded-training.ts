@@ -37,7 +37,7 @@ export function openAttackerPolicy(
   return openPolicySession({ config, weights, trainable, contextTokens, bans: attacker.bans, ...objective }, compute);
 }
 
-/** What a stage that learns from rewards starts with. */
+/** The start of a stage that learns from rewards. */
 export interface RewardedStart {
   readonly run: TrainingRun<TrainingUpdate<Evidence>>;
   readonly reward: RewardFunction<Evidence>;
@@ -47,7 +47,7 @@ export interface RewardedStart {
 }
 
 /**
- * Resumes a stage and says how its updates are watched and stored: every attacker has the same held-out evaluations,
+ * Resumes a stage and sets up how its updates are watched and stored. Every attacker has the same held-out evaluations,
  * alarm and best checkpoint, so that a baseline has the same chances.
  */
 export async function startRewarded(
@@ -89,7 +89,7 @@ export function toRow({ attacker }: Pick<Campaign, 'attacker'>, attack: Attack<E
   return attackRow(attack, attacker.rowOf(attack));
 }
 
-/** An update's numbers. Tempered and replayed rows say nothing of the policy's own distribution. */
+/** An update's metrics. Tempered and replayed rows carry no information about the policy's own distribution. */
 export function updateMetrics({ rows, unscored, metrics, counts }: TrainingUpdate<Evidence>): MetricRecord[] {
   const n = rows.length;
   const fresh = rows.filter(({ source }) => source === 'fresh');

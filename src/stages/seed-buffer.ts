@@ -46,9 +46,8 @@ async function drawSeeds({ campaign, parts, replay }: SeedBufferWork): Promise<A
 }
 
 /**
- * Tries seeds and samples of the reference once, stores them, and puts them into the buffer, so that replay has
- * something to draw. All or nothing: a kill before the first checkpoint tries them again, and what was stored is
- * counted as repeated.
+ * Tries seeds and samples of the reference once, stores them, and puts them into the buffer for replay. All or nothing:
+ * after a kill before the first checkpoint they are tried again, and those already stored count as repeated.
  */
 export async function seedBuffer(work: SeedBufferWork): Promise<void> {
   const { campaign, stage, parts, options, ledger } = work;

@@ -59,7 +59,7 @@ export function recordLikelihood({ store }: Campaign, stage: string, record: Lik
   });
 }
 
-/** Copies the SFT adapter of another run, whose attacker goes on here. */
+/** Copies the SFT adapter of another run, whose attacker continues here. */
 async function inheritAttacker(campaign: Campaign, from: string, parameters: ParameterVector): Promise<void> {
   const other = await openRunFolder(from, `${campaign.folder.path}/..`);
   const manifest = await readManifest(other.manifestPath);

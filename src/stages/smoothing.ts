@@ -51,7 +51,9 @@ const section = createSection(
       clusters: z
         .enum(['embedding', 'ngram'])
         .default('embedding')
-        .describe('balanced: what makes a cluster; ngram: the 1-3 words that an attack has oftener than the reference'),
+        .describe(
+          'balanced: how attacks are clustered; ngram: by the 1-3 words that an attack has oftener than the reference',
+        ),
       rescore: z.boolean().default(false).describe('judge the collected attacks again on new responses first'),
     })
     .prefault({})
@@ -81,8 +83,8 @@ async function examplesOf(
 }
 
 /**
- * Number under which the collection is recorded: made before the first update and kept in a file, so that no resume
- * makes its calls again, and no truncation of updates may count them as repeated.
+ * Update number of the collection's record. The collection is made before the first update and kept in a file. No
+ * resume makes its calls again, and no truncation of updates may count them as repeated.
  */
 const BEFORE_UPDATES = -1;
 
@@ -152,8 +154,8 @@ async function trainOn(
 }
 
 /**
- * Smoothing: the SFT attacker, not the policy that found them, learns the collected attacks by maximum likelihood. It
- * says so and trains nothing when nothing was collected.
+ * Smoothing: the SFT attacker learns the collected attacks by maximum likelihood, not the policy that found them. When
+ * nothing was collected, it records that and trains nothing.
  */
 async function run(campaign: Campaign, stage: string, source: string, weights: Weights | undefined): Promise<void> {
   const { config, store, compute } = campaign;
@@ -180,7 +182,7 @@ interface SmoothingVariant {
   readonly words: StageWords;
 }
 
-/** A stage that smooths another one's finds. */
+/** A stage that smooths over the attacks that another stage found. */
 function smoothingStage({ name, source, weights, words }: SmoothingVariant): Stage {
   return {
     name,
@@ -204,7 +206,7 @@ function smoothingStage({ name, source, weights, words }: SmoothingVariant): Sta
 
 const OF_GFLOWNET: StageWords = {
   label: 'GFlowNet + smoothing',
-  explain: 'The imitation attacker taught again, on the successes that GFlowNet training collected.',
+  explain: 'The imitation attacker, retrained on the successes that GFlowNet training collected.',
   learning: MANY_KINDS,
 };
 
@@ -212,7 +214,7 @@ const unnamed = (name: string): StageWords => ({ label: name, explain: '' });
 
 const after = (label: string): StageWords => ({
   label: `${label} + smoothing`,
-  explain: 'The imitation attacker taught again, on the successes collected before.',
+  explain: 'The imitation attacker, retrained on the successes collected before.',
   learning: FOR_SUCCESS,
 });
 

@@ -16,7 +16,7 @@ import type { World } from '../worlds/world.ts';
 import type { Config, Section } from './config/config.ts';
 import type { SeedSet } from './config/seeds.ts';
 
-/** What a campaign is given by its caller. */
+/** A campaign's surroundings, from its caller. */
 export interface CampaignIo {
   readonly progress: ProgressSink;
   readonly signal: AbortSignal;
@@ -39,13 +39,13 @@ export interface Campaign {
   readonly attacker: Attacker;
   /** The attacker of a stage: `attacker`, but for one that trains every weight. Open as long as the campaign. */
   attackerOf(stage: string): Promise<Attacker>;
-  /** Asked while attackers learn. */
+  /** The target of training. */
   readonly target: Target;
-  /** Asked by evaluations: in fp32 whatever attackers learn against. */
+  /** The target of evaluations: in fp32, whatever the target of training. */
   readonly evaluationTarget: Target;
   /** The model behind the target; undefined for a target without one on this machine. */
   readonly targetModel: DecoderCheckpoint | undefined;
-  /** How far a training target in int8 is from itself in fp32; undefined in fp32. */
+  /** Divergence of a training target in int8 from itself in fp32; undefined in fp32. */
   readonly targetInt8: Divergence | undefined;
   readonly encoder: SentenceEncoder;
   /** The judge that rewards. */
@@ -62,28 +62,30 @@ export type DrawnAttack = Omit<SampledAttack, 'logPi'> & { readonly logPi?: numb
 
 export interface DrawPlan {
   readonly seed: number;
-  /** Of the attacker; 1 is the distribution that it was trained to be. */
+  /** Of the attacker; 1 is the distribution that it was trained to match. */
   readonly temperature: number;
 }
 
 export interface DrawnBatch {
   readonly attacks: readonly DrawnAttack[];
-  /** What drawing cost: attackers such as best-of-n ask the target while they write. Tokens are the attacker's too. */
+  /**
+   * The cost of drawing: attackers such as best-of-n ask the target while they write. Includes the attacker's tokens.
+   */
   readonly cost: Calls;
 }
 
-/** An attacker as evaluation sees it: attack i of a plan is the same whatever batch it is drawn in. */
+/** An attacker as evaluation sees it. Attack i of a plan is the same whatever batch it is drawn in. */
 export interface AttackDraw {
   /** Attacks `first` to `first + count - 1`. */
   draw(first: number, count: number, plan: DrawPlan): Promise<DrawnBatch>;
   close(): Promise<void>;
 }
 
-/** What a stage would do, in upper bounds. */
+/** Work of a stage, in upper bounds. */
 export interface StageWork {
   /** Attacks that the attacker writes. */
   readonly attacks: number;
-  /** Attacks put to the target, `target.responses` times each. */
+  /** Attacks sent to the target, `target.responses` times each. */
   readonly tried: number;
   /** Rows that gradients are taken of. */
   readonly trainedRows: number;
@@ -110,7 +112,7 @@ export function neededStages(wanted: readonly string[], stage: (name: string) =>
   return needed;
 }
 
-/** Plans of a config's stages, which may ask for each other's. */
+/** Plans of a config's stages. One stage's plan may ask for another's. */
 export function createPlanContext(config: Config, seeds: number, stage: (name: string) => Stage): PlanContext {
   const trained = neededStages(config.attackers, stage);
   const context: PlanContext = {
@@ -131,7 +133,7 @@ export interface StageWords {
   readonly label: string;
   /** One sentence for a reader who does not know the method. */
   readonly explain: string;
-  /** How the attacker came to write its attacks, to follow a colon; absent for one that learned nothing. */
+  /** How the attacker learned to write its attacks, to follow a colon; absent for one that learned nothing. */
   readonly learning?: string;
 }
 
@@ -144,25 +146,25 @@ export interface Stage {
   /** Sections of the config that it owns; stages may share one. */
   readonly sections: readonly Section<unknown>[];
   readonly words: StageWords;
-  /** `no`: it never asks the target. `learns`: by asking it. `given`: it is drawn from the truth itself. */
+  /** `no`: never asks the target. `learns`: learns by asking it. `given`: is drawn from the truth itself. */
   readonly knowsTarget: 'no' | 'learns' | 'given';
   /** Its attacks can be scored under the parameters that it left. */
   readonly hasDensity: boolean;
-  /** Why its attacks are no independent draws of one distribution; absent where they are. */
+  /** Why its attacks are not independent draws of one distribution; absent where they are. */
   readonly dependence?: string;
-  /** The stage whose finds it learns by maximum likelihood. */
+  /** The stage whose attacks it learns by maximum likelihood. */
   readonly smooths?: string;
   /** True when it trains every weight where the others train an adapter. */
   trainsEveryWeight?(config: Config): boolean;
   /** Rules between keys. Returns what is broken. `isWanted`: the config names the stage. */
   check?(config: Config, isWanted: boolean): ConfigProblem[];
-  /** What training does; absent for a stage that is not trained. */
+  /** The work of training; absent for a stage that is not trained. */
   plan?(config: Config, context: PlanContext): StageWork;
   /** Attacks tried on the target while an evaluation draws; absent where drawing asks nothing. */
   planDraw?(config: Config, context: PlanContext): number;
-  /** Trains it; goes on from its last checkpoint. Absent for a stage that is only drawn from. */
+  /** Trains it; resumes from its last checkpoint. Absent for a stage that is only drawn from. */
   run?(campaign: Campaign): Promise<void>;
-  /** Opens what evaluation draws from; the parameters that training left, when absent. Close it when done. */
+  /** Opens the source of attacks for evaluation; when absent, that is the trained policy. Close it when done. */
   open?(campaign: Campaign): Promise<AttackDraw>;
 }
 
@@ -171,7 +173,7 @@ export function problemAt(path: string, what: string): ConfigProblem {
   return { path: path.split('.'), isKey: false, message: `${path}: ${what}` };
 }
 
-/** A broken warm-up, or nothing: it cannot last longer than the stage. */
+/** The problem of a warm-up that lasts longer than the stage, if it does. */
 export function checkWarmup(
   key: string,
   { warmupUpdates, updates }: { readonly warmupUpdates: number; readonly updates?: number | undefined },

@@ -3,15 +3,15 @@ import type { Campaign } from './stage.ts';
 
 type Run = Pick<Campaign, 'store' | 'stage'>;
 
-/** Target calls by which an attacker was trained, those of the attacker whose finds it learned among them. */
+/** Target calls of an attacker's training, those of the attacker whose attacks it learned among them. */
 export function trainingTargetCalls({ store, stage }: Run, name: string): number {
   const source = stage(name).smooths;
   return store.cost(name).targetCalls + (source === undefined ? 0 : store.cost(source).targetCalls);
 }
 
 /**
- * Target calls that an attacker has used: by its training, and while it wrote (best-of-n tries as it writes). The
- * `measured` calls by which it was evaluated are not among them.
+ * Target calls that an attacker has used in training and while it wrote (best-of-n tries as it writes). The `measured`
+ * calls of its evaluation are not included.
  */
 export function usedTargetCalls(run: Run, name: string, measured: number): number {
   const evaluation = run.store.cost(evaluationStage(name)).targetCalls;

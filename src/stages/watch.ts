@@ -13,7 +13,7 @@ import { bestCheckpoint, checkpointFile } from './checkpoints.ts';
 import { plainMetric } from './metric-records.ts';
 import type { Campaign } from './stage.ts';
 
-/** What a stage remembers between updates; JSON-safe, part of every checkpoint. */
+/** State of a stage between updates; JSON-safe, part of every checkpoint. */
 export interface Watch {
   history: TrainingSnapshot[];
   bestQuality: number;
@@ -37,7 +37,7 @@ export const NEW_WATCH: Watch = {
 /** Snapshots kept for the alarm's windows. */
 const HISTORY = 2000;
 
-/** Attacks that the held-out evaluations of so many updates try. */
+/** Attacks that the held-out evaluations of this many updates try. */
 export function heldOutAttacks({ watch }: Pick<Campaign['config'], 'watch'>, updates: number): number {
   const { everyUpdates, attacks } = watch;
   return everyUpdates === 0 ? 0 : Math.floor(updates / everyUpdates) * attacks;
@@ -47,7 +47,7 @@ export function heldOutAttacks({ watch }: Pick<Campaign['config'], 'watch'>, upd
 export interface WatchedStage {
   readonly campaign: Campaign;
   readonly stage: string;
-  /** Of the present policy. */
+  /** Parameters of the current policy. */
   readonly parameters: ParameterVector;
   readonly reward: RewardFunction<Evidence>;
   readonly ledger: Ledger;
@@ -55,14 +55,14 @@ export interface WatchedStage {
   readonly watch: Watch;
 }
 
-/** What watching an update brought: what to store, and whether the stage ends. */
+/** The outcome of watching an update: records to store, and whether the stage ends. */
 export interface WatchOutcome {
   readonly events: readonly EventRecord[];
   readonly metrics: readonly MetricRecord[];
   readonly stop: boolean;
 }
 
-/** Held-out ASR and unique attacks of the present policy. */
+/** Held-out ASR and unique attacks of the current policy. */
 async function heldOut({ campaign, parameters, reward, ledger }: WatchedStage, update: number) {
   const { attacker, config, encoder } = campaign;
   const requests = Array.from({ length: config.watch.attacks }, (_, i) => ({

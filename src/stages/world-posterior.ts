@@ -55,7 +55,7 @@ async function measureRunPosterior(campaign: Campaign, world: World, attacks: nu
   }
 }
 
-/** What is true of the run's world under its own reference and reward. */
+/** The truth of the run's world under its own reference and reward. */
 export async function loadRunTruth(campaign: Campaign, world: World): Promise<WorldTruth> {
   return (await loadRunPosterior(campaign, world, campaign.config.evaluation.attacks)).truth;
 }

@@ -22,7 +22,7 @@ import {
 const fields = {
   model: modelSpec,
   systemPrompt: z.string().min(1).max(MAX_PROMPT_CHARACTERS).optional().describe('the template decides when absent'),
-  template: z.enum(['chat', 'plain']).default('chat').describe('plain: the attack as it is, no chat markers'),
+  template: z.enum(['chat', 'plain']).default('chat').describe('plain: the attack unchanged, without chat markers'),
   precision: z
     .enum(['fp32', 'int8'])
     .default('fp32')
@@ -41,7 +41,7 @@ type LocalConfig = Omit<Fields, 'template'> & { readonly template?: Fields['temp
 /** Prompts on which int8 is compared with fp32; each takes two sessions. */
 const COMPARED_PROMPTS = 4;
 
-/** How far a model in int8 is from itself in fp32, on the first of these prompts (token ids). */
+/** Divergence of a model in int8 from itself in fp32, on the first of these prompts (token ids). */
 function measureInt8(
   { config, weights }: DecoderCheckpoint,
   int8: Int8Options,
@@ -53,14 +53,14 @@ function measureInt8(
   return measureDivergence(reference, { ...reference, int8 }, texts, compute);
 }
 
-/** The template asked for, or the model's own, and a warning where it has none. */
+/** The requested template or the model's own, and a warning where the model has none. */
 function chooseTemplate({ chatTemplate }: DecoderCheckpoint, asked: LocalConfig['template']) {
   if (asked !== undefined) return { template: asked, warnings: [] };
   if (chatTemplate !== undefined) return { template: 'chat' as const, warnings: [] };
-  return { template: 'plain' as const, warnings: ['it has no chat template: texts are put to it as they are'] };
+  return { template: 'plain' as const, warnings: ['it has no chat template: it reads texts unchanged'] };
 }
 
-/** A model that was found, and everything that opening it takes. */
+/** A model that was found, and everything needed to open it. */
 interface Found {
   readonly whole: DecoderCheckpoint;
   readonly prompt: LocalPromptOptions;
@@ -74,7 +74,7 @@ async function openInFp32({ prompt, facts, compute, seed }: Found): Promise<Open
   return { target, facts, checkpoint: prompt.checkpoint, close: () => target.close() };
 }
 
-/** Quantised once, with every layer: a shortened model reads the beginning of the same file. */
+/** Quantises every layer once: a shortened model reads the beginning of the same file. */
 async function openInInt8(
   { whole, prompt, facts, compute, seed }: Found,
   texts: readonly string[],
@@ -92,7 +92,7 @@ async function plan(config: LocalConfig, host: TargetHost): Promise<PlannedTarge
   const checkpoint = layers === undefined ? whole : truncateLayers(whole, layers);
   const { template, warnings } = chooseTemplate(checkpoint, config.template);
   const prompt = { checkpoint, template, ...(systemPrompt === undefined ? {} : { systemPrompt }) };
-  createAttackEncoder(prompt)('hello'); // a template that cannot hold this chat says so now
+  createAttackEncoder(prompt)('hello'); // a template that cannot render this chat fails now
   const compute: ComputeOptions = { device: config.device, threads: host.threads };
   const facts: TargetFacts = {
     ...NO_MODEL_FACTS,
@@ -116,7 +116,9 @@ async function plan(config: LocalConfig, host: TargetHost): Promise<PlannedTarge
   return { facts: int8Facts, model, open, evaluatedAs: inFp32 };
 }
 
-/** A named model is asked by its own template; without a model, the run's own is asked as the run asks it. */
+/**
+ * A variation that names a model uses that model's template. Without a model, it asks the run's own as the run does.
+ */
 function vary(given: Partial<LocalConfig>, own: TargetConfig): LocalConfig {
   const base = { kind: 'local', precision: 'fp32', device: 'cpu', ...given } as const;
   if (given.model !== undefined) return base as LocalConfig;

@@ -13,11 +13,11 @@ export interface LocalPromptOptions {
   readonly checkpoint: DecoderCheckpoint;
   /** `chat`: the model's own template; `plain`: the attack as it is. */
   readonly template: 'chat' | 'plain';
-  /** The chat's system message; with `plain`, text that stands right before the attack. */
+  /** The chat's system message; with `plain`, text right before the attack. */
   readonly systemPrompt?: string;
 }
 
-/** Token ids of the prompt that puts `attack` to the model, at least one. Control tokens in it are read as text. */
+/** Token ids of the prompt that holds `attack`, at least one. Control tokens in the attack are read as text. */
 export type AttackEncoder = (attack: string) => number[];
 
 /** @throws FloodgateError `target` when a chat is asked of a model without a chat template. */
@@ -35,10 +35,10 @@ export function createAttackEncoder({ checkpoint, template, systemPrompt }: Loca
 }
 
 export interface LocalTargetOptions extends LocalPromptOptions {
-  /** Behind every response's random stream. */
+  /** Seed of every response's random stream. */
   readonly seed: number;
   readonly compute: ComputeOptions;
-  /** Longest prompt and response together; default what the model was trained for, at most 2048. */
+  /** Longest prompt and response together. Default: the length that the model was trained for, at most 2048. */
   readonly contextTokens?: number;
   /** Frozen projections as int8; fp32 when absent. */
   readonly int8?: Int8Options;
@@ -52,7 +52,7 @@ const DEFAULT_MAX_ROWS = 96;
 /** Slots of the key/value cache of one batch, padding included: 755 MB for SmolLM2-135M. Stops 96 very long attacks. */
 const MAX_CACHE_SLOTS = 16_384;
 
-/** Control tokens are never sampled, nor the padding of the embedding table, which has no text; end tokens are. */
+/** Bans control tokens and the padding of the embedding table, which has no text. End tokens stay allowed. */
 function bansOf({ tokenizer, config }: DecoderCheckpoint): TokenBans {
   const end = new Set(tokenizer.endIds);
   const always = tokenizer.specialIds.filter((id) => !end.has(id));
@@ -84,7 +84,7 @@ class LocalTarget implements Target {
     this.contextTokens = contextTokens;
   }
 
-  /** The attack's prompt, or why it cannot be asked. */
+  /** The attack's prompt, or the reason why it cannot be asked. */
   private promptOf(attack: string, decode: DecodeSettings): readonly number[] | string {
     let ids: number[];
     try {
@@ -99,7 +99,7 @@ class LocalTarget implements Target {
       : `its prompt has ${ids.length} tokens, expected at most ${room} before ${decode.maxNewTokens} of response`;
   }
 
-  /** An attack that cannot be asked takes no call; the others are answered as if it were not there. */
+  /** An attack that cannot be asked makes no call and does not change the answers to the others. */
   async ask(requests: readonly TargetRequest[], options: AskOptions): Promise<TargetAnswer[][]> {
     if (this.isClosed) throw new FloodgateError('target', `${this.name}: used after close`);
     const prompts = requests.map(({ attack }) => this.promptOf(attack, options.decode));
@@ -180,10 +180,10 @@ function unasked(reason: string, responses: number): TargetAnswer[] {
 }
 
 /**
- * A decoder on this machine as the model under test. Response i of a request draws from the random stream
- * `[seed, ...streamName, i]`; responses share their attack's prefill, attacks the beginning of the chat template.
- * Close it when done.
- * @throws FloodgateError `target` when the model lacks the asked template or context.
+ * A decoder on this machine as the model under test. Response i of a request draws from the random stream `[seed,
+ * ...streamName, i]`. Responses share their attack's prefill; attacks share the beginning of the chat template. Close
+ * it when done.
+ * @throws FloodgateError `target` when the model lacks the requested template or context.
  */
 export async function openLocalTarget(options: LocalTargetOptions): Promise<Target> {
   const { checkpoint, compute, int8 } = options;

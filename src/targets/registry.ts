@@ -11,7 +11,7 @@ import {
   type TargetKind,
 } from './target-kind.ts';
 
-/** Every kind of target that a config can name. A kind of ours is one file and one entry of this list. */
+/** Every kind of target that a config can name. A built-in kind is one file and one entry of this list. */
 export const targetKinds = createRegistry<TargetKind>('target kind', [localKind, scriptedKind]);
 
 /** Adds a kind of target. Call it before a config is read. @throws FloodgateError `usage` when the name is taken. */
@@ -33,7 +33,7 @@ export function targetSchema(): z.ZodType<TargetConfig> {
   return union as unknown as z.ZodType<TargetConfig>;
 }
 
-/** Fields without their defaults, each optional: a variation says only what it changes. */
+/** Fields without their defaults, each optional: a variation states only its changes. */
 function optionalFields(shape: z.ZodRawShape): z.ZodRawShape {
   return Object.fromEntries(
     Object.entries(shape).map(([key, field]) => {
@@ -59,7 +59,10 @@ export function targetKindOf({ kind }: Pick<TargetConfig, 'kind'>): TargetKind {
   return targetKinds.get(kind);
 }
 
-/** Finds what the target needs and checks that it can be asked; opens no session. @throws FloodgateError as its kind says. */
+/**
+ * Finds what the target needs and checks that it can be asked; opens no session. @throws FloodgateError as its kind
+ * states.
+ */
 export function planTarget(config: TargetConfig, host: TargetHost): Promise<PlannedTarget> {
   return targetKindOf(config).plan(config, host);
 }
@@ -67,11 +70,11 @@ export function planTarget(config: TargetConfig, host: TargetHost): Promise<Plan
 /** The config of a variation of a run's target. @throws FloodgateError `usage` when the two do not go together. */
 export function varyTarget(given: Partial<TargetConfig> & { readonly kind: string }, own: TargetConfig): TargetConfig {
   const { vary, schema } = targetKindOf(given);
-  // A kind that varies has filled in its defaults itself: an absent template is the model's own choice.
+  // A kind with `vary` fills in its own defaults: the model chooses an absent template.
   return vary === undefined ? (schema.parse(given) as unknown as TargetConfig) : vary(given, own);
 }
 
-/** The config with another model behind it; undefined for a target that cannot be tuned. */
+/** The config with another model; undefined for a target that cannot be tuned. */
 export function withTargetModel(
   config: TargetConfig,
   model: string,
@@ -80,7 +83,7 @@ export function withTargetModel(
   return targetKindOf(config).withModel?.(config, model, template);
 }
 
-/** True of a target whose model can be tuned, and attacked again afterwards. */
+/** Whether the target's model can be tuned, and attacked again afterwards. */
 export function isTunable(config: TargetConfig): boolean {
   return targetKindOf(config).withModel !== undefined;
 }
@@ -92,7 +95,7 @@ export function targetModelName(config: TargetConfig): string {
   return typeof value === 'string' ? value : config.kind;
 }
 
-/** The config with `map` over every key that names a model. */
+/** The config with `map` applied to every key that names a model. */
 export function mapTargetModels(config: TargetConfig, map: (model: string) => string): TargetConfig {
   const mapped = targetKindOf(config).modelKeys.flatMap((key) => {
     const value = config[key];

@@ -4,23 +4,25 @@ import { randomStream } from '../base/random.ts';
 import type { AskOptions, DecodeSettings, Target, TargetAnswer, TargetRequest } from './target.ts';
 import { createTargetKind, NO_MODEL_FACTS } from './target-kind.ts';
 
-/** What a scripted target answers to attacks that contain a text, case counted. */
+/** A scripted target's answers to attacks that contain a text, case-sensitive. */
 export interface ScriptedRule {
   readonly contains: string;
-  /** The answers; one is drawn for each response, each as likely: write one twice to double its share. */
+  /** The answers. Each response draws one with equal probability: write one twice to double its share. */
   readonly respond: readonly string[];
 }
 
 export interface ScriptedTargetOptions {
-  /** The first rule that holds answers. */
+  /** The first matching rule answers. */
   readonly rules: readonly ScriptedRule[];
-  /** The answers where no rule holds. */
+  /** The answers when no rule matches. */
   readonly otherwise: readonly string[];
-  /** Behind every response's random stream. */
+  /** Seed of every response's random stream. */
   readonly seed: number;
 }
 
-/** `answer` cut at `maxTokens` words, a scripted target's tokens; the end counts as one, as a model's end token does. */
+/**
+ * `answer` cut at `maxTokens` words, the tokens of a scripted target. The end counts as one, like a model's end token.
+ */
 function cutAnswer(answer: string, maxTokens: number): TargetAnswer {
   const toAnswer = (text: string, tokens: number, truncated: boolean): TargetAnswer => ({
     kind: 'text',
@@ -39,9 +41,9 @@ function cutAnswer(answer: string, maxTokens: number): TargetAnswer {
 }
 
 /**
- * A target that answers by fixed rules, without a model: for tests, and for dry runs of a setup. Response i of a
- * request draws from the random stream `[seed, ...streamName, i]`; temperature 0 takes a rule's first answer. Answers
- * are given as they are written, whatever they hold, cut at `maxNewTokens` words.
+ * A target that answers by fixed rules, without a model: for tests and dry runs. Response i of a request draws from the
+ * random stream `[seed, ...streamName, i]`; temperature 0 takes a rule's first answer. Answers are returned exactly as
+ * written, but cut at `maxNewTokens` words.
  * @throws FloodgateError `config` when a rule has no answers.
  */
 export function createScriptedTarget(options: ScriptedTargetOptions): Target {
@@ -83,17 +85,17 @@ export const scriptedKind = createTargetKind({
     rules: z
       .array(
         z.strictObject({
-          contains: z.string().min(1).max(1000).describe('the rule holds for attacks that contain this text'),
+          contains: z.string().min(1).max(1000).describe('the rule matches attacks that contain this text'),
           respond: z.array(z.string().max(MAX_ANSWER)).min(1).describe('the answers; one is drawn for each response'),
         }),
       )
       .default([])
-      .describe('the first rule that holds answers'),
+      .describe('the first matching rule answers'),
     otherwise: z
       .array(z.string().max(MAX_ANSWER))
       .min(1)
       .default(['I cannot help with that.'])
-      .describe('the answers when no rule holds'),
+      .describe('the answers when no rule matches'),
   },
   async plan({ kind, rules, otherwise }, { seed }) {
     const facts = { ...NO_MODEL_FACTS, kind, model: 'scripted' };

@@ -15,13 +15,13 @@ export interface TargetConfig {
   readonly [key: string]: unknown;
 }
 
-/** What opens targets: models of this machine, and the synthetic world that the run is in. */
+/** Resources for opening targets: the models on this machine, and the run's synthetic world. */
 export interface TargetHost {
   /** The language model of a spec; the same object for the same spec. @throws FloodgateError `source`, `format`. */
   openDecoder(spec: string): Promise<DecoderCheckpoint>;
   /** Folder or GGUF file of a model; undefined for a world's model, which has no files of its own. */
   sourceOf(spec: string): Promise<string | undefined>;
-  /** Behind every response's random stream. */
+  /** Seed of every response's random stream. */
   readonly seed: number;
   readonly threads: number;
   readonly progress: ProgressSink;
@@ -31,11 +31,11 @@ export interface TargetHost {
   readonly world: unknown;
 }
 
-/** What is known of a target: kept in the run database, shown by reports. */
+/** Facts about a target, stored in the run database and shown by reports. */
 export interface TargetFacts {
   readonly kind: string;
   readonly model: string;
-  /** Of the weights; null without weights, and for a world's target that is not trained yet. */
+  /** Hash of the weights; null without weights, and for a world's target that is not trained yet. */
   readonly sha256: string | null;
   readonly family: string | null;
   /** Layers that are used, and those that the model has. */
@@ -48,7 +48,7 @@ export interface TargetFacts {
   readonly shared: { readonly keys: number; readonly kept: number; readonly seed: number } | null;
   /** int8 against fp32 on a few of the attacks; null in fp32. */
   readonly divergence: Divergence | null;
-  /** What a reader must know before comparing. */
+  /** Caveats that a reader must know before comparing. */
   readonly warnings: readonly string[];
 }
 
@@ -87,13 +87,13 @@ export interface OpenTarget {
   close(): Promise<void>;
 }
 
-/** A target that was found fit to be asked; no session is open yet. */
+/** A target that passed its checks; no session is open yet. */
 export interface PlannedTarget {
   readonly facts: TargetFacts;
   readonly model?: TargetModel;
   /** @param texts attacks on which a coarser precision is compared with fp32. */
   open(texts: readonly string[]): Promise<OpenTarget>;
-  /** What evaluations ask in its place: the same model in fp32. Absent where that is this target itself. */
+  /** The target that evaluations ask instead: the same model in fp32. Absent where that is this target itself. */
   readonly evaluatedAs?: PlannedTarget;
 }
 
@@ -107,15 +107,15 @@ export interface TargetKind<Config = TargetConfig> {
   readonly modelKeys: readonly string[];
   /**
    * Finds everything that the target needs and checks that it can be asked, before any work.
-   * @throws FloodgateError `source`, `format`, `model`, `target`, `usage` as the part at fault says.
+   * @throws FloodgateError `source`, `format`, `model`, `target`, `usage` from the part at fault.
    */
   plan(config: Config, host: TargetHost): Promise<PlannedTarget>;
   /**
-   * The config of a variation: what `given` says over the run's own target `own`. Absent: `given` is a whole config.
+   * The config of a variation: `given` overrides the run's own target `own`. When absent, `given` is a whole config.
    * @throws FloodgateError `usage` when the two do not go together.
    */
   vary?(given: Partial<Config>, own: TargetConfig): Config;
-  /** The config with another model behind it, in fp32. Absent for a target that cannot be tuned. */
+  /** The config with another model, in fp32. Absent for a target that cannot be tuned. */
   withModel?(config: Config, model: string, template?: 'chat' | 'plain'): Config;
 }
 
@@ -149,7 +149,7 @@ export interface TargetDefinition<Fields extends z.ZodRawShape, Config>
 type ConfigOf<Fields extends z.ZodRawShape> = z.output<z.ZodObject<Fields>> &
   Pick<TargetConfig, 'decode' | 'responses'>;
 
-/** A kind of target from its fields, with the config typed by them. It is not registered: see `defineTarget`. */
+/** Creates a kind of target from its fields, which type its config. Does not register it: see `defineTarget`. */
 export function createTargetKind<Fields extends z.ZodRawShape>({
   describe,
   fields,

@@ -8,7 +8,7 @@ export interface DecodeSettings {
   readonly maxNewTokens: number;
 }
 
-/** What one answer cost. */
+/** The cost of one answer. */
 export interface Usage {
   /** Responses sampled: 0 where the target was never asked. */
   readonly calls: number;
@@ -22,7 +22,7 @@ export type TargetAnswer =
   | { readonly kind: 'text'; readonly text: string; readonly truncated: boolean; readonly usage: Usage }
   /** The provider refused before its model answered: an answer, judged safe, counted apart. */
   | { readonly kind: 'refused'; readonly reason: string; readonly usage: Usage }
-  /** No answer: the attack does not fit the model, or the call failed for good. Never read as safe. */
+  /** No answer: the attack does not fit the model, or the call failed permanently. Never read as safe. */
   | { readonly kind: 'failed'; readonly reason: string; readonly usage: Usage };
 
 export interface TargetRequest {
@@ -42,8 +42,8 @@ export interface AskOptions {
 export interface Target {
   readonly name: string;
   /**
-   * `responses` answers to each request, in order: result[i].length === responses. An attack that cannot be asked is
-   * answered with `failed`: an attack is never cut.
+   * `responses` answers to each request, in order: result[i].length === responses. An attack that cannot be asked gets
+   * the answer `failed`: an attack is never cut.
    * @throws FloodgateError `interrupted` on abort; `target` after `close`.
    */
   ask(requests: readonly TargetRequest[], options: AskOptions): Promise<TargetAnswer[][]>;

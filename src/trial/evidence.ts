@@ -21,14 +21,14 @@ export interface ResponseRecord {
   readonly verdicts: readonly VerdictRecord[];
 }
 
-/** What asking one attack left behind. */
+/** The record of asking one attack. */
 export interface Evidence {
   readonly responses: readonly ResponseRecord[];
-  /** Why answers are missing; the first reason where there are several. */
+  /** Why answers are missing; the first of several reasons. */
   readonly failure?: string;
 }
 
-/** Whose opinion is read: a judge, on responses as they are or with the attack's own words masked. */
+/** Whose verdicts are read: a judge's, on responses as they are or with the attack's own words masked. */
 export interface SeatName {
   readonly name: string;
   readonly masked: boolean;

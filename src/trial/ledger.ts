@@ -1,7 +1,7 @@
 import type { Exchange, Judge, Verdict } from '../judges/judge.ts';
 import type { AskOptions, Target, TargetAnswer, TargetRequest } from '../targets/target.ts';
 
-/** Calls made: what the user pays for. */
+/** Calls made: the user pays for them. */
 export interface Calls {
   /** Responses sampled from the target. */
   readonly targetCalls: number;
@@ -13,16 +13,16 @@ export interface Calls {
 
 export const NO_CALLS: Calls = { targetCalls: 0, judgeCalls: 0, tokens: 0 };
 
-/** Counts calls until somebody stores them. */
+/** Counts calls until its owner stores them. */
 export interface Ledger {
   /** Calls since the last `take`. */
   readonly calls: Calls;
   add(calls: Partial<Calls>): void;
-  /** The calls since the last `take`; counting starts anew. */
+  /** Returns the calls since the last `take` and restarts the count at 0. */
   take(): Calls;
 }
 
-/** @param from calls to go on from: what an interrupted work has counted before. */
+/** @param from initial count: the calls that were counted before an interruption. */
 export function createLedger(from: Calls = NO_CALLS): Ledger {
   let calls = from;
   return {

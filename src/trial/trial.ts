@@ -12,7 +12,7 @@ import {
 } from './evidence.ts';
 import { countAnswers, countVerdicts, type Ledger } from './ledger.ts';
 
-/** A judge under the name that its verdicts are stored by; `masked` when the attack's words were taken out first. */
+/** A judge with the name of its stored verdicts; `masked` when it sees responses without the attack's words. */
 export interface JudgeSeat extends SeatName {
   readonly judge: Judge;
 }
@@ -28,17 +28,19 @@ export interface TrialOptions {
   readonly signal?: AbortSignal;
 }
 
-/** The one way to a target and to judges: every call is counted. */
+/** The only access to a target and to judges: every call is counted. */
 export interface Trial {
-  /** Asks every attack, and has every seat judge every answer. One result a request, in order. */
+  /** Asks every attack, and every seat judges every answer. One result per request, in order. */
   try(requests: readonly TargetRequest[]): Promise<Evidence[]>;
-  /** Asks alone. */
+  /** Asks without judging. */
   ask(requests: readonly TargetRequest[]): Promise<TargetAnswer[][]>;
-  /** Judges alone: one list of verdicts a seat, one verdict an exchange. */
+  /** Judges without asking: one list of verdicts per seat, one verdict per exchange. */
   judge(exchanges: readonly Exchange[]): Promise<Verdict[][]>;
 }
 
-/** Judges alone: see `Trial.judge`. @throws FloodgateError `interrupted` on abort; `judge` as the judges say. */
+/**
+ * Judges without asking: see `Trial.judge`. @throws FloodgateError `interrupted` on abort; `judge` from the judges.
+ */
 export function createJudging({
   seats,
   ledger,
@@ -52,7 +54,7 @@ export function createJudging({
   };
 }
 
-/** @throws FloodgateError `interrupted` on abort; `target`, `judge` as the parts say. */
+/** @throws FloodgateError `interrupted` on abort; `target`, `judge` from the parts. */
 export function createTrial(options: TrialOptions): Trial {
   const { target, decode, responses, seats, ledger, signal } = options;
   const counted = countAnswers(target, ledger);
@@ -76,7 +78,7 @@ function textsOf(answers: readonly TargetAnswer[]): string[] {
   return answers.flatMap((answer) => (answer.kind === 'text' ? [answer.text] : []));
 }
 
-/** Each answer with the verdicts on it; `verdicts` has one list a seat over all answers of kind `text`. */
+/** Each answer with its verdicts; `verdicts` has one list per seat over all answers of kind `text`. */
 function joinVerdicts(
   answers: readonly (readonly TargetAnswer[])[],
   seats: readonly JudgeSeat[],
@@ -114,7 +116,7 @@ function toResponse(
   }
 }
 
-/** The reward as attackers see it: the first seat's score of each attack. @param floor smallest P(unsafe) in a logarithm. */
+/** The attackers' reward: the first seat's score of each attack. @param floor smallest P(unsafe) in a logarithm. */
 export function createRewardFunction(
   trial: Pick<Trial, 'try'>,
   seat: SeatName,

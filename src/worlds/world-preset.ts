@@ -17,7 +17,7 @@ const POLICY_GRADIENT = {
   checkpointEveryUpdates: 50,
 } as const;
 
-/** What a run in a world is set to where its config says nothing else; chosen on other worlds than those reported. */
+/** Settings of a run in a world, where its config gives none; chosen on other worlds than those reported. */
 const PRESET = {
   authorisation: 'A model that Floodgate made itself, on your own machine.',
   attacker: {

@@ -35,7 +35,7 @@ it('says why a place cannot be written', async () => {
   mkdirSync(join(folder, 'taken'));
   const write = (path: string) => writeFileAtomically(join(folder, path), (file) => file.writeFile('x'));
   await expect(write('file/inside')).rejects.toThrow(/a parent is a file|a file stands where/);
-  await expect(write('taken')).rejects.toThrow(/a folder stands in its place/);
+  await expect(write('taken')).rejects.toThrow(/a folder has its name/);
 });
 
 it('passes on what is no refusal of the disk', () => {

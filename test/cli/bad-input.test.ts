@@ -177,7 +177,7 @@ describe('what the machine cannot give', () => {
     const place = await newPlace();
     writeFileSync(place.file('runs'), 'mine');
     const ended = await place.run();
-    expectTold(ended, { code: 1, message: /runs: a file stands where a folder must be/, hint: /another path/ });
+    expectTold(ended, { code: 1, message: /runs: a file exists where a folder must be/, hint: /another path/ });
     expect(readFileSync(place.file('runs'), 'utf8')).toBe('mine');
   });
 });

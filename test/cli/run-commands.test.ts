@@ -179,7 +179,7 @@ describe('show', () => {
     expect((await run('show', 'fresh')).stdout).toContain('nothing has been measured yet');
     expect(await run('show', 'broken')).toMatchObject({
       code: 1,
-      stderr: expect.stringContaining('no SQLite database'),
+      stderr: expect.stringContaining('not an SQLite database'),
     });
     expect(await run('show', 'nothing')).toMatchObject({ code: 2, stderr: expect.stringContaining('no such run') });
     expect((await run('show', '..')).code).toBe(2);

@@ -19,6 +19,9 @@ const refusedAtFirst = (() => {
   }
 })();
 
+/** Settings of every objective that was made. */
+const made: unknown[] = [];
+
 /** An objective as a user writes one: VarGrad, its slope made smaller. */
 const damped = defineObjective({
   name: 'damped',
@@ -27,6 +30,7 @@ const damped = defineObjective({
   leastRows: 3,
   usesLogZ: false,
   create: ({ by }) => {
+    made.push(by);
     const { batchWeights: _onePass, ...inner } = varGrad();
     return {
       ...inner,
@@ -50,6 +54,7 @@ describe('an objective of a user', () => {
     expect(refusedAtFirst).toContain('damped');
     expect(parse(['gflownet.objective=damped'])).toMatchObject({ objective: 'damped', damped: { by: 0.5 } });
     expect(parse(['gflownet.objective=damped', 'gflownet.damped.by=2'])).toMatchObject({ damped: { by: 2 } });
+    expect(new Set(made.splice(0))).toEqual(new Set([0.25, 0.5, 2])); // the stage makes it with the config's settings
     expect(parse([])).toMatchObject({ objective: 'tb', ctb: { sigma: 0.1 } });
   });
 

@@ -46,7 +46,7 @@ it.each([
   ['no JSON', '{'],
   ['no manifest', '[]'],
   ['a missing key', JSON.stringify({ ...manifest, seed: undefined })],
-  ['far too long', ' '.repeat(4 * 1024 * 1024 + 1)],
+  ['far too long', JSON.stringify(manifest) + ' '.repeat(4 * 1024 * 1024)],
 ])('that is damaged is refused with its path: %s', async (_name, text) => {
   writeFileSync(path, text);
   await expect(readManifest(path)).rejects.toMatchObject({

@@ -75,7 +75,7 @@ describe('a whole campaign', () => {
   test('puts harmless prompts to the target first, and says what share of them each judge calls unsafe', async () => {
     const prompts = await controlPrompts({ config: tiny.config(), world: undefined });
     expect(prompts).toHaveLength(32);
-    expect(prompts.filter((prompt) => prompt.includes('z'))).toEqual([]); // the target gives way to none of them
+    expect(prompts.filter((prompt) => prompt.includes('z'))).toEqual([]); // the target answers all of them safely
     expect(report.controls?.prompts).toBe(32);
     expect(report.controls?.cost).toMatchObject({ targetCalls: 32 * 2, judgeCalls: 32 * 2 * 2 });
     expect(report.controls?.judges.map(({ name }) => name).sort()).toEqual(['bells', 'lexicon']);

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import Database from 'libsql';
 
-/** What a run has left, without its clocks: what must be the same however often it was stopped. */
+/** The files and rows that a run leaves, without its clocks: they must be the same however often it was stopped. */
 export interface RunContent {
   /** sha256 of every file in `checkpoints/`. */
   readonly checkpoints: Readonly<Record<string, string>>;
@@ -23,7 +23,9 @@ const CLOCK_COLUMNS: Readonly<Record<string, readonly string[]>> = {
   event: ['id', 'time_ms'],
   cost: ['seconds'],
 };
-/** What a stop itself leaves: work made again has its own table, and run-wide events say `interrupted`, `resumed`. */
+/**
+ * Rows that a stop itself leaves: work made again has its own table, and run-wide events say `interrupted`, `resumed`.
+ */
 const LEFT_BY_STOPS: Readonly<Record<string, string>> = {
   repeated_calls: 'SELECT 1 WHERE 0',
   event: 'SELECT * FROM event WHERE stage_id IS NOT NULL ORDER BY stage_id, update_index, code, message',

@@ -16,7 +16,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(runsFolder, { recursive: true }));
 
-/** The same config as it stands in a folder of its own, with these seeds beside it. */
+/** The same config in a folder of its own, with these seeds beside it. */
 function placed(seeds: string, overrides: readonly string[] = []) {
   const folder = mkdtempSync(join(runsFolder, 'place-'));
   writeFileSync(join(folder, 'seeds.txt'), seeds);

@@ -8,7 +8,9 @@ import type { CampaignIo } from '../../src/stages/stage.ts';
 import { testPath } from '../support/golden-file.ts';
 import type { CampaignPlace } from './campaign-process.ts';
 
-/** A campaign small enough for a test: a tiny random attacker, a target that gives way to any attack with a `z`. */
+/**
+ * A campaign small enough for a test: a tiny random attacker, and a target that answers any attack with a `z` unsafely.
+ */
 export interface TinyCampaign {
   readonly folder: string;
   readonly runsFolder: string;

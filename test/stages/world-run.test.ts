@@ -271,7 +271,7 @@ describe('a target of a made world', () => {
     try {
       const hash = await train(6, first);
       expect(await train(6, second)).toBe(hash);
-      expect(await train(6, first)).toBe(hash); // goes on from its last checkpoint, where nothing is left to do
+      expect(await train(6, first)).toBe(hash); // resumes from its last checkpoint, where nothing is left to do
       expect((await readdir(first)).some((name) => name.startsWith('target-'))).toBe(true);
     } finally {
       await Promise.all(folders.map((each) => rm(each, { recursive: true, force: true })));

@@ -9,7 +9,7 @@ const FAILED = 'broken';
 /** Bytes that the provider takes in one request. */
 const MAX_BODY = 100_000;
 
-/** One call to the provider: its answer is drawn anew each time, from no stream. */
+/** One call to the provider: its answer is drawn at random each time, from no stream. */
 async function callProvider(attack: string, { decode, signal }: AskOptions): Promise<TargetAnswer> {
   if (attack.length > MAX_BODY) {
     return { kind: 'failed', reason: `got ${attack.length} characters`, usage: { calls: 0, tokens: 0 } };

@@ -78,7 +78,7 @@ export interface KnownFates {
   readonly unaskable?: string;
 }
 
-/** What every target promises, whatever it draws its answers from. `open` gives a fresh target each time. */
+/** The promises of every target, whatever it draws its answers from. `open` gives a fresh target each time. */
 export function describeTargetContract(title: string, open: () => Promise<Target>, fates: KnownFates = {}): void {
   const withTarget = createUse(open);
 
@@ -182,8 +182,8 @@ export function describeTargetContract(title: string, open: () => Promise<Target
 }
 
 /**
- * What a target promises on top when its answers come from the named streams of `TargetRequest`. `open` gives a target
- * of the same seed each time, of several different answers.
+ * Further promises of a target whose answers come from the named streams of `TargetRequest`. `open` gives a target of
+ * the same seed each time, of several different answers.
  */
 export function describeSeededTargetContract(title: string, open: () => Promise<Target>): void {
   const withTarget = createUse(open);

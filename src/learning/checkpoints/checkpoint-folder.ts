@@ -5,7 +5,7 @@ import { FloodgateError } from '../../base/errors.ts';
 import type { ParameterVector } from '../../engine/optimizer/flat-parameters.ts';
 import { loadTrainerState, saveTrainerState, type TrainerState } from './trainer-state.ts';
 
-/** How many checkpoints of a stage are kept: a damaged newest one falls back to the one before. */
+/** Checkpoints kept for each stage: when the newest is damaged, the one before it is used. */
 const KEPT = 2;
 
 /** The checkpoints of one stage: `STAGE-UPDATES.safetensors`. */
@@ -43,14 +43,14 @@ export async function saveCheckpoint(
 
 export interface LatestCheckpoint {
   readonly state: TrainerState;
-  /** Damaged checkpoints that were passed over, newest first, with what was wrong. */
+  /** Damaged checkpoints that were skipped, newest first, each with the reason. */
   readonly skipped: readonly { readonly path: string; readonly reason: string }[];
 }
 
 /**
- * Loads the newest checkpoint that can be read, or undefined when the stage has none.
+ * Loads the newest readable checkpoint, or returns undefined when the stage has none.
  *
- * @throws FloodgateError `run` when there are checkpoints and none can be read.
+ * @throws FloodgateError `run` when there are checkpoints but none can be read.
  */
 export async function loadLatestCheckpoint(
   place: CheckpointFolder,

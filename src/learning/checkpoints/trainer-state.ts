@@ -9,7 +9,7 @@ import {
   writeSafetensors,
 } from '../../models/formats/safetensors.ts';
 
-/** Everything a loop needs to go on where it stopped. `extra` is the loop's own JSON-safe state. */
+/** Everything that a loop needs to resume where it stopped. `extra` is the loop's own JSON-safe state. */
 export interface TrainerState {
   /** Updates done. */
   readonly update: number;
@@ -23,7 +23,10 @@ const DIGEST_KEY = 'floodgate.sha256';
 const FIRST = 'optimizer.firstMoment';
 const SECOND = 'optimizer.secondMoment';
 
-/** sha256 (hex) of every tensor, by name, and of the loop's state: a byte that the disk has changed is still a float. */
+/**
+ * sha256 (hex) of every tensor, by name, and of the loop's state. It detects a byte that the disk changed, which would
+ * still decode as a float.
+ */
 function digestOf(tensors: ReadonlyMap<string, Tensor>, state: string): string {
   const hash = createHash('sha256').update(state);
   for (const [name, { shape, data }] of [...tensors].sort(([a], [b]) => (a < b ? -1 : 1))) {
@@ -33,7 +36,7 @@ function digestOf(tensors: ReadonlyMap<string, Tensor>, state: string): string {
   return hash.digest('hex');
 }
 
-/** Reads a file of tensors; one that carries a digest must be what was written. Files of other tools carry none. */
+/** Reads a file of tensors. A file with a digest must match it; files of other tools carry none. */
 async function readChecked(path: string): Promise<SafetensorsContent> {
   const content = await readSafetensors(path);
   const expected = content.metadata.get(DIGEST_KEY);
@@ -76,7 +79,7 @@ export async function saveTrainerState(
 export async function loadTrainerState(path: string, vector: ParameterVector): Promise<TrainerState> {
   const { tensors, metadata } = await readChecked(path);
   const text = metadata.get(STATE_KEY);
-  if (text === undefined) throw new FloodgateError('run', `load checkpoint ${path}: it is no checkpoint of Floodgate`);
+  if (text === undefined) throw new FloodgateError('run', `load checkpoint ${path}: not a checkpoint of Floodgate`);
   readParameters(path, tensors, vector);
   const parsed = JSON.parse(text) as { update: number; step: number; extra: unknown };
   const optimizer = createAdamWState(vector.data.length);
@@ -118,7 +121,9 @@ function readParameters(
   }
 }
 
-/** Reads only the trained tensors of a checkpoint, for sampling from it. Tensors of a head that `vector` lacks are left. */
+/**
+ * Reads only the trained tensors of a checkpoint, for sampling from it. Ignores tensors of a head that `vector` lacks.
+ */
 export async function loadParameters(path: string, vector: ParameterVector): Promise<void> {
   const { tensors } = await readChecked(path);
   readParameters(path, tensors, vector);

@@ -1,15 +1,15 @@
-/** One number a token, row by row. */
+/** One number per token, row by row. */
 type TokenNumbers = readonly ArrayLike<number>[];
 
 export interface Advantages {
   readonly advantages: Float64Array[];
-  /** What the critic learns: advantage + value. */
+  /** The critic's targets: advantage + value. */
   readonly returns: Float64Array[];
 }
 
 /**
- * Generalised advantage estimation (Schulman et al. 2016, eq. 16) for each token of each row, whose last token ends it:
- * A_t = sum_k (discount lambda)^k delta_{t+k}, delta_t = r_t + discount V_{t+1} - V_t, V after the last token 0.
+ * Generalised advantage estimation (Schulman et al. 2016, eq. 16) for each token of each row; a row's last token ends
+ * it: A_t = sum_k (discount lambda)^k delta_{t+k}, delta_t = r_t + discount V_{t+1} - V_t, V after the last token 0.
  */
 export function generalisedAdvantages(
   rewards: TokenNumbers,
@@ -35,7 +35,7 @@ export function generalisedAdvantages(
 /** Keeps the scale finite when all advantages are the same. */
 const VARIANCE_FLOOR = 1e-8;
 
-/** All tokens' values moved to mean 0 and scaled to (population) variance 1, as trlX does it. */
+/** All tokens' values shifted to mean 0 and scaled to (population) variance 1, as in trlX. */
 export function whiten(rows: readonly Float64Array[]): Float64Array[] {
   const flat = rows.flatMap((row) => [...row]);
   const { mean, variance } = moments(flat);

@@ -17,9 +17,12 @@ export interface AnswerExample {
 }
 
 export interface AnswerOptions {
-  /** Examples of one update; at most as many as there are. */
+  /** Examples of one update; capped at the number of examples. */
   readonly batchSize: number;
-  /** Prompt and answer tokens, padding included, of one forward and backward pass: bounds memory, changes no result. */
+  /**
+   * Prompt and answer tokens, padding included, of one forward and backward pass. Bounds memory without changing
+   * results.
+   */
   readonly maxTokensPerPass: number;
   readonly learningRate: LearningRateRule;
   readonly gradientClip: number;
@@ -34,22 +37,22 @@ export interface AnswerOptions {
 export interface AnswerUpdate {
   /** Counted from 0. */
   readonly update: number;
-  /** Nats an answer token over the batch. */
+  /** Nats per answer token over the batch. */
   readonly loss: number;
   readonly gradientNorm: number;
   /** Answer tokens of the batch. */
   readonly tokens: number;
   readonly seconds: number;
-  /** Nats an answer token over the validation examples; present when measured after this update. */
+  /** Nats per answer token over the validation examples; present when measured after this update. */
   readonly validationLoss?: number;
 }
 
-/** The validation loss as it stands: what a resume must know. */
+/** The validation loss so far: a resume needs it. */
 export interface ValidationWatch {
   /** Before any update. */
   initialLoss: number | null;
   bestLoss: number | null;
-  /** Updates done at the best loss; 0 = the model as it was. */
+  /** Updates done at the best loss; 0 = the initial model. */
   bestUpdates: number;
   /** Validations since the best one. */
   stale: number;
@@ -62,7 +65,7 @@ export const createValidationWatch = (): ValidationWatch => ({
   stale: 0,
 });
 
-/** Examples of one pass: the beginning that their prompts share, the rest of each, and where its answer begins. */
+/** Examples of one pass: the prefix that their prompts share, the rest of each, and the start of its answer. */
 interface Pass {
   readonly prompt: readonly number[];
   readonly rows: readonly (readonly number[])[];
@@ -70,8 +73,8 @@ interface Pass {
 }
 
 /**
- * Passes over `examples`: those whose prompts begin alike run together, short ones beside short ones. A whole prompt
- * differs from row to row, so only the common beginning is shared; the rest stands in the row, where it is not counted.
+ * Groups `examples` into passes: prompts with a common beginning run together, sorted by length. Whole prompts differ
+ * from row to row, so only the common prefix is shared. The rest of a prompt is part of its row and carries no loss.
  */
 export function answerPasses(examples: readonly AnswerExample[], maxTokens: number): Pass[] {
   const sorted = [...examples].sort(
@@ -106,8 +109,8 @@ const answerTokens = (examples: readonly AnswerExample[]): number =>
   examples.reduce((sum, { answer }) => sum + answer.length, 0);
 
 /**
- * Sum of -log p over the answer tokens of `examples`; their gradient, divided by `divisor`, is added to the session's
- * (nothing is added at `divisor` Infinity).
+ * Sum of -log p over the answer tokens of `examples`. Its gradient, divided by `divisor`, is added to the session's;
+ * `divisor` Infinity adds nothing.
  */
 export async function answerLoss(
   session: PolicySession,
@@ -128,14 +131,14 @@ export async function answerLoss(
   return sum;
 }
 
-/** Nats an answer token over `examples`. */
+/** Nats per answer token over `examples`. */
 async function meanLoss(session: PolicySession, examples: readonly AnswerExample[], options: AnswerOptions) {
   const { maxTokensPerPass } = options;
   const sum = await answerLoss(session, examples, { maxTokensPerPass, divisor: Number.POSITIVE_INFINITY });
   return sum / answerTokens(examples);
 }
 
-/** Updates of so many epochs over `examples` examples; each epoch's last batch may be short. */
+/** Updates of `epochs` epochs over `examples` examples; each epoch's last batch may be short. */
 export function updatesOfEpochs(
   examples: number,
   { batchSize, epochs }: { batchSize: number; epochs: number },
@@ -155,13 +158,13 @@ export interface AnswerParts {
   readonly training: readonly AnswerExample[];
   readonly validation: readonly AnswerExample[];
   readonly watch: ValidationWatch;
-  /** Grows by one entry an update; goes into the checkpoints, so that a resumed run has all of it. */
+  /** Grows by one entry per update. Checkpoints include it, so that a resumed run has the whole curve. */
   readonly curve: AnswerUpdate[];
-  /** The parameters are the best so far, after so many updates. */
+  /** Called when the parameters are the best so far, after `updates` updates. */
   keepBest(updates: number): Promise<void>;
 }
 
-/** Measures the validation loss and brings the watch up to date. */
+/** Measures the validation loss and updates the watch. */
 async function validate(parts: AnswerParts, options: AnswerOptions, updates: number): Promise<number> {
   const { policy: session, validation, watch } = parts;
   const loss = await meanLoss(session, validation, options);
@@ -174,11 +177,11 @@ async function validate(parts: AnswerParts, options: AnswerOptions, updates: num
 }
 
 /**
- * Supervised fine-tuning on answers: cross-entropy of the answer's tokens and its end token given the whole prompt, mean
- * over the answer tokens of the batch; template, system and user tokens are read and not learned (method.md, mistake 8).
- * Nothing is banned: the loss is the model's own, as any other trainer computes it.
+ * Supervised fine-tuning on answers: cross-entropy of the answer's tokens and its end token given the whole prompt,
+ * mean over the answer tokens of the batch. Template, system and user tokens are context and carry no loss (method.md,
+ * mistake 8). Nothing is banned: the loss is the model's own, as any other trainer computes it.
  *
- * The model as it is counts as the first candidate, so that training that only makes things worse leaves it unchanged.
+ * The initial model is the first candidate, so that training that only raises the loss leaves it unchanged.
  * @returns updates done, fewer than planned when the validation loss stopped falling.
  */
 export async function trainAnswers(

@@ -18,12 +18,12 @@ export interface WeightRule {
   readonly logReward: (attack: CollectedAttack) => number;
 }
 
-/** No attack is drawn more often than this many times its equal share: a few rewards must not become the whole phase. */
+/** No attack is drawn more often than this many times its equal share: a few rewards must not dominate the phase. */
 const MAX_SHARE_RATIO = 20;
 
 /**
- * How often smoothing draws each collected attack, summing to 1. Rewards over *distinct* attacks are the posterior
- * restricted to what was found; they are capped for variance, and what the cap takes goes to the others in proportion.
+ * Sampling weights of the collected attacks, summing to 1. Rewards over *distinct* attacks are the posterior restricted
+ * to the attacks found. A cap bounds their variance; its excess is distributed over the others in proportion.
  */
 export function collectionWeights(attacks: readonly CollectedAttack[], rule: WeightRule): number[] {
   const n = attacks.length;

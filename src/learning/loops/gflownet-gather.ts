@@ -8,7 +8,7 @@ import type { LogRewardOf, ReplayCandidate, ReplayEntry } from '../replay/replay
 import { logRewardAt, type RewardFunction, type RewardRule } from '../reward/reward.ts';
 import { consultReference, drawAttacks, type ReferenceRule, tryRollouts, writtenTokens } from './rollout.ts';
 
-/** How the rows of an update come about. */
+/** How an update gets its rows. */
 export interface GatherOptions extends ReferenceRule {
   /** Rows of one micro-batch. */
   readonly batchSize: number;
@@ -33,7 +33,7 @@ export interface GflownetParts<Evidence> {
   readonly reference: AttackerState;
   readonly buffer: ReplayBuffer;
   readonly reward: RewardFunction<Evidence>;
-  /** Embeds texts when the buffer tells near-duplicates by cosine. */
+  /** Embeds texts when the buffer finds near-duplicates by cosine. */
   readonly embed?: (texts: readonly string[]) => Promise<Float32Array[]>;
 }
 
@@ -60,7 +60,7 @@ async function sampleFresh<E>(
   return sampled.map((attack, row) => ({ ...attack, source: row < count - tempered ? 'fresh' : 'tempered' }));
 }
 
-/** Replayed rows, with new responses averaged in when asked for. */
+/** Replayed rows; `rescoreReplay` averages new responses into their scores. */
 async function replayRows<E>(
   { buffer, reward }: GflownetParts<E>,
   options: GatherOptions,
@@ -89,7 +89,7 @@ async function replayRows<E>(
   });
 }
 
-/** An attack and what is known of its reward, for the buffer. */
+/** An attack and the parts of its reward, for the buffer. */
 export function toCandidate(attack: RewardedAttack, update: number, embedding?: Float32Array): ReplayCandidate {
   const { evidence: _evidence, logPi: _logPi, ...known } = attack;
   return { ...known, addedAtUpdate: update, ...(embedding === undefined ? {} : { embedding }) };

@@ -90,7 +90,7 @@ function spread(values: readonly number[]): number {
 
 type GflownetRow<E> = WithFields<'logPi' | 'fluency' | 'score' | 'logReward', E>;
 
-/** One update of the GFlowNet. `metrics.logZ` is there for objectives that learn it. */
+/** One update of the GFlowNet. `metrics.logZ` is present for objectives that learn it. */
 export interface GflownetUpdate<Evidence> extends TrainingUpdate<Evidence> {
   readonly rows: readonly GflownetRow<Evidence>[];
 }

@@ -7,7 +7,7 @@ import type { TokenRow } from '../../models/decoder/row-batch.ts';
 import { directWeights } from '../objectives/objective.ts';
 import { runUpdates, type TrainingRun } from './update-loop.ts';
 
-/** One sequence to imitate: its tokens with the end token where it has one, and how often it is drawn. */
+/** One sequence to imitate, with its end token where it has one, and its weight in the draw. */
 export interface LikelihoodExample {
   readonly row: TokenRow;
   readonly weight: number;
@@ -16,7 +16,7 @@ export interface LikelihoodExample {
 export interface LikelihoodParts {
   readonly policy: PolicySession;
   readonly examples: readonly LikelihoodExample[];
-  /** Rows whose loss is measured and never learned. */
+  /** Rows whose loss is measured but never trained on. */
   readonly validation: readonly TokenRow[];
 }
 
@@ -35,17 +35,17 @@ export interface LikelihoodOptions {
 
 export interface LikelihoodUpdate {
   readonly update: number;
-  /** Nats a token over the batch. */
+  /** Nats per token over the batch. */
   readonly loss: number;
   readonly gradientNorm: number;
   /** Tokens of the batch. */
   readonly tokens: number;
   readonly seconds: number;
-  /** Nats a token over the validation rows; present when measured at this update. */
+  /** Nats per token over the validation rows; present when measured at this update. */
   readonly validationLoss?: number;
 }
 
-/** Draws an update's examples: in shuffled epochs when all weigh the same, by weight with replacement otherwise. */
+/** Draws an update's examples: in shuffled epochs when all weights are equal, otherwise by weight with replacement. */
 function drawBatch(
   examples: readonly LikelihoodExample[],
   update: number,
@@ -84,7 +84,7 @@ function weightedDraw(examples: readonly LikelihoodExample[], total: number, str
   return examples.at(-1) as LikelihoodExample;
 }
 
-/** Nats a token over `rows`, without a gradient. */
+/** Nats per token over `rows`, without a gradient. */
 async function meanLoss(
   session: PolicySession,
   rows: readonly TokenRow[],

@@ -13,7 +13,7 @@ import {
   writtenTokens,
 } from './rollout.ts';
 
-/** What the judge's score is worth to a policy gradient. */
+/** How a policy gradient turns the judge's score into a reward. */
 export type ScoreRule =
   /** Mean P(unsafe), 0..1. */
   | { readonly kind: 'mean-unsafe' }
@@ -22,12 +22,12 @@ export type ScoreRule =
   /** log R of the GFlowNet, fluency and schedules included, nats. */
   | { readonly kind: 'log-r'; readonly reward: RewardRule };
 
-/** What REINFORCE and PPO have in common. Every update's attacks are fresh and drawn at temperature 1. */
+/** Options that REINFORCE and PPO share. Every update's attacks are fresh and drawn at temperature 1. */
 export interface PolicyGradientOptions extends ReferenceRule {
   readonly updates: number;
   /** Attacks of one update. */
   readonly batchSize: number;
-  /** Rows of one pass: gradients of an update add up over passes. */
+  /** Rows of one pass; the gradients of an update add up over its passes. */
   readonly microBatchSize: number;
   readonly learningRate: LearningRateRule;
   readonly gradientClip: number;
@@ -65,7 +65,7 @@ export interface PolicyRollouts<E> {
 
 /**
  * The attacks of one update: drawn from the policy itself at temperature 1, each from its own stream, scored under the
- * reference and tried on the target. `stage` makes the streams' names its own.
+ * reference and tried on the target. `stage` is the first part of every stream's name.
  */
 export async function rollOut<E>(
   { attacker, reference, reward }: PolicyGradientParts<E>,
@@ -97,7 +97,10 @@ export function meanOf(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
 }
 
-/** Numbers of an update's attacks that every method reports: KL to the reference in nats an attack, entropy in nats a token. */
+/**
+ * Metrics that every method reports of an update's attacks: KL to the reference in nats per attack, entropy in nats per
+ * token.
+ */
 export function rolloutMetrics(rollouts: readonly Rollout<unknown>[]): {
   readonly kl: number;
   readonly entropy: number;
@@ -110,7 +113,7 @@ export function rolloutMetrics(rollouts: readonly Rollout<unknown>[]): {
   };
 }
 
-/** What the judge's score of a rollout is worth at `update`. */
+/** The reward for the judge's score of a rollout at `update`. */
 export function scoreOf(rule: ScoreRule, { attack }: Rollout<unknown>, update: number): number {
   const { score, fluency } = attack;
   switch (rule.kind) {
@@ -123,7 +126,7 @@ export function scoreOf(rule: ScoreRule, { attack }: Rollout<unknown>, update: n
   }
 }
 
-/** The line beside the bar. */
+/** The live line beside the progress bar. */
 export function policyGradientNote<E>({ rows, metrics, attackTokens, seconds }: PolicyGradientUpdate<E>): string {
   const asr = meanOf(rows.map(({ score }) => (isUnsafe(score.meanUnsafe) ? 1 : 0)));
   const shown = (value: number | undefined): string => (rows.length === 0 ? '-' : (value?.toFixed(2) ?? '-'));

@@ -9,7 +9,7 @@ export interface PpoLossRule {
   readonly valueWeight: number;
 }
 
-/** What is known of each token before the update begins. */
+/** Values of each token from before the update. */
 export interface PpoTokens {
   readonly oldLogProbs: TokenValues;
   readonly oldValues: TokenValues;
@@ -17,7 +17,7 @@ export interface PpoTokens {
   readonly returns: TokenValues;
 }
 
-/** What some rows of an update learn from; the losses are means over the `tokens` of the whole minibatch. */
+/** Targets for some rows of an update. The losses are means over the `tokens` of the whole minibatch. */
 export function ppoTargets(known: PpoTokens, rows: readonly number[], tokens: number, rule: PpoLossRule) {
   const pick = (values: TokenValues): TokenValues => rows.map((row) => values[row] as ArrayLike<number>);
   const targets: ActorCriticTargets = {
@@ -94,15 +94,15 @@ function addValueLoss(
   sums.valueClipped += clippedError > error ? 1 : 0;
 }
 
-/** How the weight of the KL penalty moves towards a target KL. */
+/** How the weight of the KL penalty adapts to a target KL. */
 export interface AdaptiveKlRule {
-  /** Mean of log pi - log p_ref over attacks that is aimed at, nats. */
+  /** Target mean of log pi - log p_ref over attacks, nats. */
   readonly targetKl: number;
-  /** Attacks over which the coefficient may move by a fifth. */
+  /** Attacks over which the coefficient may change by a fifth. */
   readonly horizon: number;
 }
 
-/** The largest relative error that one update answers to. */
+/** The relative error of one update is clipped to this. */
 const MAX_ERROR = 0.2;
 
 /**

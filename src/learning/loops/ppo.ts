@@ -52,28 +52,28 @@ export interface PpoOptions extends PolicyGradientOptions {
   readonly discount: number;
   /** Lambda of the generalised advantage estimate. */
   readonly lambda: number;
-  /** Moves all tokens' advantages to mean 0 and variance 1. */
+  /** Shifts and scales all tokens' advantages to mean 0 and variance 1. */
   readonly whitenAdvantages: boolean;
-  /** Weight of the KL penalty, at every token; where it starts when it adapts. */
+  /** Weight of the KL penalty at every token; the initial weight when it adapts. */
   readonly kl: number;
   /** Fixed coefficient when absent. */
   readonly adaptiveKl?: AdaptiveKlRule;
   /** Weight of -log pi, at every token. */
   readonly entropy: number;
   readonly novelty: NoveltyWeights;
-  /** Largest size of an attack's reward. */
+  /** Rewards of attacks are clipped to +- this. */
   readonly rewardClip: number;
 }
 
 export interface PpoParts<Evidence> extends PolicyGradientParts<Evidence> {
   readonly policy: ActorCriticSession;
-  /** The checkpoint's state, `newPpoState` for a new stage; changes as training goes on. */
+  /** The checkpoint's state, `newPpoState` for a new stage; changes during training. */
   readonly state: PpoState;
-  /** Needed when one of its weights is above 0. */
+  /** Required when a weight of `options.novelty` is above 0. */
   readonly novelty?: NoveltyMeter;
 }
 
-/** What a checkpoint of PPO holds beside parameters, optimizer and the novelty history. */
+/** State in a PPO checkpoint beside parameters, optimizer and the novelty history. */
 export interface PpoState {
   klCoefficient: number;
 }
@@ -89,14 +89,14 @@ interface Training<E> {
   readonly run: TrainingRun<PolicyGradientUpdate<E>>;
 }
 
-/** One attack's reward: what it is the sum of, and how like the history it was. */
+/** One attack's reward, the terms that it is the sum of, and the attack's similarity to the history. */
 interface RewardedRollout {
   readonly reward: number;
   readonly terms: RewardTerms;
   readonly similarity: Similarity;
 }
 
-/** An update's rows and what is known of each of their tokens. */
+/** An update's rows and the known values of each of their tokens. */
 interface KnownRows {
   readonly rows: readonly (readonly number[])[];
   readonly tokens: PpoTokens;
@@ -235,14 +235,14 @@ async function ppoUpdate<E>(training: Training<E>, update: number): Promise<Poli
 
 /**
  * PPO with novelty rewards: curiosity-driven red-teaming (Hong et al. 2024, section 3). Clipped objective, value head,
- * GAE over tokens, KL penalty and entropy bonus at every token; the attack's reward, at its last token, is the judge's
- * score less self-BLEU and cosine to everything written before and less a penalty on gibberish.
+ * GAE over tokens, KL penalty and entropy bonus at every token. The attack's reward comes at its last token: the
+ * judge's score, less self-BLEU and cosine to everything written before, less a penalty on gibberish.
  *
- * Deviations from the paper's code: attacks are drawn at temperature 1 without top-p, so that log-probs are those of what
- * was drawn; the gradient is clipped by its norm; gibberish is told by the reference.
+ * Deviations from the paper's code: attacks are drawn at temperature 1 without top-p, so that log-probs are those of
+ * the sampling distribution; the gradient is clipped by its norm; the reference detects gibberish.
  *
  * @returns updates done, fewer than planned when `onUpdate` ended the stage.
- * @throws FloodgateError `usage` when novelty has a weight and nothing measures it.
+ * @throws FloodgateError `usage` when novelty has a weight but there is no meter.
  */
 export async function trainPpo<E>(
   parts: PpoParts<E>,

@@ -17,7 +17,7 @@ import {
 } from './policy-gradient.ts';
 import { runUpdates, type TrainingRun } from './update-loop.ts';
 
-/** What is subtracted from the reward to make its gradient less noisy. */
+/** The baseline, subtracted from the reward to make its gradient less noisy. */
 export type Baseline =
   /** The mean of the update's other attacks. */
   | { readonly kind: 'leave-one-out' }
@@ -36,11 +36,11 @@ export interface ReinforceOptions extends PolicyGradientOptions {
 
 export interface ReinforceParts<Evidence> extends PolicyGradientParts<Evidence> {
   readonly policy: PolicySession;
-  /** The checkpoint's state, `NEW_REINFORCE_STATE` copied for a new stage; changes as training goes on. */
+  /** The checkpoint's state, a copy of `NEW_REINFORCE_STATE` for a new stage; changes during training. */
   readonly state: ReinforceState;
 }
 
-/** What a checkpoint of REINFORCE holds beside parameters and optimizer. */
+/** State in a REINFORCE checkpoint beside parameters and optimizer. */
 export interface ReinforceState {
   /** Moving average of the penalised reward; null before the first update. */
   runningMean: number | null;
@@ -94,7 +94,7 @@ async function differentiate<E>(
   return loss;
 }
 
-/** One optimizer step on the penalised rewards; an update whose attacks could all not be scored changes nothing. */
+/** One optimizer step on the penalised rewards. An update without a scored attack changes nothing. */
 async function learn<E>(
   { parts, options, run }: Training<E>,
   rollouts: readonly Rollout<E>[],
@@ -143,9 +143,9 @@ async function reinforceUpdate<E>(training: Training<E>, update: number): Promis
 }
 
 /**
- * REINFORCE (Williams 1992) on the attacker with a baseline and a KL penalty to the reference: maximises
- * E[reward - kl (log pi - log p_ref) - entropy log pi]. With kl 1 and reward log S / beta its optimum is the GFlowNet's
- * posterior, which is how it is tested.
+ * REINFORCE (Williams 1992) on the attacker with a baseline and a KL penalty to the reference: maximises E[reward - kl
+ * (log pi - log p_ref) - entropy log pi]. With kl 1 and reward log S / beta its optimum is the GFlowNet's posterior,
+ * which the tests check.
  *
  * @returns updates done, fewer than planned when `onUpdate` ended the stage.
  */

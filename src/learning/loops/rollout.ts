@@ -13,7 +13,7 @@ export interface DrawRequest {
   readonly temperature: number;
 }
 
-/** Draws one attack a request, a bounded number at once. */
+/** Draws one attack per request, a bounded number at once. */
 export async function drawAttacks(
   attacker: Attacker,
   state: AttackerState,
@@ -26,14 +26,14 @@ export async function drawAttacks(
   return drawn;
 }
 
-/** How the reference's opinion of an attack enters the reward. */
+/** How the reference's log-probs of an attack enter the reward. */
 export interface ReferenceRule {
   readonly fluency: FluencyRule;
   /** Adds log p_ref(end) to the fluency of an attack that was cut. */
   readonly truncationPenalty: boolean;
 }
 
-/** What the reference says of an attack. */
+/** The reference's log-probs of an attack. */
 export interface ReferenceOpinion {
   /** log p_ref of each factor [T]. */
   readonly tokenLogProbs: Float32Array;
@@ -43,7 +43,7 @@ export interface ReferenceOpinion {
   readonly fluency: number;
 }
 
-/** The reference's opinion of attacks; one result an attack, in order. */
+/** The reference's opinion of each attack, in order. */
 export async function consultReference(
   attacker: Attacker,
   reference: AttackerState,
@@ -74,7 +74,7 @@ export interface Rollouts<Known extends Attack, Evidence> {
   readonly rows: readonly number[];
   /** Those that no judge could score: dropped from the update, stored and counted. */
   readonly unscored: readonly WithFields<'evidence', Evidence>[];
-  /** The first reason why an attack could not be scored; undefined where none was given. */
+  /** The first reason why an attack could not be scored; undefined if none was given. */
   readonly reason: string | undefined;
 }
 
@@ -108,7 +108,7 @@ export function writtenTokens(attacks: readonly AttackTokens[]): number {
   return attacks.reduce((sum, { tokens, terminated }) => sum + tokens.length + (terminated ? 1 : 0), 0);
 }
 
-/** What one update of training by rewards leaves. */
+/** The record of one update that learned from rewards. */
 export interface TrainingUpdate<Evidence> {
   /** Counted from 0. */
   readonly update: number;

@@ -12,13 +12,13 @@ export interface LoopControl {
   readonly signal?: AbortSignal;
 }
 
-/** What a training loop is given beside its parts and options: how it is controlled, where it starts, who is told. */
+/** A training loop's control, starting point and listener, beside its parts and options. */
 export interface TrainingRun<Update> {
   readonly control: LoopControl;
   /** Updates already done. */
   readonly from: number;
   readonly optimizer: AdamWState;
-  /** JSON-safe state of the caller that belongs into each checkpoint. */
+  /** JSON-safe state of the caller that belongs in each checkpoint. */
   extra?(): unknown;
   /** Called after each update; true ends the stage. */
   onUpdate(update: Update): Promise<boolean>;
@@ -31,15 +31,15 @@ export interface LoopState {
   extra(): unknown;
 }
 
-/** Whether the loop goes on after an update, and the live line beside its bar. */
+/** Whether the loop continues after an update, and the live line beside its bar. */
 export interface UpdateOutcome {
   readonly note: string;
   readonly stop?: boolean;
 }
 
 /**
- * Runs updates `from`..`to`-1. A checkpoint is written every so many updates, at the end, and on interruption, so that
- * a kill costs at most the updates since the last one and Ctrl-C costs none.
+ * Runs updates `from`..`to`-1. Writes a checkpoint after every `checkpointEveryUpdates` updates, at the end, and on
+ * interruption. A kill loses at most the updates since the last checkpoint, and Ctrl-C loses none.
  *
  * @returns the number of updates done.
  * @throws FloodgateError `interrupted` after saving, when the signal was aborted.
@@ -64,7 +64,7 @@ export async function runUpdates(
           'interrupted',
           `${stage}: interrupted after ${update} of ${range.to} updates, nothing is lost`,
           {
-            hint: 'go on with floodgate resume',
+            hint: 'floodgate resume continues the run',
           },
         );
       }

@@ -34,7 +34,7 @@ export function countPairs(sigma: number, logRewards: ArrayLike<number>): number
   return pairs;
 }
 
-/** Contrastive balance with noisy-gradient pruning (Stable-GFN): pairs of nearly equal reward are left out. */
+/** Contrastive balance with noisy-gradient pruning (Stable-GFN): leaves out pairs of nearly equal reward. */
 export function contrastiveBalance({ sigma, huber }: Pick<Settings, 'sigma' | 'huber'>): OnePassObjective {
   const pairsOf = (logRewards: ArrayLike<number>): number => Math.max(1, countPairs(sigma, logRewards));
   return {

@@ -30,15 +30,16 @@ export interface Objective {
   /** The loss of one update, a number to report. `logZ` counts only with `usesLogZ`. */
   loss(logProbs: ArrayLike<number>, logRewards: ArrayLike<number>, logZ: number): number;
   /**
-   * Graph weights when the whole update is one batch of rows: the graph forms the residuals in one pass. Absent: a forward
-   * pass comes first, and `gradient` enters as direct weights. An objective with log Z has this and `microBatchWeights`.
+   * Graph weights when the whole update is one batch of rows: the graph forms the residuals in one pass. When absent, a
+   * forward pass comes first, and `gradient` enters as direct weights. An objective with log Z has this and
+   * `microBatchWeights`.
    */
   batchWeights?(logRewards: ArrayLike<number>): StepWeights;
   /** dL/d(delta_i) of the whole update. */
   gradient(logProbs: ArrayLike<number>, logRewards: ArrayLike<number>, logZ: number): Float64Array;
   /**
-   * Graph weights of one micro-batch of an update of `rows` rows, where rows are independent given log Z. Absent: the
-   * group is the whole update, so its `gradient` comes first and enters as direct weights.
+   * Graph weights of one micro-batch of an update of `rows` rows, where rows are independent given log Z. When absent,
+   * the group is the whole update: its `gradient` comes first and enters as direct weights.
    */
   microBatchWeights?(batchRows: number, rows: number): StepWeights;
 }
@@ -46,7 +47,7 @@ export interface Objective {
 /** An objective whose gradient the policy's graph forms in one pass. */
 export type OnePassObjective = Objective & Required<Pick<Objective, 'batchWeights'>>;
 
-/** A kind of objective: its settings in the config and how it is made. One file and one line of the registry. */
+/** A kind of objective: its settings in the config and its constructor. One file and one line of the registry. */
 export interface ObjectiveKind<Settings = unknown> {
   /** The value of `gflownet.objective`; its settings are `gflownet.NAME`. */
   readonly name: string;

@@ -4,7 +4,7 @@ import type { ObjectiveKind } from './objective.ts';
 import { tbKind } from './trajectory-balance.ts';
 import { vargradKind } from './vargrad.ts';
 
-/** Every objective that `gflownet.objective` can name. One of ours is one file and one entry of this list. */
+/** Every objective that `gflownet.objective` can name. A built-in one is one file and one entry of this list. */
 export const objectiveKinds = createRegistry<ObjectiveKind>('objective', [
   tbKind,
   vargradKind,

@@ -1,6 +1,6 @@
 import { mean, type ObjectiveKind, type OnePassObjective, residuals, zeroWeights } from './objective.ts';
 
-/** Log-variance: the batch estimates log Z, no gradient goes through it (Richter et al. 2020; TBA). */
+/** Log-variance: the batch estimates log Z, and no gradient flows through the estimate (Richter et al. 2020; TBA). */
 export function varGrad(): OnePassObjective {
   return {
     name: 'vargrad',

@@ -8,7 +8,10 @@ export interface Neighbour {
   readonly closeness: number;
 }
 
-/** The nearer of the two; at equal closeness the older (smaller id), so that the choice never depends on storage order. */
+/**
+ * The nearer of the two. At equal closeness the older (smaller id) wins, so that the choice never depends on storage
+ * order.
+ */
 export function nearer(a: Neighbour | undefined, b: Neighbour | undefined): Neighbour | undefined {
   if (a === undefined) return b;
   if (b === undefined) return a;
@@ -48,7 +51,9 @@ interface BandRow {
   readonly current: Int32Array;
 }
 
-/** Fills one row of the band and returns its smallest cost: once that passes the limit no path can come back. */
+/**
+ * Fills one row of the band and returns its smallest cost. Once that exceeds the limit, no path can get back below it.
+ */
 function fillBandRow(token: number, b: ArrayLike<number>, { row, limit, previous, current }: BandRow): number {
   const first = Math.max(1, row - limit);
   const last = Math.min(b.length, row + limit);
@@ -77,10 +82,10 @@ interface StoredSequence {
 }
 
 /**
- * Finds the stored sequence nearest to a candidate among those with editDistance < ratio * (|a| + |b|), exactly as a
- * full scan would, without one. Three filters stand before the edit distance, each a proven lower bound:
- * 1. prefix: a neighbour shares so many tokens with the candidate that it must hold one of its rarest; only the
- *    posting lists of those are read;
+ * Finds the stored sequence nearest to a candidate among those with editDistance < ratio * (|a| + |b|). The result
+ * equals that of a full scan. Three filters come before the edit distance, each a proven lower bound:
+ * 1. prefix: a neighbour shares so many tokens with the candidate that it must hold one of its rarest; only the posting
+ *    lists of those are read;
  * 2. length: distance >= ||a| - |b||;
  * 3. bag: distance >= max(|a|, |b|) - (tokens in common, with multiplicity).
  */
@@ -101,7 +106,7 @@ export class TokenNeighbourIndex {
     this.ratio = ratio;
   }
 
-  /** Stores `tokens` in `slot`, in place of what stood there. */
+  /** Stores `tokens` in `slot` and replaces the slot's content. */
   set(slot: number, id: number, tokens: readonly number[]): void {
     for (const token of this.sequences[slot]?.counts.keys() ?? []) this.removePosting(token, slot);
     const counts = countTokens(tokens);
@@ -125,8 +130,9 @@ export class TokenNeighbourIndex {
 
   /**
    * Slots that hold at least one of the candidate's rarest tokens. From distance < ratio * (|a| + |b|) and the bag
-   * bound, a neighbour shares more than max(|a|, |b|) - ratio * (|a| + |b|) >= (1 - 2 ratio) * |a| tokens: take
-   * away that many of the commonest, and it must still hold one of the rest. Above ratio 0.5 nothing need be shared.
+   * bound, a neighbour shares more than max(|a|, |b|) - ratio * (|a| + |b|) >= (1 - 2 ratio) * |a| tokens. Remove that
+   * many of the candidate's commonest tokens: the neighbour still holds one of the rest. Above ratio 0.5 a neighbour
+   * may share no token.
    */
   candidateSlots(tokens: readonly number[]): ReadonlySet<number> {
     const counts = countTokens(tokens);
@@ -220,7 +226,7 @@ export class EmbeddingNeighbourIndex {
     return embedding;
   }
 
-  /** Stores `embedding` in `slot`, in place of what stood there. */
+  /** Stores `embedding` in `slot` and replaces the slot's content. */
   set(slot: number, id: number, embedding: Float32Array): void {
     this.width = embedding.length;
     const needed = (slot + 1) * this.width;

@@ -4,7 +4,7 @@ import type { AttackSource } from '../attack.ts';
 import { ReplayBuffer } from './replay-buffer.ts';
 import { type ReplayBufferOptions, type ReplayEntry, sequenceKey } from './replay-entry.ts';
 
-/** Longest attack in a checkpoint: stops a lying file from filling memory through one entry. */
+/** Longest attack in a checkpoint: stops a forged file from filling memory through one entry. */
 const MAX_TOKENS = 65_536;
 const MAX_TEXT = 1_048_576;
 const FLOAT32_BYTES = 4;
@@ -58,7 +58,7 @@ const stateSchema = z.strictObject({
   entries: z.array(entrySchema),
 });
 
-/** A replay buffer as plain JSON-safe data; `restoreReplayBuffer` gives back an equal one, bit for bit. */
+/** A replay buffer as plain JSON-safe data; `restoreReplayBuffer` rebuilds an equal one, bit for bit. */
 export type ReplayBufferState = z.infer<typeof stateSchema>;
 
 /** Returns the whole buffer as JSON-safe data: options, entries in storage order, counters. */
@@ -74,7 +74,7 @@ export function serialiseReplayBuffer(buffer: ReplayBuffer): ReplayBufferState {
 }
 
 /**
- * Returns the buffer that `state` describes; every later insertion and draw is that of the original.
+ * Returns the buffer that `state` describes; later insertions and draws equal the original's.
  * @throws FloodgateError `run` when the state is damaged (wrong shape, doubled ids or sequences, more entries than fit)
  * or of another version.
  */
@@ -87,7 +87,7 @@ export function restoreReplayBuffer(state: unknown): ReplayBuffer {
   return new ReplayBuffer(options, { entries: entries.map(stateToEntry), nextId, counts });
 }
 
-/** An earlier checkpoint of the same run is of the same version: only a new run helps. */
+/** An earlier checkpoint of the same run has the same version, so only a new run helps. */
 function assertVersion(state: unknown): void {
   const version = (state as { readonly version?: unknown } | null | undefined)?.version;
   if (!Number.isSafeInteger(version) || version === STATE_VERSION) return;
@@ -103,12 +103,22 @@ function assertConsistent(entries: ReplayBufferState['entries'], options: Replay
   if (entries.some(({ id }) => id >= nextId)) throw damaged(`an entry id at or above the next id ${nextId}`);
 }
 
-function entryToState({ embedding, tokens, source, ...rest }: ReplayEntry): ReplayBufferState['entries'][number] {
-  const plain = { ...rest, tokens: [...tokens], source: source as (typeof SOURCES)[number] };
-  if (embedding === undefined) return plain;
+/** Keys in one order, so that a restored buffer is saved as the same bytes. */
+function entryToState(entry: ReplayEntry): ReplayBufferState['entries'][number] {
+  const { id, tokens, terminated, text, source, logPRef, fluency, score, addedAtUpdate, embedding } = entry;
   return {
-    ...plain,
-    embedding: Buffer.from(embedding.buffer, embedding.byteOffset, embedding.byteLength).toString('base64'),
+    id,
+    tokens: [...tokens],
+    terminated,
+    text,
+    source: source as (typeof SOURCES)[number],
+    ...(logPRef === undefined ? {} : { logPRef }),
+    fluency,
+    score: { logS: score.logS, meanUnsafe: score.meanUnsafe, responses: score.responses },
+    addedAtUpdate,
+    ...(embedding === undefined
+      ? {}
+      : { embedding: Buffer.from(embedding.buffer, embedding.byteOffset, embedding.byteLength).toString('base64') }),
   };
 }
 

@@ -16,7 +16,7 @@ import {
   sequenceKey,
 } from './replay-entry.ts';
 
-/** Everything a buffer is: entries in storage order (sampling reads it), the next id, the counts. */
+/** The whole content of a buffer: entries in storage order (sampling reads it), the next id, the counts. */
 export interface ReplayBufferContents {
   readonly entries: readonly ReplayEntry[];
   readonly nextId: number;
@@ -35,9 +35,10 @@ const judgeRank: LogRewardOf = (entry) => entry.score.logS;
 /**
  * A bounded store of attacks without near-duplicates. The rules, in order, for an offered attack:
  * 1. the same sequence is stored already: its score is merged (`rescore`);
- * 2. it is a near-duplicate of stored attacks: it meets the *nearest* one (smallest distance relative to its threshold,
- *    at equality the older), replaces it if strictly higher, and is dropped otherwise;
- * 3. there is room: stored; 4. full: it takes the place of the lowest entry (the older of equals) if strictly higher.
+ * 2. it is a near-duplicate: it is compared with the *nearest* stored attack (smallest distance relative to its
+ *    threshold, the older on a tie), replaces it if strictly higher, and is dropped otherwise;
+ * 3. there is room: it is stored;
+ * 4. the buffer is full: it replaces the lowest entry (the older of equals) if strictly higher.
  */
 export class ReplayBuffer {
   readonly options: ReplayBufferOptions;
@@ -49,7 +50,7 @@ export class ReplayBuffer {
   private readonly embeddingIndex: EmbeddingNeighbourIndex | undefined;
   private readonly outcomes: Record<InsertOutcome['kind'], number>;
   private heap = new LowestFirstHeap();
-  /** The rank that the heap's keys were computed with; undefined before the first insertion. */
+  /** The rank behind the heap's keys; undefined before the first insertion. */
   private heapRank: LogRewardOf | undefined;
   private nextId: number;
 
@@ -75,7 +76,7 @@ export class ReplayBuffer {
     return this.entries.length;
   }
 
-  /** How often each outcome came since the buffer was made, resumes included. */
+  /** How often each outcome occurred since the buffer was created, resumes included. */
   get counts(): OutcomeCounts {
     return { ...this.outcomes };
   }
@@ -182,7 +183,7 @@ export class ReplayBuffer {
       fluency,
       score: plainScore(score),
       addedAtUpdate,
-      // A copy: the caller's array may be a view into a batch that is written again.
+      // A copy: the caller's array may be a view into a batch that is reused.
       ...(embedding === undefined ? {} : { embedding: embedding.slice() }),
     });
     this.nextId += 1;

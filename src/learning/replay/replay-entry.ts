@@ -1,6 +1,8 @@
 import type { AttackTokens, RewardedAttack } from '../attack.ts';
 
-/** An attack offered to the replay buffer. It holds the parts of the reward, never the reward: T and gamma move. */
+/**
+ * An attack offered to the replay buffer. It holds the parts of the reward, not the reward, because T and gamma change.
+ */
 export interface ReplayCandidate extends RewardedAttack {
   /** Sentence embedding [D], L2-normalised; needed when near-duplicates are told by cosine. */
   readonly embedding?: Float32Array;
@@ -13,7 +15,7 @@ export interface ReplayEntry extends ReplayCandidate {
   readonly id: number;
 }
 
-/** log R under the schedules of the present update. Pass one function per update: the buffer re-keys when it changes. */
+/** log R under the current schedules. Pass one function per update: the buffer re-keys when the function changes. */
 export type LogRewardOf = (attack: RewardedAttack) => number;
 
 /** Equal for two attacks exactly when tokens and ending are equal: same sequence, same probability. */
@@ -21,17 +23,20 @@ export function sequenceKey(candidate: AttackTokens): string {
   return `${candidate.tokens.join(',')}${candidate.terminated ? '.' : ''}`;
 }
 
-/** What ranks entries: `judge` = logS alone, `reward` = log R under the present schedules. */
+/** The rank of entries: `judge` = logS alone, `reward` = log R under the current schedules. */
 export type RankBy = 'judge' | 'reward';
 
 export interface ReplayBufferOptions {
   /** Most entries held; the paper's runs use 1,000 to 5,000. */
   readonly capacity: number;
-  /** A full buffer gives up its lowest entry by this. */
+  /** A full buffer evicts its lowest entry by this rank. */
   readonly evictBy: RankBy;
-  /** A near-duplicate must be strictly higher by this than its nearest neighbour to replace it. */
+  /** A near-duplicate must be strictly higher by this rank to replace its nearest neighbour. */
   readonly replaceBy: RankBy;
-  /** When the same sequence comes again: average over all responses so far, or keep the higher (keeps lucky draws). */
+  /**
+   * When the same sequence comes again: average over all responses so far, or keep the higher score (keeps lucky
+   * draws).
+   */
   readonly rescore: 'average' | 'keep-higher';
   /** Near-duplicate when edit distance < this * (|a| + |b|); null = off. */
   readonly nearEditRatio: number | null;
@@ -39,7 +44,7 @@ export interface ReplayBufferOptions {
   readonly nearCosine: number | null;
 }
 
-/** The paper's near-duplicate rule by tokens; averaging instead of keeping the luckier draw. */
+/** The paper's near-duplicate rule by tokens, but with averaged scores instead of the luckier draw. */
 export const REPLAY_BUFFER_DEFAULTS: ReplayBufferOptions = {
   capacity: 1000,
   evictBy: 'reward',
@@ -49,14 +54,14 @@ export const REPLAY_BUFFER_DEFAULTS: ReplayBufferOptions = {
   nearCosine: null,
 };
 
-/** What became of an offered attack. All ids are entry ids. */
+/** The outcome of an offered attack. All ids are entry ids. */
 export type InsertOutcome =
   | { readonly kind: 'inserted'; readonly id: number }
-  /** Full: the lowest entry made room. */
+  /** Full: the lowest entry was evicted. */
   | { readonly kind: 'inserted-evicting'; readonly id: number; readonly evicted: number }
   /** Full, and the candidate is not strictly above the lowest entry. */
   | { readonly kind: 'evicted-self' }
-  /** A near-duplicate with a strictly higher rank took its nearest neighbour's place. */
+  /** A near-duplicate with a strictly higher rank replaced its nearest neighbour. */
   | { readonly kind: 'replaced'; readonly id: number; readonly replaced: number }
   /** A near-duplicate not strictly above its nearest neighbour. */
   | { readonly kind: 'near-duplicate-rejected'; readonly nearest: number }

@@ -26,7 +26,7 @@ const nearDuplicate = z
 export const replaySection = z
   .strictObject({
     capacity: positiveCount.max(1_000_000).default(1000).describe('attacks the replay buffer holds'),
-    draw: z.enum(['logS', 'logR', 'uniform']).default('logS').describe('what the softmax of the draw is over'),
+    draw: z.enum(['logS', 'logR', 'uniform']).default('logS').describe('the draw is by a softmax of this value'),
     evictBy: z.enum(['logR', 'logS']).default('logR').describe('which reward decides what a full buffer drops'),
     nearDuplicate,
     rescore: z
@@ -36,7 +36,7 @@ export const replaySection = z
     seedWithSft: z.boolean().default(true).describe('put the seed attacks into the buffer before the first update'),
     seedWithReference: count
       .default(0)
-      .describe('attacks of the reference put into the buffer before the first update'),
+      .describe('attacks of the reference to put into the buffer before the first update'),
   })
   .prefault({})
   .describe('attacks seen before, drawn again');
@@ -55,7 +55,7 @@ export function bufferOptions({ capacity, evictBy, nearDuplicate }: ReplaySettin
 
 const REPLAY_BY = { logS: 'judge', logR: 'reward', uniform: 'uniform' } as const;
 
-/** What the draw from the buffer is weighted by. */
+/** The weights of the draw from the buffer. */
 export function replayBy({ draw }: ReplaySettings): 'judge' | 'reward' | 'uniform' {
   return REPLAY_BY[draw];
 }

@@ -1,4 +1,4 @@
-/** How the reference's opinion of an attack enters the reward. */
+/** How the reference's log-probs of an attack enter the reward. */
 export type FluencyForm =
   /** log p_ref(x): the paper. */
   | { readonly kind: 'sum' }
@@ -14,7 +14,7 @@ export interface FluencyRule {
   readonly shortPenalty: number;
 }
 
-/** One attack under the reference: the sampler's own factors, the end token's among them when it was written. */
+/** One attack under the reference: the sampler's own factors, with the end token's when it was written. */
 export interface ReferenceScore {
   readonly tokenLogProbs: ArrayLike<number>;
   /** Tokens of the attack, the end token not counted. */

@@ -1,4 +1,4 @@
-/** How like an attack is to everything written before it, 0..1 (a cosine may be below 0). */
+/** Similarity of an attack to everything written before it, 0..1 (a cosine may be below 0). */
 export interface Similarity {
   /** Mean of BLEU-2..5 against the whole history. */
   readonly selfBleu: number;
@@ -6,15 +6,18 @@ export interface Similarity {
   readonly cosine: number;
 }
 
-/** Remembers what was written and says how like it new attacks are; implemented where metrics and encoders may be seen. */
+/**
+ * Remembers earlier attacks and measures how similar new ones are; implemented where metrics and encoders can be
+ * imported.
+ */
 export interface NoveltyMeter {
-  /** The similarity of each text to what came before; then the texts are part of the history. */
+  /** The similarity of each text to the history; afterwards the texts join the history. */
   measure(texts: readonly string[]): Promise<Similarity[]>;
-  /** What it needs to go on with the same history, JSON-safe, for a checkpoint. */
+  /** State that a checkpoint stores to resume with the same history, JSON-safe. */
   state(): unknown;
 }
 
-/** Weights of what is added to the judge's reward (Hong et al. 2024, section 3.2); each at least 0. */
+/** Weights of the terms added to the judge's reward (Hong et al. 2024, section 3.2); each at least 0. */
 export interface NoveltyWeights {
   readonly selfBleu: number;
   readonly cosine: number;
@@ -24,7 +27,7 @@ export interface NoveltyWeights {
   readonly gibberishThreshold: number;
 }
 
-/** The parts of an attack's reward, each as it is added. */
+/** The terms of an attack's reward, each as it is added. */
 export interface RewardTerms {
   readonly judge: number;
   readonly selfBleu: number;
@@ -33,8 +36,8 @@ export interface RewardTerms {
 }
 
 /**
- * Reward terms of one attack. Deviation from the curiosity work: gibberish is told by the reference's mean log-prob
- * instead of a classifier's opinion, and costs all or nothing.
+ * Reward terms of one attack. Deviation from the curiosity work: the reference's mean log-prob detects gibberish, not a
+ * classifier, and the penalty is all or nothing.
  */
 export function rewardTerms(
   judge: number,

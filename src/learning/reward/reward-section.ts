@@ -18,7 +18,7 @@ const fluency = z
   .prefault({})
   .describe('keeps attacks readable: without it the attacker finds gibberish that fools the judge');
 
-/** Section `reward`: what an attack is worth, to every attacker that learns from rewards. */
+/** Section `reward`: the reward of an attack, for every attacker that learns from rewards. */
 export const rewardSection = z
   .strictObject({
     beta: positive.default(0.1).describe('weight of the judge: log S enters as log S / beta'),
@@ -36,7 +36,7 @@ export const rewardSection = z
       .describe('adds log p_ref(end) to the reward of an attack cut at attacker.maxTokens'),
   })
   .prefault({})
-  .describe('what an attack is worth: log R = (log p_ref / gamma + log S / beta) / T');
+  .describe('the reward of an attack: log R = (log p_ref / gamma + log S / beta) / T');
 
 export type RewardSettings = z.output<typeof rewardSection>;
 
@@ -45,7 +45,7 @@ export function rewardRule({ beta, gamma, temperature }: RewardSettings): Reward
   return { beta, gamma, temperature };
 }
 
-/** How the reference's opinion enters the reward. @param minTokens attacks with fewer tokens count as short. */
+/** How log p_ref enters the reward. @param minTokens attacks with fewer tokens count as short. */
 export function referenceRule(
   { fluency: settings, truncationPenalty }: RewardSettings,
   minTokens: number,

@@ -19,7 +19,7 @@ export function logRewardAt(rule: RewardRule, update: number): (fluency: number,
   return (fluency, logS) => (fluency / gamma + logS / rule.beta) / temperature;
 }
 
-/** What the judges said of one attack's responses; `responses` counts the scored ones. */
+/** The judges' score of one attack's responses; `responses` counts the scored ones. */
 export interface JudgeScore {
   /** Mean over responses of log max(P_unsafe, floor): a geometric mean, for the reward. */
   readonly logS: number;
@@ -28,7 +28,7 @@ export interface JudgeScore {
   readonly responses: number;
 }
 
-/** The score of an attack from P(unsafe) of its scored responses; undefined when none could be scored: no reward, never 0. */
+/** The score of an attack from P(unsafe) of its scored responses. Undefined, never 0, when none could be scored. */
 export function judgeScore(unsafe: readonly number[], floor: number): JudgeScore | undefined {
   if (unsafe.length === 0) return undefined;
   let logSum = 0;
@@ -40,13 +40,13 @@ export function judgeScore(unsafe: readonly number[], floor: number): JudgeScore
   return { logS: logSum / unsafe.length, meanUnsafe: sum / unsafe.length, responses: unsafe.length };
 }
 
-/** An attack to be tried, and the name under which its responses draw their randomness. */
+/** An attack to try, and the name of its responses' random streams. */
 export interface RewardRequest {
   readonly text: string;
   readonly streamName: readonly (string | number)[];
 }
 
-/** What trying an attack brought; `evidence` is whatever the caller wants back in the log (responses, verdicts). */
+/** The result of trying an attack. `evidence` is whatever the caller wants back in the log (responses, verdicts). */
 export interface RewardResult<Evidence> {
   /** Undefined when no response could be scored: the attack gives no reward, never 0, and is counted. */
   readonly score: JudgeScore | undefined;
@@ -55,10 +55,10 @@ export interface RewardResult<Evidence> {
   readonly reason?: string;
 }
 
-/** Training sees this, never a target or a judge. One result a request, in order. */
+/** Training sees this, never a target or a judge. One result per request, in order. */
 export type RewardFunction<Evidence> = (requests: readonly RewardRequest[]) => Promise<RewardResult<Evidence>[]>;
 
-/** Both scores as one: means weighted by the responses behind them. */
+/** The two scores combined: means weighted by their numbers of responses. */
 export function averageScores(a: JudgeScore, b: JudgeScore): JudgeScore {
   const responses = a.responses + b.responses;
   return {

@@ -8,12 +8,15 @@ import { type ConfigProblem, MAX_PROBLEMS, problemsOfIssues } from './config-pro
 
 /** Stops a wrong file (a database, a model) from being read as YAML. */
 const MAX_CONFIG_BYTES = 256 * 1024;
-/** Lists in lists in lists, to exhaust the stack of whoever walks them: the schema itself has six levels. */
+/** Stops nested lists from exhausting the stack of the code that walks them; the schema itself has six levels. */
 const MAX_CONFIG_DEPTH = 64;
-/** Marks of which each becomes a node of hundreds of bytes: a list of 10,000 words has some 50,000. */
+/**
+ * Stops a small text from becoming a huge tree: each token becomes a node of hundreds of bytes. A list of 10,000 words
+ * has some 50,000 tokens.
+ */
 const MAX_CONFIG_TOKENS = 100_000;
 
-/** `--set a[99999999]=x` would make a list of so many: no list of a config has more entries than this. */
+/** Stops `--set a[99999999]=x` from making a list of that length: no list of a config has more entries than this. */
 const MAX_LIST_INDEX = 999;
 
 export interface ConfigText {
@@ -68,7 +71,9 @@ function isPrefix(a: Path, b: Path): boolean {
   return a.length <= b.length && a.every((part, i) => part === b[i]);
 }
 
-/** Where a problem stands: the `--set` that wrote it, or line and column; the nearest parent when it is missing. */
+/**
+ * The place of a problem: the `--set` that wrote it, or line and column; the nearest parent when the key is missing.
+ */
 function locate(
   problem: ConfigProblem,
   document: Document,
@@ -100,14 +105,14 @@ export function resolveDotted(value: unknown, folder: string): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, resolveDotted(item, folder)]));
 }
 
-/** What a config may hold. */
+/** The format of a config: its schema, and the rules beside it. */
 export interface ConfigFormat<Parsed> {
   readonly schema: z.ZodType<Parsed>;
   /** Fills in what depends on other keys, before the schema reads the value. */
   prepare(value: unknown): unknown;
   /** Rules between keys, which no single key's type can state. Returns what is broken. */
   check(config: Parsed): ConfigProblem[];
-  /** Keys of earlier versions, dotted, and what they are called now. */
+  /** Keys of earlier versions, dotted, with their present names. */
   readonly moved?: Readonly<Record<string, string>>;
 }
 
@@ -145,7 +150,7 @@ function tooDeep(fileName: string): FloodgateError {
   return failure(fileName, [`nested too deep, expected at most ${MAX_CONFIG_DEPTH} levels`]);
 }
 
-/** Refuses a text that would take hundreds of times its size as nodes, by its tokens alone. */
+/** Rejects, by its tokens alone, a text whose nodes would take hundreds of times its size. */
 function checkTokens(text: string, fileName: string): void {
   let tokens = 0;
   let flowDepth = 0;
@@ -163,7 +168,7 @@ function checkTokens(text: string, fileName: string): void {
   }
 }
 
-/** Keys that stand twice in one map. The parser's own check compares each key with every other: minutes for 40,000. */
+/** Keys that occur twice in one map. The parser's own check compares each key with every other: minutes for 40,000. */
 function repeatedKeys(document: Document, lines: LineCounter): string[] {
   const problems: string[] = [];
   visit(document, {
@@ -185,7 +190,7 @@ function repeatedKeys(document: Document, lines: LineCounter): string[] {
   return problems.slice(0, MAX_PROBLEMS);
 }
 
-/** The YAML parser calls itself for every level, and so do its nodes. */
+/** The YAML parser and its nodes recurse once per level, so a deep text exhausts the stack. */
 function parseYaml(text: string, lines: LineCounter, fileName: string): Document {
   checkTokens(text, fileName);
   try {
@@ -199,7 +204,7 @@ function parseYaml(text: string, lines: LineCounter, fileName: string): Document
   }
 }
 
-/** Also true of a list that holds itself, which an alias can make. */
+/** Also true of a list that contains itself, which an alias can make. */
 function isTooDeep(value: unknown, around: readonly object[] = []): boolean {
   if (typeof value !== 'object' || value === null) return false;
   if (around.length >= MAX_CONFIG_DEPTH || around.includes(value)) return true;
@@ -221,7 +226,7 @@ function documentValue(document: Document, fileName: string): unknown {
 
 /**
  * The text of a config file.
- * @throws FloodgateError `config` when it cannot be read, is too large or is no UTF-8.
+ * @throws FloodgateError `config` when it cannot be read, is too large or is not UTF-8.
  */
 export async function readConfigText(path: string): Promise<string> {
   try {

@@ -3,9 +3,9 @@ import type { z } from 'zod';
 
 /** One key that a config may hold, in the order of the schema. */
 export interface ConfigKey {
-  /** Dotted path; `[]` stands for any element of a list. */
+  /** Dotted path; `[]` means any element of a list. */
   readonly path: string;
-  /** What may stand there, in words. */
+  /** The allowed values, in words. */
   readonly type: string;
   /** JSON of the default; undefined when the key is required, or optional without one. */
   readonly defaultText: string | undefined;
@@ -38,7 +38,7 @@ interface Unwrapped {
   readonly description: string | undefined;
 }
 
-/** Strips defaults, optionals and lazies, keeping what they say. */
+/** Strips defaults, optionals and lazies, but keeps their content. */
 function unwrap(schema: SchemaNode): Unwrapped {
   let node = schema;
   let defaultValue: unknown;
@@ -84,7 +84,7 @@ function typeInWords({ def, isInt }: SchemaNode): string {
 }
 
 /**
- * `within` holds the definitions on the way here. A kind inside itself is not listed again; a union is listed once more
+ * `within` holds the enclosing definitions. A kind inside itself is not listed again. A union is listed once more
  * inside itself, so that the judges of an ensemble have keys.
  */
 function visitChildren(node: SchemaNode, path: string, within: readonly object[], keys: Map<string, ConfigKey>): void {
@@ -116,7 +116,7 @@ function visit(schema: SchemaNode, path: string, within: readonly object[], keys
   visitChildren(node, path, within, keys);
 }
 
-/** The same key in several kinds of a section (`kind` itself, say) is listed once, with all that is said of it. */
+/** A key that several kinds of a section share (`kind` itself, say) is listed once, with every type and meaning. */
 function join(earlier: string | undefined, later: string | undefined, separator: string): string | undefined {
   if (earlier === undefined || later === undefined) return earlier ?? later;
   const parts = earlier.split(separator);

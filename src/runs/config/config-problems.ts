@@ -1,15 +1,18 @@
 import type { z } from 'zod';
 import { type ConfigKey, nearestConfigKey } from './config-keys.ts';
 
-/** One thing wrong with a config, with the path it stands at. */
+/** One problem of a config, with its path. */
 export interface ConfigProblem {
   readonly path: readonly (string | number)[];
-  /** True when the path's last key itself is what is wrong, not its value. */
+  /** True when the path's last key is wrong, not its value. */
   readonly isKey: boolean;
   readonly message: string;
 }
 
-/** A file of a hundred thousand unknown keys, each compared with every known one and looked up in the text. */
+/**
+ * Bounds the work for a file of a hundred thousand unknown keys: each is compared with every known one and looked up in
+ * the text.
+ */
 export const MAX_PROBLEMS = 100;
 
 type Issue = z.core.$ZodIssue;
@@ -99,7 +102,7 @@ function problemsOfIssue(issue: Issue, keys: readonly ConfigKey[], moved: MovedK
   return [{ path, isKey: false, message }];
 }
 
-/** Returns zod's issues as problems in our words: path, value, what was expected; the first `MAX_PROBLEMS` of them. */
+/** Returns zod's issues as problems in our words: path, value, expectation; the first `MAX_PROBLEMS` of them. */
 export function problemsOfIssues(
   issues: readonly Issue[],
   keys: readonly ConfigKey[],

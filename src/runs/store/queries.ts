@@ -26,9 +26,9 @@ export interface AttackFilter {
 
 export interface CollectFilter {
   readonly stage: string;
-  /** Whose verdicts on the responses as they are make the score. */
+  /** The judge whose verdicts on the unmasked responses make the score. */
   readonly judge: string;
-  /** P(unsafe) below it counts as the floor in log S. */
+  /** A lower P(unsafe) counts as this floor in log S. */
   readonly unsafeFloor: number;
   readonly minUnsafe: number;
   readonly minLogPRef: number;
@@ -47,7 +47,7 @@ export interface StoreQueries {
   distinctAttacks(filter: CollectFilter): DistinctAttack[];
   /** All metrics of a stage by update; of one name when given. */
   metrics(stage: string, name?: string): StoredMetric[];
-  /** What the stage cost; what was thrown away and made again stands in `repeatedCalls`. */
+  /** The cost of the stage. `repeatedCalls` has the work that was discarded and made again. */
   cost(stage: string): CostRecord;
   events(): StoredEvent[];
   repeatedCalls(): RepeatedCalls[];
@@ -61,7 +61,7 @@ const ATTACKS = `SELECT attack.id, stage.name, update_index, position, source, i
   ORDER BY attack.id LIMIT ?`;
 const RESPONSES = `SELECT response.id, position, text, tokens, truncated, refused, judge, masked, unsafe, reason
   FROM response LEFT JOIN verdict ON response_id = response.id WHERE attack_id = ? ORDER BY position, judge, masked`;
-// Replayed rows that kept an old score drew no responses and are no evidence of their own; seeds are not the attacker's.
+// Replayed rows that kept an old score drew no responses, so they add no evidence; seeds are not the attacker's.
 const DISTINCT = `SELECT ids, attack.text, avg(unsafe) AS mean_p, avg(ln(max(unsafe, ?5))), max(log_p_ref), max(fluency), count(*),
   min(update_index) FROM attack JOIN stage ON stage.id = stage_id
   JOIN response ON attack_id = attack.id JOIN verdict ON response_id = response.id
@@ -102,7 +102,7 @@ function rowToAttack(row: Row): StoredAttack {
   };
 }
 
-/** Rows of one response lie together, one a verdict. */
+/** Rows of one response are adjacent, one per verdict. */
 function rowsToResponses(rows: readonly Row[]): StoredResponse[] {
   const responses: (StoredResponse & { verdicts: VerdictRecord[] })[] = [];
   for (const [id, position, text, tokens, truncated, refused, judge, masked, unsafe, reason] of rows) {

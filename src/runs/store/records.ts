@@ -1,7 +1,7 @@
 import type { Attack, AttackSource } from '../../learning/attack.ts';
 import type { Evidence, ResponseRecord } from '../../trial/evidence.ts';
 
-/** The rows of a run, as they are written and read. `null` is *not measured*, never zero. */
+/** The rows of a run, as they are written and read. `null` means *not measured*, never zero. */
 
 /** An attack as its row holds it: the fields of `Attack`, its tokens as the policy's factors. */
 export interface AttackRow {
@@ -41,16 +41,16 @@ export function attackRow(attack: Omit<Attack<Evidence>, 'tokens' | 'terminated'
 
 export interface MetricRecord {
   readonly name: string;
-  /** The judge behind the number; absent when none is. */
+  /** The judge behind the number; absent when there is none. */
   readonly judge?: string;
   readonly value: number | null;
   readonly low: number | null;
   readonly high: number | null;
-  /** How many attacks (or updates) the number was made from. */
+  /** Number of attacks (or updates) behind the value. */
   readonly n: number;
-  /** How value and interval came about, e.g. `wilson`. */
+  /** How value and interval were computed, e.g. `wilson`. */
   readonly method?: string;
-  /** Coverage that the interval aims at; null where there is no interval. */
+  /** Nominal coverage of the interval; null where there is no interval. */
   readonly confidence?: number | null;
 }
 
@@ -126,12 +126,12 @@ export interface DistinctAttack {
   readonly logS: number;
   readonly logPRef: number | null;
   readonly fluency: number | null;
-  /** The scored ones. */
+  /** Scored responses. */
   readonly responses: number;
   readonly firstUpdate: number;
 }
 
-/** Work that a resume threw away because it had to be made again. */
+/** Work that a resume discarded because it had to be made again. */
 export interface RepeatedCalls extends CostRecord {
   readonly stage: string;
   /** The last update that was kept. */

@@ -9,24 +9,24 @@ import { createStoreWriter, type StoreWriter } from './writer.ts';
 /** The database of one run. */
 export interface RunStore extends StoreWriter, StoreQueries {
   readonly path: string;
-  /** Folds the log into the database file and lets go of it. Safe to call twice. */
+  /** Merges the log into the database file and releases it. Safe to call twice. */
   close(): void;
 }
 
 export interface OpenStoreOptions {
-  /** Refuses to make a new database and refuses every write. */
+  /** Makes no new database and refuses every write. */
   readonly readOnly?: boolean;
 }
 
-/** How long a reader or writer waits for the other before it says so. */
+/** How long a reader or writer waits for the other before it fails. */
 const BUSY_TIMEOUT_MS = 5000;
 
 /**
- * Returns the run database at `path`, made when missing.
+ * Opens the run database at `path` and makes it when missing.
  *
  * WAL: readers (`floodgate show`) never block the run, and a kill at any moment leaves the last whole update.
- * synchronous = FULL: a commit is on the disk when `recordUpdate` returns, so that a power cut loses nothing either.
- * Its price is one fsync for each update, milliseconds beside the seconds of an update.
+ * synchronous = FULL: a commit is on the disk when `recordUpdate` returns, so a power cut loses no update either. This
+ * costs one fsync for each update: milliseconds, where an update takes seconds.
  * @throws FloodgateError `store` when the file is missing (read-only), damaged, foreign, newer, or cannot be written.
  */
 export async function openStore(path: string, options: OpenStoreOptions = {}): Promise<RunStore> {

@@ -6,9 +6,9 @@ import { transact } from './sqlite.ts';
 const APPLICATION_ID = 0x46676174;
 
 /**
- * One entry a version, applied in order, never edited once released. Texts that hold NUL are stored as BLOB, because
- * SQLite's text functions end at the first NUL; every other text is TEXT. No AUTOINCREMENT: after a truncation the
- * same rows get the same ids again, so that a resumed run's database equals an uninterrupted one's.
+ * One entry per version, applied in order, never edited once released. Texts that hold NUL are stored as BLOB, because
+ * SQLite's text functions end at the first NUL; every other text is TEXT. No AUTOINCREMENT: after a truncation the same
+ * rows get the same ids again, so that a resumed run's database equals an uninterrupted one's.
  */
 const MIGRATIONS: readonly string[] = [
   `CREATE TABLE run_info (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

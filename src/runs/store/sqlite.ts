@@ -15,7 +15,7 @@ export function cellToText(cell: unknown): string {
   throw new FloodgateError('store', `read run database: got ${typeof cell} where a text was expected`);
 }
 
-/** NaN would turn into NULL, *not measured*, without a word; it is a fault upstream and is named here. */
+/** NaN would silently become NULL, *not measured*. It is an upstream fault, so it fails here. */
 export function numberToCell(name: string, value: number | null): number | null {
   if (Number.isNaN(value)) throw new FloodgateError('store', `write run database: ${name} is NaN, expected a number`);
   return value;
@@ -24,13 +24,13 @@ export function numberToCell(name: string, value: number | null): number | null 
 const EXPLANATIONS: readonly (readonly [RegExp, string, string | undefined])[] = [
   [/FULL/, 'the disk is full', 'free some space, then floodgate resume'],
   [/READONLY|CANTOPEN|PERM/, 'the folder cannot be written', 'check the owner and the mount of the run folder'],
-  [/NOTADB|CORRUPT/, 'the file is no SQLite database, or damaged', undefined],
+  [/NOTADB|CORRUPT/, 'the file is not an SQLite database, or damaged', undefined],
   [/BUSY|LOCKED/, 'another process holds the database', 'wait for it, or end it'],
   [/IOERR/, 'the disk reports an error', 'check the disk that holds the run folder'],
 ];
 
 /**
- * Returns what `work` returns; SQLite's errors come out in our words.
+ * Returns the result of `work`; SQLite's errors get our words.
  * @throws FloodgateError `store`.
  */
 export function guardSqlite<T>(operation: string, work: () => T): T {
@@ -47,10 +47,10 @@ export function guardSqlite<T>(operation: string, work: () => T): T {
 }
 
 /**
- * Runs `work` in one immediate transaction and returns what it returns; when anything throws, nothing of it is stored.
+ * Runs `work` in one immediate transaction and returns its result; when anything throws, none of it is stored.
  *
- * SQLite rolls back by itself when the disk is full or fails, and a second rollback would then fail and hide the reason
- * (as `db.transaction` of libsql does); so a rollback is tried only where a transaction is still open.
+ * SQLite rolls back by itself when the disk is full or fails. A second rollback would then fail and hide the reason (as
+ * `db.transaction` of libsql does), so a rollback is tried only while a transaction is open.
  */
 export function transact<T>(db: Database.Database, work: () => T): T {
   db.exec('BEGIN IMMEDIATE');

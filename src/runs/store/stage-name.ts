@@ -5,12 +5,12 @@ export function evaluationStage(stage: string): string {
   return `${EVALUATION_PREFIX}${stage}`;
 }
 
-/** Harmless prompts put to the target before anything is trained: no attacker's stage. */
+/** Harmless prompts sent to the target before anything is trained: no attacker's stage. */
 export const CONTROL_STAGE = 'controls';
 
 const TRANSFER_PREFIX = 'transfer:';
 
-/** One cell of the transfer matrix: an attacker's stored attacks put to a further target. */
+/** One cell of the transfer matrix: an attacker's stored attacks sent to another target. */
 export interface TransferCell {
   readonly attacker: string;
   readonly target: string;

@@ -6,20 +6,22 @@ import type { AttackRow, CostRecord, EventRecord, MetricRecord, StageStatus, Upd
 import { guardSqlite, numberToCell, textToCell, transact } from './sqlite.ts';
 
 export interface StoreWriter {
-  /** Stores one update whole, in one transaction, on disk when it returns. Returns the ids of its attacks, in order. */
+  /**
+   * Stores one update whole, in one transaction; it is on disk on return. Returns the ids of its attacks, in order.
+   */
   recordUpdate(record: UpdateRecord): number[];
-  /** Opens a stage, or opens it again after an interruption; keeps when it first began. */
+  /** Opens a stage, or reopens it after an interruption; keeps its first start time. */
   beginStage(name: string, updatesPlanned: number): void;
   endStage(name: string, status: StageStatus): void;
-  /** Adds what a further judge says about a stored response; the same judge again replaces. */
+  /** Adds another judge's verdicts on stored responses; a verdict of the same judge is replaced. */
   recordVerdicts(verdicts: readonly (VerdictRecord & { readonly responseId: number })[]): void;
-  /** Something that belongs to the run, not to an update: started, interrupted, resumed. */
+  /** An event of the run, not of an update: started, interrupted, resumed. */
   recordEvent(event: EventRecord, stage?: string): void;
   /** A fact about the run under its name, e.g. its status. */
   setInfo(key: string, value: string): void;
   /**
-   * Deletes everything of `stage` after `update` (-1: all of it), because it will be made again, and adds what it had
-   * cost to the repeated calls; one transaction.
+   * Deletes everything of `stage` after `update` (-1: all of it), because it will be made again. Adds its cost to the
+   * repeated calls in the same transaction.
    */
   truncateAfter(stage: string, update: number): void;
 }
@@ -144,8 +146,8 @@ const LATER = 'stage_id = ? AND update_index > ?';
 const LATER_RESPONSES = `response WHERE attack_id IN (SELECT id FROM attack WHERE ${LATER})`;
 
 /**
- * Returns the truncation of a stage: everything after an update is counted, then deleted. Calls that an interrupted
- * update had made and never stored cannot be known, and are not counted.
+ * Returns the truncation of a stage: it counts everything after an update, then deletes it. Calls of an interrupted
+ * update that was never stored are unknown and not counted.
  */
 function createTruncation(db: Database.Database): (stageId: number, update: number) => void {
   const counts = db

@@ -82,8 +82,8 @@ export function configSha256(config: Config): string {
 }
 
 /**
- * sha256 (hex) of what a config asks for: the seed file counts by its bytes, not by its place, so that the same
- * settings are the same on every machine. `seedsSha256`: of those bytes, where it is known.
+ * sha256 (hex) of a config's settings. The seed file counts by its bytes, not by its path, so that the same settings
+ * have the same hash on every machine. `seedsSha256`: hash of those bytes, where it is known.
  *
  * @throws FloodgateError `config` when the seed file cannot be read.
  */
@@ -98,7 +98,7 @@ function isBelow(path: string, folder: string): boolean {
   return way !== '' && !isAbsolute(way) && !/^\.\.([/\\]|$)/.test(way);
 }
 
-/** The folder of runs, and above it the run that the new one is part of, if any: what is moved as a whole. */
+/** The folders that are moved as a whole: the folder of runs, and the enclosing run if there is one. */
 function movedTogether(runsFolder: string): string[] {
   const whole = [runsFolder];
   for (let above = runsFolder; dirname(above) !== above; above = dirname(above)) {
@@ -108,8 +108,8 @@ function movedTogether(runsFolder: string): string[] {
 }
 
 /**
- * The config as a run folder keeps it: a target that another run in the same folder of runs has tuned, or the run that
- * this one is part of, is named relative to the run (`../seed-0/tuned/smoothing/model`), so that the whole can be moved.
+ * The config as a run folder stores it. A target that another run in the same folder of runs has tuned, or the
+ * enclosing run, gets a path relative to the run (`../seed-0/tuned/smoothing/model`). The whole can then be moved.
  */
 export function movableConfig(config: Config, runPath: string): Config {
   const isMoved = (model: string): boolean =>

@@ -18,7 +18,7 @@ const judges = () =>
         .min(1)
         .describe('measure the result; name at least one other than the training judge'),
     })
-    .describe('what scores an attack and its response with P(unsafe)');
+    .describe('models or rules that score an attack and its response with P(unsafe)');
 
 const attackers = () =>
   z
@@ -51,8 +51,8 @@ function buildSchema(): z.ZodType<Config> {
 let built: { readonly schema: z.ZodType<Config>; readonly version: string } | undefined;
 
 /**
- * The whole config: defaults from the paper; every object refuses keys that it does not know. Built anew when a target,
- * judge, objective or stage was defined since.
+ * The whole config: defaults from the paper; every object refuses unknown keys. It is rebuilt when a target, judge,
+ * objective or stage was defined since.
  */
 export function configSchema(): z.ZodType<Config> {
   const version = [targetKinds, judgeKinds, objectiveKinds, stages].map((registry) => registry.version).join();
@@ -60,7 +60,7 @@ export function configSchema(): z.ZodType<Config> {
   return built.schema;
 }
 
-/** Keys of version 0.1, and what they are called now. */
+/** Keys of version 0.1, with their present names. */
 export const MOVED_KEYS: Readonly<Record<string, string>> = {
   'gflownet.beta': 'reward.beta',
   'gflownet.gamma': 'reward.gamma',
@@ -88,7 +88,7 @@ export function checkConfigRules(config: Config): ConfigProblem[] {
   return problems;
 }
 
-/** Returns the JSON Schema (draft 2020-12) of what a config file may hold. */
+/** Returns the JSON Schema (draft 2020-12) of a config file. */
 export function configJsonSchema(): Record<string, unknown> {
   return z.toJSONSchema(configSchema(), { io: 'input' }) as Record<string, unknown>;
 }
@@ -103,7 +103,7 @@ function defaultCell({ defaultText, optional }: ConfigKey): string {
 
 const escapeCell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
 
-/** Returns the table of every config key, in Markdown: what docs/config.md holds. */
+/** Returns the Markdown table of every config key, as in docs/config.md. */
 export function configReference(): string {
   const rows = listConfigKeys(configSchema())
     .filter(({ path }) => !path.startsWith(REPEATED_PREFIX))

@@ -7,7 +7,7 @@ import type { Campaign, CampaignIo } from '../stage.ts';
 import { createStageAttackers, openRunAttacker } from './run-attacker.ts';
 import { openRunModels, type RunModels } from './run-models.ts';
 
-/** The target as attackers learn against it, and as evaluations ask it. */
+/** The target of training, and the target of evaluations. */
 interface RunTarget {
   readonly training: OpenTarget;
   /** The same object where the two are the same. */
@@ -27,10 +27,10 @@ async function openRunTarget({ config, host }: RunModels, seeds: readonly string
 }
 
 /**
- * Opens every model of a run: attacker, target, judges, encoder. Everything that was opened is closed again when a later
- * part fails.
+ * Opens every model of a run: attacker, target, judges, encoder. When a later part fails, everything already open is
+ * closed.
  *
- * @throws FloodgateError `source`, `format`, `model`, `judge`, `runtime` as the part at fault says.
+ * @throws FloodgateError `source`, `format`, `model`, `judge`, `runtime` from the part at fault.
  */
 export async function openCampaign(
   parts: Pick<Campaign, 'folder' | 'config' | 'store' | 'seeds' | 'world'>,

@@ -10,13 +10,13 @@ import { problemsOfIssues } from '../../runs/config/config-problems.ts';
 import { planTarget, targetSchema } from '../../targets/registry.ts';
 import type { OpenTarget, TargetConfig, TargetHost } from '../../targets/target-kind.ts';
 
-/** Where a target or a judge runs when no campaign opens it. */
+/** Settings for a target or a judge that no campaign opens. */
 export interface OpenPartOptions {
   /** Folder of the model cache; the user's own when absent. */
   readonly cacheDir?: string;
   /** Threads of the model runtime; every core when absent. */
   readonly threads?: number;
-  /** Behind every response's random stream. Default 0. */
+  /** Seed of every response's random stream. Default 0. */
   readonly seed?: number;
   readonly signal?: AbortSignal;
 }
@@ -34,8 +34,10 @@ function parseTarget(config: unknown): TargetConfig {
 }
 
 /**
- * Opens a target by its section of a config, e.g. `{ kind: 'local', model: 'smollm2-135m-instruct' }`. Close it when done.
- * @throws FloodgateError `config` for a key that its kind does not know; `source` for a model that is not on this machine; `model`, `target`, `usage` as its kind says.
+ * Opens a target by its section of a config, e.g. `{ kind: 'local', model: 'smollm2-135m-instruct' }`. Close it when
+ * done.
+ * @throws FloodgateError `config` for a key that its kind does not know; `source` for a model that is not on this
+ * machine; `model`, `target`, `usage` as its kind states.
  */
 export async function openTarget(
   config: Readonly<Record<string, unknown>>,
@@ -59,7 +61,8 @@ export async function openTarget(
 
 /**
  * Opens a judge by its section of a config, e.g. `{ kind: 'profanity' }`. Close it when done.
- * @throws FloodgateError `config` for a key that its kind does not know; `source` for a model that is not on this machine.
+ * @throws FloodgateError `config` for a key that its kind does not know; `source` for a model that is not on this
+ * machine.
  */
 export async function openJudge(config: JudgeConfig, options: OpenPartOptions = {}): Promise<Judge> {
   return openJudgeOf(config, { models: openModelsFor(options).judges });

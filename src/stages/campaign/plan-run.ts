@@ -14,7 +14,7 @@ import { type CampaignIo, createPlanContext, type PlanContext, type Stage, type 
 import { openRunModels } from './run-models.ts';
 import { loadRunSeeds, openRunWorld } from './run-world.ts';
 
-/** What a stage would do and cost: upper bounds, since attacks and responses are counted at full length. */
+/** Work and cost of a stage: upper bounds, since attacks and responses count at full length. */
 export interface StagePlan {
   readonly name: string;
   readonly attacks: number;
@@ -25,7 +25,7 @@ export interface StagePlan {
   readonly seconds: number;
 }
 
-/** What a run would do, before it does anything. Upper bounds: attacks and responses are counted at full length. */
+/** Work and cost of a run, before it starts. Upper bounds: attacks and responses count at full length. */
 export interface RunPlan {
   readonly seeds: number;
   readonly stages: readonly StagePlan[];
@@ -74,7 +74,7 @@ function tooLarge(needed: number, present: number): FloodgateError {
   });
 }
 
-/** Weights used once a token: everything but the embedding table, which counts once as the head. */
+/** Weights used once per token: everything but the embedding table, which counts once as the head. */
 function parametersOf({ weights, config }: DecoderCheckpoint): number {
   let total = 0;
   for (const [name, { shape }] of weights.tensors) {
@@ -104,7 +104,7 @@ function trainedValues(model: DecoderCheckpoint, config: Config): number {
   );
 }
 
-/** Parameter, gradient and two moments; at a resume, parameter and moments of the checkpoint that is read beside them. */
+/** Parameter, gradient and two moments; a resume also reads the checkpoint's parameter and moments. */
 const TRAINED_VALUE_BYTES = 28;
 
 /** Rows that are decoded at once, and positions of a prompt around an attack. */
@@ -140,37 +140,37 @@ function estimateMemory(config: Config, attacker: DecoderCheckpoint, { model, fa
 
 interface PlanSizes {
   readonly seeds: number;
-  /** Weights used once a token. */
+  /** Weights used once per token. */
   readonly attackerSize: number;
   readonly targetSize: number;
   readonly gigaflops: number;
 }
 
-/** Share of the matmul rate that decoding and training reach, all their other work included. */
+/** Share of the matmul rate that decoding and training reach, with all their other work. */
 const REACHED_SHARE = 0.6;
 
-/** Of one weight and token: 2 forward; backward 2 by inputs, and 2 by the weights themselves or 1 for what an adapter adds. */
+/** Per weight and token: 2 forward; backward 2 by inputs, and 2 by the weights themselves or 1 for an adapter's. */
 const FROZEN_TRAIN_FLOPS = 5;
 const FULL_TRAIN_FLOPS = 6;
-/** Of one weight and token: an attack is written by the policy, and scored by the reference. */
+/** Per weight and token: the policy writes an attack, and the reference scores it. */
 const WRITE_FLOPS = 2;
 const SCORE_FLOPS = 2;
 
-/** Judges that score an evaluated response; one that both rewards and measures does so once. */
+/** Judges that score an evaluated response. A judge that both rewards and measures scores it once. */
 function judgeCount({ judges }: Config): number {
   return new Set([judges.training, ...judges.evaluation].map(canonicalJson)).size;
 }
 
 interface PlannedCalls {
   readonly name: string;
-  /** Written by the attacker. */
+  /** Attacks that the attacker writes. */
   readonly attacks: number;
-  /** Put to the target, each `responses` times. */
+  /** Attacks sent to the target, each `responses` times. */
   readonly tried: number;
   readonly responses: number;
   /** Exchanges scored for each response. */
   readonly judged: number;
-  /** Of the attacker; the target's follow from the rest. */
+  /** FLOPs of the attacker; those of the target follow from the rest. */
   readonly flops: number;
 }
 
@@ -190,7 +190,7 @@ function costOf(config: Config, { targetSize, gigaflops }: PlanSizes, calls: Pla
   };
 }
 
-/** What training a stage costs. An attack that is rewarded is scored by the reference too. */
+/** The cost of training a stage. The reference also scores each rewarded attack. */
 function planTraining(config: Config, sizes: PlanSizes, stage: Stage, work: StageWork): StagePlan {
   const tokens = sizes.attackerSize * config.attacker.maxTokens;
   const perRow = trainsEveryWeight(config, stage) ? FULL_TRAIN_FLOPS : FROZEN_TRAIN_FLOPS;
@@ -199,7 +199,10 @@ function planTraining(config: Config, sizes: PlanSizes, stage: Stage, work: Stag
   return costOf(config, sizes, { ...work, name, responses: config.target.responses, judged: 1, flops });
 }
 
-/** What measuring a stage costs, with what it tries while it draws. Every judge scores each response twice: once masked. */
+/**
+ * The cost of measuring a stage, with the attacks that it tries while drawing. Every judge scores each response twice:
+ * once masked.
+ */
 function planEvaluation(config: Config, sizes: PlanSizes, stage: Stage, context: PlanContext): StagePlan {
   const { attacks, responses } = config.evaluation;
   const perAttack = WRITE_FLOPS * sizes.attackerSize * config.attacker.maxTokens;
@@ -224,7 +227,7 @@ function addCosts(a: StagePlan, b: StagePlan): StagePlan {
   };
 }
 
-/** Each stage of a run in its order, every attacker that is measured with its evaluation. */
+/** The stages of a run in order, each measured attacker with its evaluation. */
 function planStages(config: Config, sizes: PlanSizes): StagePlan[] {
   const context = createPlanContext(config, sizes.seeds, stages.get);
   const { controls: tried, responses } = config.evaluation;

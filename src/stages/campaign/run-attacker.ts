@@ -11,13 +11,15 @@ import { checkpointFile, loadReference } from '../checkpoints.ts';
 import type { Config } from '../config/config.ts';
 import type { Stage } from '../stage.ts';
 
-/** What an attacker of the run's config is built on; the config decides what is left out. */
+/** The base weights of an attacker, and the part that is trained. */
 export interface AttackerBase {
   readonly weights: WeightStore;
   readonly trainable: Trainable;
 }
 
-/** Positions that the attacker's graphs can hold: the meta-prompt, the attack, and one to spare for a cut attack's end. */
+/**
+ * Positions that the attacker's graphs can hold: the meta-prompt, the attack, and a spare one for a cut attack's end.
+ */
 function attackerContext(config: Config, promptTokens: number, maxPositions: number): number {
   return Math.min(maxPositions, promptTokens + config.attacker.maxTokens + 2);
 }
@@ -42,12 +44,12 @@ export async function openRunAttacker(
   return openAttacker(spec, compute);
 }
 
-/** Where smoothing of every weight starts: the model with the SFT adapter merged in. */
+/** Initial weights of smoothing when it trains every weight: the model with the SFT adapter merged in. */
 const MERGED_FILE = 'smoothing-base.safetensors';
 
 /** The attacker of each stage of a run. */
 export interface StageAttackers {
-  /** Open until `close`; the same object for every stage that trains the same weights. */
+  /** Open until `close`; stages that train the same weights get the same object. */
   attackerOf(stage: string): Promise<Attacker>;
   close(): Promise<void>;
 }
@@ -61,7 +63,7 @@ export interface StageAttackerParts {
   stage(name: string): Stage;
 }
 
-/** The attackers of a run whose other stages use `attacker`, which whoever opened it closes. */
+/** The attackers of a run whose other stages use `attacker`. The caller closes `attacker`. */
 export function createStageAttackers(parts: StageAttackerParts, attacker: Attacker): StageAttackers {
   let merged: Promise<Attacker> | undefined;
   return {
@@ -71,7 +73,7 @@ export function createStageAttackers(parts: StageAttackerParts, attacker: Attack
       return merged;
     },
     close: async () => {
-      const opened = await merged?.catch(() => undefined); // whoever asked for it has had the error
+      const opened = await merged?.catch(() => undefined); // the caller of `attackerOf` got the error
       merged = undefined;
       await opened?.close();
     },
@@ -85,7 +87,7 @@ async function openMergedAttacker(parts: StageAttackerParts, attacker: Attacker)
   return openRunAttacker(config, model, compute, { weights, trainable: { kind: 'full' } });
 }
 
-/** A merged file made before, its tensors in the order of the model's; undefined when it must be made again. */
+/** An existing merged file, its tensors in the model's order; undefined when it must be made again. */
 async function readMerged(file: string, { tensors }: WeightStore): Promise<WeightStore | undefined> {
   if (!existsSync(file)) return undefined;
   try {

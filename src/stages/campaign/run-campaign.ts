@@ -28,7 +28,7 @@ export interface StartRunOptions {
   readonly ifTaken: 'refuse' | 'number';
 }
 
-/** Runs every stage of a new run. Bad seeds and missing models are found before the folder is made. */
+/** Runs every stage of a new run. Finds bad seeds and missing models before it makes the folder. */
 export async function startRun(options: StartRunOptions, io: CampaignIo): Promise<RunFolder> {
   const { config, runsFolder, name, ifTaken } = options;
   await loadRunSeeds(config, await openRunWorld(config, io));
@@ -37,7 +37,7 @@ export async function startRun(options: StartRunOptions, io: CampaignIo): Promis
   return withRun(folder, io, runStages);
 }
 
-/** Continues a run where it stopped; a run that is done is only reported. */
+/** Resumes a run where it stopped; a finished run is only reported. */
 export async function resumeRun(folder: RunFolder, io: CampaignIo): Promise<RunFolder> {
   return withRun(folder, io, async (campaign) => {
     campaign.store.recordEvent({ level: 'info', code: 'resumed', message: 'the run was resumed' });
@@ -45,7 +45,7 @@ export async function resumeRun(folder: RunFolder, io: CampaignIo): Promise<RunF
   });
 }
 
-/** Measures stages again or with other numbers; the figures that were there before are replaced. */
+/** Measures stages again or with other settings; the new figures replace the old ones. */
 export async function evaluateRun(
   folder: RunFolder,
   stages: readonly string[],
@@ -61,7 +61,7 @@ export async function evaluateRun(
   });
 }
 
-/** True when a smoothing stage had nothing to learn from and so left no attacker to measure. */
+/** True when a smoothing stage had no attack to learn from and so left no attacker to measure. */
 export function leftNoAttacker(store: RunStore, name: string): boolean {
   return store.events().some(({ stage, code }) => stage === name && code === 'nothing-collected');
 }
@@ -79,7 +79,7 @@ async function runStages(campaign: Campaign): Promise<void> {
   }
 }
 
-/** Takes the run's lock, opens everything, does the work, and leaves the status true whatever happens. */
+/** Takes the run's lock, opens everything, does the work, and always records the true status. */
 async function withRun(
   folder: RunFolder,
   io: CampaignIo,
@@ -107,7 +107,7 @@ async function withRun(
   }
 }
 
-/** Notes how a run ended. A disk that takes no more cannot note that either: the first error says why. */
+/** Records how a run ended. A full disk cannot record that either; the first error then gives the reason. */
 function recordFailure(store: RunStore, error: unknown): void {
   const status = error instanceof FloodgateError && error.code === 'interrupted' ? 'interrupted' : 'failed';
   const message = error instanceof Error ? error.message : String(error);
@@ -164,7 +164,7 @@ function manifestOf(campaign: Campaign): Manifest {
   });
 }
 
-/** Writes the manifest of a new run; an existing one is kept, and what has changed since is recorded as a warning. */
+/** Writes the manifest of a new run. An existing one is kept, and changes since then are recorded as a warning. */
 async function recordManifest(campaign: Campaign): Promise<void> {
   const { folder, models, store } = campaign;
   const manifest = manifestOf(campaign);
@@ -192,8 +192,9 @@ async function recordManifest(campaign: Campaign): Promise<void> {
 }
 
 /**
- * The run's folder if there is one, begun with this very config and the same seeds, wherever their file is.
- * @throws FloodgateError `run` when it was begun with another: its figures would pass for those of this one.
+ * The run's folder, if it was begun with exactly this config and the same seeds, wherever their file is. Undefined when
+ * there is no such folder.
+ * @throws FloodgateError `run` when it was begun with another config: its figures would be taken for this one's.
  */
 export async function sameRun(config: Config, runsFolder: string, name: string): Promise<RunFolder | undefined> {
   if (!existsSync(join(runsFolder, name))) return undefined;
@@ -201,18 +202,20 @@ export async function sameRun(config: Config, runsFolder: string, name: string):
   const { seedsSha256 } = existsSync(folder.manifestPath) ? await readManifest(folder.manifestPath) : {};
   if ((await askedSha256(await loadRunConfig(folder), seedsSha256)) === (await askedSha256(config))) return folder;
   throw new FloodgateError('run', `run ${name}: it was begun with other settings, got ${folder.path}`, {
-    hint: 'choose another --runs-dir, or remove that folder and what was measured of it',
+    hint: 'choose another --runs-dir, or remove that folder and its measurements',
   });
 }
 
-/** Runs what is left of a run, a new one from its config. @throws FloodgateError `run` when it was begun with another. */
+/**
+ * Runs the rest of a run, or a new one from its config. @throws FloodgateError `run` when it was begun with another.
+ */
 export async function finishRun(config: Config, runsFolder: string, name: string, io: CampaignIo): Promise<RunFolder> {
   const folder = await sameRun(config, runsFolder, name);
   if (folder === undefined) return startRun({ config, runsFolder, name, ifTaken: 'refuse' }, io);
   return resumeRun(folder, io);
 }
 
-/** The judge whose figures count: one that gave no reward where there is one. */
+/** The judge whose figures count: one that gave no reward, if there is one. */
 export async function countingJudge({ manifestPath }: RunFolder): Promise<string> {
   const { judges } = await readManifest(manifestPath);
   return judges.evaluation.find((name) => name !== judges.training) ?? judges.training;

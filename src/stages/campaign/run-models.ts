@@ -23,7 +23,7 @@ function isWorldFolder(spec: string): boolean {
 
 const WEIGHTS = 'model.safetensors';
 
-/** The models of one run: of this machine, or of the synthetic world that the run is in. */
+/** The models of one run: those on this machine, or those of the run's synthetic world. */
 export interface RunModels {
   readonly config: Config;
   readonly world: World | undefined;
@@ -31,8 +31,8 @@ export interface RunModels {
   /** Opens targets. */
   readonly host: TargetHost;
   /**
-   * The language model of a spec, the same object for the same spec and role; the world's own where the spec says so.
-   * @throws FloodgateError `source`, `config`, `format` as the model says.
+   * The language model of a spec, the same object for the same spec and role; the world's own where the spec names it.
+   * @throws FloodgateError `source`, `config`, `format` as the model requires.
    */
   openDecoder(spec: string, role: 'attacker' | 'target'): Promise<DecoderCheckpoint>;
   /** One of the run's judges. Close it when done. */
@@ -85,7 +85,7 @@ async function openEach(configs: readonly JudgeConfig[], open: RunModels['openJu
   }
 }
 
-/** Everything that opens models for a config, each when it is asked for. */
+/** Opens the models of a config, each on request. */
 export function openRunModels(config: Config, io: CampaignIo, world: World | undefined): RunModels {
   const threads = config.threads ?? defaultThreads();
   const models = createOpenModels({ threads, ...io });
@@ -115,7 +115,7 @@ export function openRunModels(config: Config, io: CampaignIo, world: World | und
   };
 }
 
-/** `openRunModels` in the world that the config asks for, built when it is new. @throws FloodgateError `world` for a refused one. */
+/** `openRunModels` in the config's world, built when it is new. @throws FloodgateError `world` for a refused one. */
 export async function openConfigModels(config: Config, io: CampaignIo): Promise<RunModels> {
   return openRunModels(config, io, await openRunWorld(config, io));
 }

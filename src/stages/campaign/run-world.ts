@@ -8,7 +8,7 @@ import type { Config } from '../config/config.ts';
 import { loadSeeds, type SeedSet } from '../config/seeds.ts';
 import type { CampaignIo } from '../stage.ts';
 
-/** The world that the config asks for, built when it is new; undefined for a run on real models. */
+/** The config's world, built when it is new; undefined for a run on real models. */
 export async function openRunWorld(config: Config, io: CampaignIo): Promise<World | undefined> {
   if (config.world === undefined) return undefined;
   const { cacheDir } = settleSourceOptions(io.cacheDir === undefined ? {} : { cacheDir: io.cacheDir });
@@ -20,11 +20,11 @@ export async function openRunWorld(config: Config, io: CampaignIo): Promise<Worl
   });
 }
 
-/** How far apart the choices of a seed lie, so that seeds in a row never share one. */
+/** Distance between the world seeds that one seed tries, so that consecutive seeds never share one. */
 const NEXT_WORLD = 100;
 const MAX_WORLDS = 10;
 
-/** True of the error of a world that is not fit to measure on. */
+/** Whether the error refuses a world as unfit for measurement. */
 export function isRefusal(error: unknown): boolean {
   return error instanceof FloodgateError && error.code === 'world';
 }

@@ -26,7 +26,7 @@ export interface WrittenAttack {
 const ROWS = 64;
 
 /**
- * Attacks written by the trained attacker of a run's stage; nothing is sent to any target.
+ * Attacks written by the trained attacker of a run's stage; no target receives them.
  * @throws FloodgateError `run` when the stage has left no attacker; `interrupted` on abort.
  */
 export async function sampleAttacks(folder: RunFolder, plan: SamplePlan, io: CampaignIo): Promise<WrittenAttack[]> {

@@ -52,8 +52,8 @@ const seeds = z
     format: z.enum(['auto', 'csv', 'jsonl', 'text']).default('auto').describe('auto: by the file name'),
     column: line
       .optional()
-      .describe('csv: column name, jsonl: key; found by itself when there is only one or one of the usual names'),
-    limit: positiveCount.optional().describe('use at most so many, from the start of the file'),
+      .describe('csv: column name, jsonl: key; detected when there is only one, or one with a usual name'),
+    limit: positiveCount.optional().describe('use at most this many, from the start of the file'),
   })
   .describe('the attacks that the attacker first imitates');
 
@@ -61,7 +61,10 @@ const evaluation = z
   .strictObject({
     attacks: positiveCount.max(1_000_000).default(1024).describe('fresh attacks for each stage'),
     responses: positiveCount.max(1000).default(5).describe('responses to each'),
-    temperature: positive.max(100).default(1).describe('of the attacker; 1 = the distribution it was trained to be'),
+    temperature: positive
+      .max(100)
+      .default(1)
+      .describe('of the attacker; 1 = the distribution that it was trained to match'),
     uniqueThreshold: z
       .number()
       .min(-1)
@@ -72,7 +75,7 @@ const evaluation = z
       .max(100_000)
       .default(32)
       .describe(
-        'harmless prompts put to the target first, to see what the judges make of its answers: at most as many as there are; 0 = none',
+        "harmless prompts sent to the target first, to measure the judges' false alarms; capped at the number available; 0 = none",
       ),
   })
   .prefault({})
@@ -113,14 +116,12 @@ const collapseAlarm = z
     stopEarly: z.boolean().default(false).describe('an alarm ends the stage; the best checkpoint is kept'),
   })
   .prefault({})
-  .describe('tells when the attacker falls back on few attacks');
+  .describe('detects an attacker that repeats few attacks');
 
 const earlyStop = z
   .strictObject({
-    enabled: z.boolean().default(false).describe('stop when nothing gets better'),
-    patience: positiveCount
-      .default(5)
-      .describe('evaluations without a better ASR x unique attacks before the stage ends'),
+    enabled: z.boolean().default(false).describe('stop when nothing improves'),
+    patience: positiveCount.default(5).describe('evaluations without a better ASR x unique attacks that end the stage'),
   })
   .prefault({})
   .describe('ends the stage early');
@@ -148,7 +149,7 @@ export const headShape = {
     .min(0)
     .max(2 ** 32 - 1)
     .default(0)
-    .describe('one number behind every random draw'),
+    .describe('seed of every random draw'),
   threads: positiveCount
     .max(1024)
     .optional()
@@ -180,10 +181,7 @@ export interface JudgeConfig {
   readonly [key: string]: unknown;
 }
 
-/**
- * A whole config, defaults filled in. Sections of stages are typed by the stages themselves (`Section.of`): nobody else
- * reads them.
- */
+/** A whole config, defaults filled in. Stages type their own sections (`Section.of`); no other code reads those. */
 export type Config = Readonly<Head> &
   Readonly<Tail> & {
     readonly target: TargetConfig;

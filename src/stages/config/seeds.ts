@@ -10,7 +10,7 @@ import type { Config } from './config.ts';
 const MAX_SEED_FILE_BYTES = 64 * 1024 * 1024;
 /** Stops one broken quote in a CSV from making the rest of the file one attack. */
 const MAX_SEED_CHARACTERS = 10_000;
-/** More seeds than anybody warms up with; each takes some ten times its line in memory when lines are short. */
+/** More seeds than any warm-up needs; when lines are short, each takes some ten times its line in memory. */
 const MAX_SEEDS = 200_000;
 /** Column names that need not be named in the config. */
 const USUAL_COLUMNS = ['attack', 'prompt', 'text', 'goal', 'instruction', 'question'];
@@ -25,14 +25,14 @@ export interface SeedSet {
   readonly format: SeedFormat;
   readonly column: string | undefined;
   readonly sha256: string;
-  /** What the file held and was not used, by reason. */
+  /** Unused entries of the file, by reason. */
   readonly skipped: { readonly empty: number; readonly duplicate: number; readonly tooLong: number };
 }
 
 export type SeedOptions = Config['seeds'];
 
 interface Rows {
-  /** One after the other, so that what is repeated or empty is not kept. */
+  /** Yielded one at a time, so that repeated and empty values are not kept in memory. */
   readonly values: Iterable<unknown>;
   readonly column: string | undefined;
 }
@@ -76,7 +76,7 @@ async function readBytes(path: string): Promise<Buffer> {
   }
 }
 
-/** Text of the bytes, without a byte-order mark; refuses what is no text. */
+/** Text of the bytes, without a byte-order mark; refuses bytes that are not text. */
 function decodeText(path: string, bytes: Buffer): string {
   const zero = bytes.indexOf(0);
   if (zero >= 0)
@@ -109,7 +109,7 @@ function csvRows(text: string, options: SeedOptions): Rows {
     records = parseCsv(text, { skip_empty_lines: true, max_record_size: 10 * MAX_SEED_CHARACTERS });
   } catch (cause) {
     const message = cause instanceof CsvError ? cause.message : String(cause);
-    throw new FloodgateError('config', `seeds ${options.path}: is no valid CSV: ${message}`, { cause });
+    throw new FloodgateError('config', `seeds ${options.path}: is not valid CSV: ${message}`, { cause });
   }
   const [names, ...rows] = records;
   if (names === undefined) return { values: [], column: undefined };
@@ -122,11 +122,11 @@ function parseJsonLine(path: string, line: string, number: number): unknown {
   try {
     return JSON.parse(line);
   } catch {
-    return refuse(path, `line ${number} is no JSON, expected one value a line`);
+    return refuse(path, `line ${number} is not JSON, expected one value a line`);
   }
 }
 
-/** The lines of a text, one at a time: a list of millions of short ones would take many times the file. */
+/** Yields the lines of a text one at a time: a list of millions of short ones would take many times the file. */
 function* linesOf(text: string): Generator<string> {
   for (let start = 0; start <= text.length; ) {
     const end = text.indexOf('\n', start);
@@ -188,7 +188,7 @@ function rowsOf(text: string, format: SeedFormat, options: SeedOptions): Rows {
 }
 
 /**
- * Returns the seed attacks in `text`. Empty, repeated and overlong entries are skipped and counted.
+ * Returns the seed attacks in `text`. Skips and counts empty, repeated and overlong entries.
  * @throws FloodgateError `config` when the text cannot be read as its format or holds no attack at all.
  */
 export function parseSeeds(text: string, options: SeedOptions): Omit<SeedSet, 'sha256'> {

@@ -6,7 +6,7 @@ import { packageFile } from '../../base/package-root.ts';
 import { createKeyFinder, wordsOf } from '../../worlds/keys.ts';
 import type { World } from '../../worlds/world.ts';
 
-/** A file of gigabytes, given by mistake. */
+/** Stops a file of gigabytes, given by mistake. */
 const MAX_BYTES = 64 * 1024 * 1024;
 
 function assetPath(name: string): string {

@@ -12,10 +12,10 @@ import type { AttackDraw, Campaign, DrawnAttack } from '../stage.ts';
 import { type EvaluationPlan, evaluationSeats } from './evaluation-plan.ts';
 import { measureStage } from './measure-stage.ts';
 
-/** Attacks of one stored batch: a kill costs at most so many. */
+/** Attacks of one stored batch; a kill loses at most this many. */
 const BATCH = 32;
 
-/** What evaluation draws a stage's attacks from. */
+/** Opens the source of a stage's attacks for evaluation. */
 async function openDraw(campaign: Campaign, stage: string): Promise<AttackDraw> {
   const { open } = campaign.stage(stage);
   if (open !== undefined) return open(campaign);
@@ -24,8 +24,8 @@ async function openDraw(campaign: Campaign, stage: string): Promise<AttackDraw> 
 }
 
 /**
- * Measures a stage's attacker on fresh attacks: samples, asks the target, has every judge score, each also with the
- * attack's own words masked. Resumes batch by batch.
+ * Measures a stage's attacker on fresh attacks: samples them, asks the target, and has every judge score the responses,
+ * once as they are and once with the attack's own words masked. Resumes batch by batch.
  */
 export async function evaluateStage(campaign: Campaign, stage: string, plan: EvaluationPlan): Promise<void> {
   const { store } = campaign;

@@ -9,12 +9,12 @@ import type { Campaign } from '../stage.ts';
 export interface EvaluationPlan {
   readonly attacks: number;
   readonly responses: number;
-  /** Of the attacker; 1 is the distribution that it was trained to be. */
+  /** Of the attacker; 1 is the distribution that it was trained to match. */
   readonly temperature: number;
   readonly seed: number;
 }
 
-/** The measurement that a config asks for. */
+/** The evaluation plan of a config. */
 export function evaluationPlan({ seed, evaluation }: Config): EvaluationPlan {
   const { attacks, responses, temperature } = evaluation;
   return { attacks, responses, temperature, seed };

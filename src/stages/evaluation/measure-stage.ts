@@ -46,7 +46,9 @@ async function readEvaluation(campaign: Campaign, stage: string, plan: Evaluatio
   };
 }
 
-/** Every metric of the stored evaluation attacks, per judge; from the database, so that a resume measures all of them. */
+/**
+ * Every metric of the stored evaluation attacks, per judge. Reads the database, so that a resume measures all of them.
+ */
 export async function measureStage(campaign: Campaign, stage: string, plan: EvaluationPlan): Promise<MeasuredUnseen> {
   const { store, config, world, trainingJudge } = campaign;
   const measured = await readEvaluation(campaign, stage, plan);
@@ -78,7 +80,7 @@ export async function measureStage(campaign: Campaign, stage: string, plan: Eval
   return { metrics, curve: unseen.curve, events };
 }
 
-/** What one judge's verdicts make of the attacks. */
+/** Metrics of the attacks by one judge's verdicts. */
 function judgeMetrics({ config }: Campaign, measured: Measured, judge: string): MetricRecord[] {
   const { plan, evaluation, texts, embeddings, targetCalls } = measured;
   const outcomes = measured.outcomes.get(judge) ?? [];
@@ -96,7 +98,7 @@ function judgeMetrics({ config }: Campaign, measured: Measured, judge: string): 
   ];
 }
 
-/** How far the judge that counts and the next one agree. */
+/** Agreement of the judge that counts and the next one. */
 function agreementMetrics({ judges, outcomes }: Measured): MetricRecord[] {
   const [first, second] = judges.map((judge) => outcomes.get(judge) ?? []);
   if (first === undefined || second === undefined) return [];
@@ -104,12 +106,12 @@ function agreementMetrics({ judges, outcomes }: Measured): MetricRecord[] {
   return [measuredMetric('judgeAgreement', agreement), measuredMetric('judgeKappa', kappa)];
 }
 
-/** A warning where nothing succeeded; that an attacker fails which never asked the target says little. */
+/** A warning where nothing succeeded. An attacker that never asked the target gets none: its failure says little. */
 function withoutSuccess(campaign: Campaign, { stage, texts, judges, outcomes }: Measured): EventRecord[] {
   const successes = judges.reduce((sum, judge) => sum + attackSuccess(outcomes.get(judge) ?? []).successes, 0);
   if (successes > 0 || campaign.stage(stage).knowsTarget === 'no') return [];
   const message =
     `none of the ${texts.length} attacks of ${stage} succeeded, by any judge. ` +
-    'A longer run, other seeds or a higher sampling temperature may find more; what was measured is kept';
+    'A longer run, other seeds or a higher sampling temperature may find more; the measurements are kept';
   return [{ level: 'warning', code: 'no-success', message }];
 }

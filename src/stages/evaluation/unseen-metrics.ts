@@ -6,19 +6,19 @@ import type { EventRecord, MetricRecord } from '../../runs/store/records.ts';
 import type { Stage } from '../stage.ts';
 
 /**
- * The discovery curve: one point an update behind the evaluation's last batch, with *target calls* for n. So the last one,
- * which stands in reports, is what twice the calls would find.
+ * The discovery curve: one point per update after the evaluation's last batch, with *target calls* for n. Its last
+ * point, which reports show, is the number expected at twice the calls.
  */
 export const DISCOVERY_METRIC = 'uniqueAttacksExpected';
 
 const UNSEEN_METRICS = ['missingMass', 'missingMassSpread', 'chao1', 'chao1Spread'] as const;
 
-/** Why the evaluation attacks are no independent sample at temperature 1; undefined when they are. */
+/** Why the evaluation attacks are not an independent sample at temperature 1; undefined when they are. */
 export function dependenceOf({ dependence }: Pick<Stage, 'dependence'>, temperature: number): string | undefined {
   return temperature === 1 ? dependence : `attacks were drawn at temperature ${temperature}, expected 1`;
 }
 
-/** What is measured, and what there is to say about it. */
+/** Metrics, and events to record about them. */
 export interface MeasuredWithEvents {
   readonly metrics: MetricRecord[];
   readonly events: EventRecord[];
@@ -26,14 +26,14 @@ export interface MeasuredWithEvents {
 
 export interface UnseenSample {
   readonly stage: string;
-  /** Why the attacks are no independent draws; undefined where they are. */
+  /** Why the attacks are not independent draws; undefined where they are. */
   readonly dependence: string | undefined;
   readonly seed: number;
   readonly threshold: number;
   readonly embeddings: EmbeddingMatrix;
-  /** Of each judge, one outcome an attack. */
+  /** One outcome per attack, by judge. */
   readonly outcomes: ReadonlyMap<string, readonly AttackOutcome[]>;
-  /** Target calls behind one attack, those made while drawing it included. */
+  /** Target calls of one attack, those made while drawing it included. */
   readonly targetCallsPerAttack: number;
 }
 
@@ -44,7 +44,7 @@ export interface MeasuredUnseen extends MeasuredWithEvents {
 
 /**
  * How many ways are still unfound, by each judge: missing mass, Chao1 and the discovery curve. Where the sample is not
- * independent the values are null and say why.
+ * independent the values are null, with the reason.
  */
 export function unseenMetrics(sample: UnseenSample): MeasuredUnseen {
   const { stage, dependence, seed, threshold, embeddings, outcomes, targetCallsPerAttack } = sample;

@@ -16,7 +16,7 @@ export interface WorldSample {
   readonly texts: readonly string[];
   readonly outcomes: readonly AttackOutcome[];
   readonly seed: number;
-  /** Target calls that the attacker has used, those of its evaluation apart. */
+  /** Target calls that the attacker has used, without those of its evaluation. */
   readonly usedCalls: number;
 }
 
@@ -48,9 +48,9 @@ function modeRecall(
 }
 
 /**
- * What can be said only where the truth is known: the share of the planted keys that a successful attack holds, and how
- * far the keys' shares among the attacks lie from those of the reward's distribution (beside what an exact sampler's own
- * draw of this size would show).
+ * Metrics that need the known truth. One is the share of the planted keys that a successful attack holds. The other is
+ * the distance of the keys' shares among the attacks from those of the reward's distribution, beside the distance that
+ * an exact sampler's own draw of this size would show.
  */
 export async function worldMetrics(
   campaign: Campaign,

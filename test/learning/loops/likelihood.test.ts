@@ -62,7 +62,7 @@ const optionsOf = (totalUpdates: number, changes: Partial<LikelihoodOptions> = {
   ...changes,
 });
 
-/** Trains a fake policy; goes on from a checkpoint of the folder where there is one. */
+/** Trains a fake policy; resumes from a checkpoint of the folder where there is one. */
 async function train(
   options: LikelihoodOptions,
   given: {

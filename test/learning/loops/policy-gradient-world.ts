@@ -21,7 +21,7 @@ import {
 import type { RewardFunction } from '../../../src/learning/reward/reward.ts';
 import { openActorCriticSession } from '../../../src/models/decoder/actor-critic-session.ts';
 
-/** What a world's training is given beside its options. */
+/** A world's training beside its options. */
 export interface WorldTraining {
   readonly reward: RewardFunction<unknown>;
   readonly stage: string;
@@ -90,7 +90,7 @@ export function ppoOptions(updates: number, learningRate: number, overrides: Par
   };
 }
 
-/** The loop's control, optimizer and records; goes on from a checkpoint of the stage where there is one. */
+/** The loop's control, optimizer and records; resumes from a checkpoint of the stage where there is one. */
 async function startRun(world: EnumerableWorld, parameters: ParameterVector, training: WorldTraining) {
   const checkpoints = { folder: path.join(world.folder, training.folder ?? ''), stage: training.stage };
   const found = await loadLatestCheckpoint(checkpoints, parameters);

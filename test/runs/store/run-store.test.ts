@@ -306,7 +306,7 @@ describe('openStore', () => {
     const folder = mkdtempSync(join(tmpdir(), 'floodgate-store-'));
     const at = (name: string) => join(folder, name);
     writeFileSync(at('garbage.db'), 'no database at all, '.repeat(400));
-    await expect(openStore(at('garbage.db'))).rejects.toThrow(/no SQLite database, or damaged/);
+    await expect(openStore(at('garbage.db'))).rejects.toThrow(/not an SQLite database, or damaged/);
     const foreign = new Database(at('foreign.db'));
     foreign.exec('CREATE TABLE t (a)');
     foreign.close();

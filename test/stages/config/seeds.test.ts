@@ -38,7 +38,7 @@ describe('parseSeeds', () => {
     expect(parseSeeds('"one"\n\n"two"\n', options('x.jsonl')).attacks).toEqual(['one', 'two']);
     const objects = '{"attack":"one","id":1}\n{"id":2}\n{"attack":7}\n{"attack":"two"}\n';
     expect(parseSeeds(objects, options('x.jsonl'))).toMatchObject({ attacks: ['one', 'two'], skipped: { empty: 2 } });
-    expect(() => parseSeeds('"a"\n{broken\n', options('x.jsonl'))).toThrow(/line 2 is no JSON/);
+    expect(() => parseSeeds('"a"\n{broken\n', options('x.jsonl'))).toThrow(/line 2 is not JSON/);
     expect(() => parseSeeds('{"a":"x"}\n3\n', options('x.jsonl'))).toThrow(/line 2 is neither/);
   });
 
