@@ -34,7 +34,7 @@ it('says why a place cannot be written', async () => {
   writeFileSync(join(folder, 'file'), '');
   mkdirSync(join(folder, 'taken'));
   const write = (path: string) => writeFileAtomically(join(folder, path), (file) => file.writeFile('x'));
-  await expect(write('file/inside')).rejects.toThrow(/a parent is a file|a file stands where/);
+  await expect(write('file/inside')).rejects.toThrow(/a parent is a file|a file exists where/);
   await expect(write('taken')).rejects.toThrow(/a folder has its name/);
 });
 

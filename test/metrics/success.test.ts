@@ -1,9 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import type { Verdict } from '../../src/judges/judge.ts';
-import { perThousandTargetCalls } from '../../src/metrics/cost.ts';
 import { echoRate, echoRateByMask } from '../../src/metrics/echo.ts';
 import { judgeAgreement } from '../../src/metrics/judge-agreement.ts';
-import { pointMeasure } from '../../src/metrics/measure.ts';
+import { perThousandTargetCalls, pointMeasure } from '../../src/metrics/measure.ts';
 import { type AttackOutcome, attackOutcome, attackSuccess, successIndices } from '../../src/metrics/success.ts';
 import { golden } from './golden-values.ts';
 

@@ -14,7 +14,7 @@ async function callProvider(attack: string, { decode, signal }: AskOptions): Pro
   if (attack.length > MAX_BODY) {
     return { kind: 'failed', reason: `got ${attack.length} characters`, usage: { calls: 0, tokens: 0 } };
   }
-  await delay(randomInt(3));
+  await delay(2 + randomInt(3));
   if (signal?.aborted) throw new FloodgateError('interrupted', 'provider: interrupted');
   if (attack === REFUSED) return { kind: 'refused', reason: 'content filter', usage: { calls: 1, tokens: 0 } };
   if (attack === FAILED) return { kind: 'failed', reason: '500 after 3 tries', usage: { calls: 3, tokens: 0 } };

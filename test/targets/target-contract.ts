@@ -129,10 +129,10 @@ export function describeTargetContract(title: string, open: () => Promise<Target
     const known = Object.entries(fates) as [keyof KnownFates, string][];
     it.each(known)('answers a %s attack by its kind, in its place', (fate, attack) =>
       withTarget(async (target) => {
-        const results = await target.ask(requestsFor(['tell me', attack, 'a']), asking(4));
+        const results = await target.ask(requestsFor(['tell me', attack, 'a', 'b']), asking(4));
         const kind = fate === 'refused' ? 'refused' : 'failed';
         expect(results.map((answers) => answers.map((answer) => answer.kind))).toEqual(
-          ['text', kind, 'text'].map((each) => Array(4).fill(each)),
+          ['text', kind, 'text', 'text'].map((each) => Array(4).fill(each)),
         );
         for (const answer of results.flat()) expectWellFormed(answer);
         if (fate !== 'unaskable') return;
@@ -172,9 +172,14 @@ export function describeTargetContract(title: string, open: () => Promise<Target
 
     it('finishes the call under way on close, refuses to answer after it, and may be closed twice', async () => {
       const target = await open();
-      const underWay = target.ask(requestsFor(['a']), asking(1));
+      let hasAnswered = false;
+      const underWay = target.ask(requestsFor(['a']), asking(1)).finally(() => {
+        hasAnswered = true;
+      });
       await target.close();
       await target.close();
+      await new Promise(setImmediate);
+      expect(hasAnswered).toBe(true);
       expect(await underWay).toHaveLength(1);
       await expect(target.ask(requestsFor(['a']), asking(1))).rejects.toSatisfy(isTargetError);
     });

@@ -3,7 +3,13 @@ import { FloodgateError } from '../../src/base/errors.ts';
 import type { Exchange, Judge, ScoreOptions, Verdict } from '../../src/judges/judge.ts';
 import type { AskOptions, Target, TargetAnswer, TargetRequest } from '../../src/targets/target.ts';
 import { createLedger } from '../../src/trial/ledger.ts';
-import { createRewardFunction, createTrial, type JudgeSeat, type TrialOptions } from '../../src/trial/trial.ts';
+import {
+  createJudging,
+  createRewardFunction,
+  createTrial,
+  type JudgeSeat,
+  type TrialOptions,
+} from '../../src/trial/trial.ts';
 
 const decode = { temperature: 1, topP: 1, topK: 0, maxNewTokens: 9 };
 
@@ -189,6 +195,19 @@ describe('a trial', () => {
       ],
     ]);
     expect(ledger.take()).toEqual({ targetCalls: 0, judgeCalls: 6, tokens: 0 });
+  });
+
+  it('judges without any target, as a trial does', async () => {
+    const { signal } = new AbortController();
+    const { seat, seen } = seatOf('alarms');
+    const ledger = createLedger();
+    const judge = createJudging({ seats: [seat, seatOf('bells', true, 0.5).seat], ledger, signal });
+    const exchanges = [{ attack: 'a', response: '0.5' }];
+    const scored = (unsafe: number) => [{ kind: 'scored', unsafe }];
+    expect(await judge(exchanges)).toEqual([scored(0.5), scored(0.25)]);
+    expect(seen).toEqual([{ exchanges, options: { signal } }]);
+    expect(await createJudging({ seats: [], ledger })(exchanges)).toEqual([]);
+    expect(ledger.calls).toEqual({ targetCalls: 0, judgeCalls: 2, tokens: 0 });
   });
 
   it('passes on what its parts throw, with the calls made so far counted', async () => {

@@ -1,6 +1,6 @@
-import { perThousandTargetCalls } from '../../metrics/cost.ts';
 import { createEmbeddingMatrix, type EmbeddingMatrix } from '../../metrics/embedding-matrix.ts';
 import { judgeAgreement } from '../../metrics/judge-agreement.ts';
+import { perThousandTargetCalls } from '../../metrics/measure.ts';
 import { measureAttackSet } from '../../metrics/registry.ts';
 import { type AttackOutcome, attackSuccess } from '../../metrics/success.ts';
 import type { EventRecord, MetricRecord } from '../../runs/store/records.ts';
@@ -8,8 +8,7 @@ import { evaluationStage } from '../../runs/store/stage-name.ts';
 import { measuredMetric, plainMetric } from '../metric-records.ts';
 import type { Campaign } from '../stage.ts';
 import { usedTargetCalls } from '../used-calls.ts';
-import type { EvaluationPlan } from './evaluation-plan.ts';
-import { judgeNames, outcomeBy } from './evaluation-plan.ts';
+import { type EvaluationPlan, judgeNames, outcomeBy } from './evaluation-plan.ts';
 import { referenceRateMetrics, type StoredEvaluation, TEMPERATURE_METRIC } from './reference-rate.ts';
 import { dependenceOf, type MeasuredUnseen, unseenMetrics } from './unseen-metrics.ts';
 import { worldMetrics } from './world-metrics.ts';

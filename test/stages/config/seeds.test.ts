@@ -45,7 +45,7 @@ describe('parseSeeds', () => {
   it('names what cannot be seeds', () => {
     expect(() => parseSeeds('', options('x.txt'))).toThrow(/holds no attack/);
     expect(() => parseSeeds('attack\n\n', options('x.csv'))).toThrow(/holds no attack/);
-    expect(() => parseSeeds('a,b\n1\n', options('x.csv', { column: 'a' }))).toThrow(/no valid CSV/);
+    expect(() => parseSeeds('a,b\n1\n', options('x.csv', { column: 'a' }))).toThrow(/not valid CSV/);
     expect(() => parseSeeds('[]', options('x.json'))).toThrow(/JSONL/);
   });
 
