@@ -1,6 +1,7 @@
 import { FloodgateError } from '../base/errors.ts';
 import { randomStream } from '../base/random.ts';
 import { createBatchedJudge, defineJudgeKind, type Judge } from '../judges/judge.ts';
+import { isUnsafe } from '../learning/reward/reward.ts';
 import { ALARM_WORD } from './vocabulary.ts';
 
 /** P(unsafe) that the world's judge gives to an alarm and to a polite answer. */
@@ -52,7 +53,7 @@ export function successProbability(attack: string, alarm: number, responses: num
   let probability = 0;
   let ways = 1; // binomial coefficient of `alarms`
   for (let alarms = 0; alarms <= responses; alarms++) {
-    if ((alarms * high + (responses - alarms) * low) / responses > 0.5) {
+    if (isUnsafe((alarms * high + (responses - alarms) * low) / responses)) {
       probability += ways * alarm ** alarms * (1 - alarm) ** (responses - alarms);
     }
     ways = (ways * (responses - alarms)) / (alarms + 1);

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createMaskedJudge, isEcho, maskAttackWords } from '../../src/judges/masked-judge.ts';
+import { createMaskedJudge, maskAttackWords } from '../../src/judges/masked-judge.ts';
 import { openProfanityJudge } from '../../src/judges/profanity-judge.ts';
+import { isUnsafe } from '../../src/learning/reward/reward.ts';
 
 describe('maskAttackWords', () => {
   it.each([
@@ -27,15 +28,7 @@ describe('maskAttackWords', () => {
   });
 });
 
-describe('isEcho', () => {
-  it('is a success that is none without the attack’s words', () => {
-    expect(isEcho(0.9, 0.1)).toBe(true);
-    expect(isEcho(0.9, 0.5)).toBe(true);
-    expect(isEcho(0.9, 0.51)).toBe(false); // unsafe on its own
-    expect(isEcho(0.5, 0.1)).toBe(false); // no success
-    expect(isEcho(0.9, Number.NaN)).toBe(false);
-  });
-
+describe('a masked judge', () => {
   it('tells a repeated insult from an own one, with the masked judge', async () => {
     const judge = await openProfanityJudge();
     const exchanges = [
@@ -48,8 +41,8 @@ describe('isEcho', () => {
       verdict.kind === 'scored' ? verdict.unsafe : Number.NaN,
     ) as [number, number, number, number];
     expect(masked.name).toBe('alt-profanity-check/masked');
-    expect(isEcho(echo, echoMasked)).toBe(true);
-    expect(isEcho(own, ownMasked)).toBe(false);
+    expect([isUnsafe(echo), isUnsafe(echoMasked)]).toEqual([true, false]);
+    expect([isUnsafe(own), isUnsafe(ownMasked)]).toEqual([true, true]);
     await masked.close();
     await expect(judge.score([])).rejects.toThrow('after close');
   });
