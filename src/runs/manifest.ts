@@ -103,8 +103,12 @@ const anyManifest = z.looseObject({
 function refuseOtherVersion(path: string, json: unknown): void {
   const { data } = anyManifest.safeParse(json);
   if (data === undefined || data.manifestVersion === MANIFEST_VERSION) return;
-  const writer = data.versions?.floodgate ?? 'another version';
-  throw new FloodgateError('run', `read manifest ${path}: the run was written by floodgate ${writer}`, {
-    hint: `use floodgate ${writer} for it, or start the run again`,
-  });
+  const writer = data.versions?.floodgate;
+  throw new FloodgateError(
+    'run',
+    `read manifest ${path}: the run was written by ${writer === undefined ? 'another version' : `floodgate ${writer}`}`,
+    {
+      hint: `use ${writer === undefined ? 'that version' : `floodgate ${writer}`} for it, or start the run again`,
+    },
+  );
 }

@@ -84,7 +84,7 @@ async function scoreCollected(
   const ledger = createLedger();
   if (!rescore) return { attacks, calls: ledger.calls };
   const seat = rewardSeat(campaign);
-  const trial = createTrial({ target, decode, responses, seats: [seat], ledger });
+  const trial = createTrial({ target, decode, responses, seats: [seat], ledger, signal: io.signal });
   const bar = io.progress.start('re-score the collection', attacks.length, 'attacks');
   const kept: CollectedAttack[] = [];
   for (let start = 0; start < attacks.length; start += CHUNK) {

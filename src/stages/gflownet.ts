@@ -43,7 +43,9 @@ const ownShape = {
   batchSize: positiveCount.max(65_536).default(16).describe('attacks of one micro-batch'),
   accumulation: positiveCount.max(65_536).default(8).describe('micro-batches of one update'),
   learningRate: positive.default(1e-4).describe('after the warm-up'),
-  logZLearningRate: positive.optional().describe('of the logZ head (tb); learningRate when absent'),
+  logZLearningRate: positive
+    .optional()
+    .describe('of log Z, where the objective learns it (tb); learningRate when absent'),
   stopLogZGradient: z.boolean().default(false).describe('tb: no gradient from logZ into the adapters'),
   warmupUpdates: count.default(100).describe('updates of linear learning-rate warm-up'),
   decay: z.enum(['constant', 'linear']).default('constant').describe('learning rate after the warm-up'),
@@ -182,7 +184,7 @@ function checkSection(config: Config): ConfigProblem[] {
     problems.push(problemAt('gflownet.sampling.temperatures.low', `got ${low}, expected at most high (${high})`));
   }
   if (!kind.usesLogZ && logZLearningRate !== undefined) {
-    problems.push(problemAt('gflownet.logZLearningRate', `belongs to objective tb, got objective ${objective}`));
+    problems.push(problemAt('gflownet.logZLearningRate', `objective ${objective} learns no log Z`));
   }
   if (batchSize * accumulation < kind.leastRows) {
     const what = `got a single attack an update, objective ${objective} compares at least ${kind.leastRows}`;

@@ -102,6 +102,7 @@ class LocalTarget implements Target {
   /** An attack that cannot be asked makes no call and does not change the answers to the others. */
   async ask(requests: readonly TargetRequest[], options: AskOptions): Promise<TargetAnswer[][]> {
     if (this.isClosed) throw new FloodgateError('target', `${this.name}: used after close`);
+    if (options.signal?.aborted) throw new FloodgateError('interrupted', `${this.name}: interrupted`);
     const prompts = requests.map(({ attack }) => this.promptOf(attack, options.decode));
     const asked = requests.flatMap((request, i): AskedRequest[] => {
       const prompt = prompts[i] as readonly number[] | string;

@@ -49,7 +49,8 @@ export function createJudging({
   const judges = seats.map(({ judge }) => countVerdicts(judge, ledger));
   return async (exchanges) => {
     const verdicts: Verdict[][] = [];
-    for (const each of judges) verdicts.push(await each.score(exchanges, signal === undefined ? {} : { signal }));
+    const stop = signal === undefined ? {} : { signal };
+    for (const each of judges) verdicts.push(exchanges.length === 0 ? [] : await each.score(exchanges, stop));
     return verdicts;
   };
 }

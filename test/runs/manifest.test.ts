@@ -31,16 +31,19 @@ it('is read as it was written', async () => {
 });
 
 it.each([
-  [{ floodgate: '0.0.9' }, '0.0.9'],
-  [{ node: '20' }, 'another version'],
-])('of another version is refused with the version that wrote it and the remedy: %o', async (versions, writer) => {
-  writeFileSync(path, JSON.stringify({ ...manifest, manifestVersion: 1, versions }));
-  await expect(readManifest(path)).rejects.toMatchObject({
-    code: 'run',
-    message: expect.stringContaining(`the run was written by floodgate ${writer}`),
-    hint: expect.stringMatching(new RegExp(`${writer}.*start the run again`)),
-  });
-});
+  [{ floodgate: '0.0.9' }, 'floodgate 0.0.9', 'use floodgate 0.0.9 for it'],
+  [{ node: '20' }, 'another version', 'use that version for it'],
+])(
+  'of another version is refused with the version that wrote it and the remedy: %o',
+  async (versions, writer, remedy) => {
+    writeFileSync(path, JSON.stringify({ ...manifest, manifestVersion: 1, versions }));
+    await expect(readManifest(path)).rejects.toMatchObject({
+      code: 'run',
+      message: expect.stringContaining(`the run was written by ${writer}`),
+      hint: `${remedy}, or start the run again`,
+    });
+  },
+);
 
 it.each([
   ['no JSON', '{'],

@@ -114,7 +114,7 @@ function rowsToResponses(rows: readonly Row[]): StoredResponse[] {
         text: cellToText(text),
         tokens: tokens as number,
         truncated: truncated === 1,
-        ...(refused === null ? {} : { refused: refused as string }),
+        ...(refused === null ? {} : { refused: cellToText(refused) }),
         verdicts: [],
       };
       responses.push(response);
@@ -124,7 +124,7 @@ function rowsToResponses(rows: readonly Row[]): StoredResponse[] {
       judge: judge as string,
       masked: masked === 1,
       unsafe: unsafe as number | null,
-      ...(reason === null ? {} : { reason: reason as string }),
+      ...(reason === null ? {} : { reason: cellToText(reason) }),
     });
   }
   return responses;
@@ -184,7 +184,7 @@ function rowToEvent([timeMs, stage, update, level, code, message]: Row): StoredE
     update: (update ?? undefined) as number | undefined,
     level: level as EventRecord['level'],
     code: code as string,
-    message: message as string,
+    message: cellToText(message),
   };
 }
 

@@ -70,7 +70,13 @@ function createInsertions(db: Database.Database) {
   const costRow = db.prepare(ADD_COST);
 
   const verdict = (responseId: number, { judge, masked, unsafe, reason }: VerdictRecord): void => {
-    verdictRow.run([responseId, judge, masked ? 1 : 0, numberToCell('unsafe', unsafe), reason ?? null]);
+    verdictRow.run([
+      responseId,
+      judge,
+      masked ? 1 : 0,
+      numberToCell('unsafe', unsafe),
+      reason === undefined ? null : textToCell(reason),
+    ]);
   };
   const attack = ({ stageId, update }: Place, position: number, record: AttackRow): number => {
     const { lastInsertRowid } = attackRow.run([
@@ -89,7 +95,8 @@ function createInsertions(db: Database.Database) {
     ]);
     const attackId = Number(lastInsertRowid);
     for (const [index, { text, tokens, truncated, refused, verdicts }] of record.responses.entries()) {
-      const stored = responseRow.run([attackId, index, textToCell(text), tokens, truncated ? 1 : 0, refused ?? null]);
+      const refusal = refused === undefined ? null : textToCell(refused);
+      const stored = responseRow.run([attackId, index, textToCell(text), tokens, truncated ? 1 : 0, refusal]);
       for (const each of verdicts) verdict(Number(stored.lastInsertRowid), each);
     }
     return attackId;
@@ -100,7 +107,7 @@ function createInsertions(db: Database.Database) {
     metricRow.run([stageId, update, name, judge, ...cells, n, method, confidence]);
   };
   const event = (place: { stageId: number | null; update: number | null }, record: EventRecord): void => {
-    eventRow.run([nowMs(), place.stageId, place.update, record.level, record.code, record.message]);
+    eventRow.run([nowMs(), place.stageId, place.update, record.level, record.code, textToCell(record.message)]);
   };
   const cost = ({ stageId, update }: Place, { targetCalls, judgeCalls, tokens, seconds }: CostRecord): void => {
     costRow.run([stageId, update, targetCalls, judgeCalls, tokens, numberToCell('seconds', seconds)]);

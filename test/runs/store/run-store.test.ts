@@ -98,6 +98,21 @@ describe('recordUpdate', () => {
     expect(store.cost('gflownet')).toEqual(cost);
   });
 
+  it('keeps NUL in what a provider, a judge and an event say', () => {
+    const refused = { text: '', tokens: 0, truncated: false, refused: 'a\0b', verdicts: [] };
+    const unscored = { ...response('x'), verdicts: [{ judge: 'j', masked: false, unsafe: null, reason: 'c\0d' }] };
+    store.recordUpdate({
+      stage: 'gflownet',
+      update: 0,
+      attacks: [attack({ responses: [refused, unscored] })],
+      events: [{ level: 'info', code: 'x', message: 'e\0f' }],
+    });
+    const [read, scored] = store.responses(store.attacks({ stage: 'gflownet' })[0]?.id as number);
+    expect(read?.refused).toBe('a\0b');
+    expect(scored?.verdicts[0]?.reason).toBe('c\0d');
+    expect(store.events()[0]?.message).toBe('e\0f');
+  });
+
   it('keeps why a response was refused, beside one that the target answered', () => {
     const refused: ResponseRecord = {
       text: '',
