@@ -171,7 +171,7 @@ function workOf(config: Config, section: GflownetSection, seeds: number): StageW
   const everyUpdate = replay.rescore ? rows : fresh;
   const first = (replay.seedWithSft ? seeds : 0) + replay.seedWithReference;
   const tried = updates * everyUpdate + first + heldOutAttacks(config, updates);
-  return { attacks: tried, tried, trainedRows: updates * rows };
+  return { attacks: tried, tried, trainedRows: updates * rows, passRows: batchSize };
 }
 
 function checkSection(config: Config): ConfigProblem[] {

@@ -66,7 +66,8 @@ export function policyGradientWork(
 ): StageWork {
   const updates = updatesOf(config, section, context);
   const tried = attacksOf(config, section.batchSize, updates);
-  return { attacks: tried, tried, trainedRows: updates * section.batchSize * epochs };
+  const { batchSize, microBatchSize } = section;
+  return { attacks: tried, tried, trainedRows: updates * batchSize * epochs, passRows: microBatchSize };
 }
 
 function scoreRule({ reward }: Config, { score: kind }: PolicyGradientSection): ScoreRule {

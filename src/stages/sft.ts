@@ -143,7 +143,7 @@ export const sft: Stage = {
   check: (config) => checkWarmup(SFT, section.of(config)),
   plan: (config) => {
     const { updates, batchSize } = section.of(config);
-    return { attacks: 0, tried: 0, trainedRows: updates * batchSize };
+    return { attacks: 0, tried: 0, trainedRows: updates * batchSize, passRows: batchSize };
   },
   run,
 };

@@ -198,7 +198,7 @@ function smoothingStage({ name, source, weights, words }: SmoothingVariant): Sta
       const { updates, batchSize, rescore } = section.of(config);
       // Every attack that training tried may pass into the collection, and is then scored again.
       const tried = rescore ? (workOf(source)?.tried ?? 0) : 0;
-      return { attacks: 0, tried, trainedRows: updates * batchSize };
+      return { attacks: 0, tried, trainedRows: updates * batchSize, passRows: batchSize };
     },
     run: (campaign) => run(campaign, name, source, weights),
   };

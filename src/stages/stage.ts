@@ -89,6 +89,8 @@ export interface StageWork {
   readonly tried: number;
   /** Rows that gradients are taken of. */
   readonly trainedRows: number;
+  /** Rows of one forward and backward pass: they decide the memory of training. */
+  readonly passRows: number;
 }
 
 export interface PlanContext {

@@ -8,7 +8,6 @@ import { CONTROL_STAGE, evaluationStage } from '../../runs/store/stage-name.ts';
 import { planTarget } from '../../targets/registry.ts';
 import type { PlannedTarget } from '../../targets/target-kind.ts';
 import type { Config } from '../config/config.ts';
-import { gflownetSection } from '../gflownet.ts';
 import { stages, stagesToTrain } from '../registry.ts';
 import { type CampaignIo, createPlanContext, type PlanContext, type Stage, type StageWork } from '../stage.ts';
 import { openRunModels } from './run-models.ts';
@@ -48,15 +47,16 @@ export async function planRun(config: Config, io: CampaignIo): Promise<RunPlan> 
   const attacker = await models.openDecoder(config.attacker.model, 'attacker');
   const target = await planTarget(config.target, models.host);
   const gigaflops = await measureMatmulRate(models.threads);
-  const memoryBytes = estimateMemory(config, attacker, target);
+  const context = createPlanContext(config, seeds, stages.get);
+  const memoryBytes = estimateMemory(config, attacker, target, context);
   const machineMemoryBytes = totalmem();
   if (memoryBytes > machineMemoryBytes) throw tooLarge(memoryBytes, machineMemoryBytes);
-  const planned = planStages(config, {
-    seeds,
+  const sizes = {
     attackerSize: parametersOf(attacker),
     targetSize: target.model === undefined ? 0 : parametersOf(target.model.checkpoint),
     gigaflops,
-  });
+  };
+  const planned = planStages(config, sizes, context);
   return {
     seeds,
     stages: planned,
@@ -70,7 +70,7 @@ export async function planRun(config: Config, io: CampaignIo): Promise<RunPlan> 
 function tooLarge(needed: number, present: number): FloodgateError {
   const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
   return new FloodgateError('run', `plan run: it needs about ${gib(needed)}, this machine has ${gib(present)}`, {
-    hint: 'choose smaller models, a smaller gflownet.batchSize or fewer target.responses',
+    hint: 'choose smaller models, a smaller batchSize or fewer target.responses',
   });
 }
 
@@ -116,10 +116,16 @@ const PROMPT_POSITIONS = 128;
 const TARGET_COPIES = { fp32: 2, int8: 3.25 } as const;
 
 /** Mapped weights, a repacked copy for each decode session, optimizer, activations of a step, and the K/V cache. */
-function estimateMemory(config: Config, attacker: DecoderCheckpoint, { model, facts }: PlannedTarget): number {
+function estimateMemory(
+  config: Config,
+  attacker: DecoderCheckpoint,
+  { model, facts }: PlannedTarget,
+  context: PlanContext,
+): number {
   const { maxTokens } = config.attacker;
   const { width, layers, feedForwardWidth, vocabSize } = attacker.config;
-  const tokens = gflownetSection.of(config).batchSize * maxTokens;
+  const works = stagesToTrain(config.attackers).map((stage) => stage.plan?.(config, context));
+  const tokens = maxTokens * Math.max(0, ...works.map((work) => work?.passRows ?? 0));
   const activations = 4 * tokens * (layers * (12 * width + 4 * feedForwardWidth) + 3 * vocabSize);
   const cacheOf = ({ config: c }: DecoderCheckpoint, rows: number, length: number): number =>
     8 * rows * length * c.layers * c.kvHeads * c.headWidth;
@@ -139,7 +145,6 @@ function estimateMemory(config: Config, attacker: DecoderCheckpoint, { model, fa
 }
 
 interface PlanSizes {
-  readonly seeds: number;
   /** Weights used once per token. */
   readonly attackerSize: number;
   readonly targetSize: number;
@@ -228,8 +233,7 @@ function addCosts(a: StagePlan, b: StagePlan): StagePlan {
 }
 
 /** The stages of a run in order, each measured attacker with its evaluation. */
-function planStages(config: Config, sizes: PlanSizes): StagePlan[] {
-  const context = createPlanContext(config, sizes.seeds, stages.get);
+function planStages(config: Config, sizes: PlanSizes, context: PlanContext): StagePlan[] {
   const { controls: tried, responses } = config.evaluation;
   const first = { name: CONTROL_STAGE, attacks: 0, tried, responses, judged: judgeCount(config), flops: 0 };
   return [
