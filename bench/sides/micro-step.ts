@@ -1,8 +1,8 @@
 import { randomStream } from '../../src/base/random.ts';
 import type { ComputeOptions } from '../../src/engine/runtime/device.ts';
 import { scalarTensor } from '../../src/engine/runtime/tensors.ts';
-import { type Attacker, openAttacker } from '../../src/learning/attacker.ts';
 import type { SampledAttack } from '../../src/learning/attack.ts';
+import { type Attacker, openAttacker } from '../../src/learning/attacker.ts';
 import { expectedEncoderTensors } from '../../src/models/checkpoint/expected-tensors.ts';
 import { type Generated, openGenerator } from '../../src/models/decoder/generator.ts';
 import { openTextClassifier } from '../../src/models/encoder/text-classifier.ts';
