@@ -67,6 +67,9 @@ export const MOVED_KEYS: Readonly<Record<string, string>> = {
   'gflownet.temperature': 'reward.temperature',
   'gflownet.unsafeFloor': 'reward.unsafeFloor',
   'gflownet.fluency': 'reward.fluency',
+  'gflownet.truncationPenalty': 'reward.truncationPenalty',
+  'gflownet.collapseAlarm': 'watch.collapseAlarm',
+  'gflownet.earlyStop': 'watch.earlyStop',
   'gflownet.evaluation': 'watch',
 };
 
