@@ -170,7 +170,7 @@ describe('what the machine cannot give', () => {
     const place = await newPlace();
     const ended = await place.run(['attacker.maxTokens=2000', 'gflownet.batchSize=65000'], ['--dry-run']);
     const message = /it needs about [\d.]+ GiB, this machine has [\d.]+ GiB/;
-    expectTold(ended, { code: 1, message, hint: /smaller gflownet\.batchSize/ });
+    expectTold(ended, { code: 1, message, hint: /smaller batchSize of gflownet \(now 65000\)/ });
   });
 
   test('a runs folder whose place a file takes', async () => {

@@ -48,9 +48,10 @@ export async function planRun(config: Config, io: CampaignIo): Promise<RunPlan> 
   const target = await planTarget(config.target, models.host);
   const gigaflops = await measureMatmulRate(models.threads);
   const context = createPlanContext(config, seeds, stages.get);
-  const memoryBytes = estimateMemory(config, attacker, target, context);
+  const widest = widestPass(config, context);
+  const memoryBytes = estimateMemory(config, attacker, target, widest);
   const machineMemoryBytes = totalmem();
-  if (memoryBytes > machineMemoryBytes) throw tooLarge(memoryBytes, machineMemoryBytes);
+  if (memoryBytes > machineMemoryBytes) throw tooLarge(memoryBytes, machineMemoryBytes, widest);
   const sizes = {
     attackerSize: parametersOf(attacker),
     targetSize: target.model === undefined ? 0 : parametersOf(target.model.checkpoint),
@@ -67,10 +68,10 @@ export async function planRun(config: Config, io: CampaignIo): Promise<RunPlan> 
   };
 }
 
-function tooLarge(needed: number, present: number): FloodgateError {
+function tooLarge(needed: number, present: number, widest: WidestPass): FloodgateError {
   const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
   return new FloodgateError('run', `plan run: it needs about ${gib(needed)}, this machine has ${gib(present)}`, {
-    hint: 'choose smaller models, a smaller batchSize or fewer target.responses',
+    hint: `choose smaller models, a smaller batchSize of ${widest.stage} (now ${widest.rows}), or fewer target.responses`,
   });
 }
 
@@ -115,17 +116,30 @@ const PROMPT_POSITIONS = 128;
 /** Copies of a target's weights: mapped and repacked; in int8 beside fp32, since evaluation remains in fp32. */
 const TARGET_COPIES = { fp32: 2, int8: 3.25 } as const;
 
+/** The largest pass of training: its rows decide the memory of activations. */
+interface WidestPass {
+  readonly stage: string;
+  readonly rows: number;
+}
+
+function widestPass(config: Config, context: PlanContext): WidestPass {
+  const passes = stagesToTrain(config.attackers).map((stage) => ({
+    stage: stage.name,
+    rows: stage.plan?.(config, context).passRows ?? 0,
+  }));
+  return passes.reduce((widest, pass) => (pass.rows > widest.rows ? pass : widest), { stage: '', rows: 0 });
+}
+
 /** Mapped weights, a repacked copy for each decode session, optimizer, activations of a step, and the K/V cache. */
 function estimateMemory(
   config: Config,
   attacker: DecoderCheckpoint,
   { model, facts }: PlannedTarget,
-  context: PlanContext,
+  widest: WidestPass,
 ): number {
   const { maxTokens } = config.attacker;
   const { width, layers, feedForwardWidth, vocabSize } = attacker.config;
-  const works = stagesToTrain(config.attackers).map((stage) => stage.plan?.(config, context));
-  const tokens = maxTokens * Math.max(0, ...works.map((work) => work?.passRows ?? 0));
+  const tokens = maxTokens * widest.rows;
   const activations = 4 * tokens * (layers * (12 * width + 4 * feedForwardWidth) + 3 * vocabSize);
   const cacheOf = ({ config: c }: DecoderCheckpoint, rows: number, length: number): number =>
     8 * rows * length * c.layers * c.kvHeads * c.headWidth;
