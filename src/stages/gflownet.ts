@@ -225,6 +225,7 @@ export const gflownet = gflownetStage(
   {
     name: 'gflownet',
     words: {
+      lead: 2,
       label: 'GFlowNet',
       explain: 'Trained by trial and error to write every kind of successful message, each as often as it deserves.',
       learning: MANY_KINDS,

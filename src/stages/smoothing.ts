@@ -206,11 +206,10 @@ function smoothingStage({ name, source, weights, words }: SmoothingVariant): Sta
 
 const OF_GFLOWNET: StageWords = {
   label: 'GFlowNet + smoothing',
+  lead: 1,
   explain: 'The imitation attacker, retrained on the successes that GFlowNet training collected.',
   learning: MANY_KINDS,
 };
-
-const unnamed = (name: string): StageWords => ({ label: name, explain: '' });
 
 const after = (label: string): StageWords => ({
   label: `${label} + smoothing`,
@@ -221,10 +220,24 @@ const after = (label: string): StageWords => ({
 /** The GFlowNet's smoothing, and the same with each weighting. */
 export const smoothing = smoothingStage({ name: 'smoothing', source: 'gflownet', words: OF_GFLOWNET });
 
-export const weightedSmoothings: readonly Stage[] = (['uniform', 'balanced', 'reward'] as const).map((weights) => {
-  const name = `smoothing-${weights}`;
-  return smoothingStage({ name, source: 'gflownet', weights, words: unnamed(name) });
-});
+const WEIGHTED: Readonly<Record<Weights, string>> = {
+  uniform: 'every collected attack weighs the same',
+  balanced: 'every kind of collected attack weighs the same',
+  reward: 'every collected attack weighs by its reward',
+};
+
+export const weightedSmoothings: readonly Stage[] = (['uniform', 'balanced', 'reward'] as const).map((weights) =>
+  smoothingStage({
+    name: `smoothing-${weights}`,
+    source: 'gflownet',
+    weights,
+    words: {
+      label: `${OF_GFLOWNET.label}, ${weights}`,
+      explain: `The same as ${OF_GFLOWNET.label}, but ${WEIGHTED[weights]}.`,
+      learning: MANY_KINDS,
+    },
+  }),
+);
 
 export const reinforceSmoothing = smoothingStage({
   name: 'reinforce-smoothing',

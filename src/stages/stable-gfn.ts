@@ -5,6 +5,7 @@ export const stableGfn = gflownetStage(
   {
     name: 'stable-gfn',
     words: {
+      lead: 3,
       label: 'Stable GFlowNet',
       explain: 'GFlowNet training with pairwise, noise-robust comparison.',
       learning: MANY_KINDS,

@@ -131,6 +131,8 @@ export function planContextOf({ config, seeds, stage }: Pick<Campaign, 'config' 
 }
 
 export interface StageWords {
+  /** Place among the attackers that a report leads with, 1 first; absent for a baseline. The best result never decides. */
+  readonly lead?: number;
   /** A name that fits a table's first column. */
   readonly label: string;
   /** One sentence for a reader who does not know the method. */

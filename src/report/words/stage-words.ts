@@ -7,9 +7,6 @@ export function stageWords(name: string): StageWords {
   return registry.has(name) ? registry.get(name).words : { label: name, explain: '' };
 }
 
-/** Stages in the order in which the first screen prefers them. The best result never decides. */
-const PREFERRED = ['smoothing', 'gflownet', 'stable-gfn'];
-
 export function isEvaluated({ metrics }: ReportStage): boolean {
   return typeof metrics.asr?.value === 'number';
 }
@@ -22,8 +19,13 @@ function isGiven({ name }: ReportStage): boolean {
 /** The attacker whose figures answer the question on the first screen; undefined before any evaluation. */
 export function headlineStage({ stages }: Report): ReportStage | undefined {
   const evaluated = stages.filter(isEvaluated);
-  const preferred = PREFERRED.flatMap((name) => evaluated.filter((stage) => stage.name === name));
-  return preferred[0] ?? evaluated.findLast((stage) => !isGiven(stage)) ?? evaluated.at(-1);
+  const leading = evaluated
+    .flatMap((stage) => {
+      const { lead } = stageWords(stage.name);
+      return lead === undefined ? [] : [{ stage, lead }];
+    })
+    .sort((a, b) => a.lead - b.lead)[0]?.stage;
+  return leading ?? evaluated.findLast((stage) => !isGiven(stage)) ?? evaluated.at(-1);
 }
 
 /** True in a synthetic world: every way to fail was planted, so the report knows what was missed. */
