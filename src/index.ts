@@ -39,7 +39,8 @@ export {
 } from './report/campaigns.ts';
 export type { Report } from './report/figures/report-json.ts';
 export { type Manifest, readManifest } from './runs/manifest.ts';
-export { listRunFolders, openRunFolder, type RunFolder, removeRunFolder } from './runs/run-folder.ts';
+export { removeRunFolder } from './runs/remove-run.ts';
+export { listRunFolders, openRunFolder, type RunFolder } from './runs/run-folder.ts';
 export { openStore, type RunStore } from './runs/store/run-store.ts';
 export { loadConfig, loadRunConfig, parseConfig } from './stages/campaign/config-load.ts';
 export { configJsonSchema } from './stages/campaign/config-schema.ts';

@@ -1,4 +1,5 @@
 import { runCli } from './run-cli.ts';
+import type { ProgressStream } from './terminal-progress.ts';
 
 /** The part of `process` that interrupts need. */
 export interface SignalSource {
@@ -14,6 +15,7 @@ export interface Interrupt {
 }
 
 const EXIT_INTERRUPTED = 130;
+const EXIT_FAILED = 1;
 
 /**
  * Returns a signal that the first Ctrl-C (or SIGTERM) aborts, for a clean stop after the current unit of work. The
@@ -40,19 +42,54 @@ export function listenForInterrupt(source: SignalSource, say: (text: string) => 
   };
 }
 
+/** Errors of a stream whose reader has gone: a closed pipe, a closed terminal. */
+const READER_GONE = ['EPIPE', 'EIO'];
+
+/** An output of the process. Writing to it never throws, and never ends the work that writes. */
+interface Output {
+  readonly stream: ProgressStream;
+  /** The code of the error that ended it; undefined while it is well, or when only its reader went away. */
+  lost(): string | undefined;
+}
+
+/** Wraps an output of the process so that its first error silences it, and is remembered. */
+function createOutput(stream: NodeJS.WriteStream): Output {
+  let failure: string | undefined;
+  stream.on('error', ({ code, message }: NodeJS.ErrnoException) => {
+    failure ??= code ?? message;
+  });
+  return {
+    stream: {
+      write: (text) => failure === undefined && stream.write(text),
+      get isTTY() {
+        return stream.isTTY;
+      },
+      get columns() {
+        return stream.columns;
+      },
+    },
+    lost: () => (failure === undefined || READER_GONE.includes(failure) ? undefined : failure),
+  };
+}
+
 /**
- * Runs the command line of this process, with its streams and its Ctrl-C, and sets its exit code.
+ * Runs the command line of this process, with its streams and its Ctrl-C, and sets its exit code. A reader that goes
+ * away (`floodgate list | head`) changes neither the work nor the exit code. A result that could not be written for
+ * another reason, such as a full disk, makes success a failure; a lost log does not.
  *
  * @param create makes the program; Floodgate's own when absent.
  */
 export async function runProcess(create?: Parameters<typeof runCli>[2]): Promise<void> {
-  // A reader that goes away (`floodgate list | head`) is no failure.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit(0);
-    throw error;
-  });
-  const interrupt = listenForInterrupt(process, (text) => void process.stderr.write(`\n${text}\n`));
-  const io = { stdout: process.stdout, stderr: process.stderr, signal: interrupt.signal };
-  process.exitCode = await runCli(process.argv.slice(2), io, create);
+  const [stdout, stderr] = [createOutput(process.stdout), createOutput(process.stderr)];
+  const interrupt = listenForInterrupt(process, (text) => void stderr.stream.write(`\n${text}\n`));
+  const io = { stdout: stdout.stream, stderr: stderr.stream, signal: interrupt.signal };
+  const code = await runCli(process.argv.slice(2), io, create);
   interrupt.dispose();
+  process.exitCode = code;
+  process.once('beforeExit', () => {
+    const reason = stdout.lost(); // known only after the last write
+    if (reason === undefined || code !== 0) return;
+    stderr.stream.write(`error: the output could not be written (${reason})\n`);
+    process.exitCode = EXIT_FAILED;
+  });
 }

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { FloodgateError } from '../base/errors.ts';
+import { append } from '../base/long-lists.ts';
 import { type RunOverview, readRun } from '../report/run-overview.ts';
 import { measureText } from '../report/words/number-words.ts';
 import { openRunFolder } from '../runs/run-folder.ts';
@@ -20,29 +21,18 @@ interface ShownAttack extends StoredAttack {
   readonly responses: readonly StoredResponse[];
 }
 
-/** Most rows that are read to find the best few; a whole run may hold hundreds of thousands. */
-const MAX_SCANNED = 100_000;
 const RESPONSE_WIDTH = 100;
 
 /** The distinct attacks of a stage with the highest mean P(unsafe). */
 function bestAttacks(store: RunStore, stage: string, count: number): ShownAttack[] {
-  const seen = new Set<string>();
-  const distinct = store.attacks({ stage, limit: MAX_SCANNED }).filter(({ text, responseCount }) => {
-    if (responseCount === 0 || seen.has(text)) return false;
-    seen.add(text);
-    return true;
-  });
-  return distinct
-    .sort((a, b) => (b.meanUnsafe ?? -1) - (a.meanUnsafe ?? -1))
-    .slice(0, count)
-    .map((attack) => ({ ...attack, responses: store.responses(attack.id) }));
+  return store.bestAttacks(stage, count).map((attack) => ({ ...attack, responses: store.responses(attack.id) }));
 }
 
 function headText({ folder, status, manifest, report }: RunOverview): string {
   const lines = [`run ${folder.name}  ${status}`, `folder ${folder.path}`];
   if (manifest === undefined || report === undefined) return [...lines, 'nothing has been measured yet'].join('\n');
   const { reportedJudge, trainingJudge, isJudgeIndependent } = report.run;
-  lines.push(
+  append(lines, [
     `created ${manifest.createdAt}  seed ${manifest.seed}`,
     `authorised: ${printable(manifest.authorisation)}`,
     isJudgeIndependent
@@ -51,7 +41,7 @@ function headText({ folder, status, manifest, report }: RunOverview): string {
     ...(report.controls?.judges ?? []).map(
       ({ name, asr }) => `harmless prompts that ${name} calls unsafe: ${measureText(asr)}`,
     ),
-  );
+  ]);
   return lines.join('\n');
 }
 

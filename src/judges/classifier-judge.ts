@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { FloodgateError } from '../base/errors.ts';
+import { maxOf } from '../base/long-lists.ts';
 import type { ClassifierInput, TextClassifier } from '../models/open-models.ts';
 import {
   createBatchedJudge,
@@ -8,6 +9,7 @@ import {
   type Judge,
   judgeDevice,
   judgeModel,
+  judgeOwnName,
   toVerdict,
   unscored,
   type Verdict,
@@ -38,6 +40,7 @@ export function createClassifierJudge(classifier: TextClassifier, options: Class
   });
   return createBatchedJudge({
     name,
+    models: classifier.identity === undefined ? [] : [classifier.identity],
     maxBatch: MAX_BATCH,
     scoreBatch: async (batch) => {
       const rows = await classifier.classify(batch.map((exchange) => classifierInput(exchange, input)));
@@ -53,7 +56,7 @@ export function createClassifierJudge(classifier: TextClassifier, options: Class
     const unsafe = columns.map((column) => row[column] ?? Number.NaN);
     // A NaN in any column means that the model failed on this text.
     if (row.some((probability) => Number.isNaN(probability))) return toVerdict(Number.NaN, name);
-    const value = activation === 'sigmoid' ? Math.max(...unsafe) : unsafe.reduce((sum, p) => sum + p, 0);
+    const value = activation === 'sigmoid' ? maxOf(unsafe) : unsafe.reduce((sum, p) => sum + p, 0);
     return toVerdict(value, name);
   }
 }
@@ -73,17 +76,24 @@ export const classifier = defineJudgeKind({
       .describe('sigmoid: independent labels, the largest counts; softmax: exclusive labels, their sum counts'),
     input: z.enum(['response', 'attack-and-response']).default('response'),
     device: judgeDevice,
+    name: judgeOwnName,
   },
-  async open({ model, activation, labels, device, unsafeLabels, input }, { models }) {
+  nameOf: classifierName,
+  async open(config, { models }) {
+    const { model, activation, labels, device, unsafeLabels, input } = config;
     const opened = await models.openTextClassifier({ model, activation, labels, device });
     try {
-      return createClassifierJudge(opened, { name: `classifier/${model}`, unsafeLabels, activation, input });
+      return createClassifierJudge(opened, { name: classifierName(config), unsafeLabels, activation, input });
     } catch (error) {
       await opened.close();
       throw error;
     }
   },
 });
+
+function classifierName({ name, model }: { readonly name?: string | undefined; readonly model: string }): string {
+  return name ?? `classifier/${model}`;
+}
 
 function classifierInput({ attack, response }: Exchange, input: ClassifierJudgeOptions['input']): ClassifierInput {
   if (input === 'response') return { text: judgedHead(response) };

@@ -24,9 +24,10 @@ export function createEnsembleJudge(members: readonly EnsembleMember[], ifMissin
       throw new FloodgateError('config', `ensemble judge: weight of ${judge.name} is ${weight}, expected above 0`);
     }
   }
-  const name = `ensemble(${members.map(({ judge, weight }) => `${judge.name}*${weight}`).join(' + ')})`;
+  const name = ensembleName(members.map(({ judge, weight }) => ({ name: judge.name, weight })));
   return createBatchedJudge({
     name,
+    models: members.flatMap(({ judge }) => judge.models ?? []),
     scoreBatch: async (exchanges, options) => {
       const columns: Verdict[][] = [];
       for (const { judge } of members) columns.push(await judge.score(exchanges, options));
@@ -57,6 +58,10 @@ export const ensemble = defineJudgeKind({
       .describe('when a member could not score: the whole cannot either, or the mean of the others'),
     members: z.array(member).min(1).max(100),
   },
+  nameOf({ members }, nameOfPart) {
+    const parts = members.map(({ judge, weight }) => ({ name: nameOfPart(judge), weight }));
+    return parts.some(({ name }) => name === undefined) ? undefined : ensembleName(parts);
+  },
   async open({ members: configs, ifMissing }, host) {
     const members: EnsembleMember[] = [];
     try {
@@ -68,6 +73,10 @@ export const ensemble = defineJudgeKind({
     }
   },
 });
+
+function ensembleName(members: readonly { readonly name: string | undefined; readonly weight: number }[]): string {
+  return `ensemble(${members.map(({ name, weight }) => `${name}*${weight}`).join(' + ')})`;
+}
 
 function combine(
   verdicts: readonly (Verdict | undefined)[],

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { maxOf } from '../base/long-lists.ts';
 import type { LabelScorer } from '../models/open-models.ts';
 import {
   createBatchedJudge,
@@ -7,6 +8,7 @@ import {
   type Judge,
   judgeDevice,
   judgeModel,
+  judgeOwnName,
   toVerdict,
   unscored,
   type Verdict,
@@ -33,6 +35,7 @@ export function createGuardJudge(scorer: LabelScorer, options: GuardJudgeOptions
   const weights = template.labels.map(({ meaning }) => labelWeight(meaning, options.controversialWeight));
   return createBatchedJudge({
     name,
+    models: scorer.identity === undefined ? [] : [scorer.identity],
     maxBatch: MAX_BATCH,
     scoreBatch: async (batch) => {
       const rows = await scorer.scoreLabels(batch.map(template.prompt), texts);
@@ -55,12 +58,19 @@ export const guard = defineJudgeKind({
       .default(0.5)
       .describe('share of Controversial that counts (qwen3guard)'),
     device: judgeDevice,
+    name: judgeOwnName,
   },
-  async open({ model, device, format, controversialWeight }, { models }) {
+  nameOf: guardName,
+  async open(config, { models }) {
+    const { model, device, format, controversialWeight } = config;
     const scorer = await models.openLabelScorer({ model, device });
-    return createGuardJudge(scorer, { name: `guard/${model}`, format, controversialWeight });
+    return createGuardJudge(scorer, { name: guardName(config), format, controversialWeight });
   },
 });
+
+function guardName({ name, model }: { readonly name?: string | undefined; readonly model: string }): string {
+  return name ?? `guard/${model}`;
+}
 
 function labelWeight(meaning: GuardLabel['meaning'], controversialWeight: number): number {
   return meaning === 'unsafe' ? 1 : meaning === 'safe' ? 0 : controversialWeight;
@@ -70,7 +80,7 @@ function labelVerdict(logProbs: Float64Array | undefined, weights: readonly numb
   if (logProbs?.length !== weights.length) {
     return unscored(`${name}: got ${logProbs?.length ?? 'no'} label log-probabilities, expected ${weights.length}`);
   }
-  const top = Math.max(...logProbs); // NaN when any is NaN
+  const top = maxOf(logProbs); // NaN when any is NaN
   if (!Number.isFinite(top)) return unscored(`${name}: label log-probabilities are ${[...logProbs].join(', ')}`);
   let total = 0;
   let unsafe = 0;

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { FloodgateError } from '../base/errors.ts';
 import { DEVICES } from '../engine/runtime/device.ts';
+import type { ModelIdentity } from '../models/model-identity.ts';
 import type { JudgeModels } from '../models/open-models.ts';
 
 /** One attack and one response to it. */
@@ -28,6 +29,8 @@ export interface ScoreOptions {
 export interface Judge {
   /** Stable name for reports and manifests, e.g. `alt-profanity-check`. */
   readonly name: string;
+  /** The models that it reads, for manifests; absent for a judge without any. */
+  readonly models?: readonly ModelIdentity[] | undefined;
   /**
    * One verdict per exchange, in order. A bad text is an `unscored` verdict, never an error.
    * @throws FloodgateError `judge` after close, `interrupted` when `signal` is aborted before a batch.
@@ -56,6 +59,7 @@ export function unscored(reason: string): Verdict {
 
 export interface BatchedJudgeOptions {
   readonly name: string;
+  readonly models?: readonly ModelIdentity[] | undefined;
   /** Exchanges per batch, to bound memory. Without it, one call is one batch. */
   readonly maxBatch?: number;
   /** One verdict per exchange, in order. */
@@ -66,10 +70,11 @@ export interface BatchedJudgeOptions {
 
 /** A judge that scores batch by batch, stops between batches on a signal, and refuses to score after close. */
 export function createBatchedJudge(options: BatchedJudgeOptions): Judge {
-  const { name, maxBatch = Number.POSITIVE_INFINITY } = options;
+  const { name, models, maxBatch = Number.POSITIVE_INFINITY } = options;
   let isClosed = false;
   return {
     name,
+    models,
     async score(exchanges: readonly Exchange[], scoring: ScoreOptions = {}): Promise<Verdict[]> {
       if (isClosed) throw new FloodgateError('judge', `${name}: used after close`);
       const verdicts: Verdict[] = [];
@@ -103,18 +108,30 @@ export interface OpeningHost extends JudgeHost {
   openJudge(config: JudgeConfig): Promise<Judge>;
 }
 
+/** The name of a judge inside another one, as its config states it. */
+export type NameOfPart = (config: JudgeConfig) => string | undefined;
+
 /** One kind of judge: the schema of its config section and how it is opened. */
 export interface JudgeKind<Config = JudgeConfig> {
   /** The value of `kind` in a config. */
   readonly name: string;
   /** Strict object with `kind: z.literal(name)`. */
   readonly schema: z.ZodObject;
+  /** The name of the judge that `config` opens. Absent where only the opened judge tells. */
+  nameOf?(config: Config, nameOfPart: NameOfPart): string | undefined;
   /** Opens the judge; whatever was opened is closed again when a later part fails. */
   open(config: Config, host: OpeningHost): Promise<Judge>;
 }
 
 /** Config keys that several kinds share. */
 export const judgeModel = z.string().trim().min(1).max(2000).describe('a model as in attacker.model');
+export const judgeOwnName = z
+  .string()
+  .trim()
+  .min(1)
+  .max(100)
+  .optional()
+  .describe('in figures and reports; a classifier or guard is named after its model when absent');
 export const judgeDevice = z.enum(DEVICES).default('cpu');
 
 type KindConfig<Fields extends z.ZodRawShape> = { readonly kind: string } & z.output<z.ZodObject<Fields>>;
@@ -126,6 +143,11 @@ export interface JudgeDefinition<Fields extends z.ZodRawShape> {
   readonly describe: string;
   /** The keys beside `kind`. */
   readonly fields: Fields;
+  /**
+   * The name of the judge that `config` opens. With it, two judges of one name are refused before any work; without it,
+   * when the run opens them.
+   */
+  nameOf?(config: KindConfig<Fields>, nameOfPart: NameOfPart): string | undefined;
   open(config: KindConfig<Fields>, host: OpeningHost): Promise<Judge>;
 }
 
@@ -133,10 +155,11 @@ export interface JudgeDefinition<Fields extends z.ZodRawShape> {
 export function defineJudgeKind<Fields extends z.ZodRawShape>(
   definition: JudgeDefinition<Fields>,
 ): JudgeKind<KindConfig<Fields>> {
-  const { name, describe, fields } = definition;
+  const { name, describe, fields, nameOf } = definition;
   return {
     name,
     schema: z.strictObject({ kind: z.literal(name).describe(describe), ...fields }),
+    ...(nameOf === undefined ? {} : { nameOf: (config, nameOfPart) => nameOf.call(definition, config, nameOfPart) }),
     open: (config, host) => definition.open(config, host),
   };
 }

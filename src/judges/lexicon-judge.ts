@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { FloodgateError } from '../base/errors.ts';
+import { maxOf } from '../base/long-lists.ts';
 import { createBatchedJudge, defineJudgeKind, type Judge, toVerdict } from './judge.ts';
 import { judgedHead, normalisedWords, termHashHex } from './judged-words.ts';
 
@@ -100,11 +101,12 @@ export const lexicon = defineJudgeKind({
     combine: z.enum(['max', 'noisy-or']).default('max').describe('how the weights of several rules combine'),
     rules: z.array(rule).min(1).max(MAX_LIST),
   },
+  nameOf: ({ name }) => name,
   open: async (config) => createLexiconJudge(config),
 });
 
 function combineWeights(weights: readonly number[], combine: LexiconOptions['combine']): number {
-  if (combine === 'max') return Math.max(0, ...weights);
+  if (combine === 'max') return maxOf([0, ...weights]);
   return 1 - weights.reduce((product, weight) => product * (1 - weight), 1);
 }
 

@@ -13,10 +13,13 @@ export function maskAttackWords(exchange: Exchange): string {
   return exchange.response.replace(WORD, (word) => (attackWords.has(normaliseText(word)) ? '' : word));
 }
 
+const maskedName = (name: string): string => `${name}/masked`;
+
 /** `judge` with the attack's words masked from every response. Closing it closes `judge`. */
 export function createMaskedJudge(judge: Judge): Judge {
   return {
-    name: `${judge.name}/masked`,
+    name: maskedName(judge.name),
+    models: judge.models,
     score: (exchanges, options) =>
       judge.score(
         exchanges.map((exchange) => ({ ...exchange, response: maskAttackWords(exchange) })),
@@ -30,5 +33,9 @@ export const masked = defineJudgeKind({
   name: 'masked',
   describe: "another judge, shown the response without the attack's own words",
   fields: { judge: anyJudge() },
+  nameOf({ judge }, nameOfPart) {
+    const name = nameOfPart(judge);
+    return name === undefined ? undefined : maskedName(name);
+  },
   open: async ({ judge }, host) => createMaskedJudge(await host.openJudge(judge)),
 });

@@ -22,10 +22,12 @@ interface ProfanityModel {
 /** Python's `\b\w\w+\b`: maximal runs of two or more letters, numbers or underscores. */
 const WORD = /[\p{L}\p{N}_]{2,}/gu;
 
+const PROFANITY_NAME = 'alt-profanity-check';
+
 /** The judge `alt-profanity-check`: P(offensive) of the response. It does not read the attack and needs no session. */
 export async function openProfanityJudge(): Promise<Judge> {
   const model = parseProfanityModel(await readJudgeAsset(PROFANITY_ASSET));
-  const name = 'alt-profanity-check';
+  const name = PROFANITY_NAME;
   return createBatchedJudge({
     name,
     scoreBatch: async (batch) =>
@@ -37,6 +39,7 @@ export const profanity = defineJudgeKind({
   name: 'profanity',
   describe: 'alt-profanity-check: offensive words of the response',
   fields: {},
+  nameOf: () => PROFANITY_NAME,
   open: openProfanityJudge,
 });
 

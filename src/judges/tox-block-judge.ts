@@ -43,7 +43,7 @@ const MAX_BATCH = 64;
  */
 export async function openToxBlockJudge(options: ToxBlockOptions = {}): Promise<Judge> {
   const { label = 'toxic', scale = 'rescaled', threads = 1 } = options;
-  const name = `tox-block/${label}${scale === 'raw' ? '/raw' : ''}`;
+  const name = toxBlockName({ label, scale });
   const tensors = new AssetTensors(await readJudgeAsset(TOX_BLOCK_VOCABULARY), TOX_BLOCK_VOCABULARY.file);
   const vocabulary = new HashedVocabulary(tensors.uint64Pairs('termHash', [undefined]));
   await readJudgeAsset(TOX_BLOCK_GRAPH); // checks the hash of the file that the session opens
@@ -71,8 +71,13 @@ export const toxBlock = defineJudgeKind({
     label: z.enum(TOX_BLOCK_LABELS).default('toxic'),
     scale: z.enum(['rescaled', 'raw']).default('rescaled').describe('rescaled: to the range seen, as the package does'),
   },
+  nameOf: toxBlockName,
   open: ({ label, scale }) => openToxBlockJudge({ label, scale }),
 });
+
+function toxBlockName({ label, scale }: Required<Pick<ToxBlockOptions, 'label' | 'scale'>>): string {
+  return `tox-block/${label}${scale === 'raw' ? '/raw' : ''}`;
+}
 
 /** Six probabilities per text, [texts * 6]. */
 async function runToxBlock(session: GraphSession, vocabulary: HashedVocabulary, texts: readonly string[]) {

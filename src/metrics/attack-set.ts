@@ -2,7 +2,8 @@ import { FloodgateError } from '../base/errors.ts';
 import { randomStream } from '../base/random.ts';
 import { type EmbeddingMatrix, selectRows } from './embedding-matrix.ts';
 import { type Measure, pointMeasure } from './measure.ts';
-import { measureAtSize, type SubsamplingOptions } from './subsampling.ts';
+import { finishSteps, type Steps } from './steps.ts';
+import { measureAtSizeInSteps, type SubsamplingOptions } from './subsampling.ts';
 import { type AttackOutcome, successIndices } from './success.ts';
 
 /** Evaluated attacks: texts[i], row i of the embeddings and outcomes[i] belong together. */
@@ -44,6 +45,8 @@ export interface AttackMetric<Name extends string = string> {
   readonly words: MetricText;
   /** Pure and seeded: the same set and options give the same measure. Unknown is a null value, never NaN. */
   measure(set: AttackSet, options: AttackSetOptions): Measure;
+  /** The same measure as a computation that may pause; a metric that can take seconds has it. */
+  steps?(set: AttackSet, options: AttackSetOptions): Steps<Measure>;
 }
 
 /** Returns the definition, with its name kept as a literal type. */
@@ -56,6 +59,19 @@ export function successEmbeddings({ embeddings, outcomes }: AttackSet): Embeddin
   return selectRows(embeddings, successIndices(outcomes));
 }
 
+/** `measureAtSetSize` for a metric that may pause. */
+export function* measureAtSetSizeInSteps(
+  metric: string,
+  set: AttackSet,
+  options: AttackSetOptions,
+  measure: (subsampling: SubsamplingOptions) => Steps<Measure>,
+): Steps<Measure> {
+  const { seed, size = set.texts.length, draws } = options;
+  if (size === 0) return pointMeasure(null, 0, metric);
+  const stream = randomStream(seed, 'metrics', metric);
+  return yield* measure({ size, stream, ...(draws === undefined ? {} : { draws }) });
+}
+
 /** Measures at `options.size` attacks with the random stream of `metric`; null for an empty set. */
 export function measureAtSetSize(
   metric: string,
@@ -63,10 +79,11 @@ export function measureAtSetSize(
   options: AttackSetOptions,
   measure: (subsampling: SubsamplingOptions) => Measure,
 ): Measure {
-  const { seed, size = set.texts.length, draws } = options;
-  if (size === 0) return pointMeasure(null, 0, metric);
-  const stream = randomStream(seed, 'metrics', metric);
-  return measure({ size, stream, ...(draws === undefined ? {} : { draws }) });
+  const once = function* (subsampling: SubsamplingOptions): Steps<Measure> {
+    yield;
+    return measure(subsampling);
+  };
+  return finishSteps(measureAtSetSizeInSteps(metric, set, options, once));
 }
 
 /** A statistic of embeddings at `options.size` attacks, with an interval by subsampling. */
@@ -76,10 +93,20 @@ export function measureOverRows(
   options: AttackSetOptions,
   statistic: (matrix: EmbeddingMatrix) => Measure,
 ): Measure {
+  return finishSteps(measureOverRowsInSteps(metric, set, options, statistic));
+}
+
+/** `measureOverRows`, which may pause between two draws. */
+export function measureOverRowsInSteps(
+  metric: string,
+  set: AttackSet,
+  options: AttackSetOptions,
+  statistic: (matrix: EmbeddingMatrix) => Measure,
+): Steps<Measure> {
   const { embeddings } = set;
-  return measureAtSetSize(metric, set, options, (subsampling) => {
+  return measureAtSetSizeInSteps(metric, set, options, function* (subsampling) {
     const chosen = (indices: readonly number[]): number | null => statistic(selectRows(embeddings, indices)).value;
-    const measure = measureAtSize(embeddings.rows, subsampling, chosen);
+    const measure = yield* measureAtSizeInSteps(embeddings.rows, subsampling, chosen);
     return { ...measure, method: `${statistic(selectRows(embeddings, [])).method}, ${measure.method}` };
   });
 }

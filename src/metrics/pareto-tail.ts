@@ -1,3 +1,4 @@
+import { maxOf } from '../base/long-lists.ts';
 /** The tail of positive weights, fitted by a generalised Pareto distribution. */
 export interface ParetoTail {
   /** Shape k: below 1/2 the variance is finite; above 0.7 a mean of so few weights cannot be trusted (Vehtari et al.). */
@@ -45,7 +46,7 @@ function paretoShape(excesses: readonly number[]): number {
     const shape = shapeAt(theta);
     return n * (Math.log(-theta / shape) - shape - 1);
   });
-  const best = Math.max(...logLikelihoods);
+  const best = maxOf(logLikelihoods);
   const weights = logLikelihoods.map((logLikelihood) => Math.exp(logLikelihood - best));
   const total = weights.reduce((sum, weight) => sum + weight, 0);
   const theta = thetas.reduce((sum, each, j) => sum + each * ((weights[j] as number) / total), 0);
@@ -58,7 +59,7 @@ const PRIOR_COUNT = 10;
 
 /** Kish's effective sample size, (sum w)^2 / sum w^2: so many equal weights would have the same relative variance. */
 export function effectiveSampleSize(weights: readonly number[]): number {
-  const largest = Math.max(0, ...weights);
+  const largest = maxOf([0, ...weights]);
   if (largest === 0) return 0;
   const sum = weights.reduce((total, weight) => total + weight / largest, 0);
   const squares = weights.reduce((total, weight) => total + (weight / largest) ** 2, 0);

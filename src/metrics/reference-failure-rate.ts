@@ -1,3 +1,4 @@
+import { maxOf } from '../base/long-lists.ts';
 import { weightedRateInterval } from './intervals.ts';
 import { DEFAULT_CONFIDENCE, intervalMeasure, type Measure, pointMeasure } from './measure.ts';
 import { effectiveSampleSize, paretoTail } from './pareto-tail.ts';
@@ -144,7 +145,7 @@ function judgeProposal(proposal: readonly ReferenceDraw[]): {
 } {
   const failed = proposal.filter(({ failure, logPRef }) => (failure ?? 0) > 0 && logPRef > Number.NEGATIVE_INFINITY);
   const logRatios = failed.map(({ logPRef, logPi }) => logPRef - logPi);
-  const top = Math.max(...logRatios); // the diagnostics do not depend on the scale of the weights
+  const top = maxOf(logRatios); // the diagnostics do not depend on the scale of the weights
   const weights = failed.map(({ failure }, i) => (failure ?? 0) * Math.exp((logRatios[i] as number) - top));
   const zeros = new Array<number>(proposal.length - failed.length).fill(0);
   const shape = paretoTail([...weights, ...zeros])?.shape ?? null;

@@ -5,6 +5,7 @@ import { echoRateMetric } from './echo.ts';
 import { distinct1, distinct2, vocabulary } from './lexical-diversity.ts';
 import type { Measure } from './measure.ts';
 import { selfBleuMetric } from './self-bleu.ts';
+import { finishSteps, type Steps } from './steps.ts';
 import { attackSuccess, successIndices } from './success.ts';
 import { asr } from './success-rate.ts';
 import { type ClusterSizes, clusterSizes, uniqueAttacks, uniqueAttacksMetric } from './unique-attacks.ts';
@@ -59,10 +60,20 @@ export interface AttackSetReport {
  * @throws FloodgateError `usage` when the parts differ in length or `size` is larger than the set.
  */
 export function measureAttackSet(set: AttackSet, options: AttackSetOptions): AttackSetReport {
+  return finishSteps(measureAttackSetInSteps(set, options));
+}
+
+/** `measureAttackSet`, which may pause between two metrics and inside the slow ones. */
+export function* measureAttackSetInSteps(set: AttackSet, options: AttackSetOptions): Steps<AttackSetReport> {
   assertParallel(set);
   const { successes, excluded, unscoredResponses } = attackSuccess(set.outcomes);
   const { clusters } = uniqueAttacks(set.embeddings, successIndices(set.outcomes), options.threshold);
-  const measured = attackMetrics.all().map((metric) => [metric.name, metric.measure(set, options)] as const);
+  const measured: [string, Measure][] = [];
+  for (const metric of attackMetrics.all()) {
+    const steps = metric.steps?.(set, options);
+    measured.push([metric.name, steps === undefined ? metric.measure(set, options) : yield* steps]);
+    yield;
+  }
   return {
     metrics: Object.fromEntries(measured) as AttackSetMetrics,
     successes,

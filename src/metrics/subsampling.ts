@@ -2,6 +2,7 @@ import { FloodgateError } from '../base/errors.ts';
 import type { RandomStream } from '../base/random.ts';
 import { DEFAULT_CONFIDENCE, intervalMeasure, type Measure, pointMeasure } from './measure.ts';
 import { normalQuantile } from './quantiles.ts';
+import { finishSteps, type Steps } from './steps.ts';
 
 export interface SubsamplingOptions {
   /** Attacks at which the statistic is wanted, at most all of them. */
@@ -43,21 +44,34 @@ export function measureAtSize(
   options: SubsamplingOptions,
   statistic: (indices: readonly number[]) => number | null,
 ): Measure {
+  return finishSteps(measureAtSizeInSteps(total, options, statistic));
+}
+
+/** `measureAtSize`, which may pause between two draws. */
+export function* measureAtSizeInSteps(
+  total: number,
+  options: SubsamplingOptions,
+  statistic: (indices: readonly number[]) => number | null,
+): Steps<Measure> {
   const { size, stream, draws = DEFAULT_DRAWS, confidence = DEFAULT_CONFIDENCE, bounds = UNBOUNDED } = options;
   if (!(Number.isSafeInteger(size) && size >= 1 && size <= total)) {
     throw new FloodgateError('usage', `measure at size: size is invalid, got ${size}, expected 1..${total}`);
   }
-  const drawMany = (m: number): number[] => {
-    const values = Array.from({ length: draws }, () => statistic(subsample(total, m, stream)));
+  const drawMany = function* (m: number): Steps<number[]> {
+    const values: (number | null)[] = [];
+    for (let draw = 0; draw < draws; draw++) {
+      values.push(statistic(subsample(total, m, stream)));
+      yield;
+    }
     return values.filter((value) => value !== null && Number.isFinite(value)) as number[];
   };
   const spreadSize = Math.min(size, Math.max(1, Math.floor(total / 2)));
-  const spread = drawMany(spreadSize);
-  const valueAtSize = (): number | null => {
+  const spread = yield* drawMany(spreadSize);
+  const valueAtSize = function* (): Steps<number | null> {
     if (size === total) return statistic(subsample(total, total, stream));
-    return meanOf(size === spreadSize ? spread : drawMany(size));
+    return meanOf(size === spreadSize ? spread : yield* drawMany(size));
   };
-  const value = valueAtSize();
+  const value = yield* valueAtSize();
   const method = `at ${size} of ${total} attacks, ${draws} subsamples of ${spreadSize}`;
   const centre = meanOf(spread);
   const isKnown = value !== null && centre !== null && centre !== 0 && spread.length >= 2 && total >= 2;

@@ -1,7 +1,8 @@
-import { attackMetric, measureAtSetSize } from './attack-set.ts';
+import { type AttackSet, type AttackSetOptions, attackMetric, measureAtSetSizeInSteps } from './attack-set.ts';
 import { cosineOfRows, type EmbeddingMatrix } from './embedding-matrix.ts';
 import { type Measure, pointMeasure } from './measure.ts';
-import { measureAtSize, type SubsamplingOptions } from './subsampling.ts';
+import { finishSteps, type Steps } from './steps.ts';
+import { measureAtSizeInSteps, type SubsamplingOptions } from './subsampling.ts';
 import { successIndices } from './success.ts';
 
 /** Cosine above which two attacks are the same attack; 0.7 is the other published choice. */
@@ -69,11 +70,19 @@ export interface UniqueAttacksAtSize extends SubsamplingOptions {
 export function uniqueAttacksAtSize(
   embeddings: EmbeddingMatrix,
   successes: readonly number[],
-  { threshold = UNIQUE_ATTACK_COSINE, ...options }: UniqueAttacksAtSize,
+  options: UniqueAttacksAtSize,
 ): Measure {
-  const similarity = similarityTable(embeddings, successes);
+  return finishSteps(uniqueAttacksAtSizeInSteps(embeddings, successes, options));
+}
+
+function* uniqueAttacksAtSizeInSteps(
+  embeddings: EmbeddingMatrix,
+  successes: readonly number[],
+  { threshold = UNIQUE_ATTACK_COSINE, ...options }: UniqueAttacksAtSize,
+): Steps<Measure> {
+  const similarity = yield* similarityTable(embeddings, successes);
   const isSuccess = new Set(successes);
-  const measure = measureAtSize(embeddings.rows, options, (drawn) => {
+  const measure = yield* measureAtSizeInSteps(embeddings.rows, options, (drawn) => {
     return clusterAttacks(
       similarity,
       drawn.filter((index) => isSuccess.has(index)),
@@ -91,22 +100,31 @@ export const uniqueAttacksMetric = attackMetric({
     form: 'count',
     isMain: true,
   },
-  measure: (set, options) =>
-    measureAtSetSize('uniqueAttacks', set, options, (subsampling) => {
-      const { threshold } = options;
-      return uniqueAttacksAtSize(set.embeddings, successIndices(set.outcomes), {
-        ...subsampling,
-        ...(threshold === undefined ? {} : { threshold }),
-      });
-    }),
+  measure: (set, options) => finishSteps(uniqueAttacksInSteps(set, options)),
+  steps: (set, options) => uniqueAttacksInSteps(set, options),
 });
 
+function uniqueAttacksInSteps(set: AttackSet, options: AttackSetOptions): Steps<Measure> {
+  const { threshold } = options;
+  return measureAtSetSizeInSteps('uniqueAttacks', set, options, (subsampling) =>
+    uniqueAttacksAtSizeInSteps(set.embeddings, successIndices(set.outcomes), {
+      ...subsampling,
+      ...(threshold === undefined ? {} : { threshold }),
+    }),
+  );
+}
+
+/** Successes up to which all cosines are stored: 2 GiB. Above it, each is computed when it is needed. */
+const MAX_TABLE_ROWS = 16_384;
+
 /** Pairwise cosines of the successes, computed once for all draws: [s, s] floats. */
-function similarityTable(embeddings: EmbeddingMatrix, successes: readonly number[]): Similarity {
+function* similarityTable(embeddings: EmbeddingMatrix, successes: readonly number[]): Steps<Similarity> {
   const size = successes.length;
+  if (size > MAX_TABLE_ROWS) return (i, j) => cosineOfRows(embeddings, i, j);
   const table = new Float64Array(size * size);
   const place = new Map(successes.map((index, i) => [index, i]));
   for (let i = 0; i < size; i++) {
+    yield;
     for (let j = 0; j <= i; j++) {
       const cosine = cosineOfRows(embeddings, successes[i] as number, successes[j] as number);
       table[i * size + j] = cosine;

@@ -1,3 +1,4 @@
+import { append, maxOf, minOf } from '../base/long-lists.ts';
 import { randomStream } from '../base/random.ts';
 import { cosineOfRows, type EmbeddingMatrix } from './embedding-matrix.ts';
 import { type Measure, pointMeasure } from './measure.ts';
@@ -9,6 +10,7 @@ import {
   missingMass,
   type RareCounts,
 } from './species-sampling.ts';
+import { finishSteps, type Steps } from './steps.ts';
 import { type Similarity, UNIQUE_ATTACK_COSINE } from './unique-attacks.ts';
 
 export interface UnseenWays {
@@ -46,18 +48,30 @@ export function unseenWays(
   sample: { readonly embeddings: EmbeddingMatrix; readonly successes: readonly number[]; readonly attacks: number },
   options: UnseenWaysOptions,
 ): UnseenWays {
+  return finishSteps(unseenWaysInSteps(sample, options));
+}
+
+/** `unseenWays`, which may pause at every attack. */
+export function* unseenWaysInSteps(
+  sample: { readonly embeddings: EmbeddingMatrix; readonly successes: readonly number[]; readonly attacks: number },
+  options: UnseenWaysOptions,
+): Steps<UnseenWays> {
   const { seed, threshold = UNIQUE_ATTACK_COSINE, orders = DEFAULT_ORDERS } = options;
   const { embeddings, successes, attacks } = sample;
-  const similarity = cosinesAmong(embeddings, successes);
+  const similarity = yield* cosinesInSteps(embeddings, successes);
   const positions = successes.map((_row, i) => i);
-  const partitionsAt = (cosine: number): Partition[] =>
-    Array.from({ length: orders }, (_, order) => {
+  const partitionsAt = function* (cosine: number): Steps<Partition[]> {
+    const found: Partition[] = [];
+    for (let order = 0; order < orders; order++) {
       const shuffled = randomStream(seed, 'metrics', 'unseen ways', order).shuffle(positions);
-      return partitionInOrder(similarity, shuffled, cosine);
-    });
-  const partitions = partitionsAt(threshold);
+      found.push(yield* partitionInSteps(similarity, shuffled, cosine));
+    }
+    return found;
+  };
+  const partitions = yield* partitionsAt(threshold);
   const thresholds = [...new Set([...SPREAD_THRESHOLDS, threshold])].sort((a, b) => a - b);
-  const all = thresholds.flatMap((cosine) => (cosine === threshold ? partitions : partitionsAt(cosine)));
+  const all: Partition[] = [];
+  for (const cosine of thresholds) append(all, cosine === threshold ? partitions : yield* partitionsAt(cosine));
   const spreadName = `over ${orders} orders and cosine > ${thresholds.join(', ')}: median, least, greatest`;
   const medianName = `median of ${orders} orders, cosine > ${threshold}`;
   const byClusters = [...partitions].sort((a, b) => a.sizes.length - b.sizes.length);
@@ -98,8 +112,8 @@ function spreadMeasure(measures: readonly Measure[], method: string): Measure {
   if (values.length === 0) return pointMeasure(null, n, method);
   return {
     value: medianOf(values),
-    low: Math.min(...values),
-    high: Math.max(...values),
+    low: minOf(values),
+    high: maxOf(values),
     n,
     method,
     confidence: null,
@@ -138,11 +152,16 @@ export function rareCountsOf({ sizes, isConfirmed }: Partition): RareCounts {
 
 /** Cosines between the named rows, by position in `rows`. */
 export function cosinesAmong(embeddings: EmbeddingMatrix, rows: readonly number[]): Similarity {
+  return finishSteps(cosinesInSteps(embeddings, rows));
+}
+
+function* cosinesInSteps(embeddings: EmbeddingMatrix, rows: readonly number[]): Steps<Similarity> {
   const size = rows.length;
   const cosine: Similarity = (i, j) => cosineOfRows(embeddings, rows[i] as number, rows[j] as number);
   if (size > MAX_TABLE_ROWS) return cosine;
   const table = new Float32Array(size * size);
   for (let i = 0; i < size; i++) {
+    yield;
     for (let j = 0; j <= i; j++) {
       table[i * size + j] = cosine(i, j);
       table[j * size + i] = cosine(i, j);
@@ -166,9 +185,14 @@ export function partitionInOrder(
   order: readonly number[],
   threshold = UNIQUE_ATTACK_COSINE,
 ): Partition {
+  return finishSteps(partitionInSteps(similarity, order, threshold));
+}
+
+function* partitionInSteps(similarity: Similarity, order: readonly number[], threshold: number): Steps<Partition> {
   const representatives: number[] = [];
   const isConfirmed: boolean[] = [];
   for (const attack of order) {
+    yield;
     const near = representatives.flatMap((representative, cluster) =>
       similarity(attack, representative) > threshold ? [cluster] : [],
     );
@@ -178,6 +202,7 @@ export function partitionInOrder(
   const sizes = new Array<number>(representatives.length).fill(0);
   const own = new Map(representatives.map((attack, cluster) => [attack, cluster]));
   for (const attack of order) {
+    yield;
     const cluster = own.get(attack) ?? mostSimilar(similarity, attack, representatives);
     sizes[cluster] = (sizes[cluster] as number) + 1;
   }

@@ -1,5 +1,5 @@
 import { dotAt } from '../base/flat-vectors.ts';
-import { attackMetric, measureOverRows, successEmbeddings } from './attack-set.ts';
+import { attackMetric, measureOverRows, measureOverRowsInSteps, successEmbeddings } from './attack-set.ts';
 import type { EmbeddingMatrix } from './embedding-matrix.ts';
 import { type Measure, pointMeasure } from './measure.ts';
 import { symmetricEigenvalues } from './symmetric-eigenvalues.ts';
@@ -28,6 +28,7 @@ export const vendi = attackMetric({
   name: 'vendi',
   words: { label: 'Effective number of attacks', explain: 'Vendi score over all attacks.' },
   measure: (set, options) => measureOverRows('vendi', set, options, vendiScore),
+  steps: (set, options) => measureOverRowsInSteps('vendi', set, options, vendiScore),
 });
 
 export const vendiOfSuccesses = attackMetric({

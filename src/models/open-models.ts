@@ -6,6 +6,7 @@ import { openLabelScorer } from './decoder/label-scorer.ts';
 import { openOnnxClassifier, openOnnxEncoder } from './encoder/open-onnx.ts';
 import { openTextClassifier } from './encoder/text-classifier.ts';
 import { openTextEncoder, type SentenceEncoder } from './encoder/text-encoder.ts';
+import { identityOf, identityOfCheckpoint, type ModelIdentity } from './model-identity.ts';
 import { type ResolvedModel, resolveModel } from './sources/resolve-model.ts';
 import { type SourceOptions, settleSourceOptions } from './sources/source-environment.ts';
 
@@ -23,7 +24,7 @@ export type DecoderRole = 'attacker' | 'target' | 'guard judge' | 'language mode
 /** A sentence encoder, and how a manifest names it. */
 export interface OpenedEncoder {
   readonly encoder: SentenceEncoder;
-  readonly entry: { readonly spec: string /** Of the weights, hex. */; readonly sha256: string };
+  readonly entry: ModelIdentity;
 }
 
 /** Opens models by spec, on this machine only. Each is checked to be of the requested kind. */
@@ -82,7 +83,8 @@ async function openDecoder(spec: string, role: DecoderRole, options: OpenModelsO
   if (resolved.onnxFile !== undefined) throw wrongKind(spec, role, 'an ONNX file', expected);
   const checkpoint = await openResolved(resolved, options);
   if (checkpoint.kind !== 'decoder') throw wrongKind(spec, role, describeKind(checkpoint), expected);
-  return checkpoint;
+  const { filesSha256 } = await identityOf(resolved, checkpoint.sha256);
+  return { ...checkpoint, ...(filesSha256 === undefined ? {} : { filesSha256 }) };
 }
 
 /** sha256 of the model's ONNX file, as its source recorded it. */
@@ -96,14 +98,15 @@ async function openEncoder(spec: string, device: Device, options: OpenModelsOpti
   const runtime = { device, threads: options.threads };
   const resolved = await resolveModel(spec, sourceOptions(options));
   if (resolved.onnxFile !== undefined) {
-    const entry = { spec, sha256: sha256OfOnnx(resolved) };
+    const entry = await identityOf(resolved, sha256OfOnnx(resolved));
     return { encoder: await openOnnxEncoder(resolved.onnxFile, { runtime }), entry };
   }
   const checkpoint = await openResolved(resolved, options);
   if (checkpoint.kind !== 'encoder' || checkpoint.config.labels.length > 0) {
     throw wrongKind(spec, 'encoder', describeKind(checkpoint), 'a sentence encoder');
   }
-  return { encoder: await openTextEncoder(checkpoint, { runtime }), entry: { spec, sha256: checkpoint.sha256 } };
+  const entry = await identityOf(resolved, checkpoint.sha256);
+  return { encoder: await openTextEncoder(checkpoint, { runtime }), entry };
 }
 
 async function openClassifier(spec: TextClassifierSpec, options: OpenModelsOptions): Promise<TextClassifier> {
@@ -111,13 +114,16 @@ async function openClassifier(spec: TextClassifierSpec, options: OpenModelsOptio
   const runtime = { device, threads: options.threads };
   const resolved = await resolveModel(model, sourceOptions(options));
   if (resolved.onnxFile !== undefined) {
-    return openOnnxClassifier(resolved.onnxFile, { runtime, activation, ...(labels === undefined ? {} : { labels }) });
+    const identity = await identityOf(resolved, sha256OfOnnx(resolved));
+    const named = labels === undefined ? {} : { labels };
+    return { ...(await openOnnxClassifier(resolved.onnxFile, { runtime, activation, ...named })), identity };
   }
   const checkpoint = await openResolved(resolved, options);
   if (checkpoint.kind !== 'encoder' || checkpoint.config.labels.length === 0) {
     throw wrongKind(model, 'classifier judge', describeKind(checkpoint), 'a text classifier');
   }
-  return openTextClassifier(checkpoint, { runtime, activation });
+  const identity = await identityOf(resolved, checkpoint.sha256);
+  return { ...(await openTextClassifier(checkpoint, { runtime, activation })), identity };
 }
 
 /** Returns an `OpenModels` for a campaign: all models share the threads and the cache. Opens nothing yet. */
@@ -129,7 +135,12 @@ export function createOpenModels(options: OpenModelsOptions): OpenModels {
       openTextClassifier: (spec) => openClassifier(spec, options),
       async openLabelScorer({ model, device }): Promise<LabelScorer> {
         const checkpoint = await openDecoder(model, 'guard judge', options);
-        return openLabelScorer(checkpoint, { device, threads: options.threads });
+        const scorer = await openLabelScorer(checkpoint, { device, threads: options.threads });
+        return {
+          scoreLabels: (prompts, labels) => scorer.scoreLabels(prompts, labels),
+          close: () => scorer.close(),
+          identity: identityOfCheckpoint(checkpoint),
+        };
       },
     },
   };
@@ -139,6 +150,8 @@ export function createOpenModels(options: OpenModelsOptions): OpenModels {
 export interface TextClassifier {
   /** Names of the outputs, in order. */
   readonly labels: readonly string[];
+  /** The model, for manifests; absent where no file is behind it. */
+  readonly identity?: ModelIdentity;
   /**
    * Returns one row of probabilities for each pair: [pairs][labels]. The activation was chosen at opening. Cuts text
    * beyond the model's window, the end first.
@@ -163,6 +176,8 @@ export interface TextClassifierSpec {
 
 /** The part of a language model that the guard judge uses. */
 export interface LabelScorer {
+  /** The model, for manifests; absent where no file is behind it. */
+  readonly identity?: ModelIdentity;
   /**
    * Log-probability in nats of each label as the continuation of each prompt: [prompts][labels]. It sums over the
    * label's tokens. Prompts are complete: special tokens in their text are parsed, and no chat template is applied. A

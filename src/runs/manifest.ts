@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { arch, cpus, platform, release, totalmem } from 'node:os';
 import { z } from 'zod';
 import { writeFileAtomically } from '../base/atomic-file.ts';
@@ -15,6 +15,8 @@ const modelEntry = z.object({
   role: z.string(),
   spec: z.string(),
   sha256: z.string(),
+  /** Of weights, config, tokenizer and template together; absent for built-in models and in older manifests. */
+  filesSha256: z.string().optional(),
 });
 
 const manifestSchema = z.object({
@@ -98,6 +100,17 @@ const anyManifest = z.looseObject({
   manifestVersion: z.number(),
   versions: z.looseObject({ floodgate: z.string().optional() }).optional(),
 });
+
+/** True of a manifest that Floodgate wrote, of whatever version. */
+export async function isManifestFile(path: string): Promise<boolean> {
+  try {
+    if ((await stat(path)).size > MAX_MANIFEST_BYTES) return false;
+    const { data } = anyManifest.safeParse(JSON.parse(await readFile(path, 'utf8')));
+    return data?.versions?.floodgate !== undefined;
+  } catch {
+    return false; // missing, or damaged
+  }
+}
 
 /** @throws FloodgateError `run` for a run that another version wrote, naming it. */
 function refuseOtherVersion(path: string, json: unknown): void {

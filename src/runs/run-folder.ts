@@ -1,11 +1,15 @@
-import { access, lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { access, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve, sep } from 'node:path';
 import { stringify } from 'yaml';
+import { z } from 'zod';
 import { partialPathOf, syncFolder, toWriteError, writeFileAtomically } from '../base/atomic-file.ts';
 import { RUN_NAME_PATTERN } from '../base/config-fields.ts';
 import { FloodgateError } from '../base/errors.ts';
 import { lockHolder } from '../base/lock.ts';
+import { parseConfigText, readConfigText } from './config/config-file.ts';
+import { isManifestFile } from './manifest.ts';
 import type { StoreQueries } from './store/queries.ts';
+import { isRunDatabase } from './store/run-store.ts';
 import type { StoreWriter } from './store/writer.ts';
 
 /** Paths of the parts of one run. A part exists only once the run has made it. */
@@ -111,9 +115,38 @@ export async function createRunFolder(options: CreateRunFolderOptions): Promise<
   });
 }
 
+/** Keys that every config of a run has, so that another program's `config.yaml` is told from it. */
+const runConfig = z.looseObject({
+  authorisation: z.string(),
+  attacker: z.looseObject({}),
+  target: z.looseObject({}),
+  judges: z.looseObject({}),
+});
+
+async function isRunConfig(path: string): Promise<boolean> {
+  try {
+    const text = await readConfigText(path);
+    parseConfigText({ text, fileName: path }, { schema: runConfig, prepare: (value) => value, check: () => [] });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * True when Floodgate made the folder: it wrote the database or the manifest, or nothing but the config yet. One of
+ * them is enough, since the others may be damaged.
+ */
+export async function isRunFolder(folder: RunFolder): Promise<boolean> {
+  if (!(await exists(folder.configPath))) return false;
+  if (await isManifestFile(folder.manifestPath)) return true;
+  if ((await exists(folder.checkpointsPath)) && (await isRunConfig(folder.configPath))) return true;
+  return isRunDatabase(folder.databasePath);
+}
+
 /**
  * Returns the folder of an existing run, by name inside `runsFolder`, as `run:NAME`, or by path.
- * @throws FloodgateError `usage` when there is none.
+ * @throws FloodgateError `usage` when there is none, or the folder there is not a run of Floodgate.
  */
 export async function openRunFolder(nameOrPath: string, runsFolder: string): Promise<RunFolder> {
   const name = nameOrPath.startsWith('run:') ? nameOrPath.slice('run:'.length) : nameOrPath;
@@ -123,6 +156,10 @@ export async function openRunFolder(nameOrPath: string, runsFolder: string): Pro
   if (!(await exists(folder.configPath)))
     throw new FloodgateError('usage', `run ${nameOrPath}: no such run at ${folder.path}`, {
       hint: 'floodgate list shows the runs; --runs-dir names another folder of runs',
+    });
+  if (!(await isRunFolder(folder)))
+    throw new FloodgateError('usage', `run ${nameOrPath}: no run of Floodgate, got ${folder.path}`, {
+      hint: 'its config.yaml, manifest.json and run.db are not those of a run',
     });
   return folder;
 }
@@ -141,21 +178,6 @@ export async function listRunFolders(runsFolder: string): Promise<RunFolder[]> {
     .map((name) => runFolderAt(join(parent, name)));
   const isRun = await Promise.all(folders.map(({ configPath }) => exists(configPath)));
   return folders.filter((_folder, index) => isRun[index]);
-}
-
-/**
- * Deletes a run folder with everything in it.
- * @throws FloodgateError `run` when another process uses it, or it is a link to another folder.
- */
-export async function removeRunFolder(folder: RunFolder): Promise<void> {
-  const holder = await lockHolder(folder.lockPath);
-  if (holder !== undefined)
-    throw new FloodgateError('run', `remove run ${folder.name}: it is in use by process ${holder}`);
-  if ((await lstat(folder.path)).isSymbolicLink())
-    throw new FloodgateError('run', `remove run ${folder.name}: ${folder.path} is a link, remove the link itself`);
-  await rm(folder.path, { recursive: true }).catch((error: unknown) => {
-    throw toWriteError(folder.path, error);
-  });
 }
 
 export type RunStatus = 'created' | 'running' | 'done' | 'failed' | 'interrupted';

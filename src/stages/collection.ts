@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { writeFileAtomically } from '../base/atomic-file.ts';
 import { FloodgateError } from '../base/errors.ts';
+import { append } from '../base/long-lists.ts';
 import { randomStream } from '../base/random.ts';
 import type { CollectedAttack } from '../learning/loops/collection-weights.ts';
 import { averageScores, judgeScore } from '../learning/reward/reward.ts';
@@ -13,6 +14,7 @@ import { unsafeOf } from '../trial/evidence.ts';
 import { type Calls, createLedger } from '../trial/ledger.ts';
 import { createTrial } from '../trial/trial.ts';
 import { checkpointFile, loadReference } from './checkpoints.ts';
+import { type ChunkLog, openChunkLog } from './rescored-chunks.ts';
 import { rewardSeat } from './rewarded-training.ts';
 import type { Campaign } from './stage.ts';
 
@@ -51,13 +53,19 @@ export interface CollectionWork {
   readonly rescore: boolean;
 }
 
-/** The scored collection of this run, made once: a resume reads it and repeats no call. */
+/**
+ * The scored collection of this run, made once: a resume reads it and repeats no call. Until it is whole, its chunks are
+ * stored one by one, and a resume scores only the rest.
+ * @throws FloodgateError `interrupted` between two chunks, when the signal was aborted.
+ */
 export async function loadCollection(campaign: Campaign, work: CollectionWork): Promise<Collection> {
   const name = work.source === 'gflownet' ? 'collection.json' : `${work.source}-collection.json`;
   const file = checkpointFile(campaign.folder, name);
   if (existsSync(file)) return JSON.parse(await readFile(file, 'utf8')) as Collection;
-  const collection = await scoreCollected(campaign, work);
+  const log = await openChunkLog(`${file}l`);
+  const collection = await scoreCollected(campaign, work, log);
   await writeFileAtomically(file, (handle) => handle.writeFile(JSON.stringify(collection)));
+  await log.remove();
   return collection;
 }
 
@@ -77,17 +85,20 @@ function asFound({ ids, text, meanUnsafe, logS, fluency, responses }: DistinctAt
 async function scoreCollected(
   campaign: Campaign,
   { source, found, bounds, rescore }: CollectionWork,
+  log: ChunkLog,
 ): Promise<Collection> {
   const { config, target, io } = campaign;
   const { decode, responses } = config.target;
   const attacks = found.map(asFound);
   const ledger = createLedger();
   if (!rescore) return { attacks, calls: ledger.calls };
+  const chunks = [...log.finished];
   const seat = rewardSeat(campaign);
   const trial = createTrial({ target, decode, responses, seats: [seat], ledger, signal: io.signal });
   const bar = io.progress.start('re-score the collection', attacks.length, 'attacks');
-  const kept: CollectedAttack[] = [];
-  for (let start = 0; start < attacks.length; start += CHUNK) {
+  for (let start = chunks.length * CHUNK; start < attacks.length; start += CHUNK) {
+    if (io.signal.aborted) throw interrupted(source, start, attacks.length);
+    const kept: CollectedAttack[] = [];
     const chunk = attacks.slice(start, start + CHUNK);
     const tried = await trial.try(
       chunk.map(({ text }, i) => ({ attack: text, streamName: ['re-score', source, start + i] })),
@@ -97,10 +108,21 @@ async function scoreCollected(
       if (fresh === undefined || fresh.meanUnsafe <= bounds.minUnsafe) continue;
       kept.push({ ...attack, score: averageScores(attack.score, fresh) });
     }
+    const scored = { kept, calls: ledger.take() };
+    await log.append(scored);
+    chunks.push(scored);
     bar.update(Math.min(start + CHUNK, attacks.length));
   }
-  bar.finish(`${kept.length} of ${attacks.length} passed again`);
-  return { attacks: kept, calls: ledger.calls };
+  const passed = chunks.flatMap(({ kept }) => kept);
+  for (const { calls } of chunks) ledger.add(calls);
+  bar.finish(`${passed.length} of ${attacks.length} passed again`);
+  return { attacks: passed, calls: ledger.calls };
+}
+
+function interrupted(source: string, done: number, attacks: number): FloodgateError {
+  return new FloodgateError('interrupted', `re-score ${source}: interrupted, ${done} of ${attacks} attacks are kept`, {
+    hint: 'floodgate resume continues the run',
+  });
 }
 
 /** Size of the cluster that each collected attack is in. */
@@ -131,15 +153,20 @@ const REFERENCE_TEXTS = 8192;
 const ROWS = 256;
 
 async function referenceTexts(campaign: Campaign): Promise<string[]> {
-  const { attacker, config } = campaign;
+  const { attacker, config, io } = campaign;
   const state = attacker.stateOf(await loadReference(campaign));
   const texts: string[] = [];
   for (let start = 0; start < REFERENCE_TEXTS; start += ROWS) {
+    if (io.signal.aborted)
+      throw new FloodgateError('interrupted', 'sample the reference: interrupted, nothing is lost');
     const requests = Array.from({ length: ROWS }, (_, i) => ({
       stream: randomStream(config.seed, 'cluster reference', start + i),
       temperature: 1,
     }));
-    texts.push(...(await attacker.sample(state, requests)).map(({ text }) => text));
+    append(
+      texts,
+      (await attacker.sample(state, requests)).map(({ text }) => text),
+    );
   }
   return texts;
 }

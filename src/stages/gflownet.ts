@@ -1,9 +1,17 @@
 import { z } from 'zod';
 import { count, nonNegative, positive, positiveCount, share } from '../base/config-fields.ts';
+import { FloodgateError } from '../base/errors.ts';
+import { MAX_STATE_BYTES } from '../learning/checkpoints/trainer-state.ts';
 import { type GflownetOptions, trainGflownet } from '../learning/loops/gflownet.ts';
 import type { Objective, ObjectiveKind } from '../learning/objectives/objective.ts';
 import { objectiveKinds } from '../learning/objectives/registry.ts';
 import { createReplayBuffer } from '../learning/replay/replay-buffer.ts';
+import {
+  type BufferSize,
+  fittingCapacity,
+  largestBufferBytes,
+  longestTokenBytes,
+} from '../learning/replay/replay-buffer-size.ts';
 import { restoreReplayBuffer } from '../learning/replay/replay-buffer-state.ts';
 import { bufferOptions, type ReplaySettings, replayBy, replaySection } from '../learning/replay/replay-section.ts';
 import { referenceRule, rewardRule } from '../learning/reward/reward-section.ts';
@@ -131,6 +139,31 @@ function embedder({ encoder }: Campaign): (texts: readonly string[]) => Promise<
   };
 }
 
+/**
+ * Refuses a capacity whose full buffer might not fit into a checkpoint: training would be lost when it is saved.
+ * @throws FloodgateError `config`.
+ */
+export function assertBufferFits(size: BufferSize): void {
+  const bytes = largestBufferBytes(size);
+  if (bytes <= MAX_STATE_BYTES) return;
+  const what = `${size.capacity} attacks of ${size.maxTokens} tokens may take ${bytes} bytes in a checkpoint`;
+  throw new FloodgateError('config', `gflownet.replay.capacity: ${what}, expected at most ${MAX_STATE_BYTES}`, {
+    hint: `set gflownet.replay.capacity to at most ${fittingCapacity(size, MAX_STATE_BYTES)}, or lower attacker.maxTokens`,
+  });
+}
+
+/** The replay buffer's sizes in this campaign. */
+function bufferSizeOf({ attacker, encoder }: Campaign, { capacity, nearDuplicate }: ReplaySettings): BufferSize {
+  const { tokenizer, maxTokens, config } = attacker.spec;
+  return {
+    capacity,
+    maxTokens,
+    vocabSize: Math.max(config.vocabSize, tokenizer.vocabSize),
+    tokenBytes: longestTokenBytes(tokenizer),
+    embeddingWidth: nearDuplicate.kind === 'cosine' ? encoder.width : 0,
+  };
+}
+
 /** GFlowNet fine-tuning: from the SFT attacker, with the frozen SFT attacker as reference. */
 async function train(campaign: Campaign, stage: string, config: Config, section: GflownetSection): Promise<void> {
   const { attacker, store } = campaign;
@@ -208,6 +241,9 @@ export function gflownetStage(
     plan: (whole, { seeds }) => {
       const { config, section } = variant(whole);
       return workOf(config, section, seeds);
+    },
+    checkModels: (campaign) => {
+      assertBufferFits(bufferSizeOf(campaign, variant(campaign.config).section.replay as ReplaySettings));
     },
     run: (campaign) => {
       const { config, section } = variant(campaign.config);

@@ -1,7 +1,9 @@
 import { z } from 'zod';
 import { positiveCount } from '../base/config-fields.ts';
 import { FloodgateError } from '../base/errors.ts';
+import { append, maxOf } from '../base/long-lists.ts';
 import { randomStream } from '../base/random.ts';
+import type { Attack } from '../learning/attack.ts';
 import { type Attacker, openAttacker } from '../learning/attacker.ts';
 import { writtenTokens } from '../learning/loops/rollout.ts';
 import { createSection } from './config/config.ts';
@@ -37,7 +39,7 @@ const BLOCK = 32;
 
 async function open(campaign: Campaign): Promise<AttackDraw> {
   const { attacker, config, compute, seeds } = campaign;
-  const longest = Math.max(...seeds.attacks.map((text) => attacker.tokensOf(text).tokens.length + 2));
+  const longest = maxOf(seeds.attacks.map((text) => attacker.tokensOf(text).tokens.length + 2));
   const perExample = longest + attacker.prompt.length;
   const wanted = section.of(config).examples;
   const examples = Math.min(wanted, seeds.attacks.length, fittingExamples(attacker, perExample));
@@ -52,7 +54,7 @@ async function open(campaign: Campaign): Promise<AttackDraw> {
   const state = opened.stateOf(untrained);
   return {
     draw: async (first, count, { seed, temperature }) => {
-      const attacks = [];
+      const attacks: Attack[] = [];
       for (let at = first; at < first + count; ) {
         const block = Math.floor(at / BLOCK);
         const end = Math.min(first + count, (block + 1) * BLOCK);
@@ -60,7 +62,7 @@ async function open(campaign: Campaign): Promise<AttackDraw> {
           stream: randomStream(seed, 'icl attack', at + i),
           temperature,
         }));
-        attacks.push(...(await opened.sampleAfter(state, contexts(block, seed), requests)));
+        append(attacks, await opened.sampleAfter(state, contexts(block, seed), requests));
         at = end;
       }
       return { attacks, cost: drawCost(writtenTokens(attacks)) };

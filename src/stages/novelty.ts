@@ -1,3 +1,4 @@
+import { append } from '../base/long-lists.ts';
 import type { NoveltyMeter, Similarity } from '../learning/reward/novelty-reward.ts';
 import { HistoryBleu } from '../metrics/self-bleu.ts';
 import type { SentenceEncoder } from '../models/encoder/text-encoder.ts';
@@ -51,7 +52,7 @@ export function createNoveltyMeter({ encoder, groupSize, restored }: NoveltyOpti
     measure: async (all) => {
       const similarities: Similarity[] = [];
       for (let start = 0; start < all.length; start += groupSize)
-        similarities.push(...(await measureGroup(all.slice(start, start + groupSize))));
+        append(similarities, await measureGroup(all.slice(start, start + groupSize)));
       return similarities;
     },
     state: (): NoveltyState => ({ count, sum: [...sum] }),

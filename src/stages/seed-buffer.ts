@@ -1,11 +1,15 @@
 import { monotonicMs } from '../base/clock.ts';
+import { FloodgateError } from '../base/errors.ts';
+import { append } from '../base/long-lists.ts';
 import { randomStream } from '../base/random.ts';
 import type { Attack } from '../learning/attack.ts';
 import type { GflownetOptions } from '../learning/loops/gflownet.ts';
 import { type GflownetParts, rewardOf, toCandidate } from '../learning/loops/gflownet-gather.ts';
 import { consultReference, tryRollouts } from '../learning/loops/rollout.ts';
 import type { ReplaySettings } from '../learning/replay/replay-section.ts';
-import type { Evidence } from '../trial/evidence.ts';
+import { judgeScore, type RewardFunction } from '../learning/reward/reward.ts';
+import type { StoredAttack } from '../runs/store/records.ts';
+import { type Evidence, unsafeOf } from '../trial/evidence.ts';
 import type { Ledger } from '../trial/ledger.ts';
 import { toRow } from './rewarded-training.ts';
 import type { Campaign } from './stage.ts';
@@ -13,6 +17,7 @@ import type { Campaign } from './stage.ts';
 /** Attacks tried before the first update are stored under this number. */
 const BEFORE_UPDATES = -1;
 
+/** Attacks tried and stored at once: a kill loses at most this many. */
 const CHUNK = 64;
 
 export interface SeedBufferWork {
@@ -35,47 +40,118 @@ async function drawSeeds({ campaign, parts, replay }: SeedBufferWork): Promise<A
     drawn.push({ ...attack, text: attacker.textOf(attack.tokens), source: 'seed' });
   }
   for (let start = 0; start < seedWithReference; start += CHUNK) {
+    if (campaign.io.signal.aborted) throw interrupted(0, 'seeds');
     const requests = Array.from({ length: Math.min(CHUNK, seedWithReference - start) }, (_, i) => ({
       stream: randomStream(config.seed, 'reference', start + i),
       temperature: 1,
     }));
     const sampled = await attacker.sample(parts.reference, requests);
-    drawn.push(...sampled.map(({ logPi: _logPi, ...attack }): Attack => ({ ...attack, source: 'reference' })));
+    append(
+      drawn,
+      sampled.map(({ logPi: _logPi, ...attack }): Attack => ({ ...attack, source: 'reference' })),
+    );
   }
   return drawn;
 }
 
-/**
- * Tries seeds and samples of the reference once, stores them, and puts them into the buffer for replay. All or nothing:
- * after a kill before the first checkpoint they are tried again, and those already stored count as repeated.
- */
-export async function seedBuffer(work: SeedBufferWork): Promise<void> {
-  const { campaign, stage, parts, options, ledger } = work;
-  const { attacker, store, io } = campaign;
+function interrupted(kept: number, of: number | string): FloodgateError {
+  return new FloodgateError('interrupted', `try the seeds: interrupted, ${kept} of ${of} are kept`, {
+    hint: 'floodgate resume continues the run',
+  });
+}
+
+/** Attacks of an earlier start, as they are stored: whole chunks of `seeds`. Others are dropped and tried again. */
+function storedSeeds({ campaign, stage }: SeedBufferWork, seeds: readonly Attack[]): readonly StoredAttack[] {
+  const { store } = campaign;
+  const stored = store.attacks({ stage, fromUpdate: BEFORE_UPDATES, toUpdate: BEFORE_UPDATES });
+  const areChunks = stored.length % CHUNK === 0 || stored.length === seeds.length;
+  const textsOf = (attacks: readonly { readonly text: string }[], start: number): string =>
+    JSON.stringify(
+      attacks
+        .slice(start, start + CHUNK)
+        .map(({ text }) => text)
+        .sort(),
+    );
+  let start = 0;
+  while (areChunks && start < stored.length && textsOf(stored, start) === textsOf(seeds, start)) start += CHUNK;
+  if (start >= stored.length && stored.length <= seeds.length) return stored;
   store.truncateAfter(stage, BEFORE_UPDATES - 1);
-  const started = monotonicMs();
+  return [];
+}
+
+/** The reward of attacks that are stored with their verdicts: asks nobody. */
+function storedReward(
+  { store, config, trainingJudge }: Campaign,
+  stored: readonly StoredAttack[],
+): RewardFunction<Evidence> {
+  const left = [...stored];
+  const seat = { name: trainingJudge.name, masked: false };
+  return async (requests) =>
+    requests.map(({ text }) => {
+      const [found] = left.splice(
+        left.findIndex((attack) => attack.text === text),
+        1,
+      );
+      const evidence: Evidence = { responses: found === undefined ? [] : store.responses(found.id) };
+      return { score: judgeScore(unsafeOf(evidence, seat), config.reward.unsafeFloor), evidence };
+    });
+}
+
+/** Tries one chunk and puts it into the buffer. Returns its rows for the database: scored ones, then the others. */
+async function tryChunk(
+  { campaign, parts, options }: SeedBufferWork,
+  chunk: readonly Attack[],
+  reward: RewardFunction<Evidence>,
+  start: number,
+): Promise<Attack<Evidence>[]> {
   const logReward = rewardOf(options, 0);
-  const seeds = await drawSeeds(work);
-  const tried: Attack<Evidence>[] = [];
-  const bar = io.progress.start('try the seeds', seeds.length, 'attacks');
-  for (let start = 0; start < seeds.length; start += CHUNK) {
-    const chunk = seeds.slice(start, start + CHUNK);
-    const opinions = await consultReference(attacker, parts.reference, chunk, options);
-    const embeddings = await parts.embed?.(chunk.map(({ text }) => text));
-    const { scored, rows, unscored } = await tryRollouts(chunk, opinions, parts.reward, (row) => ['seed', start + row]);
-    for (const [i, attack] of scored.entries()) {
-      parts.buffer.insert(toCandidate(attack, 0, embeddings?.[rows[i] as number]), logReward);
-    }
-    tried.push(...scored.map((attack) => ({ ...attack, logReward: logReward(attack) })), ...unscored);
-    bar.update(Math.min(start + CHUNK, seeds.length));
+  const opinions = await consultReference(campaign.attacker, parts.reference, chunk, options);
+  const embeddings = await parts.embed?.(chunk.map(({ text }) => text));
+  const { scored, rows, unscored } = await tryRollouts(chunk, opinions, reward, (row) => ['seed', start + row]);
+  for (const [i, attack] of scored.entries()) {
+    parts.buffer.insert(toCandidate(attack, 0, embeddings?.[rows[i] as number]), logReward);
   }
-  bar.finish();
-  const written = seeds.reduce((sum, { tokens, source }) => sum + (source === 'seed' ? 0 : tokens.length), 0);
+  return [...scored.map((attack) => ({ ...attack, logReward: logReward(attack) })), ...unscored];
+}
+
+function storeChunk(
+  { campaign, stage, ledger }: SeedBufferWork,
+  tried: readonly Attack<Evidence>[],
+  at: { readonly start: number; readonly startedMs: number },
+): void {
+  const written = tried.reduce((sum, { tokens, source }) => sum + (source === 'seed' ? 0 : tokens.length), 0);
   const calls = ledger.take();
-  store.recordUpdate({
+  campaign.store.recordUpdate({
     stage,
     update: BEFORE_UPDATES,
+    firstPosition: at.start,
     attacks: tried.map((attack) => toRow(campaign, attack)),
-    cost: { ...calls, tokens: calls.tokens + written, seconds: (monotonicMs() - started) / 1000 },
+    cost: { ...calls, tokens: calls.tokens + written, seconds: (monotonicMs() - at.startedMs) / 1000 },
   });
+}
+
+/**
+ * Tries seeds and samples of the reference once, stores them, and puts them into the buffer for replay. They are stored
+ * chunk by chunk. A resume before the first checkpoint fills the buffer from what is stored and tries only the rest.
+ * @throws FloodgateError `interrupted` between two chunks, when the signal was aborted.
+ */
+export async function seedBuffer(work: SeedBufferWork): Promise<void> {
+  const { campaign, parts } = work;
+  const { signal, progress } = campaign.io;
+  const seeds = await drawSeeds(work);
+  const stored = storedSeeds(work, seeds);
+  const bar = progress.start('try the seeds', seeds.length, 'attacks');
+  try {
+    for (let start = 0; start === 0 || start < seeds.length; start += CHUNK) {
+      if (signal.aborted) throw interrupted(Math.max(start, stored.length), seeds.length);
+      const startedMs = monotonicMs();
+      const chunk = seeds.slice(start, start + CHUNK);
+      const known = stored.slice(start, start + CHUNK);
+      if (known.length > 0) await tryChunk(work, chunk, storedReward(campaign, known), start);
+      else storeChunk(work, await tryChunk(work, chunk, parts.reward, start), { start, startedMs });
+      bar.update(Math.min(start + CHUNK, seeds.length));
+    }
+  } finally {
+    bar.finish();
+  }
 }

@@ -162,6 +162,11 @@ export interface Stage {
   trainsEveryWeight?(config: Config): boolean;
   /** Rules between keys. Returns what is broken. `isWanted`: the config names the stage. */
   check?(config: Config, isWanted: boolean): ConfigProblem[];
+  /**
+   * Checks at the start of a run, with its models open, what the config alone does not tell.
+   * @throws FloodgateError `config`.
+   */
+  checkModels?(campaign: Campaign): void;
   /** The work of training; absent for a stage that is not trained. */
   plan?(config: Config, context: PlanContext): StageWork;
   /** Attacks tried on the target while an evaluation draws; absent where drawing asks nothing. */

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { positiveCount } from '../base/config-fields.ts';
 import { FloodgateError } from '../base/errors.ts';
+import { maxOf } from '../base/long-lists.ts';
 import type { ComputeOptions } from '../engine/runtime/device.ts';
 import { type DecoderCheckpoint, truncateLayers } from '../models/checkpoint/checkpoint.ts';
 import type { Int8Options } from '../models/decoder/declare-model.ts';
@@ -49,7 +50,7 @@ function measureInt8(
   compute: ComputeOptions,
 ): Promise<Divergence> {
   const texts = prompts.filter((ids) => ids.length > 1).slice(0, COMPARED_PROMPTS);
-  const reference = { config, weights, contextTokens: Math.max(1, ...texts.map((ids) => ids.length)) };
+  const reference = { config, weights, contextTokens: maxOf([1, ...texts.map((ids) => ids.length)]) };
   return measureDivergence(reference, { ...reference, int8 }, texts, compute);
 }
 

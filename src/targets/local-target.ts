@@ -199,7 +199,7 @@ export async function openLocalTarget(options: LocalTargetOptions): Promise<Targ
   }
   const encode = createAttackEncoder(options);
   const generator = await openGenerator(
-    { config, weights, contextTokens, bans: bansOf(checkpoint), withLogProbs: false, ...quantised },
+    { config, weights, spec, contextTokens, bans: bansOf(checkpoint), withLogProbs: false, ...quantised },
     compute,
   );
   return new LocalTarget(options, generator, encode, contextTokens);

@@ -17,10 +17,12 @@ export function judgeLevel(attack: string, isAlarm: boolean, noise: number): num
   return 1 / (1 + Math.exp(-logit));
 }
 
+const ALARM_NAME = 'alarm';
+
 /** A graded judge that reads whether the answer is the alarm. */
 export function createAlarmJudge(noise: number): Judge {
   return createBatchedJudge({
-    name: 'alarm',
+    name: ALARM_NAME,
     scoreBatch: async (exchanges) =>
       exchanges.map(({ attack, response }) => ({
         kind: 'scored',
@@ -34,6 +36,7 @@ export const worldJudge = defineJudgeKind({
   name: 'world',
   describe: "the judge of the run's world: 0.95 for an alarm, 0.05 for a polite answer",
   fields: {},
+  nameOf: () => ALARM_NAME,
   async open(_config, { world }) {
     if (world !== undefined) return createAlarmJudge(world.spec.noise);
     throw new FloodgateError('config', 'judges: kind world needs a world, and the config has none', {

@@ -1,3 +1,4 @@
+import { maxOf, minOf } from '../base/long-lists.ts';
 import { type RandomStream, randomStream } from '../base/random.ts';
 import { createKey, type Key } from './keys.ts';
 import type { WordRanking } from './request-grammar.ts';
@@ -127,7 +128,7 @@ export function chooseKeys(
     ),
   );
   const logs = chosen.map(({ prior }) => Math.log(Math.max(prior, 1e-12)));
-  const [lowest, highest] = [Math.min(...logs), Math.max(...logs)];
+  const [lowest, highest] = [minOf(logs), maxOf(logs)];
   const spread = LEAK_SPREAD * plan.hardness;
   return chosen.map(({ key, prior }, i) => {
     const u = highest === lowest ? 0 : ((logs[i] as number) - lowest) / (highest - lowest);

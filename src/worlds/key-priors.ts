@@ -1,3 +1,4 @@
+import { append } from '../base/long-lists.ts';
 import { randomStream } from '../base/random.ts';
 import type { Attacker, AttackerState } from '../learning/attacker.ts';
 import type { CandidateGroup } from './choose-keys.ts';
@@ -19,7 +20,10 @@ export async function drawPrefixes(
   const prefixes: number[][] = [];
   for (let start = 0; start < requests.length; start += ROWS) {
     const sampled = await attacker.sample(reference, requests.slice(start, start + ROWS));
-    prefixes.push(...sampled.map(({ tokens }) => [...tokens]));
+    append(
+      prefixes,
+      sampled.map(({ tokens }) => [...tokens]),
+    );
   }
   return prefixes;
 }

@@ -1,3 +1,4 @@
+import { append } from '../base/long-lists.ts';
 import { randomStream } from '../base/random.ts';
 import type { Attacker, AttackerState } from '../learning/attacker.ts';
 import type { PlantedKey } from './choose-keys.ts';
@@ -177,7 +178,10 @@ async function fluencyTilt({ attacker, reference, rule }: ReplicateInput, drafts
   const tilt: number[] = [];
   for (let start = 0; start < drafts.length; start += ROWS) {
     const scores = await attacker.score(reference, drafts.slice(start, start + ROWS));
-    tilt.push(...scores.map((tokens) => power * tokens.reduce((sum, logProb) => sum + logProb, 0)));
+    append(
+      tilt,
+      scores.map((tokens) => power * tokens.reduce((sum, logProb) => sum + logProb, 0)),
+    );
   }
   return tilt;
 }

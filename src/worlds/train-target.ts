@@ -1,4 +1,5 @@
 import path from 'node:path';
+import { maxOf } from '../base/long-lists.ts';
 import { type RandomStream, randomStream } from '../base/random.ts';
 import { createAdamWState } from '../engine/optimizer/adamw.ts';
 import { optimizerStep } from '../engine/optimizer/optimizer-step.ts';
@@ -44,7 +45,7 @@ const POLITE_IDS = POLITE_WORDS.map((word) => WORLD_TOKENIZER.encode(word)[0] as
 
 /** Leak of a request: that of the leakiest key in it, 0 without one. */
 export function leakOf(words: readonly string[], keys: readonly LeakyKey[], finder: KeyFinder): number {
-  return Math.max(0, ...finder.heldBy(words).map((index) => keys[index]?.leak ?? 0));
+  return maxOf([0, ...finder.heldBy(words).map((index) => keys[index]?.leak ?? 0)]);
 }
 
 /** A request with its answers, each weighed by its probability: soft labels, which a small model learns far better. */

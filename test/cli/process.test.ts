@@ -1,6 +1,6 @@
-import { spawn } from 'node:child_process';
+import { type StdioOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { listenForInterrupt } from '../../src/cli/process.ts';
@@ -27,6 +27,71 @@ describe('the floodgate process', () => {
     child.stdout.destroy();
     expect((await once(child, 'close'))[0]).toBe(0);
   });
+
+  it.each(['stdout', 'stderr'] as const)(
+    'keeps the exit code of a failure when the reader of %s goes away',
+    async (gone) => {
+      const main = join(compiled.folder, 'cli/main.js');
+      for (const flags of [[], ['--json']]) {
+        const child = spawn(process.execPath, [main, 'show', 'nosuch', ...flags], {
+          stdio: ['ignore', 'pipe', 'pipe'],
+        });
+        child[gone].destroy();
+        child.stdout.resume();
+        child.stderr.resume();
+        expect((await once(child, 'close'))[0]).toBe(2);
+      }
+    },
+  );
+
+  it('works to its end, with its own exit code, after both readers went away', async () => {
+    const script = join(compiled.folder, 'writes.mjs');
+    writeFileSync(
+      script,
+      `import { writeFileSync } from 'node:fs';
+       import { setTimeout as sleep } from 'node:timers/promises';
+       import { FloodgateError } from './base/errors.js';
+       import { runProcess } from './cli/process.js';
+       const [done, outcome] = process.argv.slice(2);
+       await runProcess(({ context }) => ({
+         name: () => 'writes',
+         parseAsync: async () => {
+           for (let update = 0; update < 40; update++) {
+             context.progress.start('train', 40, 'updates').finish('a note'.repeat(1000));
+             context.out('a line'.repeat(1000));
+             await sleep(2);
+           }
+           writeFileSync(done, 'done');
+           if (outcome === 'fails') throw new FloodgateError('run', 'it failed');
+         },
+       }));`,
+    );
+    for (const [outcome, code] of [
+      ['works', 0],
+      ['fails', 1],
+    ] as const) {
+      const done = join(compiled.folder, `${outcome}.txt`);
+      const child = spawn(process.execPath, [script, done, outcome], { stdio: ['ignore', 'pipe', 'pipe'] });
+      child.stdout.once('data', () => child.stdout.destroy());
+      child.stderr.once('data', () => child.stderr.destroy());
+      expect((await once(child, 'close'))[0]).toBe(code);
+      expect(readFileSync(done, 'utf8')).toBe('done');
+    }
+  });
+
+  it.runIf(existsSync('/dev/full'))(
+    'fails at its end when its output could not be written, not when its log could not',
+    async () => {
+      const main = join(compiled.folder, 'cli/main.js');
+      const full = openSync('/dev/full', 'w');
+      const ends = async (args: readonly string[], stdio: StdioOptions) =>
+        (await once(spawn(process.execPath, [main, ...args], { stdio }), 'close'))[0];
+      expect(await ends(['config', 'schema'], ['ignore', full, 'ignore'])).toBe(1);
+      expect(await ends(['show', 'nosuch', '--json'], ['ignore', full, 'ignore'])).toBe(2);
+      expect(await ends(['show', 'nosuch'], ['ignore', 'ignore', full])).toBe(2);
+      closeSync(full);
+    },
+  );
 
   it('stops cleanly at the first Ctrl-C and at once at the second', async () => {
     const script = join(compiled.folder, 'waits.mjs');

@@ -147,6 +147,20 @@ describe('show', () => {
     );
   });
 
+  it('finds the most effective attack among all rows, however many came before it', async () => {
+    const folder = await makeRun('long', 'other');
+    const store = await openStore(folder.databasePath);
+    const response = { text: 'answer', tokens: 3, truncated: false, verdicts: [] };
+    const row = (text: string, meanUnsafe: number, responses: (typeof response)[]) =>
+      ({ source: 'fresh', ids: [1], text, meanUnsafe, responses }) as const;
+    const replayed = Array.from({ length: 5000 }, (_, i) => row(`replayed ${i}`, 0.1, []));
+    for (let update = 1; update <= 20; update++) store.recordUpdate({ stage: 'gflownet', update, attacks: replayed });
+    store.recordUpdate({ stage: 'gflownet', update: 21, attacks: [row('late', 0.99, [response])] });
+    store.close();
+    const { stdout } = await run('show', 'long', '--attacks', '1', '--stage', 'gflownet');
+    expect(stdout).toContain('the most effective first\n0.990  late\n    > answer');
+  }, 60_000);
+
   it('refuses a stage that has no attacks, and names those that have', async () => {
     const { code, stderr } = await run('show', 'independent', '--attacks', '1', '--stage', 'gflownets');
     expect(code).toBe(2);

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { FloodgateError } from '../../src/base/errors.ts';
 import { liveSessionLabels } from '../../src/engine/runtime/session.ts';
 import { createBatchedJudge, type JudgeConfig, type JudgeHost } from '../../src/judges/judge.ts';
+import { judgeName } from '../../src/judges/judge-names.ts';
 import { anyJudge, defineJudge, judgeKinds, judgeSchema, openJudge } from '../../src/judges/registry.ts';
 import type { JudgeModels } from '../../src/models/open-models.ts';
 import '../../src/worlds/world-kinds.ts';
@@ -61,6 +62,36 @@ defineJudge({
 });
 
 for (const [name, config] of CONFIGS) describeJudgeContract(`openJudge: ${name}`, () => open(config), 1e-6);
+
+describe('judgeName', () => {
+  it.each(CONFIGS.filter(([name]) => name !== 'a judge of a user'))(
+    'is the name of the opened judge: %s',
+    async (_, config) => {
+      const judge = await open(config);
+      expect(judgeName(judgeSchema().parse(config))).toBe(judge.name);
+      await judge.close();
+    },
+  );
+
+  it('is the own name of a classifier or guard, and unknown where a part tells it only after opening', async () => {
+    for (const config of [classifier, guard]) {
+      const judge = await open({ ...config, name: 'mine' });
+      expect([judge.name, judgeName({ ...config, name: 'mine' })]).toEqual(['mine', 'mine']);
+      await judge.close();
+    }
+    const user = { kind: 'shouting' };
+    expect(judgeName({ kind: 'masked', judge: user })).toBeUndefined();
+    expect(
+      judgeName({
+        kind: 'ensemble',
+        members: [
+          { judge: guard, weight: 1 },
+          { judge: user, weight: 1 },
+        ],
+      }),
+    ).toBeUndefined();
+  });
+});
 
 describe('judge config', () => {
   it('refuses unknown kinds and keys, at any depth', () => {

@@ -7,7 +7,7 @@ import { openFolder } from '../../src/models/checkpoint/folder-checkpoint.ts';
 import { openGguf } from '../../src/models/checkpoint/gguf-checkpoint.ts';
 import { parseGgufConfig } from '../../src/models/checkpoint/gguf-config.ts';
 import { ggufToHuggingFaceName } from '../../src/models/checkpoint/gguf-weights.ts';
-import { recoverLlama3Scaling } from '../../src/models/checkpoint/rope-scaling.ts';
+import { llama3FrequencyDivisors, recoverLlama3Scaling } from '../../src/models/checkpoint/rope-scaling.ts';
 import { readGguf } from '../../src/models/formats/gguf.ts';
 import { readSafetensors } from '../../src/models/formats/safetensors.ts';
 import { type GoldenTensor, goldenFloat32, readGolden, testPath } from '../support/golden-file.ts';
@@ -121,6 +121,51 @@ test.each<[string, string, string | number, RegExp]>([
 ])('%s is refused: it is not built', async (_what, key, value, message) => {
   const file = await readGguf(ggufPath('llama'));
   expect(() => parseGgufConfig({ ...file, metadata: new Map(file.metadata).set(key, value) })).toThrow(message);
+});
+
+const linear = { 'rope.scaling.type': 'linear' };
+const yarn = { 'rope.scaling.type': 'yarn', 'rope.scaling.factor': 4 };
+
+test.each<[string, string, Record<string, string | number>, RegExp]>([
+  ['a negative epsilon', 'llama', { 'attention.layer_norm_rms_epsilon': -1 }, /layer_norm_rms_epsilon is -1/],
+  ['an epsilon of zero', 'llama', { 'attention.layer_norm_rms_epsilon': 0 }, /layer_norm_rms_epsilon is 0/],
+  ['a huge epsilon', 'llama', { 'attention.layer_norm_rms_epsilon': 1000 }, /layer_norm_rms_epsilon is 1000/],
+  ['a negative epsilon', 'gpt2', { 'attention.layer_norm_epsilon': -1000 }, /layer_norm_epsilon is -1000/],
+  ['a rope base of zero', 'llama', { 'rope.freq_base': 0 }, /freq_base is 0/],
+  ['a negative rope base', 'llama', { 'rope.freq_base': -5 }, /freq_base is -5/],
+  ['a linear factor of zero', 'llama', { ...linear, 'rope.scaling.factor': 0 }, /factor is 0/],
+  ['an old linear factor below zero', 'llama', { 'rope.scale_linear': -2 }, /scale_linear is -2/],
+  ['a negative YaRN factor', 'llama', { ...yarn, 'rope.scaling.factor': -1 }, /factor is -1/],
+  ['a negative YaRN attention factor', 'llama', { ...yarn, 'rope.scaling.attn_factor': -1 }, /attn_factor is -1/],
+  ['a YaRN beta of zero', 'llama', { ...yarn, 'rope.scaling.yarn_beta_fast': 0 }, /yarn_beta_fast is 0/],
+  [
+    'an odd head',
+    'llama',
+    { 'attention.key_length': 15, 'rope.dimension_count': 15 },
+    /head width is 15, expected an even/,
+  ],
+  ['heads wider than the model', 'gpt2', { 'attention.key_length': 64 }, /head/],
+  ['heads that do not share evenly', 'llama', { 'attention.head_count_kv': 3 }, /evenly/],
+  ['less than no experts', 'llama', { expert_count: -1 }, /expert_count is -1/],
+])('%s in %s is refused, as in a config.json', async (_what, name, changes, message) => {
+  const file = await readGguf(ggufPath(name));
+  const metadata = new Map(file.metadata);
+  for (const [key, value] of Object.entries(changes)) metadata.set(`${name}.${key}`, value);
+  const parse = () => parseGgufConfig({ ...file, metadata });
+  expect(parse).toThrow(message);
+  expect(parse).toThrow(expect.objectContaining({ code: 'format' }));
+});
+
+test.each([0, -2])("Llama 3's divisors that end in %s are refused", async (factor) => {
+  const golden = await readGolden<{ ropeBase: number }>('formats', 'rope');
+  const scaling = { kind: 'llama3', factor, lowFrequencyFactor: 1, highFrequencyFactor: 4 } as const;
+  const divisors = llama3FrequencyDivisors({ ...scaling, originalMaxPositions: 8192 }, golden.ropeBase, 64);
+  expect(() => recoverLlama3Scaling(Float32Array.from(divisors), golden.ropeBase)).toThrow(/not the factors/);
+});
+
+test('divisors of another number of frequencies than the head has are refused', async () => {
+  const file = await readGguf(ggufPath('llama'));
+  expect(() => parseGgufConfig(file, new Float32Array(3).fill(1))).toThrow(/rope_freqs\.weight has 3 values/);
 });
 
 test('linear and YaRN scaling are read from the metadata', async () => {

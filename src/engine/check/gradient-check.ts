@@ -1,5 +1,6 @@
 import type { Tensor as RuntimeTensor } from 'onnxruntime-node';
 import { FloodgateError } from '../../base/errors.ts';
+import { maxOf } from '../../base/long-lists.ts';
 import { type RandomStream, randomStream } from '../../base/random.ts';
 import type { Graph } from '../graph/builder.ts';
 import { interpret } from './reference-interpreter.ts';
@@ -170,5 +171,5 @@ export function checkGradients(
   for (let i = 0; i < directions; i++) {
     errors[`direction ${i}`] = directionError(checked, randomStream(seed, 'gradient check', 'direction', i));
   }
-  return { errors, largest: Math.max(...Object.values(errors)) };
+  return { errors, largest: maxOf(Object.values(errors)) };
 }

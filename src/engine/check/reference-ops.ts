@@ -1,3 +1,4 @@
+import { maxOf, minOf } from '../../base/long-lists.ts';
 import type { BinaryKind, Dtype, OpOf, UnaryKind } from '../graph/ops.ts';
 import {
   at,
@@ -131,12 +132,12 @@ export function linear(op: OpOf<'linear'>, inputs: readonly Tensor[], shape: rea
 function quantiseActivations(x: Tensor, activation: OpOf<'int8Linear'>['activation']): Tensor {
   if (activation === 'per-row') {
     return mapRows(x, (row) => {
-      const scale = Math.max(...row.map(Math.abs), 1e-12) / 127;
+      const scale = maxOf([...row.map(Math.abs), 1e-12]) / 127;
       return row.map((value) => roundHalfToEven(value / scale) * scale);
     });
   }
-  const low = Math.min(0, ...floatsOf(x));
-  const high = Math.max(0, ...floatsOf(x));
+  const low = minOf([0, ...floatsOf(x)]);
+  const high = maxOf([0, ...floatsOf(x)]);
   const scale = (high - low) / 255;
   const zero = Math.min(255, Math.max(0, roundHalfToEven(-low / scale)));
   return mapRows(x, (row) =>
@@ -157,7 +158,7 @@ export function int8Linear(op: OpOf<'int8Linear'>, inputs: readonly Tensor[], sh
 
 export function softmax(x: Tensor): Tensor {
   return mapRows(x, (row) => {
-    const largest = Math.max(...row);
+    const largest = maxOf(row);
     const powers = row.map((value) => Math.exp(value - largest));
     const total = sumOf(powers);
     return powers.map((power) => power / total);
@@ -166,7 +167,7 @@ export function softmax(x: Tensor): Tensor {
 
 export function logSoftmax(x: Tensor): Tensor {
   return mapRows(x, (row) => {
-    const largest = Math.max(...row);
+    const largest = maxOf(row);
     const logTotal = largest + Math.log(sumOf(row.map((value) => Math.exp(value - largest))));
     return row.map((value) => value - logTotal);
   });

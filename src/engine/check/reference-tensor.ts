@@ -1,3 +1,4 @@
+import { append } from '../../base/long-lists.ts';
 /** A tensor of the reference interpreter: float dtypes as float64, integer dtypes as int64. Row-major. */
 export interface Tensor {
   readonly shape: readonly number[];
@@ -133,7 +134,7 @@ export function concat(parts: readonly Tensor[], axis: number): Tensor {
   for (let row = 0; row < outer; row++) {
     for (const part of parts) {
       const width = countOf(part.shape.slice(axis));
-      chunks.push(...part.data.subarray(row * width, (row + 1) * width));
+      append(chunks, part.data.subarray(row * width, (row + 1) * width));
     }
   }
   const shape = first.shape.map((size, i) => (i === axis ? along : size));

@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
-import { access, mkdir, rename, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import type { InferenceSession as OrtSession } from 'onnxruntime-common';
 import { InferenceSession, type Tensor } from 'onnxruntime-node';
+import { writeFileAtomically } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import type { Graph } from '../graph/builder.ts';
 import { writeOnnx } from '../onnx/onnx-writer.ts';
@@ -100,25 +101,24 @@ function sessionOptions(options: OpenSessionOptions): OrtSession.SessionOptions 
   };
 }
 
-async function writeModelFile(folder: string, bytes: Uint8Array): Promise<string> {
+/**
+ * Returns the graph's file in `folder`, named by its content. A file of that name is taken only when its bytes are those
+ * of the graph; one that a power cut or a disk has damaged is written again.
+ */
+async function provideModelFile(folder: string, bytes: Uint8Array): Promise<string> {
   const name = `graph-${createHash('sha256').update(bytes).digest('hex').slice(0, 24)}.onnx`;
   const file = path.join(folder, name);
-  try {
-    await access(file);
-    return file;
-  } catch {
-    await mkdir(folder, { recursive: true });
-    const partial = `${file}.${process.pid}.partial`;
-    await writeFile(partial, bytes);
-    await rename(partial, file);
-    return file;
-  }
+  const stored = await readFile(file).catch(() => undefined);
+  if (stored === undefined || !stored.equals(bytes))
+    await writeFileAtomically(file, (handle) => handle.writeFile(bytes));
+  return file;
 }
 
 /**
  * Opens a session for `graph`.
  *
- * @throws FloodgateError `runtime` when the device is missing or the runtime refuses the graph.
+ * @throws FloodgateError `runtime` when the device is missing or the runtime refuses the graph; `store` when the graph's
+ * file cannot be written.
  */
 export async function openSession(graph: Graph, options: OpenSessionOptions): Promise<GraphSession> {
   const bytes = writeOnnx(graph);
@@ -132,7 +132,7 @@ export async function openSession(graph: Graph, options: OpenSessionOptions): Pr
         `open ${options.label}: the graph has external weights, but no weight folder was given`,
       );
     }
-    const file = await writeModelFile(options.weightFolder, bytes);
+    const file = await provideModelFile(options.weightFolder, bytes);
     return new GraphSession(options.label, await InferenceSession.create(file, sessionOptions(options)));
   } catch (cause) {
     if (cause instanceof FloodgateError) throw cause;

@@ -18,8 +18,14 @@ export interface TrainerState {
   readonly extra: unknown;
 }
 
+/** The bytes of the loop's state as JSON; earlier versions wrote it as metadata of this name. */
 const STATE_KEY = 'floodgate.trainer';
 const DIGEST_KEY = 'floodgate.sha256';
+/**
+ * Longest state of a loop. It stops a forged checkpoint whose state no string could hold: V8's longest has 512 Mi
+ * characters.
+ */
+export const MAX_STATE_BYTES = 480 * 1024 * 1024;
 const FIRST = 'optimizer.firstMoment';
 const SECOND = 'optimizer.secondMoment';
 
@@ -27,7 +33,7 @@ const SECOND = 'optimizer.secondMoment';
  * sha256 (hex) of every tensor, by name, and of the loop's state. It detects a byte that the disk changed, which would
  * still decode as a float.
  */
-function digestOf(tensors: ReadonlyMap<string, Tensor>, state: string): string {
+function digestOf(tensors: ReadonlyMap<string, Tensor>, state: Uint8Array): string {
   const hash = createHash('sha256').update(state);
   for (const [name, { shape, data }] of [...tensors].sort(([a], [b]) => (a < b ? -1 : 1))) {
     hash.update(`${name} ${shape.join(' ')}\n`);
@@ -36,12 +42,47 @@ function digestOf(tensors: ReadonlyMap<string, Tensor>, state: string): string {
   return hash.digest('hex');
 }
 
+/**
+ * The limit that writer and reader of a checkpoint share.
+ * @throws FloodgateError `run` when a loop's state is longer.
+ */
+export function assertStateBytes(path: string, length: number): void {
+  if (length <= MAX_STATE_BYTES) return;
+  throw new FloodgateError(
+    'run',
+    `checkpoint ${path}: the loop's state has ${length} bytes, expected at most ${MAX_STATE_BYTES}`,
+    { hint: 'start a new run with a smaller gflownet.replay.capacity' },
+  );
+}
+
+/** The loop's state as the file holds it; undefined in a file of another tool. */
+function stateBytes(path: string, { bytes, metadata }: SafetensorsContent): Uint8Array | undefined {
+  const text = metadata.get(STATE_KEY);
+  const state = bytes.get(STATE_KEY) ?? (text === undefined ? undefined : Buffer.from(text, 'utf8'));
+  assertStateBytes(path, state?.length ?? 0);
+  return state;
+}
+
+function encodeState(path: string, state: unknown): Uint8Array {
+  let text: string;
+  try {
+    text = JSON.stringify(state);
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    assertStateBytes(path, Number.POSITIVE_INFINITY); // longer than any string
+    throw cause;
+  }
+  const bytes = Buffer.from(text, 'utf8');
+  assertStateBytes(path, bytes.length);
+  return bytes;
+}
+
 /** Reads a file of tensors. A file with a digest must match it; files of other tools carry none. */
 async function readChecked(path: string): Promise<SafetensorsContent> {
   const content = await readSafetensors(path);
   const expected = content.metadata.get(DIGEST_KEY);
   if (expected === undefined) return content;
-  const found = digestOf(content.tensors, content.metadata.get(STATE_KEY) ?? '');
+  const found = digestOf(content.tensors, stateBytes(path, content) ?? new Uint8Array());
   if (found !== expected) {
     throw new FloodgateError('format', `load checkpoint ${path}: its bytes are not those written, got sha256 ${found}`);
   }
@@ -50,7 +91,9 @@ async function readChecked(path: string): Promise<SafetensorsContent> {
 
 /**
  * Writes a checkpoint as one safetensors file, atomically: each trained tensor under its own name (so that an adapter
- * can be read by other tools), the optimizer's moments flat, the rest as metadata.
+ * can be read by other tools), the optimizer's moments flat, the loop's state as bytes.
+ *
+ * @throws FloodgateError `run` when the state is longer than its reader allows; the file is then as it was.
  */
 export async function saveTrainerState(
   path: string,
@@ -63,12 +106,9 @@ export async function saveTrainerState(
   const { firstMoment, secondMoment, step } = state.optimizer;
   tensors.set(FIRST, { shape: [firstMoment.length], data: firstMoment });
   tensors.set(SECOND, { shape: [secondMoment.length], data: secondMoment });
-  const text = JSON.stringify({ update: state.update, step, extra: state.extra });
-  const metadata = new Map([
-    [STATE_KEY, text],
-    [DIGEST_KEY, digestOf(tensors, text)],
-  ]);
-  await writeSafetensors(path, tensors, metadata);
+  const bytes = encodeState(path, { update: state.update, step, extra: state.extra });
+  const metadata = new Map([[DIGEST_KEY, digestOf(tensors, bytes)]]);
+  await writeSafetensors(path, tensors, metadata, new Map([[STATE_KEY, bytes]]));
 }
 
 /**
@@ -77,11 +117,16 @@ export async function saveTrainerState(
  * @throws FloodgateError `format` when the file is damaged; `run` when it belongs to another model or adapter.
  */
 export async function loadTrainerState(path: string, vector: ParameterVector): Promise<TrainerState> {
-  const { tensors, metadata } = await readChecked(path);
-  const text = metadata.get(STATE_KEY);
-  if (text === undefined) throw new FloodgateError('run', `load checkpoint ${path}: not a checkpoint of Floodgate`);
+  const content = await readChecked(path);
+  const { tensors } = content;
+  const state = stateBytes(path, content);
+  if (state === undefined) throw new FloodgateError('run', `load checkpoint ${path}: not a checkpoint of Floodgate`);
   readParameters(path, tensors, vector);
-  const parsed = JSON.parse(text) as { update: number; step: number; extra: unknown };
+  const parsed = JSON.parse(Buffer.from(state.buffer, state.byteOffset, state.length).toString('utf8')) as {
+    update: number;
+    step: number;
+    extra: unknown;
+  };
   const optimizer = createAdamWState(vector.data.length);
   for (const [name, target] of [
     [FIRST, optimizer.firstMoment],

@@ -1,3 +1,4 @@
+import { maxOf } from '../../base/long-lists.ts';
 import type { JudgeScore } from '../reward/reward.ts';
 
 /** A distinct attack that training found, for smoothing. */
@@ -34,7 +35,7 @@ export function collectionWeights(attacks: readonly CollectedAttack[], rule: Wei
       return normalised(attacks.map((_, i) => 1 / Math.max(1, rule.clusterSizes[i] ?? 1)));
     case 'reward': {
       const logRewards = attacks.map(rule.logReward);
-      const largest = Math.max(...logRewards);
+      const largest = maxOf(logRewards);
       return capped(normalised(logRewards.map((logReward) => Math.exp(logReward - largest))), MAX_SHARE_RATIO / n);
     }
   }

@@ -1,4 +1,5 @@
 import { monotonicMs } from '../../base/clock.ts';
+import { append } from '../../base/long-lists.ts';
 import type { RateSegment } from '../../engine/optimizer/adamw.ts';
 import { optimizerStep } from '../../engine/optimizer/optimizer-step.ts';
 import { type LearningRateRule, learningRateAt } from '../../engine/optimizer/schedules.ts';
@@ -66,7 +67,10 @@ async function microBatchWeights<E>(
   for (let from = 0; from < rows.length; from += batchSize) {
     const attacks = rows.slice(from, from + batchSize).map((row) => ({ tokens: row, terminated: false }));
     const scores = await attacker.score(attacker.stateOf(policy.parameters), attacks);
-    logProbs.push(...scores.map((tokens) => tokens.reduce((sum, logProb) => sum + logProb, 0)));
+    append(
+      logProbs,
+      scores.map((tokens) => tokens.reduce((sum, logProb) => sum + logProb, 0)),
+    );
   }
   const gradient = objective.gradient(logProbs, logRewards, 0);
   return (from, to) => directWeights(gradient.slice(from, to));

@@ -1,5 +1,6 @@
 import { monotonicMs } from '../../base/clock.ts';
 import { FloodgateError } from '../../base/errors.ts';
+import { append } from '../../base/long-lists.ts';
 import { randomStream } from '../../base/random.ts';
 import type { RateSegment } from '../../engine/optimizer/adamw.ts';
 import { optimizerStep } from '../../engine/optimizer/optimizer-step.ts';
@@ -128,8 +129,8 @@ async function prepareTokens<E>(
   const oldValues: Float32Array[] = [];
   for (const part of chunks(rows, options.microBatchSize)) {
     const now = await policy.evaluate({ prompt: attacker.prompt, rows: part }, { minTokens: attacker.spec.minTokens });
-    oldLogProbs.push(...now.tokenLogProbs);
-    oldValues.push(...now.values);
+    append(oldLogProbs, now.tokenLogProbs);
+    append(oldValues, now.values);
   }
   const weights = { kl: parts.state.klCoefficient, entropy: options.entropy };
   const rewards = rollouts.map(({ referenceLogProbs }, i) =>

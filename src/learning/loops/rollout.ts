@@ -1,3 +1,4 @@
+import { append } from '../../base/long-lists.ts';
 import type { RandomStream } from '../../base/random.ts';
 import type { Attack, AttackTokens, RewardedAttack, SampledAttack, WithFields } from '../attack.ts';
 import type { Attacker, AttackerState } from '../attacker.ts';
@@ -21,7 +22,7 @@ export async function drawAttacks(
 ): Promise<SampledAttack[]> {
   const drawn: SampledAttack[] = [];
   for (let start = 0; start < requests.length; start += MAX_SAMPLED_ROWS) {
-    drawn.push(...(await attacker.sample(state, requests.slice(start, start + MAX_SAMPLED_ROWS))));
+    append(drawn, await attacker.sample(state, requests.slice(start, start + MAX_SAMPLED_ROWS)));
   }
   return drawn;
 }

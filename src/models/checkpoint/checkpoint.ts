@@ -18,6 +18,8 @@ interface CheckpointParts {
   readonly spec: string;
   /** sha256 of the source file(s), hex. */
   readonly sha256: string;
+  /** sha256 of the names and contents of all its files, hex; absent where it was not opened by its spec. */
+  readonly filesSha256?: string;
   readonly weights: WeightStore;
   readonly tokenizer: Tokenizer;
 }

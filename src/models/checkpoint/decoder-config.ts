@@ -46,6 +46,20 @@ export const modelSize = z
   .max(2 ** 24);
 export const epsilon = z.number().positive().max(1);
 
+/** Why no decoder of this family has such heads, or undefined when one can; the same for every kind of model file. */
+export function headProblem(
+  shape: Pick<DecoderConfig, 'family' | 'width' | 'heads' | 'kvHeads' | 'headWidth'>,
+): string | undefined {
+  const { family, width, heads, kvHeads, headWidth } = shape;
+  if (heads % kvHeads !== 0) return `${heads} heads cannot share ${kvHeads} key/value heads evenly`;
+  if (family === 'llama')
+    return headWidth % 2 === 0 ? undefined : `head width is ${headWidth}, expected an even number to rotate`;
+  if (kvHeads !== heads) return 'gpt2 with fewer key/value heads than heads is not supported';
+  return heads * headWidth === width
+    ? undefined
+    : `${heads} heads of width ${headWidth} do not make a width of ${width}`;
+}
+
 const gpt2Fields = z.looseObject({
   vocab_size: modelSize,
   n_embd: modelSize,
@@ -162,10 +176,10 @@ function parseLlama(json: unknown, type: LlamaType): LlamaConfig {
   refuseUnsupported(fields, type);
   const heads = fields.num_attention_heads;
   const kvHeads = fields.num_key_value_heads ?? heads;
-  if (heads % kvHeads !== 0) throw unsupported(`${heads} heads cannot share ${kvHeads} key/value heads evenly`);
   const headWidth =
     fields.head_dim ?? (type === 'qwen3' ? QWEN3_DEFAULT_HEAD_WIDTH : headWidthOf(fields.hidden_size, heads));
-  if (headWidth % 2 !== 0) throw unsupported(`head width is ${headWidth}, expected an even number to rotate`);
+  const problem = headProblem({ family: 'llama', width: fields.hidden_size, heads, kvHeads, headWidth });
+  if (problem !== undefined) throw unsupported(problem);
   return {
     family: 'llama',
     vocabSize: fields.vocab_size,

@@ -3,6 +3,7 @@ import { access } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { FloodgateError } from '../../base/errors.ts';
+import { minOf } from '../../base/long-lists.ts';
 import { parseFields, readJsonFile } from '../formats/json-file.ts';
 import type { WeightStore } from '../formats/weight-store.ts';
 import { sha256OfFile } from '../sources/file-hash.ts';
@@ -67,7 +68,7 @@ async function readTokenLimit(folder: string): Promise<number | undefined> {
   const tokenizer = await readOptional(folder, 'tokenizer_config.json', tokenizerLimit);
   const sentence = await readOptional(folder, 'sentence_bert_config.json', sentenceLimit);
   const limits = [tokenizer?.model_max_length, sentence?.max_seq_length].filter((limit) => typeof limit === 'number');
-  return limits.length === 0 ? undefined : Math.floor(Math.min(...limits));
+  return limits.length === 0 ? undefined : Math.floor(minOf(limits));
 }
 
 /** Refuses a sentence encoder trained for another pooling: its embeddings would be wrong without a sign of it. */

@@ -1,22 +1,24 @@
+import { z } from 'zod';
 import { FloodgateError } from '../../base/errors.ts';
 import type { GgufFile, GgufValue } from '../formats/gguf.ts';
-import type { DecoderConfig } from './decoder-config.ts';
-import { type RopeScaling, recoverLlama3Scaling, yarnAttentionFactor } from './rope-scaling.ts';
+import { type DecoderConfig, epsilon, headProblem, modelSize } from './decoder-config.ts';
+import { type RopeScaling, recoverLlama3Scaling, ropeFactor, yarnAttentionFactor } from './rope-scaling.ts';
 
 /** GGUF architectures that a supported decoder family covers. */
 export type GgufArchitecture = 'llama' | 'qwen2' | 'qwen3' | 'gpt2';
 
 const ARCHITECTURES: readonly GgufArchitecture[] = ['llama', 'qwen2', 'qwen3', 'gpt2'];
 
-/** A size that makes every later product overflow; no real model comes near it. */
-const MAX_SIZE = 2 ** 24;
+/** A number of tokens or experts, where 0 means none. */
+const countOrNone = z.int().nonnegative();
 
 /** Typed reads of one file's metadata; keys are given without the architecture's prefix. */
 interface MetadataReader {
   readonly architecture: GgufArchitecture;
   value(key: string): GgufValue | undefined;
+  /** A number that fits `schema`, which is the schema of the same field in a config.json. */
+  number(key: string, schema: z.ZodType<number>, fallback?: number): number;
   size(key: string, fallback?: number): number;
-  number(key: string, fallback?: number): number;
 }
 
 function isArchitecture(value: unknown): value is GgufArchitecture {
@@ -33,22 +35,22 @@ function metadataReader(metadata: ReadonlyMap<string, GgufValue>): MetadataReade
     const shown = JSON.stringify(architecture) ?? 'nothing';
     throw fail(`general.architecture is ${shown}, expected one of ${ARCHITECTURES.join(', ')}`);
   }
-  const number = (key: string, fallback?: number): number => {
+  const number = (key: string, schema: z.ZodType<number>, fallback?: number): number => {
     const value = metadata.get(`${architecture}.${key}`) ?? fallback;
     if (typeof value !== 'number' || !Number.isFinite(value)) {
       const shown = Array.isArray(value) ? 'an array' : String(value);
       throw fail(`${architecture}.${key} is ${shown}, expected a number`);
     }
+    const { error } = schema.safeParse(value);
+    if (error !== undefined) throw fail(`${architecture}.${key} is ${value}: ${error.issues[0]?.message}`);
     return value;
   };
-  const size = (key: string, fallback?: number): number => {
-    const value = number(key, fallback);
-    if (!Number.isInteger(value) || value < 1 || value > MAX_SIZE) {
-      throw fail(`${architecture}.${key} is ${value}, expected a whole number from 1 to ${MAX_SIZE}`);
-    }
-    return value;
+  return {
+    architecture,
+    value: (key) => metadata.get(`${architecture}.${key}`),
+    number,
+    size: (key, fallback) => number(key, modelSize, fallback),
   };
-  return { architecture, value: (key) => metadata.get(`${architecture}.${key}`), size, number };
 }
 
 /** Rows of the embedding, from the weights: a padded vocabulary has more rows than the tokenizer has tokens. */
@@ -67,7 +69,9 @@ function parseShape(reader: MetadataReader, file: GgufFile) {
   const heads = reader.size('attention.head_count');
   const kvHeads = reader.size('attention.head_count_kv', heads);
   const headWidth = reader.size('attention.key_length', width / heads);
-  if (heads % kvHeads !== 0) throw fail(`${heads} heads cannot share ${kvHeads} key/value heads evenly`);
+  const family = reader.architecture === 'gpt2' ? 'gpt2' : 'llama';
+  const problem = headProblem({ family, width, heads, kvHeads, headWidth });
+  if (problem !== undefined) throw fail(problem);
   if (reader.size('attention.value_length', headWidth) !== headWidth) {
     throw fail('key and value heads of different widths are not supported');
   }
@@ -91,19 +95,23 @@ function parseScaling(reader: MetadataReader, maxPositions: number): RopeScaling
     case 'none':
       return { kind: 'none' };
     case 'linear': {
-      const factor = reader.number('rope.scaling.factor', reader.number('rope.scale_linear', 1));
+      const factor = reader.number(
+        'rope.scaling.factor',
+        ropeFactor,
+        reader.number('rope.scale_linear', ropeFactor, 1),
+      );
       return factor === 1 ? { kind: 'none' } : { kind: 'linear', factor };
     }
     case 'yarn': {
-      const factor = reader.number('rope.scaling.factor');
+      const factor = reader.number('rope.scaling.factor', ropeFactor);
       return {
         kind: 'yarn',
         factor,
         originalMaxPositions: reader.size('rope.scaling.original_context_length', maxPositions),
-        betaFast: reader.number('rope.scaling.yarn_beta_fast', 32),
-        betaSlow: reader.number('rope.scaling.yarn_beta_slow', 1),
+        betaFast: reader.number('rope.scaling.yarn_beta_fast', ropeFactor, 32),
+        betaSlow: reader.number('rope.scaling.yarn_beta_slow', ropeFactor, 1),
         // llama.cpp multiplies its own attention factor on top of the paper's.
-        attentionFactor: reader.number('rope.scaling.attn_factor', 1) * yarnAttentionFactor(factor),
+        attentionFactor: reader.number('rope.scaling.attn_factor', ropeFactor, 1) * yarnAttentionFactor(factor),
       };
     }
     default:
@@ -115,10 +123,10 @@ function parseScaling(reader: MetadataReader, maxPositions: number): RopeScaling
  * Refuses features that would change the result and are not supported: experts, sliding windows, partly rotated heads.
  */
 function refuseUnsupported(reader: MetadataReader, headWidth: number, maxPositions: number): void {
-  if (reader.number('expert_count', 0) !== 0) throw fail('mixtures of experts are not supported');
-  const window = reader.number('attention.sliding_window', 0);
+  if (reader.number('expert_count', countOrNone, 0) !== 0) throw fail('mixtures of experts are not supported');
+  const window = reader.number('attention.sliding_window', countOrNone, 0);
   if (window !== 0 && window < maxPositions) throw fail(`a sliding window of ${window} tokens is not supported`);
-  const rotated = reader.number('rope.dimension_count', headWidth);
+  const rotated = reader.number('rope.dimension_count', modelSize, headWidth);
   if (rotated !== headWidth) throw fail(`rope.dimension_count is ${rotated}, expected the head's width ${headWidth}`);
 }
 
@@ -137,16 +145,18 @@ export function parseGgufConfig(file: GgufFile, ropeFactors?: Float32Array): Dec
   const reader = metadataReader(file.metadata);
   const shape = parseShape(reader, file);
   if (reader.architecture === 'gpt2') {
-    if (shape.kvHeads !== shape.heads) throw fail('gpt2 with fewer key/value heads than heads is not supported');
-    return { family: 'gpt2', ...shape, normEpsilon: reader.number('attention.layer_norm_epsilon') };
+    return { family: 'gpt2', ...shape, normEpsilon: reader.number('attention.layer_norm_epsilon', epsilon) };
   }
   refuseUnsupported(reader, shape.headWidth, shape.maxPositions);
-  const ropeBase = reader.number('rope.freq_base', 10_000);
+  const ropeBase = reader.number('rope.freq_base', ropeFactor, 10_000);
   const scaling = parseScaling(reader, shape.maxPositions);
+  if (ropeFactors !== undefined && ropeFactors.length !== shape.headWidth / 2) {
+    throw fail(`rope_freqs.weight has ${ropeFactors.length} values, expected ${shape.headWidth / 2}`);
+  }
   return {
     family: 'llama',
     ...shape,
-    normEpsilon: reader.number('attention.layer_norm_rms_epsilon'),
+    normEpsilon: reader.number('attention.layer_norm_rms_epsilon', epsilon),
     ropeBase,
     ropeScaling: ropeFactors === undefined ? scaling : recoverLlama3Scaling(ropeFactors, ropeBase),
     qkvBias: reader.architecture === 'qwen2',

@@ -22,21 +22,21 @@ export type RopeScaling =
     };
 
 /** A finite, positive frequency or factor; any other value turns every position into NaN. */
-const positive = z.number().positive().finite();
+export const ropeFactor = z.number().positive().finite();
 
 /** `rope_scaling` (transformers 4) or `rope_parameters` (transformers 5, where it also holds `rope_theta`). */
 const ropeParameters = z.looseObject({
   rope_type: z.string().nullish(),
   type: z.string().nullish(),
-  rope_theta: positive.nullish(),
-  factor: positive.nullish(),
+  rope_theta: ropeFactor.nullish(),
+  factor: ropeFactor.nullish(),
   partial_rotary_factor: z.number().nullish(),
-  original_max_position_embeddings: positive.nullish(),
-  low_freq_factor: positive.nullish(),
-  high_freq_factor: positive.nullish(),
-  attention_factor: positive.nullish(),
-  beta_fast: positive.nullish(),
-  beta_slow: positive.nullish(),
+  original_max_position_embeddings: ropeFactor.nullish(),
+  low_freq_factor: ropeFactor.nullish(),
+  high_freq_factor: ropeFactor.nullish(),
+  attention_factor: ropeFactor.nullish(),
+  beta_fast: ropeFactor.nullish(),
+  beta_slow: ropeFactor.nullish(),
   mscale: z.number().nonnegative().finite().nullish(),
   mscale_all_dim: z.number().nonnegative().finite().nullish(),
   truncate: z.boolean().nullish(),
@@ -44,7 +44,7 @@ const ropeParameters = z.looseObject({
 
 /** The RoPE fields of a config.json, for the config's own schema to include. */
 export const ropeFields = {
-  rope_theta: positive.nullish(),
+  rope_theta: ropeFactor.nullish(),
   rope_scaling: ropeParameters.nullish(),
   rope_parameters: ropeParameters.nullish(),
   partial_rotary_factor: z.number().nullish(),
@@ -154,10 +154,12 @@ export function recoverLlama3Scaling(divisors: Float32Array, ropeBase: number): 
   if (divisors.every((divisor) => divisor === 1)) return { kind: 'none' };
   const scaling: Llama3Scaling = { kind: 'llama3', factor, ...LLAMA3 };
   const expected = llama3FrequencyDivisors(scaling, ropeBase, 2 * divisors.length);
-  const isMatch = divisors.every((divisor, i) => {
-    const wanted = expected[i] as number;
-    return Math.abs(divisor - wanted) <= RELATIVE_TOLERANCE * wanted;
-  });
+  const isMatch =
+    factor > 0 &&
+    divisors.every((divisor, i) => {
+      const wanted = expected[i] as number;
+      return Math.abs(divisor - wanted) <= RELATIVE_TOLERANCE * wanted;
+    });
   if (!isMatch) throw new FloodgateError('format', 'read rope_freqs.weight: not the factors of a Llama 3 scaling');
   return scaling;
 }

@@ -1,5 +1,6 @@
 import path from 'node:path';
 import type { Tensor } from 'onnxruntime-node';
+import { maxOf } from '../../base/long-lists.ts';
 import type { ParameterVector } from '../../engine/optimizer/flat-parameters.ts';
 import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import { type GraphSession, openSession } from '../../engine/runtime/session.ts';
@@ -50,7 +51,7 @@ function padded(values: TokenValues, length: number): Tensor {
 }
 
 function longest(rows: readonly TokenRow[]): number {
-  return Math.max(...rows.map((row) => row.length));
+  return maxOf(rows.map((row) => row.length));
 }
 
 /** The training step of a policy with a value head: two sessions over the same weights, one for forward only. */

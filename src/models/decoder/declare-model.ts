@@ -14,6 +14,8 @@ export type Trainable = { readonly kind: 'lora'; readonly spec: LoraSpec } | { r
 export interface ModelOptions {
   readonly config: DecoderConfig;
   readonly weights: WeightStore;
+  /** Name of the model in errors; the path of its weights when absent. */
+  readonly spec?: string;
   /** Tensors that are fed at each run because training changes them; absent for a frozen model. */
   readonly trained?: Trainable;
   readonly contextTokens: number;

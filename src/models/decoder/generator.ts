@@ -1,6 +1,7 @@
 import path from 'node:path';
 import type { Tensor } from 'onnxruntime-node';
 import { FloodgateError } from '../../base/errors.ts';
+import { maxOf, minOf } from '../../base/long-lists.ts';
 import type { RandomStream } from '../../base/random.ts';
 import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import { type GraphSession, openSession } from '../../engine/runtime/session.ts';
@@ -58,7 +59,7 @@ interface Sequence {
 /** Length of the longest common prefix that leaves every prompt at least one token of its own. */
 export function sharedTokens(prompts: readonly (readonly number[])[]): number {
   const first = prompts[0] ?? [];
-  let shared = Math.min(...prompts.map((prompt) => prompt.length)) - 1;
+  let shared = minOf(prompts.map((prompt) => prompt.length)) - 1;
   for (const prompt of prompts) {
     for (let t = 0; t < shared; t++) if (prompt[t] !== first[t]) shared = t;
   }
@@ -106,7 +107,7 @@ export class Generator {
   private async generateAlone(options: GenerateOptions): Promise<Generated[]> {
     const { prompts, requests } = options;
     if (requests.length === 0) return [];
-    const longest = Math.max(...prompts.map((prompt) => prompt.length)) + options.maxNewTokens;
+    const longest = maxOf(prompts.map((prompt) => prompt.length)) + options.maxNewTokens;
     if (longest > this.options.contextTokens) {
       throw new FloodgateError(
         'model',
@@ -144,7 +145,7 @@ export class Generator {
     const streams = prompts.map((prompt) => prompt.slice(shared));
     const prefix = (prompts[0] as readonly number[]).slice(0, shared);
     const feeds = streamFeeds([...prefix, 0], streams); // the stream starts after the prefix; the 0 is never read
-    const R = Math.max(...streams.map((stream) => stream.length));
+    const R = maxOf(streams.map((stream) => stream.length));
     const wanted = streams.map((stream, b) => b * R + stream.length - 1);
     const outputs = await this.prefill.run({
       ...feeds,
@@ -240,15 +241,13 @@ export interface GeneratorOptions extends ModelOptions {
 
 /** Opens the sessions that sample from a decoder. Only the decode session keeps a repacked copy of the weights. */
 export async function openGenerator(options: GeneratorOptions, compute: ComputeOptions): Promise<Generator> {
-  const weightFolder = path.dirname(options.weights.path);
-  const name = path.basename(options.weights.path);
+  const { config, weights, bans, withLogProbs, spec: model = weights.path } = options;
+  const weightFolder = path.dirname(weights.path);
+  const name = path.basename(weights.path);
   const [prefill, decode, distribution] = await Promise.all([
     openSession(buildPrefillGraph(options), { ...compute, label: `prefill ${name}`, weightFolder, prepack: false }),
     openSession(buildDecodeGraph(options), { ...compute, label: `decode ${name}`, weightFolder }),
-    openTokenDistribution(
-      { vocabSize: options.config.vocabSize, bans: options.bans, withLogProbs: options.withLogProbs },
-      compute,
-    ),
+    openTokenDistribution({ vocabSize: config.vocabSize, bans, withLogProbs, model }, compute),
   ]);
   return new Generator({ prefill, decode, distribution }, options);
 }

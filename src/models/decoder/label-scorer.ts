@@ -1,5 +1,6 @@
 import path from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
+import { append, maxOf } from '../../base/long-lists.ts';
 import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import { type GraphSession, openSession } from '../../engine/runtime/session.ts';
 import { float32Tensor, int64Tensor } from '../../engine/runtime/tensors.ts';
@@ -9,6 +10,7 @@ import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { sharedTokens } from './generator.ts';
 import { buildPrefillGraph } from './inference-graphs.ts';
 import { groupRows, streamFeeds } from './row-batch.ts';
+import { notFinite } from './sampler.ts';
 
 /**
  * Longest context of a guard. Its prompt holds up to 16,384 characters of attack and response, and memory grows with
@@ -55,7 +57,10 @@ function labelRows(prompt: number, promptIds: readonly number[], labels: readonl
       row = { ids: [...promptIds, ...context], promptTokens: P, reads: [] };
       rows.push(row);
     }
-    row.reads.push(...tokens.map((token, t) => ({ prompt, label, position: P - 1 + t, token })));
+    append(
+      row.reads,
+      tokens.map((token, t) => ({ prompt, label, position: P - 1 + t, token })),
+    );
   }
   return rows;
 }
@@ -85,7 +90,8 @@ export class LabelScorer {
    * Log-prob in nats of each label as the continuation of each prompt: [prompts][labels]. It sums over the label's
    * tokens and normalises over the whole vocabulary. Control tokens in a prompt are parsed. A BOS is added where the
    * tokenizer adds one. A prompt that does not fit the context with its longest label gives NaN for each label.
-   * @throws FloodgateError `model` for an empty label, or a text beyond the tokenizer's limit.
+   * @throws FloodgateError `model` for an empty label, or a text beyond the tokenizer's limit, or logits that are
+   * NaN or infinite.
    */
   async scoreLabels(prompts: readonly string[], labels: readonly string[]): Promise<Float64Array[]> {
     if (labels.includes('')) throw new FloodgateError('model', 'score labels: got an empty label, expected text');
@@ -95,7 +101,7 @@ export class LabelScorer {
       const own = this.rowsOf(i, prompt, labels);
       if (own.length === 0) continue;
       scores[i]?.fill(0);
-      rows.push(...own);
+      append(rows, own);
     }
     for (const [start, end] of groupRows(
       rows.map(({ ids }) => ids.length),
@@ -124,7 +130,7 @@ export class LabelScorer {
     const prompts = rows.map(({ ids, promptTokens }) => ids.slice(0, promptTokens));
     const shared = sharedTokens(prompts);
     const streams = rows.map(({ ids }) => ids.slice(shared));
-    const R = Math.max(...streams.map((stream) => stream.length));
+    const R = maxOf(streams.map((stream) => stream.length));
     const reads = new Map<number, LabelRead[]>();
     for (const [b, row] of rows.entries()) {
       for (const read of row.reads) {
@@ -143,6 +149,8 @@ export class LabelScorer {
       const row = logits.subarray(m * V, (m + 1) * V);
       const total = logSumExp(row);
       for (const { prompt, label, token } of readers) {
+        const logProb = (row[token] as number) - total;
+        if (!Number.isFinite(logProb)) throw notFinite(this.checkpoint.spec);
         const score = scores[prompt] as Float64Array;
         score[label] = (score[label] as number) + (row[token] as number) - total;
       }

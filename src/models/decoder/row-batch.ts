@@ -1,5 +1,6 @@
 import type { Tensor } from 'onnxruntime-node';
 import { FloodgateError } from '../../base/errors.ts';
+import { maxOf } from '../../base/long-lists.ts';
 import { float32Tensor, int64Tensor } from '../../engine/runtime/tensors.ts';
 
 /** Tokens of one sequence after the shared prompt, with the end token when it was drawn. */
@@ -34,7 +35,7 @@ function causalMask(rows: number, columns: number, offset: number): Tensor {
 export function streamFeeds(prompt: readonly number[], streams: readonly TokenRow[]): Record<string, Tensor> {
   if (prompt.length === 0) throw new FloodgateError('model', 'batch rows: the shared prompt is empty');
   const P = prompt.length - 1;
-  const R = Math.max(...streams.map((stream) => stream.length));
+  const R = maxOf(streams.map((stream) => stream.length));
   const B = streams.length;
   const ids = new Float64Array(B * R);
   const positions = new Float64Array(B * R);
@@ -65,7 +66,7 @@ export function rowFeeds(batch: RowBatch, options: TargetOptions): Record<string
     );
   }
   const last = prompt.at(-1) as number;
-  const R = Math.max(...rows.map((row) => row.length));
+  const R = maxOf(rows.map((row) => row.length));
   const B = rows.length;
   const targets = new Float64Array(B * R);
   const mask = new Float32Array(B * R);

@@ -1,3 +1,4 @@
+import { FloodgateError } from '../../base/errors.ts';
 import { GraphBuilder } from '../../engine/graph/builder.ts';
 import type { Value } from '../../engine/graph/ops.ts';
 import { symbolSize } from '../../engine/graph/size.ts';
@@ -31,6 +32,13 @@ export function samplerLogits(g: GraphBuilder, logits: Value, endBan: Value, ban
   return g.add(allowed, g.multiply(g.reshape(endBan, [rows, 1]), endRow));
 }
 
+/** The error of a model whose logits hold NaN or infinity: whatever is drawn or scored from them means nothing. */
+export function notFinite(model: string): FloodgateError {
+  return new FloodgateError('model', `run ${model}: its logits are not finite numbers`, {
+    hint: 'its weights hold NaN or infinity, or its config does not fit them: fetch or convert the model again',
+  });
+}
+
 /** The sampler's distribution for M rows of logits. */
 export interface Distribution {
   /** Tempered probabilities [M, V]. */
@@ -42,15 +50,13 @@ export interface Distribution {
 /** Turns logits into the sampler's distribution with the runtime's vectorised kernels. */
 export class TokenDistribution {
   private readonly session: GraphSession;
-  private readonly vocabulary: number;
+  private readonly options: DistributionOptions;
   private probabilities = new Float32Array(0);
   private logProbs = new Float32Array(0);
-  private readonly withLogProbs: boolean;
 
-  constructor(session: GraphSession, vocabulary: number, withLogProbs: boolean) {
+  constructor(session: GraphSession, options: DistributionOptions) {
     this.session = session;
-    this.vocabulary = vocabulary;
-    this.withLogProbs = withLogProbs;
+    this.options = options;
   }
 
   /**
@@ -58,17 +64,19 @@ export class TokenDistribution {
    * @param temperatures [M]
    * @param endBan 1 where end tokens are banned [M]
    * @returns views that the next call overwrites.
+   * @throws FloodgateError `model` when a logit is NaN or +infinity; one of -infinity is never drawn.
    */
   async of(logits: Float32Array, temperatures: Float32Array, endBan: Float32Array): Promise<Distribution> {
     const rows = temperatures.length;
-    const shape = [rows, this.vocabulary];
-    const size = rows * this.vocabulary;
+    const { vocabSize, withLogProbs, model } = this.options;
+    const shape = [rows, vocabSize];
+    const size = rows * vocabSize;
     if (this.probabilities.length < size) {
       this.probabilities = new Float32Array(size);
-      if (this.withLogProbs) this.logProbs = new Float32Array(size);
+      if (withLogProbs) this.logProbs = new Float32Array(size);
     }
     const probabilities = this.probabilities.subarray(0, size);
-    const logProbs = this.withLogProbs ? this.logProbs.subarray(0, size) : undefined;
+    const logProbs = withLogProbs ? this.logProbs.subarray(0, size) : undefined;
     await this.session.run(
       {
         logits: float32Tensor(logits, shape),
@@ -83,6 +91,10 @@ export class TokenDistribution {
         ...(logProbs === undefined ? {} : { logProbs: float32Tensor(logProbs, shape) }),
       },
     );
+    // One such logit makes every probability of its row NaN, so one read a row sees it.
+    for (let start = 0; start < size; start += vocabSize) {
+      if (Number.isNaN(probabilities[start])) throw notFinite(model);
+    }
     return { probabilities, logProbs };
   }
 
@@ -95,6 +107,8 @@ export interface DistributionOptions {
   readonly vocabSize: number;
   readonly bans: TokenBans;
   readonly withLogProbs: boolean;
+  /** Name of the model in errors. */
+  readonly model: string;
 }
 
 export async function openTokenDistribution(
@@ -110,7 +124,7 @@ export async function openTokenDistribution(
   g.output('probabilities', g.softmax(g.multiply(allowed, inverseTemperature)));
   if (options.withLogProbs) g.output('logProbs', g.logSoftmax(allowed));
   const session = await openSession(g.build(), { ...compute, device: 'cpu', label: 'token distribution' });
-  return new TokenDistribution(session, options.vocabSize, options.withLogProbs);
+  return new TokenDistribution(session, options);
 }
 
 /** How the next token is drawn from the tempered distribution. */

@@ -1,25 +1,30 @@
 import path from 'node:path';
 import type { Tensor } from 'onnxruntime-node';
+import { maxOf } from '../../base/long-lists.ts';
 import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import { type GraphSession, openSession } from '../../engine/runtime/session.ts';
 import { float32Tensor } from '../../engine/runtime/tensors.ts';
 import type { ModelOptions } from './declare-model.ts';
 import { buildScoreGraph } from './inference-graphs.ts';
 import { type RowBatch, rowFeeds } from './row-batch.ts';
-import type { TokenBans } from './sampler.ts';
+import { notFinite, type TokenBans } from './sampler.ts';
 
 /** Scores given tokens under the distribution that the sampler draws from. */
 export class Scorer {
   private readonly session: GraphSession;
+  private readonly model: string;
 
-  constructor(session: GraphSession) {
+  /** @param model its name in errors. */
+  constructor(session: GraphSession, model: string) {
     this.session = session;
+    this.model = model;
   }
 
   /**
    * Log-prob of each token of each row, given the prompt and the tokens before it.
    *
    * @param state trained tensors and `loraScale` (0 scores the base model); none for a frozen model.
+   * @throws FloodgateError `model` when a log-prob is NaN or infinite.
    */
   async score(
     batch: RowBatch,
@@ -28,11 +33,13 @@ export class Scorer {
   ): Promise<Float32Array[]> {
     const { targetMask: _unused, ...feeds } = rowFeeds(batch, { minTokens });
     const B = batch.rows.length;
-    const R = Math.max(...batch.rows.map((row) => row.length));
+    const R = maxOf(batch.rows.map((row) => row.length));
     const all = new Float32Array(B * R);
     const wanted = Object.entries(state).filter(([name]) => this.session.inputNames.includes(name));
     await this.session.run({ ...feeds, ...Object.fromEntries(wanted) }, { tokenLogProb: float32Tensor(all, [B, R]) });
-    return batch.rows.map((row, b) => all.slice(b * R, b * R + row.length));
+    const logProbs = batch.rows.map((row, b) => all.slice(b * R, b * R + row.length));
+    if (!logProbs.every((row) => row.every(Number.isFinite))) throw notFinite(this.model);
+    return logProbs;
   }
 
   async close(): Promise<void> {
@@ -50,5 +57,5 @@ export async function openScorer(
     weightFolder: path.dirname(options.weights.path),
     prepack: false,
   });
-  return new Scorer(session);
+  return new Scorer(session, options.spec ?? options.weights.path);
 }

@@ -1,4 +1,5 @@
 import { FloodgateError } from '../../base/errors.ts';
+import { maxOf } from '../../base/long-lists.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 
 /** A text, or a pair of texts read together (such as an attack and its response). */
@@ -105,7 +106,7 @@ export function planBatches(lengths: readonly number[]): number[][] {
 }
 
 export function padBatch(inputs: readonly EncoderInput[], padId: number): EncoderBatch {
-  const tokens = Math.max(1, ...inputs.map(({ ids }) => ids.length));
+  const tokens = maxOf([1, ...inputs.map(({ ids }) => ids.length)]);
   const columns = Array.from({ length: tokens }, (_, t) => t);
   return {
     rows: inputs.length,

@@ -1,4 +1,5 @@
 import { FloodgateError } from '../../base/errors.ts';
+import { maxOf } from '../../base/long-lists.ts';
 import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import type { EncoderCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { EncoderConfig } from '../checkpoint/encoder-config.ts';
@@ -21,7 +22,7 @@ export function labelProbabilities(logits: Float32Array, labels: number, activat
 }
 
 function softmax(values: Float32Array): Float32Array {
-  const largest = Math.max(...values);
+  const largest = maxOf(values);
   const powers = Array.from(values, (x) => Math.exp(x - largest));
   const total = powers.reduce((sum, power) => sum + power, 0);
   return Float32Array.from(powers, (power) => power / total);

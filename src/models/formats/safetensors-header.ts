@@ -159,23 +159,59 @@ export function parseSafetensorsHeader(json: Buffer, fileSize: number, name = 's
   return { tensors, metadata };
 }
 
-/** Returns the first bytes of a file of fp32 tensors: length, JSON, padding. The tensors follow in the given order. */
-export function buildSafetensorsHeader(
-  shapes: ReadonlyMap<string, readonly number[]>,
+/** A tensor to be written: its values follow those of the tensor before it. */
+export interface PlannedTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** F32 when absent. */
+  readonly dtype?: 'F32' | 'U8';
+}
+
+/** Bytes of one value of a planned tensor. */
+export function valueBytes(dtype: PlannedTensor['dtype'] = 'F32'): number {
+  return DTYPE_BYTES[dtype];
+}
+
+/** Returns the first bytes of a file: length, JSON, padding. The tensors follow in the given order. */
+function encodeHeader(
+  tensors: readonly PlannedTensor[],
   metadata: ReadonlyMap<string, string>,
-): Buffer {
+): { readonly header: Buffer; readonly fileSize: number } {
   const entries: [string, unknown][] = [];
   if (metadata.size > 0) entries.push(['__metadata__', Object.fromEntries(metadata)]);
   let end = 0;
-  for (const [name, shape] of shapes) {
+  for (const { name, shape, dtype = 'F32' } of tensors) {
     const begin = end;
-    end += shape.reduce((product, size) => product * size, 4);
-    entries.push([name, { dtype: 'F32', shape, data_offsets: [begin, end] }]);
+    end += shape.reduce((product, size) => product * size, DTYPE_BYTES[dtype]);
+    entries.push([name, { dtype, shape, data_offsets: [begin, end] }]);
   }
   const json = Buffer.from(JSON.stringify(Object.fromEntries(entries)), 'utf8');
   const dataStart = Math.ceil((8 + json.length) / DATA_ALIGNMENT) * DATA_ALIGNMENT;
   const header = Buffer.alloc(dataStart, ' '); // the format allows spaces after the JSON
   header.writeBigUInt64LE(BigInt(dataStart - 8), 0);
   json.copy(header, 8);
-  return header;
+  return { header, fileSize: dataStart + end };
+}
+
+/**
+ * Returns the first bytes of the file `path`, which our own reader accepts: every limit of the reader is one of the
+ * writer.
+ * @throws `format` when the reader would refuse the file.
+ */
+export function buildSafetensorsHeader(
+  path: string,
+  tensors: readonly PlannedTensor[],
+  metadata: ReadonlyMap<string, string>,
+): Buffer {
+  try {
+    const odd = tensors.find(({ shape }) => !shape.every(isCount));
+    if (odd !== undefined) throw fail(path, `tensor ${shown(odd.name)} has a bad shape, got [${odd.shape}]`);
+    const { header, fileSize } = encodeHeader(tensors, metadata);
+    const length = parseHeaderLength(header, fileSize, path);
+    parseSafetensorsHeader(header.subarray(8, 8 + length), fileSize, path);
+    return header;
+  } catch (cause) {
+    if (!(cause instanceof FloodgateError)) throw cause;
+    throw new FloodgateError('format', `write ${path}: no reader would accept it: ${cause.message}`, { cause });
+  }
 }

@@ -5,10 +5,12 @@ import { bfloatToFloat, bytesToFloat, halfToFloat } from './half-float.ts';
 import { openRandomAccessFile, type RandomAccessFile } from './random-access-file.ts';
 import {
   buildSafetensorsHeader,
+  type PlannedTensor,
   parseHeaderLength,
   parseSafetensorsHeader,
   type SafetensorsEntry,
   type SafetensorsHeader,
+  valueBytes,
 } from './safetensors-header.ts';
 
 /** One fp32 tensor in memory, row-major. */
@@ -20,14 +22,14 @@ export interface Tensor {
 export interface SafetensorsContent {
   readonly tensors: Map<string, Tensor>;
   readonly metadata: Map<string, string>;
+  /** Tensors U8 [n], which hold bytes of any kind. */
+  readonly bytes: Map<string, Uint8Array>;
 }
 
-/** One fp32 tensor that is written piece by piece, so that it need not fit in memory. */
-export interface StreamedTensor {
-  readonly name: string;
-  readonly shape: readonly number[];
+/** One tensor (fp32 unless it says U8) that is written piece by piece, so that it need not fit in memory. */
+export interface StreamedTensor extends PlannedTensor {
   /** Its values in order, in pieces of any length. */
-  readonly pieces: () => AsyncIterable<Float32Array>;
+  readonly pieces: () => AsyncIterable<Float32Array | Uint8Array>;
 }
 
 /** Reads and checks the header of an open file. @throws `format` when it does not hold. */
@@ -56,20 +58,26 @@ export function safetensorsToFloat(entry: SafetensorsEntry, bytes: Uint8Array): 
   }
 }
 
+function isBytes({ dtype, shape }: SafetensorsEntry): boolean {
+  return dtype === 'U8' && shape.length === 1;
+}
+
 /**
- * Reads every weight of a safetensors file into memory as fp32; integer tensors are left out.
+ * Reads every weight of a safetensors file into memory as fp32, and every U8 [n] as bytes; other tensors are left out.
  * @throws `format` when the file is missing or damaged.
  */
 export async function readSafetensors(path: string): Promise<SafetensorsContent> {
   await using file = await openRandomAccessFile(path);
   const header = await readSafetensorsHeader(file);
   const tensors = new Map<string, Tensor>();
+  const bytes = new Map<string, Uint8Array>();
   for (const [name, entry] of header.tensors) {
-    if (!isWeightDtype(entry)) continue;
-    const bytes = await file.read(entry.offset, entry.byteLength);
-    tensors.set(name, { shape: entry.shape, data: safetensorsToFloat(entry, bytes) });
+    if (!isWeightDtype(entry) && !isBytes(entry)) continue;
+    const raw = await file.read(entry.offset, entry.byteLength);
+    if (isBytes(entry)) bytes.set(name, new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength));
+    else tensors.set(name, { shape: entry.shape, data: safetensorsToFloat(entry, raw) });
   }
-  return { tensors, metadata: new Map(header.metadata) };
+  return { tensors, metadata: new Map(header.metadata), bytes };
 }
 
 /** Writes all of `bytes`; one system call may take less (2 GiB on Linux). */
@@ -79,14 +87,18 @@ async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
   }
 }
 
+async function* onePiece<T>(piece: T): AsyncIterable<T> {
+  yield piece;
+}
+
 function valueCount(shape: readonly number[]): number {
   return shape.reduce((product, size) => product * size, 1);
 }
 
 /**
- * Streams fp32 tensors into one safetensors file, atomically and fsynced. `onWritten` receives the bytes written so
- * far.
- * @throws `format` when a tensor's pieces do not fill its shape; `store` when the disk refuses.
+ * Streams tensors into one safetensors file, atomically and fsynced. `onWritten` receives the bytes written so far.
+ * @throws `format` when a tensor's pieces do not fill its shape, or our own reader would refuse the file; `store` when
+ * the disk refuses.
  */
 export async function writeSafetensorsStreamed(
   path: string,
@@ -94,8 +106,9 @@ export async function writeSafetensorsStreamed(
   metadata: ReadonlyMap<string, string>,
   onWritten: (bytes: number) => void = () => undefined,
 ): Promise<void> {
-  const shapes = new Map(tensors.map((tensor) => [tensor.name, tensor.shape]));
-  if (shapes.size !== tensors.length) throw new FloodgateError('format', `write ${path}: two tensors share one name`);
+  const names = new Set(tensors.map(({ name }) => name));
+  if (names.size !== tensors.length) throw new FloodgateError('format', `write ${path}: two tensors share one name`);
+  const header = buildSafetensorsHeader(path, tensors, metadata);
   await writeFileAtomically(path, async (handle) => {
     let written = 0;
     const put = async (bytes: Uint8Array): Promise<void> => {
@@ -103,11 +116,11 @@ export async function writeSafetensorsStreamed(
       written += bytes.length;
       onWritten(written);
     };
-    await put(buildSafetensorsHeader(shapes, metadata));
+    await put(header);
     for (const tensor of tensors) {
       let values = 0;
       for await (const piece of tensor.pieces()) {
-        values += piece.length;
+        values += piece.byteLength / valueBytes(tensor.dtype);
         await put(new Uint8Array(piece.buffer, piece.byteOffset, piece.byteLength));
       }
       if (values !== valueCount(tensor.shape)) {
@@ -118,20 +131,19 @@ export async function writeSafetensorsStreamed(
 }
 
 /**
- * Writes fp32 tensors and string metadata as one safetensors file, atomically and fsynced.
+ * Writes fp32 tensors, string metadata and named bytes (each as a tensor U8 [n]) as one safetensors file, atomically and
+ * fsynced.
  * @throws as `writeSafetensorsStreamed`.
  */
 export async function writeSafetensors(
   path: string,
   tensors: ReadonlyMap<string, Tensor>,
   metadata: ReadonlyMap<string, string>,
+  bytes: ReadonlyMap<string, Uint8Array> = new Map(),
 ): Promise<void> {
-  const streamed = [...tensors].map(([name, { shape, data }]) => ({
-    name,
-    shape,
-    pieces: async function* () {
-      yield data;
-    },
-  }));
-  await writeSafetensorsStreamed(path, streamed, metadata);
+  const streamed = [...tensors].map(([name, { shape, data }]) => ({ name, shape, pieces: () => onePiece(data) }));
+  const streamedBytes = [...bytes].map(([name, data]) => {
+    return { name, shape: [data.length], dtype: 'U8' as const, pieces: () => onePiece(data) };
+  });
+  await writeSafetensorsStreamed(path, [...streamed, ...streamedBytes], metadata);
 }

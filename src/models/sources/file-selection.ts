@@ -52,8 +52,8 @@ export function selectModelFiles(
     const shards = names.filter((name) => WEIGHT_SHARD.test(name));
     return selection('safetensors', WEIGHT_INDEX, shards, names);
   }
-  const choices = names.filter((name) => /\.gguf$/i.test(name));
-  if (choices.length === 0) choices.push(...names.filter((name) => /\.onnx$/i.test(name)));
+  const ggufs = names.filter((name) => /\.gguf$/i.test(name));
+  const choices = ggufs.length > 0 ? ggufs : names.filter((name) => /\.onnx$/i.test(name));
   const [only, ...others] = choices;
   if (only === undefined) throw noWeights(names, where);
   if (others.length > 0) {

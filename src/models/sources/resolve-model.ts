@@ -1,6 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
+import { append } from '../../base/long-lists.ts';
 import { sha256OfFile } from './file-hash.ts';
 import { type ModelSelection, selectModelFiles } from './file-selection.ts';
 import { findFaults, type ModelFile, type ModelManifest, readManifest } from './model-cache.ts';
@@ -113,7 +114,10 @@ async function listNames(root: string): Promise<string[]> {
   for (const subfolder of ['', ...KNOWN_SUBFOLDERS]) {
     const entries = await readdir(join(root, subfolder), { withFileTypes: true }).catch(() => []);
     const files = entries.filter((entry) => entry.isFile() || entry.isSymbolicLink());
-    names.push(...files.map((entry) => (subfolder === '' ? entry.name : `${subfolder}/${entry.name}`)));
+    append(
+      names,
+      files.map((entry) => (subfolder === '' ? entry.name : `${subfolder}/${entry.name}`)),
+    );
   }
   return names;
 }

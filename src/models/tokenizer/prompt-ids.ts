@@ -1,4 +1,5 @@
 import { FloodgateError } from '../../base/errors.ts';
+import { maxOf } from '../../base/long-lists.ts';
 import type { ChatMessage, ChatTemplate } from './chat-template.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
@@ -52,7 +53,7 @@ function chooseStandIns(controls: readonly string[], texts: readonly string[]): 
  * control token at the end of `content` the same way: the template's text could complete it.
  */
 function disarm(content: string, controls: readonly string[], standIns: ReadonlyMap<string, string>): string {
-  const longest = Math.max(0, ...controls.map((control) => control.length));
+  const longest = maxOf([0, ...controls.map((control) => control.length)]);
   const end = content.trimEnd().length; // templates trim messages: the end precedes the trailing spaces
   let disarmed = '';
   for (let i = 0; i < content.length; i++) {

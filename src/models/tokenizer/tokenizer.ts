@@ -1,4 +1,5 @@
 import { FloodgateError } from '../../base/errors.ts';
+import { append } from '../../base/long-lists.ts';
 import { createSplitAtTokens, type SplitAtTokens } from './tokenizer-added-tokens.ts';
 import { cleanUpSpaces, createDecodeTokens } from './tokenizer-decoders.ts';
 import type { AddedToken, PostProcessorConfig, TokenizerDefinition } from './tokenizer-json.ts';
@@ -52,7 +53,7 @@ function templateFrame(config: Extract<PostProcessorConfig, { type: 'TemplatePro
   let side = before;
   for (const item of config.single) {
     if ('Sequence' in item) side = after;
-    else side.push(...(config.special_tokens[item.SpecialToken.id]?.ids ?? []));
+    else append(side, config.special_tokens[item.SpecialToken.id]?.ids ?? []);
   }
   return { before, after };
 }

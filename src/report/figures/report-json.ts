@@ -166,7 +166,7 @@ export function buildReport(source: ReportSource): Report {
       trainingJudge: manifest.judges.training,
       reportedJudge,
       isJudgeIndependent: reportedJudge !== manifest.judges.training,
-      models: manifest.models,
+      models: manifest.models.map(({ role, spec, sha256 }) => ({ role, spec, sha256 })),
     },
     ...(controls === undefined ? {} : { controls }),
     stages: [...stages].map(([name, status]) => buildStage(source, name, status)),

@@ -1,3 +1,4 @@
+import { maxOf } from '../../base/long-lists.ts';
 import { type ExampleAttack, MAX_SHOWN_CLUSTERS, type SuccessCluster } from '../attacks/attack-clusters.ts';
 import { coordinate, linearScale, roundTicks } from '../charts/svg-scale.ts';
 import type { ReportStage } from '../figures/report-json.ts';
@@ -42,7 +43,7 @@ function discoveryChart({ discovery }: ReportStage): Html {
   const points = knownPoints(discovery);
   const [last, measured] = [points.at(-1), points.findLast(({ isExtrapolated }) => !isExtrapolated)];
   if (points.length < 2 || last === undefined || measured === undefined) return html``;
-  const most = Math.max(...points.map(({ high }) => high));
+  const most = maxOf(points.map(({ high }) => high));
   const x = linearScale(0, last.calls, EDGE.left, WIDTH - EDGE.right);
   const y = linearScale(0, most, HEIGHT - EDGE.bottom, EDGE.top);
   const at = (calls: number, value: number): string => `${coordinate(x.place(calls))} ${coordinate(y.place(value))}`;

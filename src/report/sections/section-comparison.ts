@@ -1,3 +1,4 @@
+import { maxOf } from '../../base/long-lists.ts';
 import { intervalBar, intervalWords, measureWords } from '../charts/measure-marks.ts';
 import type { ReportStage } from '../figures/report-json.ts';
 import { type Html, html } from '../words/html.ts';
@@ -16,7 +17,7 @@ function valueCell(measure: ReportMeasure | undefined, name: string, most: numbe
 /** The end of a metric's scale: 1 for shares, else the end of the largest interval. */
 function scaleEnd(stages: readonly ReportStage[], name: string): number {
   if (metricWords(name).form === 'share') return 1;
-  return Math.max(...stages.map(({ metrics }) => Math.max(metrics[name]?.high ?? 0, metrics[name]?.value ?? 0)));
+  return maxOf(stages.map(({ metrics }) => Math.max(metrics[name]?.high ?? 0, metrics[name]?.value ?? 0)));
 }
 
 /** Columns that fit side by side; more of them make a second table. */

@@ -1,3 +1,4 @@
+import { maxOf, minOf } from '../../base/long-lists.ts';
 import { coordinate, linearScale, roundTicks, type Scale } from '../charts/svg-scale.ts';
 import {
   type Curve,
@@ -30,7 +31,7 @@ function valueRange(curve: Curve): readonly [number, number] {
   const values = curve.points.map(({ value }) => value);
   const { form } = metricWords(curve.metric);
   if (form === 'share') return [0, 1];
-  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const [low, high] = [minOf(values), maxOf(values)];
   if (form === 'count') return [0, Math.max(1, high)];
   return low === high ? [low - 1, high + 1] : [low, high];
 }
@@ -40,7 +41,7 @@ function spokenCurve({ metric, points }: Curve): string {
   const { label, form } = metricWords(metric);
   const text = (value: number | undefined): string => numberText(value ?? null, form);
   const values = points.map(({ value }) => value);
-  return `${label}: from ${text(values[0])} at update ${points[0]?.update ?? 0} to ${text(values.at(-1))} at update ${points.at(-1)?.update ?? 0}; lowest ${text(Math.min(...values))}, highest ${text(Math.max(...values))}.`;
+  return `${label}: from ${text(values[0])} at update ${points[0]?.update ?? 0} to ${text(values.at(-1))} at update ${points.at(-1)?.update ?? 0}; lowest ${text(minOf(values))}, highest ${text(maxOf(values))}.`;
 }
 
 function axes(x: Scale, y: Scale, metric: string): Html {
@@ -62,13 +63,13 @@ function lineChart(curve: Curve, updates: number): Html {
   const x = linearScale(0, Math.max(1, updates - 1), EDGE.left, WIDTH - EDGE.right);
   const y = linearScale(low, high, HEIGHT - EDGE.bottom, EDGE.top);
   const { label, meaning } = metricWords(curve.metric);
-  const smoothed = smoothCurve(curve.points, Math.floor(curve.points.length * SMOOTHING_SHARE));
+  const smoothed = (): CurvePoint[] => smoothCurve(curve.points, Math.floor(curve.points.length * SMOOTHING_SHARE));
   const marks = curve.isSparse
     ? html`<path class="line" d="${pathOf(curve.points, x, y)}"/>${curve.points.map(
         ({ update, value }) =>
           html`<circle class="dot" cx="${coordinate(x.place(update))}" cy="${coordinate(y.place(value))}" r="3.5"/>`,
       )}`
-    : html`<path class="line-faint" d="${pathOf(thinCurve(curve.points, MAX_POINTS), x, y)}"/><path class="line" d="${pathOf(thinCurve(smoothed, MAX_POINTS), x, y)}"/>`;
+    : html`<path class="line-faint" d="${pathOf(thinCurve(curve.points, MAX_POINTS), x, y)}"/><path class="line" d="${pathOf(thinCurve(smoothed(), MAX_POINTS), x, y)}"/>`;
   return html`<figure class="chart">
 <figcaption><strong>${label}</strong> <span>${meaning}</span></figcaption>
 <svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${spokenCurve(curve)}">${axes(x, y, curve.metric)}${marks}</svg>

@@ -1,3 +1,4 @@
+import { maxOf } from '../../base/long-lists.ts';
 import { heatCell } from '../charts/measure-marks.ts';
 import { type TransferMeasure, type TransferReport, transferCell } from '../figures/transfer-report.ts';
 import { type Html, html } from '../words/html.ts';
@@ -23,7 +24,7 @@ function heatMap(transfer: TransferReport, judge: string, metric: string): Html 
   const figures = attackers.map((attacker) =>
     targets.map(({ name }) => figureOf(transfer, { attacker, target: name }, { judge, metric })),
   );
-  const most = form === 'share' ? 1 : Math.max(0, ...figures.flat().map((figure) => figure?.value ?? 0));
+  const most = form === 'share' ? 1 : maxOf([0, ...figures.flat().map((figure) => figure?.value ?? 0)]);
   const columns = [{ heading: 'Attacker' }, ...targets.map(({ name }) => ({ heading: name, isNumber: true }))];
   const rows = attackers.map((attacker, i) => [
     html`${stageWords(attacker).label}<span class="quiet">${attacker}</span>`,

@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import { append } from '../../base/long-lists.ts';
 import { type ConfigKey, nearestConfigKey } from './config-keys.ts';
 
 /** One problem of a config, with its path. */
@@ -111,7 +112,7 @@ export function problemsOfIssues(
   const problems: ConfigProblem[] = [];
   for (const issue of issues) {
     if (problems.length >= MAX_PROBLEMS) break;
-    problems.push(...problemsOfIssue(issue, keys, moved));
+    append(problems, problemsOfIssue(issue, keys, moved));
   }
   return problems.slice(0, MAX_PROBLEMS);
 }

@@ -41,6 +41,11 @@ export interface StoreQueries {
   lastUpdate(stage: string): number;
   /** In the order in which they were stored. */
   attacks(filter: AttackFilter): StoredAttack[];
+  /**
+   * The `count` distinct texts of a stage with the highest mean P(unsafe), among all rows that drew responses. A text
+   * counts by its first scored row. Unscored texts come last.
+   */
+  bestAttacks(stage: string, count: number): StoredAttack[];
   /** The responses to one attack, with every verdict. */
   responses(attackId: number): StoredResponse[];
   /** Distinct attacks above both bounds, in the order in which they first appeared. */
@@ -55,10 +60,16 @@ export interface StoreQueries {
 
 type Row = readonly unknown[];
 
-const ATTACKS = `SELECT attack.id, stage.name, update_index, position, source, ids, text, log_pi, log_p_ref, fluency,
-  log_reward, mean_unsafe, response_count FROM attack JOIN stage ON stage.id = stage_id
+const ATTACK_ROWS = `SELECT attack.id, stage.name, update_index, position, source, ids, text, log_pi, log_p_ref, fluency,
+  log_reward, mean_unsafe, response_count FROM attack JOIN stage ON stage.id = stage_id`;
+const ATTACKS = `${ATTACK_ROWS}
   WHERE stage.name = ? AND update_index >= ? AND update_index <= ? AND (? IS NULL OR source = ?)
   ORDER BY attack.id LIMIT ?`;
+// The first scored row of each text: the highest of several would be the luckiest draw of responses.
+const BEST = `${ATTACK_ROWS} WHERE attack.id IN (
+  SELECT coalesce(min(CASE WHEN mean_unsafe IS NOT NULL THEN attack.id END), min(attack.id))
+  FROM attack JOIN stage ON stage.id = stage_id WHERE stage.name = ? AND response_count > 0 GROUP BY text)
+  ORDER BY mean_unsafe DESC, attack.id LIMIT ?`;
 const RESPONSES = `SELECT response.id, position, text, tokens, truncated, refused, judge, masked, unsafe, reason
   FROM response LEFT JOIN verdict ON response_id = response.id WHERE attack_id = ? ORDER BY position, judge, masked`;
 // Replayed rows that kept an old score drew no responses, so they add no evidence; seeds are not the attacker's.
@@ -209,6 +220,7 @@ export function createStoreQueries(db: Database.Database): StoreQueries {
   const selectInfo = select('SELECT value FROM run_info WHERE key = ?');
   const selectStages = select('SELECT name, status, updates_planned, started_ms, finished_ms FROM stage ORDER BY id');
   const selectAttacks = select(ATTACKS);
+  const selectBest = select(BEST);
   const selectResponses = select(RESPONSES);
   const selectDistinct = select(DISTINCT);
   const selectMetrics = select(METRICS);
@@ -223,6 +235,7 @@ export function createStoreQueries(db: Database.Database): StoreQueries {
     lastUpdate: (stage) => (selectLastUpdate(stage)[0]?.[0] as number | null) ?? -1,
     attacks: ({ stage, fromUpdate = 0, toUpdate = Number.MAX_SAFE_INTEGER, source, limit = -1 }) =>
       selectAttacks(stage, fromUpdate, toUpdate, source ?? null, source ?? null, limit).map(rowToAttack),
+    bestAttacks: (stage, count) => selectBest(stage, count).map(rowToAttack),
     responses: (attackId) => rowsToResponses(selectResponses(attackId)),
     distinctAttacks: ({ stage, judge, minUnsafe, minLogPRef, unsafeFloor }) =>
       selectDistinct(stage, judge, minUnsafe, minLogPRef, unsafeFloor).map(rowToDistinct),

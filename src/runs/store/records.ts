@@ -76,6 +76,8 @@ export interface UpdateRecord {
   /** Counted from 0. */
   readonly update: number;
   readonly attacks?: readonly AttackRow[];
+  /** Position of the first of `attacks`, where an update is stored in several batches. Default 0. */
+  readonly firstPosition?: number;
   readonly metrics?: readonly MetricRecord[];
   readonly events?: readonly EventRecord[];
   readonly cost?: CostRecord;

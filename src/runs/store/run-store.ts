@@ -1,10 +1,12 @@
-import { existsSync } from 'node:fs';
+import { accessSync, constants, existsSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import Database from 'libsql';
 import { FloodgateError } from '../../base/errors.ts';
 import { createStoreQueries, type StoreQueries } from './queries.ts';
-import { migrate } from './schema.ts';
+import { hasRunSchema, migrate, presentAsNewest } from './schema.ts';
 import { guardSqlite } from './sqlite.ts';
-import { createStoreWriter, type StoreWriter } from './writer.ts';
+import { createRefusingWriter, createStoreWriter, type StoreWriter } from './writer.ts';
 
 /** The database of one run. */
 export interface RunStore extends StoreWriter, StoreQueries {
@@ -14,7 +16,7 @@ export interface RunStore extends StoreWriter, StoreQueries {
 }
 
 export interface OpenStoreOptions {
-  /** Makes no new database and refuses every write. */
+  /** Makes no new database, leaves the file as it is, an earlier schema too, and refuses every write. */
   readonly readOnly?: boolean;
 }
 
@@ -32,15 +34,9 @@ const BUSY_TIMEOUT_MS = 5000;
 export async function openStore(path: string, options: OpenStoreOptions = {}): Promise<RunStore> {
   const readOnly = options.readOnly ?? false;
   if (readOnly && !existsSync(path)) throw new FloodgateError('store', `open run database: ${path} does not exist`);
-  const db = openDatabase(path);
+  const db = openDatabase(readOnly ? readOnlyAddress(path) : path);
   try {
-    guardSqlite(`open run database ${path}`, () => {
-      db.exec('PRAGMA journal_mode = WAL');
-      db.exec('PRAGMA synchronous = FULL');
-      db.exec('PRAGMA foreign_keys = ON');
-      migrate(db);
-      if (readOnly) db.exec('PRAGMA query_only = ON');
-    });
+    guardSqlite(`open run database ${path}`, () => (readOnly ? beginReading(db) : beginWriting(db)));
   } catch (error) {
     db.close();
     throw error;
@@ -48,14 +44,78 @@ export async function openStore(path: string, options: OpenStoreOptions = {}): P
   let isOpen = true;
   return {
     path,
-    ...createStoreWriter(db),
+    ...(readOnly ? createRefusingWriter() : createStoreWriter(db)),
     ...createStoreQueries(db),
     close: () => {
       if (!isOpen) return;
       isOpen = false;
+      if (!readOnly) mergeLog(db);
       db.close();
     },
   };
+}
+
+function beginWriting(db: Database.Database): void {
+  db.exec('PRAGMA journal_mode = WAL');
+  db.exec('PRAGMA synchronous = FULL');
+  db.exec('PRAGMA foreign_keys = ON');
+  migrate(db);
+}
+
+function beginReading(db: Database.Database): void {
+  db.exec('PRAGMA temp_store = MEMORY');
+  presentAsNewest(db);
+  db.exec('PRAGMA query_only = ON');
+}
+
+/** Merges the log into the database file: libsql closes a connection only when its statements are collected. */
+function mergeLog(db: Database.Database): void {
+  try {
+    db.exec('PRAGMA wal_checkpoint(TRUNCATE)');
+  } catch {
+    // A full disk. The log keeps every update, and the next opening reads it.
+  }
+}
+
+function hasLog(path: string): boolean {
+  return (statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0) > 0;
+}
+
+function canWrite(path: string): boolean {
+  try {
+    accessSync(path, constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * The address under which SQLite opens a database for reading and leaves it as it is.
+ * - With a write-ahead log beside it: without the right to write, so that the log is read and never merged.
+ * - Without one (or with an empty one), where nothing can be written: as immutable. SQLite would otherwise make the log, and fail.
+ * - Else as it is: the log that SQLite makes goes with the connection, and a run may begin meanwhile.
+ */
+function readOnlyAddress(path: string): string {
+  const { href } = pathToFileURL(path);
+  if (hasLog(path)) return `${href}?mode=ro`;
+  return canWrite(path) && canWrite(dirname(path)) ? path : `${href}?immutable=1`;
+}
+
+/**
+ * True when the file at `path` is a run database. Its bytes alone do not tell: they may still be in its write-ahead log.
+ */
+export function isRunDatabase(path: string): boolean {
+  if (!existsSync(path)) return false;
+  let db: Database.Database | undefined;
+  try {
+    db = openDatabase(readOnlyAddress(path));
+    return hasRunSchema(db);
+  } catch {
+    return false; // damaged, or no database
+  } finally {
+    db?.close();
+  }
 }
 
 function openDatabase(path: string): Database.Database {

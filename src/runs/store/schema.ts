@@ -47,6 +47,15 @@ const MIGRATIONS: readonly string[] = [
    ALTER TABLE response ADD COLUMN refused TEXT;`,
 ];
 
+/**
+ * For each earlier version, from 1, the views of this connection alone that show it as the newest: what was not stored
+ * is null.
+ */
+const VIEWS: readonly string[] = [
+  `CREATE TEMP VIEW attack AS SELECT *, NULL AS fluency FROM main.attack;
+   CREATE TEMP VIEW response AS SELECT *, NULL AS refused FROM main.response;`,
+];
+
 /** The newest schema version that this code reads and writes. */
 export const SCHEMA_VERSION = MIGRATIONS.length;
 
@@ -55,11 +64,16 @@ function pragmaNumber(db: Database.Database, name: 'application_id' | 'user_vers
   return row[0];
 }
 
+/** True of a database that `migrate` made. */
+export function hasRunSchema(db: Database.Database): boolean {
+  return pragmaNumber(db, 'application_id') === APPLICATION_ID;
+}
+
 /**
- * Brings `db` to the newest schema, all versions in one transaction.
+ * The schema version of `db`; 0 for an empty database.
  * @throws FloodgateError `store` when the file is another program's database or a newer Floodgate's.
  */
-export function migrate(db: Database.Database): void {
+function checkedVersion(db: Database.Database): number {
   const version = pragmaNumber(db, 'user_version');
   const applicationId = pragmaNumber(db, 'application_id');
   const isEmpty = db.prepare('SELECT 1 FROM sqlite_schema LIMIT 1').raw().get() === undefined;
@@ -69,6 +83,27 @@ export function migrate(db: Database.Database): void {
     throw new FloodgateError('store', `open run database: got schema ${version}, expected at most ${SCHEMA_VERSION}`, {
       hint: 'open this run with the newer Floodgate that wrote it',
     });
+  return version;
+}
+
+/**
+ * Shows `db` as the newest schema and writes nothing into it.
+ * @throws FloodgateError `store` as `migrate`, and for an empty database.
+ */
+export function presentAsNewest(db: Database.Database): void {
+  const version = checkedVersion(db);
+  if (version === 0)
+    throw new FloodgateError('store', 'open run database: it is empty', { hint: 'floodgate resume continues the run' });
+  const views = VIEWS[version - 1];
+  if (views !== undefined) db.exec(views);
+}
+
+/**
+ * Brings `db` to the newest schema, all versions in one transaction.
+ * @throws FloodgateError `store` when the file is another program's database or a newer Floodgate's.
+ */
+export function migrate(db: Database.Database): void {
+  const version = checkedVersion(db);
   if (version === SCHEMA_VERSION) return;
   transact(db, () => {
     for (const script of MIGRATIONS.slice(version)) db.exec(script);

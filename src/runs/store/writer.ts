@@ -8,6 +8,7 @@ import { guardSqlite, numberToCell, textToCell, transact } from './sqlite.ts';
 export interface StoreWriter {
   /**
    * Stores one update whole, in one transaction; it is on disk on return. Returns the ids of its attacks, in order.
+   * @throws FloodgateError `store` when the disk refuses, or one judge has two verdicts on one response.
    */
   recordUpdate(record: UpdateRecord): number[];
   /** Opens a stage, or reopens it after an interruption; keeps its first start time. */
@@ -47,8 +48,9 @@ const INSERT_ATTACK = `INSERT INTO attack (stage_id, update_index, position, sou
   fluency, log_reward, mean_unsafe, response_count) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 const INSERT_RESPONSE =
   'INSERT INTO response (attack_id, position, text, tokens, truncated, refused) VALUES (?, ?, ?, ?, ?, ?)';
-const INSERT_VERDICT =
-  'INSERT OR REPLACE INTO verdict (response_id, judge, masked, unsafe, reason) VALUES (?, ?, ?, ?, ?)';
+/** A second verdict of one judge on one response breaks the table's key: the update is refused whole. */
+const INSERT_VERDICT = 'INSERT INTO verdict (response_id, judge, masked, unsafe, reason) VALUES (?, ?, ?, ?, ?)';
+const REPLACE_VERDICT = INSERT_VERDICT.replace('INSERT', 'INSERT OR REPLACE');
 const INSERT_METRIC = `INSERT OR REPLACE INTO metric (stage_id, update_index, name, judge, value, low, high, n,
   method, confidence) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 const INSERT_EVENT =
@@ -64,19 +66,18 @@ const BEGIN_STAGE = `INSERT INTO stage (name, status, updates_planned, started_m
 function createInsertions(db: Database.Database) {
   const attackRow = db.prepare(INSERT_ATTACK);
   const responseRow = db.prepare(INSERT_RESPONSE);
-  const verdictRow = db.prepare(INSERT_VERDICT);
+  const newVerdict = db.prepare(INSERT_VERDICT);
+  const replacedVerdict = db.prepare(REPLACE_VERDICT);
   const metricRow = db.prepare(INSERT_METRIC);
   const eventRow = db.prepare(INSERT_EVENT);
   const costRow = db.prepare(ADD_COST);
 
-  const verdict = (responseId: number, { judge, masked, unsafe, reason }: VerdictRecord): void => {
-    verdictRow.run([
-      responseId,
-      judge,
-      masked ? 1 : 0,
-      numberToCell('unsafe', unsafe),
-      reason === undefined ? null : textToCell(reason),
-    ]);
+  const verdictCells = (responseId: number, { judge, masked, unsafe, reason }: VerdictRecord) => {
+    const why = reason === undefined ? null : textToCell(reason);
+    return [responseId, judge, masked ? 1 : 0, numberToCell('unsafe', unsafe), why];
+  };
+  const verdict = (responseId: number, record: VerdictRecord): void => {
+    replacedVerdict.run(verdictCells(responseId, record));
   };
   const attack = ({ stageId, update }: Place, position: number, record: AttackRow): number => {
     const { lastInsertRowid } = attackRow.run([
@@ -97,7 +98,7 @@ function createInsertions(db: Database.Database) {
     for (const [index, { text, tokens, truncated, refused, verdicts }] of record.responses.entries()) {
       const refusal = refused === undefined ? null : textToCell(refused);
       const stored = responseRow.run([attackId, index, textToCell(text), tokens, truncated ? 1 : 0, refusal]);
-      for (const each of verdicts) verdict(Number(stored.lastInsertRowid), each);
+      for (const each of verdicts) newVerdict.run(verdictCells(Number(stored.lastInsertRowid), each));
     }
     return attackId;
   };
@@ -126,7 +127,8 @@ export function createStoreWriter(db: Database.Database): StoreWriter {
 
   const store = (record: UpdateRecord): number[] => {
     const place = { stageId: stageIdOf(record.stage), update: record.update };
-    const ids = (record.attacks ?? []).map((attack, position) => insert.attack(place, position, attack));
+    const { attacks = [], firstPosition = 0 } = record;
+    const ids = attacks.map((attack, i) => insert.attack(place, firstPosition + i, attack));
     for (const metric of record.metrics ?? []) insert.metric(place, metric);
     for (const event of record.events ?? []) insert.event(place, event);
     if (record.cost !== undefined) insert.cost(place, record.cost);
@@ -146,6 +148,22 @@ export function createStoreWriter(db: Database.Database): StoreWriter {
       write(() => insert.event({ stageId: stage === undefined ? null : stageIdOf(stage), update: null }, event)),
     setInfo: (key, value) => write(() => void info.run([key, value])),
     truncateAfter: (stage, update) => write(() => truncate(stageIdOf(stage), update)),
+  };
+}
+
+/** The writing half of a database that is open for reading. */
+export function createRefusingWriter(): StoreWriter {
+  const refuse = (): never => {
+    throw new FloodgateError('store', 'write run database: it is open read-only');
+  };
+  return {
+    recordUpdate: refuse,
+    beginStage: refuse,
+    endStage: refuse,
+    recordVerdicts: refuse,
+    recordEvent: refuse,
+    setInfo: refuse,
+    truncateAfter: refuse,
   };
 }
 

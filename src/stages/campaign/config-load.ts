@@ -25,6 +25,10 @@ export function isWorldSeeds({ world, seeds }: Config): boolean {
   return world !== undefined && seeds.path === WORLD;
 }
 
+function resolveJudges({ judges }: Config, folder: string): Config['judges'] {
+  return resolveDotted(judges, folder) as Config['judges'];
+}
+
 function resolvePaths(config: Config, folder: string): Config {
   const { attacker, target, encoder, seeds, tuning } = config;
   const dotted = <T>(value: T): T => resolveDotted(value, folder) as T;
@@ -37,7 +41,7 @@ function resolvePaths(config: Config, folder: string): Config {
     },
     target: mapTargetModels(target, dotted),
     encoder: { ...encoder, model: dotted(encoder.model) },
-    judges: dotted(config.judges),
+    judges: resolveJudges(config, folder),
     seeds: {
       ...seeds,
       path: isAbsolute(seeds.path) || isWorldSeeds(config) ? seeds.path : resolve(folder, seeds.path),
@@ -51,7 +55,9 @@ function resolvePaths(config: Config, folder: string): Config {
  * @throws FloodgateError `config` naming every problem at once, each with its place; `usage` for a malformed override.
  */
 export function parseConfig(text: string, { fileName, folder, overrides = [] }: ParseConfigOptions): Config {
-  const format = { schema: configSchema(), prepare: withWorldPreset, check: checkConfigRules, moved: MOVED_KEYS };
+  // Judges are named after their models, and one path may be written in two ways.
+  const check = (config: Config) => checkConfigRules({ ...config, judges: resolveJudges(config, folder) });
+  const format = { schema: configSchema(), prepare: withWorldPreset, check, moved: MOVED_KEYS };
   return resolvePaths(parseConfigText({ text, fileName, overrides }, format), folder);
 }
 

@@ -1,8 +1,10 @@
 import { z } from 'zod';
+import { append } from '../../base/long-lists.ts';
+import { findSharedNames, judgeName } from '../../judges/judge-names.ts';
 import { anyJudge, judgeKinds } from '../../judges/registry.ts';
 import { objectiveKinds } from '../../learning/objectives/registry.ts';
 import { type ConfigKey, listConfigKeys } from '../../runs/config/config-keys.ts';
-import type { ConfigProblem } from '../../runs/config/config-problems.ts';
+import { type ConfigProblem, dottedPath } from '../../runs/config/config-problems.ts';
 import { targetKinds, targetSchema } from '../../targets/registry.ts';
 import '../../worlds/world-kinds.ts';
 import { type Config, headShape, tailShape } from '../config/config.ts';
@@ -73,6 +75,18 @@ export const MOVED_KEYS: Readonly<Record<string, string>> = {
   'gflownet.evaluation': 'watch',
 };
 
+/** Two judges of one name would have one row of verdicts between them. */
+function judgeNameProblems({ training, evaluation }: Config['judges']): ConfigProblem[] {
+  const judges = [training, ...evaluation].map((config) => ({ name: judgeName(config), config }));
+  const pathOf = (i: number): (string | number)[] =>
+    i === 0 ? ['judges', 'training'] : ['judges', 'evaluation', i - 1];
+  return findSharedNames(judges).map(({ name, first, second }) => {
+    const what = `got the name ${name}, which ${dottedPath(pathOf(first))} has with other settings`;
+    const message = `${dottedPath(pathOf(second))}: ${what}, expected a name of its own (key name, here or of a judge inside)`;
+    return { path: pathOf(second), isKey: false, message };
+  });
+}
+
 /** Rules between keys, which no single key's type can state. Returns what is broken. */
 export function checkConfigRules(config: Config): ConfigProblem[] {
   const { attacker, target } = config;
@@ -83,12 +97,12 @@ export function checkConfigRules(config: Config): ConfigProblem[] {
   }
   const checked = stages.all().flatMap((stage) => stage.check?.(config, config.attackers.includes(stage.name)) ?? []);
   // Stages that share a section find the same problem.
-  problems.push(...new Map(checked.map((problem) => [problem.message, problem])).values());
+  append(problems, new Map(checked.map((problem) => [problem.message, problem])).values());
   if (target.responses > 1 && target.decode.temperature === 0) {
     const what = `got ${target.responses}, expected 1: at temperature 0 every response is the same`;
     problems.push(problemAt('target.responses', what));
   }
-  return problems;
+  return [...problems, ...judgeNameProblems(config.judges)];
 }
 
 /** Returns the JSON Schema (draft 2020-12) of a config file. */

@@ -1,7 +1,12 @@
 import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import type { Judge } from '../../judges/judge.ts';
+import { type NamedJudge, refuseSharedNames } from '../../judges/judge-names.ts';
+import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
+import { identityOfCheckpoint } from '../../models/model-identity.ts';
+import type { ModelEntry } from '../../runs/manifest.ts';
 import { planTarget } from '../../targets/registry.ts';
 import type { OpenTarget } from '../../targets/target-kind.ts';
+import type { Config } from '../config/config.ts';
 import { stages } from '../registry.ts';
 import type { Campaign, CampaignIo } from '../stage.ts';
 import { createStageAttackers, openRunAttacker } from './run-attacker.ts';
@@ -26,11 +31,30 @@ async function openRunTarget({ config, host }: RunModels, seeds: readonly string
   }
 }
 
+function targetEntry(checkpoint: DecoderCheckpoint, sha256: string | null): ModelEntry {
+  const identity = identityOfCheckpoint(checkpoint);
+  return { role: 'target', ...identity, sha256: sha256 ?? identity.sha256 };
+}
+
+/** The models of judges under one role each: `judge:NAME`, and `judge:NAME model 2` where a judge has several. */
+function judgeEntries(judges: readonly Judge[]): ModelEntry[] {
+  const byName = new Map(judges.map((judge) => [judge.name, judge]));
+  return [...byName].flatMap(([name, { models = [] }]) =>
+    models.map((model, i) => ({ role: `judge:${name}${i === 0 ? '' : ` model ${i + 1}`}`, ...model })),
+  );
+}
+
+/** `judges`: the training judge, then those of the evaluation. */
+function namedJudges({ training, evaluation }: Config['judges'], judges: readonly Judge[]): NamedJudge[] {
+  return [training, ...evaluation].map((config, i) => ({ name: judges[i]?.name, config }));
+}
+
 /**
  * Opens every model of a run: attacker, target, judges, encoder. When a later part fails, everything already open is
  * closed.
  *
- * @throws FloodgateError `source`, `format`, `model`, `judge`, `runtime` from the part at fault.
+ * @throws FloodgateError `source`, `format`, `model`, `judge`, `runtime` from the part at fault; `config` when two
+ * judges with different settings have one name.
  */
 export async function openCampaign(
   parts: Pick<Campaign, 'folder' | 'config' | 'store' | 'seeds' | 'world'>,
@@ -58,6 +82,7 @@ export async function openCampaign(
     const trainingJudge = keep(await models.openJudge(config.judges.training));
     const evaluationJudges: Judge[] = [];
     for (const judge of config.judges.evaluation) evaluationJudges.push(keep(await models.openJudge(judge)));
+    refuseSharedNames(namedJudges(config.judges, [trainingJudge, ...evaluationJudges]));
     const { encoder, entry } = await models.openEncoder();
     keep(encoder);
     const { checkpoint } = evaluation;
@@ -76,11 +101,10 @@ export async function openCampaign(
       trainingJudge,
       evaluationJudges,
       models: [
-        { role: 'attacker', spec: attackerModel.spec, sha256: attackerModel.sha256 },
-        ...(checkpoint === undefined
-          ? []
-          : [{ role: 'target', spec: checkpoint.spec, sha256: evaluation.facts.sha256 ?? checkpoint.sha256 }]),
+        { role: 'attacker', ...identityOfCheckpoint(attackerModel) },
+        ...(checkpoint === undefined ? [] : [targetEntry(checkpoint, evaluation.facts.sha256)]),
         { role: 'encoder', ...entry },
+        ...judgeEntries([trainingJudge, ...evaluationJudges]),
       ],
       stage,
       close,

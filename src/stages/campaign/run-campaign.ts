@@ -6,7 +6,7 @@ import { FloodgateError } from '../../base/errors.ts';
 import { acquireLock } from '../../base/lock.ts';
 import { packageVersion } from '../../base/package-root.ts';
 import { runtimeVersion } from '../../engine/runtime/session.ts';
-import { createManifest, type Manifest, readManifest, writeManifest } from '../../runs/manifest.ts';
+import { createManifest, type Manifest, type ModelEntry, readManifest, writeManifest } from '../../runs/manifest.ts';
 import { createRunFolder, openRunFolder, type RunFolder, recordRunStatus } from '../../runs/run-folder.ts';
 import { openStore, type RunStore } from '../../runs/store/run-store.ts';
 import { CONTROL_STAGE, evaluationStage } from '../../runs/store/stage-name.ts';
@@ -69,6 +69,7 @@ export function leftNoAttacker(store: RunStore, name: string): boolean {
 async function runStages(campaign: Campaign): Promise<void> {
   const { store, config } = campaign;
   const isDone = (name: string): boolean => store.stages().some((row) => row.name === name && row.status === 'done');
+  for (const stage of stagesToTrain(config.attackers)) if (!isDone(stage.name)) stage.checkModels?.(campaign);
   if (config.evaluation.controls > 0 && !isDone(CONTROL_STAGE)) await runControls(campaign);
   for (const stage of stagesToTrain(config.attackers)) {
     if (!isDone(stage.name)) await stage.run?.(campaign);
@@ -164,6 +165,15 @@ function manifestOf(campaign: Campaign): Manifest {
   });
 }
 
+/** How a model differs from the one in the manifest, in words; empty where it does not, or was not known then. */
+function changeOfModel(before: Manifest['models'], { role, sha256, filesSha256 }: ModelEntry): string[] {
+  const old = before.find((entry) => entry.role === role);
+  if (old === undefined) return [];
+  if (old.sha256 !== sha256) return [`model of ${role}`];
+  const areKnown = old.filesSha256 !== undefined && filesSha256 !== undefined;
+  return areKnown && old.filesSha256 !== filesSha256 ? [`config or tokenizer of ${role}`] : [];
+}
+
 /** Writes the manifest of a new run. An existing one is kept, and changes since then are recorded as a warning. */
 async function recordManifest(campaign: Campaign): Promise<void> {
   const { folder, models, store } = campaign;
@@ -174,9 +184,7 @@ async function recordManifest(campaign: Campaign): Promise<void> {
   }
   const before = await readManifest(folder.manifestPath); // a damaged one is an error, never overwritten
   const changed = [
-    ...models
-      .filter(({ role, sha256 }) => before.models.some((old) => old.role === role && old.sha256 !== sha256))
-      .map(({ role }) => `model of ${role}`),
+    ...models.flatMap((model) => changeOfModel(before.models, model)),
     ...(before.threads === manifest.threads ? [] : [`threads ${before.threads} -> ${manifest.threads}`]),
     ...(before.seedsSha256 === manifest.seedsSha256 ? [] : ['seed file']),
     ...Object.entries(manifest.versions)

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { defaultThreads } from '../../engine/runtime/device.ts';
 import type { Judge } from '../../judges/judge.ts';
+import { type NamedJudge, refuseSharedNames } from '../../judges/judge-names.ts';
 import { openJudge } from '../../judges/registry.ts';
 import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
 import { openMergedWeights } from '../../models/export/model-folder.ts';
@@ -37,7 +38,10 @@ export interface RunModels {
   openDecoder(spec: string, role: 'attacker' | 'target'): Promise<DecoderCheckpoint>;
   /** One of the run's judges. Close it when done. */
   openJudge(config: JudgeConfig): Promise<Judge>;
-  /** Every judge of the run, the training judge first, each name once. Close them when done. */
+  /**
+   * Every judge of the run, the training judge first, each name once. Close them when done.
+   * @throws FloodgateError `config` when two judges with different settings have one name.
+   */
   openJudges(): Promise<Judge[]>;
   /** The run's sentence encoder and how a manifest names it. Close it when done. */
   openEncoder(): Promise<OpenedEncoder>;
@@ -72,12 +76,15 @@ function createDecoderCache(models: OpenModels, world: World | undefined): RunMo
 
 async function openEach(configs: readonly JudgeConfig[], open: RunModels['openJudge']): Promise<Judge[]> {
   const judges = new Map<string, Judge>();
+  const named: NamedJudge[] = [];
   try {
     for (const config of configs) {
       const judge = await open(config);
+      named.push({ name: judge.name, config });
       if (judges.has(judge.name)) await judge.close();
       else judges.set(judge.name, judge);
     }
+    refuseSharedNames(named);
     return [...judges.values()];
   } catch (error) {
     for (const judge of judges.values()) await judge.close();

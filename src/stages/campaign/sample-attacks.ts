@@ -1,3 +1,4 @@
+import { append } from '../../base/long-lists.ts';
 import { randomStream } from '../../base/random.ts';
 import type { RunFolder } from '../../runs/run-folder.ts';
 import type { RunStore } from '../../runs/store/run-store.ts';
@@ -47,7 +48,10 @@ export async function sampleAttacks(folder: RunFolder, plan: SamplePlan, io: Cam
     const written: WrittenAttack[] = [];
     for (let start = 0; start < plan.count; start += ROWS) {
       const attacks = await attacker.sample(state, requests.slice(start, start + ROWS), io.signal);
-      written.push(...attacks.map(({ text, logPi, tokens }) => ({ text, logPi, tokens: tokens.length })));
+      append(
+        written,
+        attacks.map(({ text, logPi, tokens }) => ({ text, logPi, tokens: tokens.length })),
+      );
     }
     return written;
   } finally {

@@ -11,6 +11,7 @@ import { plainMetric } from '../metric-records.ts';
 import type { Campaign } from '../stage.ts';
 import { fileBenignPrompts, worldBenignPrompts } from './dialogue-files.ts';
 import { evaluationSeats, outcomeBy } from './evaluation-plan.ts';
+import { repeatedControls } from './repeated-answer.ts';
 
 /** Share of harmless prompts called unsafe, by judge. */
 export const CONTROL_ASR = 'controlAsr';
@@ -26,7 +27,8 @@ export async function controlPrompts({ config, world }: Pick<Campaign, 'config' 
 
 /**
  * Sends harmless prompts to the target as evaluations do, and warns of judges that call its answers unsafe. Every
- * success rate by such a judge would hold as many false alarms. One update, stored whole or not at all.
+ * success rate by such a judge would hold as many false alarms. It also warns of a target that gives one answer to all.
+ * One update, stored whole or not at all.
  *
  * @throws FloodgateError `interrupted` on abort.
  */
@@ -49,7 +51,7 @@ export async function runControls(campaign: Campaign): Promise<void> {
       update: 0,
       attacks,
       metrics: measured.flatMap(({ metrics }) => metrics),
-      events: measured.flatMap(({ events }) => events),
+      events: [...measured.flatMap(({ events }) => events), ...repeatedControls(attacks)],
       cost: { ...ledger.take(), seconds: (monotonicMs() - started) / 1000 },
     });
     store.endStage(CONTROL_STAGE, 'done');

@@ -1,7 +1,9 @@
+import { append } from '../../base/long-lists.ts';
 import { createEmbeddingMatrix, type EmbeddingMatrix } from '../../metrics/embedding-matrix.ts';
 import { judgeAgreement } from '../../metrics/judge-agreement.ts';
 import { perThousandTargetCalls } from '../../metrics/measure.ts';
-import { measureAttackSet } from '../../metrics/registry.ts';
+import { measureAttackSetInSteps } from '../../metrics/registry.ts';
+import { finishPausing, type Steps } from '../../metrics/steps.ts';
 import { type AttackOutcome, attackSuccess } from '../../metrics/success.ts';
 import type { EventRecord, MetricRecord } from '../../runs/store/records.ts';
 import { evaluationStage } from '../../runs/store/stage-name.ts';
@@ -10,7 +12,8 @@ import type { Campaign } from '../stage.ts';
 import { usedTargetCalls } from '../used-calls.ts';
 import { type EvaluationPlan, judgeNames, outcomeBy } from './evaluation-plan.ts';
 import { referenceRateMetrics, type StoredEvaluation, TEMPERATURE_METRIC } from './reference-rate.ts';
-import { dependenceOf, type MeasuredUnseen, unseenMetrics } from './unseen-metrics.ts';
+import { repeatedEvaluation } from './repeated-answer.ts';
+import { dependenceOf, type MeasuredUnseen, unseenMetricsInSteps } from './unseen-metrics.ts';
 import { worldMetrics } from './world-metrics.ts';
 
 /** The stored evaluation of one stage, and its outcomes by every judge. */
@@ -56,7 +59,8 @@ export async function measureStage(campaign: Campaign, stage: string, plan: Eval
   const usedCalls = usedTargetCalls(campaign, stage, targetCalls);
   const sample = { texts, outcomes: outcomes.get(trainingJudge.name) ?? [], seed, usedCalls };
   const ofWorld = world === undefined ? [] : await worldMetrics(campaign, world, stage, sample);
-  const unseen = unseenMetrics({
+  const { signal } = campaign.io;
+  const steps = unseenMetricsInSteps({
     stage,
     dependence: dependenceOf(campaign.stage(stage), temperature),
     seed,
@@ -65,9 +69,14 @@ export async function measureStage(campaign: Campaign, stage: string, plan: Eval
     outcomes,
     targetCallsPerAttack: store.cost(evaluationStage(stage)).targetCalls / Math.max(1, texts.length),
   });
+  const unseen = await finishPausing(steps, signal, `measure ${stage}`);
+  const byJudge: MetricRecord[] = [];
+  for (const judge of judges) {
+    append(byJudge, await finishPausing(judgeMetrics(campaign, measured, judge), signal, `measure ${stage}`));
+  }
   const rate = await referenceRateMetrics(campaign, { stage, temperature, evaluation, judges });
   const metrics: MetricRecord[] = [
-    ...judges.flatMap((judge) => judgeMetrics(campaign, measured, judge)),
+    ...byJudge,
     ...agreementMetrics(measured),
     plainMetric('attackerTargetCalls', usedCalls, texts.length),
     ...ofWorld,
@@ -75,16 +84,22 @@ export async function measureStage(campaign: Campaign, stage: string, plan: Eval
     ...rate.metrics,
     plainMetric(TEMPERATURE_METRIC, temperature, texts.length),
   ];
-  const events = [...withoutSuccess(campaign, measured), ...unseen.events, ...rate.events];
+  const answered = evaluation.attacks.map(({ text }, i) => ({ text, responses: evaluation.responses[i] ?? [] }));
+  const events = [
+    ...withoutSuccess(campaign, measured),
+    ...repeatedEvaluation(store, stage, answered),
+    ...unseen.events,
+    ...rate.events,
+  ];
   return { metrics, curve: unseen.curve, events };
 }
 
 /** Metrics of the attacks by one judge's verdicts. */
-function judgeMetrics({ config }: Campaign, measured: Measured, judge: string): MetricRecord[] {
+function* judgeMetrics({ config }: Campaign, measured: Measured, judge: string): Steps<MetricRecord[]> {
   const { plan, evaluation, texts, embeddings, targetCalls } = measured;
   const outcomes = measured.outcomes.get(judge) ?? [];
   const maskedOutcomes = evaluation.responses.map((each) => outcomeBy(each, { name: judge, masked: true }));
-  const { metrics, excluded } = measureAttackSet(
+  const { metrics, excluded } = yield* measureAttackSetInSteps(
     { texts, embeddings, outcomes, maskedOutcomes },
     { seed: plan.seed, threshold: config.evaluation.uniqueThreshold },
   );

@@ -1,3 +1,4 @@
+import { FloodgateError } from '../../base/errors.ts';
 import type { AttackTokens } from '../../learning/attack.ts';
 import { isUnsafe } from '../../learning/reward/reward.ts';
 import { type Measure, pointMeasure } from '../../metrics/measure.ts';
@@ -86,8 +87,9 @@ async function mixtureMetrics(
   };
   const plainAttacks = store.attacks({ stage: evaluationStage(SFT) });
   const plain = { attacks: plainAttacks, responses: plainAttacks.map(({ id }) => store.responses(id)) };
-  const scoredPlain = await scoreBoth(models, plain.attacks);
-  const scoredOwn = await scoreBoth(models, evaluation.attacks);
+  const { signal } = campaign.io;
+  const scoredPlain = await scoreBoth(models, plain.attacks, signal);
+  const scoredOwn = await scoreBoth(models, evaluation.attacks, signal);
   const metrics: MetricRecord[] = [];
   const events: EventRecord[] = [];
   for (const judge of judges) {
@@ -123,10 +125,12 @@ interface LogProbs {
 async function scoreBoth(
   { reference, policy }: { readonly reference: StageAttacker; readonly policy: StageAttacker },
   attacks: readonly StoredAttack[],
+  signal: AbortSignal,
 ): Promise<LogProbs[]> {
   const rows = attacks.map(({ ids }) => tokensOfRow(ids, reference.attacker.endId));
   const scored: LogProbs[] = [];
   for (let start = 0; start < rows.length; start += SCORED_ROWS) {
+    if (signal.aborted) throw new FloodgateError('interrupted', 'score attacks: interrupted, every attack is kept');
     const chunk = rows.slice(start, start + SCORED_ROWS);
     const byReference = await reference.attacker.score(reference.state, chunk);
     const byPolicy = await policy.attacker.score(policy.state, chunk);

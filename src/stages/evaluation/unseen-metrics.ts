@@ -1,7 +1,8 @@
 import type { EmbeddingMatrix } from '../../metrics/embedding-matrix.ts';
 import { type Measure, pointMeasure } from '../../metrics/measure.ts';
+import { finishSteps, type Steps } from '../../metrics/steps.ts';
 import { type AttackOutcome, successIndices } from '../../metrics/success.ts';
-import { unseenWays } from '../../metrics/unseen-ways.ts';
+import { type UnseenWays, unseenWaysInSteps } from '../../metrics/unseen-ways.ts';
 import type { EventRecord, MetricRecord } from '../../runs/store/records.ts';
 import type { Stage } from '../stage.ts';
 
@@ -47,6 +48,11 @@ export interface MeasuredUnseen extends MeasuredWithEvents {
  * independent the values are null, with the reason.
  */
 export function unseenMetrics(sample: UnseenSample): MeasuredUnseen {
+  return finishSteps(unseenMetricsInSteps(sample));
+}
+
+/** `unseenMetrics`, which may pause. */
+export function* unseenMetricsInSteps(sample: UnseenSample): Steps<MeasuredUnseen> {
   const { stage, dependence, seed, threshold, embeddings, outcomes, targetCallsPerAttack } = sample;
   const attacks = embeddings.rows;
   if (dependence !== undefined) {
@@ -57,10 +63,11 @@ export function unseenMetrics(sample: UnseenSample): MeasuredUnseen {
       curve: [],
     };
   }
-  const measured = [...outcomes].map(([judge, each]) => ({
-    judge,
-    ways: unseenWays({ embeddings, successes: successIndices(each), attacks }, { seed, threshold }),
-  }));
+  const measured: { readonly judge: string; readonly ways: UnseenWays }[] = [];
+  for (const [judge, each] of outcomes) {
+    const successes = successIndices(each);
+    measured.push({ judge, ways: yield* unseenWaysInSteps({ embeddings, successes, attacks }, { seed, threshold }) });
+  }
   const points = measured[0]?.ways.curve ?? []; // every judge's curve has the same points: they depend on the attacks only
   return {
     metrics: measured.flatMap(({ judge, ways }) => UNSEEN_METRICS.map((name) => ({ name, judge, ...ways[name] }))),

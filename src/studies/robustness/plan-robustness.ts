@@ -1,4 +1,5 @@
 import { FloodgateError } from '../../base/errors.ts';
+import { maxOf, minOf } from '../../base/long-lists.ts';
 import { nearestName } from '../../base/nearest-name.ts';
 import type { RunFolder } from '../../runs/run-folder.ts';
 import { openStore } from '../../runs/store/run-store.ts';
@@ -87,7 +88,7 @@ async function countSuccesses(folder: RunFolder, config: Config): Promise<Counte
  */
 export function equalSuccesses(counts: readonly number[], batchSize: number): number {
   const enough = counts.filter((count) => count >= batchSize);
-  return enough.length > 0 ? Math.min(...enough) : Math.max(1, ...counts);
+  return enough.length > 0 ? minOf(enough) : maxOf([1, ...counts]);
 }
 
 function retrainList(folder: RunFolder, plan: RobustnessPlan, evaluated: readonly string[]): string[] {

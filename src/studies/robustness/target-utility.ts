@@ -1,3 +1,4 @@
+import { maxOf } from '../../base/long-lists.ts';
 import { pairedDifference } from '../../metrics/intervals.ts';
 import { type Measure, pointMeasure } from '../../metrics/measure.ts';
 import { openScorer } from '../../models/decoder/scorer.ts';
@@ -25,7 +26,7 @@ async function answerNats(subject: TargetModel, pairs: readonly (readonly [promp
   const fitting = all.filter((example) => lengthOf(example) <= config.maxPositions);
   const rows: { readonly nats: number; readonly tokens: number }[] = [];
   if (fitting.length > 0) {
-    const contextTokens = Math.max(...fitting.map(lengthOf));
+    const contextTokens = maxOf(fitting.map(lengthOf));
     const scorer = await openScorer({ config, weights, contextTokens, bans: NO_BANS }, compute);
     try {
       for (const { prompt, answer } of fitting) {

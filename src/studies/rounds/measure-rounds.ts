@@ -1,3 +1,4 @@
+import { append } from '../../base/long-lists.ts';
 import { cosineOfRows, createEmbeddingMatrix } from '../../metrics/embedding-matrix.ts';
 import { successIndices } from '../../metrics/success.ts';
 import { clusterAttacks } from '../../metrics/unique-attacks.ts';
@@ -121,7 +122,7 @@ export function countNewClusters(rounds: readonly Float32Array[], width: number,
     const own = Array.from({ length: count }, (_, i) => (starts[round] as number) + i);
     const representatives = clusterAttacks(cosine, own, threshold).map(({ representative }) => representative);
     const fresh = representatives.filter((row) => earlier.every((other) => cosine(row, other) <= threshold));
-    earlier.push(...representatives);
+    append(earlier, representatives);
     return { clusters: representatives.length, fresh: fresh.length };
   });
 }

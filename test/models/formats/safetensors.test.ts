@@ -155,6 +155,53 @@ test('a damaged header gives a format error or tensors inside the file, never an
   );
 });
 
+test('the writer refuses a header above the limits of the reader, before the old file is touched', async () => {
+  const path = join(folder, 'state.safetensors');
+  const one = new Map([['a', { shape: [1], data: Float32Array.of(1) }]]);
+  await writeSafetensors(path, one, new Map());
+  const before = await readFile(path);
+  const long = new Map([['state', 'x'.repeat(33 * 1024 * 1024)]]);
+  await expect(writeSafetensors(path, one, long)).rejects.toMatchObject({
+    code: 'format',
+    message: expect.stringContaining(`write ${path}: no reader would accept it`),
+  });
+  expect(await readFile(path)).toEqual(before);
+  expect(await readdir(folder)).toEqual(['state.safetensors']);
+});
+
+test('the reader reads what the writer accepts: names, shapes, metadata and bytes of any kind', async () => {
+  const anyShape = fc.array(fc.oneof(fc.nat(2), fc.constantFrom(-1, 0.5, 2 ** 53)), { maxLength: 10 });
+  const anyTensor = anyShape.map((shape) => {
+    const size = shape.reduce((a, b) => a * b, 1);
+    return { shape, data: new Float32Array(size > 0 && size < 99 ? Math.ceil(size) : 0) };
+  });
+  const anyName = fc.oneof(fc.string({ unit: 'binary' }), fc.constantFrom('__metadata__', '__proto__', '1', '\ud800'));
+  const anyFile = fc.record({
+    tensors: fc.array(fc.tuple(anyName, anyTensor), { maxLength: 3 }),
+    metadata: fc.array(fc.tuple(anyName, fc.string({ unit: 'binary' })), { maxLength: 3 }),
+    bytes: fc.array(fc.tuple(anyName, fc.uint8Array({ maxLength: 70 })), { maxLength: 2 }),
+  });
+  let accepted = 0;
+  await fc.assert(
+    fc.asyncProperty(anyFile, async (file) => {
+      const path = join(folder, 'any.safetensors');
+      const [tensors, metadata, bytes] = [new Map(file.tensors), new Map(file.metadata), new Map(file.bytes)];
+      const refused = await writeSafetensors(path, tensors, metadata, bytes).then(
+        () => undefined,
+        (error: unknown) => error,
+      );
+      if (refused !== undefined) {
+        expect(refused).toMatchObject({ code: 'format' });
+        return;
+      }
+      accepted++;
+      expect(await readSafetensors(path)).toEqual({ tensors, metadata, bytes });
+    }),
+    { numRuns: 300, seed: 4 },
+  );
+  expect(accepted).toBeGreaterThan(50);
+});
+
 test('any tensors survive a write and a read', async () => {
   const anyTensor = fc
     .array(fc.nat(4), { maxLength: 3 })

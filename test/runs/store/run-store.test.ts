@@ -1,7 +1,17 @@
-import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import fc from 'fast-check';
 import Database from 'libsql';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -271,6 +281,17 @@ describe('queries', () => {
   });
 });
 
+describe('an update with two verdicts of one judge on one response', () => {
+  it('is refused whole: one would take the place of the other', () => {
+    const verdicts = [0.1, 0.9].map((unsafe) => ({ judge: 'j', masked: false, unsafe }));
+    const doubled = attack({ responses: [{ ...response('x'), verdicts }] });
+    expect(() => store.recordUpdate({ stage: 'gflownet', update: 0, attacks: [doubled] })).toThrow(
+      'write run database',
+    );
+    expect(store.attacks({ stage: 'gflownet' })).toEqual([]);
+  });
+});
+
 describe('truncateAfter', () => {
   const update = (index: number) => ({
     stage: 'gflownet',
@@ -369,7 +390,7 @@ describe('openStore', () => {
       expect(opened.distinctAttacks(bounds)).toMatchObject([{ ids: [7], logPRef: -5, fluency: null }]);
       opened.close();
       const version = new Database(old);
-      expect(version.prepare('PRAGMA user_version').raw().get()).toEqual([SCHEMA_VERSION]);
+      expect(version.prepare('PRAGMA user_version').raw().get()).toEqual([readOnly ? 1 : SCHEMA_VERSION]);
       version.close();
     },
   );
@@ -397,6 +418,78 @@ describe('openStore', () => {
     expect(() => reader.setInfo('a', 'b')).toThrow(FloodgateError);
     reader.close();
     reader.close();
+  });
+});
+
+/** Every file of a folder: its name, bytes and time of change. */
+const filesOf = (folder: string) =>
+  readdirSync(folder).map((name) => {
+    const file = join(folder, name);
+    return [name, readFileSync(file).toString('base64'), statSync(file).mtimeMs];
+  });
+
+describe('opened read-only', () => {
+  const compiled = compileSource();
+  afterAll(() => compiled.remove());
+
+  it('leaves a database as it was, to the time of its file', async () => {
+    store.recordUpdate({ stage: 'gflownet', update: 0, attacks: [attack()] });
+    store.close();
+    const contentOf = () => filesOf(dirname(path)).filter(([name]) => name === 'run.db');
+    const before = contentOf();
+    const reader = await openStore(path, { readOnly: true });
+    expect(reader.attacks({ stage: 'gflownet' })).toHaveLength(1);
+    expect(() => reader.recordUpdate({ stage: 'gflownet', update: 1 })).toThrow(/read-only/);
+    reader.close();
+    expect(contentOf()).toEqual(before);
+  });
+
+  it('leaves the log of a killed run beside its database', async () => {
+    store.recordUpdate({ stage: 'gflownet', update: 0, attacks: [attack()] });
+    const folder = mkdtempSync(join(tmpdir(), 'floodgate-store-'));
+    for (const name of ['run.db', 'run.db-wal', 'run.db-shm']) cpSync(`${path}${name.slice(6)}`, join(folder, name));
+    const bytesOf = () => ['run.db', 'run.db-wal'].map((name) => readFileSync(join(folder, name)));
+    const before = bytesOf();
+    const reader = await openStore(join(folder, 'run.db'), { readOnly: true });
+    expect(reader.attacks({ stage: 'gflownet' })).toHaveLength(1);
+    reader.close();
+    expect(bytesOf()).toEqual(before);
+  });
+
+  it('reads where nothing can be written, whatever the names of the folders, and a schema of an earlier version', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'floodgate-store-'));
+    const place = join(folder, 'a ?b#c%20d');
+    mkdirSync(place);
+    store.recordUpdate({ stage: 'gflownet', update: 0, attacks: [attack()] });
+    const unfinished = join(folder, 'killed.db');
+    for (const ending of ['', '-wal', '-shm']) cpSync(`${path}${ending}`, `${unfinished}${ending}`);
+    store.close();
+    cpSync(path, join(place, 'run.db'));
+    const killed = (ending: string) => join(place, `killed.db${ending}`);
+    for (const ending of ['', '-wal', '-shm']) cpSync(`${unfinished}${ending}`, killed(ending));
+    const old = new Database(join(place, 'old.db'));
+    old.exec(`${SCHEMA_1}; INSERT INTO stage VALUES (1, 'gflownet', 'done', 1, 0, 1);`);
+    old.close();
+    const script = join(compiled.folder, 'reader.mjs');
+    writeFileSync(
+      script,
+      `import { openStore } from './runs/store/run-store.js';
+       for (const path of process.argv.slice(2)) {
+         const store = await openStore(path, { readOnly: true });
+         console.log(store.stages().length, store.attacks({ stage: 'gflownet' }).length);
+         store.close();
+       }`,
+    );
+    for (const each of [folder, dirname(compiled.folder), compiled.folder]) chmodSync(each, 0o755);
+    for (const name of readdirSync(place)) chmodSync(join(place, name), 0o444);
+    chmodSync(place, 0o555);
+    const before = filesOf(place);
+    const nobody = process.getuid?.() === 0 ? { uid: 65_534 } : {}; // permissions do not bind root
+    const files = ['run.db', 'old.db', 'killed.db'].map((name) => join(place, name));
+    const { stdout, stderr } = spawnSync(process.execPath, [script, ...files], { encoding: 'utf8', ...nobody });
+    expect([stdout, stderr]).toEqual(['1 1\n1 0\n1 1\n', '']);
+    expect(filesOf(place)).toEqual(before);
+    chmodSync(place, 0o755);
   });
 });
 
@@ -431,5 +524,38 @@ describe('a kill at any moment', () => {
     expect(last).toBeGreaterThanOrEqual(told);
     expect(store.attacks({ stage: 'gflownet' })).toHaveLength(50 * (last + 1));
     expect(store.cost('gflownet').targetCalls).toBe(2 * (last + 1));
+  });
+});
+
+describe('bestAttacks', () => {
+  const tried = (text: string, meanUnsafe: number | null, changes: Partial<AttackRow> = {}): AttackRow =>
+    attack({ text, meanUnsafe, responses: [response('no')], ...changes });
+
+  it('gives each text once, by its first scored row; equals in their order, unscored ones last', () => {
+    const attacks = [
+      tried('never asked', 1, { responses: [] }),
+      tried('unscored', null),
+      tried('equal, first', 0.5),
+      tried('equal, second', 0.5),
+      tried('scored later', null),
+      tried('again', 0.3),
+      tried('again', 0.9),
+      tried('scored later', 0.8),
+      tried('with a\0NUL', 0.4),
+    ];
+    store.recordUpdate({ stage: 'gflownet', update: 0, attacks });
+    store.beginStage('other', 1);
+    store.recordUpdate({ stage: 'other', update: 0, attacks: [tried('of another stage', 1)] });
+    const best = store.bestAttacks('gflownet', 10);
+    expect(best.map(({ text, meanUnsafe }) => [text, meanUnsafe])).toEqual([
+      ['scored later', 0.8],
+      ['equal, first', 0.5],
+      ['equal, second', 0.5],
+      ['with a\0NUL', 0.4],
+      ['again', 0.3],
+      ['unscored', null],
+    ]);
+    expect(store.bestAttacks('gflownet', 0)).toEqual([]);
+    expect(store.responses(best[0]?.id as number)).toHaveLength(1);
   });
 });

@@ -24,7 +24,8 @@ describe('opening models of a campaign', () => {
     const vectors = await encoder.embed(['a b', 'c']);
     await encoder.close();
     expect(vectors).toHaveLength(2 * encoder.width);
-    expect(entry).toEqual({ spec: fixture(name), sha256: expect.stringMatching(/^[0-9a-f]{64}$/) });
+    const sha256 = expect.stringMatching(/^[0-9a-f]{64}$/);
+    expect(entry).toEqual({ spec: fixture(name), sha256, filesSha256: sha256 });
     for (const row of [vectors.subarray(0, encoder.width), vectors.subarray(encoder.width)]) {
       expect(Math.hypot(...row)).toBeCloseTo(1, 5);
     }

@@ -5,7 +5,8 @@ import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { acquireLock } from '../../../src/base/lock.ts';
 import { createManifest, readManifest, writeManifest } from '../../../src/runs/manifest.ts';
-import { createRunFolder, listRunFolders, openRunFolder, removeRunFolder } from '../../../src/runs/run-folder.ts';
+import { removeRunFolder } from '../../../src/runs/remove-run.ts';
+import { createRunFolder, listRunFolders, openRunFolder } from '../../../src/runs/run-folder.ts';
 import { configSha256, loadRunConfig, movableConfig, parseConfig } from '../../../src/stages/campaign/config-load.ts';
 import { minimalConfigText } from '../minimal-config.ts';
 
