@@ -43,13 +43,15 @@ export function registerWorldCommand(program: Command, context: CliContext): voi
     });
 }
 
-/** The whole line in a synthetic world: reference, GFlowNet and smoothing, beside best-of-n and an exact sampler. */
+/** The whole method in a synthetic world: reference, GFlowNet and smoothing, beside best-of-n and an exact sampler. */
 const DEMO = 'name: demo\nworld: {}\nattackers: [sft, gflownet, smoothing, best-of-n, exact]\n';
 
 /** Adds `floodgate demo`. */
 export function registerDemoCommand(program: Command, context: CliContext): void {
   addWorldOptions(
-    addRunsOption(program.command('demo').description('the whole line in a synthetic world where the truth is known')),
+    addRunsOption(
+      program.command('demo').description('the whole method in a synthetic world where the truth is known'),
+    ),
   )
     .addHelpText(
       'after',
