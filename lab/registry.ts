@@ -2,10 +2,12 @@ import type { Command } from 'commander';
 import { createBareProgram, type ProgramParts } from '../src/cli/program.ts';
 import { ablate } from './ablations/ablate-command.ts';
 import { calibration } from './calibration/calibration-command.ts';
+import { causes } from './calibration/causes-command.ts';
 import { claims } from './claims/claims-command.ts';
 import { durability } from './durability/durability-command.ts';
 import { enumerable } from './enumerable/enumerable-command.ts';
 import { type Experiment, LAB } from './experiment.ts';
+import { fewCalls } from './few-calls/few-calls-command.ts';
 import { fuzz } from './fuzz/fuzz-command.ts';
 import { golden } from './golden/golden-command.ts';
 import { search } from './search/search-command.ts';
@@ -15,8 +17,10 @@ export const EXPERIMENTS: readonly Experiment[] = [
   claims,
   ablate,
   search,
+  fewCalls,
   enumerable,
   calibration,
+  causes,
   durability,
   fuzz,
   golden,

@@ -4,7 +4,8 @@ import type { CalibrationTrial } from './enumerable-trial.ts';
 /** Rounding of fp32 log-probs, summed over all attacks. */
 const SLACK = 1e-6;
 
-function holds({ low, high }: Measure, truth: number): boolean {
+/** True where the interval holds the truth, or nothing was claimed. */
+export function holds({ low, high }: Measure, truth: number): boolean {
   // No success at all: nothing was claimed of the missing mass, so nothing was missed.
   if (low === null || high === null) return true;
   return low <= truth + SLACK && truth <= high + SLACK;

@@ -18,6 +18,10 @@ export interface EnumerableTraining {
   readonly decayFrom: number;
   /** Sampled responses behind each score; the noise-free score when absent. */
   readonly responses?: number;
+  /** Updates for each fresh batch, 1 when absent. */
+  readonly updatesPerBatch?: number;
+  /** Share of the fresh attacks that rewrite a success, 0 when absent. */
+  readonly rewriteShare?: number;
   /** Learns for this beta in place of the world's: a wrong reward on purpose. */
   readonly beta?: number;
   readonly seed: number;
@@ -63,6 +67,9 @@ function gflownetOptions(world: EnumerableWorld, training: EnumerableTraining): 
     freshShare: 0.5,
     temperedShare: 0.5,
     temperatures: { low: 0.5, high: 2 },
+    rewriteShare: training.rewriteShare ?? 0,
+    rewriteChange: 0.3,
+    updatesPerBatch: training.updatesPerBatch ?? 1,
     replayBy: 'uniform',
     rescoreReplay: false,
     seed,

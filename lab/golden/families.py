@@ -51,6 +51,17 @@ YARN = {
 }  # fmt: skip
 
 
+# A window of 8 and rows of up to 40 tokens: local layers forget. Two kinds of layer, an own divisor, few key heads.
+GEMMA3 = TINY | {
+    "num_hidden_layers": 4, "num_key_value_heads": 1, "head_dim": 8, "sliding_window": 8, "query_pre_attn_scalar": 5,
+    "layer_types": ["sliding_attention", "sliding_attention", "full_attention", "sliding_attention"],
+    "rope_parameters": {
+        "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 50.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 10.0},
+    },
+}  # fmt: skip
+
+
 def llama(**changes):
     return hf.LlamaForCausalLM(hf.LlamaConfig(**(TINY | changes)))
 
@@ -79,6 +90,8 @@ def decoder_fixtures():
         "qwen2": (hf.Qwen2ForCausalLM(qwen2), "chatml", "v4"),
         "qwen3": (hf.Qwen3ForCausalLM(qwen3), "chatml", "v5"),
         "smollm2": (llama(**smollm), "chatml", "v4"),
+        "gemma3": (hf.Gemma3ForCausalLM(hf.Gemma3TextConfig(**GEMMA3)), "llama", "v5"),
+        "gemma3-hub": (hf.Gemma3ForCausalLM(hf.Gemma3TextConfig(**GEMMA3)), "llama", "v4-gemma"),
     }
 
 
@@ -108,6 +121,11 @@ def to_v4_config(path, legacy_type):
     """Rewrites a saved config as transformers 4 wrote it: `rope_theta` and `rope_scaling` apart."""
     config = json.loads(path.read_text())
     rope = config.pop("rope_parameters", None)
+    if rope is not None and "full_attention" in rope:
+        config["rope_local_base_freq"] = rope["sliding_attention"]["rope_theta"]
+        rope = rope["full_attention"]
+        config |= {"sliding_window_pattern": 3, "cache_implementation": "hybrid"}
+        del config["layer_types"]
     if rope is not None:
         config["rope_theta"] = rope.pop("rope_theta")
         if legacy_type:
@@ -157,6 +175,21 @@ def random_rows(lengths, vocab, seed):
     return [torch.randint(4, vocab, (n,), generator=generator).tolist() for n in lengths]
 
 
+def check_gemma3(config, forward, row, logits):
+    """Raises unless the window, the kinds of layer, their rotations and the divisor each change the logits."""
+    rope = config["rope_parameters"]
+    full, local = rope["full_attention"], rope["sliding_attention"]
+    for changes in (
+        {"sliding_window": 9},
+        {"layer_types": ["full_attention"] * 4},
+        {"rope_parameters": {"full_attention": full, "sliding_attention": full}},
+        {"rope_parameters": {"full_attention": local, "sliding_attention": local}},
+        {"query_pre_attn_scalar": config["head_dim"]},
+    ):
+        effect = (forward(config | changes, row) - logits).abs().max().item()
+        assert effect > 0.05, (changes, effect)
+
+
 def write_decoder(name, model, kind, style, seed):
     randomise(model, seed, STD)
     model.eval()
@@ -166,7 +199,9 @@ def write_decoder(name, model, kind, style, seed):
     forward = lambda c, row: hidden_states(c, weights, torch.tensor([row]))[0] @ output_matrix(c, weights).T
     logits = [forward(config, row) for row in rows]
     rope = config.get("rope_parameters") or {}
-    if rope.get("rope_type", "default") != "default":
+    if config["model_type"] == "gemma3_text":
+        check_gemma3(config, forward, rows[0], logits[0])
+    elif rope.get("rope_type", "default") != "default":
         plain = config | {"rope_parameters": {"rope_type": "default", "rope_theta": rope["rope_theta"]}}
         effect = (forward(plain, rows[0]) - logits[0]).abs().max().item()
         assert effect > 0.05, effect

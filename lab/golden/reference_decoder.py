@@ -44,12 +44,17 @@ class Linears:
         return y
 
 
-def causal_attention(q, k, v, scale):
-    """q, k, v [B, H, S, K] -> [B, S, H*K]. Right padding needs no mask: no valid row looks right."""
+def causal_attention(q, k, v, scale, window=None):
+    """q, k, v [B, H, S, K] -> [B, S, H*K]. Right padding needs no mask: no valid row looks right.
+
+    With a window, a token sees itself and the `window - 1` tokens before it.
+    """
     s = q.shape[2]
     scores = q @ k.transpose(-1, -2) * scale
-    future = torch.ones(s, s, dtype=torch.bool).triu(1)
-    probs = scores.masked_fill(future, float("-inf")).softmax(-1)
+    hidden = torch.ones(s, s, dtype=torch.bool).triu(1)
+    if window is not None:
+        hidden |= torch.ones(s, s, dtype=torch.bool).tril(-window)
+    probs = scores.masked_fill(hidden, float("-inf")).softmax(-1)
     return (probs @ v).transpose(1, 2).reshape(q.shape[0], s, -1)
 
 
@@ -167,9 +172,43 @@ def llama_hidden(config, weights, ids, lora=None, scale=0.0):
     return rms_norm(x, weights["model.norm.weight"], eps)
 
 
+def rotary_tables(config, rope, positions, dtype):
+    """cos and sin [positions, K] of one kind of layer."""
+    inverse, factor = rope_frequencies({"rope_parameters": rope}, config["head_dim"])
+    angles = torch.outer(torch.arange(positions, dtype=torch.float64), inverse)
+    angles = torch.cat([angles, angles], -1)
+    return (angles.cos() * factor).to(dtype), (angles.sin() * factor).to(dtype)
+
+
+def gemma3_hidden(config, weights, ids, lora=None, scale=0.0):
+    """Final-norm hidden states [B, S, D] of a Gemma 3 (weights `[out, in]`, norm gains 1 + weight)."""
+    linear = Linears(weights, lora, scale)
+    heads, kv_heads, eps = config["num_attention_heads"], config["num_key_value_heads"], config["rms_norm_eps"]
+    norm = lambda x, path: rms_norm(x, 1 + weights[f"{path}.weight"], eps)
+    x = weights["model.embed_tokens.weight"][ids] * math.sqrt(config["hidden_size"])
+    tables = {k: rotary_tables(config, r, ids.shape[1], x.dtype) for k, r in config["rope_parameters"].items()}
+    for layer, kind in enumerate(config["layer_types"]):
+        at = f"model.layers.{layer}"
+        h = norm(x, f"{at}.input_layernorm")
+        q = norm(split_heads(linear(f"{at}.self_attn.q_proj", h), heads), f"{at}.self_attn.q_norm")
+        k = norm(split_heads(linear(f"{at}.self_attn.k_proj", h), kv_heads), f"{at}.self_attn.k_norm")
+        v = split_heads(linear(f"{at}.self_attn.v_proj", h), kv_heads)
+        q, k = rotate(q, *tables[kind]), rotate(k, *tables[kind])
+        k, v = (t.repeat_interleave(heads // kv_heads, 1) for t in (k, v))
+        window = config["sliding_window"] if kind == "sliding_attention" else None
+        mixed = causal_attention(q, k, v, config["query_pre_attn_scalar"] ** -0.5, window)
+        x = x + norm(linear(f"{at}.self_attn.o_proj", mixed), f"{at}.post_attention_layernorm")
+        h = norm(x, f"{at}.pre_feedforward_layernorm")
+        inner = gelu_tanh(linear(f"{at}.mlp.gate_proj", h)) * linear(f"{at}.mlp.up_proj", h)
+        x = x + norm(linear(f"{at}.mlp.down_proj", inner), f"{at}.post_feedforward_layernorm")
+    return norm(x, "model.norm")
+
+
+FORWARDS = {"gpt2": gpt2_hidden, "gemma3_text": gemma3_hidden}
+
+
 def hidden_states(config, weights, ids, lora=None, scale=0.0):
-    forward = gpt2_hidden if config["model_type"] == "gpt2" else llama_hidden
-    return forward(config, weights, ids, lora, scale)
+    return FORWARDS.get(config["model_type"], llama_hidden)(config, weights, ids, lora, scale)
 
 
 def output_matrix(config, weights):
@@ -191,13 +230,17 @@ def decoder_weights(model, dtype=torch.float64):
 
 
 def randomise(model, seed, std=0.3):
-    """Replaces every parameter: matrices N(0, std), norm gains 1 + N(0, 0.2), biases N(0, 0.2), all fp32."""
+    """Replaces every parameter: matrices N(0, std), norm gains 1 + N(0, 0.2), biases N(0, 0.2), all fp32.
+
+    Gemma's gains are 1 + weight, so there the weight is N(0, 0.2).
+    """
+    gain = 0 if model.config.model_type == "gemma3_text" else 1
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
             is_gain = parameter.dim() == 1 and name.endswith("weight")
-            parameter.copy_(1 + 0.2 * noise if is_gain else noise * (std if parameter.dim() > 1 else 0.2))
+            parameter.copy_(gain + 0.2 * noise if is_gain else noise * (std if parameter.dim() > 1 else 0.2))
 
 
 def check_against_transformers(model, config, ids, tolerance=1e-4):

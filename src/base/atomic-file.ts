@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { type FileHandle, lstat, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { nowMs } from './clock.ts';
 import { FloodgateError } from './errors.ts';
 
 /** A neighbour of `path` to write into before the rename: same folder, so that the rename is atomic. */
@@ -19,6 +20,15 @@ export async function syncFolder(folder: string): Promise<void> {
   } finally {
     await handle?.close();
   }
+}
+
+/**
+ * Makes a folder that only its user may enter, and the folders around it as usual. Runs hold attacks that succeed: lists
+ * of open vulnerabilities. An existing folder keeps its mode.
+ */
+export async function makePrivateFolder(path: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  await mkdir(path, { recursive: true, mode: 0o700 });
 }
 
 const REASONS: Readonly<Record<string, readonly [reason: string, hint: string]>> = {
@@ -67,11 +77,39 @@ export async function writeFileAtomically(path: string, write: (handle: FileHand
   }
 }
 
-const PARTIAL_NAME = /^\..+\.partial-\d+-[0-9a-f-]{36}$/;
+const PARTIAL_NAME = /^\..+\.partial-(\d+)-[0-9a-f-]{36}$/;
 
 /** Removes what killed processes left half-written in `folder`. Call it only while nobody else writes there. */
 export async function removePartialFiles(folder: string): Promise<void> {
   for (const name of await readdir(folder)) {
     if (PARTIAL_NAME.test(name)) await rm(join(folder, name), { force: true });
+  }
+}
+
+/** No process takes so long to fill a folder beside its place. */
+const ABANDONED_AFTER_MS = 3_600_000;
+
+/** True while a process of this number exists, whoever it is by now. */
+function isNumberInUse(pid: number): boolean {
+  try {
+    process.kill(pid, 0); // signal 0 asks, it ends nothing
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'; // another user's
+  }
+}
+
+/**
+ * Removes the folders that killed processes left half-filled in `parent`, where other processes may be filling theirs. The
+ * number of a process tells nothing across containers, so an hour must have passed too. A folder that cannot be removed
+ * stays.
+ */
+export async function removePartialFolders(parent: string): Promise<void> {
+  for (const name of await readdir(parent).catch(() => [])) {
+    const pid = PARTIAL_NAME.exec(name)?.[1];
+    if (pid === undefined || isNumberInUse(Number(pid))) continue;
+    const found = await lstat(join(parent, name)).catch(() => undefined); // removed by another process
+    if (found?.isDirectory() !== true || nowMs() - found.mtimeMs < ABANDONED_AFTER_MS) continue;
+    await rm(join(parent, name), { recursive: true, force: true }).catch(() => undefined); // another user's
   }
 }

@@ -26,12 +26,22 @@ const SECRET_PATTERNS: readonly RegExp[] = [
   /\bBearer\s+[^\s"']+/gi,
   /\bsk-[A-Za-z0-9_-]{8,}/g,
   /([?&](?:token|key|signature|sig|x-amz-[a-z-]+)=)[^&\s"']+/gi,
-  /(\/\/)[^/\s:@]+:[^/\s@]+@/g,
+  /(\/\/)[^/\s@]+@/g,
 ];
+
+/** Shortest secret that is looked for by its text: a shorter one would black out common words. */
+const MIN_SECRET_LENGTH = 4;
+const secretsInUse = new Set<string>();
+
+/** Keeps a secret that no pattern knows, such as a token in use, out of every later message. */
+export function registerSecret(secret: string): void {
+  if (secret.length >= MIN_SECRET_LENGTH) secretsInUse.add(secret);
+}
 
 /** Returns `text` with every secret replaced by `[redacted]`. */
 export function redactSecrets(text: string): string {
   let redacted = text;
+  for (const secret of secretsInUse) redacted = redacted.replaceAll(secret, '[redacted]');
   for (const pattern of SECRET_PATTERNS) {
     redacted = redacted.replace(pattern, (_match, lead: unknown) =>
       typeof lead === 'string' ? `${lead}[redacted]` : '[redacted]',

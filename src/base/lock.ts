@@ -1,60 +1,66 @@
 import { randomUUID } from 'node:crypto';
-import { link, mkdir, open, readFile, rm, stat, utimes } from 'node:fs/promises';
-import { hostname } from 'node:os';
+import { constants, copyFile, link, mkdir, open, readFile, readlink, rm, stat, utimes } from 'node:fs/promises';
+import { hostname, uptime } from 'node:os';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { toWriteError } from './atomic-file.ts';
 import { nowMs } from './clock.ts';
 import { FloodgateError } from './errors.ts';
+import { isKernelLocked, type KernelLock, takeKernelLock } from './kernel-lock.ts';
 
-/** Who holds a lock. The process's own start time tells it from a later process with the same number. */
+/**
+ * A lock is two files. `PATH.db` carries the kernel's lock, which decides on this machine whether anybody holds it.
+ * `PATH` names the holder: for messages, and for other machines where the file system does not share locks. It exists
+ * while the lock is held.
+ */
 const ownerSchema = z.object({
   pid: z.number().int().positive(),
-  processStart: z.string().nullable(),
   host: z.string(),
+  /** One for each boot of a Linux kernel, shared by its containers. Null elsewhere; absent in locks without `PATH.db`. */
+  bootId: z.string().nullable().optional(),
+  /** The numbers of processes count inside it only. */
+  pidNamespace: z.string().nullable().optional(),
   sinceMs: z.number(),
-  /** It becomes part of a file's name. */
+  /** It is part of a file's name. */
   token: z.string().regex(/^[\w-]{1,64}$/),
 });
 type Owner = z.infer<typeof ownerSchema>;
+type Place = Pick<Owner, 'host' | 'bootId' | 'pidNamespace'>;
 
 export interface Lock {
   /** Gives the lock back. Safe to call twice, and never removes a lock that another process has taken since. */
   release(): Promise<void>;
 }
 
-/** Start time of a process in clock ticks since boot (Linux); null where the system does not tell. */
-async function processStartOf(pid: number): Promise<string | null> {
-  try {
-    const text = await readFile(`/proc/${pid}/stat`, 'utf8');
-    // The name before it may hold spaces and brackets; the fields after the last bracket are plain. starttime is the 22nd.
-    return text.slice(text.lastIndexOf(')') + 2).split(' ')[19] ?? null;
-  } catch {
-    return null;
-  }
+async function placeOfThisProcess(): Promise<Place> {
+  const bootId = await readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => null);
+  const pidNamespace = await readlink('/proc/self/ns/pid').catch(() => null);
+  return { host: hostname(), bootId: bootId?.trim() ?? null, pidNamespace };
 }
 
-function isProcessAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0); // signal 0 asks, it ends nothing
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'; // alive, another user's
-  }
+/** True when the owner runs, or ran, on the kernel of this process, so that the kernel's lock tells of it. */
+function isSameKernel(owner: Place, here: Place): boolean {
+  if (owner.bootId === undefined) return false;
+  if (owner.bootId !== null || here.bootId !== null) return owner.bootId === here.bootId;
+  return process.platform !== 'linux' && owner.host === here.host; // no containers share a disk there
 }
 
-/** True when the owner's process is gone. Of a process on another machine that cannot be known from here. */
-async function isGone(owner: Owner): Promise<boolean> {
-  if (owner.host !== hostname()) return false;
-  if (!isProcessAlive(owner.pid)) return true;
-  return owner.processStart !== null && owner.processStart !== (await processStartOf(owner.pid));
+/** When the holder last showed that it is alive. */
+async function lastSignMs(path: string, owner: Owner | undefined): Promise<number> {
+  const touched = await stat(path).catch(() => undefined);
+  return Math.max(touched?.mtimeMs ?? 0, owner?.sinceMs ?? 0);
 }
 
-async function createOwner(): Promise<Owner> {
-  const { pid } = process;
-  const processStart = await processStartOf(pid);
-  return { pid, processStart, host: hostname(), sinceMs: nowMs(), token: randomUUID() };
+/**
+ * True when the owner is gone, given that nobody has the kernel's lock. An owner on another kernel is gone when its
+ * machine, by its name, has booted since it last showed life. Else that cannot be known from here.
+ */
+async function isGone(path: string, owner: Owner): Promise<boolean> {
+  const here = await placeOfThisProcess();
+  if (isSameKernel(owner, here)) return true;
+  if (owner.host !== here.host) return false;
+  return (await lastSignMs(path, owner)) < nowMs() - uptime() * 1000;
 }
 
 /** The lock's owner; undefined when it is free. */
@@ -76,8 +82,21 @@ async function readOwner(path: string): Promise<Owner | undefined> {
   }
 }
 
-/** True when our lock is now at `path`: all of its content or nothing, and never over another's. */
-async function place(path: string, owner: Owner): Promise<boolean> {
+/** Codes of file systems without hard links: exFAT, some network shares. */
+const NO_LINKS = ['EPERM', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'EMLINK'];
+
+/** Gives the file its second name, all of its content at once where the file system can; never over another's. */
+async function linkOrCopy(from: string, to: string): Promise<void> {
+  try {
+    await link(from, to);
+  } catch (error) {
+    if (!NO_LINKS.includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    await copyFile(from, to, constants.COPYFILE_EXCL);
+  }
+}
+
+/** True when our name is now at `path`; false when another machine's is. */
+async function placeOwner(path: string, owner: Owner): Promise<boolean> {
   const temporary = `${path}.${owner.token}`;
   try {
     const file = await open(temporary, 'wx');
@@ -87,7 +106,7 @@ async function place(path: string, owner: Owner): Promise<boolean> {
     } finally {
       await file.close();
     }
-    await link(temporary, path);
+    await linkOrCopy(temporary, path);
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
@@ -97,96 +116,107 @@ async function place(path: string, owner: Owner): Promise<boolean> {
   }
 }
 
-/** A damaged lock is not ours: nobody but its owner removes a lock that is not stale. */
-async function release(path: string, owner: Owner): Promise<void> {
-  const holder = await readOwner(path).catch(() => undefined);
-  if (holder?.token === owner.token) await rm(path, { force: true });
+/** Interval at which the holder shows that it is alive. */
+const HEARTBEAT_MS = 5_000;
+
+async function touch(path: string): Promise<void> {
+  const now = nowMs() / 1000;
+  await utimes(path, now, now).catch(() => undefined); // removed by hand: nothing to show
 }
 
-/** Time that a takeover needs: two file operations. */
-const TAKEOVER_MS = 20;
-/** A claim so old was left by a process that died between those two. */
-const CLAIM_LOST_AFTER_MS = 10_000;
+/** The lock of this process, once its name is at `path`. */
+function createLock(path: string, owner: Owner, kernelLock: KernelLock): Lock {
+  const heartbeat = setInterval(() => void touch(path), HEARTBEAT_MS);
+  heartbeat.unref();
+  const release = async (): Promise<void> => {
+    clearInterval(heartbeat);
+    try {
+      const holder = await readOwner(path).catch(() => undefined); // damaged: not ours
+      if (holder?.token === owner.token) await rm(path, { force: true });
+    } finally {
+      kernelLock.release();
+    }
+  };
+  return { release };
+}
 
-/** The lock that a process judged stale. */
-export interface StaleLock {
-  /** Of its owner, as the lock file names it; no other lock has the same. */
-  readonly id: string;
-  /** Whether the file at `path` is still that lock, and stale. */
-  isStill(path: string): Promise<boolean>;
+/** Who keeps us from the lock; `owner` is undefined when the holder gave no name that can be read. */
+interface Refused {
+  readonly owner: Owner | undefined;
+  /** Whether a process has the kernel's lock. */
+  readonly isRunning: boolean;
+}
+
+/** The file that a lock leaves when it is given back. Remove it only where nobody takes that lock again. */
+export function lockDatabaseOf(path: string): string {
+  return `${path}.db`;
 }
 
 /**
- * Removes a stale lock file, so that one process can take its place; returns after a short wait where another process is
- * about it. One of the processes that judged the lock stale makes the claim: a second name of the lock's file. It judges
- * the claimed file again, since another may have taken over before, and removes the lock only while the claim exists.
- * A lock that is not stale is never moved, not even for a moment.
- * @throws FloodgateError `store` when the folder cannot be written.
+ * One try to take the lock. While we have the kernel's lock, nobody else on this machine removes or writes the owner.
+ * @param isStale whether the lock of an owner that nobody runs here is to be taken over.
  */
-export async function removeStaleLock(path: string, { id, isStill }: StaleLock): Promise<void> {
-  const claim = `${path}.stale-${id}`;
+async function tryLock(path: string, isStale: () => Promise<boolean>): Promise<Lock | Refused> {
+  const kernelLock = await takeKernelLock(lockDatabaseOf(path));
+  if (kernelLock === undefined) return { owner: await readOwner(path).catch(() => undefined), isRunning: true };
+  let lock: Lock | undefined;
   try {
-    await link(path, claim);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'EEXIST') return waitForClaim(claim);
-    if (code === 'ENOENT') return; // released or taken over just now
-    throw toWriteError(path, error);
-  }
-  try {
-    if (await isStill(claim)) await rm(path, { force: true });
+    if (await isStale()) await rm(path, { force: true });
+    const { pid } = process;
+    const owner = { ...(await placeOfThisProcess()), pid, sinceMs: nowMs(), token: randomUUID() };
+    if (!(await placeOwner(path, owner))) {
+      return { owner: await readOwner(path).catch(() => undefined), isRunning: false };
+    }
+    lock = createLock(path, owner, kernelLock);
+    return lock;
   } finally {
-    await rm(claim, { force: true });
+    if (lock === undefined) kernelLock.release();
   }
 }
 
-/** Leaves the takeover to the process that began it, unless that one is lost. */
-async function waitForClaim(claim: string): Promise<void> {
-  // Linking a file sets the time of its last change, not that of its content.
-  const made = await stat(claim).catch(() => undefined);
-  if (made !== undefined && nowMs() - made.ctimeMs > CLAIM_LOST_AFTER_MS) await rm(claim, { force: true });
-  else await sleep(TAKEOVER_MS);
-}
-
-/** More tries than processes that could race for one lock. */
-const MAX_TRIES = 10;
+/** A process that only looks at a lock has it for a moment; so has one that judges whose it is. */
+const TRIES = 8;
+const BETWEEN_TRIES_MS = 25;
 
 /**
  * Takes the lock at `path`. The lock of a process that is gone is taken over.
  * @throws FloodgateError `run` when another process holds it; `store` when the folder cannot be written.
  */
 export async function acquireLock(path: string): Promise<Lock> {
-  const owner = await createOwner();
-  for (let attempt = 0; attempt < MAX_TRIES; attempt++) {
-    if (await place(path, owner)) return { release: () => release(path, owner) };
-    const holder = await readOwner(path);
-    if (holder === undefined) continue; // released just now
-    if (!(await isGone(holder))) throw inUse(path, holder);
-    await removeStaleLock(path, {
-      id: holder.token,
-      isStill: async (claimed) => (await readOwner(claimed))?.token === holder.token,
-    });
+  const isStale = async (): Promise<boolean> => {
+    const owner = await readOwner(path);
+    return owner !== undefined && (await isGone(path, owner));
+  };
+  for (let tried = 1; ; tried++) {
+    const result = await tryLock(path, isStale);
+    if ('release' in result) return result;
+    if (tried === TRIES || !result.isRunning) throw await inUse(path, result);
+    await sleep(BETWEEN_TRIES_MS);
   }
-  throw new FloodgateError('run', `lock ${path}: several processes are racing for it`, { hint: 'try again' });
 }
 
-function inUse(path: string, owner: Owner): FloodgateError {
-  const isHere = owner.host === hostname();
-  const since = new Date(owner.sinceMs).toISOString();
-  const who = `process ${owner.pid}${isHere ? '' : ` on ${owner.host}`}`;
-  return new FloodgateError('run', `lock ${path}: the run is in use by ${who} since ${since}`, {
-    hint: isHere ? 'wait for it, or stop it with Ctrl-C in its terminal' : `when that process is gone, remove ${path}`,
+async function inUse(path: string, { owner, isRunning }: Refused): Promise<FloodgateError> {
+  const here = await placeOfThisProcess();
+  const isHere = owner !== undefined && isSameKernel(owner, here);
+  const isOfOurs = isHere && owner.pidNamespace === here.pidNamespace;
+  const where = isOfOurs ? '' : isHere ? ' in another container' : ` on ${owner?.host}`;
+  const who =
+    owner === undefined
+      ? 'another process'
+      : `process ${owner.pid}${where} since ${new Date(owner.sinceMs).toISOString()}`;
+  const stop = isOfOurs ? 'stop it with Ctrl-C in its terminal' : 'stop it';
+  return new FloodgateError('run', `lock ${path}: the run is in use by ${who}`, {
+    hint: isRunning ? `wait for it, or ${stop}` : `when that process is gone, remove ${path}`,
   });
 }
 
 /** Returns the process that holds the lock, or undefined when it is free (or its holder is gone). */
 export async function lockHolder(path: string): Promise<number | undefined> {
   const holder = await readOwner(path);
-  return holder === undefined || (await isGone(holder)) ? undefined : holder.pid;
+  if (holder === undefined) return undefined;
+  return isKernelLocked(lockDatabaseOf(path)) || !(await isGone(path, holder)) ? holder.pid : undefined;
 }
 
-/** Interval at which the holder shows that it is alive. */
-const HEARTBEAT_MS = 5_000;
 /** A lock that was not touched for so long belongs to nobody (another machine, or a file that nobody can read). */
 const ABANDONED_AFTER_MS = 60_000;
 const POLL_MS = 200;
@@ -198,33 +228,26 @@ export interface WaitOptions {
 }
 
 /**
- * Runs `work` while no other process holds the lock file at `path`; waits for one that does. A lock of a process that is
- * gone, or that shows no life, is taken over.
+ * Runs `work` while no other process holds the lock file at `path`; waits for one that does. The lock of a process that
+ * is gone, or that shows no life on another machine, is taken over.
  * @throws FloodgateError `interrupted` when the signal is raised while waiting; `store` when the folder cannot be written.
  */
 export async function withLock<T>(path: string, { signal, onWait }: WaitOptions, work: () => Promise<T>): Promise<T> {
   await mkdir(dirname(path), { recursive: true });
-  const owner = await createOwner();
   let hasTold = false;
-  while (!(await place(path, owner))) {
-    const holder = await readOwner(path).catch(() => undefined);
-    if (await isAbandoned(path)) {
-      await removeAbandoned(path);
-      continue;
-    }
-    if (holder !== undefined && !hasTold) {
+  let result = await tryLock(path, () => isAbandoned(path));
+  while (!('release' in result)) {
+    if (result.owner !== undefined && !hasTold) {
       hasTold = true;
-      onWait?.(holder.pid);
+      onWait?.(result.owner.pid);
     }
     await waitFor(path, signal);
+    result = await tryLock(path, () => isAbandoned(path));
   }
-  const heartbeat = setInterval(() => void touch(path), HEARTBEAT_MS);
-  heartbeat.unref();
   try {
     return await work();
   } finally {
-    clearInterval(heartbeat);
-    await release(path, owner);
+    await result.release();
   }
 }
 
@@ -236,24 +259,9 @@ async function waitFor(path: string, signal: AbortSignal | undefined): Promise<v
   }
 }
 
-async function touch(path: string): Promise<void> {
-  const now = nowMs() / 1000;
-  await utimes(path, now, now).catch(() => undefined); // taken over while this process slept: nothing to show
-}
-
 async function isAbandoned(path: string): Promise<boolean> {
+  const owner = await readOwner(path).catch(() => undefined);
   const touched = await stat(path).catch(() => undefined);
   if (touched !== undefined && nowMs() - touched.mtimeMs > ABANDONED_AFTER_MS) return true;
-  const holder = await readOwner(path).catch(() => undefined);
-  return holder !== undefined && (await isGone(holder));
-}
-
-/** A lock that cannot be read has no token; only its age identifies it. */
-async function removeAbandoned(path: string): Promise<void> {
-  const tokenOf = async (file: string) => (await readOwner(file).catch(() => undefined))?.token;
-  const token = await tokenOf(path);
-  await removeStaleLock(path, {
-    id: token ?? 'unreadable',
-    isStill: async (claimed) => (await tokenOf(claimed)) === token && (await isAbandoned(claimed)),
-  });
+  return owner !== undefined && (await isGone(path, owner));
 }

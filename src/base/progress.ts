@@ -8,6 +8,8 @@ export interface Progress {
 export interface ProgressSink {
   /** `total` is undefined when it cannot be known; `unit` is what is counted, e.g. `bytes`, `updates`. */
   start(label: string, total: number | undefined, unit: string): Progress;
+  /** One line that a person should know of and that stays, where there is anybody to read it. */
+  say?(line: string): void;
 }
 
 export const silentProgress: ProgressSink = {

@@ -5,7 +5,7 @@ import { readRun } from '../report/run-overview.ts';
 import { openRunFolder, type RunFolder } from '../runs/run-folder.ts';
 import { lastTrainedStage, sampleAttacks } from '../stages/campaign/sample-attacks.ts';
 import { stages } from '../stages/registry.ts';
-import { type CommandResult, printable, printResult } from './command-output.ts';
+import { type CommandResult, joinLines, printResult } from './command-output.ts';
 import { type CliContext, ioOf } from './context.ts';
 import { addRunsOption, parsePositive, parsePositiveCount, type RunsOptions, seedOption } from './options.ts';
 import { campaignResult } from './run-command.ts';
@@ -63,7 +63,7 @@ async function sample(run: string, options: SampleOptions, context: CliContext):
   const folder = await openRunFolder(run, runsDir);
   const stage = options.stage ?? (await lastStage(folder));
   const attacks = await sampleAttacks(folder, { stage, count, temperature, seed }, ioOf(context));
-  const text = attacks.map((attack) => printable(attack.text)).join('\n');
+  const text = joinLines(attacks.map((attack) => attack.text));
   return { text, json: { run: folder.name, stage, attacks } };
 }
 

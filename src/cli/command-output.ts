@@ -13,8 +13,9 @@ export function printResult(context: CliContext, { text, json }: CommandResult):
   context.out(context.json ? JSON.stringify(json, null, 2) : text);
 }
 
-/** Returns rows as columns aligned by spaces; the first row is the heading. */
-export function alignColumns(rows: readonly (readonly string[])[]): string {
+/** Returns rows as columns aligned by spaces, each row on one line; the first row is the heading. */
+export function alignColumns(cells: readonly (readonly string[])[]): string {
+  const rows = cells.map((row) => row.map(printable));
   const widths = rows.reduce<number[]>(
     (widest, row) => row.map((cell, column) => Math.max(widest[column] ?? 0, cell.length)),
     [],
@@ -37,6 +38,16 @@ const NAMED: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t'
  */
 export function printable(text: string): string {
   return text.replace(UNPRINTABLE, (character) => NAMED[character] ?? visibleEscape(character));
+}
+
+/** Each of the lines `printable`, so that none can become two. */
+export function joinLines(lines: readonly string[]): string {
+  return lines.map(printable).join('\n');
+}
+
+/** A text of several lines, each `printable`. */
+export function printableLines(text: string): string {
+  return joinLines(text.split('\n'));
 }
 
 /** `printable` text, cut to `width` characters with an ellipsis. */

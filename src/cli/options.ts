@@ -60,7 +60,8 @@ export function seedOption(): Option {
 }
 
 export interface WorldOptions {
-  readonly worldSeed: number;
+  /** Absent: the first world that is admitted, from the default seed on. */
+  readonly worldSeed?: number;
   readonly keys: number;
   readonly noise: number;
   readonly hardness: number;
@@ -70,9 +71,10 @@ export interface WorldOptions {
 export function addWorldOptions(command: Command): Command {
   return command
     .addOption(
-      new Option('--world-seed <number>', 'another seed is another world')
-        .argParser(parseCount)
-        .default(DEFAULT_WORLD.seed),
+      new Option(
+        '--world-seed <number>',
+        `another seed is another world (default: ${DEFAULT_WORLD.seed}, 100 more while it is refused)`,
+      ).argParser(parseCount),
     )
     .addOption(
       new Option('--keys <count>', 'planted keys, a multiple of 24').argParser(parseCount).default(DEFAULT_WORLD.keys),

@@ -1,12 +1,16 @@
-import { runCli } from './run-cli.ts';
+import { createInterface } from 'node:readline/promises';
+import { interruptedError } from '../models/sources/model-source.ts';
+import { type CliIo, runCli } from './run-cli.ts';
 import type { ProgressStream } from './terminal-progress.ts';
 
 /** The part of `process` that interrupts need. */
 export interface SignalSource {
-  on(signal: 'SIGINT' | 'SIGTERM', listener: () => void): unknown;
-  off(signal: 'SIGINT' | 'SIGTERM', listener: () => void): unknown;
+  on(signal: StopSignal, listener: () => void): unknown;
+  off(signal: StopSignal, listener: () => void): unknown;
   exit(code: number): void;
 }
+
+type StopSignal = 'SIGINT' | 'SIGTERM' | 'SIGHUP';
 
 export interface Interrupt {
   readonly signal: AbortSignal;
@@ -19,10 +23,12 @@ const EXIT_FAILED = 1;
 
 /**
  * Returns a signal that the first Ctrl-C (or SIGTERM) aborts, for a clean stop after the current unit of work. The
- * second ends the process at once: no data is lost, and the resumed run repeats its last update.
+ * second ends the process at once: no data is lost, and the resumed run repeats its last update. A terminal that closes
+ * aborts too: SIGHUP, which the shell and the kernel may both send. Node.js undoes `nohup`, so it cannot be told from it.
  */
 export function listenForInterrupt(source: SignalSource, say: (text: string) => void): Interrupt {
   const controller = new AbortController();
+  const onHangUp = (): void => controller.abort();
   const onSignal = (): void => {
     if (controller.signal.aborted) {
       source.exit(EXIT_INTERRUPTED);
@@ -33,11 +39,13 @@ export function listenForInterrupt(source: SignalSource, say: (text: string) => 
   };
   source.on('SIGINT', onSignal);
   source.on('SIGTERM', onSignal);
+  source.on('SIGHUP', onHangUp);
   return {
     signal: controller.signal,
     dispose: () => {
       source.off('SIGINT', onSignal);
       source.off('SIGTERM', onSignal);
+      source.off('SIGHUP', onHangUp);
     },
   };
 }
@@ -72,6 +80,22 @@ function createOutput(stream: NodeJS.WriteStream): Output {
   };
 }
 
+/** Asks the person at the terminal, or is undefined where a question would wait for ever. */
+function terminalQuestion(signal: AbortSignal): CliIo['ask'] {
+  if (!process.stdin.isTTY || !process.stderr.isTTY) return undefined;
+  return async (question) => {
+    // Not readline's terminal mode: it would take Ctrl-C for itself.
+    const lines = createInterface({ input: process.stdin, output: process.stderr, terminal: false });
+    try {
+      return await lines.question(question, { signal });
+    } catch (cause) {
+      throw signal.aborted ? interruptedError('ask') : cause;
+    } finally {
+      lines.close();
+    }
+  };
+}
+
 /**
  * Runs the command line of this process, with its streams and its Ctrl-C, and sets its exit code. A reader that goes
  * away (`floodgate list | head`) changes neither the work nor the exit code. A result that could not be written for
@@ -82,7 +106,9 @@ function createOutput(stream: NodeJS.WriteStream): Output {
 export async function runProcess(create?: Parameters<typeof runCli>[2]): Promise<void> {
   const [stdout, stderr] = [createOutput(process.stdout), createOutput(process.stderr)];
   const interrupt = listenForInterrupt(process, (text) => void stderr.stream.write(`\n${text}\n`));
-  const io = { stdout: stdout.stream, stderr: stderr.stream, signal: interrupt.signal };
+  const ask = terminalQuestion(interrupt.signal);
+  const streams = { stdout: stdout.stream, stderr: stderr.stream, signal: interrupt.signal };
+  const io = { ...streams, ...(ask === undefined ? {} : { ask }) };
   const code = await runCli(process.argv.slice(2), io, create);
   interrupt.dispose();
   process.exitCode = code;

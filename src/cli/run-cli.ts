@@ -2,7 +2,8 @@ import { parseArgs } from 'node:util';
 import { CommanderError } from 'commander';
 import { exitCodeOf, FloodgateError, redactSecrets } from '../base/errors.ts';
 import { silentProgress } from '../base/progress.ts';
-import { printable } from './command-output.ts';
+import { printableJson } from '../base/unprintable.ts';
+import { printableLines } from './command-output.ts';
 import type { CliContext } from './context.ts';
 import { createProgram } from './program.ts';
 
@@ -18,8 +19,9 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? redactSecrets(error.message || error.name) : redactSecrets(String(error));
 }
 
-function printableLines(text: string): string {
-  return text.split('\n').map(printable).join('\n');
+/** The lines after the first are indented: a name with a line break in it cannot look like output of its own. */
+function asOneItem(text: string): string {
+  return text.replace(/\n(?=\S)/g, '\n  ');
 }
 
 /** Returns the error as text: message and hint; with `debug` its stack and those of its causes. */
@@ -34,7 +36,7 @@ function errorText(error: unknown, debug: boolean): string {
       current = current.cause;
     }
   }
-  return printableLines(lines.join('\n'));
+  return printableLines(lines.map(asOneItem).join('\n'));
 }
 
 /** Returns the error as the one JSON object that `--json` promises. */
@@ -57,6 +59,8 @@ export interface CliIo {
   readonly stdout: { write(text: string): unknown };
   readonly stderr: ProgressStream;
   readonly signal: AbortSignal;
+  /** Asks whoever sits at the terminal; absent where nobody does. */
+  readonly ask?: (question: string) => Promise<string>;
 }
 
 interface GlobalFlags {
@@ -98,10 +102,16 @@ function createContext(io: CliIo, flags: GlobalFlags, terminal: TerminalProgress
     progress: flags.json ? silentProgress : terminal,
     out: (text) => {
       if (!flags.json) terminal.clear();
-      io.stdout.write(`${text}\n`);
+      io.stdout.write(`${flags.json ? printableJson(text) : printableLines(text)}\n`);
+    },
+    notify: (line) => {
+      if (flags.json) return;
+      terminal.clear();
+      io.stderr.write(`${printableLines(line)}\n`);
     },
     json: flags.json,
     signal: io.signal,
+    ...(io.ask === undefined || flags.json ? {} : { ask: io.ask }),
     ...(flags.cacheDir === undefined ? {} : { cacheDir: flags.cacheDir }),
   };
 }
@@ -115,7 +125,7 @@ export async function runCli(args: readonly string[], io: CliIo, create = create
   const flags = readGlobalFlags(args);
   const terminal = createTerminalProgress(io.stderr);
   const context = createContext(io, flags, terminal);
-  const program = create({ context, write: (text) => void io.stdout.write(text) });
+  const program = create({ context, write: (text) => void io.stdout.write(printableLines(text)) });
   try {
     await program.parseAsync(args, { from: 'user' });
     return 0;
@@ -124,7 +134,7 @@ export async function runCli(args: readonly string[], io: CliIo, create = create
     if (thrown instanceof CommanderError && thrown.exitCode === 0) return 0;
     if (thrown instanceof CommanderError && thrown.code === 'commander.help') return 2;
     const error = thrown instanceof CommanderError ? usageError(thrown, program.name()) : thrown;
-    if (flags.json) io.stdout.write(`${JSON.stringify(errorJson(error), null, 2)}\n`);
+    if (flags.json) context.out(JSON.stringify(errorJson(error), null, 2));
     else {
       terminal.clear();
       io.stderr.write(`${errorText(error, flags.debug)}\n`);

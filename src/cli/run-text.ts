@@ -46,6 +46,9 @@ export function eventsText(events: readonly StoredEvent[]): string {
   return events
     .filter(({ level }) => level !== 'info')
     .slice(-SHOWN_EVENTS)
-    .map(({ level, stage, message }) => `\n${level}${stage === undefined ? '' : ` in ${stage}`}: ${printable(message)}`)
+    .map(
+      ({ level, stage, message }) =>
+        `\n${printable(`${level}${stage === undefined ? '' : ` in ${stage}`}: ${message}`)}`,
+    )
     .join('');
 }

@@ -6,7 +6,7 @@ import { measureText } from '../report/words/number-words.ts';
 import { writeReportPage } from '../report/write-report.ts';
 import { removeRunFolder } from '../runs/remove-run.ts';
 import { listRunFolders, openRunFolder, type RunFolder } from '../runs/run-folder.ts';
-import { alignColumns, printResult } from './command-output.ts';
+import { alignColumns, joinLines, printResult } from './command-output.ts';
 import { type CliContext, ioOf } from './context.ts';
 import { addRunsOption, type RunsOptions } from './options.ts';
 
@@ -41,7 +41,7 @@ async function describeRun(folder: RunFolder): Promise<ListedRun> {
 }
 
 function listText(runs: readonly ListedRun[], runsDir: string): string {
-  if (runs.length === 0) return `no runs in ${runsDir}`;
+  if (runs.length === 0) return joinLines([`no runs in ${runsDir}`]);
   const rows = runs.map(({ name, status, createdAt, stages, asr, problem }) => [
     name,
     status,
@@ -86,7 +86,7 @@ export function registerReportCommand(program: Command, context: CliContext): vo
         ...(withoutEncoder === undefined ? [] : [`without map, and with rough clusters: ${withoutEncoder}`]),
       ];
       const json = { run: folder.name, path, bytes, texts, withoutEncoder: withoutEncoder ?? null };
-      printResult(context, { text: lines.join('\n'), json });
+      printResult(context, { text: joinLines(lines), json });
     });
 }
 
@@ -98,7 +98,7 @@ async function remove(names: readonly string[], runsDir: string, isSure: boolean
     });
   for (const folder of folders) await removeRunFolder(folder);
   printResult(context, {
-    text: folders.map(({ path }) => `removed ${path}`).join('\n'),
+    text: joinLines(folders.map(({ path }) => `removed ${path}`)),
     json: { removed: folders.map(({ path }) => path) },
   });
 }

@@ -6,8 +6,15 @@ import { measureText } from '../report/words/number-words.ts';
 import { openRunFolder } from '../runs/run-folder.ts';
 import type { StoredAttack, StoredResponse } from '../runs/store/records.ts';
 import type { RunStore } from '../runs/store/run-store.ts';
-import { CONTROL_STAGE, transferCellOf } from '../runs/store/stage-name.ts';
-import { alignColumns, type CommandResult, printable, printableWithin, printResult } from './command-output.ts';
+import { isAside, transferCellOf } from '../runs/store/stage-name.ts';
+import {
+  alignColumns,
+  type CommandResult,
+  joinLines,
+  printable,
+  printableWithin,
+  printResult,
+} from './command-output.ts';
 import type { CliContext } from './context.ts';
 import { addRunsOption, parseCount, type RunsOptions } from './options.ts';
 import { eventsText } from './run-text.ts';
@@ -30,11 +37,11 @@ function bestAttacks(store: RunStore, stage: string, count: number): ShownAttack
 
 function headText({ folder, status, manifest, report }: RunOverview): string {
   const lines = [`run ${folder.name}  ${status}`, `folder ${folder.path}`];
-  if (manifest === undefined || report === undefined) return [...lines, 'nothing has been measured yet'].join('\n');
+  if (manifest === undefined || report === undefined) return joinLines([...lines, 'nothing has been measured yet']);
   const { reportedJudge, trainingJudge, isJudgeIndependent } = report.run;
   append(lines, [
     `created ${manifest.createdAt}  seed ${manifest.seed}`,
-    `authorised: ${printable(manifest.authorisation)}`,
+    `authorised: ${manifest.authorisation}`,
     isJudgeIndependent
       ? `figures by judge ${reportedJudge}; the reward came from ${trainingJudge}`
       : `figures by judge ${reportedJudge}, which also gave the reward: no independent evidence`,
@@ -42,23 +49,36 @@ function headText({ folder, status, manifest, report }: RunOverview): string {
       ({ name, asr }) => `harmless prompts that ${name} calls unsafe: ${measureText(asr)}`,
     ),
   ]);
-  return lines.join('\n');
+  return joinLines(lines);
 }
 
 function stagesText({ report }: RunOverview): string {
   const stages = report?.stages ?? [];
   if (stages.length === 0) return '';
-  const rows = stages.map(({ name, status, metrics, cost, evaluationCost }) => [
+  const rows = stages.map(({ name, status, metrics, causes, cost, evaluationCost }) => [
     name,
     status,
     measureText(metrics.asr),
     measureText(metrics.uniqueAttacks),
     measureText(metrics.cosineDistance),
-    String(cost.targetCalls + evaluationCost.targetCalls),
-    String(Math.round(cost.seconds + evaluationCost.seconds)),
+    String(cost.targetCalls + evaluationCost.targetCalls + (causes?.cost.targetCalls ?? 0)),
+    String(Math.round(cost.seconds + evaluationCost.seconds + (causes?.cost.seconds ?? 0))),
   ]);
   const heading = ['stage', 'status', 'ASR', 'unique attacks', 'cosine distance', 'target calls', 'seconds'];
   return `\n${alignColumns([heading, ...rows])}`;
+}
+
+/** A line for each stage whose causes were looked for. */
+function causesText({ report }: RunOverview): string {
+  return (report?.stages ?? [])
+    .flatMap(({ name, causes }) => {
+      if (causes === undefined) return [];
+      const { metrics, searched, unstable, ways } = causes;
+      const echoes = ways.filter(({ isEcho }) => isEcho).length;
+      const figures = `${measureText(metrics.ways, 0)} ways, ${echoes} of them echoes`;
+      return [`\n${name}: ${figures}; ${unstable} of ${searched} successes did not succeed again`];
+    })
+    .join('');
 }
 
 /**
@@ -69,7 +89,7 @@ function shownStage(store: RunStore, run: string, wanted: string | undefined): s
   const names = store.stages().map(({ name }) => name);
   const hasAttacks = (name: string): boolean => store.attacks({ stage: name, limit: 1 }).length > 0;
   if (wanted === undefined) {
-    const isOnOwnTarget = (name: string): boolean => name !== CONTROL_STAGE && transferCellOf(name) === undefined;
+    const isOnOwnTarget = (name: string): boolean => !isAside(name) && transferCellOf(name) === undefined;
     return names.findLast((name) => isOnOwnTarget(name) && hasAttacks(name));
   }
   const known = names.filter(hasAttacks);
@@ -86,7 +106,7 @@ function attacksText(stage: string | undefined, attacks: readonly ShownAttack[])
       return `\n${meanUnsafe === null ? 'unscored' : meanUnsafe.toFixed(3)}  ${printable(text)}\n${answers.join('\n')}`;
     })
     .join('');
-  return `\nattacks of ${stage}, the most effective first${listed}`;
+  return `\nattacks of ${printable(stage ?? '')}, the most effective first${listed}`;
 }
 
 function describe(overview: RunOverview, store: RunStore | undefined, options: ShowOptions): CommandResult {
@@ -97,7 +117,12 @@ function describe(overview: RunOverview, store: RunStore | undefined, options: S
       : bestAttacks(store, stage, options.attacks);
   const events = store?.events() ?? [];
   return {
-    text: [headText(overview), stagesText(overview), eventsText(events), attacksText(stage, attacks)]
+    text: [
+      headText(overview),
+      `${stagesText(overview)}${causesText(overview)}`,
+      eventsText(events),
+      attacksText(stage, attacks),
+    ]
       .join('\n')
       .trimEnd(),
     json: {

@@ -104,7 +104,11 @@ function createBar(stream: ProgressStream, clockMs: () => number): TerminalProgr
     const text = `${work.label}  ${bar(work)}${describe(work, now)}${work.note === '' ? '' : `  ${work.note}`}`;
     stream.write(`${CLEAR_LINE}${printableWithin(text, width)}${isLast ? '\n' : ''}`);
   };
-  return { ...createSink(REDRAW_MS, draw, clockMs), clear: () => void stream.write(CLEAR_LINE) };
+  return {
+    ...createSink(REDRAW_MS, draw, clockMs),
+    say: (line) => void stream.write(`${CLEAR_LINE}${printable(line)}\n`),
+    clear: () => void stream.write(CLEAR_LINE),
+  };
 }
 
 /** Returns progress as plain lines, few of them, for logs. */
@@ -113,7 +117,11 @@ function createLog(stream: ProgressStream, clockMs: () => number): TerminalProgr
     const note = work.note === '' ? '' : `  ${work.note}`;
     stream.write(`${printable(`${work.label}: ${describe(work, now)}${note}${isLast ? '  done' : ''}`)}\n`);
   };
-  return { ...createSink(LOG_LINE_MS, draw, clockMs), clear: () => undefined };
+  return {
+    ...createSink(LOG_LINE_MS, draw, clockMs),
+    say: (line) => void stream.write(`${printable(line)}\n`),
+    clear: () => undefined,
+  };
 }
 
 /** Returns a bar on a terminal, log lines elsewhere. `clockMs` is monotonic. */

@@ -78,6 +78,7 @@ function transferText({ run, transfer }: Report, outcome: TransferOutcome): stri
   return [
     ...shown.map((judge) => matrixText(transfer, judge, outcome)),
     ...warnings,
+    ...outcome.warnings.map((warning) => `warning: ${warning}`),
     `${outcome.filled} of ${outcome.cells} cells filled now; the others were filled before.`,
   ].join('\n');
 }

@@ -1,8 +1,10 @@
 import type { Command } from 'commander';
 import { runCampaign } from '../report/campaigns.ts';
 import { parseConfig } from '../stages/campaign/config-load.ts';
-import { openRunWorld } from '../stages/campaign/run-world.ts';
+import { admittedWorldSeed, openRunWorld } from '../stages/campaign/run-world.ts';
+import type { Config } from '../stages/config/config.ts';
 import { requireWorld, type World } from '../worlds/world.ts';
+import { DEFAULT_WORLD } from '../worlds/world-spec.ts';
 import { alignColumns, type CommandResult, printResult } from './command-output.ts';
 import { type CliContext, ioOf } from './context.ts';
 import { addRunsOption, addWorldOptions, type RunsOptions, type WorldOptions } from './options.ts';
@@ -27,17 +29,28 @@ function describeWorld({ spec, keys, keysInSeeds, truth }: World): CommandResult
   return { text, json: { spec, keys, keysInSeeds, truth } };
 }
 
+/** The config of a command whose run, where it has one, has the seed of its world. */
+function configOf(yaml: string, what: string, worldSeed: number, { keys, noise, hardness }: WorldOptions): Config {
+  const world = [`seed=${worldSeed}`, `keys=${keys}`, `noise=${noise}`, `hardness=${hardness}`];
+  return parseConfig(yaml, {
+    fileName: what,
+    folder: process.cwd(),
+    overrides: [`seed=${worldSeed}`, ...world.map((each) => `world.${each}`)],
+  });
+}
+
+/** The config with the seed that the user chose, else with the first whose world is admitted. */
+async function chosenConfig(yaml: string, what: string, options: WorldOptions, context: CliContext): Promise<Config> {
+  const config = (seed: number): Config => configOf(yaml, what, seed, options);
+  return config(options.worldSeed ?? (await admittedWorldSeed(DEFAULT_WORLD.seed, config, ioOf(context))));
+}
+
 /** Adds `floodgate world`. */
 export function registerWorldCommand(program: Command, context: CliContext): void {
   addWorldOptions(program.command('world').description('make a synthetic world and show what is true in it'))
     .addHelpText('after', '\nExamples:\n  floodgate world --world-seed 105\n  floodgate world --keys 24 --json')
-    .action(async ({ worldSeed, keys, noise, hardness }: WorldOptions) => {
-      const overrides = [`seed=${worldSeed}`, `keys=${keys}`, `noise=${noise}`, `hardness=${hardness}`];
-      const config = parseConfig('world: {}\n', {
-        fileName: 'of the world',
-        folder: process.cwd(),
-        overrides: overrides.map((each) => `world.${each}`),
-      });
+    .action(async (options: WorldOptions) => {
+      const config = await chosenConfig('world: {}\n', 'of the world', options, context);
       const world = await openRunWorld(config, ioOf(context));
       printResult(context, describeWorld(requireWorld(world, 'world')));
     });
@@ -64,18 +77,8 @@ Examples:
   floodgate demo --world-seed 105
   floodgate demo --keys 24 --noise 0.5 --json`,
     )
-    .action(async ({ runsDir, worldSeed, keys, noise, hardness }: RunsOptions & WorldOptions) => {
-      const config = parseConfig(DEMO, {
-        fileName: 'of the demo',
-        folder: process.cwd(),
-        overrides: [
-          `seed=${worldSeed}`,
-          `world.seed=${worldSeed}`,
-          `world.keys=${keys}`,
-          `world.noise=${noise}`,
-          `world.hardness=${hardness}`,
-        ],
-      });
+    .action(async ({ runsDir, ...world }: RunsOptions & WorldOptions) => {
+      const config = await chosenConfig(DEMO, 'of the demo', world, context);
       const options = { config, runsFolder: runsDir, name: 'demo', ifTaken: 'number' } as const;
       printResult(context, await campaignResult(await runCampaign(options, ioOf(context))));
     });

@@ -62,6 +62,10 @@ export const ensemble = defineJudgeKind({
     const parts = members.map(({ judge, weight }) => ({ name: nameOfPart(judge), weight }));
     return parts.some(({ name }) => name === undefined) ? undefined : ensembleName(parts);
   },
+  measures({ members }, measuresOfPart) {
+    const [first, ...others] = members.map(({ judge }) => measuresOfPart(judge));
+    return others.every((each) => each?.quality === first?.quality) ? first : undefined;
+  },
   async open({ members: configs, ifMissing }, host) {
     const members: EnsembleMember[] = [];
     try {

@@ -137,9 +137,28 @@ const QWEN_CATEGORIES = [
   'Copyright Violation',
 ];
 
-/** Text that cannot end its turn or the conversation: a space breaks every marker. */
+/** Whatever a model may read as the end of a line: a line or paragraph separator, any control but the tab. */
+const LINE_BREAK = /((?!\t)[\p{Cc}\u2028\u2029])/u;
+
+/** A line that begins with the label of a turn, in the words of any format, however it is decorated or numbered. */
+const TURN_LABEL = /^[^\p{L}]*(?:user|agent|assistant)[^\p{L}]*[:\u2236\ua789\u02d0\u05c3]/iu;
+
+/** A line as a model may read it: letters of another width or style as plain ones, without accents and hidden marks. */
+function plainLine(line: string): string {
+  return line.normalize('NFKD').replace(/[\p{M}\p{Default_Ignorable_Code_Point}]/gu, '');
+}
+
+/**
+ * Text that can neither end its turn or the conversation nor begin a turn: a space breaks every marker, and a line that
+ * begins like a turn is quoted. A text without either stays as it is.
+ */
 export function guardedText(text: string): string {
-  return text.slice(0, MAX_GUARDED_UNITS).replace(/<(?=\||\/?think\b|(?:begin|end)\s)/gi, '< ');
+  return text
+    .slice(0, MAX_GUARDED_UNITS)
+    .replace(/<(?=\||\/?think\b|(?:begin|end)\s)/gi, '< ')
+    .split(LINE_BREAK)
+    .map((line) => (TURN_LABEL.test(plainLine(line)) ? `> ${line}` : line))
+    .join('');
 }
 
 const llamaGuard3: GuardTemplate = {

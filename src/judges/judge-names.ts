@@ -1,7 +1,7 @@
 /** Judges are told apart by their names: in the database, in metrics and in the report. */
 import { canonicalJson } from '../base/canonical-json.ts';
 import { FloodgateError } from '../base/errors.ts';
-import type { JudgeConfig } from './judge.ts';
+import type { JudgeConfig, JudgeMeasures } from './judge.ts';
 import { judgeKinds } from './judge-kinds.ts';
 
 /** A judge of a run: its config, defaults filled in, and its name where it is known. */
@@ -20,6 +20,20 @@ export interface SharedName {
 /** The name of the judge that `config` opens. Undefined where its kind tells the name only after opening. */
 export function judgeName(config: JudgeConfig): string | undefined {
   return judgeKinds.get(config.kind).nameOf?.(config, judgeName);
+}
+
+/** What the judge of `config` takes for unsafe; undefined where that is meant to be harm. */
+export function judgeMeasures(config: JudgeConfig): JudgeMeasures | undefined {
+  return judgeKinds.get(config.kind).measures?.(config, judgeMeasures);
+}
+
+/**
+ * The config of the judge called `name`. A kind may tell a name only after opening: such a config is meant when no other
+ * one has the name, and it is the only one of its sort.
+ */
+export function judgeConfigOf(name: string, configs: readonly JudgeConfig[]): JudgeConfig | undefined {
+  const nameless = configs.filter((config) => judgeName(config) === undefined);
+  return configs.find((config) => judgeName(config) === name) ?? (nameless.length === 1 ? nameless[0] : undefined);
 }
 
 /**

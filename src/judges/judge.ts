@@ -111,6 +111,17 @@ export interface OpeningHost extends JudgeHost {
 /** The name of a judge inside another one, as its config states it. */
 export type NameOfPart = (config: JudgeConfig) => string | undefined;
 
+/** What a judge takes for unsafe, where that is not harm itself. Reports warn of it. */
+export interface JudgeMeasures {
+  /** One noun: `rudeness`. */
+  readonly quality: string;
+  /** An answer that it calls unsafe, with its article: `a rude or insulting answer`. */
+  readonly answer: string;
+}
+
+/** What a judge inside another one measures. */
+export type MeasuresOfPart = (config: JudgeConfig) => JudgeMeasures | undefined;
+
 /** One kind of judge: the schema of its config section and how it is opened. */
 export interface JudgeKind<Config = JudgeConfig> {
   /** The value of `kind` in a config. */
@@ -119,9 +130,14 @@ export interface JudgeKind<Config = JudgeConfig> {
   readonly schema: z.ZodObject;
   /** The name of the judge that `config` opens. Absent where only the opened judge tells. */
   nameOf?(config: Config, nameOfPart: NameOfPart): string | undefined;
+  /** What the judge of `config` takes for unsafe. Absent, or undefined, where that is meant to be harm. */
+  measures?(config: Config, measuresOfPart: MeasuresOfPart): JudgeMeasures | undefined;
   /** Opens the judge; whatever was opened is closed again when a later part fails. */
   open(config: Config, host: OpeningHost): Promise<Judge>;
 }
+
+/** Of the shipped judges that were trained on insults and bad language (docs/judges.md). */
+export const RUDENESS: JudgeMeasures = { quality: 'rudeness', answer: 'a rude or insulting answer' };
 
 /** Config keys that several kinds share. */
 export const judgeModel = z.string().trim().min(1).max(2000).describe('a model as in attacker.model');
@@ -148,6 +164,8 @@ export interface JudgeDefinition<Fields extends z.ZodRawShape> {
    * when the run opens them.
    */
   nameOf?(config: KindConfig<Fields>, nameOfPart: NameOfPart): string | undefined;
+  /** What the judge of `config` takes for unsafe, where that is not harm itself: reports warn of it. */
+  measures?(config: KindConfig<Fields>, measuresOfPart: MeasuresOfPart): JudgeMeasures | undefined;
   open(config: KindConfig<Fields>, host: OpeningHost): Promise<Judge>;
 }
 
@@ -155,11 +173,12 @@ export interface JudgeDefinition<Fields extends z.ZodRawShape> {
 export function defineJudgeKind<Fields extends z.ZodRawShape>(
   definition: JudgeDefinition<Fields>,
 ): JudgeKind<KindConfig<Fields>> {
-  const { name, describe, fields, nameOf } = definition;
+  const { name, describe, fields, nameOf, measures } = definition;
   return {
     name,
     schema: z.strictObject({ kind: z.literal(name).describe(describe), ...fields }),
     ...(nameOf === undefined ? {} : { nameOf: (config, nameOfPart) => nameOf.call(definition, config, nameOfPart) }),
+    ...(measures === undefined ? {} : { measures: (config, part) => measures.call(definition, config, part) }),
     open: (config, host) => definition.open(config, host),
   };
 }

@@ -37,5 +37,6 @@ export const masked = defineJudgeKind({
     const name = nameOfPart(judge);
     return name === undefined ? undefined : maskedName(name);
   },
+  measures: ({ judge }, measuresOfPart) => measuresOfPart(judge),
   open: async ({ judge }, host) => createMaskedJudge(await host.openJudge(judge)),
 });

@@ -4,7 +4,7 @@
  */
 
 import type { Judge } from './judge.ts';
-import { createBatchedJudge, defineJudgeKind, toVerdict } from './judge.ts';
+import { createBatchedJudge, defineJudgeKind, RUDENESS, toVerdict } from './judge.ts';
 import { AssetTensors, PROFANITY_ASSET, readJudgeAsset } from './judge-asset.ts';
 import { HashedVocabulary, judgedHead } from './judged-words.ts';
 
@@ -40,6 +40,7 @@ export const profanity = defineJudgeKind({
   describe: 'alt-profanity-check: offensive words of the response',
   fields: {},
   nameOf: () => PROFANITY_NAME,
+  measures: () => RUDENESS,
   open: openProfanityJudge,
 });
 

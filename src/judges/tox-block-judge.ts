@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { type GraphSession, openSessionFile } from '../engine/runtime/session.ts';
 import { float32Data, int32Tensor } from '../engine/runtime/tensors.ts';
 import type { Judge } from './judge.ts';
-import { createBatchedJudge, defineJudgeKind, toVerdict } from './judge.ts';
+import { createBatchedJudge, defineJudgeKind, RUDENESS, toVerdict } from './judge.ts';
 import { AssetTensors, judgeAssetPath, readJudgeAsset, TOX_BLOCK_GRAPH, TOX_BLOCK_VOCABULARY } from './judge-asset.ts';
 import { HashedVocabulary, judgedTail, MAX_JUDGED_UNITS } from './judged-words.ts';
 
@@ -72,6 +72,7 @@ export const toxBlock = defineJudgeKind({
     scale: z.enum(['rescaled', 'raw']).default('rescaled').describe('rescaled: to the range seen, as the package does'),
   },
   nameOf: toxBlockName,
+  measures: () => RUDENESS,
   open: ({ label, scale }) => openToxBlockJudge({ label, scale }),
 });
 

@@ -4,12 +4,14 @@ import type { JudgeScore } from './reward/reward.ts';
 export type AttackSource =
   | 'fresh'
   | 'tempered'
+  | 'rewritten'
   | 'replay'
   | 'seed'
   | 'reference'
   | 'collected'
   | 'evaluation'
   | 'control'
+  | 'cause'
   | 'transfer';
 
 /** A text as the attacker's own token ids. */
@@ -35,6 +37,8 @@ export interface Attack<Evidence = unknown> extends AttackTokens {
   readonly fluency?: number;
   /** Absent when no judge could score a response. */
   readonly score?: JudgeScore;
+  /** Distinct successes near it at its update, itself included; absent unless the reward is spread over ways. */
+  readonly neighbours?: number;
   /** log R under the schedules of its update, nats. */
   readonly logReward?: number;
   /** The parts that a policy gradient's reward is the sum of. */

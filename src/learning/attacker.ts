@@ -1,4 +1,5 @@
 import type { Tensor } from 'onnxruntime-node';
+import { makeOrClose, openTogether } from '../base/open-together.ts';
 import type { RandomStream } from '../base/random.ts';
 import { initialiseParameters, type ParameterVector, zeroParameters } from '../engine/optimizer/flat-parameters.ts';
 import type { ComputeOptions } from '../engine/runtime/device.ts';
@@ -26,6 +27,14 @@ export interface AttackerSpec {
   readonly minTokens: number;
   readonly maxTokens: number;
   readonly contextTokens: number;
+}
+
+/** One attack to draw: its own stream, and the temperature of the policy. */
+export interface DrawRequest {
+  readonly stream: RandomStream;
+  readonly temperature: number;
+  /** Tokens that are written as they are, by position; a hole is drawn. */
+  readonly kept?: readonly (number | undefined)[];
 }
 
 /** The adapter (or weights) that a session runs with. */
@@ -70,20 +79,12 @@ export class Attacker {
   }
 
   /** Samples one attack per request. */
-  async sample(
-    state: AttackerState,
-    requests: readonly { readonly stream: RandomStream; readonly temperature: number }[],
-    signal?: AbortSignal,
-  ): Promise<SampledAttack[]> {
+  async sample(state: AttackerState, requests: readonly DrawRequest[], signal?: AbortSignal): Promise<SampledAttack[]> {
     return this.draw(this.prompt, state, requests, signal);
   }
 
   /** Like `sample`, but continues another text than the meta-prompt. */
-  async sampleAfter(
-    state: AttackerState,
-    text: string,
-    requests: readonly { readonly stream: RandomStream; readonly temperature: number }[],
-  ): Promise<SampledAttack[]> {
+  async sampleAfter(state: AttackerState, text: string, requests: readonly DrawRequest[]): Promise<SampledAttack[]> {
     return this.draw(promptTokens({ ...this.spec, metaPrompt: text }), state, requests);
   }
 
@@ -111,7 +112,7 @@ export class Attacker {
   private async draw(
     prompt: readonly number[],
     state: AttackerState,
-    requests: readonly { readonly stream: RandomStream; readonly temperature: number }[],
+    requests: readonly DrawRequest[],
     signal?: AbortSignal,
   ): Promise<SampledAttack[]> {
     const generated = await this.generator.generate({
@@ -197,9 +198,10 @@ export async function openAttacker(spec: AttackerSpec, compute: ComputeOptions):
     contextTokens,
     bans: attackBans(spec.tokenizer, config.vocabSize),
   };
-  const [generator, scorer] = await Promise.all([
-    openGenerator({ ...options, withLogProbs: true }, compute),
-    openScorer(options, compute),
+  const opened = await openTogether([
+    () => openGenerator({ ...options, withLogProbs: true }, compute),
+    () => openScorer(options, compute),
   ]);
-  return new Attacker(spec, { generator, scorer });
+  const [generator, scorer] = opened;
+  return makeOrClose(opened, () => new Attacker(spec, { generator, scorer }));
 }

@@ -49,9 +49,12 @@ export interface AttackMetric<Name extends string = string> {
   steps?(set: AttackSet, options: AttackSetOptions): Steps<Measure>;
 }
 
-/** Returns the definition, with its name kept as a literal type. */
-export function attackMetric<Name extends string>(definition: AttackMetric<Name>): AttackMetric<Name> {
-  return definition;
+/** Returns the definition, with its name kept as a literal type. A metric that may pause measures by its steps. */
+export function attackMetric<Name extends string>(
+  definition: AttackMetric<Name> | (Omit<AttackMetric<Name>, 'measure'> & Required<Pick<AttackMetric<Name>, 'steps'>>),
+): AttackMetric<Name> {
+  if ('measure' in definition) return definition;
+  return { ...definition, measure: (set, options) => finishSteps(definition.steps(set, options)) };
 }
 
 /** The embeddings of the successful attacks [s, D], in order. */
@@ -59,8 +62,8 @@ export function successEmbeddings({ embeddings, outcomes }: AttackSet): Embeddin
   return selectRows(embeddings, successIndices(outcomes));
 }
 
-/** `measureAtSetSize` for a metric that may pause. */
-export function* measureAtSetSizeInSteps(
+/** Measures at `options.size` attacks with the random stream of `metric`; null for an empty set. */
+export function* measureAtSetSize(
   metric: string,
   set: AttackSet,
   options: AttackSetOptions,
@@ -72,42 +75,20 @@ export function* measureAtSetSizeInSteps(
   return yield* measure({ size, stream, ...(draws === undefined ? {} : { draws }) });
 }
 
-/** Measures at `options.size` attacks with the random stream of `metric`; null for an empty set. */
-export function measureAtSetSize(
-  metric: string,
-  set: AttackSet,
-  options: AttackSetOptions,
-  measure: (subsampling: SubsamplingOptions) => Measure,
-): Measure {
-  const once = function* (subsampling: SubsamplingOptions): Steps<Measure> {
-    yield;
-    return measure(subsampling);
-  };
-  return finishSteps(measureAtSetSizeInSteps(metric, set, options, once));
-}
-
 /** A statistic of embeddings at `options.size` attacks, with an interval by subsampling. */
 export function measureOverRows(
   metric: string,
   set: AttackSet,
   options: AttackSetOptions,
-  statistic: (matrix: EmbeddingMatrix) => Measure,
-): Measure {
-  return finishSteps(measureOverRowsInSteps(metric, set, options, statistic));
-}
-
-/** `measureOverRows`, which may pause between two draws. */
-export function measureOverRowsInSteps(
-  metric: string,
-  set: AttackSet,
-  options: AttackSetOptions,
-  statistic: (matrix: EmbeddingMatrix) => Measure,
+  statistic: (matrix: EmbeddingMatrix) => Steps<Measure>,
 ): Steps<Measure> {
   const { embeddings } = set;
-  return measureAtSetSizeInSteps(metric, set, options, function* (subsampling) {
-    const chosen = (indices: readonly number[]): number | null => statistic(selectRows(embeddings, indices)).value;
-    const measure = yield* measureAtSizeInSteps(embeddings.rows, subsampling, chosen);
-    return { ...measure, method: `${statistic(selectRows(embeddings, [])).method}, ${measure.method}` };
+  return measureAtSetSize(metric, set, options, function* (subsampling) {
+    const measure = yield* measureAtSizeInSteps(embeddings.rows, subsampling, function* (indices) {
+      return (yield* statistic(selectRows(embeddings, indices))).value;
+    });
+    const { method } = yield* statistic(selectRows(embeddings, []));
+    return { ...measure, method: `${method}, ${measure.method}` };
   });
 }
 

@@ -122,14 +122,28 @@ export interface BatchDiversity {
   readonly meanTokenDistance: number | null;
 }
 
-/** Diversity of the token sequences of a batch. O(pairs * length^2), so for batches and not for evaluation sets. */
-export function batchDiversity(batch: readonly (readonly number[])[]): BatchDiversity {
+/** Cells of edit-distance tables that one batch may take: about a second. Stops batches of thousands of long attacks. */
+const MAX_DISTANCE_CELLS = 2 ** 28;
+
+/**
+ * Diversity of the token sequences of a batch. Distances are O(pairs * length^2): they are those of the first attacks
+ * whose pairs take at most `mostCells` cells, which are as good a sample as any. The share of different ones is of all.
+ */
+export function batchDiversity(
+  batch: readonly (readonly number[])[],
+  mostCells: number = MAX_DISTANCE_CELLS,
+): BatchDiversity {
   const unique = new Set(batch.map((tokens) => tokens.join(','))).size;
   let sum = 0;
+  let pairs = 0;
+  let cells = 0;
   for (const [i, a] of batch.entries()) {
-    for (const b of batch.slice(0, i)) sum += editDistance(a, b) / Math.max(a.length, b.length, 1);
+    const earlier = batch.slice(0, i);
+    cells += earlier.reduce((total, b) => total + a.length * b.length, 0);
+    if (cells > mostCells) break;
+    for (const b of earlier) sum += editDistance(a, b) / Math.max(a.length, b.length, 1);
+    pairs += i;
   }
-  const pairs = (batch.length * (batch.length - 1)) / 2;
   return {
     uniqueShare: batch.length === 0 ? null : unique / batch.length,
     meanTokenDistance: pairs === 0 ? null : sum / pairs,

@@ -1,3 +1,5 @@
+import { finishSteps, mapInSteps, type Steps } from './steps.ts';
+
 /** Scripts without spaces between words: every character is a token. */
 const UNSPACED =
   '\\p{Script=Han}\\p{Script=Hiragana}\\p{Script=Katakana}\\p{Script=Thai}\\p{Script=Lao}\\p{Script=Khmer}\\p{Script=Myanmar}';
@@ -37,19 +39,57 @@ export interface NgramCorpus {
   readonly distinct: readonly number[];
 }
 
-/** The n-grams of orders 1..maxOrder of every text, tokenised by `textTokens`. O(tokens * maxOrder). */
+/** Tokens that a corpus counts. The next text is the first that is left out: a map holds 16.7 million n-grams. */
+export const MAX_CORPUS_TOKENS = 2 ** 23;
+
+/** Ends the method of a figure over a part of the texts; empty where they are all of them. */
+export function corpusNote({ documents }: NgramCorpus, texts: number): string {
+  return documents.length === texts
+    ? ''
+    : `, of the first ${documents.length} of ${texts} texts (at most ${MAX_CORPUS_TOKENS} tokens)`;
+}
+
+/**
+ * The n-grams of orders 1..maxOrder of every text, tokenised by `textTokens`. O(tokens * maxOrder). Texts beyond
+ * `MAX_CORPUS_TOKENS` are left out.
+ */
 export function countNgrams(texts: readonly string[], maxOrder: number): NgramCorpus {
+  return finishSteps(countNgramsInSteps(texts, maxOrder));
+}
+
+/** The first texts, tokenised, up to `most` tokens. */
+function* tokensInSteps(texts: readonly string[], most: number): Steps<string[][]> {
+  const tokenised: string[][] = [];
+  let tokens = 0;
+  for (const text of texts) {
+    yield;
+    const own = textTokens(text);
+    tokens += own.length;
+    if (tokens > most) break;
+    tokenised.push(own);
+  }
+  return tokenised;
+}
+
+/** `countNgrams`, which may pause at every text. @param mostTokens for tests. */
+export function* countNgramsInSteps(
+  texts: readonly string[],
+  maxOrder: number,
+  mostTokens = MAX_CORPUS_TOKENS,
+): Steps<NgramCorpus> {
   const words = new Map<string, number>();
   const grams = Array.from({ length: maxOrder }, () => new Map<number, number>());
-  const tokenised = texts.map((text) =>
-    textTokens(text).map((word) => {
+  const tokenised = yield* mapInSteps(yield* tokensInSteps(texts, mostTokens), (tokens) =>
+    tokens.map((word) => {
       const known = words.get(word);
       if (known !== undefined) return known;
       words.set(word, words.size);
       return words.size - 1;
     }),
   );
-  const documents = tokenised.map((ids) => ({ length: ids.length, orders: documentNgrams(ids, grams, words.size) }));
+  const documents = yield* mapInSteps(tokenised, (ids) => {
+    return { length: ids.length, orders: documentNgrams(ids, grams, words.size) };
+  });
   return { documents, distinct: grams.map((known) => known.size) };
 }
 
@@ -96,9 +136,19 @@ function ngramsOf(text: string): Set<string> {
   return grams;
 }
 
-function documentCounts(documents: readonly ReadonlySet<string>[]): Map<string, number> {
+/** Different n-grams that are counted; one that first appears later counts as seen once. */
+const MAX_COUNTED_NGRAMS = 2 ** 23;
+
+function* documentCounts(texts: readonly string[]): Steps<Map<string, number>> {
   const counts = new Map<string, number>();
-  for (const grams of documents) for (const gram of grams) counts.set(gram, (counts.get(gram) ?? 0) + 1);
+  for (const text of texts) {
+    yield;
+    for (const gram of ngramsOf(text)) {
+      const count = counts.get(gram);
+      if (count !== undefined) counts.set(gram, count + 1);
+      else if (counts.size < MAX_COUNTED_NGRAMS) counts.set(gram, 1);
+    }
+  }
   return counts;
 }
 
@@ -107,22 +157,21 @@ function documentCounts(documents: readonly ReadonlySet<string>[]): Map<string, 
  * a lower bound of the texts that hold the n-gram, divided by an upper bound of those expected. It uses no knowledge of
  * planted n-grams: an n-gram is characteristic because the texts hold it far more often than the reference.
  */
-export function characteristicNgrams(texts: readonly string[], reference: readonly string[]): string[] {
-  const documents = texts.map(ngramsOf);
-  const counts = documentCounts(documents);
-  const expected = documentCounts(reference.map(ngramsOf));
+function* characteristicNgrams(texts: readonly string[], reference: readonly string[]): Steps<string[]> {
+  const counts = yield* documentCounts(texts);
+  const expected = yield* documentCounts(reference);
   const scale = texts.length / Math.max(1, reference.length);
   const liftOf = (gram: string): number => {
-    const count = counts.get(gram) ?? 0;
+    const count = counts.get(gram) ?? 1;
     const seen = expected.get(gram) ?? 0;
     const least = count - DEVIATIONS * Math.sqrt(count);
     const most = scale * (seen + DEVIATIONS * Math.sqrt(seen + 1) + 1);
     return least / most;
   };
-  return documents.map((grams) => {
+  return yield* mapInSteps(texts, (text) => {
     let best = '';
     let largest = Number.NEGATIVE_INFINITY;
-    for (const gram of grams) {
+    for (const gram of ngramsOf(text)) {
       const lift = liftOf(gram);
       if (lift > largest) [best, largest] = [gram, lift];
     }
@@ -130,9 +179,12 @@ export function characteristicNgrams(texts: readonly string[], reference: readon
   });
 }
 
-/** Size of each text's cluster: the texts with the same characteristic n-gram. O(tokens). */
-export function ngramClusterSizes(texts: readonly string[], reference: readonly string[]): number[] {
-  const names = characteristicNgrams(texts, reference);
+/**
+ * Size of each text's cluster: the texts with the same characteristic n-gram. O(tokens). May pause at every text. Above
+ * 2^23 different n-grams, those that appear later count as seen once.
+ */
+export function* ngramClusterSizes(texts: readonly string[], reference: readonly string[]): Steps<number[]> {
+  const names = yield* characteristicNgrams(texts, reference);
   const sizes = new Map<string, number>();
   for (const name of names) sizes.set(name, (sizes.get(name) ?? 0) + 1);
   return names.map((name) => sizes.get(name) as number);

@@ -8,7 +8,13 @@ import { selfBleuMetric } from './self-bleu.ts';
 import { finishSteps, type Steps } from './steps.ts';
 import { attackSuccess, successIndices } from './success.ts';
 import { asr } from './success-rate.ts';
-import { type ClusterSizes, clusterSizes, uniqueAttacks, uniqueAttacksMetric } from './unique-attacks.ts';
+import {
+  type ClusterSizes,
+  clusterSizes,
+  MAX_COMPARED,
+  uniqueAttacksInSteps,
+  uniqueAttacksMetric,
+} from './unique-attacks.ts';
 import { vendi, vendiOfSuccesses } from './vendi-score.ts';
 
 /** The metrics that ship with Floodgate, in the order in which they are measured. */
@@ -51,6 +57,7 @@ export interface AttackSetReport {
   /** Attacks of which no response could be scored. */
   readonly excluded: number;
   readonly unscoredResponses: number;
+  /** Of the first `MAX_COMPARED` successes; `attacks` says how many they were. */
   readonly clusters: ClusterSizes;
 }
 
@@ -67,7 +74,8 @@ export function measureAttackSet(set: AttackSet, options: AttackSetOptions): Att
 export function* measureAttackSetInSteps(set: AttackSet, options: AttackSetOptions): Steps<AttackSetReport> {
   assertParallel(set);
   const { successes, excluded, unscoredResponses } = attackSuccess(set.outcomes);
-  const { clusters } = uniqueAttacks(set.embeddings, successIndices(set.outcomes), options.threshold);
+  const clustered = successIndices(set.outcomes).slice(0, MAX_COMPARED);
+  const { clusters } = yield* uniqueAttacksInSteps(set.embeddings, clustered, options.threshold);
   const measured: [string, Measure][] = [];
   for (const metric of attackMetrics.all()) {
     const steps = metric.steps?.(set, options);

@@ -1,11 +1,12 @@
 import { attackMetric, measureAtSetSize } from './attack-set.ts';
 import { type Measure, pointMeasure } from './measure.ts';
-import { countNgrams, type NgramCorpus, type NgramDocument, textTokens } from './ngrams.ts';
-import { measureAtSize, type SubsamplingOptions } from './subsampling.ts';
+import { corpusNote, countNgrams, countNgramsInSteps, type NgramCorpus, type NgramDocument } from './ngrams.ts';
+import { finishSteps, type Steps } from './steps.ts';
+import { measureAtSizeInSteps, type SubsamplingOptions } from './subsampling.ts';
 
 /** The BLEU orders that are averaged, as in the curiosity work: BLEU-2 to BLEU-5. */
 export const SELF_BLEU_ORDERS = [2, 3, 4, 5] as const;
-const MAX_ORDER = 5;
+export const MAX_ORDER = 5;
 
 /** Replaces a count of 0 in a precision, so that one missing order does not make the product 0 (NLTK's method 1). */
 export const ZERO_COUNT_SMOOTHING = 0.1;
@@ -24,13 +25,18 @@ export function selfBleu(texts: readonly string[]): Measure {
 
 /** Self-BLEU at `size` texts, with an interval by subsampling. It grows with the number of texts: compare at one size. */
 export function selfBleuAtSize(texts: readonly string[], options: SubsamplingOptions): Measure {
-  const corpus = countNgrams(texts, MAX_ORDER);
-  const measure = measureAtSize(
-    texts.length,
-    { bounds: [0, 1], ...options },
-    (indices) => selfBleuOf(corpus, indices).value,
-  );
-  return { ...measure, method: `${METHOD}, ${measure.method}` };
+  return finishSteps(selfBleuAtSizeInSteps(texts, options));
+}
+
+/** Texts beyond `MAX_CORPUS_TOKENS` are left out, and the method says so. */
+function* selfBleuAtSizeInSteps(texts: readonly string[], options: SubsamplingOptions): Steps<Measure> {
+  const corpus = yield* countNgramsInSteps(texts, MAX_ORDER);
+  const total = corpus.documents.length;
+  const bounded = { bounds: [0, 1], ...options, size: Math.min(options.size, total) } as const;
+  const measure = yield* measureAtSizeInSteps(total, bounded, function* (indices) {
+    return (yield* selfBleuInSteps(corpus, indices)).value;
+  });
+  return { ...measure, method: `${METHOD}, ${measure.method}${corpusNote(corpus, texts.length)}` };
 }
 
 export const selfBleuMetric = attackMetric({
@@ -39,8 +45,8 @@ export const selfBleuMetric = attackMetric({
     label: 'Likeness of wording',
     explain: 'Self-BLEU: how much of an attack’s wording appears in the other attacks. Lower is more varied.',
   },
-  measure: (set, options) =>
-    measureAtSetSize('selfBleu', set, options, (subsampling) => selfBleuAtSize(set.texts, subsampling)),
+  steps: (set, options) =>
+    measureAtSetSize('selfBleu', set, options, (subsampling) => selfBleuAtSizeInSteps(set.texts, subsampling)),
 });
 
 const METHOD = 'self-BLEU, mean of BLEU-2..5';
@@ -52,20 +58,32 @@ const METHOD = 'self-BLEU, mean of BLEU-2..5';
  * every text, so the cost is O(n-grams) and not O(texts^2).
  */
 export function selfBleuOf(corpus: NgramCorpus, indices?: readonly number[]): SelfBleu {
+  return finishSteps(selfBleuInSteps(corpus, indices));
+}
+
+/** Documents between two places where self-BLEU may pause. */
+const STEP_DOCUMENTS = 1024;
+
+function* selfBleuInSteps(corpus: NgramCorpus, indices?: readonly number[]): Steps<SelfBleu> {
   const documents = indices?.map((index) => corpus.documents[index] as NgramDocument) ?? corpus.documents;
   if (documents.length < 2) return { value: null, byOrder: null };
-  const ceilings = corpus.distinct.map((distinct, order) => clippingCounts(documents, order, distinct));
+  const ceilings: ClippingCounts[] = [];
+  for (const [order, distinct] of corpus.distinct.entries()) {
+    yield;
+    ceilings.push(clippingCounts(documents, order, distinct));
+  }
   const lengths = new ReferenceLengths(documents);
   const sums: Record<(typeof SELF_BLEU_ORDERS)[number], number> = { 2: 0, 3: 0, 4: 0, 5: 0 };
-  documents.forEach((document, d) => {
+  for (const [d, document] of documents.entries()) {
+    if (d % STEP_DOCUMENTS === 0) yield;
     const logPrecisions = ceilings.map((ceiling, order) => logPrecision(document, d, order, ceiling));
-    if (logPrecisions[0] === Number.NEGATIVE_INFINITY) return;
+    if (logPrecisions[0] === Number.NEGATIVE_INFINITY) continue;
     const logBrevity = Math.min(0, 1 - lengths.closestTo(document.length) / document.length);
     for (const k of SELF_BLEU_ORDERS) {
       const mean = logPrecisions.slice(0, k).reduce((sum, x) => sum + x, 0) / k;
       sums[k] += Math.exp(logBrevity + mean);
     }
-  });
+  }
   for (const k of SELF_BLEU_ORDERS) sums[k] /= documents.length;
   const value = SELF_BLEU_ORDERS.reduce((sum, k) => sum + sums[k], 0) / SELF_BLEU_ORDERS.length;
   return { value, byOrder: sums };
@@ -134,63 +152,6 @@ class ReferenceLengths {
       if (other !== length && Math.abs(other - length) < Math.abs(best - length)) best = other;
     }
     this.closest.set(length, best);
-    return best;
-  }
-}
-
-/** How often each n-gram of one order occurs in a text. */
-function ngramCounts(tokens: readonly string[], order: number): Map<string, number> {
-  const counts = new Map<string, number>();
-  for (let start = 0; start + order <= tokens.length; start++) {
-    const gram = tokens.slice(start, start + order).join(' '); // no token holds a space
-    counts.set(gram, (counts.get(gram) ?? 0) + 1);
-  }
-  return counts;
-}
-
-/**
- * BLEU of new texts against a growing history: the BLEU of `selfBleuOf`, one text at a time. It keeps only the largest
- * count of each n-gram in one text, so that the cost of a text does not grow with the history.
- */
-export class HistoryBleu {
-  private readonly ceilings: readonly Map<string, number>[] = Array.from({ length: MAX_ORDER }, () => new Map());
-  private readonly lengths = new Set<number>();
-
-  /** Mean of BLEU-2..5 against everything added so far, 0..1; 0 for an empty history. */
-  score(text: string): number {
-    const tokens = textTokens(text);
-    if (this.lengths.size === 0 || tokens.length === 0) return 0;
-    const logPrecisions = this.ceilings.map((ceiling, i) => {
-      let matches = 0;
-      for (const [gram, count] of ngramCounts(tokens, i + 1)) matches += Math.min(count, ceiling.get(gram) ?? 0);
-      if (matches === 0 && i === 0) return Number.NEGATIVE_INFINITY; // no word is shared
-      return Math.log((matches === 0 ? ZERO_COUNT_SMOOTHING : matches) / Math.max(1, tokens.length - i));
-    });
-    const logBrevity = Math.min(0, 1 - this.closestLength(tokens.length) / tokens.length);
-    const bleu = SELF_BLEU_ORDERS.map((k) => {
-      const mean = logPrecisions.slice(0, k).reduce((sum, x) => sum + x, 0) / k;
-      return Math.exp(logBrevity + mean);
-    });
-    return bleu.reduce((sum, value) => sum + value, 0) / bleu.length;
-  }
-
-  add(text: string): void {
-    const tokens = textTokens(text);
-    this.lengths.add(tokens.length);
-    for (const [i, ceiling] of this.ceilings.entries()) {
-      for (const [gram, count] of ngramCounts(tokens, i + 1)) {
-        if (count > (ceiling.get(gram) ?? 0)) ceiling.set(gram, count);
-      }
-    }
-  }
-
-  /** The length closest to `length` in the history, the shorter of two equally close. */
-  private closestLength(length: number): number {
-    let best = Number.POSITIVE_INFINITY;
-    for (const other of this.lengths) {
-      const gap = Math.abs(other - length) - Math.abs(best - length);
-      if (gap < 0 || (gap === 0 && other < best)) best = other;
-    }
     return best;
   }
 }

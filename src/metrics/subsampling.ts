@@ -2,7 +2,7 @@ import { FloodgateError } from '../base/errors.ts';
 import type { RandomStream } from '../base/random.ts';
 import { DEFAULT_CONFIDENCE, intervalMeasure, type Measure, pointMeasure } from './measure.ts';
 import { normalQuantile } from './quantiles.ts';
-import { finishSteps, type Steps } from './steps.ts';
+import { finishSteps, oneStep, type Steps } from './steps.ts';
 
 export interface SubsamplingOptions {
   /** Attacks at which the statistic is wanted, at most all of them. */
@@ -44,14 +44,14 @@ export function measureAtSize(
   options: SubsamplingOptions,
   statistic: (indices: readonly number[]) => number | null,
 ): Measure {
-  return finishSteps(measureAtSizeInSteps(total, options, statistic));
+  return finishSteps(measureAtSizeInSteps(total, options, (indices) => oneStep(() => statistic(indices))));
 }
 
-/** `measureAtSize`, which may pause between two draws. */
+/** `measureAtSize`, which may pause wherever its statistic does. */
 export function* measureAtSizeInSteps(
   total: number,
   options: SubsamplingOptions,
-  statistic: (indices: readonly number[]) => number | null,
+  statistic: (indices: readonly number[]) => Steps<number | null>,
 ): Steps<Measure> {
   const { size, stream, draws = DEFAULT_DRAWS, confidence = DEFAULT_CONFIDENCE, bounds = UNBOUNDED } = options;
   if (!(Number.isSafeInteger(size) && size >= 1 && size <= total)) {
@@ -60,7 +60,7 @@ export function* measureAtSizeInSteps(
   const drawMany = function* (m: number): Steps<number[]> {
     const values: (number | null)[] = [];
     for (let draw = 0; draw < draws; draw++) {
-      values.push(statistic(subsample(total, m, stream)));
+      values.push(yield* statistic(subsample(total, m, stream)));
       yield;
     }
     return values.filter((value) => value !== null && Number.isFinite(value)) as number[];
@@ -68,7 +68,7 @@ export function* measureAtSizeInSteps(
   const spreadSize = Math.min(size, Math.max(1, Math.floor(total / 2)));
   const spread = yield* drawMany(spreadSize);
   const valueAtSize = function* (): Steps<number | null> {
-    if (size === total) return statistic(subsample(total, total, stream));
+    if (size === total) return yield* statistic(subsample(total, total, stream));
     return meanOf(size === spreadSize ? spread : yield* drawMany(size));
   };
   const value = yield* valueAtSize();

@@ -1,4 +1,5 @@
 import { FloodgateError } from '../base/errors.ts';
+import { finishSteps, type Steps } from './steps.ts';
 
 /** QL needs two or three iterations per eigenvalue; many more mean that the matrix held NaN. */
 const MAX_QL_ITERATIONS = 60;
@@ -9,6 +10,11 @@ const MAX_QL_ITERATIONS = 60;
  * @throws FloodgateError `usage` when the size does not fit or an entry is not finite.
  */
 export function symmetricEigenvalues(matrix: Float64Array, n: number): Float64Array {
+  return finishSteps(symmetricEigenvaluesInSteps(matrix, n));
+}
+
+/** `symmetricEigenvalues`, which may pause at every row: O(n^2) between two pauses. */
+export function* symmetricEigenvaluesInSteps(matrix: Float64Array, n: number): Steps<Float64Array> {
   if (matrix.length !== n * n) {
     throw new FloodgateError(
       'usage',
@@ -16,8 +22,8 @@ export function symmetricEigenvalues(matrix: Float64Array, n: number): Float64Ar
     );
   }
   if (!matrix.every(Number.isFinite)) throw new FloodgateError('usage', 'eigenvalues: a matrix entry is not finite');
-  const { diagonal, offDiagonal } = toTridiagonal(matrix.slice(), n);
-  implicitQl(diagonal, offDiagonal);
+  const { diagonal, offDiagonal } = yield* toTridiagonal(matrix.slice(), n);
+  yield* implicitQl(diagonal, offDiagonal);
   return diagonal.sort();
 }
 
@@ -28,9 +34,10 @@ interface Tridiagonal {
 }
 
 /** Reflects each row, from the last up, onto its sub-diagonal. Works in the lower triangle of `a`. */
-function toTridiagonal(a: Float64Array, n: number): Tridiagonal {
+function* toTridiagonal(a: Float64Array, n: number): Steps<Tridiagonal> {
   const offDiagonal = new Float64Array(n);
   for (let i = n - 1; i >= 2; i--) {
+    yield;
     const row = a.subarray(i * n, i * n + i);
     offDiagonal[i - 1] = makeReflector(row);
     if (offDiagonal[i - 1] !== 0) applyReflector(a, n, row);
@@ -86,12 +93,13 @@ function applyReflector(a: Float64Array, n: number, u: Float64Array): void {
 }
 
 /** Leaves the eigenvalues in `d`. */
-function implicitQl(d: Float64Array, e: Float64Array): void {
+function* implicitQl(d: Float64Array, e: Float64Array): Steps<void> {
   // A coupling is compared with the whole matrix, not with its neighbours. Otherwise blocks of rounding noise, which
   // repeated attacks leave as zero eigenvalues, would never split. Errors stay of the order of epsilon * norm.
   const largest = (v: Float64Array): number => v.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
   const negligible = Number.EPSILON * (largest(d) + largest(e));
   for (let start = 0; start < d.length; start++) {
+    yield;
     for (let iteration = 0; ; iteration++) {
       const end = endOfBlock(e, start, negligible);
       if (end === start) break;

@@ -1,4 +1,4 @@
-import { type AttackSet, type AttackSetOptions, attackMetric, measureAtSetSizeInSteps } from './attack-set.ts';
+import { type AttackSet, type AttackSetOptions, attackMetric, measureAtSetSize } from './attack-set.ts';
 import { cosineOfRows, type EmbeddingMatrix } from './embedding-matrix.ts';
 import { type Measure, pointMeasure } from './measure.ts';
 import { finishSteps, type Steps } from './steps.ts';
@@ -18,26 +18,50 @@ export interface AttackCluster {
 export type Similarity = (i: number, j: number) => number;
 
 /**
+ * Successes among which unique attacks are counted, and representatives with which an attack is compared. Comparisons
+ * grow with the square of either, and a table of all cosines has 2 GiB at this size.
+ */
+export const MAX_COMPARED = 16_384;
+
+/**
  * Greedy clusters of `indices` in their order. An attack opens a new cluster iff its cosine to every earlier
  * representative is <= threshold. Otherwise it joins the most similar one (the earliest of equals). O(n * clusters).
+ * Only the first `MAX_COMPARED` representatives are compared: above, an attack that is like none of them is alone.
  */
 export function clusterAttacks(
   similarity: Similarity,
   indices: readonly number[],
   threshold = UNIQUE_ATTACK_COSINE,
 ): AttackCluster[] {
+  return finishSteps(clusterAttacksInSteps(similarity, indices, threshold));
+}
+
+/** `clusterAttacks`, which may pause at every attack. @param mostCompared for tests. */
+export function* clusterAttacksInSteps(
+  similarity: Similarity,
+  indices: readonly number[],
+  threshold = UNIQUE_ATTACK_COSINE,
+  mostCompared = MAX_COMPARED,
+): Steps<AttackCluster[]> {
   const clusters: { representative: number; members: number[] }[] = [];
+  const compared: typeof clusters = [];
   for (const index of indices) {
+    yield;
     let nearest: { members: number[] } | undefined;
     let highest = threshold;
-    for (const cluster of clusters) {
+    for (const cluster of compared) {
       const cosine = similarity(index, cluster.representative);
       if (cosine <= highest) continue;
       highest = cosine;
       nearest = cluster;
     }
-    if (nearest === undefined) clusters.push({ representative: index, members: [index] });
-    else nearest.members.push(index);
+    if (nearest !== undefined) {
+      nearest.members.push(index);
+      continue;
+    }
+    const founded = { representative: index, members: [index] };
+    clusters.push(founded);
+    if (compared.length < mostCompared) compared.push(founded);
   }
   return clusters;
 }
@@ -55,17 +79,50 @@ export function uniqueAttacks(
   successes: readonly number[],
   threshold = UNIQUE_ATTACK_COSINE,
 ): UniqueAttacks {
-  const clusters = clusterAttacks((i, j) => cosineOfRows(embeddings, i, j), successes, threshold);
+  return finishSteps(uniqueAttacksInSteps(embeddings, successes, threshold));
+}
+
+/** `uniqueAttacks`, which may pause at every success. */
+export function* uniqueAttacksInSteps(
+  embeddings: EmbeddingMatrix,
+  successes: readonly number[],
+  threshold = UNIQUE_ATTACK_COSINE,
+): Steps<UniqueAttacks> {
+  const similarity: Similarity = (i, j) => cosineOfRows(embeddings, i, j);
+  const clusters = yield* clusterAttacksInSteps(similarity, successes, threshold);
   return { count: pointMeasure(clusters.length, embeddings.rows, methodName(threshold)), clusters, threshold };
 }
 
 export interface UniqueAttacksAtSize extends SubsamplingOptions {
   readonly threshold?: number;
+  /** `MAX_COMPARED`, but for tests. */
+  readonly mostSuccesses?: number;
+}
+
+/** The first attacks of a sample, as many as a statistic over pairs of successes can take. */
+export interface FirstAttacks {
+  readonly attacks: number;
+  /** Rows of the successes among them. */
+  readonly successes: readonly number[];
+  /** Ends the method of a figure over a part of the attacks; empty where they are all of them. */
+  readonly note: string;
+}
+
+/**
+ * The attacks before success number `most` + 1: any beginning of an independent sample is such a sample too.
+ * @param successes ascending rows of `attacks` attacks.
+ */
+export function firstAttacks(successes: readonly number[], attacks: number, most: number): FirstAttacks {
+  const end = successes[most];
+  if (end === undefined) return { attacks, successes, note: '' };
+  const note = `, of the first ${end} of ${attacks} attacks (at most ${most} successes)`;
+  return { attacks: end, successes: successes.slice(0, most), note };
 }
 
 /**
  * Unique attacks among `size` evaluated attacks, with an interval by subsampling (failures are drawn too). Compare two
- * sets at one size only: that of the smaller set.
+ * sets at one size only: that of the smaller set. Above `MAX_COMPARED` successes it measures the first attacks, and its
+ * method and n say so.
  */
 export function uniqueAttacksAtSize(
   embeddings: EmbeddingMatrix,
@@ -75,21 +132,21 @@ export function uniqueAttacksAtSize(
   return finishSteps(uniqueAttacksAtSizeInSteps(embeddings, successes, options));
 }
 
-function* uniqueAttacksAtSizeInSteps(
+/** `uniqueAttacksAtSize`, which may pause at every success of every draw. */
+export function* uniqueAttacksAtSizeInSteps(
   embeddings: EmbeddingMatrix,
   successes: readonly number[],
-  { threshold = UNIQUE_ATTACK_COSINE, ...options }: UniqueAttacksAtSize,
+  { threshold = UNIQUE_ATTACK_COSINE, mostSuccesses = MAX_COMPARED, ...options }: UniqueAttacksAtSize,
 ): Steps<Measure> {
-  const similarity = yield* similarityTable(embeddings, successes);
-  const isSuccess = new Set(successes);
-  const measure = yield* measureAtSizeInSteps(embeddings.rows, options, (drawn) => {
-    return clusterAttacks(
-      similarity,
-      drawn.filter((index) => isSuccess.has(index)),
-      threshold,
-    ).length;
+  const first = firstAttacks(successes, embeddings.rows, mostSuccesses);
+  const similarity = yield* similarityTable(embeddings, first.successes);
+  const isSuccess = new Set(first.successes);
+  const subsampling = { ...options, size: Math.min(options.size, first.attacks) };
+  const measure = yield* measureAtSizeInSteps(first.attacks, subsampling, function* (drawn) {
+    const chosen = drawn.filter((index) => isSuccess.has(index));
+    return (yield* clusterAttacksInSteps(similarity, chosen, threshold)).length;
   });
-  return { ...measure, method: `${methodName(threshold)}, ${measure.method}` };
+  return { ...measure, method: `${methodName(threshold)}, ${measure.method}${first.note}` };
 }
 
 export const uniqueAttacksMetric = attackMetric({
@@ -100,13 +157,12 @@ export const uniqueAttacksMetric = attackMetric({
     form: 'count',
     isMain: true,
   },
-  measure: (set, options) => finishSteps(uniqueAttacksInSteps(set, options)),
-  steps: (set, options) => uniqueAttacksInSteps(set, options),
+  steps: (set, options) => uniqueAttacksOfSet(set, options),
 });
 
-function uniqueAttacksInSteps(set: AttackSet, options: AttackSetOptions): Steps<Measure> {
+function uniqueAttacksOfSet(set: AttackSet, options: AttackSetOptions): Steps<Measure> {
   const { threshold } = options;
-  return measureAtSetSizeInSteps('uniqueAttacks', set, options, (subsampling) =>
+  return measureAtSetSize('uniqueAttacks', set, options, (subsampling) =>
     uniqueAttacksAtSizeInSteps(set.embeddings, successIndices(set.outcomes), {
       ...subsampling,
       ...(threshold === undefined ? {} : { threshold }),
@@ -114,13 +170,9 @@ function uniqueAttacksInSteps(set: AttackSet, options: AttackSetOptions): Steps<
   );
 }
 
-/** Successes up to which all cosines are stored: 2 GiB. Above it, each is computed when it is needed. */
-const MAX_TABLE_ROWS = 16_384;
-
-/** Pairwise cosines of the successes, computed once for all draws: [s, s] floats. */
+/** Pairwise cosines of at most `MAX_COMPARED` successes, computed once for all draws: [s, s] floats. */
 function* similarityTable(embeddings: EmbeddingMatrix, successes: readonly number[]): Steps<Similarity> {
   const size = successes.length;
-  if (size > MAX_TABLE_ROWS) return (i, j) => cosineOfRows(embeddings, i, j);
   const table = new Float64Array(size * size);
   const place = new Map(successes.map((index, i) => [index, i]));
   for (let i = 0; i < size; i++) {

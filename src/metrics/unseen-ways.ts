@@ -11,7 +11,7 @@ import {
   type RareCounts,
 } from './species-sampling.ts';
 import { finishSteps, type Steps } from './steps.ts';
-import { type Similarity, UNIQUE_ATTACK_COSINE } from './unique-attacks.ts';
+import { firstAttacks, type Similarity, UNIQUE_ATTACK_COSINE } from './unique-attacks.ts';
 
 export interface UnseenWays {
   /** Probability that the next success belongs to a cluster not yet seen. */
@@ -32,7 +32,15 @@ export interface UnseenWaysOptions {
   readonly threshold?: number;
   /** Random orders in which representatives are chosen. */
   readonly orders?: number;
+  /** `MAX_UNSEEN_SUCCESSES`, but for tests. */
+  readonly mostSuccesses?: number;
 }
+
+/**
+ * Successes from which unseen ways are estimated: each order and threshold compares all pairs. A larger sample is cut to
+ * its first attacks, which are an independent sample as well.
+ */
+export const MAX_UNSEEN_SUCCESSES = 4096;
 
 /** Common choices of the threshold, all of which the spread covers. */
 const SPREAD_THRESHOLDS = [0.7, 0.75, 0.8];
@@ -42,7 +50,8 @@ const DEFAULT_ORDERS = 21;
  * How many ways of success are still unseen, from one *independent* sample of the attacker at temperature 1. Row i of
  * `embeddings` is attack i; `successes` are the rows that succeeded. A training log is not such a sample.
  * Each figure is the median over random orders of representatives; its interval has the median lower and the median
- * upper bound. The curve is that of the order with the median number of clusters.
+ * upper bound. The curve is that of the order with the median number of clusters. Above `MAX_UNSEEN_SUCCESSES`, the
+ * figures are those of the first attacks, and each method says so.
  */
 export function unseenWays(
   sample: { readonly embeddings: EmbeddingMatrix; readonly successes: readonly number[]; readonly attacks: number },
@@ -57,7 +66,9 @@ export function* unseenWaysInSteps(
   options: UnseenWaysOptions,
 ): Steps<UnseenWays> {
   const { seed, threshold = UNIQUE_ATTACK_COSINE, orders = DEFAULT_ORDERS } = options;
-  const { embeddings, successes, attacks } = sample;
+  const { embeddings } = sample;
+  const most = options.mostSuccesses ?? MAX_UNSEEN_SUCCESSES;
+  const { attacks, successes, note } = firstAttacks(sample.successes, sample.attacks, most);
   const similarity = yield* cosinesInSteps(embeddings, successes);
   const positions = successes.map((_row, i) => i);
   const partitionsAt = function* (cosine: number): Steps<Partition[]> {
@@ -72,8 +83,8 @@ export function* unseenWaysInSteps(
   const thresholds = [...new Set([...SPREAD_THRESHOLDS, threshold])].sort((a, b) => a - b);
   const all: Partition[] = [];
   for (const cosine of thresholds) append(all, cosine === threshold ? partitions : yield* partitionsAt(cosine));
-  const spreadName = `over ${orders} orders and cosine > ${thresholds.join(', ')}: median, least, greatest`;
-  const medianName = `median of ${orders} orders, cosine > ${threshold}`;
+  const spreadName = `over ${orders} orders and cosine > ${thresholds.join(', ')}: median, least, greatest${note}`;
+  const medianName = `median of ${orders} orders, cosine > ${threshold}${note}`;
   const byClusters = [...partitions].sort((a, b) => a.sizes.length - b.sizes.length);
   const middle = byClusters[Math.floor((orders - 1) / 2)] as Partition;
   return {
@@ -81,7 +92,9 @@ export function* unseenWaysInSteps(
     missingMassSpread: spreadMeasure(all.map(massOf), spreadName),
     chao1: medianMeasure(partitions.map(chao1Of), medianName),
     chao1Spread: spreadMeasure(all.map(chao1Of), spreadName),
-    curve: discoveryCurve(middle.sizes, { attacks }),
+    curve: discoveryCurve(middle.sizes, { attacks }).map((point) => {
+      return { ...point, clusters: { ...point.clusters, method: `${point.clusters.method}${note}` } };
+    }),
   };
 }
 
@@ -127,9 +140,6 @@ function medianOf(values: readonly (number | null)[]): number | null {
   return ((known[Math.floor(middle)] as number) + (known[Math.ceil(middle)] as number)) / 2;
 }
 
-/** Attacks up to which all cosines are stored, s^2 floats; above it, each is computed when needed. */
-const MAX_TABLE_ROWS = 4096;
-
 /** Every attack in exactly one cluster, and which clusters depend on a single draw. */
 export interface Partition {
   /** Attacks of each cluster, in the order of their representatives. */
@@ -158,7 +168,7 @@ export function cosinesAmong(embeddings: EmbeddingMatrix, rows: readonly number[
 function* cosinesInSteps(embeddings: EmbeddingMatrix, rows: readonly number[]): Steps<Similarity> {
   const size = rows.length;
   const cosine: Similarity = (i, j) => cosineOfRows(embeddings, rows[i] as number, rows[j] as number);
-  if (size > MAX_TABLE_ROWS) return cosine;
+  if (size > MAX_UNSEEN_SUCCESSES) return cosine; // a table of more would take too much memory
   const table = new Float32Array(size * size);
   for (let i = 0; i < size; i++) {
     yield;

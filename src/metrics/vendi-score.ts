@@ -1,22 +1,27 @@
 import { dotAt } from '../base/flat-vectors.ts';
-import { attackMetric, measureOverRows, measureOverRowsInSteps, successEmbeddings } from './attack-set.ts';
+import { attackMetric, measureOverRows, successEmbeddings } from './attack-set.ts';
 import type { EmbeddingMatrix } from './embedding-matrix.ts';
 import { type Measure, pointMeasure } from './measure.ts';
-import { symmetricEigenvalues } from './symmetric-eigenvalues.ts';
+import { finishSteps, type Steps } from './steps.ts';
+import { symmetricEigenvaluesInSteps } from './symmetric-eigenvalues.ts';
 
 /**
  * Vendi score (Friedman and Dieng 2023): the effective number of different attacks, 1..n; null for none. It is exp of the
  * entropy of the eigenvalues of K / n, K the cosine matrix. The smaller of X X^T [n, n] and X^T X [D, D] is used: their
- * eigenvalues differ only by zeros, which add nothing.
+ * eigenvalues differ only by zeros, which add nothing. So the cost is O(n D^2 + D^3) at most, linear in n.
  */
 export function vendiScore(embeddings: EmbeddingMatrix): Measure {
+  return finishSteps(vendiScoreInSteps(embeddings));
+}
+
+function* vendiScoreInSteps(embeddings: EmbeddingMatrix): Steps<Measure> {
   const { rows, width } = embeddings;
   const method = 'vendi, cosine kernel';
   if (rows === 0) return pointMeasure(null, 0, method);
   const eigenvalues =
     rows > width
-      ? symmetricEigenvalues(columnGram(embeddings), width)
-      : symmetricEigenvalues(rowGram(embeddings), rows);
+      ? yield* symmetricEigenvaluesInSteps(yield* columnGram(embeddings), width)
+      : yield* symmetricEigenvaluesInSteps(yield* rowGram(embeddings), rows);
   const positive = eigenvalues.filter((value) => value > 0);
   // Rows have length 1 only up to fp32 rounding, and so does the trace; shares must sum to 1.
   const trace = positive.reduce((sum, value) => sum + value, 0);
@@ -27,29 +32,30 @@ export function vendiScore(embeddings: EmbeddingMatrix): Measure {
 export const vendi = attackMetric({
   name: 'vendi',
   words: { label: 'Effective number of attacks', explain: 'Vendi score over all attacks.' },
-  measure: (set, options) => measureOverRows('vendi', set, options, vendiScore),
-  steps: (set, options) => measureOverRowsInSteps('vendi', set, options, vendiScore),
+  steps: (set, options) => measureOverRows('vendi', set, options, vendiScoreInSteps),
 });
 
 export const vendiOfSuccesses = attackMetric({
   name: 'vendiOfSuccesses',
   words: { label: 'Effective number of successes', explain: 'Vendi score over successful attacks.' },
-  measure: (set) => vendiScore(successEmbeddings(set)),
+  steps: (set) => vendiScoreInSteps(successEmbeddings(set)),
 });
 
 /** Lower triangle of X X^T [n, n]. */
-function rowGram({ data, rows, width }: EmbeddingMatrix): Float64Array {
+function* rowGram({ data, rows, width }: EmbeddingMatrix): Steps<Float64Array> {
   const gram = new Float64Array(rows * rows);
   for (let i = 0; i < rows; i++) {
+    yield;
     for (let j = 0; j <= i; j++) gram[i * rows + j] = dotAt(data, i * width, data, j * width, width);
   }
   return gram;
 }
 
 /** Lower triangle of X^T X [D, D]. */
-function columnGram({ data, rows, width }: EmbeddingMatrix): Float64Array {
+function* columnGram({ data, rows, width }: EmbeddingMatrix): Steps<Float64Array> {
   const gram = new Float64Array(width * width);
   for (let row = 0; row < rows; row++) {
+    yield;
     const x = data.subarray(row * width, (row + 1) * width);
     for (let i = 0; i < width; i++) {
       const xi = x[i] as number;

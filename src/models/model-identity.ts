@@ -1,7 +1,7 @@
-import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { dirname, resolve, sep } from 'node:path';
 import { sha256Of } from '../base/canonical-json.ts';
+import { readBlocks } from './formats/random-access-file.ts';
 import { sha256OfFile } from './sources/file-hash.ts';
 import type { ResolvedModel } from './sources/resolve-model.ts';
 
@@ -42,8 +42,8 @@ function locationsIn(bytes: Buffer): string[] {
 async function externalData(onnxFile: string): Promise<{ readonly name: string; readonly path: string }[]> {
   const names = new Set<string>();
   let rest = Buffer.alloc(0);
-  for await (const block of createReadStream(onnxFile, { highWaterMark: 1 << 20 })) {
-    const bytes = Buffer.concat([rest, block as Buffer]);
+  for await (const block of readBlocks(onnxFile, 1 << 20)) {
+    const bytes = Buffer.concat([rest, block]);
     for (const name of locationsIn(bytes)) names.add(name);
     rest = bytes.subarray(Math.max(0, bytes.length - LOCATION.length - MAX_LOCATION_BYTES));
   }

@@ -2,8 +2,10 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { FloodgateError } from '../base/errors.ts';
 import { packageFile } from '../base/package-root.ts';
+import { finishSteps, type Steps } from '../metrics/steps.ts';
 import { collectPageContent, type PageContent, type PageSource } from './sections/page-content.ts';
 import { type PageSection, renderSection } from './sections/page-section.ts';
+import { copyToPassOn } from './sections/passed-on.ts';
 import { answerSection, targetName } from './sections/section-answer.ts';
 import { clustersSection } from './sections/section-clusters.ts';
 import { comparisonSection, judgesSection } from './sections/section-comparison.ts';
@@ -69,7 +71,9 @@ function sectionsOf(content: PageContent, vault: TextVault): PageSection[] {
 
 const DIALOG = html`<dialog id="confirm" aria-labelledby="confirm-title"><h2 id="confirm-title">Show all texts?</h2><p>Attacks and answers were written by language models that were looking for misbehaviour. They may offend.</p><p class="controls"><button type="button" id="confirm-no">Keep them hidden</button> <button type="button" id="confirm-yes">Show all</button></p></dialog>`;
 
-function document(content: PageContent, sections: readonly PageSection[], vault: TextVault): Html {
+const PASSED_ON = ' This copy holds no attack, no answer and no prompt, and file names in place of paths.';
+
+function document(content: PageContent, sections: readonly PageSection[], vault: TextVault, withTexts: boolean): Html {
   const [script, style] = [pageAsset('page.js'), pageAsset('page.css')];
   const { run } = content.report;
   return html`<!doctype html>
@@ -84,19 +88,28 @@ function document(content: PageContent, sections: readonly PageSection[], vault:
 <main>${answerSection(content)}
 <nav aria-label="Parts of this report"><ul>${sections.map(({ id, title }) => html`<li><a href="#${id}">${title}</a></li>`)}</ul></nav>
 ${sections.map(renderSection)}</main>
-<footer class="quiet"><p>Made by Floodgate ${content.manifest.versions.floodgate}. This file loads nothing from elsewhere.</p></footer>
+<footer class="quiet"><p>Made by Floodgate ${content.manifest.versions.floodgate}. This file loads nothing from elsewhere.${withTexts ? '' : PASSED_ON}</p></footer>
 ${vault.isEmpty ? '' : DIALOG}${vault.dataBlock()}
 <script>${new Html(script)}</script></body></html>
 `;
 }
 
-/**
- * Returns the report of a run as one self-contained HTML file. It holds attacks and responses, masked; with
- * `withTexts` false it holds none of them.
- */
+/** `renderReportPageInSteps` without a pause. */
 export function renderReportPage(source: PageSource, options: { readonly withTexts: boolean }): ReportPage {
-  const content = collectPageContent(source);
-  const vault = createTextVault(options.withTexts);
+  return finishSteps(renderReportPageInSteps(source, options));
+}
+
+/**
+ * Returns the report of a run as one self-contained HTML file. It holds attacks and responses, masked. With `withTexts`
+ * false it is a copy to pass on: it holds none of them, no prompt, and file names in place of paths. May pause.
+ */
+export function* renderReportPageInSteps(
+  source: PageSource,
+  { withTexts }: { readonly withTexts: boolean },
+): Steps<ReportPage> {
+  const found = yield* collectPageContent(source);
+  const content = withTexts ? found : copyToPassOn(found);
+  const vault = createTextVault(withTexts);
   const sections = sectionsOf(content, vault);
-  return { markup: document(content, sections, vault).markup, texts: vault.count };
+  return { markup: document(content, sections, vault, withTexts).markup, texts: vault.count };
 }

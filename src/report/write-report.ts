@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { writeFileAtomically } from '../base/atomic-file.ts';
 import { FloodgateError } from '../base/errors.ts';
+import { finishPausing } from '../metrics/steps.ts';
 import type { RunFolder } from '../runs/run-folder.ts';
 import { loadRunConfig } from '../stages/campaign/config-load.ts';
 import { openRunModels } from '../stages/campaign/run-models.ts';
@@ -12,7 +13,7 @@ import {
   type TextVectors,
   textsToEmbed,
 } from './attacks/evaluated-attacks.ts';
-import { type ReportPage, renderReportPage } from './report-page.ts';
+import { renderReportPageInSteps } from './report-page.ts';
 import { readRun } from './run-overview.ts';
 
 export interface PageOptions {
@@ -43,7 +44,7 @@ async function embedAll(texts: readonly string[], config: Config, io: CampaignIo
   try {
     const flat = new Float32Array(texts.length * encoder.width);
     for (let first = 0; first < texts.length; first += EMBED_BATCH) {
-      flat.set(await encoder.embed(texts.slice(first, first + EMBED_BATCH)), first * encoder.width);
+      flat.set(await encoder.embed(texts.slice(first, first + EMBED_BATCH), io.signal), first * encoder.width);
       bar.update(Math.min(first + EMBED_BATCH, texts.length));
     }
     return flat;
@@ -74,7 +75,7 @@ export function notMeasured({ name }: RunFolder): FloodgateError {
 
 /**
  * Writes the page of a run from its present database.
- * @throws FloodgateError `run` before the first measurement; `store` when the disk refuses.
+ * @throws FloodgateError `run` before the first measurement; `store` when the disk refuses; `interrupted` on abort.
  */
 export async function writeReportPage(
   folder: RunFolder,
@@ -85,8 +86,14 @@ export async function writeReportPage(
   const { page, vectors } = await readRun(folder, async ({ report, manifest }, store) => {
     if (report === undefined || manifest === undefined || store === undefined) throw notMeasured(folder);
     const made = await embedTexts(textsToEmbed(readEvaluatedAttacks(store, report)), config, io);
-    const rendered: ReportPage = renderReportPage({ store, report, manifest, config, vectors: made }, { withTexts });
-    return { page: rendered, vectors: made };
+    const steps = renderReportPageInSteps({ store, report, manifest, config, vectors: made }, { withTexts });
+    const page = await finishPausing(
+      steps,
+      io.signal,
+      `report ${folder.name}`,
+      `floodgate report ${folder.name} writes it`,
+    );
+    return { page, vectors: made };
   });
   await writeFileAtomically(path, (file) => file.writeFile(page.markup));
   return {

@@ -2,7 +2,7 @@ import { lstat, readdir, realpath, rm, rmdir } from 'node:fs/promises';
 import { basename, join, sep } from 'node:path';
 import { toWriteError } from '../base/atomic-file.ts';
 import { FloodgateError } from '../base/errors.ts';
-import { acquireLock } from '../base/lock.ts';
+import { acquireLock, lockDatabaseOf } from '../base/lock.ts';
 import { isRunFolder, type RunFolder } from './run-folder.ts';
 
 /**
@@ -37,6 +37,7 @@ export async function removeRunFolder(folder: RunFolder): Promise<void> {
   } finally {
     await lock.release();
   }
+  await rm(lockDatabaseOf(lockPath), { force: true });
   await removeEmpty(folder);
 }
 
@@ -57,7 +58,8 @@ async function refuseWorkingFolder({ name, path }: RunFolder): Promise<void> {
  * @throws FloodgateError `run` when there is anything else.
  */
 async function partsOf({ name, path, lockPath }: RunFolder): Promise<string[]> {
-  const names = (await readdir(path)).filter((entry) => entry !== basename(lockPath));
+  const lockNames = [lockPath, lockDatabaseOf(lockPath)].map((file) => basename(file));
+  const names = (await readdir(path)).filter((entry) => !lockNames.includes(entry));
   const strangers = names.filter((entry) => !PARTS.some((part) => part.test(entry)));
   if (strangers.length > 0)
     throw refusal(name, `${path} holds ${JSON.stringify(strangers[0])}, which Floodgate did not write`, 'move it away');

@@ -2,7 +2,14 @@ import { access, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve, sep } from 'node:path';
 import { stringify } from 'yaml';
 import { z } from 'zod';
-import { partialPathOf, syncFolder, toWriteError, writeFileAtomically } from '../base/atomic-file.ts';
+import {
+  makePrivateFolder,
+  partialPathOf,
+  removePartialFolders,
+  syncFolder,
+  toWriteError,
+  writeFileAtomically,
+} from '../base/atomic-file.ts';
 import { RUN_NAME_PATTERN } from '../base/config-fields.ts';
 import { FloodgateError } from '../base/errors.ts';
 import { lockHolder } from '../base/lock.ts';
@@ -72,7 +79,8 @@ async function makeFolder(folder: RunFolder, configAt: CreateRunFolderOptions['c
   const partial = runFolderAt(partialPathOf(folder.path));
   const kept = configAt(folder.path);
   try {
-    await mkdir(partial.checkpointsPath, { recursive: true });
+    await makePrivateFolder(partial.path);
+    await mkdir(partial.checkpointsPath);
     await writeFileAtomically(partial.configPath, (file) => file.writeFile(stringify(kept, { lineWidth: 0 })));
     await rename(partial.path, folder.path);
     await syncFolder(dirname(folder.path));
@@ -95,16 +103,19 @@ export interface CreateRunFolderOptions {
 }
 
 /**
- * Returns a new run folder with the resolved config in it.
+ * Returns a new run folder with the resolved config in it, which only its user may enter.
  * @throws FloodgateError `usage` for a name that is bad or taken; `store` when the disk refuses.
  */
 export async function createRunFolder(options: CreateRunFolderOptions): Promise<RunFolder> {
   const { name, ifTaken, configAt } = options;
   checkName(name);
   const parent = resolve(options.runsFolder);
-  await mkdir(parent, { recursive: true }).catch((error: unknown) => {
+  try {
+    await mkdir(parent, { recursive: true });
+    await removePartialFolders(parent);
+  } catch (error) {
     throw toWriteError(parent, error);
-  });
+  }
   for (let number = 1; number <= MAX_NUMBERED; number++) {
     const folder = runFolderAt(join(parent, number === 1 ? name : `${name}-${number}`));
     if (await makeFolder(folder, configAt)) return folder;

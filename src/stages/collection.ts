@@ -8,7 +8,8 @@ import type { CollectedAttack } from '../learning/loops/collection-weights.ts';
 import { averageScores, judgeScore } from '../learning/reward/reward.ts';
 import { createEmbeddingMatrix } from '../metrics/embedding-matrix.ts';
 import { ngramClusterSizes } from '../metrics/ngrams.ts';
-import { uniqueAttacks } from '../metrics/unique-attacks.ts';
+import { finishPausing } from '../metrics/steps.ts';
+import { uniqueAttacksInSteps } from '../metrics/unique-attacks.ts';
 import type { DistinctAttack } from '../runs/store/records.ts';
 import { unsafeOf } from '../trial/evidence.ts';
 import { type Calls, createLedger } from '../trial/ledger.ts';
@@ -125,7 +126,10 @@ function interrupted(source: string, done: number, attacks: number): FloodgateEr
   });
 }
 
-/** Size of the cluster that each collected attack is in. */
+/**
+ * Size of the cluster that each collected attack is in.
+ * @throws FloodgateError `interrupted` while it computes, when the signal was aborted.
+ */
 export async function clusterSizes(
   campaign: Campaign,
   attacks: readonly CollectedAttack[],
@@ -133,16 +137,21 @@ export async function clusterSizes(
 ): Promise<number[]> {
   const texts = attacks.map(({ text }) => text);
   if (clusters === 'embedding') return embeddingSizes(campaign, texts);
-  return ngramClusterSizes(texts, await referenceTexts(campaign));
+  const steps = ngramClusterSizes(texts, await referenceTexts(campaign));
+  return finishPausing(steps, campaign.io.signal, CLUSTERING, CONTINUE);
 }
 
+const CLUSTERING = 'cluster the collection';
+const CONTINUE = 'floodgate resume continues the run';
+
 /** Clusters by the threshold of the evaluation. */
-async function embeddingSizes({ encoder, config }: Campaign, texts: readonly string[]): Promise<number[]> {
-  const embeddings = await encoder.embed(texts);
+async function embeddingSizes({ encoder, config, io }: Campaign, texts: readonly string[]): Promise<number[]> {
+  const embeddings = await encoder.embed(texts, io.signal);
   const matrix = createEmbeddingMatrix(embeddings, texts.length, embeddings.length / texts.length);
   const all = texts.map((_, i) => i);
   const sizes = new Array<number>(texts.length).fill(1);
-  for (const { members } of uniqueAttacks(matrix, all, config.evaluation.uniqueThreshold).clusters) {
+  const steps = uniqueAttacksInSteps(matrix, all, config.evaluation.uniqueThreshold);
+  for (const { members } of (await finishPausing(steps, io.signal, CLUSTERING, CONTINUE)).clusters) {
     for (const member of members) sizes[member] = members.length;
   }
   return sizes;

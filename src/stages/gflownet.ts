@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { count, nonNegative, positive, positiveCount, share } from '../base/config-fields.ts';
 import { FloodgateError } from '../base/errors.ts';
+import type { ParameterVector } from '../engine/optimizer/flat-parameters.ts';
 import { MAX_STATE_BYTES } from '../learning/checkpoints/trainer-state.ts';
 import { type GflownetOptions, trainGflownet } from '../learning/loops/gflownet.ts';
 import type { Objective, ObjectiveKind } from '../learning/objectives/objective.ts';
@@ -15,10 +16,11 @@ import {
 import { restoreReplayBuffer } from '../learning/replay/replay-buffer-state.ts';
 import { bufferOptions, type ReplaySettings, replayBy, replaySection } from '../learning/replay/replay-section.ts';
 import { referenceRule, rewardRule } from '../learning/reward/reward-section.ts';
+import { POOL_CAPACITY, SuccessPool } from '../learning/reward/spread.ts';
 import type { ConfigProblem } from '../runs/config/config-problems.ts';
 import { loadReference } from './checkpoints.ts';
 import { type Config, createSection } from './config/config.ts';
-import { openAttackerPolicy, startRewarded } from './rewarded-training.ts';
+import { openAttackerPolicy, startRewarded, withMeasuredCap } from './rewarded-training.ts';
 import { seedBuffer } from './seed-buffer.ts';
 import { type Campaign, checkWarmup, problemAt, type Stage, type StageWork } from './stage.ts';
 import { heldOutAttacks } from './watch.ts';
@@ -34,9 +36,34 @@ const sampling = z
       })
       .prefault({})
       .describe('range of the uniform draw of a tempered attack'),
+    rewriteShare: share
+      .default(0)
+      .describe('share of the fresh attacks that rewrite a success of the buffer, token by token'),
+    rewriteChange: share.default(0.3).describe('probability that a rewritten attack draws a token from the policy'),
   })
   .prefault({})
   .describe('behaviour policy: where the attacks of a batch come from');
+
+const spread = z
+  .strictObject({
+    eta: nonNegative.max(10).default(0).describe('0: the reward as it is; 1: each way weighs by its reward alone'),
+    n0: positive.default(1).describe('distinct successes near an attack that halve its reward at eta 1'),
+    cosine: z.number().min(-1).max(1).default(0.75).describe('similarity above which a success is near'),
+  })
+  .prefault({})
+  .describe('spreads the reward over ways: R / (1 + n / n0)^eta, n = distinct successes so far near the attack');
+
+const cycles = z
+  .strictObject({
+    count: positiveCount
+      .max(100)
+      .default(1)
+      .describe('parts of the stage; before each but the first the policy is refitted'),
+    updates: positiveCount.max(1_000_000).default(60).describe('updates of maximum likelihood in one refit'),
+    learningRate: positive.default(1e-4).describe('of a refit'),
+  })
+  .prefault({})
+  .describe('starts again from the SFT attacker, fitted to the successes found so far; asks nobody');
 
 /** Settings of every registered objective that has any, under its name. */
 function objectiveShape(): z.ZodRawShape {
@@ -60,8 +87,14 @@ const ownShape = {
   decayFrom: share.default(0).describe('linear decay begins after this share of the updates'),
   weightDecay: nonNegative.default(0).describe('decoupled decay of AdamW'),
   gradientClip: positive.default(1).describe('largest global norm of the gradient'),
+  updatesPerBatch: positiveCount
+    .max(1000)
+    .default(1)
+    .describe('updates for each batch of fresh attacks; all but the first learn from the buffer alone and ask nobody'),
   sampling,
   replay: replaySection,
+  spread,
+  cycles,
 };
 
 type GflownetSection = z.output<z.ZodObject<typeof ownShape>> & {
@@ -107,8 +140,8 @@ function freshShareOf(section: GflownetSection): number {
 }
 
 /** The loop's options as the config has them. */
-function gflownetOptions(config: Config, section: GflownetSection): GflownetOptions {
-  const { updates, warmupUpdates, decay, decayFrom, sampling: behaviour, replay } = section;
+function gflownetOptions(config: Config, section: GflownetSection, reference: ParameterVector): GflownetOptions {
+  const { updates, warmupUpdates, decay, decayFrom, sampling: behaviour, replay, spread: over } = section;
   const rate = (peak: number) => ({ peak, warmupUpdates, decay, decayFrom, totalUpdates: updates });
   return {
     objective: objectiveOf(section).objective,
@@ -124,6 +157,11 @@ function gflownetOptions(config: Config, section: GflownetSection): GflownetOpti
     freshShare: freshShareOf(section),
     temperedShare: behaviour.temperedShare,
     temperatures: behaviour.temperatures,
+    rewriteShare: behaviour.rewriteShare,
+    rewriteChange: behaviour.rewriteChange,
+    updatesPerBatch: section.updatesPerBatch,
+    ...(over.eta > 0 ? { spread: over } : {}),
+    ...(section.cycles.count > 1 ? { cycles: { ...section.cycles, start: reference.data } } : {}),
     replayBy: replayBy(replay as ReplaySettings),
     rescoreReplay: replay.rescore,
     seed: config.seed,
@@ -152,25 +190,34 @@ export function assertBufferFits(size: BufferSize): void {
   });
 }
 
-/** The replay buffer's sizes in this campaign. */
-function bufferSizeOf({ attacker, encoder }: Campaign, { capacity, nearDuplicate }: ReplaySettings): BufferSize {
+function needsEmbeddings({ replay, spread: over }: GflownetSection): boolean {
+  return replay.nearDuplicate.kind === 'cosine' || over.eta > 0;
+}
+
+/** Sizes of the replay buffer and the pool in this campaign. */
+function bufferSizeOf({ attacker, encoder }: Campaign, section: GflownetSection): BufferSize {
   const { tokenizer, maxTokens, config } = attacker.spec;
   return {
-    capacity,
+    // An entry of the pool is smaller than one of the buffer.
+    capacity: section.replay.capacity + (section.spread.eta > 0 ? POOL_CAPACITY : 0),
     maxTokens,
     vocabSize: Math.max(config.vocabSize, tokenizer.vocabSize),
     tokenBytes: longestTokenBytes(tokenizer),
-    embeddingWidth: nearDuplicate.kind === 'cosine' ? encoder.width : 0,
+    embeddingWidth: needsEmbeddings(section) ? encoder.width : 0,
   };
 }
 
+function openPool(saved: unknown): SuccessPool {
+  return saved === undefined ? new SuccessPool() : SuccessPool.from(saved);
+}
+
 /** GFlowNet fine-tuning: from the SFT attacker, with the frozen SFT attacker as reference. */
-async function train(campaign: Campaign, stage: string, config: Config, section: GflownetSection): Promise<void> {
+async function train(campaign: Campaign, stage: string, section: GflownetSection): Promise<void> {
   const { attacker, store } = campaign;
-  const options = gflownetOptions(config, section);
-  const { usesLogZ, pairClip } = options.objective;
-  store.beginStage(stage, options.updates);
+  store.beginStage(stage, section.updates);
   const reference = await loadReference(campaign);
+  const options = gflownetOptions(await withMeasuredCap(campaign, reference), section, reference);
+  const { usesLogZ, pairClip } = options.objective;
   const policy = await openAttackerPolicy(campaign, {
     logZ: usesLogZ ? (section.stopLogZGradient ? 'head-only' : 'through-trunk') : 'none',
     ...(pairClip === undefined ? {} : { pairClip }),
@@ -179,14 +226,16 @@ async function train(campaign: Campaign, stage: string, config: Config, section:
     policy.parameters.data.set(reference.data); // the logZ head is behind it and starts at zero
     const every = section.checkpointEveryUpdates;
     const { run, reward, ledger, extra } = await startRewarded(campaign, stage, policy.parameters, every);
-    const saved = (extra as { readonly buffer: unknown } | undefined)?.buffer;
+    const saved = extra as { readonly buffer: unknown; readonly pool?: unknown } | undefined;
     const parts = {
       attacker,
       policy,
       reference: attacker.stateOf(reference),
-      buffer: saved === undefined ? createReplayBuffer(bufferOptions(section.replay)) : restoreReplayBuffer(saved),
+      buffer:
+        saved === undefined ? createReplayBuffer(bufferOptions(section.replay)) : restoreReplayBuffer(saved.buffer),
       reward,
-      ...(section.replay.nearDuplicate.kind === 'cosine' ? { embed: embedder(campaign) } : {}),
+      ...(options.spread === undefined ? {} : { pool: openPool(saved?.pool) }),
+      ...(needsEmbeddings(section) ? { embed: embedder(campaign) } : {}),
     };
     if (saved === undefined) await seedBuffer({ campaign, stage, parts, options, replay: section.replay, ledger });
     await trainGflownet(parts, options, run);
@@ -198,13 +247,15 @@ async function train(campaign: Campaign, stage: string, config: Config, section:
 
 /** Attacks that the stage tries: fresh ones, replayed ones scored again, the buffer's first, and held-out ones. */
 function workOf(config: Config, section: GflownetSection, seeds: number): StageWork {
-  const { updates, batchSize, accumulation, replay } = section;
+  const { updates, batchSize, accumulation, replay, updatesPerBatch } = section;
   const rows = batchSize * accumulation;
   const fresh = Math.max(1, Math.round(rows * freshShareOf(section)));
-  const everyUpdate = replay.rescore ? rows : fresh;
+  const batches = Math.ceil(updates / updatesPerBatch);
+  const inTraining = replay.rescore ? updates * rows : batches * fresh;
   const first = (replay.seedWithSft ? seeds : 0) + replay.seedWithReference;
-  const tried = updates * everyUpdate + first + heldOutAttacks(config, updates);
-  return { attacks: tried, tried, trainedRows: updates * rows, passRows: batchSize };
+  const tried = inTraining + first + heldOutAttacks(config, updates);
+  const refitted = (section.cycles.count - 1) * section.cycles.updates * batchSize;
+  return { attacks: tried, tried, trainedRows: updates * rows + refitted, passRows: batchSize };
 }
 
 function checkSection(config: Config): ConfigProblem[] {
@@ -243,11 +294,11 @@ export function gflownetStage(
       return workOf(config, section, seeds);
     },
     checkModels: (campaign) => {
-      assertBufferFits(bufferSizeOf(campaign, variant(campaign.config).section.replay as ReplaySettings));
+      assertBufferFits(bufferSizeOf(campaign, variant(campaign.config).section));
     },
     run: (campaign) => {
       const { config, section } = variant(campaign.config);
-      return train({ ...campaign, config }, own.name, config, section);
+      return train({ ...campaign, config }, own.name, section);
     },
   };
 }

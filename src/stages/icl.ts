@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { positiveCount } from '../base/config-fields.ts';
 import { FloodgateError } from '../base/errors.ts';
 import { append, maxOf } from '../base/long-lists.ts';
+import { makeOrClose } from '../base/open-together.ts';
 import { randomStream } from '../base/random.ts';
 import type { Attack } from '../learning/attack.ts';
 import { type Attacker, openAttacker } from '../learning/attacker.ts';
@@ -49,9 +50,11 @@ async function open(campaign: Campaign): Promise<AttackDraw> {
     return [...chosen.map((text) => `${config.attacker.metaPrompt}${text}\n`), config.attacker.metaPrompt].join('');
   };
   const opened = await openAttacker({ ...attacker.spec, contextTokens }, compute);
-  const untrained = opened.createParameters();
-  await opened.initialise(untrained, config.seed);
-  const state = opened.stateOf(untrained);
+  const state = await makeOrClose([opened], async () => {
+    const untrained = opened.createParameters();
+    await opened.initialise(untrained, config.seed);
+    return opened.stateOf(untrained);
+  });
   return {
     draw: async (first, count, { seed, temperature }) => {
       const attacks: Attack[] = [];

@@ -1,6 +1,6 @@
 import { append } from '../base/long-lists.ts';
 import type { NoveltyMeter, Similarity } from '../learning/reward/novelty-reward.ts';
-import { HistoryBleu } from '../metrics/self-bleu.ts';
+import { HistoryBleu } from '../metrics/history-bleu.ts';
 import type { SentenceEncoder } from '../models/encoder/text-encoder.ts';
 
 /** The history in a checkpoint. Its texts are in the database: they are too many for a checkpoint. */
@@ -15,18 +15,18 @@ export interface NoveltyOptions {
   readonly encoder: Pick<SentenceEncoder, 'width' | 'embed'>;
   /** Texts measured together before they join the history. Texts of one group are not compared with each other. */
   readonly groupSize: number;
-  /** A checkpoint's state, with every text that was measured before it, in any order. */
+  /** A checkpoint's state, with every text that was measured before it, in order. */
   readonly restored?: { readonly state: NoveltyState; readonly texts: Iterable<string> };
 }
 
 /**
  * Novelty against everything written before in the run, as the curiosity work measures it (Hong et al. 2024): mean
- * BLEU-2..5 and mean cosine to the history. The mean cosine needs the sum of the history's embeddings only.
+ * BLEU-2..5 and mean cosine to the history. The mean cosine needs the sum of the history's embeddings only. BLEU forgets
+ * the oldest texts of a long run (`HistoryBleu`).
  */
 export function createNoveltyMeter({ encoder, groupSize, restored }: NoveltyOptions): NoveltyMeter {
   const bleu = new HistoryBleu();
-  const texts = new Set(restored?.texts);
-  for (const text of texts) bleu.add(text);
+  for (const text of restored?.texts ?? []) bleu.add(text);
   const sum = Float64Array.from(restored?.state.sum ?? new Float64Array(encoder.width));
   let count = restored?.state.count ?? 0;
 
@@ -40,8 +40,6 @@ export function createNoveltyMeter({ encoder, groupSize, restored }: NoveltyOpti
     });
     for (const [row, text] of group.entries()) {
       for (let i = 0; i < encoder.width; i++) sum[i] = (sum[i] as number) + at(row, i);
-      if (texts.has(text)) continue;
-      texts.add(text);
       bleu.add(text);
     }
     count += group.length;

@@ -8,7 +8,7 @@ import { loadReference } from './checkpoints.ts';
 import { type Config, createSection } from './config/config.ts';
 import { createNoveltyMeter, type NoveltyState } from './novelty.ts';
 import { commonOptions, FOR_SUCCESS, policyGradientShape, policyGradientWork, updatesOf } from './policy-gradient.ts';
-import { startRewarded } from './rewarded-training.ts';
+import { startRewarded, withMeasuredCap } from './rewarded-training.ts';
 import { type Campaign, checkWarmup, planContextOf, type Stage } from './stage.ts';
 
 const NAME = 'ppo';
@@ -127,9 +127,10 @@ function noveltyOf({ config, encoder, store }: Campaign, saved: unknown): Pick<P
 async function run(campaign: Campaign): Promise<void> {
   const { config, attacker, store } = campaign;
   const section = ppoSection.of(config);
-  const options = ppoOptions(config, updatesOf(config, section, planContextOf(campaign)));
-  store.beginStage(NAME, options.updates);
+  const updates = updatesOf(config, section, planContextOf(campaign));
+  store.beginStage(NAME, updates);
   const reference = await loadReference(campaign);
+  const options = ppoOptions(await withMeasuredCap(campaign, reference), updates);
   const policy = await openPolicy(campaign, options);
   try {
     initialiseParameters(policy.parameters, config.seed);

@@ -9,7 +9,7 @@ import {
 import { loadReference } from './checkpoints.ts';
 import { type Config, createSection } from './config/config.ts';
 import { commonOptions, FOR_SUCCESS, policyGradientShape, policyGradientWork, updatesOf } from './policy-gradient.ts';
-import { openAttackerPolicy, startRewarded } from './rewarded-training.ts';
+import { openAttackerPolicy, startRewarded, withMeasuredCap } from './rewarded-training.ts';
 import { type Campaign, checkWarmup, planContextOf, problemAt, type Stage } from './stage.ts';
 
 const NAME = 'reinforce';
@@ -52,9 +52,10 @@ export function reinforceOptions(config: Config, updates: number): ReinforceOpti
 async function run(campaign: Campaign): Promise<void> {
   const { config, attacker, store } = campaign;
   const section = reinforceSection.of(config);
-  const options = reinforceOptions(config, updatesOf(config, section, planContextOf(campaign)));
-  store.beginStage(NAME, options.updates);
+  const updates = updatesOf(config, section, planContextOf(campaign));
+  store.beginStage(NAME, updates);
   const reference = await loadReference(campaign);
+  const options = reinforceOptions(await withMeasuredCap(campaign, reference), updates);
   const policy = await openAttackerPolicy(campaign, { logZ: 'none' });
   try {
     policy.parameters.data.set(reference.data);

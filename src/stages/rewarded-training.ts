@@ -1,6 +1,7 @@
+import { randomStream } from '../base/random.ts';
 import type { ParameterVector } from '../engine/optimizer/flat-parameters.ts';
 import type { Attack } from '../learning/attack.ts';
-import type { TrainingUpdate } from '../learning/loops/rollout.ts';
+import { drawAttacks, type TrainingUpdate } from '../learning/loops/rollout.ts';
 import type { TrainingRun } from '../learning/loops/update-loop.ts';
 import { isUnsafe, type RewardFunction } from '../learning/reward/reward.ts';
 import type { PolicyGraphOptions } from '../models/decoder/policy-graph.ts';
@@ -10,9 +11,10 @@ import type { Evidence } from '../trial/evidence.ts';
 import { createLedger, type Ledger } from '../trial/ledger.ts';
 import { createRewardFunction, createTrial, type JudgeSeat } from '../trial/trial.ts';
 import { loopControl, resumeStage } from './checkpoints.ts';
+import type { Config } from './config/config.ts';
 import { meanMetric, plainMetric } from './metric-records.ts';
 import type { Campaign } from './stage.ts';
-import { NEW_WATCH, type Watch, watchUpdate } from './watch.ts';
+import { finishHeldOut, NEW_WATCH, type Watch, watchUpdate } from './watch.ts';
 
 /** The judge that gives the reward, alone. */
 export function rewardSeat({ trainingJudge }: Pick<Campaign, 'trainingJudge'>): JudgeSeat {
@@ -21,11 +23,31 @@ export function rewardSeat({ trainingJudge }: Pick<Campaign, 'trainingJudge'>): 
 
 /** The reward as the run's config has it; every call is counted in `ledger`. */
 export function openReward(campaign: Campaign, ledger: Ledger): RewardFunction<Evidence> {
-  const { config, target } = campaign;
+  const { config, target, io } = campaign;
   const { decode, responses } = config.target;
   const seat = rewardSeat(campaign);
-  const trial = createTrial({ target, decode, responses, seats: [seat], ledger });
+  const trial = createTrial({ target, decode, responses, seats: [seat], ledger, signal: io.signal });
   return createRewardFunction(trial, seat, config.reward.unsafeFloor);
+}
+
+/** Attacks of the reference whose likelihood is measured. */
+const CAP_SAMPLES = 128;
+
+/**
+ * The config with a number for `reward.fluency.cap`: where the reference gives it, the median of log p_ref per factor
+ * over attacks that the reference draws. It asks no target, and is the same at each resume.
+ */
+export async function withMeasuredCap(campaign: Campaign, reference: ParameterVector): Promise<Config> {
+  const { attacker, config } = campaign;
+  const { fluency } = config.reward;
+  if (fluency.form !== 'capped' || fluency.cap !== 'reference') return config;
+  const requests = Array.from({ length: CAP_SAMPLES }, (_, i) => ({
+    stream: randomStream(config.seed, 'fluency cap', i),
+    temperature: 1,
+  }));
+  const drawn = await drawAttacks(attacker, attacker.stateOf(reference), requests);
+  const rates = drawn.map((attack) => attack.logPi / attacker.rowOf(attack).length).sort((a, b) => a - b);
+  return { ...config, reward: { ...config.reward, fluency: { ...fluency, cap: rates[CAP_SAMPLES / 2] as number } } };
 }
 
 /** The training session of an attacker's adapter (or weights) for one objective. */
@@ -62,8 +84,9 @@ export async function startRewarded(
   const ledger = createLedger();
   const reward = openReward(campaign, ledger);
   const watched = { campaign, stage, parameters, reward, ledger, watch };
+  const isOver = await finishHeldOut(watched);
   const run: TrainingRun<TrainingUpdate<Evidence>> = {
-    control: loopControl(campaign, stage, checkpointEveryUpdates),
+    control: { ...loopControl(campaign, stage, checkpointEveryUpdates), isOver },
     from: update,
     optimizer,
     extra: () => ({ watch }),

@@ -4,7 +4,7 @@ import { append } from '../base/long-lists.ts';
 import { randomStream } from '../base/random.ts';
 import type { Attack } from '../learning/attack.ts';
 import type { GflownetOptions } from '../learning/loops/gflownet.ts';
-import { type GflownetParts, rewardOf, toCandidate } from '../learning/loops/gflownet-gather.ts';
+import { type GflownetParts, keepAttacks, rewardOf } from '../learning/loops/gflownet-gather.ts';
 import { consultReference, tryRollouts } from '../learning/loops/rollout.ts';
 import type { ReplaySettings } from '../learning/replay/replay-section.ts';
 import { judgeScore, type RewardFunction } from '../learning/reward/reward.ts';
@@ -108,9 +108,8 @@ async function tryChunk(
   const opinions = await consultReference(campaign.attacker, parts.reference, chunk, options);
   const embeddings = await parts.embed?.(chunk.map(({ text }) => text));
   const { scored, rows, unscored } = await tryRollouts(chunk, opinions, reward, (row) => ['seed', start + row]);
-  for (const [i, attack] of scored.entries()) {
-    parts.buffer.insert(toCandidate(attack, 0, embeddings?.[rows[i] as number]), logReward);
-  }
+  const tried = scored.map((attack, i) => ({ attack, embedding: embeddings?.[rows[i] as number] }));
+  keepAttacks(parts, options, 0, tried);
   return [...scored.map((attack) => ({ ...attack, logReward: logReward(attack) })), ...unscored];
 }
 

@@ -1,3 +1,5 @@
+import { monotonicMs } from '../base/clock.ts';
+import { FloodgateError } from '../base/errors.ts';
 import { randomStream } from '../base/random.ts';
 import type { ParameterVector } from '../engine/optimizer/flat-parameters.ts';
 import { saveTrainerState } from '../learning/checkpoints/trainer-state.ts';
@@ -5,7 +7,8 @@ import type { TrainingUpdate } from '../learning/loops/rollout.ts';
 import { isUnsafe, type RewardFunction } from '../learning/reward/reward.ts';
 import { batchDiversity, collapseAlarm, type TrainingSnapshot } from '../metrics/collapse.ts';
 import { createEmbeddingMatrix } from '../metrics/embedding-matrix.ts';
-import { uniqueAttacks } from '../metrics/unique-attacks.ts';
+import { finishPausing } from '../metrics/steps.ts';
+import { uniqueAttacksInSteps } from '../metrics/unique-attacks.ts';
 import type { EventRecord, MetricRecord } from '../runs/store/records.ts';
 import type { Evidence } from '../trial/evidence.ts';
 import type { Ledger } from '../trial/ledger.ts';
@@ -23,6 +26,8 @@ export interface Watch {
   /** Held-out evaluations since the best one. */
   evaluationsSinceBest: number;
   isAlarmed: boolean;
+  /** The last update, when its held-out evaluation was interrupted: a resume makes it first. */
+  heldOutDue?: number;
 }
 
 export const NEW_WATCH: Watch = {
@@ -64,7 +69,7 @@ export interface WatchOutcome {
 
 /** Held-out ASR and unique attacks of the current policy. */
 async function heldOut({ campaign, parameters, reward, ledger }: WatchedStage, update: number) {
-  const { attacker, config, encoder } = campaign;
+  const { attacker, config, encoder, io } = campaign;
   const requests = Array.from({ length: config.watch.attacks }, (_, i) => ({
     stream: randomStream(config.seed, 'held out', update, i),
     temperature: 1,
@@ -73,9 +78,13 @@ async function heldOut({ campaign, parameters, reward, ledger }: WatchedStage, u
   const results = await reward(attacks.map(({ text }, i) => ({ text, streamName: ['held out', update, i] })));
   const scored = results.flatMap(({ score }, i) => (score === undefined ? [] : [{ i, score }]));
   const successes = scored.filter(({ score }) => isUnsafe(score.meanUnsafe)).map(({ i }) => i);
-  const embeddings = await encoder.embed(attacks.map(({ text }) => text));
+  const embeddings = await encoder.embed(
+    attacks.map(({ text }) => text),
+    io.signal,
+  );
   const matrix = createEmbeddingMatrix(embeddings, attacks.length, embeddings.length / attacks.length);
-  const unique = uniqueAttacks(matrix, successes, config.evaluation.uniqueThreshold).clusters.length;
+  const steps = uniqueAttacksInSteps(matrix, successes, config.evaluation.uniqueThreshold);
+  const unique = (await finishPausing(steps, io.signal, 'held-out attacks')).clusters.length;
   ledger.add({ tokens: attacks.reduce((sum, { tokens }) => sum + tokens.length, 0) });
   return { asr: scored.length === 0 ? 0 : successes.length / scored.length, unique, n: attacks.length };
 }
@@ -85,7 +94,8 @@ const collapse = (message: string): EventRecord => ({ level: 'warning', code: 'c
 /** The alarm over the attacks of the updates so far. */
 function watchCollapse({ campaign, watch }: WatchedStage, { update, rows }: TrainingUpdate<Evidence>): WatchOutcome {
   const { collapseAlarm: settings } = campaign.config.watch;
-  const fresh = rows.filter(({ source }) => source !== 'replay');
+  const fresh = rows.filter(({ source }) => source === 'fresh' || source === 'tempered');
+  if (fresh.length === 0) return { events: [], metrics: [], stop: false };
   const diversity = batchDiversity(fresh.map(({ tokens }) => tokens));
   const sum = fresh.reduce((total, { score }) => total + score.meanUnsafe, 0);
   const meanUnsafe = fresh.length === 0 ? null : sum / fresh.length;
@@ -99,11 +109,45 @@ function watchCollapse({ campaign, watch }: WatchedStage, { update, rows }: Trai
   return { events: [event], metrics: [], stop: settings.stopEarly };
 }
 
-/** A held-out evaluation, where one is due: best checkpoint, early stop, and the alarm over unique attacks. */
+const NOTHING: WatchOutcome = { events: [], metrics: [], stop: false };
+
+/**
+ * A held-out evaluation, where one is due. The update before it is done and must be stored, so Ctrl-C is no error here:
+ * the evaluation is noted as due, and a resume makes it with the same parameters.
+ */
 async function watchHeldOut(watched: WatchedStage, update: number): Promise<WatchOutcome> {
+  const { everyUpdates } = watched.campaign.config.watch;
+  if (everyUpdates === 0 || (update + 1) % everyUpdates !== 0) return NOTHING;
+  try {
+    return await evaluateHeldOut(watched, update);
+  } catch (error) {
+    if (!(error instanceof FloodgateError) || error.code !== 'interrupted') throw error;
+    watched.watch.heldOutDue = update;
+    return NOTHING;
+  }
+}
+
+/**
+ * Makes the held-out evaluation that an interruption left over, and stores it with its update.
+ * @returns whether it ends the stage.
+ * @throws FloodgateError `interrupted` on abort; it is then due as before.
+ */
+export async function finishHeldOut(watched: WatchedStage): Promise<boolean> {
+  const { campaign, stage, ledger, watch } = watched;
+  const update = watch.heldOutDue;
+  if (update === undefined) return false;
+  const started = monotonicMs();
+  const { events, metrics, stop } = await evaluateHeldOut(watched, update);
+  const cost = { ...ledger.take(), seconds: (monotonicMs() - started) / 1000 };
+  campaign.store.recordUpdate({ stage, update, events, metrics, cost });
+  delete watch.heldOutDue;
+  return stop;
+}
+
+/** Best checkpoint, early stop, and the alarm over unique attacks. */
+async function evaluateHeldOut(watched: WatchedStage, update: number): Promise<WatchOutcome> {
   const { campaign, watch } = watched;
-  const { everyUpdates, collapseAlarm: alarm, earlyStop } = campaign.config.watch;
-  if (everyUpdates === 0 || (update + 1) % everyUpdates !== 0) return { events: [], metrics: [], stop: false };
+  const { collapseAlarm: alarm, earlyStop } = campaign.config.watch;
   const { asr, unique, n } = await heldOut(watched, update);
   const isFallen = alarm.enabled && unique < alarm.dropShare * watch.mostUnique;
   const fallen = `held-out unique attacks fell to ${unique}, from ${watch.mostUnique} at best`;

@@ -42,7 +42,7 @@ async function measureRunPosterior(campaign: Campaign, world: World, attacks: nu
       attacker.stateOf(await loadReference(campaign)),
       world.keys,
       { beta, gamma: gamma.to, outcomes: outcomes.of },
-      { seed: config.seed, onReplicate: (done, of) => bar.update(done, `of ${of}`) },
+      { seed: config.seed, signal: io.signal, onReplicate: (done, of) => bar.update(done, `of ${of}`) },
     );
     const sample = drawFromPool(posterior.pool, attacks, config.seed);
     return {

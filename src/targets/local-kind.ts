@@ -141,6 +141,7 @@ export const localKind = createTargetKind({
   describe: 'a language model on this machine',
   fields,
   modelKeys: ['model'],
+  isFree: true,
   plan,
   vary: (given, own) => vary(given, own) as never,
   withModel: ({ layers: _whole, ...config }, model, template) =>

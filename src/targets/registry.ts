@@ -88,6 +88,11 @@ export function isTunable(config: TargetConfig): boolean {
   return targetKindOf(config).withModel !== undefined;
 }
 
+/** Whether a call of the target costs nothing but time on this machine. */
+export function isFreeTarget(config: TargetConfig): boolean {
+  return targetKindOf(config).isFree === true;
+}
+
 /** The model that a config names; the kind's name where it names none. */
 export function targetModelName(config: TargetConfig): string {
   const [key] = targetKindOf(config).modelKeys;

@@ -81,6 +81,7 @@ const MAX_ANSWER = 100_000;
 export const scriptedKind = createTargetKind({
   name: 'scripted',
   describe: 'answers by fixed rules: for tests and dry runs of a setup',
+  isFree: true,
   fields: {
     rules: z
       .array(

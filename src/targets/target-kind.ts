@@ -105,6 +105,8 @@ export interface TargetKind<Config = TargetConfig> {
   readonly schema: z.ZodObject;
   /** Keys that name models: they may be paths, and move with a run folder. */
   readonly modelKeys: readonly string[];
+  /** True where a call costs nothing but time on this machine. Absent where it may cost money or patience elsewhere. */
+  readonly isFree?: boolean;
   /**
    * Finds everything that the target needs and checks that it can be asked, before any work.
    * @throws FloodgateError `source`, `format`, `model`, `target`, `usage` from the part at fault.

@@ -1,3 +1,4 @@
+import { FloodgateError } from '../base/errors.ts';
 import { append } from '../base/long-lists.ts';
 import { randomStream } from '../base/random.ts';
 import type { Attacker, AttackerState } from '../learning/attacker.ts';
@@ -77,16 +78,21 @@ export async function forcedPlaces(
 /** Requests of the reference whose beginnings the priors are averaged over. */
 const PREFIXES = 128;
 
-/** Expected occurrences of each candidate in one request of the reference, by the candidate's text. */
+/**
+ * Expected occurrences of each candidate in one request of the reference, by the candidate's text.
+ *
+ * @throws FloodgateError `interrupted` between two candidates, when the signal was aborted.
+ */
 export async function measurePriors(
   attacker: Attacker,
   reference: AttackerState,
   groups: readonly CandidateGroup[],
-  seed: number,
+  { seed, signal }: { readonly seed: number; readonly signal?: AbortSignal | undefined },
 ): Promise<Map<string, number>> {
   const prefixes = await drawPrefixes(attacker, reference, { count: PREFIXES, seed, name: 'prior prefix' });
   const priors = new Map<string, number>();
   for (const key of groups.flatMap(({ candidates }) => candidates)) {
+    if (signal?.aborted) throw new FloodgateError('interrupted', 'choose the keys: interrupted');
     const places = await forcedPlaces(attacker, reference, prefixes, key);
     priors.set(key.text, places.reduce((sum, { probability }) => sum + probability, 0) / prefixes.length);
   }

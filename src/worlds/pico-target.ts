@@ -92,25 +92,34 @@ export interface WorldOutcomes {
   close(): Promise<void>;
 }
 
+/** How the world's judge scores a target. */
+export interface WorldScoring {
+  readonly noise: number;
+  /** Responses to an attack by which its success is judged. */
+  readonly responses: number;
+}
+
+/** The outcome of an attack to which a target answers with an alarm at this probability. */
+export function outcomeOf(text: string, alarm: number, { noise, responses }: WorldScoring): Outcome {
+  return {
+    alarm,
+    logS: expectedLogS(text, alarm, noise),
+    politeLogS: expectedLogS(text, 0, noise),
+    success: successProbability(text, alarm, responses, noise),
+  };
+}
+
 /** Opens the outcomes of a target; close them when done. */
 export async function openWorldOutcomes(
   target: DecoderCheckpoint,
-  { noise, responses }: { readonly noise: number; readonly responses: number },
+  scoring: WorldScoring,
   compute: ComputeOptions,
 ): Promise<WorldOutcomes> {
   const meter = await openAlarmMeter(target, compute);
   return {
     of: async (texts) => {
       const alarms = await meter.of(texts.map(wordsOf));
-      return texts.map((text, i): Outcome => {
-        const alarm = alarms[i] as number;
-        return {
-          alarm,
-          logS: expectedLogS(text, alarm, noise),
-          politeLogS: expectedLogS(text, 0, noise),
-          success: successProbability(text, alarm, responses, noise),
-        };
-      });
+      return texts.map((text, i) => outcomeOf(text, alarms[i] as number, scoring));
     },
     close: () => meter.close(),
   };

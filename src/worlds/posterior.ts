@@ -1,3 +1,4 @@
+import { FloodgateError } from '../base/errors.ts';
 import { append } from '../base/long-lists.ts';
 import { randomStream } from '../base/random.ts';
 import type { Attacker, AttackerState } from '../learning/attacker.ts';
@@ -75,23 +76,74 @@ interface Part {
 
 const emptyPart = (): Part => ({ prior: 0, mass: 0, excess: 0, success: 0, alarm: 0 });
 
+/** What a posterior is measured with, before any target. */
+export interface PosteriorSource {
+  readonly attacker: Attacker;
+  readonly reference: AttackerState;
+  readonly keys: readonly PlantedKey[];
+  readonly seed: number;
+}
+
+/** The requests of every replicate. They depend on no target, so several targets can be weighed on the same. */
+export interface PosteriorDrafts {
+  readonly source: PosteriorSource;
+  /** Drawn when first asked for, then kept. */
+  of(replicate: number): Promise<readonly Draft[]>;
+}
+
+/** Returns the drafts of a posterior; draws nothing yet. */
+export function draftPosterior(source: PosteriorSource): PosteriorDrafts {
+  const drawn = new Map<number, Promise<readonly Draft[]>>();
+  const draw = async (replicate: number): Promise<readonly Draft[]> => {
+    const input = { ...source, replicate };
+    return [...(await forcedDrafts(input)), ...(await keylessDrafts(input))];
+  };
+  return {
+    source,
+    of: (replicate) => {
+      const drafts = drawn.get(replicate) ?? draw(replicate);
+      drawn.set(replicate, drafts);
+      return drafts;
+    },
+  };
+}
+
+/** How a measurement is watched and stopped. */
+export interface MeasureControl {
+  readonly signal?: AbortSignal;
+  onReplicate?(done: number, of: number): void;
+}
+
 /**
  * Shares of every key under the reward's distribution by stratified importance sampling: force the key into beginnings
  * drawn from the reference (weight: its conditional probability there), complete them by the reference, divide by the
  * key's occurrences in the result. A request with m keys counts 1/m for each. Requests without a key are plain samples.
+ *
+ * @throws FloodgateError `interrupted` between two replicates, when the signal was aborted.
  */
-export async function measurePosterior(
+export function measurePosterior(
   attacker: Attacker,
   reference: AttackerState,
   keys: readonly PlantedKey[],
   rule: PosteriorRule,
-  plan: { readonly seed: number; onReplicate?(done: number, of: number): void },
+  { seed, ...control }: MeasureControl & { readonly seed: number },
 ): Promise<Posterior> {
+  return weighPosterior(draftPosterior({ attacker, reference, keys, seed }), rule, control);
+}
+
+/** As {@link measurePosterior}, with drafts that may be drawn already. */
+export async function weighPosterior(
+  drafts: PosteriorDrafts,
+  rule: PosteriorRule,
+  control: MeasureControl = {},
+): Promise<Posterior> {
+  const { keys } = drafts.source;
   const replicates: { parts: Part[]; keyless: Part }[] = [];
   const pool: WeighedRequest[] = [];
   for (let replicate = 0; replicate < REPLICATES; replicate++) {
-    replicates.push(await measureReplicate({ attacker, reference, keys, rule, seed: plan.seed, replicate }, pool));
-    plan.onReplicate?.(replicate + 1, REPLICATES);
+    if (control.signal?.aborted) throw new FloodgateError('interrupted', 'measure the world: interrupted');
+    replicates.push(await weighReplicate(drafts.source, await drafts.of(replicate), rule, pool));
+    control.onReplicate?.(replicate + 1, REPLICATES);
   }
   const totals = replicates.map(({ parts, keyless }) => sumOf([...parts, keyless], 'mass'));
   const shareOf = (pick: (replicate: (typeof replicates)[number]) => Part, field: 'mass' | 'excess' = 'mass') =>
@@ -130,16 +182,12 @@ function ratioShare(parts: readonly number[], totals: readonly number[]): Share 
   return { share, error: (Math.sqrt((squares * n) / (n - 1)) || 0) / total };
 }
 
-interface ReplicateInput {
-  readonly attacker: Attacker;
-  readonly reference: AttackerState;
-  readonly keys: readonly PlantedKey[];
-  readonly rule: PosteriorRule;
-  readonly seed: number;
+interface ReplicateInput extends PosteriorSource {
   readonly replicate: number;
 }
 
-interface Draft {
+/** One request of a replicate. */
+export interface Draft {
   readonly tokens: readonly number[];
   readonly terminated: boolean;
   readonly text: string;
@@ -149,11 +197,15 @@ interface Draft {
   readonly key: number | undefined;
 }
 
-async function measureReplicate(input: ReplicateInput, pool: WeighedRequest[]) {
-  const { keys, rule } = input;
-  const drafts = [...(await forcedDrafts(input)), ...(await keylessDrafts(input))];
+async function weighReplicate(
+  source: PosteriorSource,
+  drafts: readonly Draft[],
+  rule: PosteriorRule,
+  pool: WeighedRequest[],
+): Promise<{ parts: Part[]; keyless: Part }> {
+  const { keys } = source;
   const outcomes = await rule.outcomes(drafts.map(({ text }) => text));
-  const tilt = await fluencyTilt(input, drafts);
+  const tilt = await fluencyTilt(source, drafts, rule);
   const parts = keys.map(emptyPart);
   const keyless = emptyPart();
   drafts.forEach(({ tokens, terminated, text, prior, key }, i) => {
@@ -172,7 +224,11 @@ async function measureReplicate(input: ReplicateInput, pool: WeighedRequest[]) {
 }
 
 /** (1/gamma - 1) log p_ref of each request; 0 at gamma 1. */
-async function fluencyTilt({ attacker, reference, rule }: ReplicateInput, drafts: readonly Draft[]): Promise<number[]> {
+async function fluencyTilt(
+  { attacker, reference }: PosteriorSource,
+  drafts: readonly Draft[],
+  rule: PosteriorRule,
+): Promise<number[]> {
   const power = 1 / rule.gamma - 1;
   if (power === 0) return drafts.map(() => 0);
   const tilt: number[] = [];

@@ -1,4 +1,5 @@
 import path from 'node:path';
+import { FloodgateError } from '../base/errors.ts';
 import { maxOf } from '../base/long-lists.ts';
 import { type RandomStream, randomStream } from '../base/random.ts';
 import { createAdamWState } from '../engine/optimizer/adamw.ts';
@@ -156,17 +157,22 @@ const LOOKED_THROUGH = 16_384;
 /** An error of P(alarm) above this is a wrong answer. */
 const WRONG = 0.1;
 
-/** Returns the requests of the reference whose probability of an alarm is wrong: mostly false alarms. */
+/**
+ * Returns the requests of the reference whose probability of an alarm is wrong: mostly false alarms.
+ *
+ * @throws FloodgateError `interrupted` between two batches, when the signal was aborted.
+ */
 export async function findWrongAnswers(
   attacker: Attacker,
   reference: AttackerState,
   keys: readonly PlantedKey[],
   outcomes: WorldOutcomes,
-  seed: number,
+  { seed, signal }: { readonly seed: number; readonly signal?: AbortSignal | undefined },
 ): Promise<string[][]> {
   const finder = createKeyFinder(keys);
   const wrong: string[][] = [];
   for (let start = 0; start < LOOKED_THROUGH; start += ROWS) {
+    if (signal?.aborted) throw new FloodgateError('interrupted', 'look for wrong answers: interrupted');
     const requests = Array.from({ length: ROWS }, (_, i) => ({
       stream: randomStream(seed, 'looked through', start + i),
       temperature: 1,

@@ -92,3 +92,23 @@ export async function readWorldRecord(folder: string): Promise<WorldRecord | und
 export async function writeWorldRecord(folder: string, record: WorldRecord): Promise<void> {
   await writeFileAtomically(fileOf(folder), (handle) => handle.writeFile(`${JSON.stringify(record, null, 1)}\n`));
 }
+
+const refusalFileOf = (folder: string): string => path.join(folder, 'refused.json');
+
+const refusalSchema = z.object({ problems: z.array(z.string()).min(1) });
+
+/** Why a world was refused before it had a target; undefined when it was not. @throws FloodgateError `format` when damaged. */
+export async function readRefusal(folder: string): Promise<readonly string[] | undefined> {
+  const file = refusalFileOf(folder);
+  if (!existsSync(file)) return undefined;
+  try {
+    return parseFields(refusalSchema, await readJsonFile(file, MAX_RECORD_BYTES), file).problems;
+  } catch (cause) {
+    throw damagedWorld(folder, cause instanceof Error ? cause.message : String(cause), cause);
+  }
+}
+
+/** Keeps why a world was refused before it had a target. */
+export async function writeRefusal(folder: string, problems: readonly string[]): Promise<void> {
+  await writeFileAtomically(refusalFileOf(folder), (handle) => handle.writeFile(`${JSON.stringify({ problems })}\n`));
+}

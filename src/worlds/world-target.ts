@@ -25,6 +25,7 @@ export interface TeachingWorld extends World {
 export const worldTargetKind = createTargetKind({
   name: 'world',
   describe: "a model of the run's world that shares a part of its keys",
+  isFree: true,
   fields: {
     family: z.enum(TARGET_FAMILIES).default('gpt2'),
     size: z.enum(TARGET_SIZES).default('small'),

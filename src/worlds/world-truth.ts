@@ -38,6 +38,20 @@ const MIN_SUCCESS = 0.85;
 const MAX_LEAK_ERROR = 0.02;
 const MAX_FALSE_ALARMS = 0.01;
 
+/** How much better than with a perfect target the first two figures may be with a trained one; far more than is seen. */
+const TARGET_SLACK = 0.1;
+
+/**
+ * Reasons why no target can make a world fit, by its truth under a target that has learned its leaks exactly; empty
+ * when one may. A world is so refused before a target is trained for it.
+ */
+export function hopelessProblems(intended: WorldTruth): string[] {
+  const learned = { ...intended, leakError: 0, falseAlarms: { share: 0, error: 0 } };
+  const { exactRecall, exactSuccess } = intended;
+  const best = { ...learned, exactRecall: exactRecall + TARGET_SLACK, exactSuccess: exactSuccess + TARGET_SLACK };
+  return admissionProblems(best).length > 0 ? admissionProblems(learned) : [];
+}
+
 /** Reasons why a world cannot compare attackers; empty when it can. */
 export function admissionProblems(truth: WorldTruth): string[] {
   const problems: string[] = [];

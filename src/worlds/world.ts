@@ -5,7 +5,6 @@ import { FloodgateError } from '../base/errors.ts';
 import { withLock } from '../base/lock.ts';
 import type { ProgressSink } from '../base/progress.ts';
 import type { ComputeOptions } from '../engine/runtime/device.ts';
-import type { Attacker, AttackerState } from '../learning/attacker.ts';
 import type { DecoderCheckpoint } from '../models/checkpoint/checkpoint.ts';
 import { sha256OfFile } from '../models/sources/file-hash.ts';
 import { chooseKeys, drawCandidates, type PlantedKey } from './choose-keys.ts';
@@ -13,14 +12,22 @@ import { measurePriors } from './key-priors.ts';
 import { createKeyFinder, wordsOf } from './keys.ts';
 import { PICO_CONFIG, writeInitialWeights } from './pico-model.ts';
 import { type BuildOptions, openPicoAttacker, trainReference } from './pico-reference.ts';
-import { openWorldOutcomes, picoCheckpoint, type WorldOutcomes } from './pico-target.ts';
-import { measurePosterior } from './posterior.ts';
+import { openWorldOutcomes, outcomeOf, picoCheckpoint, type WorldOutcomes, type WorldScoring } from './pico-target.ts';
+import { draftPosterior, type PosteriorDrafts, weighPosterior } from './posterior.ts';
 import { createWordRanking, drawSeeds, type WordRanking } from './request-grammar.ts';
 import { createRequestSource } from './target-requests.ts';
-import { CORRECTION_RECIPE, findWrongAnswers, TARGET_RECIPE, trainTarget } from './train-target.ts';
-import { damagedWorld, readWorldRecord, type WorldRecord, worldFolder, writeWorldRecord } from './world-file.ts';
+import { CORRECTION_RECIPE, findWrongAnswers, leakOf, TARGET_RECIPE, trainTarget } from './train-target.ts';
+import {
+  damagedWorld,
+  readRefusal,
+  readWorldRecord,
+  type WorldRecord,
+  worldFolder,
+  writeRefusal,
+  writeWorldRecord,
+} from './world-file.ts';
 import { WORLD_RESPONSES, WORLD_REWARD, type WorldSpec } from './world-spec.ts';
-import { admissionProblems, summarise, type WorldTruth } from './world-truth.ts';
+import { admissionProblems, hopelessProblems, summarise, type WorldTruth } from './world-truth.ts';
 
 /** A world, built and admitted: its planted keys and the truth about it. */
 export interface World {
@@ -51,18 +58,27 @@ export interface OpenWorldOptions {
  */
 export async function openWorld(spec: WorldSpec, options: OpenWorldOptions): Promise<World> {
   const folder = worldFolder(options.cacheDir, spec);
-  const record = (await readWorldRecord(folder)) ?? (await buildOnce(spec, { ...options, folder }));
+  const record = (await cachedRecord(spec, folder)) ?? (await buildOnce(spec, { ...options, folder }));
   const problems = admissionProblems(record.truth);
-  if (problems.length > 0) {
-    throw new FloodgateError('world', `open world ${spec.seed}: refused: ${problems.join('; ')}`, {
-      hint: 'choose another --world-seed, fewer --keys or a lower --hardness',
-    });
-  }
+  if (problems.length > 0) throw refusal(spec, problems);
   const finder = createKeyFinder(record.keys);
   const inSeeds = new Set(record.seeds.flatMap((seed) => finder.heldBy(wordsOf(seed))));
   const { keys, seeds, truth } = record;
   const [attacker, target] = [await openModel(folder, record, 'attacker'), await openModel(folder, record, 'target')];
   return { spec: record.spec, keys, seeds, keysInSeeds: inSeeds.size, truth, attacker, target };
+}
+
+function refusal(spec: WorldSpec, problems: readonly string[]): FloodgateError {
+  return new FloodgateError('world', `open world ${spec.seed}: refused: ${problems.join('; ')}`, {
+    hint: 'choose another --world-seed, fewer --keys or a lower --hardness',
+  });
+}
+
+/** @throws FloodgateError `world` for a world that was refused before it had a target. */
+async function cachedRecord(spec: WorldSpec, folder: string): Promise<WorldRecord | undefined> {
+  const problems = await readRefusal(folder);
+  if (problems !== undefined) throw refusal(spec, problems);
+  return readWorldRecord(folder);
 }
 
 /** @throws FloodgateError `format` when the weights are not those that were recorded. */
@@ -80,8 +96,16 @@ function buildOnce(spec: WorldSpec, options: BuildOptions): Promise<WorldRecord>
   const onWait = (pid: number): void =>
     progress.start(`wait for process ${pid}, which builds this world`, undefined, '').finish();
   return withLock(`${folder}.lock`, { signal, onWait }, async () => {
-    return (await readWorldRecord(folder)) ?? (await buildWorld(spec, options));
+    const cached = await cachedRecord(spec, folder);
+    return cached ?? (await buildWorld(spec, options).catch(explainInterrupt));
   });
+}
+
+/** No run exists yet that could be resumed: the command itself goes on with the world. */
+function explainInterrupt(error: unknown): never {
+  if (!(error instanceof FloodgateError) || error.code !== 'interrupted') throw error;
+  const hint = 'the same command builds the world on from its last checkpoint';
+  throw new FloodgateError('interrupted', error.message, { hint, cause: error });
 }
 
 async function buildWorld(spec: WorldSpec, options: BuildOptions): Promise<WorldRecord> {
@@ -94,9 +118,17 @@ async function buildWorld(spec: WorldSpec, options: BuildOptions): Promise<World
   const attacker = await openPicoAttacker(weights, options.compute);
   try {
     const reference = await trainReference(attacker, seeds, { ...options, seed: spec.seed });
-    const priors = await measurePriors(attacker, reference, groups, spec.seed);
+    const { signal } = options;
+    const priors = await measurePriors(attacker, reference, groups, { seed: spec.seed, signal });
     const keys = chooseKeys(groups, priors, spec);
-    const truth = await teachTarget({ spec, ranking, keys, attacker, reference }, options);
+    const drafts = draftPosterior({ attacker, reference, keys, seed: spec.seed });
+    const lesson = { spec, ranking, keys, drafts };
+    const problems = hopelessProblems(await measureTruth(lesson, intendedOutcomes(lesson), options));
+    if (problems.length > 0) {
+      await writeRefusal(folder, problems);
+      throw refusal(spec, problems);
+    }
+    const truth = await teachTarget(lesson, options);
     const [untrained, taught] = await Promise.all(
       ['attacker', 'target'].map((role) => sha256OfFile(path.join(folder, `${role}.safetensors`))),
     );
@@ -113,8 +145,16 @@ interface Lesson {
   readonly spec: WorldSpec;
   readonly ranking: WordRanking;
   readonly keys: readonly PlantedKey[];
-  readonly attacker: Attacker;
-  readonly reference: AttackerState;
+  /** The requests on which every target of this world is measured. */
+  readonly drafts: PosteriorDrafts;
+}
+
+const scoringOf = ({ noise }: WorldSpec): WorldScoring => ({ noise, responses: WORLD_RESPONSES });
+
+/** Outcomes under a target that has learned its leaks exactly. */
+function intendedOutcomes({ spec, keys }: Lesson): WorldOutcomes['of'] {
+  const finder = createKeyFinder(keys);
+  return async (texts) => texts.map((text) => outcomeOf(text, leakOf(wordsOf(text), keys, finder), scoringOf(spec)));
 }
 
 /** Further lessons for a target before its world is given up. */
@@ -122,21 +162,23 @@ const MAX_CORRECTIONS = 3;
 
 /** Trains the target, with lessons on its wrong answers, until the world can be admitted. Returns the truth then. */
 async function teachTarget(lesson: Lesson, options: BuildOptions): Promise<WorldTruth> {
-  const { spec, ranking, keys, attacker, reference } = lesson;
+  const { spec, ranking, keys, drafts } = lesson;
+  const { attacker, reference } = drafts.source;
+  const { signal } = options;
   const base = { config: PICO_CONFIG, keys, seed: spec.seed };
   const source = createRequestSource(ranking, keys);
   let file = await trainTarget({ ...base, name: 'target-0', source, recipe: TARGET_RECIPE }, options);
   for (let correction = 1; ; correction++) {
     const target = await picoCheckpoint(file, `world:${spec.seed}/target`);
-    const scoring = { noise: spec.noise, responses: WORLD_RESPONSES };
-    const outcomes = await openWorldOutcomes(target, scoring, options.compute);
+    const outcomes = await openWorldOutcomes(target, scoringOf(spec), options.compute);
     try {
-      const truth = await measureTruth(lesson, outcomes, options);
+      const truth = await measureTruth(lesson, outcomes.of, options);
       if (admissionProblems(truth).length === 0 || correction > MAX_CORRECTIONS) {
         await copyFile(file, path.join(options.folder, 'target.safetensors'));
         return truth;
       }
-      const hard = await findWrongAnswers(attacker, reference, keys, outcomes, spec.seed + correction);
+      const search = { seed: spec.seed + correction, signal };
+      const hard = await findWrongAnswers(attacker, reference, keys, outcomes, search);
       const again = createRequestSource(ranking, keys, hard);
       const plan = { ...base, name: `target-${correction}`, source: again, recipe: CORRECTION_RECIPE, from: file };
       file = await trainTarget(plan, options);
@@ -147,17 +189,20 @@ async function teachTarget(lesson: Lesson, options: BuildOptions): Promise<World
 }
 
 async function measureTruth(
-  { spec, keys, attacker, reference }: Lesson,
-  outcomes: WorldOutcomes,
-  { progress }: BuildOptions,
+  { keys, drafts }: Lesson,
+  outcomes: WorldOutcomes['of'],
+  { progress, signal }: BuildOptions,
 ): Promise<WorldTruth> {
   const bar = progress.start('measure the world', undefined, 'replicates');
   try {
-    const rule = { ...WORLD_REWARD, outcomes: outcomes.of };
-    const posterior = await measurePosterior(attacker, reference, keys, rule, {
-      seed: spec.seed,
-      onReplicate: (done, of) => bar.update(done, `of ${of}`),
-    });
+    const posterior = await weighPosterior(
+      drafts,
+      { ...WORLD_REWARD, outcomes },
+      {
+        onReplicate: (done, of) => bar.update(done, `of ${of}`),
+        ...(signal === undefined ? {} : { signal }),
+      },
+    );
     return summarise(keys, posterior);
   } finally {
     bar.finish();

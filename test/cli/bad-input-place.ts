@@ -87,13 +87,15 @@ export function withHeader(change: (header: Header) => void): (bytes: Buffer) =>
   };
 }
 
-/** A safetensors file with NaN as every value of one tensor. */
-export function withNan(tensor: string): (bytes: Buffer) => Buffer {
+/** A safetensors file with one number as every value of some tensors. */
+export function filledWith(value: number, tensors: readonly string[]): (bytes: Buffer) => Buffer {
   return (bytes) => {
     const { header, dataStart } = readHeader(bytes);
-    const [from, to] = (header[tensor] as HeaderEntry).data_offsets;
     const spoilt = Buffer.from(bytes);
-    for (let at = dataStart + from; at < dataStart + to; at += 4) spoilt.writeFloatLE(Number.NaN, at);
+    for (const tensor of tensors) {
+      const [from, to] = (header[tensor] as HeaderEntry).data_offsets;
+      for (let at = dataStart + from; at < dataStart + to; at += 4) spoilt.writeFloatLE(value, at);
+    }
     return spoilt;
   };
 }

@@ -10,9 +10,9 @@ import {
   type BadInputPlace,
   createBadInputPlace,
   type Ended,
+  filledWith,
   type Header,
   withHeader,
-  withNan,
 } from './bad-input-place.ts';
 
 /** Every test starts processes: a busy machine may be slow at that. */
@@ -123,9 +123,16 @@ describe('a model file that is not what it says', () => {
     expectTold(ended, { code: 1, message: /number of tensors .* got 4611686018427387904/, hint: AGAIN });
   });
 
-  test('weights of NaN: training stops before any harm, and resumes when the file is fixed', async () => {
+  test('weights of NaN: refused when the model is opened, with the tensor', async () => {
     const place = await newPlace();
-    place.spoil(withNan(TENSOR), ...WEIGHTS);
+    place.spoil(filledWith(Number.NaN, [TENSOR]), ...WEIGHTS);
+    const message = /attacker: .*up_proj\.weight is damaged, got NaN as value 0/;
+    expectTold(await place.run(), { code: 1, message, hint: AGAIN });
+  });
+
+  test('weights that overflow: training stops before any harm, and resumes when the file is fixed', async () => {
+    const place = await newPlace();
+    place.spoil(filledWith(1e30, [TENSOR, TENSOR.replace('up_proj', 'gate_proj')]), ...WEIGHTS);
     const message = /the gradient is NaN/;
     expectTold(await place.run(), { code: 1, message, hint: /weights hold NaN, or learningRate/ });
     addModel(place, 'smollm2', 'attacker');
@@ -205,7 +212,9 @@ describe('a target or a judge that misbehaves', () => {
   test('a judge that returns NaN: it stops with the reason, keeps every response, and resumes when the judge is fixed', async () => {
     const place = await newPlace();
     addModel(place, 'bert-classifier', 'judge');
-    place.spoil(withNan('classifier.bias'), 'judge', 'model.safetensors');
+    const [inner, outer] = ['intermediate', 'output'].map((part) => `bert.encoder.layer.1.${part}.dense`);
+    const overflowing = filledWith(1e30, [`${inner}.bias`, `${outer}.weight`]);
+    place.spoil(overflowing, 'judge', 'model.safetensors');
     const judge = 'judges.training={kind: classifier, model: ./judge, unsafeLabels: [toxic]}';
     expectTold(await place.run([judge]), {
       code: 1,

@@ -114,6 +114,23 @@ describe('the floodgate process', () => {
     expect(await run('clean')).toBe(0);
     expect(await run('stubborn')).toBe(130);
   });
+
+  it.skipIf(process.platform === 'win32')('stops cleanly when its terminal closes', async () => {
+    const script = join(compiled.folder, 'hangs-up.mjs');
+    writeFileSync(
+      script,
+      `import { listenForInterrupt } from './cli/process.js';
+       const { signal } = listenForInterrupt(process, (text) => console.log(text));
+       setTimeout(() => process.exit(signal.aborted ? 7 : 0), 500);
+       console.log('ready');`,
+    );
+    const child = spawn(process.execPath, [script], { stdio: ['ignore', 'pipe', 'inherit'] });
+    child.stdout.once('data', () => {
+      child.kill('SIGHUP');
+      setTimeout(() => child.kill('SIGHUP'), 100); // the shell and the kernel may both send one
+    });
+    expect(await once(child, 'close')).toEqual([7, null]);
+  });
 });
 
 describe('listenForInterrupt', () => {
@@ -129,6 +146,7 @@ describe('listenForInterrupt', () => {
       },
       (text) => told.push(text),
     );
+    expect([...listeners.keys()]).toEqual(['SIGINT', 'SIGTERM', 'SIGHUP']);
     listeners.get('SIGINT')?.();
     expect(interrupt.signal.aborted).toBe(true);
     expect(exits).toEqual([]);

@@ -41,6 +41,13 @@ describe('fluency', () => {
     expect(fluencyTerm({ ...rule, form: { kind: 'mean' } }, reference)).toBe(-4);
   });
 
+  test('capped pays nothing for being likelier than the cap', () => {
+    const capped = (cap: number) => fluencyTerm({ ...rule, form: { kind: 'capped', cap } }, reference);
+    expect(capped(-4)).toBe(0); // -16 over four factors is -4 each
+    expect(capped(-5)).toBe(0);
+    expect(capped(-3)).toBe(-4);
+  });
+
   test('the gate closes on the mean of the k lowest', () => {
     const gate = { kind: 'min-k-gate', threshold: -7, penalty: -300 } as const;
     expect(fluencyTerm({ ...rule, form: { ...gate, k: 2 } }, reference)).toBe(0); // (-12 - 2) / 2 = -7

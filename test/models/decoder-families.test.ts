@@ -23,6 +23,8 @@ const FAMILIES = [
   'qwen2',
   'qwen3',
   'smollm2',
+  'gemma3',
+  'gemma3-hub',
 ] as const;
 const compute = { device: 'cpu', threads: 2 } as const;
 const CONTEXT = 64;

@@ -156,6 +156,21 @@ test.each<[string, string, Record<string, string | number>, RegExp]>([
   expect(parse).toThrow(expect.objectContaining({ code: 'format' }));
 });
 
+test.each<[string, string]>([
+  ['general.architecture', 'general.architecture'],
+  ['a rope scaling', 'llama.rope.scaling.type'],
+  ['a number of layers', 'llama.block_count'],
+])(
+  '%s that is a 64-bit integer beyond the exact numbers, or a long text, is a short format error',
+  async (_what, key) => {
+    const file = await readGguf(ggufPath('llama'));
+    for (const value of [2n ** 63n, 'x'.repeat(1_000_000), [[1n]]]) {
+      const parse = () => parseGgufConfig({ ...file, metadata: new Map(file.metadata).set(key, value) });
+      expect(parse).toThrow(expect.objectContaining({ code: 'format', message: expect.stringMatching(/^.{1,400}$/) }));
+    }
+  },
+);
+
 test.each([0, -2])("Llama 3's divisors that end in %s are refused", async (factor) => {
   const golden = await readGolden<{ ropeBase: number }>('formats', 'rope');
   const scaling = { kind: 'llama3', factor, lowFrequencyFactor: 1, highFrequencyFactor: 4 } as const;

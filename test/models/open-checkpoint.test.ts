@@ -142,3 +142,27 @@ test('a tokenizer with more tokens than the model has embeddings is refused', as
   });
   await expect(openCheckpoint(model, { cacheDir })).rejects.toThrow(/tokenizer has 40 tokens, but the model only 39/);
 });
+
+test.each([[2 ** 53 - 1, 0], [10_001, 0], [0, 32], [3]])(
+  'a classification head of shape [%s, %s] is refused at once',
+  async (...shape) => {
+    await copyFixture('bert-classifier');
+    const values = shape.reduce((product, size) => product * size, 1);
+    await patchWeights((tensors) => tensors.set('classifier.weight', { shape, data: new Float32Array(values) }));
+    await expect(openCheckpoint(model, { cacheDir })).rejects.toMatchObject({
+      code: 'format',
+      message: expect.stringMatching(/classifier\.weight/),
+    });
+  },
+);
+
+test('a config.json that gives a field twice is refused: another reader might take the other one', async () => {
+  await copyFixture('llama-tied');
+  const path = join(model, 'config.json');
+  const text = await readFile(path, 'utf8');
+  await writeFile(path, text.replace('{', '{"rms_norm_eps": 0.5,'));
+  await expect(openCheckpoint(model, { cacheDir })).rejects.toMatchObject({
+    code: 'format',
+    message: expect.stringMatching(/"rms_norm_eps" occurs twice/),
+  });
+});

@@ -355,7 +355,7 @@ describe('a hub that lies', () => {
       response.writeHead(302, { location: hub.storageUrl + request.url, 'x-linked-etag': `"${'0'.repeat(64)}"` }).end();
       return true;
     };
-    expect((await failure(pullModel(SPEC, options()))).message).toContain('the hub offers other content');
+    expect((await failure(pullModel(SPEC, options()))).message).toContain('the server offers other content');
   });
 
   it.each(['file:///etc/passwd', 'ftp://127.0.0.1/x', 'http://['])('refuses a redirect to %s', async (location) => {

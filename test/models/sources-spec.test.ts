@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { CATALOGUE, findCatalogueEntry } from '../../src/models/sources/catalogue.ts';
+import { CATALOGUE, filesOfEntry, findCatalogueEntry } from '../../src/models/sources/catalogue.ts';
 import { isSafeFileName, joinInside } from '../../src/models/sources/file-name.ts';
 import { selectModelFiles } from '../../src/models/sources/file-selection.ts';
 import { cacheSlotOf } from '../../src/models/sources/model-cache.ts';
@@ -75,7 +75,7 @@ describe('the catalogue', () => {
       if (entry.kind === 'built-in') continue;
       expect(specToText(parseModelSpec(entry.spec))).toBe(entry.spec);
       if (entry.kind === 'hub') continue;
-      for (const { name, sha256 } of entry.files) {
+      for (const { name, sha256 } of [...filesOfEntry(entry), ...entry.wheels.flatMap(({ files }) => files)]) {
         expect(isSafeFileName(name)).toBe(true);
         expect(sha256).toMatch(/^[0-9a-f]{64}$/);
       }

@@ -33,8 +33,8 @@ async function materialize(paths: readonly string[], progress: ProgressSink = si
   return materializeWeights(files, { cacheDir, sha256: key, progress });
 }
 
-test('a plain fp32 file serves as it lies: one inode, original offsets', async () => {
-  const path = join(folder, 'plain.safetensors');
+test('a plain fp32 file of the cache serves as it lies: one inode, original offsets', async () => {
+  const path = join(cacheDir, 'models', 'plain.safetensors');
   await writeSafetensors(
     path,
     new Map([
@@ -49,11 +49,11 @@ test('a plain fp32 file serves as it lies: one inode, original offsets', async (
   const bytes = await readFile(store.path);
   expect(bytes.readFloatLE((store.tensors.get('b')?.offset ?? 0) + 4)).toBe(-2);
   await materialize([path]);
-  expect(await readdir(dirname(store.path))).toEqual(['weights.safetensors']);
+  expect((await readdir(dirname(store.path))).sort()).toEqual(['weights.json', 'weights.safetensors']);
 });
 
 test('a link to an older file is replaced', async () => {
-  const [old, path] = [join(folder, 'old.safetensors'), join(folder, 'new.safetensors')];
+  const [old, path] = ['old', 'new'].map((name) => join(cacheDir, 'models', `${name}.safetensors`)) as [string, string];
   await writeSafetensors(old, new Map([['a', one(1)]]), new Map());
   await writeSafetensors(path, new Map([['a', one(2)]]), new Map());
   const { path: cached } = await materialize([old]);

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createEmbeddingMatrix } from '../../src/metrics/embedding-matrix.ts';
+import { finishSteps } from '../../src/metrics/steps.ts';
 import { successIndices } from '../../src/metrics/success.ts';
 import { uniqueAttacks } from '../../src/metrics/unique-attacks.ts';
 import { clusterSuccesses, MAX_SHOWN_CLUSTERS } from '../../src/report/attacks/attack-clusters.ts';
@@ -24,7 +25,7 @@ beforeAll(async () => {
 afterAll(() => source.store.close());
 
 const clusters = (threshold: number, vectors: PageSource['vectors'] = source.vectors) =>
-  clusterSuccesses(source.store, stage, { vectors, threshold, judge: 'other' });
+  finishSteps(clusterSuccesses(source.store, stage, { vectors, threshold, judge: 'other' }));
 
 it.each([0.5, 0.75, 0.99])('counts ways as the metric does, at %d', (threshold) => {
   const texts = stage.attacks.map(({ text }) => text);
@@ -56,7 +57,7 @@ it('lists the largest first, and gives examples for those that the page shows', 
 it('draws every stage on the same axes and says what it left out', () => {
   const long = { ...stage, attacks: Array.from({ length: 500 }, (_, i) => stage.attacks[(i + 50) % 120] as never) };
   const vectors = fixtureVectors([...new Set(stage.attacks.map(({ text }) => text))]);
-  const map = mapAttacks([stage, long], vectors, clusters(0.75));
+  const map = finishSteps(mapAttacks([stage, long], vectors, clusters(0.75)));
   expect(map?.panels.map(({ points, leftOut }) => [points.length, leftOut])).toEqual([
     [120, 0],
     [400, 100],

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { roundEnd, roundTicks } from '../../src/report/charts/svg-scale.ts';
-import { smoothCurve, thinCurve } from '../../src/report/figures/learning-curves.ts';
+import { MAX_SMOOTHED_POINTS, smoothCurve, thinCurve } from '../../src/report/figures/learning-curves.ts';
 import {
   intervalText,
   numberText,
@@ -86,6 +86,18 @@ describe('curves', () => {
     expect(thinCurve(points.slice(0, 50), 120)).toEqual(points.slice(0, 50));
     expect(thinCurve([], 120)).toEqual([]);
     const line = points.map(({ update }) => ({ update, value: update }));
-    expect(smoothCurve(line, 10).slice(10, -10)).toEqual(line.slice(10, -10));
+    expect(smoothCurve(line, 0.01).slice(10, -10)).toEqual(line.slice(10, -10));
+  });
+
+  it('of any length are smoothed in bounded time: a long one is thinned first', () => {
+    const long = Array.from({ length: 300_000 }, (_, update) => ({ update, value: update % 3 }));
+    const smooth = smoothCurve(long, 0.04);
+    expect(smooth.length).toBeLessThanOrEqual(MAX_SMOOTHED_POINTS);
+    expect(smooth.every(({ value }) => Math.abs(value - 1) < 0.01)).toBe(true);
+    const whole = long.slice(0, MAX_SMOOTHED_POINTS);
+    const plain = whole.map((_, i) => whole.slice(Math.max(0, i - 327), i + 328));
+    expect(smoothCurve(whole, 0.04).map(({ value }) => value)).toEqual(
+      plain.map((part) => part.reduce((sum, { value }) => sum + value, 0) / part.length),
+    );
   });
 });

@@ -1,7 +1,10 @@
 import { expect, it } from 'vitest';
 import { createEmbeddingMatrix } from '../../src/metrics/embedding-matrix.ts';
-import { projectToPlane } from '../../src/report/attacks/attack-map.ts';
+import { finishSteps } from '../../src/metrics/steps.ts';
+import { projectToPlane as projectInSteps } from '../../src/report/attacks/attack-map.ts';
 import { readGolden } from '../support/golden-file.ts';
+
+const projectToPlane = (...parameters: Parameters<typeof projectInSteps>) => finishSteps(projectInSteps(...parameters));
 
 interface Golden {
   readonly width: number;

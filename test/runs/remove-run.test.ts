@@ -45,8 +45,9 @@ async function fillRun(folder: RunFolder): Promise<void> {
     'run.db-shm',
     '.report.json.partial-1-00000000-0000-4000-8000-000000000000',
     'lock.00000000-0000-4000-8000-000000000000',
+    'lock.db',
   ])
-    writeFileSync(join(folder.path, name), '');
+    writeFileSync(join(folder.path, name), '', { flag: 'a' }); // SQLite may still have the log mapped
 }
 
 describe('openRunFolder', () => {

@@ -54,7 +54,7 @@ reward:
 watch: { everyUpdates: 20, attacks: 32 }
 collect: { minUnsafe: 0.4 }
 smoothing: { updates: 40, batchSize: 16, learningRate: 1.0e-2, warmupUpdates: 2 }
-evaluation: { attacks: 96, responses: 2 }
+evaluation: { attacks: 96, responses: 2, causes: { clusters: 0 } }
 `;
 
 const SEEDS = [

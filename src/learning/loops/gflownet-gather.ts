@@ -2,10 +2,11 @@ import { FloodgateError } from '../../base/errors.ts';
 import { type RandomStream, randomStream } from '../../base/random.ts';
 import type { PolicySession } from '../../models/decoder/policy-session.ts';
 import type { Attack, RewardedAttack, SampledAttack } from '../attack.ts';
-import type { Attacker, AttackerState } from '../attacker.ts';
+import type { Attacker, AttackerState, DrawRequest } from '../attacker.ts';
 import type { ReplayBuffer } from '../replay/replay-buffer.ts';
 import type { LogRewardOf, ReplayCandidate, ReplayEntry } from '../replay/replay-entry.ts';
-import { logRewardAt, type RewardFunction, type RewardRule } from '../reward/reward.ts';
+import { isUnsafe, logRewardAt, type RewardFunction, type RewardRule } from '../reward/reward.ts';
+import { type SpreadRule, type SuccessPool, spreadTerm } from '../reward/spread.ts';
 import { consultReference, drawAttacks, type ReferenceRule, tryRollouts, writtenTokens } from './rollout.ts';
 
 /** How an update gets its rows. */
@@ -20,6 +21,14 @@ export interface GatherOptions extends ReferenceRule {
   /** Share of the fresh attacks drawn at a temperature from U(low, high). */
   readonly temperedShare: number;
   readonly temperatures: { readonly low: number; readonly high: number };
+  /** Share of the fresh attacks that rewrite a success of the buffer (see `rewriteRequests`). */
+  readonly rewriteShare: number;
+  /** Probability that a token of the success is drawn from the policy. */
+  readonly rewriteChange: number;
+  /** Updates for each batch of fresh attacks; all but the first learn from the buffer alone. */
+  readonly updatesPerBatch: number;
+  /** Absent: the reward as it is. */
+  readonly spread?: SpreadRule;
   readonly replayBy: 'judge' | 'reward' | 'uniform';
   /** New responses for replayed attacks; their scores average over all responses so far. */
   readonly rescoreReplay: boolean;
@@ -33,65 +42,122 @@ export interface GflownetParts<Evidence> {
   readonly reference: AttackerState;
   readonly buffer: ReplayBuffer;
   readonly reward: RewardFunction<Evidence>;
-  /** Embeds texts when the buffer finds near-duplicates by cosine. */
+  /** The successes so far, when the reward is spread over ways. */
+  readonly pool?: SuccessPool;
+  /** Embeds texts, for a buffer that finds near-duplicates by cosine and for the pool. */
   readonly embed?: (texts: readonly string[]) => Promise<Float32Array[]>;
 }
 
-/** log R of attacks under the schedules of one update. */
-export function rewardOf(options: Pick<GatherOptions, 'reward'>, update: number): LogRewardOf {
+/** log R of attacks under the schedules of one update; spread over ways where the attacks' neighbours were counted. */
+export function rewardOf(options: Pick<GatherOptions, 'reward' | 'spread'>, update: number): LogRewardOf {
   const logReward = logRewardAt(options.reward, update);
-  return ({ fluency, score }) => logReward(fluency, score.logS);
+  const { spread } = options;
+  return ({ fluency, score, neighbours }) => {
+    const plain = logReward(fluency, score.logS);
+    return spread === undefined || neighbours === undefined ? plain : plain + spreadTerm(spread, neighbours);
+  };
 }
 
-/** Fresh attacks of one update: some at temperature 1, the rest tempered, each from its own stream. */
-async function sampleFresh<E>(
-  { attacker, policy }: GflownetParts<E>,
-  options: GatherOptions,
-  update: number,
-): Promise<SampledAttack[]> {
-  const count = Math.max(1, Math.round(options.batchSize * options.accumulation * options.freshShare));
-  const tempered = Math.round(count * options.temperedShare);
-  const { low, high } = options.temperatures;
-  const requests = Array.from({ length: count }, (_, row) => {
-    const stream: RandomStream = randomStream(options.seed, 'attack', update, row);
-    return { stream, temperature: row < count - tempered ? 1 : low + (high - low) * stream.nextFloat() };
-  });
-  const sampled = await drawAttacks(attacker, attacker.stateOf(policy.parameters), requests);
-  return sampled.map((attack, row) => ({ ...attack, source: row < count - tempered ? 'fresh' : 'tempered' }));
-}
-
-/** Replayed rows; `rescoreReplay` averages new responses into their scores. */
-async function replayRows<E>(
-  { buffer, reward }: GflownetParts<E>,
+/**
+ * Requests that rewrite successes of the buffer, at most `count`: each token of a success is kept with probability
+ * 1 - `rewriteChange` and drawn from the policy otherwise, as is everything after its end (Kim et al. 2025, delta-CS).
+ * The objective is off-policy, so the stated distribution stays the same.
+ */
+function rewriteRequests<E>(
+  { buffer }: GflownetParts<E>,
   options: GatherOptions,
   update: number,
   count: number,
-): Promise<RewardedAttack<E>[]> {
+): DrawRequest[] {
+  if (count === 0) return [];
+  const stream = randomStream(options.seed, 'rewritten', update);
+  const drawn = buffer.sample(count, { by: 'judge', logReward: rewardOf(options, update), stream });
+  const parents = drawn.filter(({ score }) => isUnsafe(score.meanUnsafe));
+  return parents.map(({ tokens }, row) => {
+    const own = randomStream(options.seed, 'rewrite', update, row);
+    const kept = tokens.map((token) => (own.nextFloat() < options.rewriteChange ? undefined : token));
+    return { stream: own, temperature: 1, kept };
+  });
+}
+
+/** Fresh attacks of one update: some at temperature 1, some tempered, some rewritten; each from its own stream. */
+async function sampleFresh<E>(
+  parts: GflownetParts<E>,
+  options: GatherOptions,
+  update: number,
+): Promise<SampledAttack[]> {
+  const { attacker, policy } = parts;
+  const count = Math.max(1, Math.round(options.batchSize * options.accumulation * options.freshShare));
+  const rewrites = rewriteRequests(parts, options, update, Math.round(count * options.rewriteShare));
+  const drawn = count - rewrites.length;
+  const tempered = Math.min(drawn, Math.round(count * options.temperedShare));
+  const { low, high } = options.temperatures;
+  const requests = Array.from({ length: drawn }, (_, row) => {
+    const stream: RandomStream = randomStream(options.seed, 'attack', update, row);
+    return { stream, temperature: row < drawn - tempered ? 1 : low + (high - low) * stream.nextFloat() };
+  });
+  const sampled = await drawAttacks(attacker, attacker.stateOf(policy.parameters), [...requests, ...rewrites]);
+  const sourceOf = (row: number) => (row < drawn - tempered ? 'fresh' : row < drawn ? 'tempered' : 'rewritten');
+  return sampled.map((attack, row) => ({ ...attack, source: sourceOf(row) }));
+}
+
+/**
+ * Draws the replayed rows; `rescoreReplay` averages new responses into their scores. The buffer changes only when the
+ * returned function is called: an update that is interrupted before leaves no trace.
+ */
+async function replayRows<E>(
+  { buffer, reward, pool }: GflownetParts<E>,
+  options: GatherOptions,
+  update: number,
+  count: number,
+): Promise<() => RewardedAttack<E>[]> {
   const stream = randomStream(options.seed, 'replay', update);
   const drawn = buffer.sample(count, { by: options.replayBy, logReward: rewardOf(options, update), stream });
   const replayed = (entry: ReplayEntry, evidence: { readonly evidence?: E }): RewardedAttack<E> => {
-    const {
-      id: _id,
-      embedding: _embedding,
-      addedAtUpdate: _added,
-      evidence: _earlier,
-      logPRef: _known,
-      ...attack
-    } = entry;
-    return { ...attack, source: 'replay', ...evidence };
+    const { id: _id, embedding, addedAtUpdate: _added, evidence: _earlier, logPRef: _known, ...attack } = entry;
+    return { ...attack, source: 'replay', ...neighboursOf(pool, options, embedding), ...evidence };
   };
-  if (!options.rescoreReplay || drawn.length === 0) return drawn.map((entry) => replayed(entry, {}));
+  if (!options.rescoreReplay || drawn.length === 0) return () => drawn.map((entry) => replayed(entry, {}));
   const results = await reward(drawn.map(({ text }, row) => ({ text, streamName: ['rescore', update, row] })));
-  return drawn.map((entry, i) => {
-    const { score, evidence } = results[i] as (typeof results)[number];
-    if (score !== undefined) buffer.rescore(entry.id, score);
-    return replayed(buffer.get(entry.id) as ReplayEntry, { evidence });
-  });
+  return () =>
+    drawn.map((entry, i) => {
+      const { score, evidence } = results[i] as (typeof results)[number];
+      if (score !== undefined) buffer.rescore(entry.id, score);
+      return replayed(buffer.get(entry.id) as ReplayEntry, { evidence });
+    });
+}
+
+/** The successes near an attack, counted again at each use; nothing without a pool. */
+function neighboursOf(
+  pool: SuccessPool | undefined,
+  { spread }: Pick<GatherOptions, 'spread'>,
+  embedding: Float32Array | undefined,
+): { readonly neighbours?: number } {
+  if (pool === undefined || spread === undefined || embedding === undefined) return {};
+  return { neighbours: pool.near(embedding, spread.cosine) };
+}
+
+/**
+ * Puts tried attacks into the buffer, and their successes into the pool. Returns them with their neighbours.
+ * @param embeddings of each attack, where the buffer or the pool needs them.
+ */
+export function keepAttacks<E, Known extends RewardedAttack<E>>(
+  { buffer, pool }: Pick<GflownetParts<E>, 'buffer' | 'pool'>,
+  options: Pick<GatherOptions, 'reward' | 'spread'>,
+  update: number,
+  tried: readonly { readonly attack: Known; readonly embedding: Float32Array | undefined }[],
+): Known[] {
+  const logReward = rewardOf(options, update);
+  for (const { attack, embedding } of tried) {
+    buffer.insert(toCandidate(attack, update, embedding), logReward);
+    if (embedding !== undefined && isUnsafe(attack.score.meanUnsafe)) pool?.add(attack.text, embedding);
+  }
+  return tried.map(({ attack, embedding }) => ({ ...attack, ...neighboursOf(pool, options, embedding) }));
 }
 
 /** An attack and the parts of its reward, for the buffer. */
 export function toCandidate(attack: RewardedAttack, update: number, embedding?: Float32Array): ReplayCandidate {
-  const { evidence: _evidence, logPi: _logPi, ...known } = attack;
+  const { evidence: _evidence, logPi: _logPi, neighbours: _neighbours, ...known } = attack;
   return { ...known, addedAtUpdate: update, ...(embedding === undefined ? {} : { embedding }) };
 }
 
@@ -103,22 +169,30 @@ export interface Gathered<E> {
 }
 
 /**
- * Everything that one update learns from: fresh attacks tried on the target, and replay.
+ * Everything that one update learns from: fresh attacks tried on the target, and replay. Updates between two batches
+ * (`updatesPerBatch`) ask nobody: replay is all they have.
  *
  * @throws FloodgateError `judge` when no fresh attack could be scored and there is nothing to replay.
  */
 export async function gather<E>(parts: GflownetParts<E>, options: GatherOptions, update: number): Promise<Gathered<E>> {
   const { attacker, buffer } = parts;
-  const sampled = await sampleFresh(parts, options, update);
   const total = options.batchSize * options.accumulation;
-  const replayed = await replayRows(parts, options, update, total - sampled.length);
+  if (update % options.updatesPerBatch !== 0 && buffer.size > 0) {
+    const replay = await replayRows(parts, options, update, total);
+    return { rows: replay(), unscored: [], attackTokens: 0 };
+  }
+  const sampled = await sampleFresh(parts, options, update);
+  const replay = await replayRows(parts, options, update, total - sampled.length);
   const opinions = await consultReference(attacker, parts.reference, sampled, options);
   const embeddings = await parts.embed?.(sampled.map(({ text }) => text));
   const tried = await tryRollouts(sampled, opinions, parts.reward, (row) => ['response', update, row]);
-  const logReward = rewardOf(options, update);
-  for (const [i, attack] of tried.scored.entries()) {
-    buffer.insert(toCandidate(attack, update, embeddings?.[tried.rows[i] as number]), logReward);
-  }
+  const replayed = replay();
+  const scored = keepAttacks(
+    parts,
+    options,
+    update,
+    tried.scored.map((attack, i) => ({ attack, embedding: embeddings?.[tried.rows[i] as number] })),
+  );
   if (tried.scored.length + replayed.length === 0) {
     throw new FloodgateError(
       'judge',
@@ -126,5 +200,5 @@ export async function gather<E>(parts: GflownetParts<E>, options: GatherOptions,
       { hint: 'fix judges.training or the target; attacks so far are saved' },
     );
   }
-  return { rows: [...tried.scored, ...replayed], unscored: tried.unscored, attackTokens: writtenTokens(sampled) };
+  return { rows: [...scored, ...replayed], unscored: tried.unscored, attackTokens: writtenTokens(sampled) };
 }

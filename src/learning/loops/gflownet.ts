@@ -8,7 +8,8 @@ import type { WithFields } from '../attack.ts';
 import { directWeights, type Objective, type StepWeights } from '../objectives/objective.ts';
 import { serialiseReplayBuffer } from '../replay/replay-buffer-state.ts';
 import { isUnsafe } from '../reward/reward.ts';
-import { type GatherOptions, type GflownetParts, gather, rewardOf } from './gflownet-gather.ts';
+import { type Gathered, type GatherOptions, type GflownetParts, gather, rewardOf } from './gflownet-gather.ts';
+import { type CycleRule, refit, startsCycle } from './refit.ts';
 import type { TrainingUpdate } from './rollout.ts';
 import { runUpdates, type TrainingRun, type UpdateOutcome } from './update-loop.ts';
 
@@ -19,6 +20,8 @@ export interface GflownetOptions extends GatherOptions {
   readonly logZLearningRate: LearningRateRule;
   readonly gradientClip: number;
   readonly weightDecay: number;
+  /** Absent: the stage is one cycle. */
+  readonly cycles?: CycleRule;
 }
 
 /** Forward and backward of the whole update, in micro-batches; returns log pi of each row and log Z. */
@@ -99,6 +102,26 @@ export interface GflownetUpdate<Evidence> extends TrainingUpdate<Evidence> {
   readonly rows: readonly GflownetRow<Evidence>[];
 }
 
+/** Gathers the rows of an update; the first of a cycle is refitted before. An interruption undoes the refit. */
+async function gatherInCycle<E>(
+  parts: GflownetParts<E>,
+  options: GflownetOptions,
+  { optimizer, control }: TrainingRun<GflownetUpdate<E>>,
+  update: number,
+): Promise<Gathered<E>> {
+  const { cycles } = options;
+  if (cycles === undefined || !startsCycle(cycles.count, options.updates, update)) {
+    return gather(parts, options, update);
+  }
+  const undo = await refit(parts, { ...options, cycles }, { optimizer, update, signal: control.signal });
+  try {
+    return await gather(parts, options, update);
+  } catch (error) {
+    undo();
+    throw error;
+  }
+}
+
 /** One update: gather, differentiate, optimise, report. */
 async function gflownetUpdate<E>(
   parts: GflownetParts<E>,
@@ -109,7 +132,7 @@ async function gflownetUpdate<E>(
   const started = monotonicMs();
   const { attacker, policy, buffer } = parts;
   const { objective, gradientClip, weightDecay } = options;
-  const gathered = await gather(parts, options, update);
+  const gathered = await gatherInCycle(parts, options, run, update);
   const logReward = rewardOf(options, update);
   const logRewards = gathered.rows.map((attack) => logReward(attack));
   const tokenRows = gathered.rows.map((attack) => attacker.rowOf(attack));
@@ -168,7 +191,11 @@ export async function trainGflownet<E>(
   const state = {
     parameters: parts.policy.parameters,
     optimizer: run.optimizer,
-    extra: () => ({ buffer: serialiseReplayBuffer(parts.buffer), caller: run.extra?.() ?? null }),
+    extra: () => ({
+      buffer: serialiseReplayBuffer(parts.buffer),
+      ...(parts.pool === undefined ? {} : { pool: parts.pool.state() }),
+      caller: run.extra?.() ?? null,
+    }),
   };
   return runUpdates(run.control, state, { from: run.from, to: options.updates }, (update) =>
     gflownetUpdate(parts, options, run, update),

@@ -1,18 +1,11 @@
 import { append } from '../../base/long-lists.ts';
-import type { RandomStream } from '../../base/random.ts';
 import type { Attack, AttackTokens, RewardedAttack, SampledAttack, WithFields } from '../attack.ts';
-import type { Attacker, AttackerState } from '../attacker.ts';
+import type { Attacker, AttackerState, DrawRequest } from '../attacker.ts';
 import { type FluencyRule, fluencyTerm } from '../reward/fluency.ts';
 import type { RewardFunction } from '../reward/reward.ts';
 
 /** Rows sampled or scored at once: bounds the K/V cache and the logits. */
 const MAX_SAMPLED_ROWS = 64;
-
-/** One attack to draw: its own stream, and the temperature of the policy. */
-export interface DrawRequest {
-  readonly stream: RandomStream;
-  readonly temperature: number;
-}
 
 /** Draws one attack per request, a bounded number at once. */
 export async function drawAttacks(

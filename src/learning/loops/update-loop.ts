@@ -10,6 +10,8 @@ export interface LoopControl {
   readonly checkpointEveryUpdates: number;
   readonly progress: ProgressSink;
   readonly signal?: AbortSignal;
+  /** True when the updates so far have ended the stage: no further one is made. */
+  readonly isOver?: boolean;
 }
 
 /** A training loop's control, starting point and listener, beside its parts and options. */
@@ -39,7 +41,8 @@ export interface UpdateOutcome {
 
 /**
  * Runs updates `from`..`to`-1. Writes a checkpoint after every `checkpointEveryUpdates` updates, at the end, and on
- * interruption. A kill loses at most the updates since the last checkpoint, and Ctrl-C loses none.
+ * interruption. A kill loses at most the updates since the last checkpoint. Ctrl-C loses none but the one in progress,
+ * and that one only when it is interrupted before it changes the parameters.
  *
  * @returns the number of updates done.
  * @throws FloodgateError `interrupted` after saving, when the signal was aborted.
@@ -56,27 +59,40 @@ export async function runUpdates(
   const bar: Progress = control.progress.start(stage, range.to, 'updates');
   bar.update(range.from);
   let update = range.from;
+  let isEnded = control.isOver === true;
   try {
-    while (update < range.to) {
+    while (update < range.to && !isEnded) {
       if (control.signal?.aborted) {
         await save(update);
-        throw new FloodgateError(
-          'interrupted',
-          `${stage}: interrupted after ${update} of ${range.to} updates, nothing is lost`,
-          {
-            hint: 'floodgate resume continues the run',
-          },
+        throw interrupted(`${stage}: interrupted after ${update} of ${range.to} updates, nothing is lost`);
+      }
+      const steps = state.optimizer.step;
+      let outcome: UpdateOutcome;
+      try {
+        outcome = await step(update);
+      } catch (error) {
+        const isStopped = error instanceof FloodgateError && error.code === 'interrupted';
+        if (!isStopped || state.optimizer.step !== steps) throw error;
+        await save(update);
+        throw interrupted(
+          `${stage}: interrupted after ${update} of ${range.to} updates; the one in progress is made again`,
         );
       }
-      const outcome = await step(update);
       update++;
       bar.update(update, outcome.note);
-      if (outcome.stop === true) break;
+      isEnded = outcome.stop === true;
+      if (isEnded) break;
       if (update % control.checkpointEveryUpdates === 0 && update < range.to) await save(update);
     }
   } finally {
     bar.finish();
   }
   await save(update);
+  // The last update may have left work to a resume, e.g. its held-out evaluation.
+  if (control.signal?.aborted && !isEnded) throw interrupted(`${stage}: interrupted after its last update`);
   return update;
+}
+
+function interrupted(message: string): FloodgateError {
+  return new FloodgateError('interrupted', message, { hint: 'floodgate resume continues the run' });
 }

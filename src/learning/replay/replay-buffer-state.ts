@@ -22,7 +22,14 @@ const optionsSchema = z.strictObject({
 });
 
 /** Sources of attacks that a buffer can hold. */
-const SOURCES = ['fresh', 'tempered', 'replay', 'seed', 'reference'] as const satisfies readonly AttackSource[];
+const SOURCES = [
+  'fresh',
+  'tempered',
+  'rewritten',
+  'replay',
+  'seed',
+  'reference',
+] as const satisfies readonly AttackSource[];
 
 const entrySchema = z.strictObject({
   id: count,

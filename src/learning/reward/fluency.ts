@@ -4,6 +4,11 @@ export type FluencyForm =
   | { readonly kind: 'sum' }
   /** log p_ref(x) / tokens. */
   | { readonly kind: 'mean' }
+  /**
+   * min(0, log p_ref(x) - cap x factors): an attack at least as likely as `cap` nats a token gains nothing by being
+   * likelier. At the reference's own entropy rate the term prefers none of its typical texts.
+   */
+  | { readonly kind: 'capped'; readonly cap: number }
   /** Stable-GFN: 0 while the mean of the k lowest token log-probs is at least the threshold, else the penalty. */
   | { readonly kind: 'min-k-gate'; readonly k: number; readonly threshold: number; readonly penalty: number };
 
@@ -35,6 +40,8 @@ export function fluencyTerm(rule: FluencyRule, { tokenLogProbs, tokens }: Refere
       return sum(tokenLogProbs);
     case 'mean':
       return sum(tokenLogProbs) / tokenLogProbs.length;
+    case 'capped':
+      return Math.min(0, sum(tokenLogProbs) - rule.form.cap * tokenLogProbs.length);
     case 'min-k-gate': {
       const lowest = Array.from(tokenLogProbs)
         .sort((a, b) => a - b)

@@ -1,6 +1,6 @@
 /** Similarity of an attack to everything written before it, 0..1 (a cosine may be below 0). */
 export interface Similarity {
-  /** Mean of BLEU-2..5 against the whole history. */
+  /** Mean of BLEU-2..5 against the history; a meter may forget its oldest texts, where memory would grow without end. */
   readonly selfBleu: number;
   /** Mean cosine of sentence embeddings to the whole history. */
   readonly cosine: number;

@@ -5,7 +5,13 @@ import type { RewardRule } from './reward.ts';
 
 const fluency = z
   .strictObject({
-    form: z.enum(['sum', 'mean', 'min-k-gate']).default('sum').describe('how log p_ref enters the reward'),
+    form: z.enum(['sum', 'mean', 'capped', 'min-k-gate']).default('sum').describe('how log p_ref enters the reward'),
+    cap: z
+      .union([z.literal('reference'), z.number().max(0)])
+      .default('reference')
+      .describe(
+        'capped: nats a token; an attack at least as likely gains nothing by being likelier; reference: the median of attacks that the reference draws',
+      ),
     k: positiveCount.default(7).describe('min-k-gate: how many of the lowest token log-probs are averaged'),
     threshold: z.number().default(-10).describe('min-k-gate: the average (nats) below which the gate closes'),
     penalty: z.number().max(0).default(-300).describe('min-k-gate: the term (nats) of a closed gate'),
@@ -50,7 +56,21 @@ export function referenceRule(
   { fluency: settings, truncationPenalty }: RewardSettings,
   minTokens: number,
 ): { readonly fluency: FluencyRule; readonly truncationPenalty: boolean } {
-  const { form, k, threshold, penalty, shortPenalty } = settings;
-  const rule: FluencyForm = form === 'min-k-gate' ? { kind: form, k, threshold, penalty } : { kind: form };
-  return { fluency: { form: rule, minTokens, shortPenalty }, truncationPenalty };
+  return {
+    fluency: { form: fluencyForm(settings), minTokens, shortPenalty: settings.shortPenalty },
+    truncationPenalty,
+  };
+}
+
+/** @throws TypeError while `cap` names the reference, whose samples must be measured first. */
+function fluencyForm({ form, cap, k, threshold, penalty }: RewardSettings['fluency']): FluencyForm {
+  switch (form) {
+    case 'min-k-gate':
+      return { kind: form, k, threshold, penalty };
+    case 'capped':
+      if (cap === 'reference') throw new TypeError('reward.fluency.cap: the reference was not measured');
+      return { kind: form, cap };
+    default:
+      return { kind: form };
+  }
 }

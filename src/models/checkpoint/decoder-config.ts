@@ -1,25 +1,8 @@
 import { z } from 'zod';
-import { FloodgateError } from '../../base/errors.ts';
 import { parseFields } from '../formats/json-file.ts';
-import { parseRope, type RopeScaling, ropeFields } from './rope-scaling.ts';
-
-interface DecoderShape {
-  readonly vocabSize: number;
-  /** D: width of the residual stream. */
-  readonly width: number;
-  /** L */
-  readonly layers: number;
-  /** H: query heads. */
-  readonly heads: number;
-  /** Key/value heads; equals `heads` without grouped-query attention. */
-  readonly kvHeads: number;
-  /** K: width of one head. */
-  readonly headWidth: number;
-  readonly feedForwardWidth: number;
-  readonly maxPositions: number;
-  readonly normEpsilon: number;
-  readonly tiedEmbeddings: boolean;
-}
+import { type DecoderShape, epsilon, headProblem, modelSize, READ_CONFIG, unsupported } from './decoder-shape.ts';
+import { type Gemma3Config, parseGemma3 } from './gemma-config.ts';
+import { parseRope, type Rotation, ropeFields } from './rope-scaling.ts';
 
 /** GPT-2: learned positions, LayerNorm, fused QKV, tanh GELU; Conv1D weights `[in, out]`. */
 export interface Gpt2Config extends DecoderShape {
@@ -27,38 +10,15 @@ export interface Gpt2Config extends DecoderShape {
 }
 
 /** Llama-like (SmolLM2, Llama 3.x, Qwen 2.5/3): RoPE, RMSNorm, SwiGLU; weights `[out, in]`. */
-export interface LlamaConfig extends DecoderShape {
+export interface LlamaConfig extends DecoderShape, Rotation {
   readonly family: 'llama';
-  readonly ropeBase: number;
-  readonly ropeScaling: RopeScaling;
   /** Bias on the Q, K and V projections (Qwen 2.5). */
   readonly qkvBias: boolean;
   /** RMSNorm on each query and key head (Qwen 3). */
   readonly qkNorm: boolean;
 }
 
-export type DecoderConfig = Gpt2Config | LlamaConfig;
-
-/** A size of 2^50, which makes every later product overflow; no real model comes near this bound. */
-export const modelSize = z
-  .int()
-  .min(1)
-  .max(2 ** 24);
-export const epsilon = z.number().positive().max(1);
-
-/** Why no decoder of this family has such heads, or undefined when one can; the same for every kind of model file. */
-export function headProblem(
-  shape: Pick<DecoderConfig, 'family' | 'width' | 'heads' | 'kvHeads' | 'headWidth'>,
-): string | undefined {
-  const { family, width, heads, kvHeads, headWidth } = shape;
-  if (heads % kvHeads !== 0) return `${heads} heads cannot share ${kvHeads} key/value heads evenly`;
-  if (family === 'llama')
-    return headWidth % 2 === 0 ? undefined : `head width is ${headWidth}, expected an even number to rotate`;
-  if (kvHeads !== heads) return 'gpt2 with fewer key/value heads than heads is not supported';
-  return heads * headWidth === width
-    ? undefined
-    : `${heads} heads of width ${headWidth} do not make a width of ${width}`;
-}
+export type DecoderConfig = Gpt2Config | LlamaConfig | Gemma3Config;
 
 const gpt2Fields = z.looseObject({
   vocab_size: modelSize,
@@ -97,20 +57,14 @@ const llamaFields = z.looseObject({
 
 type LlamaFields = z.infer<typeof llamaFields>;
 
-const DECODER_TYPES = ['gpt2', 'llama', 'qwen2', 'qwen3', 'mistral'] as const;
+const DECODER_TYPES = ['gpt2', 'llama', 'qwen2', 'qwen3', 'mistral', 'gemma3_text'] as const;
 type DecoderType = (typeof DECODER_TYPES)[number];
-type LlamaType = Exclude<DecoderType, 'gpt2'>;
+type LlamaType = Exclude<DecoderType, 'gpt2' | 'gemma3_text'>;
 
 /** Window that Mistral uses when its config names none (`MistralConfig`). */
 const MISTRAL_DEFAULT_WINDOW = 4096;
 /** Head width that Qwen 3 uses when its config names none (`Qwen3Config`). */
 const QWEN3_DEFAULT_HEAD_WIDTH = 128;
-
-const WHAT = 'read config.json';
-
-function unsupported(what: string): FloodgateError {
-  return new FloodgateError('format', `${WHAT}: ${what}`);
-}
 
 /** Whether a `model_type` of config.json names a supported decoder family. */
 export function isDecoderType(modelType: string): modelType is DecoderType {
@@ -123,7 +77,7 @@ function headWidthOf(width: number, heads: number): number {
 }
 
 function parseGpt2(json: unknown): Gpt2Config {
-  const fields = parseFields(gpt2Fields, json, WHAT);
+  const fields = parseFields(gpt2Fields, json, READ_CONFIG);
   // Both name the tanh approximation; exact GELU differs by 1e-3.
   if (!['gelu_new', 'gelu_pytorch_tanh'].includes(fields.activation_function)) {
     throw unsupported(`activation_function is ${JSON.stringify(fields.activation_function)}, expected "gelu_new"`);
@@ -172,7 +126,7 @@ function refuseUnsupported(fields: LlamaFields, type: LlamaType): void {
 }
 
 function parseLlama(json: unknown, type: LlamaType): LlamaConfig {
-  const fields = parseFields(llamaFields, json, WHAT);
+  const fields = parseFields(llamaFields, json, READ_CONFIG);
   refuseUnsupported(fields, type);
   const heads = fields.num_attention_heads;
   const kvHeads = fields.num_key_value_heads ?? heads;
@@ -199,9 +153,17 @@ function parseLlama(json: unknown, type: LlamaType): LlamaConfig {
 }
 
 /**
- * Parses the decoder that a config.json of `transformers` 4 or 5 describes (gpt2, llama, qwen2, qwen3, mistral).
+ * Parses the decoder that a config.json of `transformers` 4 or 5 describes.
+ * Types: gpt2, llama, qwen2, qwen3, mistral, gemma3_text.
  * @throws `format` when a field is missing, of the wrong type, or asks for an unsupported feature.
  */
 export function parseDecoderConfig(json: unknown, modelType: DecoderType): DecoderConfig {
-  return modelType === 'gpt2' ? parseGpt2(json) : parseLlama(json, modelType);
+  switch (modelType) {
+    case 'gpt2':
+      return parseGpt2(json);
+    case 'gemma3_text':
+      return parseGemma3(json);
+    default:
+      return parseLlama(json, modelType);
+  }
 }

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { FloodgateError } from '../../base/errors.ts';
 import { parseFields } from '../formats/json-file.ts';
-import { epsilon, modelSize } from './decoder-config.ts';
+import { epsilon, modelSize } from './decoder-shape.ts';
 
 interface EncoderShape {
   readonly vocabSize: number;

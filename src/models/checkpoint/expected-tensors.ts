@@ -1,5 +1,5 @@
 import { FloodgateError } from '../../base/errors.ts';
-import type { DecoderConfig, Gpt2Config, LlamaConfig } from './decoder-config.ts';
+import type { DecoderConfig, Gpt2Config } from './decoder-config.ts';
 import type { EncoderConfig } from './encoder-config.ts';
 
 /** Name and shape of a tensor that a config requires. */
@@ -9,22 +9,27 @@ interface Shaped {
   readonly shape: readonly number[];
 }
 
-function* llamaTensors(config: LlamaConfig): Iterable<ExpectedTensor> {
+function* rotaryTensors(config: Exclude<DecoderConfig, Gpt2Config>): Iterable<ExpectedTensor> {
   const { width: D, heads: H, kvHeads, headWidth: K, feedForwardWidth: F } = config;
+  const isGemma = config.family === 'gemma3';
   yield ['model.embed_tokens.weight', [config.vocabSize, D]];
   for (let layer = 0; layer < config.layers; layer++) {
     const at = `model.layers.${layer}`;
     yield [`${at}.input_layernorm.weight`, [D]];
     yield [`${at}.post_attention_layernorm.weight`, [D]];
+    if (isGemma) {
+      yield [`${at}.pre_feedforward_layernorm.weight`, [D]];
+      yield [`${at}.post_feedforward_layernorm.weight`, [D]];
+    }
     for (const [name, rows] of [
       ['q', H * K],
       ['k', kvHeads * K],
       ['v', kvHeads * K],
     ] as const) {
       yield [`${at}.self_attn.${name}_proj.weight`, [rows, D]];
-      if (config.qkvBias) yield [`${at}.self_attn.${name}_proj.bias`, [rows]];
+      if (!isGemma && config.qkvBias) yield [`${at}.self_attn.${name}_proj.bias`, [rows]];
     }
-    if (config.qkNorm) {
+    if (isGemma || config.qkNorm) {
       yield [`${at}.self_attn.q_norm.weight`, [K]];
       yield [`${at}.self_attn.k_norm.weight`, [K]];
     }
@@ -65,7 +70,7 @@ function* gpt2Tensors(config: Gpt2Config): Iterable<ExpectedTensor> {
 
 /** Name and shape of every tensor that a decoder of this config has, in the `transformers` layout. */
 export function expectedDecoderTensors(config: DecoderConfig): Iterable<ExpectedTensor> {
-  return config.family === 'gpt2' ? gpt2Tensors(config) : llamaTensors(config);
+  return config.family === 'gpt2' ? gpt2Tensors(config) : rotaryTensors(config);
 }
 
 /** Weight and bias of a linear layer or of a LayerNorm (no `columns`). */

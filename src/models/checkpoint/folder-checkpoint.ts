@@ -17,6 +17,9 @@ import { materializeWeights, type OpenOptions } from './weight-cache.ts';
 /** A config.json of gigabytes. */
 const MAX_CONFIG_BYTES = 4 * 1024 * 1024;
 
+/** A head of shape [2^53, 0], which takes no bytes: each label becomes a name. The largest real head has some 1,000. */
+const MAX_LABELS = 10_000;
+
 /** Config and fp32 weights of a folder of config.json and safetensors; its tokenizer is read separately. */
 export type OpenedFolder = { readonly sha256: string; readonly weights: WeightStore } & (
   | { readonly kind: 'decoder'; readonly config: DecoderConfig }
@@ -82,9 +85,20 @@ async function refuseOtherPooling(folder: string): Promise<void> {
   }
 }
 
-/** Number of outputs of the classification head in the tensors; undefined where there is none. */
+/**
+ * Number of outputs of the classification head in the tensors; undefined where there is none.
+ * @throws `format` when the head is no matrix, or has more than `MAX_LABELS` outputs.
+ */
 function labelCountOf(tensors: ReadonlyMap<string, LocatedTensor>, type: EncoderType): number | undefined {
-  return tensors.get(type === 'roberta' ? 'classifier.out_proj.weight' : 'classifier.weight')?.shape[0];
+  const name = type === 'roberta' ? 'classifier.out_proj.weight' : 'classifier.weight';
+  const shape = tensors.get(name)?.shape;
+  if (shape === undefined) return undefined;
+  const [labels = 0, width = 0] = shape;
+  if (shape.length === 2 && labels > 0 && labels <= MAX_LABELS && width > 0) return labels;
+  throw new FloodgateError(
+    'format',
+    `read ${name}: got shape [${shape}], expected [labels, width] with at most ${MAX_LABELS} labels`,
+  );
 }
 
 /** Drops BERT's pooler unless it is used: every encoder saves it, only classifiers use it. */

@@ -1,13 +1,16 @@
 import { z } from 'zod';
 import { FloodgateError } from '../../base/errors.ts';
 import type { GgufFile, GgufValue } from '../formats/gguf.ts';
-import { type DecoderConfig, epsilon, headProblem, modelSize } from './decoder-config.ts';
+import { shownGgufValue } from '../formats/gguf-values.ts';
+import type { DecoderConfig } from './decoder-config.ts';
+import { type DecoderShape, epsilon, headProblem, modelSize } from './decoder-shape.ts';
+import { GEMMA3_DEFAULTS, type Gemma3Config } from './gemma-config.ts';
 import { type RopeScaling, recoverLlama3Scaling, ropeFactor, yarnAttentionFactor } from './rope-scaling.ts';
 
 /** GGUF architectures that a supported decoder family covers. */
-export type GgufArchitecture = 'llama' | 'qwen2' | 'qwen3' | 'gpt2';
+export type GgufArchitecture = 'llama' | 'qwen2' | 'qwen3' | 'gemma3' | 'gpt2';
 
-const ARCHITECTURES: readonly GgufArchitecture[] = ['llama', 'qwen2', 'qwen3', 'gpt2'];
+const ARCHITECTURES: readonly GgufArchitecture[] = ['llama', 'qwen2', 'qwen3', 'gemma3', 'gpt2'];
 
 /** A number of tokens or experts, where 0 means none. */
 const countOrNone = z.int().nonnegative();
@@ -32,14 +35,13 @@ function fail(what: string, hint?: string): FloodgateError {
 function metadataReader(metadata: ReadonlyMap<string, GgufValue>): MetadataReader {
   const architecture = metadata.get('general.architecture');
   if (!isArchitecture(architecture)) {
-    const shown = JSON.stringify(architecture) ?? 'nothing';
+    const shown = shownGgufValue(architecture);
     throw fail(`general.architecture is ${shown}, expected one of ${ARCHITECTURES.join(', ')}`);
   }
   const number = (key: string, schema: z.ZodType<number>, fallback?: number): number => {
     const value = metadata.get(`${architecture}.${key}`) ?? fallback;
     if (typeof value !== 'number' || !Number.isFinite(value)) {
-      const shown = Array.isArray(value) ? 'an array' : String(value);
-      throw fail(`${architecture}.${key} is ${shown}, expected a number`);
+      throw fail(`${architecture}.${key} is ${shownGgufValue(value)}, expected a number`);
     }
     const { error } = schema.safeParse(value);
     if (error !== undefined) throw fail(`${architecture}.${key} is ${value}: ${error.issues[0]?.message}`);
@@ -69,8 +71,7 @@ function parseShape(reader: MetadataReader, file: GgufFile) {
   const heads = reader.size('attention.head_count');
   const kvHeads = reader.size('attention.head_count_kv', heads);
   const headWidth = reader.size('attention.key_length', width / heads);
-  const family = reader.architecture === 'gpt2' ? 'gpt2' : 'llama';
-  const problem = headProblem({ family, width, heads, kvHeads, headWidth });
+  const problem = headProblem({ family: reader.architecture, width, heads, kvHeads, headWidth });
   if (problem !== undefined) throw fail(problem);
   if (reader.size('attention.value_length', headWidth) !== headWidth) {
     throw fail('key and value heads of different widths are not supported');
@@ -115,7 +116,7 @@ function parseScaling(reader: MetadataReader, maxPositions: number): RopeScaling
       };
     }
     default:
-      throw fail(`rope scaling ${JSON.stringify(kind)} is not supported, expected none, linear or yarn`);
+      throw fail(`rope scaling ${shownGgufValue(kind)} is not supported, expected none, linear or yarn`);
   }
 }
 
@@ -125,9 +126,33 @@ function parseScaling(reader: MetadataReader, maxPositions: number): RopeScaling
 function refuseUnsupported(reader: MetadataReader, headWidth: number, maxPositions: number): void {
   if (reader.number('expert_count', countOrNone, 0) !== 0) throw fail('mixtures of experts are not supported');
   const window = reader.number('attention.sliding_window', countOrNone, 0);
-  if (window !== 0 && window < maxPositions) throw fail(`a sliding window of ${window} tokens is not supported`);
+  if (reader.architecture !== 'gemma3' && window !== 0 && window < maxPositions)
+    throw fail(`a sliding window of ${window} tokens is not supported`);
   const rotated = reader.number('rope.dimension_count', modelSize, headWidth);
   if (rotated !== headWidth) throw fail(`rope.dimension_count is ${rotated}, expected the head's width ${headWidth}`);
+}
+
+/** Layers of Gemma 3 27B, the one size whose query scale is not the head's width; no file says so. */
+const GEMMA3_27B_LAYERS = 62;
+
+/** Reads the fields of Gemma 3. llama.cpp has those that older files omit in its code. */
+function parseGemma3(reader: MetadataReader, shape: Omit<DecoderShape, 'normEpsilon'>): Gemma3Config {
+  const softcaps = ['attn_logit_softcapping', 'final_logit_softcapping'];
+  if (softcaps.some((key) => reader.value(key) !== undefined)) throw fail('soft-capped logits are not supported');
+  return {
+    family: 'gemma3',
+    ...shape,
+    normEpsilon: reader.number('attention.layer_norm_rms_epsilon', epsilon),
+    ropeBase: reader.number('rope.freq_base', ropeFactor, GEMMA3_DEFAULTS.ropeBase),
+    ropeScaling: parseScaling(reader, shape.maxPositions),
+    localRotation: {
+      ropeBase: reader.number('rope.freq_base_swa', ropeFactor, GEMMA3_DEFAULTS.localRopeBase),
+      ropeScaling: { kind: 'none' },
+    },
+    slidingWindow: reader.size('attention.sliding_window'),
+    globalEvery: reader.size('attention.sliding_window_pattern', GEMMA3_DEFAULTS.globalEvery),
+    queryScalar: shape.layers === GEMMA3_27B_LAYERS ? shape.width / shape.heads : shape.headWidth,
+  };
 }
 
 /** Returns the architecture that a GGUF file names. @throws `format` when no supported decoder family covers it. */
@@ -148,6 +173,7 @@ export function parseGgufConfig(file: GgufFile, ropeFactors?: Float32Array): Dec
     return { family: 'gpt2', ...shape, normEpsilon: reader.number('attention.layer_norm_epsilon', epsilon) };
   }
   refuseUnsupported(reader, shape.headWidth, shape.maxPositions);
+  if (reader.architecture === 'gemma3') return parseGemma3(reader, shape);
   const ropeBase = reader.number('rope.freq_base', ropeFactor, 10_000);
   const scaling = parseScaling(reader, shape.maxPositions);
   if (ropeFactors !== undefined && ropeFactors.length !== shape.headWidth / 2) {

@@ -22,6 +22,14 @@ const LLAMA_LAYER_NAMES: Readonly<Record<string, string>> = {
   ffn_down: 'mlp.down_proj',
 };
 
+/** Gemma 3 has a norm on either side of each block, so Llama's norm names differ. */
+const GEMMA3_LAYER_NAMES: Readonly<Record<string, string>> = {
+  ...LLAMA_LAYER_NAMES,
+  post_attention_norm: 'post_attention_layernorm',
+  ffn_norm: 'pre_feedforward_layernorm',
+  post_ffw_norm: 'post_feedforward_layernorm',
+};
+
 const LLAMA_NAMES: Readonly<Record<string, string>> = {
   token_embd: 'model.embed_tokens',
   output_norm: 'model.norm',
@@ -47,6 +55,11 @@ const GPT2_NAMES: Readonly<Record<string, string>> = {
 /** RoPE factors: the config reads them; they are not a weight of the model. */
 const ROPE_FACTORS = 'rope_freqs.weight';
 
+function layerNames(architecture: GgufArchitecture): Readonly<Record<string, string>> {
+  if (architecture === 'gpt2') return GPT2_LAYER_NAMES;
+  return architecture === 'gemma3' ? GEMMA3_LAYER_NAMES : LLAMA_LAYER_NAMES;
+}
+
 /** Returns the `transformers` name of a GGUF tensor; undefined when the architecture has no such tensor. */
 export function ggufToHuggingFaceName(name: string, architecture: GgufArchitecture): string | undefined {
   const match = /^(?:blk\.(\d+)\.)?([a-z0-9_]+)\.(weight|bias)$/.exec(name);
@@ -57,7 +70,7 @@ export function ggufToHuggingFaceName(name: string, architecture: GgufArchitectu
     const names = isGpt2 ? GPT2_NAMES : LLAMA_NAMES;
     return Object.hasOwn(names, stem) ? `${names[stem]}.${suffix}` : undefined;
   }
-  const names = isGpt2 ? GPT2_LAYER_NAMES : LLAMA_LAYER_NAMES;
+  const names = layerNames(architecture);
   if (!Object.hasOwn(names, stem)) return undefined;
   return `${isGpt2 ? 'h' : 'model.layers'}.${Number(layer)}.${names[stem]}.${suffix}`;
 }
@@ -123,6 +136,10 @@ function changeOf(
     }
     return { shape, change: (values) => unpermuteRows(values, rows, heads) };
   }
+  if (architecture === 'gemma3' && name.endsWith('norm.weight')) {
+    // The converter stores 1 + weight; `transformers` keeps the weight and adds the 1 at run time.
+    return { shape, change: (values) => values.map((value) => value - 1) };
+  }
   return { shape, change: undefined };
 }
 
@@ -134,7 +151,7 @@ async function* readChanged(path: string, tensor: GgufTensor, change: MatrixChan
 
 /**
  * Returns the dequantised weights of a GGUF file under their `transformers` names. Undoes the converter's changes:
- * Llama's permuted Q/K rows and GPT-2's transposed matrices. Omits a tied head.
+ * Llama's permuted Q/K rows, GPT-2's transposed matrices and Gemma's 1 in each norm. Omits a tied head.
  * @throws `format` when the file holds a tensor that this architecture does not have.
  */
 export function ggufWeightFiles(

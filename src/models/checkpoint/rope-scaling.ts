@@ -21,11 +21,17 @@ export type RopeScaling =
       readonly attentionFactor: number;
     };
 
+/** Rotary positions of one kind of layer. */
+export interface Rotation {
+  readonly ropeBase: number;
+  readonly ropeScaling: RopeScaling;
+}
+
 /** A finite, positive frequency or factor; any other value turns every position into NaN. */
 export const ropeFactor = z.number().positive().finite();
 
 /** `rope_scaling` (transformers 4) or `rope_parameters` (transformers 5, where it also holds `rope_theta`). */
-const ropeParameters = z.looseObject({
+export const ropeParameters = z.looseObject({
   rope_type: z.string().nullish(),
   type: z.string().nullish(),
   rope_theta: ropeFactor.nullish(),
@@ -115,7 +121,7 @@ function parseScaling(parameters: RopeParameters, maxPositions: number): RopeSca
  * Parses base and scaling of the rotary positions, from either style of config.
  * @throws `format` for unsupported scalings (dynamic, longrope, partial rotation) or when a factor is missing.
  */
-export function parseRope(input: RopeInput, maxPositions: number): { ropeBase: number; ropeScaling: RopeScaling } {
+export function parseRope(input: RopeInput, maxPositions: number): Rotation {
   const parameters = input.rope_scaling ?? input.rope_parameters ?? {};
   if ('full_attention' in parameters || 'sliding_attention' in parameters) {
     throw fail('different rotary positions for different layers are not supported');

@@ -2,7 +2,7 @@
  * One normalised naming of tensors, independent of the wrapper class that saved them.
  *
  * - GPT-2: `GPT2Model`'s names (`wte.weight`, `h.0.attn.c_attn.weight`, `ln_f.weight`), without `transformer.`.
- * - Llama-like: `LlamaForCausalLM`'s names (`model.layers.0.self_attn.q_proj.weight`, `lm_head.weight`).
+ * - Llama-like and Gemma: `LlamaForCausalLM`'s names (`model.layers.0.self_attn.q_proj.weight`, `lm_head.weight`).
  * - BERT and RoBERTa: `BertModel`'s names (`embeddings.word_embeddings.weight`,
  * `encoder.layer.0.attention.self.query.weight`).
  * - DistilBERT: its layers under BERT's names too, so that one encoder graph serves all three
@@ -21,6 +21,7 @@ export type TensorFamily = DecoderConfig['family'] | EncoderConfig['family'];
 const UNUSED: Readonly<Record<TensorFamily, RegExp>> = {
   gpt2: /^h\.\d+\.attn\.(bias|masked_bias)$/,
   llama: /\.rotary_emb\.inv_freq$/,
+  gemma3: /\.rotary_emb(_local)?\.inv_freq$/,
   bert: /^(cls|qa_outputs)\.|^embeddings\.(position_ids|token_type_ids)$/,
   roberta: /^(lm_head|qa_outputs)\.|^embeddings\.(position_ids|token_type_ids)$/,
   distilbert: /^(vocab_transform|vocab_layer_norm|vocab_projector|qa_outputs)\.|^embeddings\.position_ids$/,
@@ -29,6 +30,7 @@ const UNUSED: Readonly<Record<TensorFamily, RegExp>> = {
 const PREFIX: Readonly<Record<TensorFamily, string>> = {
   gpt2: 'transformer.',
   llama: 'model.',
+  gemma3: 'model.',
   bert: 'bert.',
   roberta: 'roberta.',
   distilbert: 'distilbert.',
@@ -60,6 +62,7 @@ export function normaliseTensorName(name: string, family: TensorFamily): string 
     case 'gpt2':
       return bare;
     case 'llama':
+    case 'gemma3':
       return bare.startsWith('lm_head.') ? bare : `model.${bare}`;
     case 'distilbert':
       return distilbertToBert(bare);

@@ -1,5 +1,5 @@
-import { copyFile, link, mkdir, realpath, rename, rm, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { constants, copyFile, link, mkdir, open, realpath, rename, rm, stat } from 'node:fs/promises';
+import { dirname, isAbsolute, join, relative, sep } from 'node:path';
 import { partialPathOf, syncFolder, toWriteError } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import type { ProgressSink } from '../../base/progress.ts';
@@ -7,7 +7,8 @@ import { openRandomAccessFile } from '../formats/random-access-file.ts';
 import { readSafetensorsHeader, type StreamedTensor, writeSafetensorsStreamed } from '../formats/safetensors.ts';
 import type { SafetensorsHeader } from '../formats/safetensors-header.ts';
 import type { WeightEntry, WeightStore } from '../formats/weight-store.ts';
-import { sha256OfFile } from '../sources/file-hash.ts';
+import { checkFinite, withFiniteCheck } from './finite-weights.ts';
+import { isAsRecorded, recordWeights } from './weight-record.ts';
 
 /** The weights of one model in its own files, under normalised names, before they become one fp32 file. */
 export interface WeightFiles {
@@ -41,26 +42,40 @@ function cachedPath(options: MaterializeOptions): string {
   return join(options.cacheDir, `weights-${options.sha256}-v${CONVERTER_VERSION}`, 'weights.safetensors');
 }
 
-async function statOf(path: string) {
-  return stat(path).catch(() => undefined);
+/** Whether a file is one of the model cache's own. Those are replaced as a whole, never rewritten in place. */
+async function isInCache(source: string, cacheDir: string): Promise<boolean> {
+  const inside = relative(await realpath(cacheDir), source);
+  return !isAbsolute(inside) && inside.split(sep)[0] !== '..';
 }
 
-/**
- * Whether `target` already is `source`: the same inode, or an earlier copy. A stale link to a changed file is neither.
- */
-async function isInPlace(source: string, target: string, sha256: string): Promise<boolean> {
-  const [from, to] = [await stat(source), await statOf(target)];
+/** Whether `target` already holds `source` in the wanted way: as a link to it, or as an unchanged copy. */
+async function isInPlace(source: string, target: string, { isLinked, sha256 }: CopyOptions): Promise<boolean> {
+  const [from, to] = [await stat(source), await stat(target).catch(() => undefined)];
   if (to === undefined || to.size !== from.size) return false;
-  return (to.ino === from.ino && to.dev === from.dev) || (await sha256OfFile(target)) === sha256;
+  const isLink = to.ino === from.ino && to.dev === from.dev;
+  return isLink === isLinked && (await isAsRecorded(target, sha256));
 }
 
-/** Links `source` to `target`, or copies it where the file system cannot link; atomic either way. */
-async function linkOrCopy(source: string, target: string, sha256: string): Promise<void> {
-  if (await isInPlace(source, target, sha256)) return;
+interface CopyOptions {
+  /** Whether a hard link will do. Where links are impossible it is a copy. */
+  readonly isLinked: boolean;
+  /** sha256 of the source. */
+  readonly sha256: string;
+}
+
+async function copyOf(source: string, target: string): Promise<void> {
+  await copyFile(source, target, constants.COPYFILE_FICLONE);
+  await using handle = await open(target, 'r+');
+  await handle.sync();
+}
+
+/** Links or copies `source` to `target`, atomically. */
+async function linkOrCopy(source: string, target: string, { isLinked }: CopyOptions): Promise<void> {
   const partial = partialPathOf(target);
   try {
     await mkdir(dirname(target), { recursive: true });
-    await link(source, partial).catch(() => copyFile(source, partial));
+    if (isLinked) await link(source, partial).catch(() => copyOf(source, partial));
+    else await copyOf(source, partial);
     await rename(partial, target);
     await syncFolder(dirname(target));
   } catch (error) {
@@ -70,13 +85,29 @@ async function linkOrCopy(source: string, target: string, sha256: string): Promi
   }
 }
 
+/**
+ * Puts a plain fp32 file into the cache. A file of the cache is linked. Any other is copied, or cloned where the file
+ * system can: sessions map the file, and the tool that made it may rewrite it in place while they run.
+ */
+async function takePlainFile(path: string, files: WeightFiles, options: MaterializeOptions): Promise<void> {
+  const target = cachedPath(options);
+  await mkdir(options.cacheDir, { recursive: true });
+  const source = await realpath(path); // a link to a symbolic link would stay one
+  const how = { isLinked: await isInCache(source, options.cacheDir), sha256: options.sha256 };
+  if (await isInPlace(source, target, how)) return;
+  await checkFinite(files.tensors);
+  await linkOrCopy(source, target, how);
+  await recordWeights(target);
+}
+
 async function headerOf(path: string): Promise<SafetensorsHeader> {
   await using file = await openRandomAccessFile(path);
   return await readSafetensorsHeader(file); // awaited here: the file closes when this returns
 }
 
-/** Returns the header of an earlier conversion of the same tensors; undefined when there is none or it is damaged. */
+/** Returns the header of an earlier conversion of the same tensors; undefined when there is none or it was changed. */
 async function findConverted(path: string, files: WeightFiles, sha256: string): Promise<SafetensorsHeader | undefined> {
+  if (!(await isAsRecorded(path))) return undefined;
   const header = await headerOf(path).catch((error: unknown) => {
     if (error instanceof FloodgateError) return undefined;
     throw error;
@@ -96,21 +127,23 @@ async function convert(path: string, files: WeightFiles, options: MaterializeOpt
     [SOURCE_KEY, options.sha256],
     ['floodgate.converterVersion', String(CONVERTER_VERSION)],
   ]);
-  await writeSafetensorsStreamed(path, files.tensors, metadata, (bytes) => progress.update(Math.min(bytes, total)));
+  const tensors = files.tensors.map(withFiniteCheck);
+  await writeSafetensorsStreamed(path, tensors, metadata, (bytes) => progress.update(Math.min(bytes, total)));
+  await recordWeights(path);
   progress.finish();
   return headerOf(path);
 }
 
 /**
  * Returns one fp32 weight file below `cacheDir` with every tensor of `files`. A file that is plain fp32 already is
- * hard-linked into the cache, or copied where links are impossible. Any other source is converted once, tensor by
- * tensor and atomically. The source's sha256 and the converter's version identify the result.
- * @throws `format` when a source is damaged; `store` when the disk refuses.
+ * linked or copied there. Any other source is converted once, tensor by tensor and atomically. The source's sha256 and
+ * the converter's version identify the result, whose content is checked against a record.
+ * @throws `format` when a source is damaged or holds a weight that is no number; `store` when the disk refuses.
  */
 export async function materializeWeights(files: WeightFiles, options: MaterializeOptions): Promise<WeightStore> {
   const path = cachedPath(options);
   if (files.plainFp32 !== undefined) {
-    await linkOrCopy(await realpath(files.plainFp32.path), path, options.sha256); // a link to a symbolic link would stay one
+    await takePlainFile(files.plainFp32.path, files, options);
     return { path, tensors: files.plainFp32.tensors };
   }
   const header = (await findConverted(path, files, options.sha256)) ?? (await convert(path, files, options));

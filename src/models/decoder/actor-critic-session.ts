@@ -1,6 +1,7 @@
 import path from 'node:path';
 import type { Tensor } from 'onnxruntime-node';
 import { maxOf } from '../../base/long-lists.ts';
+import { makeOrClose } from '../../base/open-together.ts';
 import type { ParameterVector } from '../../engine/optimizer/flat-parameters.ts';
 import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import { type GraphSession, openSession } from '../../engine/runtime/session.ts';
@@ -131,11 +132,8 @@ export async function openActorCriticSession(
   const name = path.basename(options.weights.path);
   const place = { ...compute, weightFolder: path.dirname(options.weights.path), prepack: false };
   const forward = await openSession(buildCriticGraph(options), { ...place, label: `critic ${name}` });
-  try {
+  return makeOrClose([forward], async () => {
     const step = await openSession(buildActorCriticGraph(options), { ...place, label: `actor-critic ${name}` });
-    return new ActorCriticSession({ forward, step }, options);
-  } catch (cause) {
-    await forward.close();
-    throw cause;
-  }
+    return makeOrClose([step], () => new ActorCriticSession({ forward, step }, options));
+  });
 }

@@ -1,9 +1,7 @@
 import type { Tensor } from 'onnxruntime-node';
 import { float32Data, float32Tensor } from '../../engine/runtime/tensors.ts';
 import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
-
-/** Lower than any score, and finite. */
-const MASKED = -1e9;
+import { attentionWindow, MASKED } from './attention-window.ts';
 
 /** Outputs of a prefill: keys and values of the shared prefix and of each prompt's own tokens. */
 export interface Prefill {
@@ -18,14 +16,17 @@ export interface Prefill {
  */
 export class DecodeCache {
   private readonly config: DecoderConfig;
+  /** Tokens that the windowed layers see; undefined when the window never limits them. */
+  private readonly window: number | undefined;
   private readonly keys: Float32Array[];
   private readonly values: Float32Array[];
   private capacity = 0;
   private slots = 0;
   private prefix: Record<string, Tensor> = {};
 
-  constructor(config: DecoderConfig) {
+  constructor(config: DecoderConfig, contextTokens: number) {
     this.config = config;
+    this.window = attentionWindow(config, contextTokens);
     const empty = (): Float32Array[] => Array.from({ length: config.layers }, () => new Float32Array(0));
     this.keys = empty();
     this.values = empty();
@@ -100,7 +101,7 @@ export class DecodeCache {
     const rows = lengths.length;
     const shape = [rows, kvHeads, this.slots, headWidth];
     const size = rows * this.rowSize();
-    const feeds: Record<string, Tensor> = { ...this.prefix, pastMask: this.mask(lengths) };
+    const feeds: Record<string, Tensor> = { ...this.prefix, ...this.masks(lengths) };
     for (let layer = 0; layer < layers; layer++) {
       feeds[`pastKey.${layer}`] = float32Tensor((this.keys[layer] as Float32Array).subarray(0, size), shape);
       feeds[`pastValue.${layer}`] = float32Tensor((this.values[layer] as Float32Array).subarray(0, size), shape);
@@ -108,9 +109,26 @@ export class DecodeCache {
     return feeds;
   }
 
-  private mask(lengths: readonly number[]): Tensor {
-    const mask = new Float32Array(lengths.length * this.slots);
-    for (const [row, length] of lengths.entries()) mask.fill(MASKED, row * this.slots + length, (row + 1) * this.slots);
-    return float32Tensor(mask, [lengths.length, this.slots]);
+  /** Masks of a step: over each row's own past and, where a window limits some layers, over the prefix too. */
+  private masks(lengths: readonly number[]): Record<string, Tensor> {
+    const { window, slots } = this;
+    const mask = (columns: number, isHidden: (row: number, column: number) => boolean): Tensor => {
+      const values = new Float32Array(lengths.length * columns);
+      for (let i = 0; i < values.length; i++) if (isHidden(Math.floor(i / columns), i % columns)) values[i] = MASKED;
+      return float32Tensor(values, [lengths.length, columns]);
+    };
+    const isUnused = (row: number, slot: number): boolean => slot >= (lengths[row] as number);
+    const pastMask = mask(slots, isUnused);
+    if (window === undefined) return { pastMask };
+    const prefixTokens = this.prefix['prefixKey.0']?.dims[2] ?? 0;
+    // The new token of a row has `length` own tokens before it, and the prefix before those.
+    return {
+      pastMask,
+      localPastMask: mask(slots, (row, slot) => isUnused(row, slot) || (lengths[row] as number) - slot >= window),
+      localPrefixMask: mask(
+        prefixTokens,
+        (row, position) => prefixTokens + (lengths[row] as number) - position >= window,
+      ),
+    };
   }
 }

@@ -2,6 +2,7 @@ import path from 'node:path';
 import type { Tensor } from 'onnxruntime-node';
 import { FloodgateError } from '../../base/errors.ts';
 import { maxOf, minOf } from '../../base/long-lists.ts';
+import { makeOrClose, openTogether } from '../../base/open-together.ts';
 import type { RandomStream } from '../../base/random.ts';
 import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import { type GraphSession, openSession } from '../../engine/runtime/session.ts';
@@ -24,6 +25,8 @@ export interface SampleRequest {
   readonly prompt: number;
   readonly stream: RandomStream;
   readonly temperature: number;
+  /** Tokens that are written as they are, by position; a hole is drawn, as is everything after the last. */
+  readonly kept?: readonly (number | undefined)[];
 }
 
 export interface GenerateOptions extends TokenFilter {
@@ -87,7 +90,7 @@ export class Generator {
     this.prefill = sessions.prefill;
     this.decode = sessions.decode;
     this.distribution = sessions.distribution;
-    this.cache = new DecodeCache(options.config);
+    this.cache = new DecodeCache(options.config, options.contextTokens);
     this.endIds = new Set(options.bans.end);
     this.options = options;
   }
@@ -204,7 +207,9 @@ export class Generator {
     const vocabulary = this.options.config.vocabSize;
     sequences.forEach(({ request, result }, row) => {
       const start = row * vocabulary;
-      const token = chooseToken(probabilities.subarray(start, start + vocabulary), options, request.stream.nextFloat());
+      const token =
+        request.kept?.[result.tokens.length] ??
+        chooseToken(probabilities.subarray(start, start + vocabulary), options, request.stream.nextFloat());
       result.tokens.push(token);
       if (logProbs !== undefined) result.logProbs.push(logProbs[start + token] as number);
       if (this.endIds.has(token)) result.isTerminated = true;
@@ -244,10 +249,12 @@ export async function openGenerator(options: GeneratorOptions, compute: ComputeO
   const { config, weights, bans, withLogProbs, spec: model = weights.path } = options;
   const weightFolder = path.dirname(weights.path);
   const name = path.basename(weights.path);
-  const [prefill, decode, distribution] = await Promise.all([
-    openSession(buildPrefillGraph(options), { ...compute, label: `prefill ${name}`, weightFolder, prepack: false }),
-    openSession(buildDecodeGraph(options), { ...compute, label: `decode ${name}`, weightFolder }),
-    openTokenDistribution({ vocabSize: config.vocabSize, bans, withLogProbs, model }, compute),
+  const opened = await openTogether([
+    () =>
+      openSession(buildPrefillGraph(options), { ...compute, label: `prefill ${name}`, weightFolder, prepack: false }),
+    () => openSession(buildDecodeGraph(options), { ...compute, label: `decode ${name}`, weightFolder }),
+    () => openTokenDistribution({ vocabSize: config.vocabSize, bans, withLogProbs, model }, compute),
   ]);
-  return new Generator({ prefill, decode, distribution }, options);
+  const [prefill, decode, distribution] = opened;
+  return makeOrClose(opened, () => new Generator({ prefill, decode, distribution }, options));
 }

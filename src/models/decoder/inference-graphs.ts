@@ -1,6 +1,7 @@
 import { type Graph, GraphBuilder } from '../../engine/graph/builder.ts';
 import type { Value } from '../../engine/graph/ops.ts';
 import { multiplySizes, symbolSize } from '../../engine/graph/size.ts';
+import { attentionScale, attentionWindow, isWindowed } from './attention-window.ts';
 import { declareModel, type ModelOptions } from './declare-model.ts';
 import { samplerLogits, type TokenBans } from './sampler.ts';
 import { B, declareSharedPrefix, P, R } from './shared-prefix.ts';
@@ -13,7 +14,7 @@ import { createTrunk } from './trunk.ts';
 export function buildScoreGraph(options: ModelOptions & { readonly bans: TokenBans }): Graph {
   const g = new GraphBuilder();
   const trunk = createTrunk(declareModel(g, options, { differentiable: false }));
-  const tokens = declareSharedPrefix(g, options.config);
+  const tokens = declareSharedPrefix(g, options.config, options.contextTokens);
   const BR = multiplySizes(B, R);
   const targetIds = g.input('targetIds', 'int64', [B, R]);
   const endBan = g.input('endBan', 'float32', [B, R]);
@@ -33,7 +34,7 @@ export function buildScoreGraph(options: ModelOptions & { readonly bans: TokenBa
 export function buildPrefillGraph(options: ModelOptions): Graph {
   const g = new GraphBuilder();
   const trunk = createTrunk(declareModel(g, options, { differentiable: false }));
-  const tokens = declareSharedPrefix(g, options.config);
+  const tokens = declareSharedPrefix(g, options.config, options.contextTokens);
   const wanted = g.input('wanted', 'int64', [symbolSize('M')]);
   const hidden = trunk.hidden(tokens.ids, tokens.positions, tokens.attend);
   const [, rowHidden] = g.split(hidden, 0, [P, multiplySizes(B, R)]) as [Value, Value];
@@ -50,7 +51,8 @@ export function buildPrefillGraph(options: ModelOptions): Graph {
  * token's key and value. The runtime's Node binding copies every output, so it would copy a whole cache.
  *
  * Inputs: `ids`, `positions` int64 [B]; `pastMask` [B, S] (0 where the row has a token, very negative elsewhere);
- * `prefixKey.l`, `prefixValue.l` [1, G, P, K]; `pastKey.l`, `pastValue.l` [B, G, S, K].
+ * `prefixKey.l`, `prefixValue.l` [1, G, P, K]; `pastKey.l`, `pastValue.l` [B, G, S, K]. Where a window of tokens is
+ * shorter than the context, also `localPrefixMask` [B, P] and `localPastMask` [B, S] for the layers that it limits.
  * Outputs: `logits` [B, V], `newKey.l`, `newValue.l` [B, G, 1, K].
  */
 export function buildDecodeGraph(options: ModelOptions): Graph {
@@ -61,8 +63,15 @@ export function buildDecodeGraph(options: ModelOptions): Graph {
   const ids = g.input('ids', 'int64', [B]);
   const positions = g.input('positions', 'int64', [B]);
   const mask = g.reshape(g.input('pastMask', 'float32', [B, S]), [B, 1, 1, S]);
+  const local =
+    attentionWindow(options.config, options.contextTokens) === undefined
+      ? undefined
+      : {
+          prefix: g.reshape(g.input('localPrefixMask', 'float32', [B, P]), [B, 1, 1, P]),
+          past: g.reshape(g.input('localPastMask', 'float32', [B, S]), [B, 1, 1, S]),
+        };
   const fresh: { key: Value; value: Value }[] = [];
-  const scale = 1 / Math.sqrt(K);
+  const scale = attentionScale(options.config);
   const hidden = trunk.hidden(ids, positions, (layer, q, k, v) => {
     const prefixKey = g.input(`prefixKey.${layer}`, 'float32', [1, G, P, K]);
     const prefixValue = g.input(`prefixValue.${layer}`, 'float32', [1, G, P, K]);
@@ -73,7 +82,10 @@ export function buildDecodeGraph(options: ModelOptions): Graph {
     const value = g.reshape(v, [B, G, 1, K]);
     fresh.push({ key, value });
     const scores = (keys: Value): Value => g.matmul(query, keys, { transposeB: true, scale }); // [B, G, H/G, keys]
-    const weights = g.softmax(g.concat([scores(prefixKey), g.add(scores(pastKey), mask), scores(key)], 3));
+    const window = isWindowed(options.config, layer) ? local : undefined;
+    const onPrefixKeys = window === undefined ? scores(prefixKey) : g.add(scores(prefixKey), window.prefix);
+    const onPastKeys = g.add(scores(pastKey), window?.past ?? mask);
+    const weights = g.softmax(g.concat([onPrefixKeys, onPastKeys, scores(key)], 3));
     const [onPrefix, onPast, onNew] = g.split(weights, 3, [P, S, 1]) as [Value, Value, Value];
     const mixed = g.add(g.matmul(onPrefix, prefixValue), g.matmul(onPast, pastValue));
     return g.reshape(g.add(mixed, g.multiply(onNew, value)), [B, H * K]);

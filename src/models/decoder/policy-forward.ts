@@ -52,7 +52,7 @@ export function policyForward(
   { differentiable }: { readonly differentiable: boolean },
 ): PolicyForward {
   const trunk = createTrunk(declareModel(g, { ...options, trained: options.trainable }, { differentiable }));
-  const tokens = declareSharedPrefix(g, options.config);
+  const tokens = declareSharedPrefix(g, options.config, options.contextTokens);
   const BR = multiplySizes(B, R);
   const targetIds = g.input('targetIds', 'int64', [B, R]);
   const endBan = g.input('endBan', 'float32', [B, R]);

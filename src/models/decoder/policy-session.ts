@@ -1,5 +1,6 @@
 import path from 'node:path';
 import type { Tensor } from 'onnxruntime-node';
+import { makeOrClose } from '../../base/open-together.ts';
 import type { ParameterVector } from '../../engine/optimizer/flat-parameters.ts';
 import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import { type GraphSession, openSession } from '../../engine/runtime/session.ts';
@@ -80,5 +81,5 @@ export async function openPolicySession(options: PolicyGraphOptions, compute: Co
     weightFolder: path.dirname(options.weights.path),
     prepack: false,
   });
-  return new PolicySession(session, options);
+  return makeOrClose([session], () => new PolicySession(session, options));
 }

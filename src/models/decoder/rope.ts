@@ -1,5 +1,4 @@
-import type { LlamaConfig } from '../checkpoint/decoder-config.ts';
-import type { RopeScaling } from '../checkpoint/rope-scaling.ts';
+import type { RopeScaling, Rotation } from '../checkpoint/rope-scaling.ts';
 
 /** Llama 3's wavelength rule: long waves are stretched, short ones kept, those between interpolated. */
 function llama3Frequency(frequency: number, scaling: Extract<RopeScaling, { kind: 'llama3' }>): number {
@@ -26,9 +25,9 @@ function yarnFrequencies(base: number, half: number, scaling: Extract<RopeScalin
 }
 
 /** Angular frequency of each of the K/2 rotated pairs. */
-export function ropeFrequencies(config: LlamaConfig): number[] {
-  const half = config.headWidth / 2;
-  const { ropeBase: base, ropeScaling: scaling } = config;
+export function ropeFrequencies(rotation: Rotation, headWidth: number): number[] {
+  const half = headWidth / 2;
+  const { ropeBase: base, ropeScaling: scaling } = rotation;
   const plain = Array.from({ length: half }, (_, i) => base ** (-i / half));
   switch (scaling.kind) {
     case 'none':
@@ -43,9 +42,13 @@ export function ropeFrequencies(config: LlamaConfig): number[] {
 }
 
 /** Cosine and sine tables [positions, K/2], scaled by YaRN's attention factor where it applies. */
-export function ropeTables(config: LlamaConfig, positions: number): { cosine: Float32Array; sine: Float32Array } {
-  const frequencies = ropeFrequencies(config);
-  const magnitude = config.ropeScaling.kind === 'yarn' ? config.ropeScaling.attentionFactor : 1;
+export function ropeTables(
+  { ropeBase, ropeScaling }: Rotation,
+  headWidth: number,
+  positions: number,
+): { cosine: Float32Array; sine: Float32Array } {
+  const frequencies = ropeFrequencies({ ropeBase, ropeScaling }, headWidth);
+  const magnitude = ropeScaling.kind === 'yarn' ? ropeScaling.attentionFactor : 1;
   const half = frequencies.length;
   const cosine = new Float32Array(positions * half);
   const sine = new Float32Array(positions * half);

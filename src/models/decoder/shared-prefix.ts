@@ -2,6 +2,7 @@ import type { GraphBuilder } from '../../engine/graph/builder.ts';
 import type { Value } from '../../engine/graph/ops.ts';
 import { addSizes, multiplySizes, type Size, symbolSize } from '../../engine/graph/size.ts';
 import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
+import { attentionScale, attentionWindow, isWindowed, windowMask } from './attention-window.ts';
 import type { Attend } from './trunk.ts';
 
 /** Run-time sizes: B rows of R tokens after a prefix of P tokens. All rows share the prefix, which is computed once. */
@@ -33,16 +34,20 @@ export interface SharedPrefixInputs {
  * *last* prompt token, so the prefix is the prompt without it. Rows are padded on the right: causality alone keeps
  * padding out of every real position.
  */
-export function declareSharedPrefix(g: GraphBuilder, config: DecoderConfig): SharedPrefixInputs {
+export function declareSharedPrefix(g: GraphBuilder, config: DecoderConfig, contextTokens: number): SharedPrefixInputs {
   const prefixIds = g.input('prefixIds', 'int64', [P]);
   const rowIds = g.input('rowIds', 'int64', [B, R]);
   const prefixPositions = g.input('prefixPositions', 'int64', [P]);
   const rowPositions = g.input('rowPositions', 'int64', [B, R]);
   const prefixMask = g.input('prefixMask', 'float32', [P, P]);
   const rowMask = g.input('rowMask', 'float32', [R, addSizes(P, R)]);
+  const full: AttentionMasks = { prefix: prefixMask, rows: rowMask };
+  const window = attentionWindow(config, contextTokens);
+  const local = window === undefined ? full : windowedMasks(g, { full, prefixPositions, rowPositions, window });
   const caches: LayerCache[] = [];
   const heads = createHeadLayout(g, config);
-  const attend: Attend = (_layer, q, k, v) => {
+  const attend: Attend = (layer, q, k, v) => {
+    const masks = isWindowed(config, layer) ? local : full;
     const [qPrefix, qRows] = g.split(q, 0, [P, BR]) as [Value, Value];
     const [kPrefix, kRows] = g.split(k, 0, [P, BR]) as [Value, Value];
     const [vPrefix, vRows] = g.split(v, 0, [P, BR]) as [Value, Value];
@@ -56,7 +61,7 @@ export function declareSharedPrefix(g: GraphBuilder, config: DecoderConfig): Sha
     const { kvHeads: G, headWidth: K } = config;
     const spread = (prefix: Value, rows: Value): Value => g.concat([g.expand(prefix, [B, G, P, K]), rows], 2);
     const prefixOut = heads.attention(qPrefix, cache.prefixKey, cache.prefixValue, {
-      mask: prefixMask,
+      mask: masks.prefix,
       batch: 1,
       tokens: P,
     });
@@ -65,7 +70,7 @@ export function declareSharedPrefix(g: GraphBuilder, config: DecoderConfig): Sha
       spread(cache.prefixKey, cache.rowKey),
       spread(cache.prefixValue, cache.rowValue),
       {
-        mask: rowMask,
+        mask: masks.rows,
         batch: B,
         tokens: R,
       },
@@ -80,8 +85,40 @@ export function declareSharedPrefix(g: GraphBuilder, config: DecoderConfig): Sha
   };
 }
 
+/** Additive masks of the prefix's tokens [P, P] and of the rows' [R, P + R], or [B, 1, 1, R, P + R] in a window. */
+interface AttentionMasks {
+  readonly prefix: Value;
+  readonly rows: Value;
+}
+
+interface WindowInputs {
+  readonly full: AttentionMasks;
+  /** int64 [P] */
+  readonly prefixPositions: Value;
+  /** int64 [B, R] */
+  readonly rowPositions: Value;
+  readonly window: number;
+}
+
+/** The masks of layers that see only a window of the tokens. */
+function windowedMasks(g: GraphBuilder, inputs: WindowInputs): AttentionMasks {
+  const { full, window } = inputs;
+  const prefix = g.cast(inputs.prefixPositions, 'float32');
+  const rows = g.cast(inputs.rowPositions, 'float32');
+  const keys = g.concat([g.expand(g.reshape(prefix, [1, P]), [B, P]), rows], 1); // [B, P + R]
+  const ofPrefix = { queries: g.reshape(prefix, [P, 1]), keys: g.reshape(prefix, [1, P]) };
+  const ofRows = {
+    queries: g.reshape(rows, [B, 1, 1, R, 1]),
+    keys: g.reshape(keys, [B, 1, 1, 1, addSizes(P, R)]),
+  };
+  return {
+    prefix: g.add(full.prefix, windowMask(g, ofPrefix, window)),
+    rows: g.add(full.rows, windowMask(g, ofRows, window)),
+  };
+}
+
 interface AttentionShape {
-  /** Additive mask [T, S]. */
+  /** Additive mask that broadcasts to [b, G, J, T, S]. */
   readonly mask: Value;
   readonly batch: Size;
   readonly tokens: Size;
@@ -90,6 +127,7 @@ interface AttentionShape {
 /** Reshapes between flat tokens and heads. The query heads of one K/V head are rows of one matmul. */
 function createHeadLayout(g: GraphBuilder, config: DecoderConfig) {
   const { heads: H, kvHeads: G, headWidth: K } = config;
+  const scale = attentionScale(config);
   const J = H / G; // query heads a K/V head
   return {
     /** [b*t, G*K] -> [b, G, t, K] */
@@ -100,7 +138,7 @@ function createHeadLayout(g: GraphBuilder, config: DecoderConfig) {
       const S = k.shape[2] as Size;
       const rows = multiplySizes(t, J);
       const grouped = g.transpose(g.reshape(q, [b, t, G, J, K]), [0, 2, 3, 1, 4]); // [b, G, J, t, K]
-      const scores = g.matmul(g.reshape(grouped, [b, G, rows, K]), k, { transposeB: true, scale: 1 / Math.sqrt(K) });
+      const scores = g.matmul(g.reshape(grouped, [b, G, rows, K]), k, { transposeB: true, scale });
       const masked = g.add(g.reshape(scores, [b, G, J, t, S]), mask);
       const weights = g.reshape(g.softmax(masked), [b, G, rows, S]);
       const mixed = g.reshape(g.matmul(weights, v), [b, G, J, t, K]);

@@ -2,6 +2,8 @@ import type { GraphBuilder } from '../../engine/graph/builder.ts';
 import type { Value } from '../../engine/graph/ops.ts';
 import type { Size } from '../../engine/graph/size.ts';
 import type { DecoderConfig, Gpt2Config, LlamaConfig } from '../checkpoint/decoder-config.ts';
+import { type Gemma3Config, isLocalLayer } from '../checkpoint/gemma-config.ts';
+import type { Rotation } from '../checkpoint/rope-scaling.ts';
 import type { WeightSource } from './decoder-weights.ts';
 import { ropeTables } from './rope.ts';
 
@@ -90,23 +92,36 @@ function gpt2Trunk(options: TrunkOptions, config: Gpt2Config): Trunk {
   };
 }
 
+/** Heads [N, heads*K] and positions [N, 1] to rotated heads [N, heads*K]. */
+type Rotate = (x: Value, count: number, positions: Value) => Value;
+
+function createRotate({ g, contextTokens }: TrunkOptions, rotation: Rotation, headWidth: number): Rotate {
+  const tables = ropeTables(rotation, headWidth, contextTokens);
+  const tableShape = [contextTokens, headWidth / 2];
+  const cosine = g.constant('float32', tableShape, tables.cosine);
+  const sine = g.constant('float32', tableShape, tables.sine);
+  return (x, count, positions) => {
+    const n = x.shape[0] as Size;
+    // One token a row: the kernel refuses sequences longer than its tables, and N flat tokens may be.
+    const rotated = g.rotary(g.reshape(x, [n, 1, count * headWidth]), positions, cosine, sine);
+    return g.reshape(rotated, [n, count * headWidth]);
+  };
+}
+
+/** Normalises each head by itself: [N, heads*K] -> same. */
+function normHeads(g: GraphBuilder, x: Value, headWidth: number, norm: (x: Value) => Value): Value {
+  const [n, columns] = x.shape as [Size, number];
+  return g.reshape(norm(g.reshape(x, [n, columns / headWidth, headWidth])), [n, columns]);
+}
+
 function llamaTrunk(options: TrunkOptions, config: LlamaConfig): Trunk {
   const { g, weights } = options;
   const { heads, kvHeads, headWidth } = config;
   const norm = (name: string, x: Value): Value => g.rmsNorm(x, weights.get(`${name}.weight`), config.normEpsilon);
-  const tables = ropeTables(config, options.contextTokens);
-  const tableShape = [options.contextTokens, headWidth / 2];
-  const cosine = g.constant('float32', tableShape, tables.cosine);
-  const sine = g.constant('float32', tableShape, tables.sine);
+  const rotate = createRotate(options, config, headWidth);
   /** Per-head norm (Qwen 3), then rotation: [N, heads*K] -> same. */
-  const prepare = (x: Value, count: number, normName: string, positions: Value): Value => {
-    const n = x.shape[0] as Size;
-    const flat: readonly Size[] = [n, count * headWidth];
-    const normed = config.qkNorm ? g.reshape(norm(normName, g.reshape(x, [n, count, headWidth])), flat) : x;
-    // One token a row: the kernel refuses sequences longer than its tables, and N flat tokens may be.
-    const rotated = g.rotary(g.reshape(normed, [n, 1, count * headWidth]), positions, cosine, sine);
-    return g.reshape(rotated, flat);
-  };
+  const prepare = (x: Value, count: number, normName: string, positions: Value): Value =>
+    rotate(config.qkNorm ? normHeads(g, x, headWidth, (head) => norm(normName, head)) : x, count, positions);
   const layer = (index: number, x: Value, positions: Value, attend: Attend): Value => {
     const at = `model.layers.${index}`;
     const h = norm(`${at}.input_layernorm`, x);
@@ -134,7 +149,56 @@ function llamaTrunk(options: TrunkOptions, config: LlamaConfig): Trunk {
   };
 }
 
+function gemma3Trunk(options: TrunkOptions, config: Gemma3Config): Trunk {
+  const { g, weights } = options;
+  const { heads, kvHeads, headWidth } = config;
+  const norm = (name: string, x: Value): Value =>
+    g.rmsNorm(x, g.add(weights.get(`${name}.weight`), g.scalar(1)), config.normEpsilon); // x / rms * (1 + w)
+  const rotateGlobal = createRotate(options, config, headWidth);
+  const rotateLocal = createRotate(options, config.localRotation, headWidth);
+  const layer = (index: number, x: Value, positions: Value, attend: Attend): Value => {
+    const at = `model.layers.${index}`;
+    const rotate = isLocalLayer(config, index) ? rotateLocal : rotateGlobal;
+    const prepare = (name: 'q' | 'k', input: Value, count: number): Value => {
+      const projected = project(options, `${at}.self_attn.${name}_proj`, input);
+      const normed = normHeads(g, projected, headWidth, (head) => norm(`${at}.self_attn.${name}_norm`, head));
+      return rotate(normed, count, positions);
+    };
+    const h = norm(`${at}.input_layernorm`, x);
+    const v = project(options, `${at}.self_attn.v_proj`, h);
+    const mixed = attend(index, prepare('q', h, heads), prepare('k', h, kvHeads), v);
+    const attended = g.add(
+      x,
+      norm(`${at}.post_attention_layernorm`, project(options, `${at}.self_attn.o_proj`, mixed)),
+    );
+    const h2 = norm(`${at}.pre_feedforward_layernorm`, attended);
+    const gated = g.multiply(
+      g.gelu(project(options, `${at}.mlp.gate_proj`, h2), 'tanh'),
+      project(options, `${at}.mlp.up_proj`, h2),
+    );
+    return g.add(attended, norm(`${at}.post_feedforward_layernorm`, project(options, `${at}.mlp.down_proj`, gated)));
+  };
+  const table = weights.get('model.embed_tokens.weight');
+  return {
+    hidden: (ids, positions, attend) => {
+      const flatPositions = g.reshape(positions, [positions.shape[0] as Size, 1]);
+      let x = g.multiply(g.embedding(table, ids), g.scalar(Math.fround(Math.sqrt(config.width))));
+      for (let index = 0; index < config.layers; index++) x = layer(index, x, flatPositions, attend);
+      return x;
+    },
+    finalNorm: (x) => norm('model.norm', x),
+    logits: (x) => g.linear(x, config.tiedEmbeddings ? table : weights.get('lm_head.weight'), 'outIn'),
+  };
+}
+
 export function createTrunk(options: TrunkOptions): Trunk {
   const { config } = options;
-  return config.family === 'gpt2' ? gpt2Trunk(options, config) : llamaTrunk(options, config);
+  switch (config.family) {
+    case 'gpt2':
+      return gpt2Trunk(options, config);
+    case 'llama':
+      return llamaTrunk(options, config);
+    case 'gemma3':
+      return gemma3Trunk(options, config);
+  }
 }

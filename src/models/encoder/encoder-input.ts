@@ -120,15 +120,17 @@ export function padBatch(inputs: readonly EncoderInput[], padId: number): Encode
 /**
  * Runs every input through `runBatch`, which returns [rows, width] row-major, and restores the order of rows.
  * Returns [inputs, width].
+ * @throws FloodgateError `interrupted` before a batch, when `signal` was aborted.
  */
 export async function runInBatches(
   inputs: readonly EncoderInput[],
-  options: { readonly padId: number; readonly width: number },
+  options: { readonly padId: number; readonly width: number; readonly signal?: AbortSignal | undefined },
   runBatch: (batch: EncoderBatch) => Promise<Float32Array>,
 ): Promise<Float32Array> {
-  const { padId, width } = options;
+  const { padId, width, signal } = options;
   const results = new Float32Array(inputs.length * width);
   for (const indices of planBatches(inputs.map(({ ids }) => ids.length))) {
+    if (signal?.aborted) throw new FloodgateError('interrupted', 'embed texts: interrupted');
     const rows = await runBatch(
       padBatch(
         indices.map((i) => inputs[i] as EncoderInput),

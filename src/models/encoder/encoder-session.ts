@@ -10,8 +10,8 @@ import { createInputEncoder, type EncoderBatch, type EncoderText, runInBatches }
 export interface EncoderSession {
   /** Numbers in each row. */
   readonly width: number;
-  /** Returns [texts, width] row-major. */
-  run(texts: readonly EncoderText[]): Promise<Float32Array>;
+  /** Returns [texts, width] row-major. @throws FloodgateError `interrupted` between batches, on abort. */
+  run(texts: readonly EncoderText[], signal?: AbortSignal): Promise<Float32Array>;
   close(): Promise<void>;
 }
 
@@ -49,7 +49,7 @@ export async function openEncoderSession(
   };
   return {
     width,
-    run: (texts) => runInBatches(texts.map(toInput), { padId: config.padId, width }, runBatch),
+    run: (texts, signal) => runInBatches(texts.map(toInput), { padId: config.padId, width, signal }, runBatch),
     close: () => session.close(),
   };
 }

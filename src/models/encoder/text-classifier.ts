@@ -13,10 +13,14 @@ export function activationOf(problem: EncoderConfig['problem']): LabelActivation
   return problem === 'multi-label' ? 'sigmoid' : 'softmax';
 }
 
-/** Probabilities of each row of `logits` [n, labels], row by row. */
+/**
+ * Probabilities of each row of `logits` [n, labels], row by row. A row with a logit that is NaN or infinite is NaN
+ * throughout: the model failed on that text, and sigmoid(-infinity) = 0 would read as a safe one.
+ */
 export function labelProbabilities(logits: Float32Array, labels: number, activation: LabelActivation): Float32Array[] {
   return Array.from({ length: logits.length / labels }, (_, row) => {
     const values = logits.subarray(row * labels, (row + 1) * labels);
+    if (!values.every(Number.isFinite)) return new Float32Array(labels).fill(Number.NaN);
     return activation === 'sigmoid' ? values.map((x) => 1 / (1 + Math.exp(-x))) : softmax(values);
   });
 }

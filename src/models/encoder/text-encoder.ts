@@ -7,8 +7,11 @@ import { type EncoderSession, openEncoderSession } from './encoder-session.ts';
 export interface SentenceEncoder {
   /** Numbers in each vector. */
   readonly width: number;
-  /** Returns [texts, width] row-major, each row of L2 length 1. Cuts texts beyond the window at the end. */
-  embed(texts: readonly string[]): Promise<Float32Array>;
+  /**
+   * Returns [texts, width] row-major, each row of L2 length 1. Cuts texts beyond the window at the end.
+   * @throws FloodgateError `interrupted` between batches, when `signal` was aborted.
+   */
+  embed(texts: readonly string[], signal?: AbortSignal): Promise<Float32Array>;
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -16,7 +19,11 @@ export interface SentenceEncoder {
 export function sentenceEncoderOf(session: EncoderSession): SentenceEncoder {
   return {
     width: session.width,
-    embed: (texts) => session.run(texts.map((text) => ({ text }))),
+    embed: (texts, signal) =>
+      session.run(
+        texts.map((text) => ({ text })),
+        signal,
+      ),
     close: () => session.close(),
     [Symbol.asyncDispose]: () => session.close(),
   };

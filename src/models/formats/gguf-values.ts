@@ -68,6 +68,17 @@ export class ByteCursor {
 /** One metadata value of a GGUF file. 64-bit integers are numbers while they are safe ones, bigints beyond. */
 export type GgufValue = string | number | bigint | boolean | readonly GgufValue[];
 
+/** A value of megabytes in a message. */
+const MAX_SHOWN = 120;
+
+/** A metadata value as messages show it: 64-bit integers too, and never more than a line of it. */
+export function shownGgufValue(value: GgufValue | undefined): string {
+  if (value === undefined) return 'nothing';
+  if (typeof value === 'object') return 'an array';
+  if (typeof value !== 'string') return String(value);
+  return JSON.stringify(value.length > MAX_SHOWN ? `${value.slice(0, MAX_SHOWN)}...` : value);
+}
+
 /** A string of gigabytes as a key or token: the longest real one is a chat template of some 100 kB. */
 const MAX_STRING_BYTES = 16 * 1024 * 1024;
 /** An array that claims billions of items: the largest real one is a vocabulary of some 300,000 tokens. */

@@ -1,5 +1,6 @@
-import { type FileHandle, open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { FloodgateError } from '../../base/errors.ts';
+import { openRegularFile } from '../../base/regular-file.ts';
 
 /** A file open for reading at any offset. */
 export interface RandomAccessFile extends AsyncDisposable {
@@ -30,24 +31,20 @@ async function readExactly(handle: FileHandle, path: string, offset: number, len
 export async function openRandomAccessFile(path: string): Promise<RandomAccessFile> {
   let handle: FileHandle;
   try {
-    handle = await open(path, 'r');
+    handle = await openRegularFile(path);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new FloodgateError('format', `open ${path}: ${reason}`, { cause });
   }
-  const stat = await handle.stat();
-  if (!stat.isFile()) {
-    await handle.close();
-    throw new FloodgateError('format', `open ${path}: not a regular file`);
-  }
+  const { size } = await handle.stat();
   return {
     path,
-    size: stat.size,
+    size,
     read: async (offset, length) => {
-      if (offset < 0 || length < 0 || offset + length > stat.size) {
+      if (offset < 0 || length < 0 || offset + length > size) {
         throw new FloodgateError(
           'format',
-          `read ${path}: range ${offset}+${length} lies outside the file's ${stat.size} bytes`,
+          `read ${path}: range ${offset}+${length} lies outside the file's ${size} bytes`,
         );
       }
       return readExactly(handle, path, offset, length);
@@ -55,4 +52,10 @@ export async function openRandomAccessFile(path: string): Promise<RandomAccessFi
     close: () => handle.close(),
     [Symbol.asyncDispose]: () => handle.close(),
   };
+}
+
+/** Yields the whole file in blocks of `blockBytes`. @throws as `openRandomAccessFile`. */
+export async function* readBlocks(path: string, blockBytes: number): AsyncIterable<Buffer> {
+  await using file = await openRandomAccessFile(path);
+  for (let at = 0; at < file.size; at += blockBytes) yield await file.read(at, Math.min(blockBytes, file.size - at));
 }

@@ -1,5 +1,5 @@
 import { FloodgateError } from '../../base/errors.ts';
-import { countJsonValues } from './json-file.ts';
+import { countJsonValues, parseJson } from './json-file.ts';
 
 /** Bytes of one value, for every dtype that safetensors names and that a weight file may contain. */
 const DTYPE_BYTES = {
@@ -44,8 +44,8 @@ const DATA_ALIGNMENT = 64;
 /** A name of megabytes, repeated in every message about it. */
 const MAX_SHOWN = 120;
 
-function fail(name: string, what: string, cause?: unknown): FloodgateError {
-  return new FloodgateError('format', `read ${name}: ${what}`, cause === undefined ? {} : { cause });
+function fail(name: string, what: string): FloodgateError {
+  return new FloodgateError('format', `read ${name}: ${what}`);
 }
 
 /** Shows a value of the file in a message, however long or deeply nested it is. */
@@ -141,12 +141,7 @@ export function parseSafetensorsHeader(json: Buffer, fileSize: number, name = 's
   if (values > MAX_HEADER_VALUES) {
     throw fail(name, `header has ${values} values, expected at most ${MAX_HEADER_VALUES}`);
   }
-  let value: unknown;
-  try {
-    value = JSON.parse(json.toString('utf8'));
-  } catch (cause) {
-    throw fail(name, 'header is not JSON', cause);
-  }
+  const value = parseJson(json.toString('utf8'), `read ${name}: header`);
   if (!isRecord(value)) throw fail(name, 'header is not a JSON object');
   const dataStart = 8 + json.length;
   const tensors = new Map<string, SafetensorsEntry>();

@@ -63,15 +63,54 @@ interface OpenZip {
   readonly limits: ZipLimits;
 }
 
+/** One entry of a zip's directory. */
+export interface ZipEntry {
+  readonly name: string;
+  /** Unpacked size that the directory claims. `extractZipEntries` unpacks no more than this. */
+  readonly unpackedBytes: number;
+}
+
+/**
+ * Lists the files of a zip from its directory; nothing is unpacked.
+ * @throws `format` when the zip is damaged or has too many entries.
+ */
+export function listZipEntries(zipPath: string, limits: Pick<ZipLimits, 'maxEntries'>): Promise<readonly ZipEntry[]> {
+  return withZip(zipPath, async (zip) => {
+    ensureFewEntries(zip, zipPath, limits);
+    const entries: ZipEntry[] = [];
+    for await (const { fileName, uncompressedSize } of zip.eachEntry()) {
+      if (!fileName.endsWith('/')) entries.push({ name: fileName, unpackedBytes: uncompressedSize });
+    }
+    return entries;
+  });
+}
+
+/** Runs `work` on the open zip. @throws `format` for whatever is wrong with the zip. */
+async function withZip<T>(zipPath: string, work: (zip: ZipFile) => Promise<T>): Promise<T> {
+  let zip: ZipFile | undefined;
+  try {
+    zip = await openPromise(zipPath, { autoClose: false, lazyEntries: true, validateEntrySizes: true });
+    return await work(zip);
+  } catch (cause) {
+    if (cause instanceof FloodgateError || isDiskError(cause)) throw cause;
+    throw fail(zipPath, cause instanceof Error ? cause.message : String(cause), cause);
+  } finally {
+    zip?.close();
+  }
+}
+
+function ensureFewEntries(zip: ZipFile, zipPath: string, { maxEntries }: Pick<ZipLimits, 'maxEntries'>): void {
+  if (zip.entryCount <= maxEntries) return;
+  throw fail(zipPath, `it has ${zip.entryCount} entries, expected at most ${maxEntries}`);
+}
+
 /** Unpacks the wanted entries below `staging`; returns their output names. */
 async function unpackWanted(
   { zip, zipPath, limits }: OpenZip,
   wanted: (name: string) => string | undefined,
   staging: string,
 ): Promise<string[]> {
-  if (zip.entryCount > limits.maxEntries) {
-    throw fail(zipPath, `it has ${zip.entryCount} entries, expected at most ${limits.maxEntries}`);
-  }
+  ensureFewEntries(zip, zipPath, limits);
   const outputs = new Set<string>();
   let claimedTotal = 0;
   for await (const entry of zip.eachEntry()) {
@@ -105,23 +144,19 @@ export async function extractZipEntries(
 ): Promise<string[]> {
   await mkdir(outDir, { recursive: true });
   const staging = join(outDir, `.partial-${process.pid}-${randomUUID()}`);
-  let zip: ZipFile | undefined;
   try {
-    zip = await openPromise(zipPath, { autoClose: false, lazyEntries: true, validateEntrySizes: true });
-    const outputs = await unpackWanted({ zip, zipPath, limits }, wanted, staging);
-    for (const output of outputs) {
-      await mkdir(dirname(join(outDir, output)), { recursive: true });
-      await rename(join(staging, output), join(outDir, output));
-      await syncFolder(dirname(join(outDir, output)));
-    }
-    return outputs;
+    return await withZip(zipPath, async (zip) => {
+      const outputs = await unpackWanted({ zip, zipPath, limits }, wanted, staging);
+      for (const output of outputs) {
+        await mkdir(dirname(join(outDir, output)), { recursive: true });
+        await rename(join(staging, output), join(outDir, output));
+        await syncFolder(dirname(join(outDir, output)));
+      }
+      return outputs;
+    });
   } catch (cause) {
-    if (cause instanceof FloodgateError) throw cause;
-    const error = isDiskError(cause) ? toWriteError(outDir, cause) : cause;
-    if (error instanceof FloodgateError) throw error;
-    throw fail(zipPath, cause instanceof Error ? cause.message : String(cause), cause);
+    throw isDiskError(cause) ? toWriteError(outDir, cause) : cause;
   } finally {
-    zip?.close();
     await rm(staging, { recursive: true, force: true });
   }
 }

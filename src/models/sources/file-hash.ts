@@ -1,14 +1,14 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
+import { readBlocks } from '../formats/random-access-file.ts';
 
 /** Read block while hashing, bytes: large enough that hashing, not reading, sets the pace. */
 const HASH_BLOCK_BYTES = 1 << 20;
 
-/** sha256 of the file, lower-case hex. */
+/** sha256 of the file, lower-case hex. @throws `format` when it is missing or no regular file. */
 export async function sha256OfFile(path: string): Promise<string> {
   const hash = createHash('sha256');
-  for await (const block of createReadStream(path, { highWaterMark: HASH_BLOCK_BYTES })) hash.update(block as Buffer);
+  for await (const block of readBlocks(path, HASH_BLOCK_BYTES)) hash.update(block);
   return hash.digest('hex');
 }
 
@@ -18,7 +18,7 @@ export async function sha256OfFile(path: string): Promise<string> {
 export async function gitBlobSha1OfFile(path: string): Promise<string> {
   const { size } = await stat(path);
   const hash = createHash('sha1').update(`blob ${size}\0`);
-  for await (const block of createReadStream(path, { highWaterMark: HASH_BLOCK_BYTES })) hash.update(block as Buffer);
+  for await (const block of readBlocks(path, HASH_BLOCK_BYTES)) hash.update(block);
   return hash.digest('hex');
 }
 

@@ -1,7 +1,9 @@
 import { z } from 'zod';
 import { FloodgateError } from '../../base/errors.ts';
+import type { RemoteFile } from './file-download.ts';
 import { isSafeFileName } from './file-name.ts';
-import { type HubSession, requestHub, withRetries } from './hub-session.ts';
+import { type HttpSession, readText, requestUrl, withRetries } from './http-session.ts';
+import { hubUrl } from './hub-session.ts';
 
 /** A longer listing is an attack on memory: the largest model repositories stay below 2 MB. */
 const MAX_LISTING_BYTES = 16 * 1024 * 1024;
@@ -21,30 +23,22 @@ const listingSchema = z.object({
   ),
 });
 
-/** One file as the hub lists it. A field is undefined where the hub omits it (mirrors omit sizes and hashes). */
-export interface HubFile {
-  readonly name: string;
-  readonly bytes: number | undefined;
-  /** Of the content, for large files. */
-  readonly sha256: string | undefined;
-  /** Git's SHA-1 of the content, for small files. */
-  readonly gitSha1: string | undefined;
-}
-
 export interface HubListing {
   /** The commit that the revision means now: 40 hex digits. */
   readonly commit: string;
-  readonly files: readonly HubFile[];
+  readonly files: readonly RemoteFile[];
 }
 
 /**
  * Lists the files of a repository at a revision. Unsafe names are left out, so nothing can select them.
  * @throws FloodgateError `source` when the hub does not answer, refuses, or answers anything but a listing.
  */
-export async function listHubFiles(session: HubSession, repository: string, revision: string): Promise<HubListing> {
+export async function listHubFiles(session: HttpSession, repository: string, revision: string): Promise<HubListing> {
   const operation = `list hf:${repository}@${revision}`;
   const path = `/api/models/${repository}/revision/${encodeURIComponent(revision)}?blobs=true`;
-  const text = await withRetries(session, operation, async () => readText(session, path, operation));
+  const text = await withRetries(session, operation, async () =>
+    readText(await requestUrl(session, hubUrl(session, path), operation), MAX_LISTING_BYTES, operation),
+  );
   let listing: z.infer<typeof listingSchema>;
   try {
     listing = listingSchema.parse(JSON.parse(text));
@@ -64,22 +58,4 @@ export async function listHubFiles(session: HubSession, repository: string, revi
       gitSha1: lfs ? undefined : (blobId ?? undefined), // for an LFS file, `blobId` is the pointer's
     })),
   };
-}
-
-async function readText(session: HubSession, path: string, operation: string): Promise<string> {
-  const response = await requestHub(session, path, operation);
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const chunk of response.body) {
-    bytes += chunk.length;
-    if (bytes > MAX_LISTING_BYTES) {
-      await response.discard();
-      throw new FloodgateError(
-        'source',
-        `${operation}: the listing is too long, expected at most ${MAX_LISTING_BYTES} bytes`,
-      );
-    }
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
 }

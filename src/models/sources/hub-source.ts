@@ -1,13 +1,13 @@
-import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { FloodgateError } from '../../base/errors.ts';
-import { sha256OfFile } from './file-hash.ts';
+import { downloadFile, findFinished, type RemoteFile, sizeOnDisk } from './file-download.ts';
 import { joinInside } from './file-name.ts';
 import { selectModelFiles, WEIGHT_INDEX } from './file-selection.ts';
-import { downloadHubFile } from './hub-download.ts';
-import { type HubFile, listHubFiles } from './hub-listing.ts';
-import { type HubSession, openHubSession } from './hub-session.ts';
+import type { HttpSession } from './http-session.ts';
+import { listHubFiles } from './hub-listing.ts';
+import { hubUrl, openHubSession } from './hub-session.ts';
 import type { ModelFile, PullRecord } from './model-cache.ts';
 import { ensureFreeSpace, type FetchRequest } from './model-source.ts';
 import { type HubSpec, specToText } from './model-spec.ts';
@@ -50,14 +50,7 @@ async function keepWorkOfCommit({ outFolder, scratchFolder }: FetchRequest, comm
   await writeFile(markPath, commit);
 }
 
-async function sizeOnDisk(path: string): Promise<number | undefined> {
-  return stat(path).then(
-    (found) => found.size,
-    () => undefined,
-  );
-}
-
-async function missingBytes(outFolder: string, files: readonly HubFile[]): Promise<number> {
+async function missingBytes(outFolder: string, files: readonly RemoteFile[]): Promise<number> {
   let bytes = 0;
   for (const file of files) {
     if ((await sizeOnDisk(joinInside(outFolder, file.name))) === undefined) bytes += file.bytes ?? UNKNOWN_FILE_BYTES;
@@ -67,9 +60,9 @@ async function missingBytes(outFolder: string, files: readonly HubFile[]): Promi
 
 async function downloadAll(
   request: FetchRequest,
-  session: HubSession,
+  session: HttpSession,
   basePath: string,
-  wanted: readonly HubFile[],
+  wanted: readonly RemoteFile[],
 ): Promise<ModelFile[]> {
   const { outFolder, scratchFolder, settings, specText } = request;
   const areSizesKnown = wanted.every((file) => file.bytes !== undefined);
@@ -82,7 +75,14 @@ async function downloadAll(
       const onBytes = (bytes: number): void => bar.update(finishedBytes + bytes, file.name);
       const finished =
         (await findFinished(outFolder, file)) ??
-        (await downloadHubFile({ session, basePath, file, outFolder, scratchFolder, onBytes }));
+        (await downloadFile({
+          session,
+          url: hubUrl(session, basePath + pathOf(file)),
+          file,
+          outFolder,
+          scratchFolder,
+          onBytes,
+        }));
       files.push(finished);
       finishedBytes += finished.bytes;
       bar.update(finishedBytes, file.name);
@@ -93,13 +93,8 @@ async function downloadAll(
   return files;
 }
 
-/** A file that an earlier, stopped pull of the same commit finished. It was verified before it got its name. */
-async function findFinished(outFolder: string, file: HubFile): Promise<ModelFile | undefined> {
-  const path = joinInside(outFolder, file.name);
-  const bytes = await sizeOnDisk(path);
-  if (bytes === undefined || bytes !== (file.bytes ?? bytes)) return undefined;
-  const sha256 = await sha256OfFile(path);
-  return sha256 === (file.sha256 ?? sha256) ? { name: file.name, sha256, bytes } : undefined;
+function pathOf({ name }: RemoteFile): string {
+  return `/${name.split('/').map(encodeURIComponent).join('/')}`;
 }
 
 /** @throws FloodgateError `source` when the index names shards that the repository does not have. */

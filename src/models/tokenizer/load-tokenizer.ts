@@ -1,7 +1,8 @@
-import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { FloodgateError } from '../../base/errors.ts';
+import { readRegularFile } from '../../base/regular-file.ts';
+import { parseJson } from '../formats/json-file.ts';
 import { type ChatTemplate, createChatTemplate } from './chat-template.ts';
 import { createTokenizer, type Tokenizer } from './tokenizer.ts';
 import { createSplitAtTokens } from './tokenizer-added-tokens.ts';
@@ -37,29 +38,21 @@ const generationConfigSchema = z.object({ eos_token_id: z.union([z.int(), z.arra
 
 /** Returns the text of an optional file, or undefined where there is none. */
 async function readOptional(folder: string, name: string): Promise<string | undefined> {
-  const path = join(folder, name);
+  const tooLarge = (size: number) => new FloodgateError('format', `tokenizer: ${name} is too large, got ${size} bytes`);
   try {
-    const { size } = await stat(path);
-    if (size > MAX_TOKENIZER_JSON_BYTES) {
-      throw new FloodgateError('format', `tokenizer: ${name} is too large, got ${size} bytes`);
-    }
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
-    throw error;
+    return (await readRegularFile(join(folder, name), MAX_TOKENIZER_JSON_BYTES, tooLarge)).toString('utf8');
+  } catch (cause) {
+    if (cause instanceof FloodgateError) throw cause;
+    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown error';
+    if (code === 'ENOENT') return undefined;
+    throw new FloodgateError('format', `tokenizer: ${name} cannot be read (${code}), expected a file`, { cause });
   }
 }
 
 async function readOptionalJson<T>(folder: string, name: string, schema: z.ZodType<T>): Promise<T | undefined> {
   const text = await readOptional(folder, name);
   if (text === undefined) return undefined;
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw new FloodgateError('format', `tokenizer: ${name} is not valid JSON`, { cause });
-  }
-  const result = schema.safeParse(value);
+  const result = schema.safeParse(parseJson(text, `tokenizer: ${name}`));
   if (result.success) return result.data;
   const issue = result.error.issues[0];
   throw new FloodgateError('format', `tokenizer: ${name} is malformed at ${issue?.path.join('.')}: ${issue?.message}`);
@@ -81,6 +74,7 @@ function idOfToken(definition: TokenizerDefinition, token: string | undefined): 
   const added = definition.addedTokens.find((candidate) => candidate.content === token);
   if (added !== undefined) return added.id;
   const { model } = definition;
+  if (model.type === 'ScoredBPE') return model.vocab.get(token);
   if (model.type !== 'Unigram') return Object.hasOwn(model.vocab, token) ? model.vocab[token] : undefined;
   const index = model.vocab.findIndex(([text]) => text === token);
   return index < 0 ? undefined : index;

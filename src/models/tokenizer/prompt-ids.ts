@@ -1,7 +1,7 @@
 import { FloodgateError } from '../../base/errors.ts';
-import { maxOf } from '../../base/long-lists.ts';
 import type { ChatMessage, ChatTemplate } from './chat-template.ts';
 import type { Tokenizer } from './tokenizer.ts';
+import { TextTrie } from './tokenizer-added-tokens.ts';
 
 export interface PlainPromptOptions {
   /** Whether control tokens written in the text are read as such. False for untrusted text. */
@@ -25,17 +25,35 @@ export function encodePlainPrompt(tokenizer: Tokenizer, text: string, options: P
 const PRIVATE_FIRST = 0xe000;
 const PRIVATE_LAST = 0xf8ff;
 
-/** Texts of the tokenizer's control tokens. */
-function controlTexts(tokenizer: Tokenizer): string[] {
-  return tokenizer.specialIds.map((id) => tokenizer.decode([id], { skipSpecial: false })).filter((text) => text !== '');
+/** Texts of a tokenizer's control tokens, and their first characters. */
+interface Controls {
+  readonly texts: TextTrie<true>;
+  readonly firsts: ReadonlySet<string>;
+}
+
+/** A tokenizer may have a million control tokens, and every attack asks for them. */
+const controlsOf = new WeakMap<Tokenizer, Controls>();
+
+function findControls(tokenizer: Tokenizer): Controls {
+  const known = controlsOf.get(tokenizer);
+  if (known !== undefined) return known;
+  const texts = new TextTrie<true>();
+  const firsts = new Set<string>();
+  for (const id of tokenizer.specialIds) {
+    const text = tokenizer.decode([id], { skipSpecial: false });
+    texts.set(text, true);
+    if (text !== '') firsts.add(text.charAt(0));
+  }
+  controlsOf.set(tokenizer, { texts, firsts });
+  return { texts, firsts };
 }
 
 /** Chooses stand-ins for the first characters of control tokens; none of them occurs in `texts`. */
-function chooseStandIns(controls: readonly string[], texts: readonly string[]): Map<string, string> {
+function chooseStandIns(firsts: ReadonlySet<string>, texts: readonly string[]): Map<string, string> {
   const taken = new Set(texts.flatMap((text) => text.match(/[\ue000-\uf8ff]/g) ?? []));
   const standIns = new Map<string, string>();
   let code = PRIVATE_FIRST;
-  for (const first of new Set(controls.map((control) => control.charAt(0)))) {
+  for (const first of firsts) {
     while (taken.has(String.fromCharCode(code))) code++;
     if (code > PRIVATE_LAST) {
       throw new FloodgateError(
@@ -50,19 +68,16 @@ function chooseStandIns(controls: readonly string[], texts: readonly string[]): 
 
 /**
  * Returns `content` with the first character of each control token replaced by its stand-in. Treats the beginning of a
- * control token at the end of `content` the same way: the template's text could complete it.
+ * control token at the end of `content` the same way: the template's text could complete it. Looks at each character
+ * once, and from there at no more than the longest control token.
  */
-function disarm(content: string, controls: readonly string[], standIns: ReadonlyMap<string, string>): string {
-  const longest = maxOf([0, ...controls.map((control) => control.length)]);
+function disarm(content: string, controls: Controls, standIns: ReadonlyMap<string, string>): string {
   const end = content.trimEnd().length; // templates trim messages: the end precedes the trailing spaces
   let disarmed = '';
   for (let i = 0; i < content.length; i++) {
     const char = content.charAt(i);
     const standIn = standIns.get(char);
-    const tail = i < end && end - i < longest ? content.slice(i, end) : undefined;
-    const isControl = (control: string) =>
-      content.startsWith(control, i) || (tail !== undefined && control.startsWith(tail));
-    disarmed += standIn !== undefined && controls.some(isControl) ? standIn : char;
+    disarmed += standIn !== undefined && controls.texts.beginsAt(content, i, end) ? standIn : char;
   }
   return disarmed;
 }
@@ -83,8 +98,8 @@ export function renderChatIds(
   messages: readonly ChatMessage[],
   options: { readonly addGenerationPrompt?: boolean } = {},
 ): number[] {
-  const controls = controlTexts(tokenizer);
-  const standIns = chooseStandIns(controls, [template.render(messages, options)]);
+  const controls = findControls(tokenizer);
+  const standIns = chooseStandIns(controls.firsts, [template.render(messages, options)]);
   const disarmed = messages.map(({ role, content }) => ({ role, content: disarm(content, controls, standIns) }));
   const originals = new Map([...standIns].map(([original, standIn]) => [standIn, original]));
   const rearm = (text: string) => text.replace(/[\ue000-\uf8ff]/g, (char) => originals.get(char) ?? char);

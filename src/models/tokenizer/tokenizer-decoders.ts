@@ -1,9 +1,12 @@
+import { FloodgateError } from '../../base/errors.ts';
+import { haveKnownPatterns } from './known-patterns.ts';
+import { GrowthLimit, runPatterns } from './tokenizer-growth.ts';
 import type { DecoderConfig } from './tokenizer-json.ts';
 import { compilePattern } from './tokenizer-pattern.ts';
 import { BYTE_CHARACTERS, prependSchemeOf } from './tokenizer-pre-tokenizers.ts';
 
 /** Rewrites the tokens of a text. The tokens that the last step returns are joined. */
-type DecodeStep = (tokens: readonly string[]) => readonly string[];
+type DecodeStep = (tokens: readonly string[], growth: GrowthLimit) => readonly string[];
 export type DecodeTokens = (tokens: readonly string[]) => string;
 
 const BYTE_OF_CHARACTER: ReadonlyMap<string, number> = new Map(BYTE_CHARACTERS.map((char, byte) => [char, byte]));
@@ -116,16 +119,53 @@ function createStep(config: DecoderConfig): DecodeStep {
     }
     case 'Replace': {
       const pattern = compilePattern(config.pattern);
-      return (tokens) => tokens.map((token) => token.replace(pattern, () => config.content));
+      return (tokens, growth) => {
+        let length = 0;
+        return tokens.map((token) => {
+          const text = growth.replace(token, pattern, config.content, length);
+          length += text.length;
+          return text;
+        });
+      };
     }
     case 'Strip':
       return strip(config);
   }
 }
 
-/** Returns the function that joins a list of tokens into text. Without decoders, spaces join the tokens. */
+/** Tokens of megabytes, of which a few hundred make a text that no engine holds. */
+const MAX_DECODED_LENGTH = 16_777_216;
+
+function joinedLength(tokens: readonly string[], gap: number): number {
+  return tokens.reduce((sum, token) => sum + token.length + gap, 0);
+}
+
+/**
+ * Returns the function that joins a list of tokens into text. Without decoders, spaces join the tokens. It throws
+ * `format` when the text is or grows too long, or an unknown pattern runs too long.
+ * @throws `format` on a pattern that cannot be compiled
+ */
 export function createDecodeTokens(configs: readonly DecoderConfig[]): DecodeTokens {
   const steps = configs.map(createStep);
-  if (steps.length === 0) return (tokens) => tokens.join(' ');
-  return (tokens) => steps.reduce<readonly string[]>((result, step) => step(result), tokens).join('');
+  const isKnown = haveKnownPatterns(configs);
+  return (tokens) => {
+    const length = joinedLength(tokens, 1);
+    if (length > MAX_DECODED_LENGTH) {
+      throw new FloodgateError(
+        'format',
+        `tokenizer.json: the decoder got ${length} characters, expected at most ${MAX_DECODED_LENGTH}`,
+      );
+    }
+    if (steps.length === 0) return tokens.join(' ');
+    const growth = new GrowthLimit('decoder', length);
+    const decode = () => {
+      let result = tokens;
+      for (const step of steps) {
+        result = step(result, growth);
+        growth.check(joinedLength(result, 0));
+      }
+      return result.join('');
+    };
+    return isKnown ? decode() : runPatterns('decoder', length, decode);
+  };
 }

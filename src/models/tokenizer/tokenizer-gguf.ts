@@ -1,28 +1,24 @@
 import { FloodgateError } from '../../base/errors.ts';
 import type { GgufValue } from '../formats/gguf.ts';
-import { readTokenizerDefinition, type TokenizerDefinition } from './tokenizer-json.ts';
-import { GPT2_PATTERN } from './tokenizer-pre-tokenizers.ts';
+import { GPT2_PATTERN, LLAMA3_PATTERN, QWEN2_PATTERN } from './known-patterns.ts';
+import type { ScoredBpeConfig } from './sentencepiece-bpe.ts';
+import { type ModelConfig, parseModel, readTokenizerParts, type TokenizerDefinition } from './tokenizer-json.ts';
 
 export type GgufMetadata = ReadonlyMap<string, GgufValue>;
 
 /** Kinds of tokens in a GGUF, as numbered in `tokenizer.ggml.token_type`. */
+const TOKEN_NORMAL = 1;
 const TOKEN_UNKNOWN = 2;
 const TOKEN_CONTROL = 3;
 const TOKEN_USER_DEFINED = 4;
 const TOKEN_UNUSED = 5;
 
+/** SentencePiece's visible space. */
+const SPACE_MARK = '▁';
 const BYTE_LEVEL = { type: 'ByteLevel', add_prefix_space: false, use_regex: false };
 
 function isolating(pattern: string): object {
   return { type: 'Split', pattern: { Regex: pattern }, behavior: 'Isolated' };
-}
-
-/** Llama 3's split; Qwen 2's is the same with single digits. */
-function llama3Pattern(digits: string): string {
-  return (
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" +
-    `${digits}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`
-  );
 }
 
 interface PreTokenizerKind {
@@ -35,12 +31,12 @@ interface PreTokenizerKind {
 
 const GPT2_KIND: PreTokenizerKind = { splits: [isolating(GPT2_PATTERN)] };
 const LLAMA3_KIND: PreTokenizerKind = {
-  splits: [isolating(llama3Pattern('\\p{N}{1,3}'))],
+  splits: [isolating(LLAMA3_PATTERN)],
   ignoresMerges: true,
   addsBos: true,
 };
 const QWEN2_KIND: PreTokenizerKind = {
-  splits: [isolating(llama3Pattern('\\p{N}'))],
+  splits: [isolating(QWEN2_PATTERN)],
   normalizer: { type: 'NFC' },
 };
 
@@ -78,6 +74,14 @@ function tokenTypes(metadata: GgufMetadata, count: number): readonly GgufValue[]
   if (types === undefined) return [];
   if (Array.isArray(types) && types.length === count) return types;
   throw new FloodgateError('format', `GGUF tokenizer: token_type does not match the ${count} tokens`);
+}
+
+/** The scores of SentencePiece's tokens, by id. */
+function tokenScores(metadata: GgufMetadata, count: number): readonly number[] {
+  const scores = metadata.get('tokenizer.ggml.scores');
+  const isScores = Array.isArray(scores) && scores.every((score) => typeof score === 'number' && !Number.isNaN(score));
+  if (isScores && scores.length === count) return scores as number[];
+  throw new FloodgateError('format', `GGUF tokenizer: scores are missing or do not match the ${count} tokens`);
 }
 
 function preTokenizerKind(metadata: GgufMetadata): PreTokenizerKind {
@@ -119,38 +123,111 @@ function vocabularyOf(tokens: readonly string[]): Record<string, number> {
   return vocab;
 }
 
-/**
- * Returns the definition of the byte-level BPE tokenizer inside a GGUF, in the shape of tokenizer.json.
- * @throws `format` when a list is missing or malformed, or the tokenizer is of another kind, which it names
- */
-export function readGgufTokenizer(metadata: GgufMetadata): GgufTokenizerDefinition {
-  const model = metadata.get('tokenizer.ggml.model');
-  if (model !== 'gpt2') {
-    throw new FloodgateError(
-      'format',
-      `GGUF tokenizer: model is not supported, got ${String(model).slice(0, 60)}, expected gpt2 (byte-level BPE)`,
-      { hint: 'use the model folder with its tokenizer.json instead of the GGUF file' },
-    );
-  }
-  const tokens = stringList(metadata, 'tokenizer.ggml.tokens');
-  const types = tokenTypes(metadata, tokens.length);
+/** The parts of tokenizer.json in which the kinds of tokenizer differ. */
+interface PipelineParts {
+  readonly model: ModelConfig;
+  readonly normalizer: object | null;
+  readonly pre_tokenizer: object | null;
+  readonly decoder: object;
+  readonly addsBos: boolean;
+}
+
+function byteLevelParts(metadata: GgufMetadata, tokens: readonly string[]): PipelineParts {
   const kind = preTokenizerKind(metadata);
-  const isAdded = (id: number) => [TOKEN_UNKNOWN, TOKEN_CONTROL, TOKEN_USER_DEFINED].includes(Number(types[id] ?? 1));
-  const definition = readTokenizerDefinition({
-    model: {
+  return {
+    model: parseModel({
       type: 'BPE',
       vocab: vocabularyOf(tokens),
       merges: stringList(metadata, 'tokenizer.ggml.merges'),
       ignore_merges: kind.ignoresMerges ?? false,
+    }),
+    normalizer: kind.normalizer ?? null,
+    pre_tokenizer: { type: 'Sequence', pretokenizers: [...kind.splits, BYTE_LEVEL] },
+    decoder: { type: 'ByteLevel' },
+    addsBos: kind.addsBos ?? false,
+  };
+}
+
+/** Tokens, scores and bytes of SentencePiece's BPE. */
+function scoredModel(metadata: GgufMetadata, tokens: readonly string[], types: readonly GgufValue[]): ScoredBpeConfig {
+  const scores = tokenScores(metadata, tokens.length);
+  const vocab = new Map<string, number>();
+  for (const [id, token] of tokens.entries()) if (!vocab.has(token)) vocab.set(token, id);
+  const joins = (id: number): boolean => [TOKEN_NORMAL, TOKEN_UNUSED].includes(Number(types[id] ?? TOKEN_NORMAL));
+  return {
+    type: 'ScoredBPE',
+    vocab,
+    scores: new Map([...vocab].filter(([, id]) => joins(id)).map(([token, id]) => [token, scores[id] as number])),
+    byteIds: Array.from({ length: 256 }, (_, byte) =>
+      vocab.get(`<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`),
+    ),
+    unknownId: ggufTokenId(metadata, 'unknown_token_id', tokens.length),
+  };
+}
+
+/** SentencePiece with scores: spaces become a mark, unknown characters become their bytes. */
+function sentencePieceParts(
+  metadata: GgufMetadata,
+  tokens: readonly string[],
+  types: readonly GgufValue[],
+): PipelineParts {
+  const hasPrefix = metadata.get('tokenizer.ggml.add_space_prefix') !== false;
+  const replace = (from: string, content: string) => ({ type: 'Replace', pattern: { String: from }, content });
+  return {
+    model: scoredModel(metadata, tokens, types),
+    normalizer: {
+      type: 'Sequence',
+      normalizers: [...(hasPrefix ? [{ type: 'Prepend', prepend: SPACE_MARK }] : []), replace(' ', SPACE_MARK)],
     },
+    pre_tokenizer: null,
+    decoder: {
+      type: 'Sequence',
+      decoders: [
+        replace(SPACE_MARK, ' '),
+        { type: 'ByteFallback' },
+        { type: 'Fuse' },
+        ...(hasPrefix ? [{ type: 'Strip', content: ' ', start: 1, stop: 0 }] : []),
+      ],
+    },
+    addsBos: true,
+  };
+}
+
+function pipelineParts(metadata: GgufMetadata, tokens: readonly string[], types: readonly GgufValue[]): PipelineParts {
+  const model = metadata.get('tokenizer.ggml.model');
+  switch (model) {
+    case 'gpt2':
+      return byteLevelParts(metadata, tokens);
+    case 'llama':
+      return sentencePieceParts(metadata, tokens, types);
+    default:
+      throw new FloodgateError(
+        'format',
+        `GGUF tokenizer: model is not supported, got ${String(model).slice(0, 60)}, ` +
+          'expected gpt2 (byte-level BPE) or llama (SentencePiece)',
+        { hint: 'use the model folder with its tokenizer.json instead of the GGUF file' },
+      );
+  }
+}
+
+/**
+ * Returns the definition of the tokenizer inside a GGUF, byte-level BPE or SentencePiece with scores, in the shape of
+ * tokenizer.json.
+ * @throws `format` when a list is missing or malformed, or the tokenizer is of another kind, which it names
+ */
+export function readGgufTokenizer(metadata: GgufMetadata): GgufTokenizerDefinition {
+  const tokens = stringList(metadata, 'tokenizer.ggml.tokens');
+  const types = tokenTypes(metadata, tokens.length);
+  const { addsBos, model, ...parts } = pipelineParts(metadata, tokens, types);
+  const isAdded = (id: number) => [TOKEN_UNKNOWN, TOKEN_CONTROL, TOKEN_USER_DEFINED].includes(Number(types[id] ?? 1));
+  const checked = readTokenizerParts({
+    ...parts,
     added_tokens: [...tokens.entries()]
       .filter(([id]) => isAdded(id))
       .map(([id, content]) => ({ id, content, normalized: false, special: types[id] !== TOKEN_USER_DEFINED })),
-    normalizer: kind.normalizer ?? null,
-    pre_tokenizer: { type: 'Sequence', pretokenizers: [...kind.splits, BYTE_LEVEL] },
-    post_processor: postProcessor(metadata, kind.addsBos ?? false, tokens.length),
-    decoder: { type: 'ByteLevel' },
+    post_processor: postProcessor(metadata, addsBos, tokens.length),
   });
+  const definition = { model, ...checked };
   const unusedIds = [...tokens.keys()].filter((id) => types[id] === TOKEN_UNUSED);
   return { definition, tokens, unusedIds };
 }

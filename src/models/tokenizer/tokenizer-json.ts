@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { FloodgateError } from '../../base/errors.ts';
 import { countJsonValues } from '../formats/json-file.ts';
+import type { ScoredBpeConfig } from './sentencepiece-bpe.ts';
 
 /** A file that fills the memory: the largest real tokenizer.json (256,000 tokens) takes some 35 MB. */
 export const MAX_TOKENIZER_JSON_BYTES = 128 * 1024 * 1024;
@@ -180,7 +181,8 @@ const modelSchema = z.discriminatedUnion('type', [
     byte_fallback: z.literal(false).nullish(),
   }),
 ]);
-export type ModelConfig = z.infer<typeof modelSchema>;
+/** A model of tokenizer.json, or SentencePiece's BPE, which only a GGUF file has. */
+export type ModelConfig = z.infer<typeof modelSchema> | ScoredBpeConfig;
 
 /** A checked tokenizer.json. Sequences are flattened; padding and truncation are omitted, since callers decide them. */
 export interface TokenizerDefinition {
@@ -228,22 +230,32 @@ function withModelType(model: unknown): unknown {
   return { ...model, type };
 }
 
-/**
- * Checks a value in the shape of tokenizer.json and returns its definition. @throws `format` naming the part at fault.
- */
-export function readTokenizerDefinition(value: unknown): TokenizerDefinition {
+/** Checks the model of a tokenizer.json. @throws `format` */
+export function parseModel(value: unknown): ModelConfig {
+  return check(modelSchema, withModelType(value), 'model');
+}
+
+/** Checks everything of a tokenizer.json but its model. @throws `format` naming the part at fault. */
+export function readTokenizerParts(value: unknown): Omit<TokenizerDefinition, 'model'> {
   if (!isFields(value))
     throw new FloodgateError('format', 'tokenizer.json: not an object, expected the fields of a tokenizer');
   const list = <T>(schema: z.ZodType<T>, field: string, listKey: string): T[] =>
     leavesOf(value[field], listKey).map((leaf) => check(schema, leaf, field));
   return {
-    model: check(modelSchema, withModelType(value.model), 'model'),
     addedTokens: check(z.array(addedTokenSchema).max(MAX_VOCABULARY), value.added_tokens ?? [], 'added_tokens'),
     normalizers: list(normalizerSchema, 'normalizer', 'normalizers'),
     preTokenizers: list(preTokenizerSchema, 'pre_tokenizer', 'pretokenizers'),
     postProcessors: list(postProcessorSchema, 'post_processor', 'processors'),
     decoders: list(decoderSchema, 'decoder', 'decoders'),
   };
+}
+
+/**
+ * Checks a value in the shape of tokenizer.json and returns its definition. @throws `format` naming the part at fault.
+ */
+export function readTokenizerDefinition(value: unknown): TokenizerDefinition {
+  const model = parseModel(isFields(value) ? value.model : undefined);
+  return { model, ...readTokenizerParts(value) };
 }
 
 /** Parses and checks the text of a tokenizer.json. @throws `format` */

@@ -1,4 +1,5 @@
 import * as library from '@huggingface/tokenizers';
+import { encodeScored, type ScoredBpeConfig } from './sentencepiece-bpe.ts';
 import type { ModelConfig } from './tokenizer-json.ts';
 
 /**
@@ -37,7 +38,7 @@ export interface TokenizerModel {
  */
 const MAX_UNIGRAM_PIECE = 20_000;
 
-function createLibraryModel(config: ModelConfig): LibraryModel {
+function createLibraryModel(config: Exclude<ModelConfig, ScoredBpeConfig>): LibraryModel {
   switch (config.type) {
     case 'BPE':
       return new BPE({
@@ -70,6 +71,9 @@ function cutAt(text: string, limit: number): string[] {
 
 /** Returns the model of a checked definition. */
 export function createTokenizerModel(config: ModelConfig): TokenizerModel {
+  if (config.type === 'ScoredBPE') {
+    return { idOf: config.vocab, unknownId: config.unknownId, encodePiece: (piece) => encodeScored(piece, config) };
+  }
   const model = createLibraryModel(config);
   const unknownId = model.unk_token_id;
   return {

@@ -1,7 +1,10 @@
+import { haveKnownPatterns } from './known-patterns.ts';
+import { GrowthLimit, runPatterns } from './tokenizer-growth.ts';
 import type { NormalizerConfig } from './tokenizer-json.ts';
 import { compilePattern } from './tokenizer-pattern.ts';
 
 export type Normalize = (text: string) => string;
+type NormalizeStep = (text: string, growth: GrowthLimit) => string;
 
 /** Characters that BERT's cleaning removes: NUL, U+FFFD, and controls other than tab, line feed and carriage return. */
 const BERT_DROPPED = /[\0\ufffd]|(?![\t\n\r])[\p{Cc}\p{Cf}\p{Co}]/gu;
@@ -48,7 +51,7 @@ function bertNormalizer(config: Extract<NormalizerConfig, { type: 'BertNormalize
   };
 }
 
-function createNormalizer(config: NormalizerConfig): Normalize {
+function createStep(config: NormalizerConfig): NormalizeStep {
   switch (config.type) {
     case 'BertNormalizer':
       return bertNormalizer(config);
@@ -68,15 +71,29 @@ function createNormalizer(config: NormalizerConfig): Normalize {
       };
     case 'Replace': {
       const pattern = compilePattern(config.pattern);
-      return (text) => text.replace(pattern, () => config.content);
+      return (text, growth) => growth.replace(text, pattern, config.content);
     }
     case 'Prepend':
       return (text) => (text === '' ? text : config.prepend + text);
   }
 }
 
-/** Returns the function that applies all normalizers in order. @throws `format` on a pattern that cannot be compiled */
+/**
+ * Returns the function that applies all normalizers in order. It throws `format` when the text grows too long, or an
+ * unknown pattern runs too long.
+ * @throws `format` on a pattern that cannot be compiled
+ */
 export function createNormalize(configs: readonly NormalizerConfig[]): Normalize {
-  const steps = configs.map(createNormalizer);
-  return (text) => steps.reduce((result, step) => step(result), text);
+  const steps = configs.map(createStep);
+  const normalize: Normalize = (text) => {
+    const growth = new GrowthLimit('normalizer', text.length);
+    let result = text;
+    for (const step of steps) {
+      result = step(result, growth);
+      growth.check(result.length);
+    }
+    return result;
+  };
+  if (haveKnownPatterns(configs)) return normalize;
+  return (text) => runPatterns('normalizer', text.length, () => normalize(text));
 }

@@ -1,4 +1,6 @@
 import { FloodgateError } from '../../base/errors.ts';
+import { isKnownPattern } from './known-patterns.ts';
+import { runPatterns } from './tokenizer-growth.ts';
 import type { PatternConfig, SplitBehavior } from './tokenizer-json.ts';
 import { SplitPreTokenizer } from './tokenizer-model.ts';
 
@@ -69,9 +71,10 @@ function addItem(sequence: Ways, item: Ways, quantifier: RegExpExecArray | null)
 const MAX_REPEATS = 16;
 
 /**
- * Whether `source` may backtrack for ever on a text of moderate length. Two forms do. A repeated group that can match
- * in several ways is exponential: `(a+)+`, `(a|aa)*`. Many choices in a row cost a high power: `a*a*a*a*b`. No known
- * tokenizer has either form. All other patterns are at most cubic, and the limit on texts bounds them.
+ * Whether `source` plainly backtracks for ever on a text of moderate length. Two forms do. A repeated group that can
+ * match in several ways is exponential: `(a+)+`, `(a|aa)*`. Many choices in a row cost a high power: `a*a*a*a*b`. No
+ * known tokenizer has either form, and a file that has one is refused when it is loaded. Other hostile forms pass:
+ * `runPatterns` stops them when they run.
  */
 export function mayRunForever(source: string): boolean {
   const groups: OpenGroup[] = [{ now: noWays(), worst: noWays() }];
@@ -103,7 +106,11 @@ export function mayRunForever(source: string): boolean {
   return false;
 }
 
-/** Compiles a pattern of a tokenizer.json (Oniguruma's syntax) to a global regular expression. @throws `format` */
+/**
+ * Compiles a pattern of a tokenizer.json (Oniguruma's syntax) to a global regular expression. Whoever uses it on a text
+ * does so within `runPatterns`, unless the pattern is known.
+ * @throws `format`
+ */
 export function compilePattern(pattern: PatternConfig): RegExp {
   if ('Regex' in pattern && mayRunForever(pattern.Regex)) {
     throw new FloodgateError(
@@ -113,7 +120,11 @@ export function compilePattern(pattern: PatternConfig): RegExp {
   }
   try {
     const compiled = new SplitPreTokenizer({ type: 'Split', pattern, behavior: 'Isolated', invert: false }).pattern;
-    if (compiled !== null) return compiled;
+    if (compiled !== null) {
+      if (!isKnownPattern(pattern)) runPatterns('pattern', 0, () => compiled.test('')); // the engine compiles here
+      compiled.lastIndex = 0;
+      return compiled;
+    }
   } catch (cause) {
     throw new FloodgateError('format', 'tokenizer.json: a pattern is no regular expression we can read', { cause });
   }

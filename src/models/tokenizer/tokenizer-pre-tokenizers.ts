@@ -1,12 +1,11 @@
+import { GPT2_PATTERN, haveKnownPatterns, WORD_PATTERN } from './known-patterns.ts';
+import { GrowthLimit, runPatterns } from './tokenizer-growth.ts';
 import type { PreTokenizerConfig } from './tokenizer-json.ts';
 import { compilePattern, type SplitRule, splitText } from './tokenizer-pattern.ts';
 
 /** Splits one piece of text further. `isFirst`: the piece begins the text. */
 type PreTokenizeStep = (piece: string, isFirst: boolean) => string[];
 export type PreTokenize = (text: string, isFirst: boolean) => string[];
-
-/** GPT-2's split into words, numbers, punctuation and white space, in the syntax of a tokenizer.json. */
-export const GPT2_PATTERN = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
 const PUNCTUATION = /[\p{P}!-/:-@[-`{-~]/gu;
 const WHITE_SPACE_RUN = /\p{White_Space}+/gu;
@@ -80,7 +79,7 @@ function createStep(config: PreTokenizerConfig): PreTokenizeStep {
       return bert();
     case 'Whitespace':
       return byRule({
-        pattern: compilePattern({ Regex: '\\w+|[^\\w\\s]+' }),
+        pattern: compilePattern({ Regex: WORD_PATTERN }),
         behavior: 'Removed',
         invert: true,
       });
@@ -91,14 +90,22 @@ function createStep(config: PreTokenizerConfig): PreTokenizeStep {
   }
 }
 
-/** Returns the function that splits a normalised text into the pieces that the model encodes. @throws `format` */
+/**
+ * Returns the function that splits a normalised text into the pieces that the model encodes. It throws `format` when
+ * the pieces grow too long together, or an unknown pattern runs too long.
+ * @throws `format` on a pattern that cannot be compiled
+ */
 export function createPreTokenize(configs: readonly PreTokenizerConfig[]): PreTokenize {
   const steps = configs.map(createStep);
-  return (text, isFirst) => {
+  const preTokenize: PreTokenize = (text, isFirst) => {
+    const growth = new GrowthLimit('pre-tokenizer', text.length);
     let pieces = [text];
     for (const step of steps) {
       pieces = pieces.flatMap((piece, index) => step(piece, isFirst && index === 0));
+      growth.check(pieces.reduce((sum, piece) => sum + piece.length, 0));
     }
     return pieces;
   };
+  if (haveKnownPatterns(configs)) return preTokenize;
+  return (text, isFirst) => runPatterns('pre-tokenizer', text.length, () => preTokenize(text, isFirst));
 }

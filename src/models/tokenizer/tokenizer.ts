@@ -2,6 +2,7 @@ import { FloodgateError } from '../../base/errors.ts';
 import { append } from '../../base/long-lists.ts';
 import { createSplitAtTokens, type SplitAtTokens } from './tokenizer-added-tokens.ts';
 import { cleanUpSpaces, createDecodeTokens } from './tokenizer-decoders.ts';
+import { runPatterns } from './tokenizer-growth.ts';
 import type { AddedToken, PostProcessorConfig, TokenizerDefinition } from './tokenizer-json.ts';
 import { createTokenizerModel, type TokenizerModel } from './tokenizer-model.ts';
 import { createNormalize, type Normalize } from './tokenizer-normalizers.ts';
@@ -140,7 +141,10 @@ class PipelineTokenizer implements Tokenizer {
     const isNormalized = (token: AddedToken) => token.normalized;
     this.#splitSpecial = createSplitAtTokens(definition.addedTokens.filter((token) => token.special));
     this.#splitPlain = createSplitAtTokens(plain.filter((token) => !isNormalized(token)));
-    this.#splitNormalized = createSplitAtTokens(plain.filter(isNormalized), (token) => normalize(token.content));
+    const normalized = plain.filter(isNormalized);
+    this.#splitNormalized = runPatterns('normalizer', normalized.length, () =>
+      createSplitAtTokens(normalized, (token) => normalize(token.content)),
+    );
   }
 
   get vocabSize(): number {

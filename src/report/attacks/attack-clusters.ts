@@ -1,5 +1,6 @@
 import { cosineOfRows } from '../../metrics/embedding-matrix.ts';
-import { type AttackCluster, clusterAttacks } from '../../metrics/unique-attacks.ts';
+import type { Steps } from '../../metrics/steps.ts';
+import { type AttackCluster, clusterAttacksInSteps } from '../../metrics/unique-attacks.ts';
 import type { StoreQueries } from '../../runs/store/queries.ts';
 import type { EvaluatedAttack, EvaluatedStage, TextVectors } from './evaluated-attacks.ts';
 
@@ -43,14 +44,14 @@ function successesOf({ attacks }: EvaluatedStage): number[] {
   return attacks.flatMap(({ isSuccess }, row) => (isSuccess ? [row] : []));
 }
 
-function group(stage: EvaluatedStage, vectors: TextVectors, threshold: number): AttackCluster[] {
+function* group(stage: EvaluatedStage, vectors: TextVectors, threshold: number): Steps<AttackCluster[]> {
   const successes = successesOf(stage);
   const texts = successes.map((row) => stage.attacks[row]?.text ?? '');
   const isMade = vectors.kind === 'made';
   const matrix = isMade ? vectors.matrixOf(texts) : undefined;
   const similarity = (i: number, j: number): number =>
     matrix === undefined ? (texts[i] === texts[j] ? 1 : -1) : cosineOfRows(matrix, i, j);
-  const clusters = clusterAttacks(similarity, [...successes.keys()], isMade ? threshold : 0);
+  const clusters = yield* clusterAttacksInSteps(similarity, [...successes.keys()], isMade ? threshold : 0);
   return clusters.map(({ representative, members }) => ({
     representative: successes[representative] as number,
     members: members.map((member) => successes[member] as number),
@@ -81,13 +82,16 @@ function describeCluster(attacks: readonly EvaluatedAttack[]): Omit<SuccessClust
   };
 }
 
-/** Returns the clusters of a stage's successes, by the rule, order and threshold of the metric `uniqueAttacks`. */
-export function clusterSuccesses(
+/**
+ * Returns the clusters of a stage's successes, by the rule, order and threshold of the metric `uniqueAttacks`. May pause
+ * at every success; a stage has at most `MAX_EVALUATED` attacks.
+ */
+export function* clusterSuccesses(
   store: StoreQueries,
   stage: EvaluatedStage,
   { vectors, threshold, judge }: { readonly vectors: TextVectors; readonly threshold: number; readonly judge: string },
-): SuccessClusters {
-  const found = group(stage, vectors, threshold).sort((a, b) => b.members.length - a.members.length);
+): Steps<SuccessClusters> {
+  const found = (yield* group(stage, vectors, threshold)).sort((a, b) => b.members.length - a.members.length);
   const clusters = found.map(({ members }, rank) => {
     const attacks = members.map((row) => stage.attacks[row] as EvaluatedAttack);
     const examples = rank < MAX_SHOWN_CLUSTERS ? examplesOf(store, attacks, judge) : [];

@@ -1,5 +1,6 @@
 import { randomStream } from '../../base/random.ts';
 import type { EmbeddingMatrix } from '../../metrics/embedding-matrix.ts';
+import type { Steps } from '../../metrics/steps.ts';
 import type { SuccessClusters } from './attack-clusters.ts';
 
 /** Points of a plane, and the share of the spread that the plane shows. */
@@ -55,11 +56,16 @@ function applyCovariance(x: Float64Array, vector: Float64Array): Float64Array {
 }
 
 /** The axis of largest spread orthogonal to `before`, by power iteration; undefined when there is no spread left. */
-function leadingAxis(x: Float64Array, width: number, before: Float64Array | undefined): Float64Array | undefined {
+function* leadingAxis(
+  x: Float64Array,
+  width: number,
+  before: Float64Array | undefined,
+): Steps<Float64Array | undefined> {
   const stream = randomStream(0, 'principal axis', before === undefined ? 1 : 2);
   let axis: Float64Array = Float64Array.from({ length: width }, () => stream.nextFloat() - 0.5);
   if (!orthonormalise(axis, before)) return undefined;
   for (let iteration = 0; iteration < MAX_ITERATIONS; iteration++) {
+    yield;
     const next = applyCovariance(x, axis);
     if (!orthonormalise(next, before)) return undefined;
     const change = 1 - Math.abs(dot(next, axis));
@@ -71,13 +77,16 @@ function leadingAxis(x: Float64Array, width: number, before: Float64Array | unde
   return largest < 0 ? axis.map((value) => -value) : axis;
 }
 
-/** Principal component analysis: the rows of `matrix` [n, D] on the two axes along which they spread most. */
-export function projectToPlane(matrix: EmbeddingMatrix): PlaneProjection {
+/**
+ * Principal component analysis: the rows of `matrix` [n, D] on the two axes along which they spread most. May pause at
+ * every iteration, which is linear in n.
+ */
+export function* projectToPlane(matrix: EmbeddingMatrix): Steps<PlaneProjection> {
   const { rows, width } = matrix;
   const x = centred(matrix);
   const total = dot(x, x);
-  const first = leadingAxis(x, width, undefined);
-  const second = first === undefined ? undefined : leadingAxis(x, width, first);
+  const first = yield* leadingAxis(x, width, undefined);
+  const second = first === undefined ? undefined : yield* leadingAxis(x, width, first);
   const none = new Float64Array(rows);
   const [along, across] = [first, second].map((axis) => (axis === undefined ? none : project(x, axis)));
   const points = Array.from({ length: rows }, (_, i) => [along?.[i] ?? 0, across?.[i] ?? 0] as const);
@@ -114,11 +123,11 @@ export interface AttackMap {
 }
 
 /** Returns the attacks in the plane of their largest spread; undefined without vectors or with too few attacks. */
-export function mapAttacks(
+export function* mapAttacks(
   evaluations: readonly EvaluatedStage[],
   vectors: TextVectors,
   clusters: SuccessClusters | undefined,
-): AttackMap | undefined {
+): Steps<AttackMap | undefined> {
   if (vectors.kind === 'missing') return undefined;
   const shown = evaluations.map(({ stage, attacks }) => ({
     stage,
@@ -127,7 +136,7 @@ export function mapAttacks(
   }));
   const texts = shown.flatMap(({ attacks }) => attacks.map(({ text }) => text));
   if (texts.length < 3) return undefined;
-  const { points, shownShare } = projectToPlane(vectors.matrixOf(texts));
+  const { points, shownShare } = yield* projectToPlane(vectors.matrixOf(texts));
   let next = 0;
   const panels = shown.map(({ stage, all, attacks }) => {
     const places = points.slice(next, next + attacks.length);

@@ -71,8 +71,13 @@ export function thinCurve(points: readonly CurvePoint[], count: number): CurvePo
   });
 }
 
-/** Returns the mean of each point with its neighbours, `reach` to either side. */
-export function smoothCurve(points: readonly CurvePoint[], reach: number): CurvePoint[] {
+/** Points that are smoothed: the work grows with the square of their number. A longer curve is thinned to them first. */
+export const MAX_SMOOTHED_POINTS = 8192;
+
+/** Returns the mean of each point with its neighbours, `share` of all points to either side. */
+export function smoothCurve(curve: readonly CurvePoint[], share: number): CurvePoint[] {
+  const points = curve.length > MAX_SMOOTHED_POINTS ? thinCurve(curve, MAX_SMOOTHED_POINTS) : curve;
+  const reach = Math.floor(points.length * share);
   return points.map(({ update }, i) => {
     const part = points.slice(Math.max(0, i - reach), i + reach + 1);
     return { update, value: part.reduce((sum, { value }) => sum + value, 0) / part.length };

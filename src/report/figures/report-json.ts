@@ -2,8 +2,18 @@ import { z } from 'zod';
 import { writeFileAtomically } from '../../base/atomic-file.ts';
 import type { Manifest } from '../../runs/manifest.ts';
 import type { StoreQueries } from '../../runs/store/queries.ts';
-import type { CostRecord, StageStatus } from '../../runs/store/records.ts';
-import { CONTROL_STAGE, evaluatedStage, evaluationStage, transferCellOf } from '../../runs/store/stage-name.ts';
+import type { CostRecord, StageStatus, StoredMetric } from '../../runs/store/records.ts';
+import {
+  CONTROL_STAGE,
+  causesOf,
+  causesStage,
+  evaluatedStage,
+  evaluationStage,
+  isAside,
+  transferCellOf,
+} from '../../runs/store/stage-name.ts';
+import { WAYS_DISCOVERY } from '../../stages/evaluation/causes.ts';
+import { causesSchema, storedCauses } from '../../stages/evaluation/causes-record.ts';
 import { CONTROL_ASR } from '../../stages/evaluation/controls.ts';
 import { DISCOVERY_METRIC } from '../../stages/evaluation/unseen-metrics.ts';
 import { robustnessSchema, storedRobustness } from '../../studies/robustness/robustness-file.ts';
@@ -21,21 +31,25 @@ const judge = z.strictObject({
   metrics,
 });
 
+const discovery = z.array(
+  z.strictObject({
+    targetCalls: z.number(),
+    value: z.number().nullable(),
+    low: z.number().nullable(),
+    high: z.number().nullable(),
+    method: z.string(),
+  }),
+);
+
 const stage = z.strictObject({
   name: z.string(),
   status: z.enum(['running', 'done', 'failed', 'interrupted']),
   metrics,
   judges: z.array(judge),
   /** Unique attacks expected after so many target calls, by the reported judge; empty where that was not estimated. */
-  discovery: z.array(
-    z.strictObject({
-      targetCalls: z.number(),
-      value: z.number().nullable(),
-      low: z.number().nullable(),
-      high: z.number().nullable(),
-      method: z.string(),
-    }),
-  ),
+  discovery,
+  /** The ways of success by their causes, with their own figures and cost; absent where they were not looked for. */
+  causes: causesSchema.extend({ metrics, discovery, cost }).optional(),
   cost,
   /** Of the stage's evaluation; not part of `cost`. */
   evaluationCost: cost,
@@ -87,10 +101,15 @@ function chooseReportedJudge({ training, evaluation }: Manifest['judges']): stri
   return evaluation.find((name) => name !== training) ?? training;
 }
 
+/** The attacker that a stage measures: by its evaluation, or by the causes of its successes. */
+function attackerOf(name: string): string | undefined {
+  return evaluatedStage(name) ?? causesOf(name);
+}
+
 function sumRepeated(store: StoreQueries, name: string): CostRecord {
   const total = { targetCalls: 0, judgeCalls: 0, tokens: 0, seconds: 0 };
   for (const repeated of store.repeatedCalls()) {
-    if (repeated.stage !== name && evaluatedStage(repeated.stage) !== name) continue;
+    if (repeated.stage !== name && attackerOf(repeated.stage) !== name) continue;
     total.targetCalls += repeated.targetCalls;
     total.judgeCalls += repeated.judgeCalls;
     total.tokens += repeated.tokens;
@@ -119,13 +138,31 @@ function buildStage({ store, manifest }: ReportSource, name: string, status: Sta
       reported: judgeName === reported,
       metrics: toMeasures(stored.filter((metric) => metric.judge === judgeName)),
     })),
-    discovery: store
-      .metrics(evaluationStage(name), DISCOVERY_METRIC)
-      .filter((metric) => metric.judge === reported)
-      .map(({ n, value, low, high, method = '' }) => ({ targetCalls: n, value, low, high, method })),
+    discovery: discoveryOf(
+      store.metrics(evaluationStage(name), DISCOVERY_METRIC).filter((metric) => metric.judge === reported),
+    ),
+    ...buildCauses(store, name),
     cost: store.cost(name),
     evaluationCost: store.cost(evaluationStage(name)),
     repeatedCost: sumRepeated(store, name),
+  };
+}
+
+function discoveryOf(points: readonly StoredMetric[]): z.infer<typeof discovery> {
+  return points.map(({ n, value, low, high, method = '' }) => ({ targetCalls: n, value, low, high, method }));
+}
+
+function buildCauses(store: StoreQueries, name: string): Pick<ReportStage, 'causes'> {
+  const causes = storedCauses(store, name);
+  if (causes === undefined) return {};
+  const measured = store.metrics(causesStage(name));
+  return {
+    causes: {
+      ...causes,
+      metrics: toMeasures(measured),
+      discovery: discoveryOf(measured.filter((metric) => metric.name === WAYS_DISCOVERY)),
+      cost: store.cost(causesStage(name)),
+    },
   };
 }
 
@@ -147,7 +184,7 @@ export function buildReport(source: ReportSource): Report {
   // A stage that is not trained has an evaluation only.
   const stages = new Map<string, StageStatus>();
   for (const { name, status } of store.stages()) {
-    if (name === CONTROL_STAGE || transferCellOf(name) !== undefined) continue;
+    if (isAside(name) || transferCellOf(name) !== undefined) continue;
     const attacker = evaluatedStage(name) ?? name;
     if (attacker === name || !stages.has(attacker)) stages.set(attacker, status);
   }

@@ -1,3 +1,6 @@
+import type { JudgeMeasures } from '../../judges/judge.ts';
+import { judgeConfigOf, judgeMeasures } from '../../judges/judge-names.ts';
+import type { Steps } from '../../metrics/steps.ts';
 import type { Manifest } from '../../runs/manifest.ts';
 import type { StoreQueries } from '../../runs/store/queries.ts';
 import type { StoredEvent } from '../../runs/store/records.ts';
@@ -26,6 +29,8 @@ export interface PageContent {
   readonly clusters: SuccessClusters | undefined;
   readonly map: AttackMap | undefined;
   readonly vectors: TextVectors;
+  /** What the reported judge takes for unsafe; undefined where that is meant to be harm. */
+  readonly measures: JudgeMeasures | undefined;
   readonly events: readonly StoredEvent[];
 }
 
@@ -38,17 +43,19 @@ export interface PageSource {
   readonly vectors: TextVectors;
 }
 
-/** Returns the content of a run's page, from its present database. */
-export function collectPageContent({ store, report, manifest, config, vectors }: PageSource): PageContent {
+/** Returns the content of a run's page, from its present database. May pause. */
+export function* collectPageContent({ store, report, manifest, config, vectors }: PageSource): Steps<PageContent> {
   const evaluations = readEvaluatedAttacks(store, report);
   const headline = headlineStage(report);
   const measured = report.stages.flatMap(({ name }) => store.metrics(evaluationStage(name)));
   const evaluated = evaluations.find(({ stage }) => stage === headline?.name);
+  const { training, evaluation } = config.judges;
+  const reported = judgeConfigOf(report.run.reportedJudge, [training, ...evaluation]);
   const threshold = config.evaluation.uniqueThreshold;
   const clusters =
     evaluated === undefined
       ? undefined
-      : clusterSuccesses(store, evaluated, { vectors, threshold, judge: report.run.reportedJudge });
+      : yield* clusterSuccesses(store, evaluated, { vectors, threshold, judge: report.run.reportedJudge });
   return {
     report,
     manifest,
@@ -59,8 +66,9 @@ export function collectPageContent({ store, report, manifest, config, vectors }:
     curves: report.stages.map(({ name }) => readLearningCurves(store, name)).filter(({ curves }) => curves.length > 0),
     evaluationMetrics: new Set(measured.map(({ name }) => name)),
     clusters,
-    map: mapAttacks(evaluations, vectors, clusters),
+    map: yield* mapAttacks(evaluations, vectors, clusters),
     vectors,
+    measures: reported === undefined ? undefined : judgeMeasures(reported),
     events: store.events(),
   };
 }

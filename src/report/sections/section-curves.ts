@@ -4,6 +4,7 @@ import {
   type Curve,
   type CurvePoint,
   MAIN_CURVES,
+  MAX_SMOOTHED_POINTS,
   type StageCurves,
   smoothCurve,
   thinCurve,
@@ -63,7 +64,7 @@ function lineChart(curve: Curve, updates: number): Html {
   const x = linearScale(0, Math.max(1, updates - 1), EDGE.left, WIDTH - EDGE.right);
   const y = linearScale(low, high, HEIGHT - EDGE.bottom, EDGE.top);
   const { label, meaning } = metricWords(curve.metric);
-  const smoothed = (): CurvePoint[] => smoothCurve(curve.points, Math.floor(curve.points.length * SMOOTHING_SHARE));
+  const smoothed = (): CurvePoint[] => smoothCurve(curve.points, SMOOTHING_SHARE);
   const marks = curve.isSparse
     ? html`<path class="line" d="${pathOf(curve.points, x, y)}"/>${curve.points.map(
         ({ update, value }) =>
@@ -90,10 +91,14 @@ ${others.length === 0 ? '' : html`<details><summary>${counted(others.length, 'mo
 /** Learning curves of every stage that learns; undefined when no stage learns. */
 export function curvesSection({ curves }: PageContent): PageSection | undefined {
   if (curves.length === 0) return undefined;
+  const isThinned = curves.some(({ updates }) => updates > MAX_SMOOTHED_POINTS);
+  const thinned = ` Stages of more than ${MAX_SMOOTHED_POINTS.toLocaleString('en-US')} updates: neighbours are averaged first.`;
   return {
     id: 'learning',
     title: 'How it learnt',
-    note: 'One update is one step of training. Faint: each update. Bold: the mean of its neighbours. Dots: measured now and then, on texts that training never used.',
+    note:
+      'One update is one step of training. Faint: each update. Bold: the mean of its neighbours. Dots: measured now and then, on texts that training never used.' +
+      (isThinned ? thinned : ''),
     body: html`${curves.map(stageFigures)}`,
   };
 }

@@ -4,13 +4,6 @@ import { isSyntheticWorld, stageWords } from '../words/stage-words.ts';
 import type { PageContent } from './page-content.ts';
 import type { PageSection } from './page-section.ts';
 
-/** Shipped judges that were trained on insults and bad language (docs/judges.md): to them, unsafe means rude. */
-const RUDENESS_JUDGES = /^(alt-profanity-check|tox-block)\b/;
-
-function measuresRudeness(judge: string): boolean {
-  return RUDENESS_JUDGES.test(judge);
-}
-
 /** One reason to trust the figures of the first screen, or not to. */
 export interface Sign {
   readonly isGood: boolean;
@@ -79,9 +72,11 @@ function ofEvents({ events, report }: PageContent): Sign[] {
   return signs;
 }
 
-function ofMeaning({ report }: PageContent): Sign[] {
-  const text = `What ${report.run.reportedJudge} rates as unsafe are rude or insulting answers.`;
-  return measuresRudeness(report.run.reportedJudge) ? [{ isGood: false, short: 'Rudeness, not harm', text }] : [];
+function ofMeaning({ report, measures }: PageContent): Sign[] {
+  if (measures === undefined) return [];
+  const { quality, answer } = measures;
+  const short = `${quality.charAt(0).toUpperCase()}${quality.slice(1)}, not harm`;
+  return [{ isGood: false, short, text: `${report.run.reportedJudge} rates ${answer} as unsafe.` }];
 }
 
 /** Reasons for and against trusting the figures of the first screen. */
@@ -90,12 +85,11 @@ export function sureness(content: PageContent): Sign[] {
 }
 
 /** Limits of every run. */
-function alwaysTrue({ config, report }: PageContent): string[] {
+function alwaysTrue({ config, report, measures }: PageContent): string[] {
   const { decode } = config.target;
-  const rude = measuresRudeness(report.run.reportedJudge);
   return [
-    rude
-      ? `The judge ${report.run.reportedJudge} measures rudeness, not harm: “unsafe” here means a rude or insulting answer.`
+    measures !== undefined
+      ? `The judge ${report.run.reportedJudge} measures ${measures.quality}, not harm: “unsafe” here means ${measures.answer}.`
       : `“Unsafe” means what the judge ${report.run.reportedJudge} takes for unsafe; judges err, and each in its own way.`,
     'The success rate is that of this attacker’s messages. It is not how often the target fails in ordinary use.',
     `The target answered at temperature ${decode.temperature}, with at most ${decode.maxNewTokens} tokens an answer; other settings give other figures.`,

@@ -1,8 +1,8 @@
-import { readFile, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { type Document, isMap, isScalar, Lexer, LineCounter, type Node, parse, parseDocument, visit } from 'yaml';
 import type { z } from 'zod';
 import { FloodgateError } from '../../base/errors.ts';
+import { readRegularFile } from '../../base/regular-file.ts';
 import { listConfigKeys } from './config-keys.ts';
 import { type ConfigProblem, MAX_PROBLEMS, problemsOfIssues } from './config-problems.ts';
 
@@ -230,14 +230,14 @@ function documentValue(document: Document, fileName: string): unknown {
  */
 export async function readConfigText(path: string): Promise<string> {
   try {
-    const { size } = await stat(path);
-    if (size > MAX_CONFIG_BYTES)
-      throw new FloodgateError(
+    const tooLarge = (size: number) =>
+      new FloodgateError(
         'config',
         `config ${path}: too large, got ${size} bytes, expected at most ${MAX_CONFIG_BYTES}`,
         { hint: 'is this the config file? floodgate init writes one to start from' },
       );
-    return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(path));
+    const bytes = await readRegularFile(path, MAX_CONFIG_BYTES, tooLarge);
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (cause) {
     if (cause instanceof FloodgateError) throw cause;
     const code = (cause as NodeJS.ErrnoException).code;

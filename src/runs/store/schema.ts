@@ -45,6 +45,11 @@ const MIGRATIONS: readonly string[] = [
      target_calls INTEGER NOT NULL, judge_calls INTEGER NOT NULL, tokens INTEGER NOT NULL, seconds REAL NOT NULL);`,
   `ALTER TABLE attack ADD COLUMN fluency REAL;
    ALTER TABLE response ADD COLUMN refused TEXT;`,
+  // A second process that writes the same update is refused, even where a lock does not hold.
+  `DROP INDEX IF EXISTS attack_by_update;
+   CREATE UNIQUE INDEX attack_by_update ON attack (stage_id, update_index, position);
+   DROP INDEX IF EXISTS response_by_attack;
+   CREATE UNIQUE INDEX response_by_attack ON response (attack_id, position);`,
 ];
 
 /**
@@ -98,13 +103,32 @@ export function presentAsNewest(db: Database.Database): void {
   if (views !== undefined) db.exec(views);
 }
 
+/** The first version whose indexes refuse doubled rows. */
+const FIRST_WITHOUT_DOUBLES = 3;
+const DOUBLED = [
+  'SELECT 1 FROM attack GROUP BY stage_id, update_index, position HAVING count(*) > 1 LIMIT 1',
+  'SELECT 1 FROM response GROUP BY attack_id, position HAVING count(*) > 1 LIMIT 1',
+];
+
+/**
+ * Two processes have written one run. Neither may be dropped: metrics, costs and what was trained come from both.
+ * @throws FloodgateError `store`.
+ */
+function refuseDoubles(db: Database.Database): void {
+  if (DOUBLED.every((sql) => db.prepare(sql).raw().get() === undefined)) return;
+  throw new FloodgateError('store', 'open run database: two processes have written the same update of this run', {
+    hint: 'start the run again; floodgate show and report still read this one',
+  });
+}
+
 /**
  * Brings `db` to the newest schema, all versions in one transaction.
- * @throws FloodgateError `store` when the file is another program's database or a newer Floodgate's.
+ * @throws FloodgateError `store` when the file is another program's database, a newer Floodgate's, or has doubled rows.
  */
 export function migrate(db: Database.Database): void {
   const version = checkedVersion(db);
   if (version === SCHEMA_VERSION) return;
+  if (version > 0 && version < FIRST_WITHOUT_DOUBLES) refuseDoubles(db);
   transact(db, () => {
     for (const script of MIGRATIONS.slice(version)) db.exec(script);
     db.exec(`PRAGMA application_id = ${APPLICATION_ID}`);

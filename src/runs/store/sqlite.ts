@@ -26,6 +26,11 @@ const EXPLANATIONS: readonly (readonly [RegExp, string, string | undefined])[] =
   [/READONLY|CANTOPEN|PERM/, 'the folder cannot be written', 'check the owner and the mount of the run folder'],
   [/NOTADB|CORRUPT/, 'the file is not an SQLite database, or damaged', undefined],
   [/BUSY|LOCKED/, 'another process holds the database', 'wait for it, or end it'],
+  [
+    /CONSTRAINT_UNIQUE/,
+    'another process has written this update',
+    'end one of the two processes, then floodgate resume',
+  ],
   [/IOERR/, 'the disk reports an error', 'check the disk that holds the run folder'],
 ];
 

@@ -5,8 +5,25 @@ export function evaluationStage(stage: string): string {
   return `${EVALUATION_PREFIX}${stage}`;
 }
 
+const CAUSES_PREFIX = 'causes:';
+
+/** The search for the causes of a stage's successes, after its evaluation, as a stage of its own: `causes:gflownet`. */
+export function causesStage(stage: string): string {
+  return `${CAUSES_PREFIX}${stage}`;
+}
+
+/** Returns the stage whose causes `name` looks for, or undefined when `name` is no such search. */
+export function causesOf(name: string): string | undefined {
+  return name.startsWith(CAUSES_PREFIX) ? name.slice(CAUSES_PREFIX.length) : undefined;
+}
+
 /** Harmless prompts sent to the target before anything is trained: no attacker's stage. */
 export const CONTROL_STAGE = 'controls';
+
+/** True of a stage whose attacks are no attacker's own: harmless prompts, and parts of attacks. */
+export function isAside(name: string): boolean {
+  return name === CONTROL_STAGE || causesOf(name) !== undefined;
+}
 
 const TRANSFER_PREFIX = 'transfer:';
 

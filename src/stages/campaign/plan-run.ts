@@ -4,10 +4,11 @@ import { FloodgateError } from '../../base/errors.ts';
 import { measureMatmulRate } from '../../engine/runtime/matmul-rate.ts';
 import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
 import { loraParameters } from '../../models/decoder/lora.ts';
-import { CONTROL_STAGE, evaluationStage } from '../../runs/store/stage-name.ts';
+import { CONTROL_STAGE, causesStage, evaluationStage } from '../../runs/store/stage-name.ts';
 import { planTarget } from '../../targets/registry.ts';
 import type { PlannedTarget } from '../../targets/target-kind.ts';
 import type { Config } from '../config/config.ts';
+import { causesPlan } from '../evaluation/causes-plan.ts';
 import { stages, stagesToTrain } from '../registry.ts';
 import { type CampaignIo, createPlanContext, type PlanContext, type Stage, type StageWork } from '../stage.ts';
 import { openRunModels } from './run-models.ts';
@@ -246,6 +247,14 @@ function addCosts(a: StagePlan, b: StagePlan): StagePlan {
   };
 }
 
+/** The cost of looking for a stage's causes, if each search asks all that it may; the counting judge alone scores. */
+function planCauses(config: Config, sizes: PlanSizes, { name: stage }: Stage): StagePlan[] {
+  const { clusters, asks, responses } = causesPlan(config);
+  if (clusters === 0) return [];
+  const tried = Math.min(clusters, config.evaluation.attacks) * asks;
+  return [costOf(config, sizes, { name: causesStage(stage), attacks: 0, tried, responses, judged: 1, flops: 0 })];
+}
+
 /** The stages of a run in order, each measured attacker with its evaluation. */
 function planStages(config: Config, sizes: PlanSizes, context: PlanContext): StagePlan[] {
   const { controls: tried, responses } = config.evaluation;
@@ -256,7 +265,8 @@ function planStages(config: Config, sizes: PlanSizes, context: PlanContext): Sta
       const work = stage.plan?.(config, context);
       const training = work === undefined ? [] : [planTraining(config, sizes, stage, work)];
       const isMeasured = config.attackers.includes(stage.name);
-      return isMeasured ? [...training, planEvaluation(config, sizes, stage, context)] : training;
+      if (!isMeasured) return training;
+      return [...training, planEvaluation(config, sizes, stage, context), ...planCauses(config, sizes, stage)];
     }),
   ];
 }

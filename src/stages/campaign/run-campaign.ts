@@ -9,9 +9,11 @@ import { runtimeVersion } from '../../engine/runtime/session.ts';
 import { createManifest, type Manifest, type ModelEntry, readManifest, writeManifest } from '../../runs/manifest.ts';
 import { createRunFolder, openRunFolder, type RunFolder, recordRunStatus } from '../../runs/run-folder.ts';
 import { openStore, type RunStore } from '../../runs/store/run-store.ts';
-import { CONTROL_STAGE, evaluationStage } from '../../runs/store/stage-name.ts';
+import { CONTROL_STAGE, causesStage, evaluationStage } from '../../runs/store/stage-name.ts';
 import { targetDevice } from '../../targets/registry.ts';
 import type { Config } from '../config/config.ts';
+import { searchStageCauses } from '../evaluation/causes.ts';
+import { causesPlan } from '../evaluation/causes-plan.ts';
 import { runControls } from '../evaluation/controls.ts';
 import { evaluateStage } from '../evaluation/evaluate-stage.ts';
 import { type EvaluationPlan, evaluationPlan } from '../evaluation/evaluation-plan.ts';
@@ -56,9 +58,27 @@ export async function evaluateRun(
     for (const stage of stages) {
       const name = evaluationStage(stage);
       if (campaign.store.stages().some((row) => row.name === name)) campaign.store.truncateAfter(name, -1);
-      await evaluateStage(campaign, stage, { ...evaluationPlan(campaign.config), ...plan });
+      planCauses(campaign, stage);
+      const evaluation = { ...evaluationPlan(campaign.config), ...plan };
+      await evaluateStage(campaign, stage, evaluation);
+      await finishCauses(campaign, stage, evaluation);
     }
   });
+}
+
+/** Begins the search for a stage's causes, so that a resume knows of it; what an earlier evaluation found is removed. */
+function planCauses({ store, config }: Campaign, stage: string): void {
+  const { clusters, asks } = causesPlan(config);
+  if (clusters === 0) return;
+  store.beginStage(causesStage(stage), clusters * asks);
+  store.truncateAfter(causesStage(stage), -1);
+}
+
+/** Searches for the causes of an evaluated stage where that was begun: a run of an earlier version is left as it is. */
+async function finishCauses(campaign: Campaign, stage: string, evaluation: EvaluationPlan): Promise<void> {
+  const row = campaign.store.stages().find(({ name }) => name === causesStage(stage));
+  if (row === undefined || row.status === 'done') return;
+  await searchStageCauses(campaign, stage, { causes: causesPlan(campaign.config), evaluation });
 }
 
 /** True when a smoothing stage had no attack to learn from and so left no attacker to measure. */
@@ -75,8 +95,10 @@ async function runStages(campaign: Campaign): Promise<void> {
     if (!isDone(stage.name)) await stage.run?.(campaign);
     const isWanted = config.attackers.includes(stage.name) && !leftNoAttacker(store, stage.name);
     if (isWanted && !isDone(evaluationStage(stage.name))) {
+      planCauses(campaign, stage.name);
       await evaluateStage(campaign, stage.name, evaluationPlan(config));
     }
+    if (isWanted) await finishCauses(campaign, stage.name, evaluationPlan(config));
   }
 }
 

@@ -30,7 +30,9 @@ export function isRefusal(error: unknown): boolean {
 }
 
 /**
- * The first of the world seeds `first`, `first` + 100, ... whose world is admitted; builds what is new.
+ * The first of the world seeds `first`, `first` + 100, ... whose world is admitted; builds what is new, and says which
+ * world it goes on to.
+ *
  * @throws FloodgateError `world` when ten in a row are refused.
  */
 export async function admittedWorldSeed(
@@ -45,6 +47,7 @@ export async function admittedWorldSeed(
       return worldSeed;
     } catch (error) {
       if (!isRefusal(error) || choice + 1 === MAX_WORLDS) throw error;
+      io.progress.say?.(`${(error as FloodgateError).message}; next: world ${worldSeed + NEXT_WORLD}`);
     }
   }
 }

@@ -1,9 +1,9 @@
-import { readFile, stat } from 'node:fs/promises';
 import { extname } from 'node:path';
 import { CsvError, parse as parseCsv } from 'csv-parse/sync';
 import { sha256Of } from '../../base/canonical-json.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import { nearestName } from '../../base/nearest-name.ts';
+import { readRegularFile } from '../../base/regular-file.ts';
 import type { Config } from './config.ts';
 
 /** Stops a model or a video from being read as seeds. */
@@ -62,10 +62,9 @@ function formatOf({ path, format }: SeedOptions): SeedFormat {
 
 async function readBytes(path: string): Promise<Buffer> {
   try {
-    const { size } = await stat(path);
-    if (size > MAX_SEED_FILE_BYTES)
-      return refuse(path, `too large, got ${size} bytes, expected at most ${MAX_SEED_FILE_BYTES}`);
-    return await readFile(path);
+    return await readRegularFile(path, MAX_SEED_FILE_BYTES, (size) =>
+      refuse(path, `too large, got ${size} bytes, expected at most ${MAX_SEED_FILE_BYTES}`),
+    );
   } catch (cause) {
     if (cause instanceof FloodgateError) throw cause;
     const code = (cause as NodeJS.ErrnoException).code;

@@ -1,8 +1,8 @@
-import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { FloodgateError } from '../../base/errors.ts';
 import { packageFile } from '../../base/package-root.ts';
+import { readRegularFile } from '../../base/regular-file.ts';
 import { createKeyFinder, wordsOf } from '../../worlds/keys.ts';
 import type { World } from '../../worlds/world.ts';
 
@@ -14,15 +14,14 @@ function assetPath(name: string): string {
 }
 
 async function readLines(path: string): Promise<string[]> {
-  let text: string;
+  const tooLarge = (size: number) => new FloodgateError('config', `read ${path}: too large, got ${size} bytes`);
   try {
-    text = await readFile(path, 'utf8');
+    return (await readRegularFile(path, MAX_BYTES, tooLarge)).toString('utf8').split(/\r?\n/);
   } catch (cause) {
+    if (cause instanceof FloodgateError) throw cause;
     const code = (cause as NodeJS.ErrnoException).code;
     throw new FloodgateError('config', `read ${path}: cannot be read (${code}), expected a file`, { cause });
   }
-  if (text.length > MAX_BYTES) throw new FloodgateError('config', `read ${path}: got ${text.length} characters`);
-  return text.split(/\r?\n/);
 }
 
 async function readJsonLines<T>(path: string, schema: z.ZodType<T>): Promise<T[]> {

@@ -1,9 +1,9 @@
 import { append } from '../../base/long-lists.ts';
 import { createEmbeddingMatrix, type EmbeddingMatrix } from '../../metrics/embedding-matrix.ts';
 import { judgeAgreement } from '../../metrics/judge-agreement.ts';
-import { perThousandTargetCalls } from '../../metrics/measure.ts';
+import { type Measure, perThousandTargetCalls } from '../../metrics/measure.ts';
 import { measureAttackSetInSteps } from '../../metrics/registry.ts';
-import { finishPausing, type Steps } from '../../metrics/steps.ts';
+import { finishPausing, mapInSteps, type Steps } from '../../metrics/steps.ts';
 import { type AttackOutcome, attackSuccess } from '../../metrics/success.ts';
 import type { EventRecord, MetricRecord } from '../../runs/store/records.ts';
 import { evaluationStage } from '../../runs/store/stage-name.ts';
@@ -30,11 +30,15 @@ interface Measured {
 }
 
 async function readEvaluation(campaign: Campaign, stage: string, plan: EvaluationPlan): Promise<Measured> {
-  const { store, encoder } = campaign;
+  const { store, encoder, io } = campaign;
   const attacks = store.attacks({ stage: evaluationStage(stage) });
-  const responses = attacks.map(({ id }) => store.responses(id));
+  const responses = await finishPausing(
+    mapInSteps(attacks, ({ id }) => store.responses(id)),
+    io.signal,
+    `measure ${stage}`,
+  );
   const texts = attacks.map(({ text }) => text);
-  const flat = await encoder.embed(texts);
+  const flat = await encoder.embed(texts, io.signal);
   const judges = judgeNames(campaign);
   return {
     stage,
@@ -96,20 +100,27 @@ export async function measureStage(campaign: Campaign, stage: string, plan: Eval
 
 /** Metrics of the attacks by one judge's verdicts. */
 function* judgeMetrics({ config }: Campaign, measured: Measured, judge: string): Steps<MetricRecord[]> {
-  const { plan, evaluation, texts, embeddings, targetCalls } = measured;
+  const { plan, evaluation, texts, embeddings } = measured;
   const outcomes = measured.outcomes.get(judge) ?? [];
-  const maskedOutcomes = evaluation.responses.map((each) => outcomeBy(each, { name: judge, masked: true }));
+  const seat = { name: judge, masked: true };
+  const maskedOutcomes = yield* mapInSteps(evaluation.responses, (each) => outcomeBy(each, seat));
   const { metrics, excluded } = yield* measureAttackSetInSteps(
     { texts, embeddings, outcomes, maskedOutcomes },
     { seed: plan.seed, threshold: config.evaluation.uniqueThreshold },
   );
-  const perCalls = perThousandTargetCalls(metrics.uniqueAttacks, targetCalls);
+  const perCalls = perThousandTargetCalls(metrics.uniqueAttacks, callsBehind(metrics.uniqueAttacks, measured));
   return [
     ...Object.entries(metrics).map(([name, measure]) => measuredMetric(name, measure, judge)),
     measuredMetric('asrMasked', attackSuccess(maskedOutcomes).asr, judge),
     measuredMetric('uniquePerThousandTargetCalls', perCalls, judge),
     plainMetric('excluded', excluded, texts.length, judge),
   ];
+}
+
+/** Target calls behind the attacks that a figure counts, which may be the first of the evaluation only. */
+function callsBehind({ n }: Measure, { evaluation, targetCalls }: Measured): number {
+  if (n === evaluation.attacks.length) return targetCalls;
+  return evaluation.responses.slice(0, n).reduce((sum, each) => sum + each.length, 0);
 }
 
 /** Agreement of the judge that counts and the next one. */

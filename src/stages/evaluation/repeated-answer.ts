@@ -26,10 +26,33 @@ export function repeatedAnswer(prompts: readonly AnsweredPrompt[]): boolean {
 /** A warning where the target gave one text to everything that it was asked. The text itself is a model's: not told. */
 function warningOf(prompts: readonly AnsweredPrompt[], asked: string): EventRecord[] {
   if (!repeatedAnswer(prompts)) return [];
-  const message =
-    `the target gave the same answer to ${asked}. A damaged model, a wrong chat template or a filter does this, ` +
-    'and looks safe. Read its answers (floodgate show --attacks 5) before you trust a success rate';
-  return [{ level: 'warning', code: 'repeated-answer', message }];
+  return [{ level: 'warning', code: REPEATED_ANSWER, message: repeatedWords('the target', asked, READ_RUN) }];
+}
+
+/** Code of the event. */
+export const REPEATED_ANSWER = 'repeated-answer';
+
+const READ_RUN = ' (floodgate show --attacks 5)';
+
+/** The warning in words. @param how reads the answers, in brackets after a space; may be empty. */
+function repeatedWords(target: string, asked: string, how = ''): string {
+  return (
+    `${target} gave the same answer to ${asked}. A damaged model, a wrong chat template or a filter does this, ` +
+    `and looks safe. Read its answers${how} before you trust a success rate`
+  );
+}
+
+/** The warning of stored attacks that were put to a further target. */
+export function repeatedCell(attacker: string, target: string, attacks: readonly AnsweredPrompt[]): EventRecord[] {
+  if (!repeatedAnswer(attacks)) return [];
+  const message = repeatedWords(`target ${target}`, `all ${attacks.length} attacks of ${attacker}`);
+  return [{ level: 'warning', code: REPEATED_ANSWER, message }];
+}
+
+/** The warning of a tuning's check: attacks and harmless prompts got one text. Undefined where they did not. */
+export function repeatedCheck(target: string, prompts: readonly AnsweredPrompt[]): string | undefined {
+  const asked = `all ${prompts.length} prompts of its check, attacks and harmless ones`;
+  return repeatedAnswer(prompts) ? repeatedWords(target, asked) : undefined;
 }
 
 /** The warning of the controls. */

@@ -1,8 +1,10 @@
+import { minOf } from '../../base/long-lists.ts';
 import type { EmbeddingMatrix } from '../../metrics/embedding-matrix.ts';
 import { type Measure, pointMeasure } from '../../metrics/measure.ts';
 import { finishSteps, type Steps } from '../../metrics/steps.ts';
 import { type AttackOutcome, successIndices } from '../../metrics/success.ts';
-import { type UnseenWays, unseenWaysInSteps } from '../../metrics/unseen-ways.ts';
+import { firstAttacks } from '../../metrics/unique-attacks.ts';
+import { MAX_UNSEEN_SUCCESSES, type UnseenWays, unseenWaysInSteps } from '../../metrics/unseen-ways.ts';
 import type { EventRecord, MetricRecord } from '../../runs/store/records.ts';
 import type { Stage } from '../stage.ts';
 
@@ -64,19 +66,32 @@ export function* unseenMetricsInSteps(sample: UnseenSample): Steps<MeasuredUnsee
     };
   }
   const measured: { readonly judge: string; readonly ways: UnseenWays }[] = [];
+  const { end, note } = commonBeginning([...outcomes.values()], attacks);
   for (const [judge, each] of outcomes) {
-    const successes = successIndices(each);
-    measured.push({ judge, ways: yield* unseenWaysInSteps({ embeddings, successes, attacks }, { seed, threshold }) });
+    const successes = successIndices(each.slice(0, end));
+    const ways = yield* unseenWaysInSteps({ embeddings, successes, attacks: end }, { seed, threshold });
+    measured.push({ judge, ways });
   }
   const points = measured[0]?.ways.curve ?? []; // every judge's curve has the same points: they depend on the attacks only
   return {
-    metrics: measured.flatMap(({ judge, ways }) => UNSEEN_METRICS.map((name) => ({ name, judge, ...ways[name] }))),
+    metrics: measured.flatMap(({ judge, ways }) =>
+      UNSEEN_METRICS.map((name) => ({ name, judge, ...noted(ways[name], note) })),
+    ),
     curve: points.map(({ attacks: made }, i) =>
       measured.map(({ judge, ways }): MetricRecord => {
         const clusters = ways.curve[i]?.clusters as Measure;
-        return { name: DISCOVERY_METRIC, judge, ...clusters, n: Math.round(made * targetCallsPerAttack) };
+        return { name: DISCOVERY_METRIC, judge, ...noted(clusters, note), n: Math.round(made * targetCallsPerAttack) };
       }),
     ),
     events: [],
   };
+}
+
+const noted = (measure: Measure, note: string): Measure => ({ ...measure, method: `${measure.method}${note}` });
+
+/** The attacks from which every judge's figures are estimated: as many as the judge with most successes allows. */
+function commonBeginning(outcomes: readonly (readonly AttackOutcome[])[], attacks: number) {
+  const cuts = outcomes.map((each) => firstAttacks(successIndices(each), attacks, MAX_UNSEEN_SUCCESSES));
+  const end = minOf([attacks, ...cuts.map((cut) => cut.attacks)]);
+  return { end, note: cuts.find((cut) => cut.attacks === end)?.note ?? '' };
 }

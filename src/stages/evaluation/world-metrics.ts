@@ -1,6 +1,7 @@
 import { randomStream } from '../../base/random.ts';
 import type { Measure } from '../../metrics/measure.ts';
-import { measureAtSize } from '../../metrics/subsampling.ts';
+import { finishPausing, mapInSteps, oneStep, type Steps } from '../../metrics/steps.ts';
+import { measureAtSizeInSteps } from '../../metrics/subsampling.ts';
 import { type AttackOutcome, isSuccess } from '../../metrics/success.ts';
 import type { MetricRecord } from '../../runs/store/records.ts';
 import { exactShares, foundShares, shareErrorFloor, totalVariation } from '../../worlds/exact-sampler.ts';
@@ -37,13 +38,11 @@ function modeRecall(
   held: readonly (readonly number[])[],
   outcomes: readonly AttackOutcome[],
   { keys, seed }: { readonly keys: number; readonly seed: number },
-): Measure {
+): Steps<Measure> {
   const found = held.map((each, i) => (isSuccess(outcomes[i] as AttackOutcome) ? each : []));
   const options = { size: held.length, stream: randomStream(seed, 'mode recall'), bounds: [0, 1] } as const;
-  return measureAtSize(
-    held.length,
-    options,
-    (chosen) => new Set(chosen.flatMap((index) => found[index] as readonly number[])).size / keys,
+  return measureAtSizeInSteps(held.length, options, (chosen) =>
+    oneStep(() => new Set(chosen.flatMap((index) => found[index] as readonly number[])).size / keys),
   );
 }
 
@@ -61,12 +60,10 @@ export async function worldMetrics(
   const truth = await loadRunTruth(campaign, world);
   const keys = world.keys.length;
   const finder = createKeyFinder(world.keys);
-  const words = texts.map(wordsOf);
-  const recall = modeRecall(
-    words.map((each) => finder.heldBy(each)),
-    outcomes,
-    { keys, seed },
-  );
+  const pausing = <T>(steps: Steps<T>): Promise<T> => finishPausing(steps, campaign.io.signal, `measure ${stage}`);
+  const words = await pausing(mapInSteps(texts, wordsOf));
+  const held = await pausing(mapInSteps(words, (each) => finder.heldBy(each)));
+  const recall = await pausing(modeRecall(held, outcomes, { keys, seed }));
   const found = (recall.value ?? 0) * keys;
   const exact = exactShares(truth);
   const n = texts.length;

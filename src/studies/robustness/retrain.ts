@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { makePrivateFolder } from '../../base/atomic-file.ts';
 import { openRunFolder, type RunFolder } from '../../runs/run-folder.ts';
 import type { StoredMetric } from '../../runs/store/records.ts';
 import { openStore } from '../../runs/store/run-store.ts';
@@ -75,6 +75,6 @@ export async function retrain(
   if ((await readRetrained(place)) !== undefined) return;
   const { runsFolder, attacker } = place;
   const config = await loadRunConfig(run, [...overrides, `attackers=${JSON.stringify([attacker])}`]);
-  await mkdir(runsFolder, { recursive: true });
+  await makePrivateFolder(runsFolder);
   await finishRun(againstModel(config, modelPath), runsFolder, attacker, io);
 }

@@ -1,7 +1,7 @@
-import { mkdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { writeFileAtomically } from '../../base/atomic-file.ts';
+import { makePrivateFolder, writeFileAtomically } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import type { RunFolder } from '../../runs/run-folder.ts';
 import type { StoreQueries } from '../../runs/store/queries.ts';
@@ -127,7 +127,7 @@ export async function readRobustness(folder: RunFolder): Promise<Robustness | un
 
 /** @throws FloodgateError `store` when the disk refuses. */
 export async function writeRobustness(folder: RunFolder, robustness: Robustness): Promise<void> {
-  await mkdir(robustnessFolder(folder), { recursive: true });
+  await makePrivateFolder(robustnessFolder(folder));
   await writeFileAtomically(fileOf(folder), (file) => file.writeFile(`${JSON.stringify(robustness, null, 1)}\n`));
 }
 

@@ -1,5 +1,5 @@
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { makePrivateFolder } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import { acquireLock } from '../../base/lock.ts';
 import type { RunFolder } from '../../runs/run-folder.ts';
@@ -48,7 +48,7 @@ const targetName = (version: string): string => `${ROBUSTNESS_PREFIX}${version}`
  */
 export async function runRobustness(folder: RunFolder, plan: RobustnessPlan, io: CampaignIo): Promise<Robustness> {
   const study = await planRobustness(folder, plan);
-  await mkdir(robustnessFolder(folder), { recursive: true });
+  await makePrivateFolder(robustnessFolder(folder));
   const lock = await acquireLock(join(robustnessFolder(folder), 'lock'));
   try {
     const earlier = await readRobustness(folder);

@@ -1,7 +1,8 @@
 import { append } from '../../base/long-lists.ts';
 import { cosineOfRows, createEmbeddingMatrix } from '../../metrics/embedding-matrix.ts';
+import { finishPausing, type Steps } from '../../metrics/steps.ts';
 import { successIndices } from '../../metrics/success.ts';
-import { clusterAttacks } from '../../metrics/unique-attacks.ts';
+import { clusterAttacksInSteps, MAX_COMPARED } from '../../metrics/unique-attacks.ts';
 import type { RunFolder } from '../../runs/run-folder.ts';
 import { openStore } from '../../runs/store/run-store.ts';
 import { transferStage } from '../../runs/store/stage-name.ts';
@@ -92,8 +93,9 @@ async function clusterTexts(config: Config, rounds: readonly (readonly string[])
   const { encoder } = await (await openConfigModels(config, io)).openEncoder();
   try {
     const embedded: Float32Array[] = [];
-    for (const texts of rounds) embedded.push((await embedTexts(encoder, texts)).data);
-    return countNewClusters(embedded, encoder.width, config.evaluation.uniqueThreshold);
+    for (const texts of rounds) embedded.push((await embedTexts(encoder, texts, io.signal)).data);
+    const steps = countNewClusters(embedded, encoder.width, config.evaluation.uniqueThreshold);
+    return await finishPausing(steps, io.signal, 'cluster the rounds', 'the same command resumes');
   } finally {
     await encoder.close();
   }
@@ -108,9 +110,14 @@ export interface RoundClusters {
 
 /**
  * How many clusters each round of attacks found, and how many of them no earlier round had. `rounds`: the embeddings of
- * each round's successes, [n, width] flat and L2-normalised, in their order.
+ * each round's successes, [n, width] flat and L2-normalised, in their order. May pause at every attack. A round counts
+ * its first `MAX_COMPARED` successes at most: clusters grow with the square of their number.
  */
-export function countNewClusters(rounds: readonly Float32Array[], width: number, threshold: number): RoundClusters[] {
+export function* countNewClusters(
+  rounds: readonly Float32Array[],
+  width: number,
+  threshold: number,
+): Steps<RoundClusters[]> {
   const rows = rounds.map((flat) => flat.length / width);
   const all = new Float32Array(rounds.reduce((sum, { length }) => sum + length, 0));
   const starts = rows.map((_, round) => rows.slice(0, round).reduce((sum, count) => sum + count, 0));
@@ -118,13 +125,21 @@ export function countNewClusters(rounds: readonly Float32Array[], width: number,
   const matrix = createEmbeddingMatrix(all, all.length / width, width);
   const cosine = (i: number, j: number): number => cosineOfRows(matrix, i, j);
   const earlier: number[] = [];
-  return rows.map((count, round) => {
-    const own = Array.from({ length: count }, (_, i) => (starts[round] as number) + i);
-    const representatives = clusterAttacks(cosine, own, threshold).map(({ representative }) => representative);
-    const fresh = representatives.filter((row) => earlier.every((other) => cosine(row, other) <= threshold));
+  const counted: RoundClusters[] = [];
+  for (const [round, count] of rows.entries()) {
+    const length = Math.min(count, MAX_COMPARED);
+    const own = Array.from({ length }, (_, i) => (starts[round] as number) + i);
+    const clusters = yield* clusterAttacksInSteps(cosine, own, threshold);
+    const representatives = clusters.map(({ representative }) => representative);
+    let fresh = 0;
+    for (const row of representatives) {
+      yield;
+      if (earlier.every((other) => cosine(row, other) <= threshold)) fresh++;
+    }
     append(earlier, representatives);
-    return { clusters: representatives.length, fresh: fresh.length };
-  });
+    counted.push({ clusters: representatives.length, fresh });
+  }
+  return counted;
 }
 
 const targetName = (version: number): string => `target-${version}`;
@@ -136,7 +151,8 @@ async function crossCells({ config, attacker }: RoundsSetting, done: readonly Do
   const cells: RoundCell[] = [];
   for (const [i, { run }] of done.entries()) {
     if ((await readEvaluation(run, attacker))?.status !== 'done') continue;
-    await transferRun(run, { targets, attackers: [attacker], again: false }, io);
+    const tuned = targets.slice(1).map(({ name }) => name);
+    await transferRun(run, { targets, attackers: [attacker], again: false, tuned }, io);
     const store = await openStore(run.databasePath, { readOnly: true });
     try {
       for (const version of targets.keys()) {

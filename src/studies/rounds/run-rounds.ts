@@ -1,5 +1,5 @@
-import { mkdir } from 'node:fs/promises';
 import { join, relative } from 'node:path';
+import { makePrivateFolder } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import { acquireLock } from '../../base/lock.ts';
 import { openRunFolder, type RunFolder } from '../../runs/run-folder.ts';
@@ -53,7 +53,7 @@ export async function runRounds(plan: RoundsPlan, io: CampaignIo): Promise<Round
   const { config, attacker, folder } = plan;
   if (!isTunable(config.target)) throw notTunable('rounds', config.target, TUNABLE_REMEDY);
   const sha256 = await askedSha256({ ...config, attackers: [attacker] });
-  await mkdir(folder, { recursive: true });
+  await makePrivateFolder(folder);
   const lock = await acquireLock(join(folder, 'lock'));
   try {
     const earlier = await readRounds(folder);

@@ -23,6 +23,8 @@ export interface OpenTransferTarget {
 /** A transfer target that was found fit to be asked; no session is open yet. */
 export interface PlannedTransferTarget {
   readonly record: TargetRecord;
+  /** It was tuned to refuse attacks. */
+  readonly isTuned: boolean;
   /** @param texts attacks on which a coarser precision is compared with fp32. */
   open(texts: readonly string[]): Promise<OpenTransferTarget>;
 }
@@ -92,7 +94,11 @@ async function openOutcomes(
   return openWorldOutcomes(checkpoint, { noise: world.spec.noise, responses: record.responses }, compute);
 }
 
-async function planColumn(parts: PlanTargetsParts, named: NamedTarget): Promise<PlannedTransferTarget> {
+async function planColumn(
+  parts: PlanTargetsParts,
+  named: NamedTarget,
+  tuned: readonly string[],
+): Promise<PlannedTransferTarget> {
   const { models } = parts;
   const { name } = named;
   const asked = decodingOf(models, named);
@@ -113,19 +119,21 @@ async function planColumn(parts: PlanTargetsParts, named: NamedTarget): Promise<
       throw error;
     }
   };
-  return { record: { name, ...planned.facts, ...asked }, open };
+  const isTuned = tuned.includes(name) || (typeof named.model === 'string' && named.model.startsWith(TUNED));
+  return { record: { name, ...planned.facts, ...asked }, isTuned, open };
 }
 
 /**
- * Finds every target and checks that it can be asked, before any work.
+ * Finds every target and checks that it can be asked, before any work. @param tuned names of those tuned to refuse.
  * @throws FloodgateError `source` for a model that is not on this machine; `model` for more layers than it has; `target`
  * for a chat asked of a model without a template; `usage` for a target that does not go with the run.
  */
 export async function planTargets(
   parts: PlanTargetsParts,
   targets: readonly NamedTarget[],
+  tuned: readonly string[] = [],
 ): Promise<PlannedTransferTarget[]> {
   const planned: PlannedTransferTarget[] = [];
-  for (const named of targets) planned.push(await planColumn(parts, named));
+  for (const named of targets) planned.push(await planColumn(parts, named, tuned));
   return planned;
 }

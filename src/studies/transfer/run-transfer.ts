@@ -9,6 +9,7 @@ import { transferCellOf, transferStage } from '../../runs/store/stage-name.ts';
 import { loadRunConfig } from '../../stages/campaign/config-load.ts';
 import { openConfigModels, type RunModels } from '../../stages/campaign/run-models.ts';
 import type { Config } from '../../stages/config/config.ts';
+import { REPEATED_ANSWER } from '../../stages/evaluation/repeated-answer.ts';
 import type { CampaignIo } from '../../stages/stage.ts';
 import { type PlannedTransferTarget, planTargets } from './plan-targets.ts';
 import { chooseAttackers, readStoredAttacks, type StoredAttacks } from './stored-attacks.ts';
@@ -24,6 +25,8 @@ export interface TransferPlan {
   readonly attacks?: number;
   /** Measure a target again that was measured otherwise under the same name; without it that is an error. */
   readonly again: boolean;
+  /** Targets that were tuned to refuse, by name, beside those of a model `tuned:NAME`. */
+  readonly tuned?: readonly string[];
 }
 
 export interface TransferOutcome {
@@ -32,6 +35,8 @@ export interface TransferOutcome {
   /** Cells that this call filled, and cells of the plan. */
   readonly filled: number;
   readonly cells: number;
+  /** Of the plan's cells, whenever they were filled. */
+  readonly warnings: readonly string[];
 }
 
 /** The open parts that a matrix is filled with. */
@@ -44,7 +49,7 @@ export interface TransferParts {
   readonly io: CampaignIo;
 }
 
-/** Texts of one call of the encoder, so that memory stays small. */
+/** Texts of one call of the encoder, so that memory stays small and the signal is heard. */
 const EMBED_BATCH = 128;
 
 /**
@@ -61,7 +66,7 @@ export async function transferRun(folder: RunFolder, plan: TransferPlan, io: Cam
     try {
       const attackers = chooseAttackers(store, folder.name, plan.attackers);
       const models = await openConfigModels(config, io);
-      const planned = await planTargets({ folder, models }, plan.targets);
+      const planned = await planTargets({ folder, models }, plan.targets, plan.tuned);
       return await withJudges(models, async (judges, encoder) =>
         fillMatrix({ run: folder.name, config, store, judges, encoder, io }, { attackers, planned, plan }),
       );
@@ -110,11 +115,20 @@ function refuseOtherTargets(
   }
 }
 
-/** Embeddings of the texts [n, width], in batches that keep memory small. */
-export async function embedTexts(encoder: SentenceEncoder, texts: readonly string[]): Promise<EmbeddingMatrix> {
+/**
+ * Embeddings of the texts [n, width], in batches that keep memory small.
+ * @throws FloodgateError `interrupted` between batches, when `signal` was aborted.
+ */
+export async function embedTexts(
+  encoder: SentenceEncoder,
+  texts: readonly string[],
+  signal: AbortSignal,
+): Promise<EmbeddingMatrix> {
   const flat = new Float32Array(texts.length * encoder.width);
   for (let first = 0; first < texts.length; first += EMBED_BATCH) {
-    flat.set(await encoder.embed(texts.slice(first, first + EMBED_BATCH)), first * encoder.width);
+    const batch = texts.slice(first, first + EMBED_BATCH);
+    if (signal.aborted) throw new FloodgateError('interrupted', 'embed attacks: interrupted, every attack is kept');
+    flat.set(await encoder.embed(batch, signal), first * encoder.width);
   }
   return createEmbeddingMatrix(flat, texts.length, encoder.width);
 }
@@ -178,6 +192,7 @@ async function fillColumn(
         seed: config.seed,
         threshold: config.evaluation.uniqueThreshold,
         signal: io.signal,
+        isTuned: target.isTuned,
         onAttacks: (done) => progress.update(done, note),
       });
       progress.finished += texts.length;
@@ -215,7 +230,7 @@ export async function fillMatrix(
   };
   const known = new Map<string, EmbeddingMatrix>();
   const embed = async ({ attacker, texts }: StoredAttacks): Promise<EmbeddingMatrix> => {
-    const embeddings = known.get(attacker) ?? (await embedTexts(encoder, texts));
+    const embeddings = known.get(attacker) ?? (await embedTexts(encoder, texts, io.signal));
     known.set(attacker, embeddings);
     return embeddings;
   };
@@ -227,5 +242,15 @@ export async function fillMatrix(
     bar.finish();
   }
   const targets = planned.map(({ record }) => record.name);
-  return { attackers, targets, filled: missing.length, cells: columns.length * sets.length };
+  const warnings = warningsOf(store, attackers, targets);
+  return { attackers, targets, filled: missing.length, cells: columns.length * sets.length, warnings };
+}
+
+/** The warnings of these cells, in the order in which they were stored. */
+function warningsOf(store: RunStore, attackers: readonly string[], targets: readonly string[]): string[] {
+  return store.events().flatMap(({ stage = '', code, message }) => {
+    const cell = transferCellOf(stage);
+    const isOfPlan = cell !== undefined && attackers.includes(cell.attacker) && targets.includes(cell.target);
+    return isOfPlan && code === REPEATED_ANSWER ? [message] : [];
+  });
 }

@@ -5,12 +5,14 @@ import type { Judge } from '../../judges/judge.ts';
 import type { EmbeddingMatrix } from '../../metrics/embedding-matrix.ts';
 import { wilsonInterval } from '../../metrics/intervals.ts';
 import { type Measure, pointMeasure } from '../../metrics/measure.ts';
+import { finishPausing, mapInSteps, type Steps } from '../../metrics/steps.ts';
 import { type AttackOutcome, attackSuccess, isSuccess, successIndices } from '../../metrics/success.ts';
-import { uniqueAttacksAtSize } from '../../metrics/unique-attacks.ts';
-import type { AttackRow, MetricRecord } from '../../runs/store/records.ts';
+import { uniqueAttacksAtSizeInSteps } from '../../metrics/unique-attacks.ts';
+import type { AttackRow, EventRecord, MetricRecord } from '../../runs/store/records.ts';
 import type { RunStore } from '../../runs/store/run-store.ts';
 import { transferStage } from '../../runs/store/stage-name.ts';
 import { outcomeBy } from '../../stages/evaluation/evaluation-plan.ts';
+import { repeatedCell } from '../../stages/evaluation/repeated-answer.ts';
 import { measuredMetric, plainMetric } from '../../stages/metric-records.ts';
 import type { TargetRequest } from '../../targets/target.ts';
 import { type Evidence, meanUnsafeOf } from '../../trial/evidence.ts';
@@ -32,6 +34,8 @@ export interface CellWork {
   readonly seed: number;
   readonly threshold: number;
   readonly signal: AbortSignal;
+  /** The target was tuned to refuse: one refusal for all attacks is no sign of damage. */
+  readonly isTuned: boolean;
   /** Told after each batch how many attacks of the cell are done. */
   readonly onAttacks: (done: number) => void;
 }
@@ -100,7 +104,7 @@ export async function fillCell(work: CellWork): Promise<void> {
       await askBatch(work, stage, batch, seats);
       onAttacks(Math.min((batch + 1) * TRANSFER_BATCH, attacks.texts.length));
     }
-    store.recordUpdate({ stage, update: batches, metrics: await measureCell(work, stage) });
+    store.recordUpdate({ stage, update: batches, ...(await measureCell(work, stage)) });
     store.endStage(stage, 'done');
   } catch (error) {
     const isInterrupt = error instanceof FloodgateError && error.code === 'interrupted';
@@ -109,13 +113,20 @@ export async function fillCell(work: CellWork): Promise<void> {
   }
 }
 
-async function measureCell({ store, attacks, embeddings, opened, judges, seed, threshold }: CellWork, stage: string) {
-  const responses = store.attacks({ stage }).map(({ id }) => store.responses(id));
+async function measureCell(work: CellWork, stage: string): Promise<{ metrics: MetricRecord[]; events: EventRecord[] }> {
+  const { store, attacks, embeddings, opened, judges, seed, threshold, signal } = work;
+  const what = `measure ${stage}`;
+  const responses = await finishPausing(
+    mapInSteps(store.attacks({ stage }), ({ id }) => store.responses(id)),
+    signal,
+    what,
+    SAME_COMMAND,
+  );
   const away = new Map(
     judges.map(({ name }) => [name, responses.map((each) => outcomeBy(each, { name, masked: false }))]),
   );
   const outcomes = await opened.outcomes?.of(attacks.texts);
-  return cellMetrics({
+  const metrics = cellMetrics({
     home: attacks.home,
     away,
     embeddings,
@@ -124,7 +135,14 @@ async function measureCell({ store, attacks, embeddings, opened, judges, seed, t
     seed,
     threshold,
   });
+  const answered = attacks.texts.map((text, i) => ({ text, responses: responses[i] ?? [] }));
+  return {
+    metrics: await finishPausing(metrics, signal, what, SAME_COMMAND),
+    events: work.isTuned ? [] : repeatedCell(attacks.attacker, opened.record.name, answered),
+  };
 }
+
+const SAME_COMMAND = 'the same command resumes';
 
 interface CellOutcomes {
   /** Against the run's own target, and against the further one; by judge, one an attack. */
@@ -160,13 +178,13 @@ const READ_OFF = 'read off the target';
  * The figures of a cell by judge: `asr`, `uniqueAttacks`, `transferRate`, `excluded`. Where the target's truth is known,
  * also the expectations of the first and the third: `exactAsr` and `exactTransferRate`.
  */
-function cellMetrics(cell: CellOutcomes): MetricRecord[] {
+function* cellMetrics(cell: CellOutcomes): Steps<MetricRecord[]> {
   const { home, away, embeddings, seed, threshold, exact, exactJudge } = cell;
   const metrics: MetricRecord[] = [];
   for (const [judge, outcomes] of away) {
     const { asr, excluded } = attackSuccess(outcomes);
     const stream = randomStream(seed, 'transfer', 'uniqueAttacks');
-    const unique = uniqueAttacksAtSize(embeddings, successIndices(outcomes), {
+    const unique = yield* uniqueAttacksAtSizeInSteps(embeddings, successIndices(outcomes), {
       size: embeddings.rows,
       stream,
       threshold,

@@ -1,9 +1,9 @@
-import { readFile, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { parseDocument } from 'yaml';
 import { z } from 'zod';
 import { count, nonNegative, positiveCount, RUN_NAME_PATTERN, share } from '../../base/config-fields.ts';
 import { FloodgateError } from '../../base/errors.ts';
+import { readRegularFile } from '../../base/regular-file.ts';
 import { resolveDotted } from '../../runs/config/config-file.ts';
 import { listConfigKeys } from '../../runs/config/config-keys.ts';
 import { problemsOfIssues } from '../../runs/config/config-problems.ts';
@@ -168,9 +168,12 @@ function parseTargetSpec(spec: string): TransferTarget {
 async function readTargetsFile(path: string): Promise<TransferTarget[]> {
   let text: string;
   try {
-    const { size } = await stat(path);
-    if (size > MAX_FILE_BYTES) throw new FloodgateError('config', `targets ${path}: too large, got ${size} bytes`);
-    text = new TextDecoder('utf-8', { fatal: true }).decode(await readFile(path));
+    const bytes = await readRegularFile(
+      path,
+      MAX_FILE_BYTES,
+      (size) => new FloodgateError('config', `targets ${path}: too large, got ${size} bytes`),
+    );
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (cause) {
     if (cause instanceof FloodgateError) throw cause;
     const reason = (cause as NodeJS.ErrnoException).code ?? 'not UTF-8 text';

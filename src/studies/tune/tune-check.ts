@@ -1,3 +1,4 @@
+import { append } from '../../base/long-lists.ts';
 import type { ProgressSink } from '../../base/progress.ts';
 import { randomStream } from '../../base/random.ts';
 import type { Judge } from '../../judges/judge.ts';
@@ -6,6 +7,7 @@ import type { Measure } from '../../metrics/measure.ts';
 import { attackSuccess } from '../../metrics/success.ts';
 import type { Config } from '../../stages/config/config.ts';
 import { outcomeBy } from '../../stages/evaluation/evaluation-plan.ts';
+import { type AnsweredPrompt, repeatedCheck } from '../../stages/evaluation/repeated-answer.ts';
 import type { Target } from '../../targets/target.ts';
 import type { Ledger } from '../../trial/ledger.ts';
 import { createTrial, type JudgeSeat, type Trial } from '../../trial/trial.ts';
@@ -36,6 +38,12 @@ export interface CheckResult {
 
 export type TargetCheck = Readonly<Record<keyof CheckPrompts, CheckResult>>;
 
+/** A check, and what makes it doubtful. */
+export interface CheckedTarget {
+  readonly check: TargetCheck;
+  readonly warnings: readonly string[];
+}
+
 /** Draws the prompts of a check: the same before and after tuning; undefined when the config asks for none. */
 export function drawCheckPrompts(
   { tuning: { check }, seed }: Config,
@@ -56,6 +64,8 @@ export function drawCheckPrompts(
 }
 
 export interface CheckOptions {
+  /** In warnings. */
+  readonly name: string;
   readonly target: Target;
   readonly config: Config;
   readonly judges: readonly Judge[];
@@ -75,23 +85,27 @@ async function checkPrompts(
     seats,
     isRefusal,
   }: { readonly trial: Trial; readonly seats: readonly JudgeSeat[] } & Pick<CheckOptions, 'isRefusal'>,
-): Promise<CheckResult> {
+): Promise<{ readonly result: CheckResult; readonly answered: readonly AnsweredPrompt[] }> {
   const tried = await trial.try(prompts.map((attack, i) => ({ attack, streamName: ['tuning check', name, i] })));
   const answered = tried.filter(({ responses }) => responses.length > 0);
   const asrOf = (seat: JudgeSeat): Measure =>
     attackSuccess(answered.map(({ responses }) => outcomeBy(responses, seat))).asr;
   const all = answered.flatMap(({ responses }) => responses);
   const refusing = all.filter(({ text, refused }) => refused !== undefined || isRefusal?.(text) === true);
-  return {
+  const result = {
     prompts: answered.length,
     rejected: prompts.length - answered.length,
     asr: Object.fromEntries(seats.map((seat) => [seat.name, asrOf(seat)])),
     refusals: isRefusal === undefined ? wilsonInterval(0, 0) : wilsonInterval(refusing.length, all.length),
   };
+  return { result, answered: tried.map(({ responses }, i) => ({ text: prompts[i] as string, responses })) };
 }
 
-/** The four sets of prompts put to one target, before or after tuning, with the same random streams. */
-export async function checkTarget(prompts: CheckPrompts, options: CheckOptions): Promise<TargetCheck> {
+/**
+ * The four sets of prompts put to one target, before or after tuning, with the same random streams. Warns when attacks
+ * and harmless prompts got one text: a refusal of attacks alone is what tuning is for.
+ */
+export async function checkTarget(prompts: CheckPrompts, options: CheckOptions): Promise<CheckedTarget> {
   const { target, config, judges, isRefusal, ledger, progress, signal } = options;
   const { decode } = config.target;
   const responses = decode.temperature === 0 ? 1 : config.tuning.check.responses;
@@ -100,19 +114,23 @@ export async function checkTarget(prompts: CheckPrompts, options: CheckOptions):
   const total = Object.values(prompts).reduce((sum, each: readonly string[]) => sum + each.length, 0);
   const bar = progress.start('check the target', total, 'prompts');
   let done = 0;
-  const check = async (name: keyof CheckPrompts): Promise<CheckResult> => {
-    const result = await checkPrompts(name, prompts[name], { trial, seats, isRefusal });
+  const all: AnsweredPrompt[] = [];
+  const checkSet = async (name: keyof CheckPrompts): Promise<CheckResult> => {
+    const { result, answered } = await checkPrompts(name, prompts[name], { trial, seats, isRefusal });
+    append(all, answered);
     done += prompts[name].length;
     bar.update(done);
     return result;
   };
   try {
-    return {
-      trainingAttacks: await check('trainingAttacks'),
-      validationAttacks: await check('validationAttacks'),
-      benign: await check('benign'),
-      borderline: await check('borderline'),
+    const check = {
+      trainingAttacks: await checkSet('trainingAttacks'),
+      validationAttacks: await checkSet('validationAttacks'),
+      benign: await checkSet('benign'),
+      borderline: await checkSet('borderline'),
     };
+    const warning = check.benign.prompts === 0 ? undefined : repeatedCheck(options.name, all);
+    return { check, warnings: warning === undefined ? [] : [warning] };
   } finally {
     bar.finish();
   }

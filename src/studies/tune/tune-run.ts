@@ -8,7 +8,7 @@ import { readPeftAdapter } from '../../models/export/peft-adapter.ts';
 import { writeTokenizerFiles } from '../../models/export/tokenizer-files.ts';
 import type { RunFolder } from '../../runs/run-folder.ts';
 import { openStore } from '../../runs/store/run-store.ts';
-import { CONTROL_STAGE, evaluatedStage } from '../../runs/store/stage-name.ts';
+import { evaluatedStage, isAside } from '../../runs/store/stage-name.ts';
 import { loadRunConfig } from '../../stages/campaign/config-load.ts';
 import { openConfigModels, type RunModels } from '../../stages/campaign/run-models.ts';
 import type { Config } from '../../stages/config/config.ts';
@@ -17,7 +17,7 @@ import type { TargetModel } from '../../targets/target-kind.ts';
 import { createLedger, type Ledger, NO_CALLS } from '../../trial/ledger.ts';
 import { type Collected, collectSuccesses } from './collect-successes.ts';
 import { writeDataset } from './dataset-files.ts';
-import { type CheckPrompts, checkTarget, drawCheckPrompts, type TargetCheck } from './tune-check.ts';
+import { type CheckedTarget, type CheckPrompts, checkTarget, drawCheckPrompts } from './tune-check.ts';
 import {
   countData,
   readTuneFile,
@@ -78,7 +78,7 @@ async function collect(options: TuneRunOptions, config: Config, judge: string) {
     const evaluated = store.stages().flatMap(({ name }) => evaluatedStage(name) ?? []);
     const stage = options.stage ?? evaluated.at(-1);
     const { attacks: from, minUnsafe, limit } = config.tuning;
-    const trained = store.stages().flatMap(({ name }) => (name === CONTROL_STAGE ? [] : [name]));
+    const trained = store.stages().flatMap(({ name }) => (isAside(name) ? [] : [name]));
     const known = from === 'evaluation' ? evaluated : trained;
     if (stage === undefined || !known.includes(stage)) {
       const got = stage === undefined ? 'no evaluated attacker' : `stage ${stage}`;
@@ -173,19 +173,27 @@ async function runTuning(tuning: Tuning): Promise<TuneFile> {
   // A record with counts was written after the first check: its calls hold those of the data and of that check.
   const ledger = createLedger(earlier?.counts == null ? data.calls : (earlier.calls ?? data.calls));
   const prompts = drawCheckPrompts(config, data.examples, texts);
-  const before = earlier?.check?.before ?? (await checkModel(tuning, subject, prompts, ledger));
+  const known = earlier?.check ?? undefined;
+  const fresh = known === undefined ? await checkModel(tuning, subject, prompts, ledger, 'the target') : undefined;
+  const before = known?.before ?? fresh?.check;
   const check = before === undefined ? null : { before, after: null };
-  await writeTuneFile(folder, { ...createTuneFile(tuning), counts, calls: ledger.calls, check });
+  const warnings = known === undefined ? (fresh?.warnings ?? []) : (earlier?.warnings ?? []);
+  await writeTuneFile(folder, { ...createTuneFile(tuning), counts, calls: ledger.calls, check, warnings });
   const tuned = await trainModel(tuning, data);
-  const after = check === null ? undefined : await checkModel(tuning, tuned, prompts, ledger);
+  const after = check === null ? undefined : await checkModel(tuning, tuned, prompts, ledger, 'the tuned target');
   const file: TuneFile = {
     ...createTuneFile(tuning),
     status: 'done',
     counts,
     calls: ledger.calls,
     training: tuned.record,
-    check: check === null ? null : { ...check, after: after ?? null },
-    warnings: [...subject.warnings, ...warningsOf(config.tuning, counts, tuned.record.keptUpdates)],
+    check: check === null ? null : { ...check, after: after?.check ?? null },
+    warnings: [
+      ...subject.warnings,
+      ...warningsOf(config.tuning, counts, tuned.record.keptUpdates),
+      ...warnings,
+      ...(after?.warnings ?? []),
+    ],
   };
   await writeTuneFile(folder, file);
   await rm(folder.partialPath, { force: true });
@@ -215,7 +223,7 @@ async function makeData({
           maxUnsafe: tuning.maxUnsafe,
           ...(texts.isRefusal === undefined ? {} : { isRefusal: texts.isRefusal }),
         },
-        embed: (each) => encoder.embed(each),
+        embed: (each) => encoder.embed(each, io.signal),
         templates: texts.templates,
         benignPrompts: texts.benignPrompts,
         seed,
@@ -241,19 +249,20 @@ async function writeData({ folder, identity, subject, config }: Tuning, { exampl
   });
 }
 
-/** The subject with the weights of `checkpoint`, asked a sample of each kind of prompt. */
+/** The subject with the weights of `checkpoint`, asked a sample of each kind of prompt. @param name in warnings. */
 async function checkModel(
   { config, judges, texts, io, subject }: Tuning,
   { checkpoint }: Pick<TargetModel, 'checkpoint'>,
   prompts: CheckPrompts | undefined,
   ledger: Ledger,
-): Promise<TargetCheck | undefined> {
+  name: string,
+): Promise<CheckedTarget | undefined> {
   if (prompts === undefined) return undefined;
   const target = await openSubjectTarget({ ...subject, checkpoint }, config.seed);
   try {
     const { progress, signal } = io;
     const { isRefusal } = texts;
-    return await checkTarget(prompts, { target, config, judges, isRefusal, ledger, progress, signal });
+    return await checkTarget(prompts, { name, target, config, judges, isRefusal, ledger, progress, signal });
   } finally {
     await target.close();
   }

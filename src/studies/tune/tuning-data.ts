@@ -1,6 +1,7 @@
 import { randomStream } from '../../base/random.ts';
 import { cosineOfRows, createEmbeddingMatrix } from '../../metrics/embedding-matrix.ts';
-import { clusterAttacks } from '../../metrics/unique-attacks.ts';
+import { finishPausing } from '../../metrics/steps.ts';
+import { clusterAttacksInSteps } from '../../metrics/unique-attacks.ts';
 import type { TuningConfig } from '../../stages/config/tuning-section.ts';
 import type { Calls } from '../../trial/ledger.ts';
 import { type AnswerLog, type AnswerLogParts, passedOf, writeAnswerLog } from './answer-log.ts';
@@ -22,15 +23,22 @@ export interface SplitOptions {
   readonly threshold: number;
   readonly validationShare: number;
   readonly seed: number;
+  readonly signal?: AbortSignal;
 }
 
 /** Clusters by greedy cosine, numbered in the order of their first text. */
-async function clustersOf(texts: readonly string[], { embed, threshold }: SplitOptions): Promise<number[]> {
+async function clustersOf(texts: readonly string[], { embed, threshold, signal }: SplitOptions): Promise<number[]> {
   const embeddings = await embed(texts);
   const matrix = createEmbeddingMatrix(embeddings, texts.length, embeddings.length / texts.length);
   const clusterOf = new Array<number>(texts.length).fill(0);
   const all = texts.map((_, i) => i);
-  const clusters = clusterAttacks((i, j) => cosineOfRows(matrix, i, j), all, threshold);
+  const steps = clusterAttacksInSteps((i, j) => cosineOfRows(matrix, i, j), all, threshold);
+  const clusters = await finishPausing(
+    steps,
+    signal ?? new AbortController().signal,
+    'split the tuning data',
+    'the same command resumes',
+  );
   for (const [cluster, { members }] of clusters.entries()) for (const member of members) clusterOf[member] = cluster;
   return clusterOf;
 }
@@ -127,7 +135,8 @@ export async function buildTuningData(
   const { benignPrompts, embed, seed } = parts;
   const { clusterThreshold: threshold, validationShare } = settings;
   const texts = attacks.map(({ text }) => text);
-  const options = { embed, threshold, validationShare, seed };
+  const stop = parts.signal === undefined ? {} : { signal: parts.signal };
+  const options = { embed, threshold, validationShare, seed, ...stop };
   const attackPlaces = await splitByCluster(texts, options, 'attacks');
   const benignPlaces = await splitByCluster(benignPrompts, options, 'benign');
   const log = await writeAnswerLog(texts, parts, settings);

@@ -76,6 +76,17 @@ describe.each(seeds)('the exact posterior of 11,110 attacks, seed %i', (seed) =>
   );
 
   test(
+    'is reached with four updates a batch and rewritten attacks: the stated distribution is the same',
+    async () => {
+      const replayed = { updatesPerBatch: 4, rewriteShare: 0.25, objective: trajectoryBalance() } as const;
+      const result = await measure(world, 'TB, 4 updates a batch, rewrites', { ...ENUMERABLE_TRAINING, ...replayed });
+      expect(result.totalVariation).toBeLessThanOrEqual(0.05);
+      expect(Math.abs(result.logZError as number)).toBeLessThanOrEqual(0.05);
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
     'is missed, and not by far, when five sampled responses replace the exact reward',
     async () => {
       const training = { ...ENUMERABLE_TRAINING, objective: trajectoryBalance(), responses: 5 } as const;

@@ -1,6 +1,5 @@
 import type { AttackTokens, SampledAttack } from '../../../src/learning/attack.ts';
-import type { Attacker, AttackerState } from '../../../src/learning/attacker.ts';
-import type { DrawRequest } from '../../../src/learning/loops/rollout.ts';
+import type { Attacker, AttackerState, DrawRequest } from '../../../src/learning/attacker.ts';
 
 /** Id of the end token; words are below it. */
 const END = 9;
@@ -39,9 +38,9 @@ export function fakeAttacker(): FakeAttacker {
     sample: async (_state: AttackerState, requests: readonly DrawRequest[]): Promise<SampledAttack[]> => {
       batches.push(requests.length);
       temperatures.push(...requests.map(({ temperature }) => temperature));
-      return requests.map(({ stream }) => {
-        const length = MIN_TOKENS + stream.nextInt(MAX_TOKENS - MIN_TOKENS + 1);
-        const tokens = Array.from({ length }, () => stream.nextInt(WORDS));
+      return requests.map(({ stream, kept }) => {
+        const length = kept?.length ?? MIN_TOKENS + stream.nextInt(MAX_TOKENS - MIN_TOKENS + 1);
+        const tokens = Array.from({ length }, (_, t) => kept?.[t] ?? stream.nextInt(WORDS));
         const attack = { tokens, terminated: length < MAX_TOKENS };
         const logPi = score(attack, false).reduce((sum, logProb) => sum + logProb, 0);
         return { ...attack, source: 'fresh', text: textOf(tokens), logPi };

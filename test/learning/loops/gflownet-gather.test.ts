@@ -5,6 +5,7 @@ import { varGrad } from '../../../src/learning/objectives/vargrad.ts';
 import { createReplayBuffer } from '../../../src/learning/replay/replay-buffer.ts';
 import type { ReplayBufferOptions } from '../../../src/learning/replay/replay-entry.ts';
 import type { RewardFunction, RewardRequest } from '../../../src/learning/reward/reward.ts';
+import { SuccessPool } from '../../../src/learning/reward/spread.ts';
 import { fakeAttacker } from './fake-attacker.ts';
 
 const RATE = { peak: 1e-3, warmupUpdates: 0, decay: 'constant', totalUpdates: 9 } as const;
@@ -29,6 +30,9 @@ function optionsOf(changes: Partial<GflownetOptions> = {}): GflownetOptions {
     freshShare: 0.5,
     temperedShare: 0.3,
     temperatures: { low: 0.5, high: 2 },
+    rewriteShare: 0,
+    rewriteChange: 0.3,
+    updatesPerBatch: 1,
     replayBy: 'judge',
     rescoreReplay: false,
     seed: 1,
@@ -228,6 +232,103 @@ describe('replayed attacks', () => {
         expect(score.logS).toBeCloseTo(((old?.logS as number) * 2) / 8, 12);
       }
     }
+  });
+});
+
+test('updates between two batches learn from the buffer alone and ask nobody', async () => {
+  const { parts, asked } = partsWith();
+  const options = optionsOf({ updatesPerBatch: 3 });
+  const sources: string[][] = [];
+  for (let update = 0; update < 6; update++) {
+    const { rows, attackTokens } = await gather(parts, options, update);
+    sources.push([...new Set(rows.map(({ source }) => source))]);
+    expect(attackTokens > 0).toBe(update % 3 === 0);
+  }
+  expect(asked).toHaveLength(2);
+  expect(sources.map((found) => found.join())).toEqual([
+    'fresh,tempered',
+    'replay',
+    'replay',
+    'fresh,tempered,replay',
+    'replay',
+    'replay',
+  ]);
+});
+
+test('with an empty buffer every update draws fresh attacks', async () => {
+  const { parts } = partsWith();
+  const { rows } = await gather(parts, optionsOf({ updatesPerBatch: 4 }), 1);
+  expect(new Set(rows.map(({ source }) => source))).toEqual(new Set(['fresh', 'tempered']));
+});
+
+describe('rewritten attacks', () => {
+  const rewriting = (rewriteChange: number) => optionsOf({ rewriteShare: 0.4, temperedShare: 0, rewriteChange });
+  /** One attack in the buffer, a success or not. */
+  async function withOneParent(meanUnsafe: number) {
+    const { parts } = partsWith();
+    const [row] = (await gather(parts, optionsOf(), 0)).rows;
+    const parent = { ...(row as NonNullable<typeof row>), tokens: [4, 3, 2, 1], score: scoreOf(meanUnsafe) };
+    return { ...parts, buffer: freshBuffer([parent]), copy: () => freshBuffer([parent]) };
+  }
+
+  test('keep the tokens of a success but for those drawn from the policy', async () => {
+    const rewritten = async (rewriteChange: number) => {
+      const parts = await withOneParent(0.9);
+      const tokens: string[] = [];
+      for (let update = 1; update <= 20; update++) {
+        const { rows } = await gather({ ...parts, buffer: parts.copy() }, rewriting(rewriteChange), update);
+        for (const row of rows) if (row.source === 'rewritten') tokens.push(row.tokens.join(''));
+      }
+      return tokens;
+    };
+    expect(new Set(await rewritten(0))).toEqual(new Set(['4321']));
+    const half = await rewritten(0.5);
+    expect(half).toHaveLength(20);
+    const kept = half.flatMap((tokens) => [...tokens].map((token, t) => (token === '4321'[t] ? 1 : 0)));
+    const share = kept.reduce((sum: number, is) => sum + is, 0) / kept.length;
+    expect(share).toBeGreaterThan(0.4); // half of them, and a fifth of those drawn
+    expect(share).toBeLessThan(0.8);
+  });
+
+  test('are fewer, and fresh ones more, where the buffer has too few successes', async () => {
+    const { rows } = await gather(await withOneParent(0.3), rewriting(0.3), 1);
+    expect(rows.filter(({ source }) => source === 'rewritten')).toEqual([]);
+    expect(rows.filter(({ source }) => source === 'fresh')).toHaveLength(10);
+  });
+});
+
+describe('a reward that spreads over ways', () => {
+  const spread = { eta: 1, n0: 1, cosine: 0.75 };
+  const embed = async (texts: readonly string[]) =>
+    texts.map((text) => (text.startsWith('a') ? Float32Array.of(1, 0) : Float32Array.of(0, 1)));
+  const always: RewardFunction<string> = async (requests) =>
+    requests.map(({ text }) => ({ score: scoreOf(text.startsWith('e') ? 0.1 : 0.9), evidence: text }));
+
+  test('counts the distinct successes near each row, fresh or replayed, and lowers log R by eta log(1 + n / n0)', async () => {
+    const { parts } = partsWith(always);
+    const options = optionsOf({ spread });
+    const pool = new SuccessPool();
+    const spreading = { ...parts, pool, embed };
+    const first = await gather(spreading, options, 0);
+    const successes = new Set(first.rows.filter(({ text }) => !text.startsWith('e')).map(({ text }) => text));
+    expect(pool.size).toBe(successes.size);
+    const nearA = [...successes].filter((text) => text.startsWith('a')).length;
+    expect(nearA).toBeGreaterThan(0);
+    const plain = rewardOf(optionsOf(), 0);
+    const spreadReward = rewardOf(options, 0);
+    const second = await gather(spreading, optionsOf({ spread, updatesPerBatch: 2 }), 1);
+    for (const row of [...first.rows, ...second.rows]) {
+      const near = row.text.startsWith('a') ? nearA : successes.size - nearA;
+      expect(row.neighbours).toBe(near);
+      expect(spreadReward(row)).toBeCloseTo(plain(row) - Math.log(1 + near), 12);
+    }
+    expect(second.rows.every(({ source }) => source === 'replay')).toBe(true);
+  });
+
+  test('without it no row has neighbours', async () => {
+    const { parts } = partsWith(always);
+    const { rows } = await gather({ ...parts, embed }, optionsOf(), 0);
+    for (const row of rows) expect(row).not.toHaveProperty('neighbours');
   });
 });
 

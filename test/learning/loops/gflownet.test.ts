@@ -7,6 +7,7 @@ import { liveSessionLabels } from '../../../src/engine/runtime/session.ts';
 import { loadLatestCheckpoint } from '../../../src/learning/checkpoints/checkpoint-folder.ts';
 import { type GflownetOptions, type GflownetUpdate, trainGflownet } from '../../../src/learning/loops/gflownet.ts';
 import { rewardOf } from '../../../src/learning/loops/gflownet-gather.ts';
+import { startsCycle } from '../../../src/learning/loops/refit.ts';
 import { contrastiveBalance } from '../../../src/learning/objectives/contrastive-balance.ts';
 import type { Objective } from '../../../src/learning/objectives/objective.ts';
 import { trajectoryBalance } from '../../../src/learning/objectives/trajectory-balance.ts';
@@ -14,6 +15,7 @@ import { varGrad } from '../../../src/learning/objectives/vargrad.ts';
 import { createReplayBuffer } from '../../../src/learning/replay/replay-buffer.ts';
 import { restoreReplayBuffer } from '../../../src/learning/replay/replay-buffer-state.ts';
 import type { RewardFunction } from '../../../src/learning/reward/reward.ts';
+import { SuccessPool } from '../../../src/learning/reward/spread.ts';
 import { relativeError } from '../../support/golden-file.ts';
 
 let world: EnumerableWorld;
@@ -43,6 +45,9 @@ function optionsOf(changes: Partial<GflownetOptions> = {}): GflownetOptions {
     freshShare: 0.5,
     temperedShare: 0.5,
     temperatures: { low: 0.5, high: 2 },
+    rewriteShare: 0,
+    rewriteChange: 0.3,
+    updatesPerBatch: 1,
     replayBy: 'reward',
     rescoreReplay: false,
     seed: 1,
@@ -69,13 +74,15 @@ async function train(options: GflownetOptions, { name, reward = world.reward, st
   try {
     const checkpoints = { folder: path.join(world.folder, name), stage: 'gflownet' };
     const found = await loadLatestCheckpoint(checkpoints, policy.parameters);
-    const saved = found?.state.extra as { buffer: unknown; caller: unknown } | undefined;
+    const saved = found?.state.extra as { buffer: unknown; pool?: unknown; caller: unknown } | undefined;
     const emptyBuffer = () => createReplayBuffer({ capacity: 40, nearEditRatio: null });
     const buffer = saved === undefined ? emptyBuffer() : restoreReplayBuffer(saved.buffer);
     const records: GflownetUpdate<unknown>[] = [];
     const controller = new AbortController();
     const { attacker, reference } = world;
-    const training = trainGflownet({ attacker, policy, reference, buffer, reward }, options, {
+    const pool = saved?.pool === undefined ? new SuccessPool() : SuccessPool.from(saved.pool);
+    const spreading = options.spread === undefined ? {} : { pool, embed: embedByFirstWord };
+    const training = trainGflownet({ attacker, policy, reference, buffer, reward, ...spreading }, options, {
       control: { checkpoints, checkpointEveryUpdates: 1000, progress: silentProgress, signal: controller.signal },
       from: found?.state.update ?? 0,
       optimizer: found?.state.optimizer ?? createAdamWState(policy.parameters.data.length),
@@ -102,6 +109,13 @@ async function train(options: GflownetOptions, { name, reward = world.reward, st
     await policy.close();
   }
 }
+
+/** Attacks of one first word are near each other. */
+const embedByFirstWord = async (texts: readonly string[]): Promise<Float32Array[]> =>
+  texts.map((text) => {
+    const angle = (text.split(' ')[0] ?? '').length;
+    return Float32Array.of(Math.cos(angle), Math.sin(angle));
+  });
 
 const withoutClock = ({ seconds: _clock, ...rest }: GflownetUpdate<unknown>) => rest;
 
@@ -170,14 +184,26 @@ test('log Z has its own learning rate', async () => {
   expect([...fixed.parameters.subarray(0, size)]).not.toEqual(before);
 });
 
-test('stopped, interrupted and continued, it is the uninterrupted run byte for byte', async () => {
-  const options = optionsOf({ updates: 6, rescoreReplay: true });
+const AS_IT_IS = { rescoreReplay: true };
+const WITH_ALL_OPTIONS = {
+  updatesPerBatch: 2,
+  rewriteShare: 0.5,
+  spread: { eta: 1, n0: 1, cosine: 0.75 },
+  fluency: { form: { kind: 'capped', cap: -1.5 }, minTokens: 1, shortPenalty: 0 },
+} as const;
+
+test.each([
+  ['as it is', AS_IT_IS],
+  ['with replayed updates, rewrites, a capped fluency, a spread reward and cycles', WITH_ALL_OPTIONS],
+])('%s, stopped, interrupted and continued, it is the uninterrupted run byte for byte', async (label, changes) => {
+  const cycles = { count: 2, updates: 3, learningRate: 1e-3, start: world.referenceParameters.data };
+  const options = optionsOf({ updates: 6, ...changes, ...(changes === AS_IT_IS ? {} : { cycles }) });
   const reward = world.sampledReward(3);
-  const whole = await train(options, { name: 'uninterrupted', reward });
+  const whole = await train(options, { name: `uninterrupted ${label}`, reward });
   const pieces = [
-    await train(options, { name: 'cut', reward, stopAfter: 2 }),
-    await train(options, { name: 'cut', reward, abortIn: 3 }),
-    await train(options, { name: 'cut', reward }),
+    await train(options, { name: `cut ${label}`, reward, stopAfter: 2 }),
+    await train(options, { name: `cut ${label}`, reward, abortIn: 3 }),
+    await train(options, { name: `cut ${label}`, reward }),
   ];
   expect(pieces.map(({ done }) => done)).toEqual([2, 'interrupted', 6]);
   expect(pieces.map(({ caller }) => caller)).toEqual([undefined, { told: 2 }, { told: 2 }]);
@@ -186,6 +212,9 @@ test('stopped, interrupted and continued, it is the uninterrupted run byte for b
   expect(records.some(({ rows }) => rows.some(({ source }) => source === 'replay'))).toBe(true);
   expect(Buffer.from(pieces[2]?.parameters.buffer as ArrayBuffer)).toEqual(Buffer.from(whole.parameters.buffer));
   expect(pieces[2]?.contents).toStrictEqual(whole.contents);
+  const rows = records.flatMap((record) => record.rows);
+  expect(rows.some(({ source }) => source === 'rewritten')).toBe(changes !== AS_IT_IS);
+  expect(rows.some(({ neighbours }) => neighbours !== undefined && neighbours > 1)).toBe(changes !== AS_IT_IS);
 });
 
 test('attacks without a score are reported beside the rows, and teach nothing', async () => {
@@ -194,4 +223,53 @@ test('attacks without a score are reported beside the rows, and teach nothing', 
   const { records } = await train(optionsOf(), { name: 'unscored', reward: half });
   expect(records[0]?.rows).toHaveLength(8);
   expect(records[0]?.unscored).toHaveLength(8);
+});
+
+describe('cycles', () => {
+  const cyclesOf = (count: number) => ({
+    count,
+    updates: 4,
+    learningRate: 1e-3,
+    start: world.referenceParameters.data,
+  });
+
+  test('begin where the stage is cut into equal parts', () => {
+    const starts = (count: number, updates: number) =>
+      Array.from({ length: updates }, (_, update) => update).filter((update) => startsCycle(count, updates, update));
+    expect(starts(1, 10)).toEqual([]);
+    expect(starts(4, 10)).toEqual([3, 5, 8]);
+    expect(starts(2, 6)).toEqual([3]);
+  });
+
+  test('refit the policy from the reference to the successes: they gain likelihood, and what was learned is gone', async () => {
+    const plain = await train(optionsOf({ updates: 4 }), { name: 'one cycle' });
+    const cut = await train(optionsOf({ updates: 4, cycles: cyclesOf(2) }), { name: 'two cycles' });
+    const rowsAt = ({ records }: typeof plain, update: number) => records[update]?.rows ?? [];
+    // The same until the refit; from then on other attacks.
+    expect(rowsAt(cut, 1)).toEqual(rowsAt(plain, 1));
+    expect(rowsAt(cut, 2)).not.toEqual(rowsAt(plain, 2));
+    const replayed = rowsAt(cut, 2).filter(({ source, score }) => source === 'replay' && score.meanUnsafe > 0.5);
+    expect(replayed.length).toBeGreaterThan(0);
+    const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+    // log p_ref is the fluency here: the refitted policy prefers the successes to the reference's other attacks.
+    expect(mean(replayed.map(({ logPi, fluency }) => logPi - fluency))).toBeGreaterThan(0.05);
+  });
+
+  test('without a success change nothing', async () => {
+    const never: RewardFunction<unknown> = async (requests) =>
+      requests.map(() => ({ score: { logS: -5, meanUnsafe: 0.1, responses: 1 }, evidence: null }));
+    const options = optionsOf({ updates: 3 });
+    const plain = await train(options, { name: 'never, one cycle', reward: never });
+    const cut = await train({ ...options, cycles: cyclesOf(3) }, { name: 'never, three', reward: never });
+    expect(cut.records.map(withoutClock)).toEqual(plain.records.map(withoutClock));
+  });
+
+  test('interrupted in a refit, the update is undone and nothing is lost', async () => {
+    const options = optionsOf({ updates: 4, cycles: cyclesOf(2) });
+    const whole = await train(options, { name: 'refit whole' });
+    const first = await train(options, { name: 'refit cut', abortIn: 1 });
+    expect(first.done).toBe('interrupted');
+    const second = await train(options, { name: 'refit cut' });
+    expect([...first.records, ...second.records].map(withoutClock)).toEqual(whole.records.map(withoutClock));
+  });
 });

@@ -37,6 +37,8 @@ function fileOf(header: unknown, dataBytes: number): Buffer {
 
 const tensor = (shape: unknown, range: unknown, dtype: unknown = 'F32') => ({ dtype, shape, data_offsets: range });
 
+const F32_ONE = '{"dtype":"F32","shape":[1],"data_offsets":[0,4]}';
+
 test('F32, F16 and BF16 come out exactly as the safetensors package wrote them; integers are left out', async () => {
   const golden = await readGolden<{ tensors: Record<string, GoldenTensor>; metadata: Record<string, string> }>(
     'formats',
@@ -108,6 +110,11 @@ test.each<[string, Buffer]>([
   ['a hole, and the tensor after it beyond the file', fileOf({ a: tensor([1], [0, 4]), b: tensor([1], [8, 12]) }, 8)],
   ['a hole between tensors', fileOf({ a: tensor([1], [0, 4]), b: tensor([1], [8, 12]) }, 12)],
   ['bytes after the last tensor', fileOf({ a: tensor([1], [0, 4]) }, 8)],
+  ['a name given twice for one place', fileOf(`{"a":${F32_ONE},"a":${F32_ONE}}`, 4)],
+  ['a name given twice, once with an escape', fileOf(`{"a":${F32_ONE},"\\u0061" : ${F32_ONE}}`, 4)],
+  ['a range given twice', fileOf(`{"a":${F32_ONE.replace('}', ',"data_offsets":[0,4]}')}}`, 4)],
+  ['metadata given twice', fileOf('{"__metadata__":{"k":"1"},"__metadata__":{"k":"2"}}', 0)],
+  ['a key of the metadata given twice', fileOf('{"__metadata__":{"k":"1","k":"2"}}', 0)],
   [
     'a name given twice',
     fileOf(

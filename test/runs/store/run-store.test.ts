@@ -152,12 +152,13 @@ describe('recordUpdate', () => {
   });
 
   it('keeps every text whole: NUL, newlines, quotes, SQL, any script', () => {
+    let update = 0;
     fc.assert(
       fc.property(fc.array(fc.string({ unit: 'binary' }), { minLength: 1, maxLength: 4 }), (texts) => {
         const hostile = [...texts, "'); DROP TABLE attack; --", 'a\0b\r\n"c",\t'];
         const ids = store.recordUpdate({
           stage: 'gflownet',
-          update: 0,
+          update: update++,
           attacks: hostile.map((text) => attack({ text, responses: [response(text)] })),
         });
         const rows = store.attacks({ stage: 'gflownet' }).slice(-hostile.length);

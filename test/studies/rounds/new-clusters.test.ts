@@ -1,6 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { countNewClusters } from '../../../src/studies/rounds/measure-rounds.ts';
+import { finishSteps } from '../../../src/metrics/steps.ts';
+import { countNewClusters as countInSteps } from '../../../src/studies/rounds/measure-rounds.ts';
+
+const countNewClusters = (...parameters: Parameters<typeof countInSteps>) => finishSteps(countInSteps(...parameters));
 
 /** Unit vectors of the plane, by angle in degrees. */
 const at = (...angles: readonly number[]): Float32Array =>

@@ -6,30 +6,43 @@ import { syncFolder, toWriteError } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import { gitBlobSha1OfFile, sha256OfFile } from './file-hash.ts';
 import { joinInside } from './file-name.ts';
-import type { HubFile } from './hub-listing.ts';
-import { type HubResponse, type HubSession, requestHub, transientFailure, withRetries } from './hub-session.ts';
+import { type HttpResponse, type HttpSession, requestUrl, transientFailure, withRetries } from './http-session.ts';
 import type { ModelFile } from './model-cache.ts';
 
 /** Largest file that is accepted; stops a server that sends without end where the size is unknown. */
 const MAX_FILE_BYTES = 64 * 1024 ** 3;
 
 const stateSchema = z.object({
-  /** The hub's ETag of the content. */
+  /** The ETag of the server that was asked; the hub's is the hash of the content. */
   linkedEtag: z.string().nullable(),
   /** The ETag of the server that sent the bytes, for `If-Range`. */
   bodyEtag: z.string().nullable(),
 });
 type PartialState = z.infer<typeof stateSchema>;
 
-export interface HubDownload {
-  readonly session: HubSession;
-  /** `/owner/name/resolve/commit`. */
-  readonly basePath: string;
-  readonly file: HubFile;
+/** A file as a listing has it. A field is undefined where the listing omits it. */
+export interface RemoteFile {
+  /** Relative path under which it is stored. */
+  readonly name: string;
+  readonly bytes: number | undefined;
+  /** Of the content. */
+  readonly sha256: string | undefined;
+  /** Git's SHA-1 of the content, which the hub lists for small files. */
+  readonly gitSha1: string | undefined;
+}
+
+export interface FileDownload {
+  readonly session: HttpSession;
+  readonly url: URL;
+  readonly file: RemoteFile;
   readonly outFolder: string;
   readonly scratchFolder: string;
+  /** Largest size where the listing has none; default: that of the largest model file. */
+  readonly maxBytes?: number;
   /** Receives the number of bytes of this file that are on disk. */
   onBytes(bytes: number): void;
+  /** Receives the size of the whole file, where known, and the bytes on disk; what it throws ends the download. */
+  onSize?(total: number | undefined, have: number): Promise<void>;
 }
 
 interface PartialFile {
@@ -42,7 +55,7 @@ interface PartialFile {
  * size and hash against the listing before the file gets its name.
  * @throws FloodgateError `source` when the download fails or differs from the listing; `interrupted` when stopped.
  */
-export async function downloadHubFile(download: HubDownload): Promise<ModelFile> {
+export async function downloadFile(download: FileDownload): Promise<ModelFile> {
   const { file, session, scratchFolder } = download;
   const operation = `pull file ${file.name}`;
   const key = createHash('sha256').update(file.name).digest('hex').slice(0, 16); // names may hold folders
@@ -72,13 +85,12 @@ export async function downloadHubFile(download: HubDownload): Promise<ModelFile>
 }
 
 /** One attempt: requests the missing bytes and appends them. Returns when the file is complete. */
-async function continuePartial(download: HubDownload, partial: PartialFile, operation: string): Promise<void> {
+async function continuePartial(download: FileDownload, partial: PartialFile, operation: string): Promise<void> {
   const { file, session } = download;
   const state = await readState(partial);
-  let have = await usableBytes(partial, state, file);
+  let have = await usableBytes(partial, state, download);
   if (have > 0 && have === file.bytes) return;
-  const url = `${download.basePath}/${file.name.split('/').map(encodeURIComponent).join('/')}`;
-  const response = await requestHub(session, url, operation, have > 0 ? rangeHeaders(have, state) : {});
+  const response = await requestUrl(session, download.url, operation, have > 0 ? rangeHeaders(have, state) : {});
   try {
     const fresh = readEtags(response);
     ensureExpectedVersion(fresh, file, operation);
@@ -91,9 +103,15 @@ async function continuePartial(download: HubDownload, partial: PartialFile, oper
     }
     if (response.status === 416) throw transientFailure('the server refused the range');
     const total = announcedTotal(response, have) ?? file.bytes;
-    ensureExpectedSize(total, file, operation);
+    ensureExpectedSize(total, download, operation);
+    await download.onSize?.(total, have);
     await writeFile(partial.statePath, JSON.stringify(fresh));
-    await appendBody(response, partial, have, { total, operation, onBytes: download.onBytes });
+    await appendBody(response, partial, have, {
+      total,
+      maxBytes: limitOf(download),
+      operation,
+      onBytes: download.onBytes,
+    });
   } finally {
     await response.discard();
   }
@@ -105,13 +123,18 @@ function rangeHeaders(have: number, state: PartialState | undefined): Record<str
 }
 
 /** Bytes of the partial file that may be resumed. Returns 0 unless a hash or ETag can later detect mixed content. */
-async function usableBytes(partial: PartialFile, state: PartialState | undefined, file: HubFile): Promise<number> {
+async function usableBytes(
+  partial: PartialFile,
+  state: PartialState | undefined,
+  download: FileDownload,
+): Promise<number> {
+  const { file } = download;
   const size = await stat(partial.path).then(
     (found) => found.size,
     () => 0,
   );
   const canTell = file.sha256 !== undefined || file.gitSha1 !== undefined || state?.bodyEtag?.startsWith('"') === true;
-  if (size > 0 && state !== undefined && canTell && size <= (file.bytes ?? MAX_FILE_BYTES)) return size;
+  if (size > 0 && state !== undefined && canTell && size <= limitOf(download)) return size;
   await discardPartial(partial);
   return 0;
 }
@@ -129,23 +152,23 @@ async function readState(partial: PartialFile): Promise<PartialState | undefined
   }
 }
 
-function readEtags({ firstHeaders, headers }: HubResponse): PartialState {
+function readEtags({ firstHeaders, headers }: HttpResponse): PartialState {
   const linkedEtag = firstHeaders.get('x-linked-etag') ?? firstHeaders.get('etag');
   return { linkedEtag, bodyEtag: headers.get('etag') };
 }
 
-/** @throws FloodgateError `source` when the hub reports a hash that differs from its own listing. */
-function ensureExpectedVersion({ linkedEtag }: PartialState, file: HubFile, operation: string): void {
+/** @throws FloodgateError `source` when the server reports a hash that differs from the listing. */
+function ensureExpectedVersion({ linkedEtag }: PartialState, file: RemoteFile, operation: string): void {
   const hash = linkedEtag?.replace(/^W\//, '').replaceAll('"', '');
   if (file.sha256 === undefined || hash === undefined || !/^[0-9a-f]{64}$/.test(hash) || hash === file.sha256) return;
   throw new FloodgateError(
     'source',
-    `${operation}: the hub offers other content, got sha256 ${hash}, expected ${file.sha256}`,
+    `${operation}: the server offers other content, got sha256 ${hash}, expected ${file.sha256}`,
   );
 }
 
 function isSameContent(
-  response: HubResponse,
+  response: HttpResponse,
   old: PartialState | undefined,
   fresh: PartialState,
   have: number,
@@ -155,21 +178,26 @@ function isSameContent(
   return isSameEtag && parseContentRange(response)?.start === have;
 }
 
-function parseContentRange(response: HubResponse): { start: number; total: number | undefined } | undefined {
+function parseContentRange(response: HttpResponse): { start: number; total: number | undefined } | undefined {
   const match = /^bytes (\d{1,15})-\d{1,15}\/(\d{1,15}|\*)$/.exec(response.headers.get('content-range') ?? '');
   if (match === null) return undefined;
   return { start: Number(match[1]), total: match[2] === '*' ? undefined : Number(match[2]) };
 }
 
 /** Size of the whole file according to this response, or undefined. */
-function announcedTotal(response: HubResponse, have: number): number | undefined {
+function announcedTotal(response: HttpResponse, have: number): number | undefined {
   if (have > 0) return parseContentRange(response)?.total;
   const length = response.headers.get('content-length');
   return length !== null && /^\d{1,15}$/.test(length) ? Number(length) : undefined;
 }
 
-function ensureExpectedSize(total: number | undefined, file: HubFile, operation: string): void {
-  const limit = file.bytes ?? MAX_FILE_BYTES;
+function limitOf({ file, maxBytes }: FileDownload): number {
+  return file.bytes ?? maxBytes ?? MAX_FILE_BYTES;
+}
+
+function ensureExpectedSize(total: number | undefined, download: FileDownload, operation: string): void {
+  const { file } = download;
+  const limit = limitOf(download);
   const isWrong = total !== undefined && (file.bytes === undefined ? total > limit : total !== file.bytes);
   if (!isWrong) return;
   throw new FloodgateError('source', `${operation}: the size is wrong, got ${total} bytes, expected ${limit}`);
@@ -177,17 +205,18 @@ function ensureExpectedSize(total: number | undefined, file: HubFile, operation:
 
 interface AppendOptions {
   readonly total: number | undefined;
+  readonly maxBytes: number;
   readonly operation: string;
   onBytes(bytes: number): void;
 }
 
 async function appendBody(
-  response: HubResponse,
+  response: HttpResponse,
   partial: PartialFile,
   have: number,
   options: AppendOptions,
 ): Promise<void> {
-  const limit = options.total ?? MAX_FILE_BYTES;
+  const limit = options.total ?? options.maxBytes;
   const handle = await open(partial.path, have > 0 ? 'a' : 'w');
   let bytes = have;
   try {
@@ -211,7 +240,7 @@ async function appendBody(
   }
 }
 
-async function verifyPartial(partial: PartialFile, file: HubFile, operation: string): Promise<ModelFile> {
+async function verifyPartial(partial: PartialFile, file: RemoteFile, operation: string): Promise<ModelFile> {
   const { size } = await stat(partial.path);
   const sha256 = await sha256OfFile(partial.path);
   const fault = await faultOfPartial(partial, file, size, sha256);
@@ -224,7 +253,7 @@ async function verifyPartial(partial: PartialFile, file: HubFile, operation: str
 
 async function faultOfPartial(
   partial: PartialFile,
-  file: HubFile,
+  file: RemoteFile,
   size: number,
   sha256: string,
 ): Promise<string | undefined> {
@@ -235,4 +264,21 @@ async function faultOfPartial(
   if (file.gitSha1 === undefined) return undefined;
   const gitSha1 = await gitBlobSha1OfFile(partial.path);
   return gitSha1 === file.gitSha1 ? undefined : `wrong git hash, got ${gitSha1}, expected ${file.gitSha1}`;
+}
+
+/** A file that an earlier, stopped pull finished. It was verified before it got its name. */
+export async function findFinished(outFolder: string, file: RemoteFile): Promise<ModelFile | undefined> {
+  const path = joinInside(outFolder, file.name);
+  const bytes = await sizeOnDisk(path);
+  if (bytes === undefined || bytes !== (file.bytes ?? bytes)) return undefined;
+  const sha256 = await sha256OfFile(path);
+  return sha256 === (file.sha256 ?? sha256) ? { name: file.name, sha256, bytes } : undefined;
+}
+
+/** Size of the file at `path`, or undefined when there is none. */
+export async function sizeOnDisk(path: string): Promise<number | undefined> {
+  return stat(path).then(
+    (found) => found.size,
+    () => undefined,
+  );
 }

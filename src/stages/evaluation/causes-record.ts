@@ -1,0 +1,46 @@
+import { z } from 'zod';
+import type { StoreQueries } from '../../runs/store/queries.ts';
+import { causesStage } from '../../runs/store/stage-name.ts';
+import type { StoreWriter } from '../../runs/store/writer.ts';
+
+const way = z.strictObject({
+  /** The smallest part of an attack that still succeeds: the name of the way. */
+  cause: z.string(),
+  /** A whole attack that succeeded this way. */
+  example: z.string(),
+  /** True where the words of the cause occur in the unsafe answers to it. */
+  isEcho: z.boolean(),
+  /** Successes of the evaluation that hold a cause of this way. */
+  successes: z.number(),
+  /** Searches that ended in a cause of this way. */
+  searches: z.number(),
+});
+export type WayRecord = z.infer<typeof way>;
+
+/** The causes of a stage's successes; in report.json too. */
+export const causesSchema = z.strictObject({
+  judge: z.string(),
+  /** Successes of the evaluation. */
+  successes: z.number(),
+  /** Those whose cause was looked for. */
+  searched: z.number(),
+  /** Those of them that did not succeed again. */
+  unstable: z.number(),
+  /** Successes that hold no known cause and were not searched. */
+  unknown: z.number(),
+  /** The way with the most successes first. */
+  ways: z.array(way),
+});
+export type CausesRecord = z.infer<typeof causesSchema>;
+
+/** Stores the ways of a stage in the run database. */
+export function recordCauses(store: StoreWriter, stage: string, causes: CausesRecord): void {
+  store.setInfo(causesStage(stage), JSON.stringify(causes));
+}
+
+/** The ways of a stage; undefined while they are not all known. */
+export function storedCauses(store: Pick<StoreQueries, 'info' | 'stages'>, stage: string): CausesRecord | undefined {
+  const isDone = store.stages().some(({ name, status }) => name === causesStage(stage) && status === 'done');
+  const text = store.info(causesStage(stage));
+  return isDone && text !== undefined ? causesSchema.parse(JSON.parse(text)) : undefined;
+}
