@@ -74,7 +74,7 @@ afterAll(() => {
 test(`SmolLM2-135M killed ${KILLS} times ends with the bytes and rows of the uninterrupted run`, async () => {
   const stream = randomStream(2, 'smollm2');
   const kills = await runWithKills(whole.place, 'killed', { sections: whole.sections, kills: KILLS, stream });
-  const { targetCalls, judgeCalls } = repeatedCallsOf(path.join(whole.pathOf('killed'), 'run.db'));
+  const { targetCalls, judgeCalls } = repeatedCallsOf(whole.pathOf('killed'));
   say(`killed: ${kills.map(({ section, afterMs }) => `${section} at ${(afterMs / 1000).toFixed(1)} s`).join(', ')}`);
   say(`made again: ${targetCalls} target calls, ${judgeCalls} judge calls`);
   expect(kills.length).toBeGreaterThanOrEqual(Math.min(KILLS, 4));

@@ -1,6 +1,6 @@
 """Loss and LoRA gradients of supervised fine-tuning on answers, in float64.
 
-Writes test/golden/training/{gpt2,llama}-answers.json for the models of training_step.py. Each example is computed alone
+Writes test/golden/training/{gpt2,llama,gemma3}-answers.json for the models of training_step.py. Each example is computed alone
 on its whole sequence, with labels as a Hugging Face collator makes them: -100 (not counted) on every prompt token.
 Run: python lab/golden/answer_likelihood.py   (in a virtual environment with torch 2.15.0, transformers 5.23.0,
 numpy 2.4.6, Python 3.11; seed 20240518).
@@ -56,5 +56,5 @@ def golden_of(family):
     }
 
 
-for name in ("gpt2", "llama"):
+for name in ("gpt2", "llama", "gemma3"):
     write_golden(OUT / f"{name}-answers.json", golden_of(name))

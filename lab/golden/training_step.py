@@ -1,6 +1,6 @@
-"""Golden values of one training step: losses and gradients in float64 for a GPT-2 and a Llama shape.
+"""Golden values of one training step: losses and gradients in float64 for a GPT-2, a Llama and a Gemma 3 shape.
 
-Writes test/golden/training/{gpt2,llama}-{model,step,tb,vargrad,ctb,sft}.json; layouts in lab/golden/README.md.
+Writes test/golden/training/{gpt2,llama,gemma3}-{model,step,tb,vargrad,ctb,sft}.json; layouts in lab/golden/README.md.
 Run: python lab/golden/training_step.py   (in a virtual environment with torch 2.15.0, transformers 5.23.0,
 numpy 2.4.6, Python 3.11; seed 20240518). Every row is computed on its own full sequence (meta-prompt and attack
 together), so the shared meta-prompt, the padding and the masks of Floodgate are checked, not mirrored.
@@ -19,7 +19,14 @@ from reference_decoder import (
     output_matrix,
     randomise,
 )
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 SEED = 20240518
 OUT = Path(__file__).parents[2] / "test" / "golden" / "training"
@@ -51,6 +58,17 @@ def llama_model():
         bos_token_id=1, eos_token_id=[2, 3], pad_token_id=0,
     )  # fmt: skip
     return LlamaForCausalLM(config), [2, 3], [f"model.layers.{i}.{t}" for i in range(2) for t in LLAMA_TARGETS]
+
+
+def gemma3_model():
+    """Three layers, the middle one global; a window of 5 that begins inside the meta-prompt or the attack."""
+    config = Gemma3TextConfig(
+        vocab_size=VOCAB, hidden_size=16, intermediate_size=16, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=1, head_dim=4, max_position_embeddings=16, rms_norm_eps=1e-6, sliding_window=5,
+        query_pre_attn_scalar=9, layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        bos_token_id=1, eos_token_id=[2, 3], pad_token_id=0,
+    )  # fmt: skip
+    return Gemma3ForCausalLM(config), [2, 3], [f"model.layers.{i}.{t}" for i in range(3) for t in LLAMA_TARGETS]
 
 
 def random_tensor(generator, *shape, std):
@@ -190,7 +208,7 @@ def sft_step(family, config, weights, inputs):
 
 
 def main():
-    for family, make in (("gpt2", gpt2_model), ("llama", llama_model)):
+    for family, make in (("gpt2", gpt2_model), ("llama", llama_model), ("gemma3", gemma3_model)):
         model, end_ids, paths = make()
         randomise(model, SEED)
         config, weights = model.config.to_dict(), decoder_weights(model)

@@ -5,6 +5,7 @@ export type AttackSource =
   | 'fresh'
   | 'tempered'
   | 'rewritten'
+  | 'screened'
   | 'replay'
   | 'seed'
   | 'reference'

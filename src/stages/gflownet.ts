@@ -6,6 +6,7 @@ import { MAX_STATE_BYTES } from '../learning/checkpoints/trainer-state.ts';
 import { type GflownetOptions, trainGflownet } from '../learning/loops/gflownet.ts';
 import type { Objective, ObjectiveKind } from '../learning/objectives/objective.ts';
 import { objectiveKinds } from '../learning/objectives/registry.ts';
+import { MAX_SURROGATE_ROWS, Surrogate, type SurrogateState } from '../learning/proposals/surrogate.ts';
 import { createReplayBuffer } from '../learning/replay/replay-buffer.ts';
 import {
   type BufferSize,
@@ -53,6 +54,20 @@ const spread = z
   .prefault({})
   .describe('spreads the reward over ways: R / (1 + n / n0)^eta, n = distinct successes so far near the attack');
 
+const screening = z
+  .strictObject({
+    candidates: positiveCount.max(64).default(1).describe('drawn for each attack that is tried; 1 = no screening'),
+    controlShare: share.default(0.125).describe('share of the tried attacks that nobody chose, to check the choice'),
+    minCorrelation: z
+      .number()
+      .min(-1)
+      .max(1)
+      .default(0.3)
+      .describe('pauses while predictions and scores of the last 64 attacks have a lower rank correlation'),
+  })
+  .prefault({})
+  .describe('chooses the attacks to try among more that are drawn, by a surrogate that learns from those tried');
+
 const cycles = z
   .strictObject({
     count: positiveCount
@@ -94,6 +109,7 @@ const ownShape = {
   sampling,
   replay: replaySection,
   spread,
+  screen: screening,
   cycles,
 };
 
@@ -161,6 +177,7 @@ function gflownetOptions(config: Config, section: GflownetSection, reference: Pa
     rewriteChange: behaviour.rewriteChange,
     updatesPerBatch: section.updatesPerBatch,
     ...(over.eta > 0 ? { spread: over } : {}),
+    ...(section.screen.candidates > 1 ? { screen: section.screen } : {}),
     ...(section.cycles.count > 1 ? { cycles: { ...section.cycles, start: reference.data } } : {}),
     replayBy: replayBy(replay as ReplaySettings),
     rescoreReplay: replay.rescore,
@@ -190,16 +207,19 @@ export function assertBufferFits(size: BufferSize): void {
   });
 }
 
-function needsEmbeddings({ replay, spread: over }: GflownetSection): boolean {
-  return replay.nearDuplicate.kind === 'cosine' || over.eta > 0;
+function needsEmbeddings({ replay, spread: over, screen }: GflownetSection): boolean {
+  return replay.nearDuplicate.kind === 'cosine' || over.eta > 0 || screen.candidates > 1;
 }
 
 /** Sizes of the replay buffer and the pool in this campaign. */
 function bufferSizeOf({ attacker, encoder }: Campaign, section: GflownetSection): BufferSize {
   const { tokenizer, maxTokens, config } = attacker.spec;
   return {
-    // An entry of the pool is smaller than one of the buffer.
-    capacity: section.replay.capacity + (section.spread.eta > 0 ? POOL_CAPACITY : 0),
+    // An entry of the pool or the surrogate is smaller than one of the buffer.
+    capacity:
+      section.replay.capacity +
+      (section.spread.eta > 0 ? POOL_CAPACITY : 0) +
+      (section.screen.candidates > 1 ? MAX_SURROGATE_ROWS : 0),
     maxTokens,
     vocabSize: Math.max(config.vocabSize, tokenizer.vocabSize),
     tokenBytes: longestTokenBytes(tokenizer),
@@ -226,7 +246,9 @@ async function train(campaign: Campaign, stage: string, section: GflownetSection
     policy.parameters.data.set(reference.data); // the logZ head is behind it and starts at zero
     const every = section.checkpointEveryUpdates;
     const { run, reward, ledger, extra } = await startRewarded(campaign, stage, policy.parameters, every);
-    const saved = extra as { readonly buffer: unknown; readonly pool?: unknown } | undefined;
+    const saved = extra as
+      | { readonly buffer: unknown; readonly pool?: unknown; readonly surrogate?: SurrogateState }
+      | undefined;
     const parts = {
       attacker,
       policy,
@@ -235,6 +257,7 @@ async function train(campaign: Campaign, stage: string, section: GflownetSection
         saved === undefined ? createReplayBuffer(bufferOptions(section.replay)) : restoreReplayBuffer(saved.buffer),
       reward,
       ...(options.spread === undefined ? {} : { pool: openPool(saved?.pool) }),
+      ...(options.screen === undefined ? {} : { surrogate: new Surrogate(options.seed, saved?.surrogate) }),
       ...(needsEmbeddings(section) ? { embed: embedder(campaign) } : {}),
     };
     if (saved === undefined) await seedBuffer({ campaign, stage, parts, options, replay: section.replay, ledger });

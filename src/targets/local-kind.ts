@@ -8,7 +8,8 @@ import type { Int8Options } from '../models/decoder/declare-model.ts';
 import { type Divergence, measureDivergence } from '../models/decoder/divergence.ts';
 import { openInt8Weights } from '../models/decoder/int8-weights.ts';
 import { device, modelSpec } from '../models/model-fields.ts';
-import { createAttackEncoder, type LocalPromptOptions, openLocalTarget } from './local-target.ts';
+import { assertAnswersFit, createAttackEncoder, type LocalPromptOptions, openLocalTarget } from './local-target.ts';
+import type { DecodeSettings } from './target.ts';
 import {
   createTargetKind,
   MAX_PROMPT_CHARACTERS,
@@ -36,8 +37,11 @@ type Fields = z.output<z.ZodObject<typeof fields>>;
 /** Without a template: the model's own where it has one. */
 type LocalConfig = Omit<Fields, 'template'> & { readonly template?: Fields['template'] | undefined } & Pick<
     TargetConfig,
-    'kind' | 'decode' | 'responses'
-  >;
+    'kind' | 'responses'
+  > & {
+    /** Absent in a variation, whose caller has decode settings of its own. */
+    readonly decode?: DecodeSettings;
+  };
 
 /** Prompts on which int8 is compared with fp32; each takes two sessions. */
 const COMPARED_PROMPTS = 4;
@@ -94,6 +98,7 @@ async function plan(config: LocalConfig, host: TargetHost): Promise<PlannedTarge
   const { template, warnings } = chooseTemplate(checkpoint, config.template);
   const prompt = { checkpoint, template, ...(systemPrompt === undefined ? {} : { systemPrompt }) };
   createAttackEncoder(prompt)('hello'); // a template that cannot render this chat fails now
+  if (config.decode !== undefined) assertAnswersFit(prompt, config.decode);
   const compute: ComputeOptions = { device: config.device, threads: host.threads };
   const facts: TargetFacts = {
     ...NO_MODEL_FACTS,

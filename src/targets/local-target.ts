@@ -34,6 +34,40 @@ export function createAttackEncoder({ checkpoint, template, systemPrompt }: Loca
   return (attack) => renderChatIds(chatTemplate, tokenizer, [...system, { role: 'user', content: attack }]);
 }
 
+/** One attack of a few thousand tokens costs a prefill that grows with the square of its length. */
+const DEFAULT_MAX_CONTEXT = 2048;
+
+/** Longest prompt and response together: the length that the model was trained for, within bounds. */
+function defaultContext({ config }: DecoderCheckpoint): number {
+  return Math.min(config.maxPositions, DEFAULT_MAX_CONTEXT);
+}
+
+/** No attack has a shorter prompt, to within a token or two. */
+const SHORTEST_ATTACK = 'a';
+
+/**
+ * Refuses decode settings that leave no room for any attack: every answer would be `failed`.
+ * @throws FloodgateError `config` with the key to change.
+ */
+export function assertAnswersFit(prompt: LocalPromptOptions, { maxNewTokens }: DecodeSettings): void {
+  const { checkpoint } = prompt;
+  const context = defaultContext(checkpoint);
+  const shortest = createAttackEncoder(prompt)(SHORTEST_ATTACK).length;
+  if (shortest + maxNewTokens <= context) return;
+  const most = context - shortest;
+  throw new FloodgateError(
+    'config',
+    `target.decode.maxNewTokens: got ${maxNewTokens}, which leaves a prompt ${Math.max(0, context - maxNewTokens)} of ` +
+      `the ${context} tokens that ${checkpoint.spec} may be asked with; the shortest prompt has ${shortest}`,
+    {
+      hint:
+        most > 0
+          ? `set target.decode.maxNewTokens below ${most}, by as many tokens as attacks have`
+          : 'shorten target.systemPrompt, or choose a target.model with a longer context',
+    },
+  );
+}
+
 export interface LocalTargetOptions extends LocalPromptOptions {
   /** Seed of every response's random stream. */
   readonly seed: number;
@@ -46,8 +80,6 @@ export interface LocalTargetOptions extends LocalPromptOptions {
   readonly maxRowsPerBatch?: number;
 }
 
-/** One attack of a few thousand tokens costs a prefill that grows with the square of its length. */
-const DEFAULT_MAX_CONTEXT = 2048;
 const DEFAULT_MAX_ROWS = 96;
 /** Slots of the key/value cache of one batch, padding included: 755 MB for SmolLM2-135M. Stops 96 very long attacks. */
 const MAX_CACHE_SLOTS = 16_384;
@@ -190,7 +222,7 @@ export async function openLocalTarget(options: LocalTargetOptions): Promise<Targ
   const { checkpoint, compute, int8 } = options;
   const { config, weights, spec } = checkpoint;
   const quantised = int8 === undefined ? {} : { int8 };
-  const contextTokens = options.contextTokens ?? Math.min(config.maxPositions, DEFAULT_MAX_CONTEXT);
+  const contextTokens = options.contextTokens ?? defaultContext(checkpoint);
   if (contextTokens > config.maxPositions) {
     throw new FloodgateError(
       'target',

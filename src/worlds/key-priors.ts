@@ -1,5 +1,6 @@
 import { FloodgateError } from '../base/errors.ts';
 import { append } from '../base/long-lists.ts';
+import type { ProgressSink } from '../base/progress.ts';
 import { randomStream } from '../base/random.ts';
 import type { Attacker, AttackerState } from '../learning/attacker.ts';
 import type { CandidateGroup } from './choose-keys.ts';
@@ -78,6 +79,12 @@ export async function forcedPlaces(
 /** Requests of the reference whose beginnings the priors are averaged over. */
 const PREFIXES = 128;
 
+interface PriorControl {
+  readonly seed: number;
+  readonly progress: ProgressSink;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /**
  * Expected occurrences of each candidate in one request of the reference, by the candidate's text.
  *
@@ -87,14 +94,18 @@ export async function measurePriors(
   attacker: Attacker,
   reference: AttackerState,
   groups: readonly CandidateGroup[],
-  { seed, signal }: { readonly seed: number; readonly signal?: AbortSignal | undefined },
+  { seed, signal, progress }: PriorControl,
 ): Promise<Map<string, number>> {
   const prefixes = await drawPrefixes(attacker, reference, { count: PREFIXES, seed, name: 'prior prefix' });
   const priors = new Map<string, number>();
-  for (const key of groups.flatMap(({ candidates }) => candidates)) {
+  const keys = groups.flatMap(({ candidates }) => candidates);
+  const bar = progress.start('choose the keys', keys.length, 'candidates');
+  for (const [done, key] of keys.entries()) {
+    bar.update(done);
     if (signal?.aborted) throw new FloodgateError('interrupted', 'choose the keys: interrupted');
     const places = await forcedPlaces(attacker, reference, prefixes, key);
     priors.set(key.text, places.reduce((sum, { probability }) => sum + probability, 0) / prefixes.length);
   }
+  bar.finish();
   return priors;
 }

@@ -167,11 +167,13 @@ export async function findWrongAnswers(
   reference: AttackerState,
   keys: readonly PlantedKey[],
   outcomes: WorldOutcomes,
-  { seed, signal }: { readonly seed: number; readonly signal?: AbortSignal | undefined },
+  { seed, signal, progress }: Pick<BuildOptions, 'signal' | 'progress'> & { readonly seed: number },
 ): Promise<string[][]> {
   const finder = createKeyFinder(keys);
   const wrong: string[][] = [];
+  const bar = progress.start('look for wrong answers', LOOKED_THROUGH, 'requests');
   for (let start = 0; start < LOOKED_THROUGH; start += ROWS) {
+    bar.update(start);
     if (signal?.aborted) throw new FloodgateError('interrupted', 'look for wrong answers: interrupted');
     const requests = Array.from({ length: ROWS }, (_, i) => ({
       stream: randomStream(seed, 'looked through', start + i),
@@ -183,5 +185,6 @@ export async function findWrongAnswers(
       if (Math.abs(alarm - leakOf(words, keys, finder)) > WRONG) wrong.push(words);
     }
   }
+  bar.finish(`${wrong.length} found`);
   return wrong;
 }

@@ -97,7 +97,9 @@ function buildOnce(spec: WorldSpec, options: BuildOptions): Promise<WorldRecord>
     progress.start(`wait for process ${pid}, which builds this world`, undefined, '').finish();
   return withLock(`${folder}.lock`, { signal, onWait }, async () => {
     const cached = await cachedRecord(spec, folder);
-    return cached ?? (await buildWorld(spec, options).catch(explainInterrupt));
+    if (cached !== undefined) return cached;
+    progress.say?.(`build world ${spec.seed}: minutes, once; then it is in the cache`);
+    return await buildWorld(spec, options).catch(explainInterrupt);
   });
 }
 
@@ -118,8 +120,7 @@ async function buildWorld(spec: WorldSpec, options: BuildOptions): Promise<World
   const attacker = await openPicoAttacker(weights, options.compute);
   try {
     const reference = await trainReference(attacker, seeds, { ...options, seed: spec.seed });
-    const { signal } = options;
-    const priors = await measurePriors(attacker, reference, groups, { seed: spec.seed, signal });
+    const priors = await measurePriors(attacker, reference, groups, { ...options, seed: spec.seed });
     const keys = chooseKeys(groups, priors, spec);
     const drafts = draftPosterior({ attacker, reference, keys, seed: spec.seed });
     const lesson = { spec, ranking, keys, drafts };
@@ -164,7 +165,6 @@ const MAX_CORRECTIONS = 3;
 async function teachTarget(lesson: Lesson, options: BuildOptions): Promise<WorldTruth> {
   const { spec, ranking, keys, drafts } = lesson;
   const { attacker, reference } = drafts.source;
-  const { signal } = options;
   const base = { config: PICO_CONFIG, keys, seed: spec.seed };
   const source = createRequestSource(ranking, keys);
   let file = await trainTarget({ ...base, name: 'target-0', source, recipe: TARGET_RECIPE }, options);
@@ -173,11 +173,14 @@ async function teachTarget(lesson: Lesson, options: BuildOptions): Promise<World
     const outcomes = await openWorldOutcomes(target, scoringOf(spec), options.compute);
     try {
       const truth = await measureTruth(lesson, outcomes.of, options);
-      if (admissionProblems(truth).length === 0 || correction > MAX_CORRECTIONS) {
+      const problems = admissionProblems(truth);
+      if (problems.length === 0 || correction > MAX_CORRECTIONS) {
         await copyFile(file, path.join(options.folder, 'target.safetensors'));
         return truth;
       }
-      const search = { seed: spec.seed + correction, signal };
+      const reason = `world ${spec.seed} is not fit yet: ${problems.join('; ')}`;
+      options.progress.say?.(`${reason}; further lesson ${correction} of at most ${MAX_CORRECTIONS}`);
+      const search = { ...options, seed: spec.seed + correction };
       const hard = await findWrongAnswers(attacker, reference, keys, outcomes, search);
       const again = createRequestSource(ranking, keys, hard);
       const plan = { ...base, name: `target-${correction}`, source: again, recipe: CORRECTION_RECIPE, from: file };

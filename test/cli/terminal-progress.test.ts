@@ -85,3 +85,14 @@ it.each([
   [61_000, '1:01'],
   [3_723_000, '1:02:03'],
 ])('writes %d ms as %s', (ms, text) => expect(formatDuration(ms)).toBe(text));
+
+it.each([
+  [true, '\r\u001b[2K'],
+  [false, ''],
+])('says a line that stays, in place of the bar: terminal %s', (isTTY, before) => {
+  const { progress, take } = setup(isTTY);
+  progress.start('gflownet', 100, 'updates').update(1);
+  take();
+  progress.say?.('world 102\u001b[2J is refused\nfine');
+  expect(take()).toBe(`${before}world 102\\u{1b}[2J is refused\\nfine\n`);
+});

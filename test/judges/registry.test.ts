@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { FloodgateError } from '../../src/base/errors.ts';
 import { liveSessionLabels } from '../../src/engine/runtime/session.ts';
 import { createBatchedJudge, type JudgeConfig, type JudgeHost } from '../../src/judges/judge.ts';
-import { judgeName } from '../../src/judges/judge-names.ts';
+import { judgeConfigOf, judgeMeasures, judgeName } from '../../src/judges/judge-names.ts';
 import { anyJudge, defineJudge, judgeKinds, judgeSchema, openJudge } from '../../src/judges/registry.ts';
 import type { JudgeModels } from '../../src/models/open-models.ts';
 import '../../src/worlds/world-kinds.ts';
@@ -203,5 +203,34 @@ describe('createBatchedJudge', () => {
     await expect(judge.score(exchanges, { signal: controller.signal })).rejects.toMatchObject({ code: 'interrupted' });
     expect(seen).toEqual(['a', 'b']);
     expect(await judge.score(exchanges.slice(0, 2))).toHaveLength(2);
+  });
+});
+
+describe('judgeMeasures', () => {
+  const rude = { kind: 'profanity' };
+  const words = { kind: 'lexicon', rules: [{ terms: ['alarm'], weight: 0.9 }] };
+  const ensembleOf = (...judges: (typeof rude)[]) => ({ kind: 'ensemble', members: judges.map((judge) => ({ judge, weight: 1 })) });
+
+  it('is what the kind says, also inside other judges that measure nothing else', () => {
+    expect(judgeMeasures(rude)?.quality).toBe('rudeness');
+    expect(judgeMeasures({ kind: 'tox-block', label: 'toxic', scale: 'rescaled' })?.quality).toBe('rudeness');
+    expect(judgeMeasures({ kind: 'masked', judge: rude })?.quality).toBe('rudeness');
+    expect(judgeMeasures(ensembleOf(rude, rude))?.quality).toBe('rudeness');
+    expect(judgeMeasures(ensembleOf(rude, words))).toBeUndefined();
+    expect(judgeMeasures(words)).toBeUndefined();
+  });
+
+  it('a kind of a caller says it itself, whatever its judges are called', () => {
+    defineJudge({
+      name: 'spam-words',
+      describe: 'for this test',
+      fields: {},
+      measures: () => ({ quality: 'spam', answer: 'an advertisement' }),
+      open: async () => ({ name: 'mine', score: async () => [], close: async () => undefined }),
+    });
+    const config = { kind: 'spam-words' };
+    expect(judgeConfigOf('mine', [words, config])).toBe(config);
+    expect(judgeConfigOf('alt-profanity-check', [words, rude])).toBe(rude);
+    expect(judgeMeasures(config)).toEqual({ quality: 'spam', answer: 'an advertisement' });
   });
 });

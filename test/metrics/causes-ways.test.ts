@@ -76,6 +76,20 @@ describe('the causes of many successes', () => {
     expect(found.heldBy[1]).toBe(0);
   });
 
+  it('are asked for anew by a later generation: one unlucky answer refuses no cause for good', async () => {
+    const sample = sampleOf(40, ['key']);
+    let asked = 0;
+    const unlucky = async (questions: readonly CauseQuestion[]) =>
+      questions.map(({ text }) => {
+        if (text === 'key') return asked++ < 3 ? 0.05 : 0.95;
+        return ` ${text} `.includes(' key ') ? 0.95 : 0.05;
+      });
+    const found = await findCauses(sample, OPTIONS, unlucky);
+    expect(textsOf(found.searches.slice(0, 16))).not.toContain('key');
+    expect(textsOf(found.searches.slice(16))).toContain('key');
+    expect(groupCauses(found.searches, { cosine: () => 0 })).toHaveLength(1);
+  });
+
   it('are none without a success, and nothing is asked', async () => {
     const { ask, asked } = target();
     const found = await findCauses({ ...sampleOf(5, [undefined]), successes: [] }, OPTIONS, ask);

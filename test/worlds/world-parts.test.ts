@@ -16,7 +16,7 @@ import { createWordRanking, drawRequest, drawSeeds } from '../../src/worlds/requ
 import { createRequestSource } from '../../src/worlds/target-requests.ts';
 import { createWordTokenizer, VOCABULARY } from '../../src/worlds/vocabulary.ts';
 import { DEFAULT_WORLD } from '../../src/worlds/world-spec.ts';
-import { admissionProblems, type WorldTruth } from '../../src/worlds/world-truth.ts';
+import { admissionProblems, hopelessProblems, type WorldTruth } from '../../src/worlds/world-truth.ts';
 
 describe('word tokenizer', () => {
   const tokenizer = createWordTokenizer(['paint', 'table']);
@@ -183,6 +183,16 @@ describe('admission', () => {
     };
     const problems = admissionProblems(bad).join('\n');
     for (const value of ['0.900', '0.800', '0.030', '2.00%']) expect(problems).toContain(value);
+  });
+
+  it('gives a world up before it has a target only where a perfect target falls far short', () => {
+    expect(hopelessProblems(good)).toEqual([]);
+    expect(hopelessProblems({ ...good, exactRecall: 0.9, exactSuccess: 0.8 })).toEqual([]);
+    // These two are the target's doing.
+    expect(hopelessProblems({ ...good, leakError: 0.5, falseAlarms: { share: 0.5, error: 0 } })).toEqual([]);
+    const problems = hopelessProblems({ ...good, exactRecall: 0.96, exactSuccess: 0.7 });
+    expect(problems).toHaveLength(2);
+    for (const value of ['0.960', '0.700']) expect(problems.join()).toContain(value);
   });
 });
 

@@ -5,18 +5,7 @@ import { readGguf } from '../../../src/models/formats/gguf.ts';
 import { tokenizerFromGguf } from '../../../src/models/tokenizer/load-tokenizer.ts';
 import { mutateBytes } from '../byte-mutation.ts';
 import { type FuzzInput, type FuzzTarget, pick } from '../fuzz-target.ts';
-
-const u32 = (value: number): Buffer => {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32LE(value >>> 0);
-  return bytes;
-};
-const u64 = (value: bigint): Buffer => {
-  const bytes = Buffer.alloc(8);
-  bytes.writeBigUInt64LE(BigInt.asUintN(64, value));
-  return bytes;
-};
-const text = (value: string): Buffer => Buffer.concat([u64(BigInt(Buffer.byteLength(value))), Buffer.from(value)]);
+import { ggufText, u32, u64 } from '../gguf-writer.ts';
 
 const COUNTS: readonly bigint[] = [0n, 1n, 2n, 4n, 100n, 4_000_000n, 2n ** 31n, 2n ** 53n, 2n ** 63n, -1n];
 
@@ -27,7 +16,7 @@ const count = (stream: RandomStream, honest: number): Buffer =>
 function anyValue(stream: RandomStream, depth = 0): Buffer {
   const type = stream.nextInt(14);
   const scalars = [1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8];
-  if (type === 8) return Buffer.concat([u32(8), text(pick(stream, ['', 'gpt2', 'llama', 'a'.repeat(300)]))]);
+  if (type === 8) return Buffer.concat([u32(8), ggufText(pick(stream, ['', 'gpt2', 'llama', 'a'.repeat(300)]))]);
   if (type === 9) {
     if (depth > 6) return Buffer.concat([u32(9), u32(pick(stream, [0, 4, 8, 9, 99])), count(stream, 0)]);
     const items = stream.nextInt(4);
@@ -45,7 +34,7 @@ function anyTensor(stream: RandomStream, index: number): Buffer {
   );
   const type = u32(pick(stream, [0, 1, 2, 8, 12, 14, 30, 31, 255]));
   const offset = u64(pick(stream, [0n, 32n, 64n, 31n, 2n ** 40n, 2n ** 53n, -32n]));
-  return Buffer.concat([text(pick(stream, [`t${index}`, 't', ''])), u32(dimensions), ...shape, type, offset]);
+  return Buffer.concat([ggufText(pick(stream, [`t${index}`, 't', ''])), u32(dimensions), ...shape, type, offset]);
 }
 
 const KEYS = ['general.architecture', 'general.alignment', 'tokenizer.ggml.tokens', 'tokenizer.ggml.model', 'a', ''];
@@ -54,7 +43,9 @@ const KEYS = ['general.architecture', 'general.alignment', 'tokenizer.ggml.token
 function anyFile(stream: RandomStream): Buffer {
   const entries = stream.nextInt(5);
   const tensors = stream.nextInt(4);
-  const metadata = Array.from({ length: entries }, () => Buffer.concat([text(pick(stream, KEYS)), anyValue(stream)]));
+  const metadata = Array.from({ length: entries }, () =>
+    Buffer.concat([ggufText(pick(stream, KEYS)), anyValue(stream)]),
+  );
   const infos = Array.from({ length: tensors }, (_, i) => anyTensor(stream, i));
   const head = [
     Buffer.from('GGUF'),
@@ -76,19 +67,22 @@ function tokenizerFile(root: string): Buffer {
     .map(([token]) => token);
   const merges = model.merges.map((merge) => (Array.isArray(merge) ? merge.join(' ') : String(merge)));
   const list = (items: readonly string[]) =>
-    Buffer.concat([u32(9), u32(8), u64(BigInt(items.length)), ...items.map(text)]);
+    Buffer.concat([u32(9), u32(8), u64(BigInt(items.length)), ...items.map(ggufText)]);
   const types = Buffer.concat([u32(9), u32(5), u64(BigInt(tokens.length)), ...tokens.map(() => u32(1))]);
   const entries: [string, Buffer][] = [
-    ['tokenizer.ggml.model', Buffer.concat([u32(8), text('gpt2')])],
-    ['tokenizer.ggml.pre', Buffer.concat([u32(8), text('gpt-2')])],
+    ['tokenizer.ggml.model', Buffer.concat([u32(8), ggufText('gpt2')])],
+    ['tokenizer.ggml.pre', Buffer.concat([u32(8), ggufText('gpt-2')])],
     ['tokenizer.ggml.tokens', list(tokens)],
     ['tokenizer.ggml.merges', list(merges)],
     ['tokenizer.ggml.token_type', types],
     ['tokenizer.ggml.eos_token_id', Buffer.concat([u32(4), u32(0)])],
-    ['tokenizer.chat_template', Buffer.concat([u32(8), text('{% for m in messages %}{{ m.content }}{% endfor %}')])],
+    [
+      'tokenizer.chat_template',
+      Buffer.concat([u32(8), ggufText('{% for m in messages %}{{ m.content }}{% endfor %}')]),
+    ],
   ];
   const head = [Buffer.from('GGUF'), u32(3), u64(0n), u64(BigInt(entries.length))];
-  return Buffer.concat([...head, ...entries.flatMap(([key, value]) => [text(key), value])]);
+  return Buffer.concat([...head, ...entries.flatMap(([key, value]) => [ggufText(key), value])]);
 }
 
 export function createGgufTarget(root: string): FuzzTarget {

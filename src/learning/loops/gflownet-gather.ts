@@ -1,8 +1,10 @@
 import { FloodgateError } from '../../base/errors.ts';
 import { type RandomStream, randomStream } from '../../base/random.ts';
 import type { PolicySession } from '../../models/decoder/policy-session.ts';
-import type { Attack, RewardedAttack, SampledAttack } from '../attack.ts';
+import type { Attack, RewardedAttack } from '../attack.ts';
 import type { Attacker, AttackerState, DrawRequest } from '../attacker.ts';
+import { type Candidate, type ScreenRule, screen, surrogateValue } from '../proposals/screen.ts';
+import type { Surrogate } from '../proposals/surrogate.ts';
 import type { ReplayBuffer } from '../replay/replay-buffer.ts';
 import type { LogRewardOf, ReplayCandidate, ReplayEntry } from '../replay/replay-entry.ts';
 import { isUnsafe, logRewardAt, type RewardFunction, type RewardRule } from '../reward/reward.ts';
@@ -29,6 +31,8 @@ export interface GatherOptions extends ReferenceRule {
   readonly updatesPerBatch: number;
   /** Absent: the reward as it is. */
   readonly spread?: SpreadRule;
+  /** Absent: every attack that is drawn is tried. */
+  readonly screen?: ScreenRule;
   readonly replayBy: 'judge' | 'reward' | 'uniform';
   /** New responses for replayed attacks; their scores average over all responses so far. */
   readonly rescoreReplay: boolean;
@@ -44,7 +48,9 @@ export interface GflownetParts<Evidence> {
   readonly reward: RewardFunction<Evidence>;
   /** The successes so far, when the reward is spread over ways. */
   readonly pool?: SuccessPool;
-  /** Embeds texts, for a buffer that finds near-duplicates by cosine and for the pool. */
+  /** What it learned of the attacks tried, when they are screened. */
+  readonly surrogate?: Surrogate;
+  /** Embeds texts, for a buffer that finds near-duplicates by cosine, for the pool and for the surrogate. */
   readonly embed?: (texts: readonly string[]) => Promise<Float32Array[]>;
 }
 
@@ -80,25 +86,42 @@ function rewriteRequests<E>(
   });
 }
 
-/** Fresh attacks of one update: some at temperature 1, some tempered, some rewritten; each from its own stream. */
-async function sampleFresh<E>(
-  parts: GflownetParts<E>,
+/** A fresh attack; embedding and prediction where it was screened. */
+type FreshAttack = Pick<Candidate, 'attack'> & Partial<Candidate>;
+
+/** Attacks drawn for `slots` slots, the last `tempered` of them tempered; with several candidates a slot, screened. */
+async function drawSlots<E>(
+  { attacker, policy, surrogate, embed }: GflownetParts<E>,
   options: GatherOptions,
   update: number,
-): Promise<SampledAttack[]> {
+  { slots, tempered }: { readonly slots: number; readonly tempered: number },
+): Promise<FreshAttack[]> {
+  const { low, high } = options.temperatures;
+  const { screen: rule, seed } = options;
+  const isTempered = (row: number): boolean => row % slots >= slots - tempered;
+  const requests = Array.from({ length: slots * (rule?.candidates ?? 1) }, (_, row) => {
+    const stream: RandomStream = randomStream(seed, 'attack', update, row);
+    return { stream, temperature: isTempered(row) ? low + (high - low) * stream.nextFloat() : 1 };
+  });
+  const sampled = await drawAttacks(attacker, attacker.stateOf(policy.parameters), requests);
+  const drawn = sampled.map((attack, row) => ({ ...attack, source: isTempered(row) ? 'tempered' : 'fresh' }) as const);
+  if (rule === undefined || surrogate === undefined || embed === undefined) return drawn.map((attack) => ({ attack }));
+  const embeddings = await embed(drawn.map(({ text }) => text));
+  const candidates = drawn.map((attack, i) => ({ attack, embedding: embeddings[i] as Float32Array }));
+  return screen(candidates, surrogate, rule, { count: slots, seed, update });
+}
+
+/** Fresh attacks of one update: some at temperature 1, some tempered, some rewritten; each from its own stream. */
+async function sampleFresh<E>(parts: GflownetParts<E>, options: GatherOptions, update: number): Promise<FreshAttack[]> {
   const { attacker, policy } = parts;
   const count = Math.max(1, Math.round(options.batchSize * options.accumulation * options.freshShare));
   const rewrites = rewriteRequests(parts, options, update, Math.round(count * options.rewriteShare));
-  const drawn = count - rewrites.length;
-  const tempered = Math.min(drawn, Math.round(count * options.temperedShare));
-  const { low, high } = options.temperatures;
-  const requests = Array.from({ length: drawn }, (_, row) => {
-    const stream: RandomStream = randomStream(options.seed, 'attack', update, row);
-    return { stream, temperature: row < drawn - tempered ? 1 : low + (high - low) * stream.nextFloat() };
-  });
-  const sampled = await drawAttacks(attacker, attacker.stateOf(policy.parameters), [...requests, ...rewrites]);
-  const sourceOf = (row: number) => (row < drawn - tempered ? 'fresh' : row < drawn ? 'tempered' : 'rewritten');
-  return sampled.map((attack, row) => ({ ...attack, source: sourceOf(row) }));
+  const slots = count - rewrites.length;
+  const tempered = Math.min(slots, Math.round(count * options.temperedShare));
+  const fresh = slots === 0 ? [] : await drawSlots(parts, options, update, { slots, tempered });
+  if (rewrites.length === 0) return fresh;
+  const rewritten = await drawAttacks(attacker, attacker.stateOf(policy.parameters), rewrites);
+  return [...fresh, ...rewritten.map((attack) => ({ attack: { ...attack, source: 'rewritten' as const } }))];
 }
 
 /**
@@ -137,20 +160,29 @@ function neighboursOf(
   return { neighbours: pool.near(embedding, spread.cosine) };
 }
 
-/**
- * Puts tried attacks into the buffer, and their successes into the pool. Returns them with their neighbours.
- * @param embeddings of each attack, where the buffer or the pool needs them.
- */
+/** An attack that was tried, with what is known beside it. */
+export interface TriedAttack<Known> {
+  readonly attack: Known;
+  /** Where the buffer, the pool or the surrogate needs it. */
+  readonly embedding: Float32Array | undefined;
+  /** What the surrogate expected of it. */
+  readonly prediction?: number | undefined;
+}
+
+/** Puts tried attacks into the buffer and teaches the surrogate; successes join the pool. Returns them with neighbours. */
 export function keepAttacks<E, Known extends RewardedAttack<E>>(
-  { buffer, pool }: Pick<GflownetParts<E>, 'buffer' | 'pool'>,
+  { buffer, pool, surrogate }: Pick<GflownetParts<E>, 'buffer' | 'pool' | 'surrogate'>,
   options: Pick<GatherOptions, 'reward' | 'spread'>,
   update: number,
-  tried: readonly { readonly attack: Known; readonly embedding: Float32Array | undefined }[],
+  tried: readonly TriedAttack<Known>[],
 ): Known[] {
   const logReward = rewardOf(options, update);
-  for (const { attack, embedding } of tried) {
+  for (const { attack, embedding, prediction } of tried) {
     buffer.insert(toCandidate(attack, update, embedding), logReward);
-    if (embedding !== undefined && isUnsafe(attack.score.meanUnsafe)) pool?.add(attack.text, embedding);
+    if (embedding === undefined) continue;
+    if (isUnsafe(attack.score.meanUnsafe)) pool?.add(attack.text, embedding);
+    if (prediction !== undefined) surrogate?.observe(prediction, surrogateValue(attack.score));
+    surrogate?.learn(embedding, surrogateValue(attack.score));
   }
   return tried.map(({ attack, embedding }) => ({ ...attack, ...neighboursOf(pool, options, embedding) }));
 }
@@ -181,18 +213,20 @@ export async function gather<E>(parts: GflownetParts<E>, options: GatherOptions,
     const replay = await replayRows(parts, options, update, total);
     return { rows: replay(), unscored: [], attackTokens: 0 };
   }
-  const sampled = await sampleFresh(parts, options, update);
+  const fresh = await sampleFresh(parts, options, update);
+  const sampled = fresh.map(({ attack }) => attack);
   const replay = await replayRows(parts, options, update, total - sampled.length);
   const opinions = await consultReference(attacker, parts.reference, sampled, options);
-  const embeddings = await parts.embed?.(sampled.map(({ text }) => text));
+  const embeddings = fresh.every(({ embedding }) => embedding !== undefined)
+    ? fresh.map(({ embedding }) => embedding)
+    : await parts.embed?.(sampled.map(({ text }) => text));
   const tried = await tryRollouts(sampled, opinions, parts.reward, (row) => ['response', update, row]);
   const replayed = replay();
-  const scored = keepAttacks(
-    parts,
-    options,
-    update,
-    tried.scored.map((attack, i) => ({ attack, embedding: embeddings?.[tried.rows[i] as number] })),
-  );
+  const known = tried.scored.map((attack, i) => {
+    const row = tried.rows[i] as number;
+    return { attack, embedding: embeddings?.[row], prediction: fresh[row]?.prediction };
+  });
+  const scored = keepAttacks(parts, options, update, known);
   if (tried.scored.length + replayed.length === 0) {
     throw new FloodgateError(
       'judge',

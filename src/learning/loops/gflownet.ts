@@ -163,17 +163,17 @@ async function gflownetUpdate<E>(
 
 function liveLine<E>({ rows, metrics, counts, attackTokens, seconds }: GflownetUpdate<E>): string {
   const fresh = rows.filter(({ source }) => source === 'fresh'); // the policy's own distribution
-  const mean = (pick: (row: GflownetRow<E>) => number): string =>
-    fresh.length === 0 ? '-' : (fresh.reduce((sum, row) => sum + pick(row), 0) / fresh.length).toFixed(2);
+  const mean = (name: string, pick: (row: GflownetRow<E>) => number): string[] =>
+    fresh.length === 0 ? [] : [`${name} ${(fresh.reduce((sum, row) => sum + pick(row), 0) / fresh.length).toFixed(2)}`];
   const { loss, logZ, residualSpread } = metrics;
   return [
     `loss ${loss?.toFixed(2)}`,
-    `logR ${mean((row) => row.logReward)}`,
-    `ASR ${mean(({ score }) => (isUnsafe(score.meanUnsafe) ? 1 : 0))}`,
-    `fluency ${mean((row) => row.fluency)}`,
+    ...mean('logR', (row) => row.logReward),
+    ...mean('ASR', ({ score }) => (isUnsafe(score.meanUnsafe) ? 1 : 0)),
+    ...mean('fluency', (row) => row.fluency),
     logZ === undefined ? `sd ${residualSpread?.toFixed(2)}` : `logZ ${logZ.toFixed(2)}`,
     `buffer ${counts.bufferSize} (${counts.nearDuplicates} near)`,
-    `${(attackTokens / seconds).toFixed(0)} tok/s`,
+    ...(attackTokens === 0 ? [] : [`${(attackTokens / seconds).toFixed(0)} tok/s`]),
   ].join(', ');
 }
 
@@ -194,6 +194,7 @@ export async function trainGflownet<E>(
     extra: () => ({
       buffer: serialiseReplayBuffer(parts.buffer),
       ...(parts.pool === undefined ? {} : { pool: parts.pool.state() }),
+      ...(parts.surrogate === undefined ? {} : { surrogate: parts.surrogate.state() }),
       caller: run.extra?.() ?? null,
     }),
   };

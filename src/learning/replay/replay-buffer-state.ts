@@ -26,6 +26,7 @@ const SOURCES = [
   'fresh',
   'tempered',
   'rewritten',
+  'screened',
   'replay',
   'seed',
   'reference',

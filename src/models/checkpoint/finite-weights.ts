@@ -19,7 +19,6 @@ async function* checkedPieces({ name, pieces }: StreamedTensor): AsyncIterable<F
       throw new FloodgateError(
         'format',
         `read weights: tensor ${name} is damaged, got ${piece[at]} as value ${before + at} (fp32), expected a number`,
-        { hint: 'fetch the model again, or convert it from its source again' },
       );
     }
     before += piece.length;

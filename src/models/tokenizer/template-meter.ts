@@ -53,7 +53,7 @@ export class WorkMeter {
 
   /** Size of a value. @throws when it is too large or too deep */
   measure(value: TemplateValue | undefined): Measure {
-    if (value === undefined) return SCALAR;
+    if (value === undefined || (typeof value.value !== 'string' && typeof value.value !== 'object')) return SCALAR;
     // A namespace changes. It is measured each time, and may not lie within another value.
     if (value.type === 'NamespaceValue') return this.#measureMap(value.value as Map<string, TemplateValue>);
     const known = this.#measures.get(value);

@@ -11,6 +11,7 @@ import type { Config } from '../config/config.ts';
 import { causesPlan } from '../evaluation/causes-plan.ts';
 import { stages, stagesToTrain } from '../registry.ts';
 import { type CampaignIo, createPlanContext, type PlanContext, type Stage, type StageWork } from '../stage.ts';
+import { assertAttackFits } from './run-attacker.ts';
 import { openRunModels } from './run-models.ts';
 import { loadRunSeeds, openRunWorld } from './run-world.ts';
 
@@ -39,7 +40,8 @@ export interface RunPlan {
 /**
  * The cost of a run from its config: attacks, calls, tokens, memory, time.
  *
- * @throws FloodgateError `run` when the machine's memory cannot hold it; `source` when a model is missing.
+ * @throws FloodgateError `run` when the machine's memory cannot hold it; `source` when a model is missing; `config` when
+ * an attack or an answer cannot fit the context of its model.
  */
 export async function planRun(config: Config, io: CampaignIo): Promise<RunPlan> {
   const world = await openRunWorld(config, io);
@@ -53,6 +55,7 @@ export async function planRun(config: Config, io: CampaignIo): Promise<RunPlan> 
   const memoryBytes = estimateMemory(config, attacker, target, widest);
   const machineMemoryBytes = totalmem();
   if (memoryBytes > machineMemoryBytes) throw tooLarge(memoryBytes, machineMemoryBytes, widest);
+  assertAttackFits(config, attacker);
   const sizes = {
     attackerSize: parametersOf(attacker),
     targetSize: target.model === undefined ? 0 : parametersOf(target.model.checkpoint),

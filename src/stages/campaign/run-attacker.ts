@@ -24,18 +24,45 @@ function attackerContext(config: Config, promptTokens: number, maxPositions: num
   return Math.min(maxPositions, promptTokens + config.attacker.maxTokens + 2);
 }
 
+/**
+ * Refuses an attacker whose longest attack does not fit behind its meta-prompt: it would fail only after SFT.
+ * @throws FloodgateError `config` with the key to change.
+ */
+export function assertAttackFits({ attacker }: Pick<Config, 'attacker'>, model: DecoderCheckpoint): void {
+  const { metaPrompt, maxTokens } = attacker;
+  const promptTokens = model.tokenizer.encode(metaPrompt, { addSpecial: true }).length;
+  const { maxPositions } = model.config;
+  const room = maxPositions - promptTokens;
+  if (maxTokens <= room) return;
+  throw new FloodgateError(
+    'config',
+    `attacker.maxTokens: got ${maxTokens}, expected at most ${Math.max(0, room)}: the context of ${model.spec} holds ` +
+      `${maxPositions} tokens, of which attacker.metaPrompt takes ${promptTokens}`,
+    {
+      hint:
+        room > 0
+          ? `set attacker.maxTokens to at most ${room}, or shorten attacker.metaPrompt`
+          : 'shorten attacker.metaPrompt, or choose an attacker.model with a longer context',
+    },
+  );
+}
+
 function trainableOf({ method, lora }: Config['attacker']): Trainable {
   if (method === 'full') return { kind: 'full' };
   return { kind: 'lora', spec: { rank: lora.rank, alpha: lora.alpha, targets: lora.targets } };
 }
 
-/** The attacker of a run's config on its opened model, or on another base of the same model. */
+/**
+ * The attacker of a run's config on its opened model, or on another base of the same model.
+ * @throws FloodgateError `config` when the longest attack does not fit its context.
+ */
 export async function openRunAttacker(
   config: Config,
   model: DecoderCheckpoint,
   compute: ComputeOptions,
   base: AttackerBase = { weights: model.weights, trainable: trainableOf(config.attacker) },
 ): Promise<Attacker> {
+  assertAttackFits(config, model);
   const { metaPrompt, minTokens, maxTokens } = config.attacker;
   const { tokenizer } = model;
   const promptTokens = tokenizer.encode(metaPrompt, { addSpecial: true }).length;

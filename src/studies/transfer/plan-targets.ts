@@ -4,6 +4,7 @@ import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
 import type { RunFolder } from '../../runs/run-folder.ts';
 import type { RunModels } from '../../stages/campaign/run-models.ts';
+import { assertAnswersFit } from '../../targets/local-target.ts';
 import { mapTargetModels, planTarget, varyTarget } from '../../targets/registry.ts';
 import type { DecodeSettings, Target } from '../../targets/target.ts';
 import type { PlannedTarget, TargetConfig } from '../../targets/target-kind.ts';
@@ -94,6 +95,21 @@ async function openOutcomes(
   return openWorldOutcomes(checkpoint, { noise: world.spec.noise, responses: record.responses }, compute);
 }
 
+/** @throws FloodgateError `config` when no attack fits the model before so long an answer. */
+function assertColumnFits(name: string, { model }: PlannedTarget, decode: DecodeSettings): void {
+  if (model === undefined) return;
+  const { checkpoint, template, systemPrompt } = model;
+  try {
+    assertAnswersFit({ checkpoint, template, ...(systemPrompt === undefined ? {} : { systemPrompt }) }, decode);
+  } catch (cause) {
+    if (!(cause instanceof FloodgateError)) throw cause;
+    throw new FloodgateError(cause.code, `transfer target ${name}: ${cause.message}`, {
+      cause,
+      hint: 'set decode.maxNewTokens of that target',
+    });
+  }
+}
+
 async function planColumn(
   parts: PlanTargetsParts,
   named: NamedTarget,
@@ -103,6 +119,7 @@ async function planColumn(
   const { name } = named;
   const asked = decodingOf(models, named);
   const planned = await planNamed(parts, named);
+  assertColumnFits(name, planned, asked.decode);
   const compute = planned.model?.compute ?? ({ device: 'cpu', threads: models.threads } as const);
   const open = async (texts: readonly string[]): Promise<OpenTransferTarget> => {
     const opened = await planned.open(texts);

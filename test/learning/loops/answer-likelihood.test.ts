@@ -52,7 +52,7 @@ async function openGolden(family: Family, isTrained = true): Promise<PolicySessi
   return session;
 }
 
-describe.each(['gpt2', 'llama'] as const)('%s: the loss on answers', (family) => {
+describe.each(['gpt2', 'llama', 'gemma3'] as const)('%s: the loss on answers', (family) => {
   // One pass for all that begin alike; every example alone, where nothing is shared and nothing padded.
   test.each([1000, 1])(
     'and its gradients equal PyTorch on whole sequences, passes of %s tokens',

@@ -12,6 +12,7 @@ import { contrastiveBalance } from '../../../src/learning/objectives/contrastive
 import type { Objective } from '../../../src/learning/objectives/objective.ts';
 import { trajectoryBalance } from '../../../src/learning/objectives/trajectory-balance.ts';
 import { varGrad } from '../../../src/learning/objectives/vargrad.ts';
+import { Surrogate, type SurrogateState } from '../../../src/learning/proposals/surrogate.ts';
 import { createReplayBuffer } from '../../../src/learning/replay/replay-buffer.ts';
 import { restoreReplayBuffer } from '../../../src/learning/replay/replay-buffer-state.ts';
 import type { RewardFunction } from '../../../src/learning/reward/reward.ts';
@@ -74,14 +75,17 @@ async function train(options: GflownetOptions, { name, reward = world.reward, st
   try {
     const checkpoints = { folder: path.join(world.folder, name), stage: 'gflownet' };
     const found = await loadLatestCheckpoint(checkpoints, policy.parameters);
-    const saved = found?.state.extra as { buffer: unknown; pool?: unknown; caller: unknown } | undefined;
+    const saved = found?.state.extra as
+      | { buffer: unknown; pool?: unknown; surrogate?: SurrogateState; caller: unknown }
+      | undefined;
     const emptyBuffer = () => createReplayBuffer({ capacity: 40, nearEditRatio: null });
     const buffer = saved === undefined ? emptyBuffer() : restoreReplayBuffer(saved.buffer);
     const records: GflownetUpdate<unknown>[] = [];
     const controller = new AbortController();
     const { attacker, reference } = world;
     const pool = saved?.pool === undefined ? new SuccessPool() : SuccessPool.from(saved.pool);
-    const spreading = options.spread === undefined ? {} : { pool, embed: embedByFirstWord };
+    const surrogate = new Surrogate(options.seed, saved?.surrogate);
+    const spreading = options.spread === undefined ? {} : { pool, surrogate, embed: embedByFirstWord };
     const training = trainGflownet({ attacker, policy, reference, buffer, reward, ...spreading }, options, {
       control: { checkpoints, checkpointEveryUpdates: 1000, progress: silentProgress, signal: controller.signal },
       from: found?.state.update ?? 0,
@@ -184,20 +188,22 @@ test('log Z has its own learning rate', async () => {
   expect([...fixed.parameters.subarray(0, size)]).not.toEqual(before);
 });
 
-const AS_IT_IS = { rescoreReplay: true };
+const AS_IT_IS = { updates: 6, rescoreReplay: true };
 const WITH_ALL_OPTIONS = {
+  updates: 12, // the surrogate chooses after 64 attacks
   updatesPerBatch: 2,
   rewriteShare: 0.5,
   spread: { eta: 1, n0: 1, cosine: 0.75 },
+  screen: { candidates: 2, controlShare: 0.25, minCorrelation: -1 },
   fluency: { form: { kind: 'capped', cap: -1.5 }, minTokens: 1, shortPenalty: 0 },
 } as const;
 
 test.each([
   ['as it is', AS_IT_IS],
-  ['with replayed updates, rewrites, a capped fluency, a spread reward and cycles', WITH_ALL_OPTIONS],
+  ['with replayed updates, rewrites, a capped fluency, a spread reward, a screen and cycles', WITH_ALL_OPTIONS],
 ])('%s, stopped, interrupted and continued, it is the uninterrupted run byte for byte', async (label, changes) => {
   const cycles = { count: 2, updates: 3, learningRate: 1e-3, start: world.referenceParameters.data };
-  const options = optionsOf({ updates: 6, ...changes, ...(changes === AS_IT_IS ? {} : { cycles }) });
+  const options = optionsOf({ ...changes, ...(changes === AS_IT_IS ? {} : { cycles }) });
   const reward = world.sampledReward(3);
   const whole = await train(options, { name: `uninterrupted ${label}`, reward });
   const pieces = [
@@ -205,7 +211,7 @@ test.each([
     await train(options, { name: `cut ${label}`, reward, abortIn: 3 }),
     await train(options, { name: `cut ${label}`, reward }),
   ];
-  expect(pieces.map(({ done }) => done)).toEqual([2, 'interrupted', 6]);
+  expect(pieces.map(({ done }) => done)).toEqual([2, 'interrupted', options.updates]);
   expect(pieces.map(({ caller }) => caller)).toEqual([undefined, { told: 2 }, { told: 2 }]);
   const records = pieces.flatMap((piece) => piece.records);
   expect(records.map(withoutClock)).toEqual(whole.records.map(withoutClock));
@@ -213,7 +219,9 @@ test.each([
   expect(Buffer.from(pieces[2]?.parameters.buffer as ArrayBuffer)).toEqual(Buffer.from(whole.parameters.buffer));
   expect(pieces[2]?.contents).toStrictEqual(whole.contents);
   const rows = records.flatMap((record) => record.rows);
-  expect(rows.some(({ source }) => source === 'rewritten')).toBe(changes !== AS_IT_IS);
+  for (const wanted of ['rewritten', 'screened']) {
+    expect(rows.some(({ source }) => source === wanted)).toBe(changes !== AS_IT_IS);
+  }
   expect(rows.some(({ neighbours }) => neighbours !== undefined && neighbours > 1)).toBe(changes !== AS_IT_IS);
 });
 

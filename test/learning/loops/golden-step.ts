@@ -36,7 +36,7 @@ export interface GoldenModel {
   readonly logZ: { weight: GoldenTensor; bias: GoldenTensor };
 }
 
-export type Family = 'gpt2' | 'llama';
+export type Family = 'gpt2' | 'llama' | 'gemma3';
 
 const localName = (name: string): string => name.replace(/^transformer\./, '');
 
@@ -53,7 +53,7 @@ export async function goldenModel(
   await writeSafetensors(file, tensors, new Map());
   return {
     model,
-    config: parseDecoderConfig(model.config, family),
+    config: parseDecoderConfig(model.config, family === 'gemma3' ? 'gemma3_text' : family),
     weights: await openSafetensorsStore(file),
   };
 }

@@ -101,7 +101,7 @@ const objectives: readonly OnePassObjective[] = [
   contrastiveBalance({ sigma: 0.5, huber: 1 }),
 ];
 
-describe.each(['gpt2', 'llama'] as const)('a LoRA step of %s equals float64 PyTorch', (family) => {
+describe.each(['gpt2', 'llama', 'gemma3'] as const)('a LoRA step of %s equals float64 PyTorch', (family) => {
   test.each(objectives)('$name, in one pass', async (objective) => {
     const { session, step, batch, targets } = await openStep(family, objective);
     await using _ = { [Symbol.asyncDispose]: () => session.close() };
