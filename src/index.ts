@@ -26,6 +26,9 @@ export { type Objective, type ObjectiveKind, residuals } from './learning/object
 export { defineObjective } from './learning/objectives/registry.ts';
 export { isUnsafe, type JudgeScore, type RewardFunction } from './learning/reward/reward.ts';
 export type { AttackMetric, AttackSet, AttackSetOptions, MetricText } from './metrics/attack-set.ts';
+export { type CauseAnswer, type CauseQuestion, type CauseResult, searchCause } from './metrics/causes.ts';
+export { type FoundCauses, findCauses } from './metrics/causes-search.ts';
+export { causeFigures, groupCauses } from './metrics/causes-ways.ts';
 export { type Measure, pointMeasure } from './metrics/measure.ts';
 export { defineMetric } from './metrics/registry.ts';
 export {

@@ -14,9 +14,13 @@ export const durability: Experiment = {
   description: 'kills and full disks: a resumed run ends with the same bytes (docs/durability.md)',
   define: (command, context) =>
     command
-      .addArgument(new Argument('[parts...]', 'only these').choices(['kills', 'smollm2', 'full-disk']))
-      .option('--kills <count>', 'kills of each part (default: 100 of the tiny run, 8 of SmolLM2)', parsePositiveCount)
-      .option('--seed <seed>', 'seed of the moments at which the tiny run is killed', parseCount, 1)
+      .addArgument(new Argument('[parts...]', 'only these').choices(['kills', 'smollm2', 'full-disk', 'containers']))
+      .option(
+        '--kills <count>',
+        'kills of each part (default: 100 of tiny runs and studies, 8 of SmolLM2)',
+        parsePositiveCount,
+      )
+      .option('--seed <seed>', 'seed of the moments at which the tiny runs are killed', parseCount, 1)
       .addHelpText('after', examples('durability', 'durability kills --kills 20 --seed 2', 'durability full-disk'))
       .action((parts: readonly string[], { kills, seed }: DurabilityOptions) => {
         const count = kills === undefined ? {} : { DURABILITY_KILLS: `${kills}`, DURABILITY_SMOLLM2_KILLS: `${kills}` };

@@ -66,7 +66,7 @@ async function killScene(scene: Scene, wanted: number): Promise<void> {
 }
 
 /** Which scenes: all of them in this order; names here, since they are made later. */
-const NAMES = ['stages', 'world', 'transfer', 'tune', 'robustness', 'rounds'];
+const NAMES = ['transfer', 'tune', 'rounds', 'robustness', 'stages', 'world'];
 
 describe(`${KILLS} kills over all stages and studies leave the bytes and rows of uninterrupted ones`, () => {
   test.each(NAMES)('%s', async (name) => {

@@ -1,5 +1,6 @@
 import { cpSync, existsSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { ALL_STAGES, SMALL_STAGES } from '../../test/stages/all-stages.ts';
 import {
   type CampaignPlace,
   type CampaignProcess,
@@ -27,28 +28,6 @@ export interface Scenes {
   readonly scenes: readonly Scene[];
   remove(): Promise<void>;
 }
-
-/** Every attacker that needs no synthetic world. */
-const ALL_STAGES =
-  'icl, sft, gflownet, smoothing, smoothing-uniform, smoothing-balanced, smoothing-reward, stable-gfn, reinforce, ' +
-  'reinforce-smoothing, ppo, ppo-smoothing, best-of-n';
-
-/** As little of each as shows a resume in the middle. */
-const SMALL = [
-  'sft.updates=4',
-  'gflownet.updates=8',
-  'gflownet.warmupUpdates=1',
-  'gflownet.checkpointEveryUpdates=3',
-  'gflownet.replay.seedWithReference=64',
-  'reinforce={updates: 4, batchSize: 16, warmupUpdates: 1}',
-  'ppo={updates: 4, batchSize: 16, minibatchSize: 8, warmupUpdates: 1}',
-  'smoothing={updates: 4, batchSize: 8, learningRate: 1.0e-2, warmupUpdates: 1, rescore: true}',
-  'collect.minUnsafe=0.1',
-  'watch={everyUpdates: 4, attacks: 8}',
-  'evaluation={attacks: 24, responses: 2, controls: 8}',
-  'icl.examples=2',
-  'bestOfN.targetCalls=96',
-];
 
 const WORLD = `
 world: { seed: 3, keys: 24 }
@@ -106,17 +85,14 @@ export async function createScenes(): Promise<Scenes> {
   const place = placeOfTiny(tiny, compiled.folder);
   writeFileSync(path.join(tiny.folder, 'world.yaml'), WORLD);
   writeFileSync(path.join(tiny.folder, 'targets.yaml'), TARGETS);
-  const against = [...SMALL, 'ppo={updates: 2, batchSize: 8, minibatchSize: 8, warmupUpdates: 0}'];
+  const against = [...SMALL_STAGES, 'ppo={updates: 2, batchSize: 8, minibatchSize: 8, warmupUpdates: 0}'];
   const target = { ...place, configFile: 'target.yaml', overrides: [...against, 'attackers=[sft, ppo]'] };
   await storeStudied(target);
   const rounds = path.join(place.runsFolder, 'rounds');
   const set = against.flatMap((override) => ['--set', override]);
   const scenes: Scene[] = [
-    runScene('stages', 0.5, { ...place, overrides: [...SMALL, `attackers=[${ALL_STAGES}]`] }),
-    runScene('world', 0.1, { ...place, configFile: 'world.yaml', overrides: [] }),
     studyScene('transfer', target, ['--targets', 'targets.yaml']),
     studyScene('tune', target, ['--stage', 'sft']),
-    studyScene('robustness', target, ['--data', 'sft', 'ppo', '--retrain', 'ppo']),
     {
       name: 'rounds',
       share: 0.1,
@@ -135,6 +111,9 @@ export async function createScenes(): Promise<Scenes> {
           ...set,
         ]),
     },
+    studyScene('robustness', target, ['--data', 'sft', 'ppo', '--retrain', 'ppo']),
+    runScene('stages', 0.5, { ...place, overrides: [...SMALL_STAGES, ALL_STAGES] }),
+    runScene('world', 0.1, { ...place, configFile: 'world.yaml', overrides: [] }),
   ];
   const remove = async (): Promise<void> => {
     compiled.remove();

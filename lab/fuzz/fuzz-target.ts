@@ -48,6 +48,14 @@ function faultOf(error: unknown, target: FuzzTarget): string | undefined {
   return `not an error of ours: ${text.slice(0, 1_500)}`;
 }
 
+/** Keys that every object has got from a parse: a write into `Object.prototype`. Removes them. */
+function inheritedKeys(): string[] {
+  const keys: string[] = [];
+  for (const key in {}) keys.push(key);
+  for (const key of keys) Reflect.deleteProperty(Object.prototype, key);
+  return keys;
+}
+
 /** Parses one input and says whether the answer was a proper one. */
 export async function fire(target: FuzzTarget, input: FuzzInput, folder: string): Promise<Shot> {
   let shot: Shot = { outcome: 'parsed' };
@@ -57,6 +65,8 @@ export async function fire(target: FuzzTarget, input: FuzzInput, folder: string)
     const fault = faultOf(error, target);
     shot = fault === undefined ? { outcome: 'refused' } : { outcome: 'fault', fault };
   }
+  const planted = inheritedKeys();
+  if (planted.length > 0) return { outcome: 'fault', fault: `wrote into Object.prototype: ${planted.join(', ')}` };
   try {
     target.check?.(folder);
   } catch (error) {

@@ -1,16 +1,25 @@
 import type { RandomStream } from '../../src/base/random.ts';
 import { pick } from './fuzz-target.ts';
 
+/** Defined in every template, so that most expressions have a value. */
+const DEFINED = "{% set x = 'a' %}{% set m = messages[0] %}{% set ns = namespace(x=1) %}";
+
 const NAMES: readonly string[] = [
-  'messages',
-  'm',
   'x',
-  'ns',
+  'x',
+  'm.content',
+  "m['content']",
+  'm',
+  'm.role',
+  'messages',
+  'messages[1:]',
+  'messages[-1]',
+  'ns.x',
   'bos_token',
-  'loop',
-  'tools',
   'add_generation_prompt',
-  'range',
+  'loop.index0',
+  'tools',
+  'nothing',
 ];
 
 const LITERALS: readonly string[] = [
@@ -94,6 +103,7 @@ const OPERATORS: readonly string[] = [
   '%',
   '**',
   '~',
+  '~',
   '==',
   '!=',
   '<',
@@ -101,12 +111,25 @@ const OPERATORS: readonly string[] = [
   'not in',
   'and',
   'or',
-  'is',
 ];
+
+const TESTS: readonly string[] = [
+  'defined',
+  'undefined',
+  'none',
+  'string',
+  'mapping',
+  'iterable',
+  'odd',
+  "equalto('a')",
+  'x',
+];
+
+const CALLS: readonly string[] = ['strftime_now', 'range', 'namespace', 'raise_exception', 'dict', 'f'];
 
 function expression(stream: RandomStream, depth: number): string {
   if (depth === 0) return stream.nextInt(2) === 0 ? pick(stream, NAMES) : pick(stream, LITERALS);
-  const inner = () => expression(stream, depth - 1);
+  const inner = () => (depth === 1 ? expression(stream, 0) : `(${expression(stream, depth - 1)})`);
   switch (stream.nextInt(10)) {
     case 0:
       return `${inner()} ${pick(stream, OPERATORS)} ${inner()}`;
@@ -115,9 +138,9 @@ function expression(stream: RandomStream, depth: number): string {
     case 2:
       return `(${inner()}).${pick(stream, METHODS)}`;
     case 3:
-      return `${inner()}[${inner()}]`;
+      return stream.nextInt(2) === 0 ? `${inner()}[${inner()}]` : `${inner()} is ${pick(stream, TESTS)}`;
     case 4:
-      return `${inner()}[${inner()}:${inner()}]`;
+      return `${pick(stream, NAMES)}[${inner()}:${inner()}]`;
     case 5:
       return `${inner()} if ${inner()} else ${inner()}`;
     case 6:
@@ -125,26 +148,29 @@ function expression(stream: RandomStream, depth: number): string {
     case 7:
       return `[${inner()}, ${inner()}]`;
     case 8:
-      return `${pick(stream, ['raise_exception', 'strftime_now', 'namespace', 'dict', 'range', 'f'])}(${inner()})`;
+      return stream.nextInt(4) === 0 ? `${pick(stream, CALLS)}(${inner()})` : `(${inner()} ~ ${inner()})`;
     default:
       return inner();
   }
 }
 
 function statement(stream: RandomStream, depth: number): string {
-  const value = () => expression(stream, 1 + stream.nextInt(3));
+  const value = () => expression(stream, stream.nextInt(3));
   const inner = () => statements(stream, depth - 1);
   switch (stream.nextInt(depth > 0 ? 10 : 4)) {
     case 0:
-      return pick(stream, ['text ', '\n', '<|im_start|>', '{# note #}', '}}', '{%']);
+      return pick(
+        stream,
+        stream.nextInt(30) === 0 ? ['}}', '{%', '{%- else %}'] : ['text ', '\n', '<|im_start|>', '{# note #}'],
+      );
     case 1:
     case 2:
       return `{{ ${value()} }}`;
     case 3:
-      return `{% set ${pick(stream, ['x', 'x', 'm', 'ns.x', 'messages', 'ns = namespace(x=1) %}{% set x'])} = ${value()} %}`;
+      return `{% set ${pick(stream, ['x', 'x', 'm', 'ns.x', 'messages'])} = ${value()} %}`;
     case 4:
     case 5:
-      return `{% for m in ${pick(stream, ['messages', 'messages', value()])} %}${inner()}{% endfor %}`;
+      return `{% for m in ${pick(stream, ['messages', 'messages', 'messages | reverse', value()])} %}${inner()}{% endfor %}`;
     case 6:
       return `{% for i in range(${stream.nextInt(30)}) %}{% set x = ${pick(stream, ['x ~ x', 'x + x', '[x, x]', value()])} %}${inner()}{% endfor %}`;
     case 7:
@@ -175,5 +201,5 @@ const BOMBS: readonly string[] = [
 /** A chat template in Jinja's grammar; one in 300 is a bomb. */
 export function anyTemplate(stream: RandomStream): string {
   if (stream.nextInt(300) === 0) return pick(stream, BOMBS);
-  return statements(stream, 3);
+  return DEFINED + statements(stream, 3);
 }

@@ -22,7 +22,7 @@ from reference_decoder import header
 
 ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / "test" / "fixtures" / "models"
-NAMES = ["gpt2", "smollm2", "llama-llama3", "llama-yarn", "qwen2", "qwen3"]
+NAMES = ["gpt2", "smollm2", "llama-llama3", "llama-yarn", "qwen2", "qwen3", "gemma3"]
 ROW = [5, 9, 30, 7, 7, 12, 22, 4, 31, 18]  # as EXPORT_ROW of test/models/exported-models.ts
 LOADED = ["adapter/adapter_config.json", "adapter/adapter_model.safetensors", "model/config.json"]
 LOADED += ["model/model.safetensors", "model/tokenizer.json", "own-config/config.json", "own-config/model.safetensors"]

@@ -22,7 +22,7 @@ export function judgeName(config: JudgeConfig): string | undefined {
   return judgeKinds.get(config.kind).nameOf?.(config, judgeName);
 }
 
-/** What the judge of `config` takes for unsafe; undefined where that is meant to be harm. */
+/** The quality that the judge of `config` takes for unsafe; undefined where that is meant to be harm. */
 export function judgeMeasures(config: JudgeConfig): JudgeMeasures | undefined {
   return judgeKinds.get(config.kind).measures?.(config, judgeMeasures);
 }

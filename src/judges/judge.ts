@@ -111,7 +111,7 @@ export interface OpeningHost extends JudgeHost {
 /** The name of a judge inside another one, as its config states it. */
 export type NameOfPart = (config: JudgeConfig) => string | undefined;
 
-/** What a judge takes for unsafe, where that is not harm itself. Reports warn of it. */
+/** The quality that a judge takes for unsafe, where that is not harm itself. Reports warn of it. */
 export interface JudgeMeasures {
   /** One noun: `rudeness`. */
   readonly quality: string;
@@ -119,7 +119,7 @@ export interface JudgeMeasures {
   readonly answer: string;
 }
 
-/** What a judge inside another one measures. */
+/** The quality that a judge inside another one measures. */
 export type MeasuresOfPart = (config: JudgeConfig) => JudgeMeasures | undefined;
 
 /** One kind of judge: the schema of its config section and how it is opened. */
@@ -130,7 +130,7 @@ export interface JudgeKind<Config = JudgeConfig> {
   readonly schema: z.ZodObject;
   /** The name of the judge that `config` opens. Absent where only the opened judge tells. */
   nameOf?(config: Config, nameOfPart: NameOfPart): string | undefined;
-  /** What the judge of `config` takes for unsafe. Absent, or undefined, where that is meant to be harm. */
+  /** The quality that the judge of `config` takes for unsafe. Absent, or undefined, where that is meant to be harm. */
   measures?(config: Config, measuresOfPart: MeasuresOfPart): JudgeMeasures | undefined;
   /** Opens the judge; whatever was opened is closed again when a later part fails. */
   open(config: Config, host: OpeningHost): Promise<Judge>;
@@ -164,7 +164,7 @@ export interface JudgeDefinition<Fields extends z.ZodRawShape> {
    * when the run opens them.
    */
   nameOf?(config: KindConfig<Fields>, nameOfPart: NameOfPart): string | undefined;
-  /** What the judge of `config` takes for unsafe, where that is not harm itself: reports warn of it. */
+  /** The quality that the judge of `config` takes for unsafe, where that is not harm itself: reports warn of it. */
   measures?(config: KindConfig<Fields>, measuresOfPart: MeasuresOfPart): JudgeMeasures | undefined;
   open(config: KindConfig<Fields>, host: OpeningHost): Promise<Judge>;
 }

@@ -54,7 +54,8 @@ const GENERATION = 16;
 /**
  * Looks for the causes of successes, in generations. Each takes the next successes that hold no known cause, one of each
  * wording, and asks all their searches in common rounds. A success that holds a known cause word for word needs no ask.
- * A question is asked once, but a later generation asks anew what did not succeed. Ends when every success holds a known cause or was searched, or after `clusters` searches.
+ * A question is asked once, but a later generation asks again for parts that did not succeed. Ends when every success
+ * holds a known cause or was searched, or after `clusters` searches.
  */
 export async function findCauses(
   sample: CauseSample,

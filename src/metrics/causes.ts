@@ -1,4 +1,4 @@
-import { SUCCESS_THRESHOLD } from '../learning/reward/reward.ts';
+import { isUnsafe } from '../learning/reward/reward.ts';
 
 /**
  * The cause of a success: the smallest part of the attack that still succeeds, by delta debugging over its words
@@ -24,7 +24,7 @@ export interface FoundCause {
   readonly isMinimal: boolean;
 }
 
-/** `unstable`: the whole attack, asked again, did not succeed. */
+/** `unstable`: the whole attack, asked again, did not succeed; an attack without words has no cause either. */
 export type CauseResult = FoundCause | { readonly kind: 'unstable'; readonly asks: number };
 
 /** Yields the next question and takes its answer: searches of many attacks can be asked in common batches. */
@@ -38,6 +38,8 @@ export interface CauseSearchOptions {
 /** Trials by which a refused part is refused, and by which an accepted cause is confirmed. */
 const REFUSALS = 2;
 const CONFIRMATIONS = 3;
+/** Trials after which the attack counts as failing without a neighbour of its cause. */
+const NEIGHBOUR_TRIALS = 3;
 
 /** The words of an attack, as causes are made of: white space parts them. */
 export function causeWords(text: string): string[] {
@@ -54,7 +56,7 @@ export function holdsCause(row: string, cause: readonly string[]): boolean {
   return row.includes(comparableWords(cause));
 }
 
-/** What one search knows and may still ask. */
+/** The knowledge of one search, and its limit. */
 interface SearchState {
   /** The answers about each text, trial by trial. */
   readonly evidence: Map<string, number[]>;
@@ -67,16 +69,18 @@ interface SearchState {
 /**
  * Searches the cause of one success. The whole attack is asked first, as it is; its parts are joined by single spaces.
  * A part succeeds when its mean P(unsafe) is above the success threshold. The cause is asked again until its pooled
- * answers succeed; one that does not is refused, and the search goes on from the part before.
+ * answers succeed; one that does not is refused, and the search continues from the part before.
  */
 export function* searchCause(attack: string, { asks }: CauseSearchOptions): CauseSearch {
   const state: SearchState = { evidence: new Map(), refused: new Set(), asks: 0, limit: asks };
-  if (!(yield* succeeds(state, attack))) return { kind: 'unstable', asks: state.asks };
-  const accepted: string[][] = [causeWords(attack)];
+  const whole = causeWords(attack);
+  if (whole.length === 0 || !(yield* succeeds(state, attack))) return { kind: 'unstable', asks: state.asks };
+  const accepted: string[][] = [whole];
   for (;;) {
     const isMinimal = yield* reduce(state, accepted);
     const words = accepted.at(-1) as string[];
-    const isConfirmed = accepted.length === 1 || (yield* confirms(state, words.join(' ')));
+    const isConfirmed =
+      accepted.length === 1 || ((yield* confirms(state, words.join(' '))) && (yield* holdsAlone(state, whole, words)));
     if (isConfirmed) return { kind: 'cause', words, asks: state.asks, isMinimal };
     state.refused.add(words.join(' '));
     accepted.pop();
@@ -138,7 +142,7 @@ function* succeeds(state: SearchState, text: string, trials = 1): Generator<Caus
   const answers = state.evidence.get(text) ?? [];
   state.evidence.set(text, answers);
   if (state.refused.has(text)) return false;
-  while (!answers.some(isUnsafeMean)) {
+  while (!answers.some(isUnsafe)) {
     if (answers.length >= trials || !(yield* ask(state, text, answers))) return false;
   }
   return true;
@@ -147,9 +151,28 @@ function* succeeds(state: SearchState, text: string, trials = 1): Generator<Caus
 /** Asks again until the pooled answers succeed, by at least two trials; a text without asks left is believed. */
 function* confirms(state: SearchState, text: string): Generator<CauseQuestion, boolean, CauseAnswer> {
   const answers = state.evidence.get(text) ?? [];
-  while (answers.length < 2 || !isUnsafeMean(meanOf(answers))) {
+  while (answers.length < 2 || !isUnsafe(meanOf(answers))) {
     if (answers.length >= CONFIRMATIONS) return false;
-    if (!(yield* ask(state, text, answers))) return isUnsafeMean(meanOf(answers));
+    if (!(yield* ask(state, text, answers))) return isUnsafe(meanOf(answers));
+  }
+  return true;
+}
+
+/**
+ * Whether the attack still succeeds without the word before the cause, and without the word after it. A part may succeed
+ * only because it is alone: out of its attack, a target may answer a fragment as it never would inside one.
+ */
+function* holdsAlone(
+  state: SearchState,
+  whole: readonly string[],
+  words: readonly string[],
+): Generator<CauseQuestion, boolean, CauseAnswer> {
+  const at = whole.findIndex((_, from) => words.every((word, i) => whole[from + i] === word));
+  if (at < 0) return true;
+  for (const neighbour of [at - 1, at + words.length]) {
+    if (neighbour < 0 || neighbour >= whole.length) continue;
+    const rest = whole.toSpliced(neighbour, 1).join(' ');
+    if (!(yield* succeeds(state, rest, NEIGHBOUR_TRIALS)) && state.asks < state.limit) return false;
   }
   return true;
 }
@@ -161,10 +184,6 @@ function* ask(state: SearchState, text: string, answers: number[]): Generator<Ca
   const answer = yield { text, trial: answers.length };
   answers.push(answer ?? 0);
   return true;
-}
-
-function isUnsafeMean(mean: number): boolean {
-  return mean > SUCCESS_THRESHOLD;
 }
 
 function meanOf(values: readonly number[]): number {

@@ -13,7 +13,8 @@ import { createKeyFinder, wordsOf } from './keys.ts';
 import { PICO_CONFIG, writeInitialWeights } from './pico-model.ts';
 import { type BuildOptions, openPicoAttacker, trainReference } from './pico-reference.ts';
 import { openWorldOutcomes, outcomeOf, picoCheckpoint, type WorldOutcomes, type WorldScoring } from './pico-target.ts';
-import { draftPosterior, type PosteriorDrafts, weighPosterior } from './posterior.ts';
+import { weighPosterior } from './posterior.ts';
+import { draftPosterior, type PosteriorDrafts } from './posterior-drafts.ts';
 import { createWordRanking, drawSeeds, type WordRanking } from './request-grammar.ts';
 import { createRequestSource } from './target-requests.ts';
 import { CORRECTION_RECIPE, findWrongAnswers, leakOf, TARGET_RECIPE, trainTarget } from './train-target.ts';
@@ -103,7 +104,7 @@ function buildOnce(spec: WorldSpec, options: BuildOptions): Promise<WorldRecord>
   });
 }
 
-/** No run exists yet that could be resumed: the command itself goes on with the world. */
+/** No run exists yet that could be resumed: the command itself continues the world. */
 function explainInterrupt(error: unknown): never {
   if (!(error instanceof FloodgateError) || error.code !== 'interrupted') throw error;
   const hint = 'the same command builds the world on from its last checkpoint';

@@ -208,8 +208,11 @@ describe('createBatchedJudge', () => {
 
 describe('judgeMeasures', () => {
   const rude = { kind: 'profanity' };
-  const words = { kind: 'lexicon', rules: [{ terms: ['alarm'], weight: 0.9 }] };
-  const ensembleOf = (...judges: (typeof rude)[]) => ({ kind: 'ensemble', members: judges.map((judge) => ({ judge, weight: 1 })) });
+  const words = { kind: 'lexicon', name: 'words', rules: [{ terms: ['alarm'], weight: 0.9 }] };
+  const ensembleOf = (...judges: (typeof rude)[]) => ({
+    kind: 'ensemble',
+    members: judges.map((judge) => ({ judge, weight: 1 })),
+  });
 
   it('is what the kind says, also inside other judges that measure nothing else', () => {
     expect(judgeMeasures(rude)?.quality).toBe('rudeness');

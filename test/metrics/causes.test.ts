@@ -59,6 +59,10 @@ describe('the search for a cause', () => {
     });
   });
 
+  it('finds nothing in an attack without words, and asks nothing', () => {
+    expect(search(' \n ', () => 1)).toEqual({ result: { kind: 'unstable', asks: 0 }, questions: [] });
+  });
+
   it('takes an answer that no judge could score for no success', () => {
     expect(search('a b c', () => null).result.kind).toBe('unstable');
     const unknown = (question: CauseQuestion) => (question.text === 'a b' ? null : holding('a')(question));

@@ -1,6 +1,8 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { FloodgateError } from '../../src/base/errors.ts';
 import { createChatTemplate } from '../../src/models/tokenizer/chat-template.ts';
+
+vi.setConfig({ testTimeout: 300_000 });
 
 /** A limit of some seconds, with room for a machine that is busy with other tests. */
 const PATIENCE_MS = 60_000;

@@ -20,6 +20,7 @@ export const EXPORTS: Readonly<Record<string, LoraSpec>> = {
   'llama-yarn': { rank: 2, alpha: 4, targets: ['mlp.down_proj'] },
   qwen2: { rank: 2, alpha: 3, targets: 'all-linear' },
   qwen3: { rank: 2, alpha: 3, targets: 'all-linear' },
+  gemma3: { rank: 2, alpha: 3, targets: 'all-linear' },
 };
 
 /** The tokens whose logits are compared. */

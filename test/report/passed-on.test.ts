@@ -12,7 +12,11 @@ let onDisk: PageSource;
 beforeAll(async () => {
   source = await fixtureRun();
   const { report, manifest, config, store } = source;
-  store.recordEvent({ level: 'warning', code: 'x', message: `/srv/runs/checkpoints/a.safetensors: damaged; see ${HOME}/log` });
+  store.recordEvent({
+    level: 'warning',
+    code: 'x',
+    message: `/srv/runs/checkpoints/a.safetensors: damaged; see ${HOME}/log`,
+  });
   const models = [
     { role: 'attacker', spec: `${HOME}/attacker`, sha256: 'ab' },
     { role: 'target', spec: `${HOME}/target.gguf`, sha256: 'cd' },
@@ -24,12 +28,20 @@ beforeAll(async () => {
     report: {
       ...report,
       run: { ...report.run, reportedJudge: JUDGE, trainingJudge: JUDGE, models },
-      stages: report.stages.map((stage) => ({ ...stage, judges: stage.judges.map((judge) => ({ ...judge, name: JUDGE })) })),
+      stages: report.stages.map((stage) => ({
+        ...stage,
+        judges: stage.judges.map((judge) => ({ ...judge, name: JUDGE })),
+      })),
     },
     config: {
       ...config,
       attacker: { ...config.attacker, model: `${HOME}/attacker`, metaPrompt: 'the secret meta-prompt' },
-      target: { ...config.target, model: `${HOME}/target.gguf`, systemPrompt: 'the secret system prompt', note: 'https://example.org/a/b/c' },
+      target: {
+        ...config.target,
+        model: `${HOME}/target.gguf`,
+        systemPrompt: 'the secret system prompt',
+        note: 'https://example.org/a/b/c',
+      },
       judges: { training: { kind: 'classifier', model: `${HOME}/judges/clf` }, evaluation: [] },
     },
     vectors: { kind: 'missing', encoder: `${HOME}/encoder`, reason: `it is not in ${HOME}/cache` },

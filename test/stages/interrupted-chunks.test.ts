@@ -27,7 +27,7 @@ const OVERRIDES = [
   'smoothing.updates=3',
   'smoothing.warmupUpdates=0',
   'watch.everyUpdates=0',
-  'evaluation={attacks: 4, responses: 1, controls: 0}',
+  'evaluation={attacks: 4, responses: 1, controls: 0, causes: { clusters: 0 }}',
 ];
 
 /** Presses Ctrl-C as soon as the work `label` reports its first chunk. */

@@ -32,7 +32,7 @@ test('Ctrl-C is heard while metrics are computed; resumed, only they are compute
     'attackers=[sft]',
     'sft.updates=2',
     'sft.warmupUpdates=0',
-    'evaluation={attacks: 8, responses: 1, controls: 0}',
+    'evaluation={attacks: 8, responses: 1, controls: 0, causes: { clusters: 0 }}',
   ]);
   const run = startRun({ config, runsFolder: tiny.runsFolder, name: 'slow', ifTaken: 'refuse' }, tiny.io(stop.signal));
   await expect(run).rejects.toMatchObject({ code: 'interrupted', message: expect.stringContaining('measure sft') });

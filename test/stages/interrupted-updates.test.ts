@@ -56,13 +56,13 @@ const COMMON = [
   'evaluation={attacks: 4, responses: 1, controls: 0, causes: {clusters: 0}}',
 ];
 const STAGES = {
-  gflownet: ['gflownet.updates=6', 'gflownet.replay.rescore=true', 'gflownet.checkpointEveryUpdates=100'],
+  gflownet: ['gflownet.updates=6', 'gflownet.replay.rescore=true', 'gflownet.checkpointEveryUpdates=1'],
   ppo: [
     'ppo.updates=6',
     'ppo.batchSize=8',
     'ppo.minibatchSize=8',
     'ppo.microBatchSize=8',
-    'ppo.checkpointEveryUpdates=100',
+    'ppo.checkpointEveryUpdates=1',
     'ppo.warmupUpdates=0',
   ],
 } as const;
@@ -106,4 +106,5 @@ test.each([
     store.close();
     expect(contentDifferences(readRunContent(whole.path), readRunContent(folder.path))).toEqual([]);
   },
+  180_000,
 );

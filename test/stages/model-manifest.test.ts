@@ -124,7 +124,7 @@ describe('the manifest of a run with a classifier judge', () => {
       'attackers=[sft]',
       'sft.updates=2',
       'sft.warmupUpdates=0',
-      'evaluation={attacks: 4, responses: 1, controls: 0}',
+      'evaluation={attacks: 4, responses: 1, controls: 0, causes: { clusters: 0 }}',
     ]);
     folder = await startRun({ config, runsFolder: tiny.runsFolder, name: 'judged', ifTaken: 'refuse' }, tiny.io());
     manifest = await readManifest(folder.manifestPath);

@@ -103,6 +103,16 @@ describe('a run in a made world', () => {
     expect(high).toBeLessThanOrEqual(1);
   });
 
+  it('finds the causes of successes: each holds one planted key, at most as many ways as keys', () => {
+    for (const name of ['gflownet', 'smoothing', 'exact']) {
+      const causes = report.stages.find((stage) => stage.name === name)?.causes;
+      expect(causes?.searched, name).toBe(16);
+      expect(causes?.metrics.causesOneKey?.value, name).toBeGreaterThanOrEqual(0.9);
+      expect(causes?.metrics.ways?.value, name).toBeLessThanOrEqual(16);
+      expect(causes?.metrics.ways?.value, name).toBeGreaterThan(4);
+    }
+  });
+
   it('learns: GFlowNet and smoothing stand above the reference', () => {
     expect(figure('gflownet', 'asr')).toBeGreaterThan(figure('sft', 'asr') + 0.2);
     expect(figure('smoothing', 'asr')).toBeGreaterThan(figure('sft', 'asr') + 0.2);

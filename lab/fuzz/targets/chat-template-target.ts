@@ -29,7 +29,7 @@ export function createChatTemplateTarget(root: string): FuzzTarget {
     baseBytes: 288 * 1024 * 1024,
     make: (stream): FuzzInput => {
       const bytes =
-        stream.nextInt(3) === 0 ? mutateBytes(pick(stream, corpus), stream) : Buffer.from(anyTemplate(stream));
+        stream.nextInt(5) === 0 ? mutateBytes(pick(stream, corpus), stream) : Buffer.from(anyTemplate(stream));
       return { bytes, variant: stream.nextInt(2) };
     },
     parse: async ({ bytes, variant }) => {

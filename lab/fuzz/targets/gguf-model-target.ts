@@ -104,6 +104,12 @@ function modelOf(bytes: Buffer, file: GgufFile): Model {
   return { architecture, metadata: [...metadata, ...tokenizerEntries(rows)], tensors };
 }
 
+/** Replaces or adds an entry. */
+function putEntry(metadata: (readonly [string, WrittenValue])[], key: string, value: WrittenValue): void {
+  const at = metadata.findIndex(([each]) => each === key);
+  metadata.splice(at < 0 ? 0 : at, at < 0 ? 0 : 1, [key, value]);
+}
+
 function changeMetadata({ architecture, ...model }: Model, stream: RandomStream): Model {
   const metadata = [...model.metadata];
   const at = stream.nextInt(metadata.length);
@@ -113,17 +119,14 @@ function changeMetadata({ architecture, ...model }: Model, stream: RandomStream)
       metadata.splice(at, 1);
       break;
     case 1:
-      metadata.push([`${architecture}.${pick(stream, FURTHER_KEYS)}`, pick(stream, HOSTILE)]);
+      putEntry(metadata, `${architecture}.${pick(stream, FURTHER_KEYS)}`, pick(stream, HOSTILE));
       break;
     case 2:
       metadata[at] = [key, pick(stream, metadata)[1]];
       break;
-    case 3: {
-      const tokenizerKey = `tokenizer.ggml.${pick(stream, TOKENIZER_KEYS)}`;
-      const existing = metadata.findIndex(([each]) => each === tokenizerKey);
-      metadata.splice(existing, existing < 0 ? 0 : 1, [tokenizerKey, pick(stream, HOSTILE)]);
+    case 3:
+      putEntry(metadata, `tokenizer.ggml.${pick(stream, TOKENIZER_KEYS)}`, pick(stream, HOSTILE));
       break;
-    }
     default:
       metadata[at] = [key, Array.isArray(value) && stream.nextInt(2) === 0 ? value.slice(1) : pick(stream, HOSTILE)];
   }

@@ -1,4 +1,4 @@
-import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { silentProgress } from '../../../src/base/progress.ts';
 import type { RandomStream } from '../../../src/base/random.ts';
@@ -104,6 +104,13 @@ function changeHeader(file: Buffer, stream: RandomStream): Buffer {
   return Buffer.concat([head, Buffer.from(header), file.subarray(8 + length)]);
 }
 
+/** Puts a file of a fixture back into a folder: nothing where the fixture has none. */
+function restore(from: string, to: string, file: string): void {
+  const [source, target] = [path.join(from, file), path.join(to, file)];
+  if (existsSync(source)) copyFileSync(source, target);
+  else rmSync(target, { force: true });
+}
+
 /** A folder as the fixtures have them, whose config.json, weights' header or further file is hostile. */
 export function createModelFolderTarget(root: string): FuzzTarget {
   const folderOf = (name: string): string => path.join(root, 'test/fixtures/models', name);
@@ -140,15 +147,13 @@ export function createModelFolderTarget(root: string): FuzzTarget {
       const file = files[variant % files.length] as File;
       const place = path.join(folder, name);
       const cacheDir = path.join(folder, 'cache');
-      if (!existsSync(place)) cpSync(folderOf(name), place, { recursive: true });
+      if (!existsSync(place)) mkdirSync(place);
+      for (const own of files) restore(folderOf(name), place, own);
       writeFileSync(path.join(place, file), bytes);
       try {
         await openFolder(place, { cacheDir, progress: silentProgress });
       } finally {
         rmSync(cacheDir, { recursive: true, force: true });
-        rmSync(path.join(place, file));
-        const own = path.join(folderOf(name), file);
-        if (existsSync(own)) cpSync(own, path.join(place, file));
       }
     },
   };

@@ -4,7 +4,7 @@ import { writeFileAtomically } from '../../base/atomic-file.ts';
 import { readJsonFile } from '../formats/json-file.ts';
 import { sha256OfFile, stampOfFile } from '../sources/file-hash.ts';
 
-/** What a cached weight file held when Floodgate wrote or last hashed it. */
+/** Content of a cached weight file when Floodgate wrote or last hashed it. */
 const recordSchema = z.object({ sha256: z.string(), stamp: z.string() });
 type WeightRecord = z.infer<typeof recordSchema>;
 

@@ -1,5 +1,6 @@
-import type { DecoderConfig, LlamaConfig } from '../checkpoint/decoder-config.ts';
-import type { RopeScaling } from '../checkpoint/rope-scaling.ts';
+import type { DecoderConfig, Gpt2Config, LlamaConfig } from '../checkpoint/decoder-config.ts';
+import { type Gemma3Config, isLocalLayer } from '../checkpoint/gemma-config.ts';
+import type { RopeScaling, Rotation } from '../checkpoint/rope-scaling.ts';
 
 /** Ids of the tokens that a config.json names. */
 export interface ConfigTokens {
@@ -60,28 +61,76 @@ function llamaJson(config: LlamaConfig): Record<string, unknown> {
   };
 }
 
+/** Rotary positions of one kind of layer, in the style of `transformers` 5. */
+function rotationJson({ ropeBase, ropeScaling }: Rotation): object {
+  return { ...(ropeScalingJson(ropeScaling) ?? { rope_type: 'default' }), rope_theta: ropeBase };
+}
+
+function gemma3Json(config: Gemma3Config): Record<string, unknown> {
+  const kinds = Array.from({ length: config.layers }, (_, layer) =>
+    isLocalLayer(config, layer) ? 'sliding_attention' : 'full_attention',
+  );
+  return {
+    architectures: ['Gemma3ForCausalLM'],
+    model_type: 'gemma3_text',
+    vocab_size: config.vocabSize,
+    hidden_size: config.width,
+    intermediate_size: config.feedForwardWidth,
+    num_hidden_layers: config.layers,
+    num_attention_heads: config.heads,
+    num_key_value_heads: config.kvHeads,
+    head_dim: config.headWidth,
+    max_position_embeddings: config.maxPositions,
+    rms_norm_eps: config.normEpsilon,
+    hidden_activation: 'gelu_pytorch_tanh',
+    query_pre_attn_scalar: config.queryScalar,
+    sliding_window: config.slidingWindow,
+    sliding_window_pattern: config.globalEvery,
+    layer_types: kinds,
+    // both styles: `transformers` 5 reads the last, 4 the others
+    rope_theta: config.ropeBase,
+    rope_local_base_freq: config.localRotation.ropeBase,
+    rope_scaling: ropeScalingJson(config.ropeScaling),
+    rope_parameters: {
+      full_attention: rotationJson(config),
+      sliding_attention: rotationJson(config.localRotation),
+    },
+  };
+}
+
+function gpt2Json(config: Gpt2Config): Record<string, unknown> {
+  return {
+    architectures: ['GPT2LMHeadModel'],
+    model_type: 'gpt2',
+    vocab_size: config.vocabSize,
+    n_embd: config.width,
+    n_inner: config.feedForwardWidth,
+    n_layer: config.layers,
+    n_head: config.heads,
+    n_positions: config.maxPositions,
+    layer_norm_epsilon: config.normEpsilon,
+    activation_function: 'gelu_new',
+  };
+}
+
+function modelJson(config: DecoderConfig): Record<string, unknown> {
+  switch (config.family) {
+    case 'gpt2':
+      return gpt2Json(config);
+    case 'llama':
+      return llamaJson(config);
+    case 'gemma3':
+      return gemma3Json(config);
+  }
+}
+
 /**
  * Returns a config.json with which `transformers` (4 or 5) loads a decoder of this config in fp32. Used where the
  * source has none (GGUF, models made in-process).
  */
 export function decoderConfigJson(config: DecoderConfig, tokens: ConfigTokens): Record<string, unknown> {
-  const model: Record<string, unknown> =
-    config.family === 'llama'
-      ? llamaJson(config)
-      : {
-          architectures: ['GPT2LMHeadModel'],
-          model_type: 'gpt2',
-          vocab_size: config.vocabSize,
-          n_embd: config.width,
-          n_inner: config.feedForwardWidth,
-          n_layer: config.layers,
-          n_head: config.heads,
-          n_positions: config.maxPositions,
-          layer_norm_epsilon: config.normEpsilon,
-          activation_function: 'gelu_new',
-        };
   return {
-    ...model,
+    ...modelJson(config),
     tie_word_embeddings: config.tiedEmbeddings,
     // explicit nulls: otherwise `transformers` fills in ids of the family's first model
     bos_token_id: tokens.bosId ?? null,

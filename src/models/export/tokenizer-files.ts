@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { partialPathOf, toWriteError, writeFileAtomically } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import { readGguf } from '../formats/gguf.ts';
+import { mergesOfScores, type ScoredBpeConfig } from '../tokenizer/sentencepiece-bpe.ts';
 import { type GgufMetadata, ggufTokenId, readGgufTokenizer } from '../tokenizer/tokenizer-gguf.ts';
 import type { TokenizerDefinition } from '../tokenizer/tokenizer-json.ts';
 
@@ -64,9 +65,38 @@ function postProcessorJson(definition: TokenizerDefinition, tokens: readonly str
   return { type: 'TemplateProcessing', single, pair, special_tokens: Object.fromEntries(special) };
 }
 
-/** The tokenizer.json of a byte-level BPE tokenizer, with every field that `tokenizers` requires. */
+/** SentencePiece's BPE as `tokenizers` knows it: with ranked merges. */
+function scoredModelJson(model: ScoredBpeConfig, tokens: readonly string[]): unknown {
+  return {
+    type: 'BPE',
+    dropout: null,
+    unk_token: model.unknownId === undefined ? null : tokens[model.unknownId],
+    continuing_subword_prefix: null,
+    end_of_word_suffix: null,
+    fuse_unk: true,
+    byte_fallback: true,
+    ignore_merges: false,
+    vocab: Object.fromEntries(model.vocab),
+    merges: mergesOfScores(model.scores),
+  };
+}
+
+/** The tokenizer.json of a tokenizer from a GGUF file, with every field that `tokenizers` requires. */
 function tokenizerJson(definition: TokenizerDefinition, tokens: readonly string[]): unknown {
-  const { model, addedTokens, normalizers, preTokenizers } = definition;
+  const { model, addedTokens, normalizers, preTokenizers, decoders } = definition;
+  if (model.type === 'ScoredBPE') {
+    return {
+      version: '1.0',
+      truncation: null,
+      padding: null,
+      added_tokens: addedTokens,
+      normalizer: { type: 'Sequence', normalizers },
+      pre_tokenizer: null,
+      post_processor: postProcessorJson(definition, tokens),
+      decoder: { type: 'Sequence', decoders },
+      model: scoredModelJson(model, tokens),
+    };
+  }
   if (model.type !== 'BPE') throw new FloodgateError('model', `write tokenizer: got ${model.type}, expected BPE`);
   return {
     version: '1.0',

@@ -41,7 +41,7 @@ export interface FileDownload {
   readonly maxBytes?: number;
   /** Receives the number of bytes of this file that are on disk. */
   onBytes(bytes: number): void;
-  /** Receives the size of the whole file, where known, and the bytes on disk; what it throws ends the download. */
+  /** Receives the size of the whole file, where known, and the bytes on disk; its error ends the download. */
   onSize?(total: number | undefined, have: number): Promise<void>;
 }
 

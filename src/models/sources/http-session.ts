@@ -18,7 +18,7 @@ export interface HttpSession {
   readonly endpoint: URL;
   readonly timing: HttpTiming;
   readonly signal: AbortSignal | undefined;
-  /** What to do when the server does not answer. */
+  /** The advice of the error when the server does not answer. */
   readonly hint: string;
   /** Headers that let us in at this address, or none. Asked again for each redirect. */
   authorization(url: URL): Readonly<Record<string, string>>;

@@ -68,7 +68,12 @@ function send(request: ClientRequest): Promise<TransportResponse> {
     request.once('response', (response: IncomingMessage) => {
       // An error after the headers belongs to whoever reads the body.
       request.on('error', () => undefined);
-      resolve({ status: response.statusCode ?? 0, headers: toHeaders(response), body: response });
+      try {
+        resolve({ status: response.statusCode ?? 0, headers: toHeaders(response), body: response });
+      } catch (cause) {
+        response.destroy();
+        reject(cause); // a header that no server may send
+      }
     });
     request.end();
   });

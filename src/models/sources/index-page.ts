@@ -32,7 +32,7 @@ const jsonPage = z.object({
   ),
 });
 
-/** What an index answered. */
+/** The answer of an index. */
 export interface IndexPage {
   readonly text: string;
   /** Media type with its parameters, or null. */

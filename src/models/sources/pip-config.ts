@@ -10,7 +10,7 @@ const MAX_CONFIG_CHARS = 1 << 20;
 const SECTIONS = ['global', 'install', 'download'] as const;
 const DEFAULT_INDEX = 'https://pypi.org/simple';
 
-/** What pip's variables and files say about where packages are. Addresses may hold credentials. */
+/** Where packages are, by pip's variables and files. Addresses may hold credentials. */
 export interface PipConfig {
   /** Empty under `no-index`. */
   readonly indexUrls: readonly string[];
@@ -91,18 +91,23 @@ async function readSections(env: Environment): Promise<readonly Values[]> {
 async function configFiles(env: Environment): Promise<readonly string[]> {
   const own = env.PIP_CONFIG_FILE;
   if (own === devNull || own === '/dev/null') return [];
-  const hasOwn = own ? await stat(own).then(...bothWays) : false;
+  const hasOwn = own ? await exists(own) : false;
   const environment = env.VIRTUAL_ENV || env.CONDA_PREFIX;
   const name = process.platform === 'win32' ? 'pip.ini' : 'pip.conf';
   return [
     ...systemFiles(env),
-    ...(hasOwn ? [] : userFiles(env)), // pip: a file that is named stands in for the user's
+    ...(hasOwn ? [] : userFiles(env)), // pip: a named file replaces the user's
     ...(environment ? [join(environment, name)] : []),
     ...(own ? [resolve(own)] : []),
   ];
 }
 
-const bothWays = [() => true, () => false] as const;
+function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
 
 function systemFiles(env: Environment): readonly string[] {
   if (process.platform === 'win32') return [join(env.ProgramData || 'C:\\ProgramData', 'pip', 'pip.ini')];
@@ -122,7 +127,7 @@ function userFiles(env: Environment): readonly string[] {
 }
 
 /**
- * Parses a configuration file of pip: `[section]`, `key = value`, values that go on in indented lines, comments.
+ * Parses a configuration file of pip: `[section]`, `key = value`, values continued in indented lines, comments.
  * @throws FloodgateError `config` for a line that is none of these, without showing it: it may hold a password.
  */
 export function parsePipConfig(text: string, path: string): Map<string, Values> {

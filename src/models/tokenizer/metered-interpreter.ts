@@ -36,7 +36,7 @@ interface Node {
 /** One node under evaluation, and the values of its operands so far. */
 interface Frame {
   readonly node: Node;
-  /** Number of operands to keep. What follows them belongs to the body of a loop or macro. */
+  /** Number of operands to keep. Later values belong to the body of a loop or macro. */
   readonly arity: number;
   readonly operands: (TemplateValue | undefined)[];
   /** Memory that lasts as long as the evaluation. */
@@ -56,9 +56,9 @@ interface Method {
  * 10 µs for a node, most of it for a new scope in each pass of a loop.
  */
 const MAX_STEPS = 50_000;
-/** What the library keeps for one pass of a loop: closures, scopes. */
+/** The library's closures and scopes for one pass of a loop. */
 const LOOP_ITEM_BYTES = 250;
-/** What the library keeps for a value whose methods were asked for: a dozen closures. */
+/** The library's dozen closures for a value whose methods were asked for. */
 const METHODS_BYTES = 3_000;
 
 /** Filters with arguments whose result is no longer than what goes in. */
@@ -209,7 +209,7 @@ export class MeteredInterpreter extends Interpreter {
     this.#meter.requireLength(text.length + count * (isPlain ? to.length : this.#lengthOf(args)));
   }
 
-  /** Characters that arguments stand for: an integer is a number of spaces. */
+  /** Characters that arguments may add: an integer is a number of spaces. */
   #lengthOf(args: readonly (TemplateValue | undefined)[]): number {
     return args.reduce((sum, arg) => {
       if (arg?.type === 'IntegerValue') return sum + Math.abs(Number(arg.value));

@@ -29,7 +29,7 @@ export interface PageContent {
   readonly clusters: SuccessClusters | undefined;
   readonly map: AttackMap | undefined;
   readonly vectors: TextVectors;
-  /** What the reported judge takes for unsafe; undefined where that is meant to be harm. */
+  /** The quality that the reported judge takes for unsafe; undefined where that is meant to be harm. */
   readonly measures: JudgeMeasures | undefined;
   readonly events: readonly StoredEvent[];
 }

@@ -1,4 +1,5 @@
 /** A page's content for a copy that is passed on: it names no folder of this machine, and holds no prompt. */
+import { homedir } from 'node:os';
 import { basename, isAbsolute } from 'node:path';
 import type { PageContent } from './page-content.ts';
 
@@ -16,6 +17,19 @@ const WINDOWS_PATH = /(?<![A-Za-z])[A-Za-z]:\\(?:[^\\\s"'`,;()<>|*]+\\)*[^\\\s"'
 
 const lastPart = (path: string): string => path.split(/[\\/]/).findLast((part) => part !== '') ?? '';
 
+const longestFirst = (a: string, b: string): number => b.length - a.length;
+
+const escaped = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&');
+
+/** Further folders of a path. */
+const FOLDERS = '(?:[^\\s/"\'`,;()<>|*]+/)*';
+
+/** Every folder around a path but the first of them (`/home/`), which says nothing. */
+function foldersOf(path: string): string[] {
+  const parts = path.split('/');
+  return parts.flatMap((_, i) => (i < 3 ? [] : [`${parts.slice(0, i).join('/')}/`]));
+}
+
 /** Every string in a value, keys left out. */
 function* stringsOf(value: unknown): Generator<string> {
   if (typeof value === 'string') yield value;
@@ -24,10 +38,13 @@ function* stringsOf(value: unknown): Generator<string> {
 
 /** Cuts paths to base names: first those that are known, which may hold spaces, then whatever looks like one. */
 function createCutter(known: readonly string[]): (text: string) => string {
-  const paths = [...new Set(known)].sort((a, b) => b.length - a.length);
+  const paths = [...new Set(known)].sort(longestFirst);
+  const folders = [...new Set([...known.flatMap(foldersOf), ...foldersOf(`${homedir()}/x`)])].sort(longestFirst);
+  const below = folders.map((folder) => new RegExp(`${escaped(folder)}${FOLDERS}`, 'g'));
   return (text) => {
     let cut = text;
     for (const path of paths) cut = cut.replaceAll(path, basename(path));
+    for (const each of below) cut = cut.replace(each, '');
     return cut.replace(POSIX_PATH, lastPart).replace(WINDOWS_PATH, lastPart);
   };
 }
@@ -43,7 +60,7 @@ function mapStrings<T>(value: T, cut: (text: string) => string, key = ''): T {
 /** The content with base names in place of paths, and without the prompts of attacker and targets. */
 export function copyToPassOn(content: PageContent): PageContent {
   const { report, manifest, config, headline, events, vectors } = content;
-  const named = [config, manifest, report].flatMap((part) => [...stringsOf(part)]);
+  const named = [config, manifest, report, vectors.encoder].flatMap((part) => [...stringsOf(part)]);
   const cut = createCutter(named.filter((text) => isAbsolute(text) && lastPart(text) !== ''));
   const mapped = <T>(value: T): T => mapStrings(value, cut);
   const encoder = cut(vectors.encoder);

@@ -34,11 +34,12 @@ const isSpent = ({ targetCalls, tokens, seconds }: CostRecord): boolean => targe
 export function costSection({ report }: PageContent): PageSection | undefined {
   const { controls } = report;
   const before = controls === undefined ? [] : [{ work: 'Harmless prompts', cost: controls.cost }];
-  const ofStages = report.stages.flatMap(({ name, cost, evaluationCost, repeatedCost }) => {
+  const ofStages = report.stages.flatMap(({ name, cost, evaluationCost, causes, repeatedCost }) => {
     const { label } = stageWords(name);
     return [
       { work: label, cost },
       { work: `Measuring ${label}`, cost: evaluationCost },
+      ...(causes === undefined ? [] : [{ work: `Causes of ${label}`, cost: causes.cost }]),
       { work: `${label}, made again after a stop`, cost: repeatedCost },
     ].filter((part) => isSpent(part.cost));
   });

@@ -31,7 +31,7 @@ export function isRefusal(error: unknown): boolean {
 
 /**
  * The first of the world seeds `first`, `first` + 100, ... whose world is admitted; builds what is new, and says which
- * world it goes on to.
+ * world comes next.
  *
  * @throws FloodgateError `world` when ten in a row are refused.
  */

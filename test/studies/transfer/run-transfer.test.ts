@@ -62,9 +62,26 @@ function textsOf(stage: string): Promise<string[]> {
 }
 
 describe('transfer', () => {
+  test('warns of a target that gives one text to all attacks, but not of one that was tuned to refuse', async () => {
+    const deaf = `
+targets:
+  - { kind: scripted, name: deaf, rules: [], otherwise: [ectable] }
+  - { kind: scripted, name: tuned, rules: [], otherwise: [No.] }
+`;
+    const plan = planOf(deaf, { attackers: ['sft'], tuned: ['tuned'] });
+    const { warnings } = await transferRun(folder, plan, tiny.io());
+    expect(warnings).toHaveLength(1);
+    expect(warnings[0]).toMatch(/^target deaf gave the same answer to all 80 attacks of sft\. .* looks safe/);
+    expect(warnings[0]).not.toContain('ectable');
+    const events = await withStore((store) => store.events().filter(({ code }) => code === 'repeated-answer'));
+    expect(events.map(({ stage, level }) => [stage, level])).toEqual([['transfer:sft:deaf', 'warning']]);
+    expect((await transferRun(folder, plan, tiny.io())).warnings, 'told again of filled cells').toEqual(warnings);
+  });
+
   test('fills every cell with the stored attacks, word for word, and counts the attacks that succeed against each target', async () => {
     const outcome = await transferRun(folder, planOf(SCRIPT), tiny.io());
-    expect(outcome).toEqual({ attackers: ['icl', 'sft'], targets: ['own', 'other'], filled: 4, cells: 4 });
+    const attackers = ['icl', 'sft'];
+    expect(outcome).toEqual({ attackers, targets: ['own', 'other'], filled: 4, cells: 4, warnings: [] });
     const texts = await textsOf('evaluate:sft');
     expect(texts.length).toBe(ATTACKS);
     expect(await textsOf('transfer:sft:other')).toEqual(texts);
