@@ -47,7 +47,7 @@ async function runWorld(world: number, { runsDir, set }: CausesOptions, io: Camp
     seed: world,
     worldSeed: world,
     attackers: [ATTACKER],
-    overrides: ['threads=1', 'evaluation.causes.clusters=64', ...set],
+    overrides: ['threads=1', ...set],
   });
   let databasePath: string;
   try {

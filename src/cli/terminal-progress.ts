@@ -100,7 +100,7 @@ function createSink(
 /** Returns progress drawn as one live line: label, bar, counts, ETA, note. The finished line stays. */
 function createBar(stream: ProgressStream, clockMs: () => number): TerminalProgress {
   const draw = (work: Work, now: number, isLast: boolean): void => {
-    const width = (stream.columns ?? DEFAULT_COLUMNS) - 1;
+    const width = (stream.columns || DEFAULT_COLUMNS) - 1;
     const text = `${work.label}  ${bar(work)}${describe(work, now)}${work.note === '' ? '' : `  ${work.note}`}`;
     stream.write(`${CLEAR_LINE}${printableWithin(text, width)}${isLast ? '\n' : ''}`);
   };

@@ -35,11 +35,11 @@ export interface CauseSearchOptions {
   readonly asks: number;
 }
 
-/** Trials by which a refused part is refused, and by which an accepted cause is confirmed. */
+/** Trials by which a refused part is refused, and by which an accepted cause is confirmed at the latest. */
 const REFUSALS = 2;
-const CONFIRMATIONS = 3;
+const CONFIRMATIONS = 5;
 /** Trials after which the attack counts as failing without a neighbour of its cause. */
-const NEIGHBOUR_TRIALS = 3;
+const NEIGHBOUR_TRIALS = 4;
 
 /** The words of an attack, as causes are made of: white space parts them. */
 export function causeWords(text: string): string[] {

@@ -38,6 +38,8 @@ const PRESET = {
   encoder: { model: WORLD },
   reward: { beta: WORLD_REWARD.beta, gamma: constant(WORLD_REWARD.gamma), temperature: constant(1) },
   watch: { everyUpdates: 0 },
+  // Enough for the 48 keys of the default world: a call takes a millisecond.
+  evaluation: { causes: { clusters: 96 } },
   sft: { ...SFT_RECIPE, validationShare: 0.1 },
   gflownet: {
     objective: 'tb',

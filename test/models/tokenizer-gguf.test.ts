@@ -2,6 +2,10 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import type { GgufValue } from '../../src/models/formats/gguf.ts';
 import { loadTokenizerFromFolder, tokenizerFromGguf } from '../../src/models/tokenizer/load-tokenizer.ts';
+import { mergesOfScores } from '../../src/models/tokenizer/sentencepiece-bpe.ts';
+import { readGgufTokenizer } from '../../src/models/tokenizer/tokenizer-gguf.ts';
+import { parseModel } from '../../src/models/tokenizer/tokenizer-json.ts';
+import { createTokenizerModel } from '../../src/models/tokenizer/tokenizer-model.ts';
 
 interface TokenizerFile {
   readonly model: { readonly vocab: Record<string, number>; readonly merges: readonly (readonly [string, string])[] };
@@ -107,5 +111,87 @@ describe('tokenizer inside a GGUF', () => {
     ],
   ])('with %s is refused by name', (_name, key, value, message) => {
     expect(() => tokenizerFromGguf(metadataOf('gpt2-like', 'gpt-2').set(key, value))).toThrow(message);
+  });
+});
+
+interface GoldenPieces {
+  readonly tokens: string[];
+  readonly scores: number[];
+  readonly types: number[];
+  readonly cases: readonly { readonly text: string; readonly plain: number[]; readonly prefixed: number[] }[];
+}
+
+describe('SentencePiece with scores inside a GGUF', () => {
+  const golden: GoldenPieces = JSON.parse(
+    readFileSync(new URL('../golden/models/sentencepiece.json', import.meta.url), 'utf8'),
+  );
+  const metadataWith = (hasPrefix: boolean): Map<string, GgufValue> =>
+    new Map<string, GgufValue>([
+      ['tokenizer.ggml.model', 'llama'],
+      ['tokenizer.ggml.tokens', golden.tokens],
+      ['tokenizer.ggml.scores', golden.scores],
+      ['tokenizer.ggml.token_type', golden.types],
+      ['tokenizer.ggml.unknown_token_id', 0],
+      ['tokenizer.ggml.bos_token_id', 1],
+      ['tokenizer.ggml.eos_token_id', 2],
+      ['tokenizer.ggml.add_space_prefix', hasPrefix],
+    ]);
+
+  test('gives the ids of the sentencepiece library, and the text back', () => {
+    const { tokenizer } = tokenizerFromGguf(metadataWith(false));
+    expect(golden.cases.length).toBeGreaterThan(150);
+    for (const { text, plain } of golden.cases) {
+      expect([text, tokenizer.encode(text, { parseSpecial: false })]).toEqual([text, plain]);
+      expect(tokenizer.decode(plain)).toBe(text.replaceAll('▁', ' '));
+    }
+    expect(tokenizer.encode('a', { addSpecial: true })[0]).toBe(1); // a BOS is added unless the file says no
+  });
+
+  test('puts a space before the text where the file asks', () => {
+    const { tokenizer } = tokenizerFromGguf(metadataWith(true));
+    // llama.cpp and transformers put one after each added token too, the library does not.
+    const cases = golden.cases.filter(({ text }) => !/\n|<tool>/.test(text));
+    expect(cases.length).toBeGreaterThan(40);
+    for (const { text, prefixed } of cases) {
+      expect([text, tokenizer.encode(text, { parseSpecial: false })]).toEqual([text, prefixed]);
+      expect(tokenizer.decode(prefixed)).toBe(text.replaceAll('▁', ' '));
+    }
+  });
+
+  test('as ranked merges it gives the same ids, so that an exported tokenizer.json does', () => {
+    const { definition } = readGgufTokenizer(metadataWith(false));
+    const { model } = definition;
+    if (model.type !== 'ScoredBPE') throw new TypeError(`got ${model.type}`);
+    const ranked = createTokenizerModel(
+      parseModel({
+        type: 'BPE',
+        vocab: Object.fromEntries(model.vocab),
+        merges: mergesOfScores(model.scores),
+        byte_fallback: true,
+        fuse_unk: true,
+      }),
+    );
+    const scored = createTokenizerModel(model);
+    for (const { text } of golden.cases) {
+      const piece = text.replaceAll(' ', '▁');
+      expect([piece, scored.encodePiece(piece)]).toEqual([piece, ranked.encodePiece(piece)]);
+    }
+  });
+
+  test('reads a character that neither a token nor bytes cover as the unknown token, once for a run', () => {
+    const types = golden.types.map((type) => (type === 6 ? 1 : type));
+    const tokens = golden.tokens.map((token, id) => (golden.types[id] === 6 ? `[[${id}]]` : token));
+    const metadata = metadataWith(false).set('tokenizer.ggml.tokens', tokens).set('tokenizer.ggml.token_type', types);
+    const { tokenizer } = tokenizerFromGguf(metadata);
+    const a = golden.tokens.indexOf('a');
+    expect(tokenizer.encode('aѪѪa', { parseSpecial: false })).toEqual([a, 0, a]);
+  });
+
+  test.each<[string, GgufValue]>([
+    ['no numbers', ['a']],
+    ['too few', [1, 2]],
+    ['no list', 3],
+  ])('scores that are %s are refused', (_name, scores) => {
+    expect(() => tokenizerFromGguf(metadataWith(false).set('tokenizer.ggml.scores', scores))).toThrow(/scores/);
   });
 });

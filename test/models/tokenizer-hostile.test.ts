@@ -41,6 +41,23 @@ function refusalOf(work: () => unknown): FloodgateError {
   return failure as FloodgateError;
 }
 
+describe('a Unigram vocabulary of tokens that begin with each other', () => {
+  const nested = (depth: number) => ({
+    model: { type: 'Unigram', vocab: Array.from({ length: depth }, (_, i) => ['a'.repeat(i + 1), -i]), unk_id: 0 },
+  });
+
+  test('is refused when it nests deeper than any honest one', () => {
+    expect(refusalOf(() => tokenizerOf(nested(1000))).message).toMatch(/nests 1000 tokens.*at most 128/);
+  });
+
+  test('is read otherwise, in pieces that bound the memory of one lattice', () => {
+    const text = 'a'.repeat(6_000); // a lattice of 600,000 nodes if it were one piece
+    const tokenizer = tokenizerOf(nested(100));
+    const ids = tokenizer.encode(text, { addSpecial: false, parseSpecial: false });
+    expect(ids.reduce((length, id) => length + id + 1, 0)).toBe(text.length);
+  });
+});
+
 describe('a pattern that runs for ever', () => {
   test.each([
     ['a code point in braces', '(\\u{61}+)+$', 'a'.repeat(60)],
@@ -114,7 +131,11 @@ describe('a text that grows', () => {
     const added_tokens = Array.from({ length: 20_000 }, (_, id) => ({ id: id + 9, content: `${id}-a` }));
     const normalizer = replace({ String: 'a' }, 'a'.repeat(512));
     expect(refusalOf(() => tokenizerOf({ normalizer, added_tokens })).code).toBe('format');
-    const long = Array.from({ length: 3_000 }, (_, id) => ({ id: id + 9, content: `${id}-${'a'.repeat(500)}` }));
+    const long = Array.from({ length: 3_000 }, (_, id) => ({
+      id: id + 9,
+      content: `${id}-${'a'.repeat(500)}`,
+      normalized: false,
+    }));
     expect(refusalOf(() => tokenizerOf({ added_tokens: long })).message).toMatch(/added tokens/);
   });
 

@@ -48,7 +48,7 @@ export interface GflownetParts<Evidence> {
   readonly reward: RewardFunction<Evidence>;
   /** The successes so far, when the reward is spread over ways. */
   readonly pool?: SuccessPool;
-  /** What it learned of the attacks tried, when they are screened. */
+  /** Predicts scores from the attacks tried so far, when they are screened. */
   readonly surrogate?: Surrogate;
   /** Embeds texts, for a buffer that finds near-duplicates by cosine, for the pool and for the surrogate. */
   readonly embed?: (texts: readonly string[]) => Promise<Float32Array[]>;
@@ -165,7 +165,7 @@ export interface TriedAttack<Known> {
   readonly attack: Known;
   /** Where the buffer, the pool or the surrogate needs it. */
   readonly embedding: Float32Array | undefined;
-  /** What the surrogate expected of it. */
+  /** The score that the surrogate expected. */
   readonly prediction?: number | undefined;
 }
 

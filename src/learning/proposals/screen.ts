@@ -25,7 +25,7 @@ const LEAST_ROWS = 64;
 /** P(unsafe) below this is as good as none: the surrogate learns its logarithm. */
 const VALUE_FLOOR = 0.01;
 
-/** What the surrogate learns of an attack. */
+/** The value of an attack that the surrogate learns. */
 export function surrogateValue({ meanUnsafe }: JudgeScore): number {
   return Math.log(Math.max(meanUnsafe, VALUE_FLOOR));
 }

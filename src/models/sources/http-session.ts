@@ -1,7 +1,7 @@
-import type { Readable } from 'node:stream';
+import { PassThrough, type Readable } from 'node:stream';
 import { nowMs } from '../../base/clock.ts';
 import { FloodgateError } from '../../base/errors.ts';
-import { httpGet, type Route } from './http-transport.ts';
+import { httpGet, type Route, type TransportResponse } from './http-transport.ts';
 import { interruptedError, throwIfInterrupted, waitUnlessInterrupted } from './model-source.ts';
 import type { HttpTiming } from './source-environment.ts';
 
@@ -147,19 +147,13 @@ export async function readText(response: HttpResponse, maxBytes: number, operati
   return Buffer.concat(chunks).toString('utf8');
 }
 
-interface RawResponse {
-  readonly status: number;
-  readonly headers: Headers;
-  readonly body: Readable;
-}
-
 /** Closes a connection whose answer nobody reads. */
 function discardBody(body: Readable): void {
   body.on('error', () => undefined);
   body.destroy();
 }
 
-function redirectTarget(response: RawResponse, from: URL, operation: string): URL | undefined {
+function redirectTarget(response: TransportResponse, from: URL, operation: string): URL | undefined {
   if (![301, 302, 303, 307, 308].includes(response.status)) return undefined;
   const location = response.headers.get('location') ?? '';
   const target = URL.canParse(location, from.href) ? new URL(location, from) : undefined;
@@ -224,14 +218,14 @@ function certificateError(error: unknown, url: URL, operation: string): Floodgat
 }
 
 /** @throws the error of any status but 200, 206 and 416. */
-function ensureAcceptable(session: HttpSession, response: RawResponse, url: URL, operation: string): void {
+function ensureAcceptable(session: HttpSession, response: TransportResponse, url: URL, operation: string): void {
   if ([200, 206, 416].includes(response.status)) return;
   discardBody(response.body);
   throw statusError(session, response, url, operation);
 }
 
 function toHttpResponse(
-  { status, headers, firstHeaders, url, body }: RawResponse & { url: URL; firstHeaders: Headers },
+  { status, headers, firstHeaders, url, body }: TransportResponse & { url: URL; firstHeaders: Headers },
   watchdog: Watchdog,
 ): HttpResponse {
   return {
@@ -247,20 +241,38 @@ function toHttpResponse(
   };
 }
 
-async function* watchedBody(body: Readable, watchdog: Watchdog): AsyncGenerator<Uint8Array> {
-  try {
-    for await (const chunk of body) {
-      watchdog.feed();
-      yield chunk as Buffer;
+/**
+ * Bytes that wait for the disk. Node drops bytes not given out when a connection breaks; these are kept, so that a
+ * server that cuts every connection still advances the download.
+ */
+const WAITING_BYTES = 1 << 20;
+
+/** Listens at once: a body that breaks before it is read must fail, not wait for ever. */
+function watchedBody(body: Readable, watchdog: Watchdog): AsyncIterable<Uint8Array> {
+  const waiting = new PassThrough({ highWaterMark: WAITING_BYTES });
+  let failure: unknown;
+  const end = (error?: unknown): void => {
+    if (!body.readableEnded) failure ??= error ?? new Error('the connection was cut');
+    waiting.end();
+  };
+  body.once('error', end);
+  body.once('close', () => end());
+  if (body.destroyed) end();
+  body.pipe(waiting);
+  return (async function* () {
+    try {
+      for await (const chunk of waiting) {
+        watchdog.feed();
+        yield chunk as Buffer;
+      }
+      if (failure !== undefined) throw toTransient(failure, watchdog);
+    } finally {
+      watchdog.stop();
     }
-  } catch (error) {
-    throw toTransient(error, watchdog);
-  } finally {
-    watchdog.stop();
-  }
+  })();
 }
 
-function statusError(session: HttpSession, { status, headers }: RawResponse, url: URL, operation: string): Error {
+function statusError(session: HttpSession, { status, headers }: TransportResponse, url: URL, operation: string): Error {
   const reason = (headers.get('x-error-code') ?? headers.get('x-error-message') ?? '').slice(0, 200);
   const got = `${operation}: ${url.host} answered ${status}${reason === '' ? '' : ` (${reason})`}`;
   const isTransient = status === 408 || status === 425 || status === 429 || status >= 500;

@@ -1,4 +1,5 @@
 import * as library from '@huggingface/tokenizers';
+import { FloodgateError } from '../../base/errors.ts';
 import { encodeScored, type ScoredBpeConfig } from './sentencepiece-bpe.ts';
 import type { ModelConfig } from './tokenizer-json.ts';
 
@@ -37,6 +38,38 @@ export interface TokenizerModel {
  * some 100,000. A longer piece is split there, which can move one token border.
  */
 const MAX_UNIGRAM_PIECE = 20_000;
+/**
+ * Most tokens that begin with each other in a chain (`a`, `aa`, `aaa` ...). Unigram keeps a node for each of them at
+ * every place of a text, some 2.5 us each; honest vocabularies nest up to about 64 deep (runs of one sign).
+ */
+const MAX_NESTING = 128;
+/** Nodes of one lattice. Bounds its memory; reached below `MAX_UNIGRAM_PIECE` only by deeply nested vocabularies. */
+const MAX_LATTICE_NODES = 400_000;
+
+/** Most tokens of a vocabulary that begin with each other in a chain. */
+function nestingDepth(tokens: readonly string[]): number {
+  const open: string[] = [];
+  let deepest = 0;
+  for (const token of [...new Set(tokens)].sort()) {
+    while (open.length > 0 && !token.startsWith(open.at(-1) as string)) open.pop();
+    open.push(token);
+    deepest = Math.max(deepest, open.length);
+  }
+  return deepest;
+}
+
+/** Longest piece that one lattice takes. @throws FloodgateError `format` for a vocabulary that nests too deep. */
+function longestUnigramPiece({ vocab }: Extract<ModelConfig, { type: 'Unigram' }>): number {
+  const depth = nestingDepth(vocab.map(([token]) => token));
+  if (depth > MAX_NESTING) {
+    throw new FloodgateError(
+      'format',
+      `tokenizer.json: model.vocab nests ${depth} tokens, each the beginning of the next, expected at most ${MAX_NESTING}`,
+      { hint: 'fetch the model again; no known tokenizer has such a vocabulary' },
+    );
+  }
+  return Math.max(1, Math.min(MAX_UNIGRAM_PIECE, Math.floor(MAX_LATTICE_NODES / Math.max(1, depth))));
+}
 
 function createLibraryModel(config: Exclude<ModelConfig, ScoredBpeConfig>): LibraryModel {
   switch (config.type) {
@@ -76,11 +109,12 @@ export function createTokenizerModel(config: ModelConfig): TokenizerModel {
   }
   const model = createLibraryModel(config);
   const unknownId = model.unk_token_id;
+  const longest = config.type === 'Unigram' ? longestUnigramPiece(config) : undefined;
   return {
     idOf: new Map(model.tokens_to_ids),
     unknownId,
     encodePiece: (piece) => {
-      const pieces = config.type === 'Unigram' ? cutAt(piece, MAX_UNIGRAM_PIECE) : [piece];
+      const pieces = longest === undefined ? [piece] : cutAt(piece, longest);
       const ids: number[] = [];
       for (const token of model._call(pieces)) {
         const id = model.tokens_to_ids.get(token) ?? unknownId;
