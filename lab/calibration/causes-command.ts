@@ -132,7 +132,7 @@ export const causes: Experiment = {
   define: (command, context) =>
     command
       .option('--worlds <count>', 'admitted worlds', parsePositiveCount, 10)
-      .option('--seed <seed>', 'seed of the first world', parseCount, 3001)
+      .option('--seed <seed>', 'seed of the first world', parseCount, 4001)
       .option('--runs-dir <folder>', 'folder of the runs; a stopped series resumes', 'runs/causes')
       .option('--set <key=value...>', 'config keys of every run', [])
       .addHelpText('after', examples('causes', 'causes --worlds 2 --set evaluation.causes.responses=5'))

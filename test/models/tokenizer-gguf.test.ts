@@ -173,6 +173,7 @@ describe('SentencePiece with scores inside a GGUF', () => {
     );
     const scored = createTokenizerModel(model);
     for (const { text } of golden.cases) {
+      if (/\n|<tool>/.test(text)) continue; // added tokens, which never reach the model
       const piece = text.replaceAll(' ', '▁');
       expect([piece, scored.encodePiece(piece)]).toEqual([piece, ranked.encodePiece(piece)]);
     }

@@ -146,7 +146,7 @@ export async function openFolder(folder: string, options: OpenOptions): Promise<
   if (opened === undefined) {
     throw new FloodgateError(
       'format',
-      `open ${folder}: model_type ${JSON.stringify(modelType)} is not supported, expected gpt2, llama, mistral, qwen2, qwen3, bert, roberta or distilbert`,
+      `open ${folder}: model_type ${JSON.stringify(modelType)} is not supported, expected gpt2, llama, mistral, qwen2, qwen3, gemma3_text, bert, roberta or distilbert`,
     );
   }
   return opened;
