@@ -1,11 +1,11 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
-import { Argument } from 'commander';
+import { Argument, type Command } from 'commander';
 import { packageFile } from '../../src/base/package-root.ts';
 import { alignColumns, printResult } from '../../src/cli/command-output.ts';
 import type { CliContext } from '../../src/cli/context.ts';
-import { runChild } from '../child-process.ts';
-import { type Experiment, examples } from '../experiment.ts';
+import { runChild, runVitest } from '../child-process.ts';
+import { type Experiment, examples, LAB } from '../experiment.ts';
 
 /** Imported by the scripts; they compute nothing of their own. */
 const MODULES = ['encoding', 'fixture_tokenizers', 'reference_decoder', 'judge_asset'];
@@ -35,6 +35,18 @@ function summaryOf(source: string): string {
   return (/"""(.*)/.exec(source)?.[1] ?? '').replace(/"""$/, '').trim();
 }
 
+/** Models that are compared with golden values here alone, since nobody may accept their licence for another. */
+export const CHECKED_MODELS = ['gemma3-270m'];
+
+function defineCheck(command: Command, context: CliContext): void {
+  command
+    .command('check')
+    .description('opens such a model from the model cache and compares it with its golden values')
+    .addArgument(new Argument('[models...]', 'only these').choices(CHECKED_MODELS))
+    .addHelpText('after', examples('golden check gemma3-270m'))
+    .action((models: readonly string[]) => runVitest({ name: 'golden', filters: models, env: {} }, context));
+}
+
 function listScripts(context: CliContext): void {
   const scripts = goldenScripts();
   const text = [
@@ -43,6 +55,7 @@ function listScripts(context: CliContext): void {
     '',
     alignColumns([['script', 'values'], ...scripts.map(({ name, summary }) => [name, summary])]),
     '',
+    `Models with a licence to be accepted are compared by ${LAB} golden check: ${CHECKED_MODELS.join(', ')}.`,
     'Formats of the files: lab/golden/README.md.',
   ].join('\n');
   printResult(context, { text, json: { scripts } });
@@ -61,10 +74,11 @@ export const golden: Experiment = {
   description: 'the Python scripts that make the golden values of the tests (lab/golden/README.md)',
   define: (command, context) => {
     const scripts = goldenScripts();
+    defineCheck(command, context);
     return command
       .addArgument(new Argument('[script]', 'runs this script').choices(scripts.map(({ name }) => name)))
       .argument('[args...]', 'of the script')
-      .addHelpText('after', examples('golden', 'golden adamw', 'golden minilm MODEL_FOLDER'))
+      .addHelpText('after', examples('golden', 'golden adamw', 'golden minilm MODEL_FOLDER', 'golden check'))
       .action(async (name: string | undefined, args: readonly string[]) => {
         const script = scripts.find((each) => each.name === name);
         if (script === undefined) listScripts(context);

@@ -9,6 +9,7 @@ import { type CommandResult, joinLines, printResult } from './command-output.ts'
 import { type CliContext, ioOf } from './context.ts';
 import { addRunsOption, parsePositive, parsePositiveCount, type RunsOptions, seedOption } from './options.ts';
 import { campaignResult } from './run-command.ts';
+import { announceEvaluation, announceResume } from './start-line.ts';
 
 function registerResume(program: Command, context: CliContext): void {
   addRunsOption(program.command('resume').description('continue a run that was stopped, interrupted or killed'))
@@ -16,6 +17,7 @@ function registerResume(program: Command, context: CliContext): void {
     .addHelpText('after', '\nExamples:\n  floodgate resume smollm2')
     .action(async (run: string, { runsDir }: RunsOptions) => {
       const folder = await openRunFolder(run, runsDir);
+      await announceResume(folder, runsDir, context);
       printResult(context, await campaignResult(await resumeCampaign(folder, ioOf(context))));
     });
 }
@@ -25,6 +27,7 @@ interface EvaluateOptions extends RunsOptions {
   readonly attacks?: number;
   readonly responses?: number;
   readonly seed?: number;
+  readonly replace?: boolean;
 }
 
 function registerEvaluate(program: Command, context: CliContext): void {
@@ -32,13 +35,25 @@ function registerEvaluate(program: Command, context: CliContext): void {
   addRunsOption(program.command('evaluate').description('measure the trained attackers of a run with fresh attacks'))
     .argument('<run>', 'name or path of the run')
     .addOption(stage.choices(stages.names()))
-    .option('--attacks <count>', 'attacks for each stage', parsePositiveCount)
+    .option('--attacks <count>', 'attacks for each stage in all; those that are stored count', parsePositiveCount)
     .option('--responses <count>', 'responses to each attack', parsePositiveCount)
     .addOption(seedOption())
-    .addHelpText('after', '\nExamples:\n  floodgate evaluate smollm2 --stage smoothing --attacks 512')
-    .action(async (run: string, { runsDir, stage, ...plan }: EvaluateOptions) => {
+    .option('--replace', 'discard the stored attacks of these stages, and measure them again')
+    .addHelpText(
+      'after',
+      `
+A stage is named as in the config: smoothing, not evaluate:smoothing. With the settings of the stored attacks, a larger
+--attacks adds to them. Other settings, or fewer attacks, need --replace.
+
+Examples:
+  floodgate evaluate smollm2 --stage smoothing --attacks 512
+  floodgate evaluate smollm2 --stage smoothing --responses 4 --replace`,
+    )
+    .action(async (run: string, { runsDir, stage, ...request }: EvaluateOptions) => {
       const folder = await openRunFolder(run, runsDir);
-      printResult(context, await campaignResult(await evaluateCampaign(folder, stage, plan, ioOf(context))));
+      const { attacks, responses } = request;
+      await announceEvaluation(folder, { runsDir, stages: stage, attacks, responses }, context);
+      printResult(context, await campaignResult(await evaluateCampaign(folder, stage, request, ioOf(context))));
     });
 }
 

@@ -6,6 +6,12 @@ export interface CliContext {
   readonly progress: ProgressSink;
   /** Writes one line to standard error, beside the progress; nothing under `--json`. */
   notify(line: string): void;
+  /** The command line as it would be typed again. */
+  readonly commandLine: string;
+  /** Says in one line what begins, and remembers the command that continues it after an interruption. */
+  begin(line: string, command: string): void;
+  /** Another command continues the work from now on. */
+  goOnWith(command: string): void;
   /** Asks a person a question and returns the line typed. Undefined where nobody can answer. */
   readonly ask?: (question: string) => Promise<string>;
   /** Writes one piece of text to standard output, followed by a newline. */

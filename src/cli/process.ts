@@ -1,5 +1,6 @@
 import { createInterface } from 'node:readline/promises';
 import { interruptedError } from '../models/sources/model-source.ts';
+import { printableLines } from './command-output.ts';
 import { type CliIo, runCli } from './run-cli.ts';
 import type { ProgressStream } from './terminal-progress.ts';
 
@@ -25,16 +26,24 @@ const EXIT_FAILED = 1;
  * Returns a signal that the first Ctrl-C (or SIGTERM) aborts, for a clean stop after the current unit of work. The
  * second ends the process at once: no data is lost, and the resumed run repeats its last update. A terminal that closes
  * aborts too: SIGHUP, which the shell and the kernel may both send. Node.js undoes `nohup`, so it cannot be told from it.
+ *
+ * @param goOn the command that continues the work, where one is known.
  */
-export function listenForInterrupt(source: SignalSource, say: (text: string) => void): Interrupt {
+export function listenForInterrupt(
+  source: SignalSource,
+  say: (text: string) => void,
+  goOn: () => string | undefined = () => undefined,
+): Interrupt {
   const controller = new AbortController();
   const onHangUp = (): void => controller.abort();
   const onSignal = (): void => {
     if (controller.signal.aborted) {
+      const command = goOn();
+      say(`ended at once; what was stored is kept${command === undefined ? '' : `\nto go on: ${command}`}`);
       source.exit(EXIT_INTERRUPTED);
       return;
     }
-    say('stopping after the current update; Ctrl-C again stops at once');
+    say('stopping after the step in hand; press Ctrl-C again to end now');
     controller.abort();
   };
   source.on('SIGINT', onSignal);
@@ -105,10 +114,15 @@ function terminalQuestion(signal: AbortSignal): CliIo['ask'] {
  */
 export async function runProcess(create?: Parameters<typeof runCli>[2]): Promise<void> {
   const [stdout, stderr] = [createOutput(process.stdout), createOutput(process.stderr)];
-  const interrupt = listenForInterrupt(process, (text) => void stderr.stream.write(`\n${text}\n`));
+  let goOn: string | undefined;
+  const say = (text: string): void => void stderr.stream.write(`\n${printableLines(text)}\n`);
+  const interrupt = listenForInterrupt(process, say, () => goOn);
   const ask = terminalQuestion(interrupt.signal);
   const streams = { stdout: stdout.stream, stderr: stderr.stream, signal: interrupt.signal };
-  const io = { ...streams, ...(ask === undefined ? {} : { ask }) };
+  const remember = (command: string): void => {
+    goOn = command;
+  };
+  const io = { ...streams, goOnWith: remember, ...(ask === undefined ? {} : { ask }) };
   const code = await runCli(process.argv.slice(2), io, create);
   interrupt.dispose();
   process.exitCode = code;

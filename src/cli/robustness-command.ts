@@ -13,6 +13,7 @@ import {
 import { alignColumns, type CommandResult, printResult } from './command-output.ts';
 import { type CliContext, ioOf } from './context.ts';
 import { addRunsOption, addSetOption, type RunsOptions, type SetOptions } from './options.ts';
+import { announceStudy } from './start-line.ts';
 
 const columnOf = (name: string): string => (name === BASE ? 'untuned' : `tuned on ${name}`);
 
@@ -98,6 +99,7 @@ attackers in RUN/robustness/DATA/ATTACKER, each of them a run of its own.`;
 
 async function measure(run: string, options: RobustnessOptions, context: CliContext): Promise<CommandResult> {
   const folder = await openRunFolder(run, options.runsDir);
+  announceStudy(`robustness of ${folder.name}`, folder.path, context);
   const { data, attackers, retrain, set } = options;
   const { robustness, pagePath } = await measureRobustness(
     folder,

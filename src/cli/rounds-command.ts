@@ -1,4 +1,4 @@
-import { basename, extname, join } from 'node:path';
+import { basename, extname, join, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { RUN_NAME_PATTERN } from '../base/config-fields.ts';
 import { FloodgateError } from '../base/errors.ts';
@@ -10,6 +10,7 @@ import { alignColumns, type CommandResult, printResult } from './command-output.
 import { type CliContext, ioOf } from './context.ts';
 import { addRunsOption, addSetOption, parsePositiveCount, type RunsOptions, type SetOptions } from './options.ts';
 import { usefulnessText } from './robustness-command.ts';
+import { announceStudy } from './start-line.ts';
 
 interface RoundsOptions extends RunsOptions, SetOptions {
   readonly rounds: number;
@@ -74,6 +75,7 @@ async function attackInRounds(file: string, options: RoundsOptions, context: Cli
     throw new FloodgateError('usage', `rounds --name: got ${got}, expected letters, digits, dot, dash, underscore`);
   }
   const folder = join(runsDir, name);
+  announceStudy(`${rounds} rounds of ${attacker}`, resolve(folder), context);
   const outcome = await runRounds({ config, attacker, rounds, folder }, ioOf(context));
   return { text: roundsText(outcome, folder), json: { ...outcome, folder } };
 }

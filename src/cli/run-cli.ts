@@ -6,6 +6,7 @@ import { printableJson } from '../base/unprintable.ts';
 import { printableLines } from './command-output.ts';
 import type { CliContext } from './context.ts';
 import { createProgram } from './program.ts';
+import { shellWord } from './start-line.ts';
 
 /** The JSON object that `--json` prints when a command fails. */
 interface ErrorJson {
@@ -14,6 +15,10 @@ interface ErrorJson {
 
 /** Most causes that are followed: a chain that loops must not print for ever. */
 const MAX_CAUSES = 10;
+
+function isInterruption(error: unknown): error is FloodgateError {
+  return error instanceof FloodgateError && error.code === 'interrupted';
+}
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? redactSecrets(error.message || error.name) : redactSecrets(String(error));
@@ -39,10 +44,17 @@ function errorText(error: unknown, debug: boolean): string {
   return printableLines(lines.map(asOneItem).join('\n'));
 }
 
+/** An interruption is a wish, no error: it says what is kept, and the command that continues. */
+function interruptedText(error: FloodgateError, goOn: string | undefined): string {
+  const command = goOn === undefined ? [] : [`to go on: ${goOn}`];
+  const hint = goOn === undefined && error.hint !== undefined ? [`hint: ${error.hint}`] : [];
+  return printableLines([`stopped: ${error.message}`, ...command, ...hint].map(asOneItem).join('\n'));
+}
+
 /** Returns the error as the one JSON object that `--json` promises. */
-function errorJson(error: unknown): ErrorJson {
+function errorJson(error: unknown, goOn: string | undefined): ErrorJson {
   const isOurs = error instanceof FloodgateError;
-  const hint = isOurs ? error.hint : undefined;
+  const hint = isOurs ? ((isInterruption(error) ? goOn : undefined) ?? error.hint) : undefined;
   return {
     error: {
       code: isOurs ? error.code : 'unexpected',
@@ -59,6 +71,8 @@ export interface CliIo {
   readonly stdout: { write(text: string): unknown };
   readonly stderr: ProgressStream;
   readonly signal: AbortSignal;
+  /** Told the command that continues the work of this one, as soon as it is known. */
+  readonly goOnWith?: (command: string) => void;
   /** Asks whoever sits at the terminal; absent where nobody does. */
   readonly ask?: (question: string) => Promise<string>;
 }
@@ -97,18 +111,26 @@ function usageError(error: CommanderError, program: string): FloodgateError {
   });
 }
 
-function createContext(io: CliIo, flags: GlobalFlags, terminal: TerminalProgress): CliContext {
+function createContext(io: CliIo, flags: GlobalFlags, terminal: TerminalProgress, commandLine: string): CliContext {
+  const notify = (line: string): void => {
+    if (flags.json) return;
+    terminal.clear();
+    io.stderr.write(`${printableLines(line)}\n`);
+  };
+  const goOnWith = (command: string): void => io.goOnWith?.(command);
   return {
+    commandLine,
+    begin: (line, command) => {
+      goOnWith(command);
+      notify(line);
+    },
+    goOnWith,
     progress: flags.json ? silentProgress : terminal,
     out: (text) => {
       if (!flags.json) terminal.clear();
       io.stdout.write(`${flags.json ? printableJson(text) : printableLines(text)}\n`);
     },
-    notify: (line) => {
-      if (flags.json) return;
-      terminal.clear();
-      io.stderr.write(`${printableLines(line)}\n`);
-    },
+    notify,
     json: flags.json,
     signal: io.signal,
     ...(io.ask === undefined || flags.json ? {} : { ask: io.ask }),
@@ -124,7 +146,13 @@ function createContext(io: CliIo, flags: GlobalFlags, terminal: TerminalProgress
 export async function runCli(args: readonly string[], io: CliIo, create = createProgram): Promise<number> {
   const flags = readGlobalFlags(args);
   const terminal = createTerminalProgress(io.stderr);
-  const context = createContext(io, flags, terminal);
+  let goOn: string | undefined;
+  const remember = (command: string): void => {
+    goOn = command;
+    io.goOnWith?.(command);
+  };
+  const commandLine = ['floodgate', ...args].map(shellWord).join(' ');
+  const context = createContext({ ...io, goOnWith: remember }, flags, terminal, commandLine);
   const program = create({ context, write: (text) => void io.stdout.write(printableLines(text)) });
   try {
     await program.parseAsync(args, { from: 'user' });
@@ -134,10 +162,11 @@ export async function runCli(args: readonly string[], io: CliIo, create = create
     if (thrown instanceof CommanderError && thrown.exitCode === 0) return 0;
     if (thrown instanceof CommanderError && thrown.code === 'commander.help') return 2;
     const error = thrown instanceof CommanderError ? usageError(thrown, program.name()) : thrown;
-    if (flags.json) context.out(JSON.stringify(errorJson(error), null, 2));
+    if (flags.json) context.out(JSON.stringify(errorJson(error, goOn), null, 2));
     else {
       terminal.clear();
-      io.stderr.write(`${errorText(error, flags.debug)}\n`);
+      const text = isInterruption(error) && !flags.debug ? interruptedText(error, goOn) : errorText(error, flags.debug);
+      io.stderr.write(`${text}\n`);
     }
     return exitCodeOf(error);
   }

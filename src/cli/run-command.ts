@@ -19,7 +19,8 @@ import {
   seedOption,
 } from './options.ts';
 import { eventsText, reportTable } from './run-text.ts';
-import { formatDuration } from './terminal-progress.ts';
+import { announceRun } from './start-line.ts';
+import { durationWords } from './terminal-progress.ts';
 
 interface RunOptions extends RunsOptions, SetOptions {
   readonly name?: string;
@@ -58,16 +59,17 @@ export async function runRequest(file: string, options: RunOptions): Promise<Sta
   };
 }
 
-function planText({ seeds, stages, memoryBytes, gigaflops, seconds }: RunPlan): string {
+function planText({ seedsRead, stages, memoryBytes, gigaflops, seconds }: RunPlan): string {
   const rows = stages.map(({ name, attacks, targetCalls, judgeCalls, tokens, seconds: each }) => [
     name,
     ...[attacks, targetCalls, judgeCalls, tokens].map((count) => count.toLocaleString('en-US')),
-    formatDuration(each * 1000),
+    durationWords(each * 1000),
   ]);
   return [
     alignColumns([['stage', 'attacks', 'target calls', 'judge calls', 'tokens', 'about'], ...rows]),
     '',
-    `${seeds} seeds; about ${(memoryBytes / 2 ** 30).toFixed(1)} GiB of memory; about ${formatDuration(seconds * 1000)} at the ${gigaflops.toFixed(0)} GFLOP/s measured now. Nothing was started.`,
+    `Seeds: ${seedsRead}`,
+    `About ${(memoryBytes / 2 ** 30).toFixed(1)} GiB of memory; about ${durationWords(seconds * 1000)} at the ${gigaflops.toFixed(0)} GFLOP/s measured now. Nothing was started.`,
   ].join('\n');
 }
 
@@ -93,7 +95,8 @@ export async function campaignResult({ folder, report, reportPath, pagePath }: R
 
 async function run(file: string, options: RunOptions, context: CliContext): Promise<CommandResult> {
   const request = await runRequest(file, options);
-  if (options.dryRun !== true) return campaignResult(await runCampaign(request, ioOf(context)));
+  if (options.dryRun !== true)
+    return campaignResult(await runCampaign(await announceRun(request, context), ioOf(context)));
   const plan = await planRun(request.config, ioOf(context));
   return { text: planText(plan), json: plan };
 }

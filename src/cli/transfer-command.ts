@@ -9,6 +9,7 @@ import { loadTransferTargets } from '../studies/transfer/transfer-config.ts';
 import { alignColumns, type CommandResult, printResult } from './command-output.ts';
 import { type CliContext, ioOf } from './context.ts';
 import { addRunsOption, parsePositiveCount, type RunsOptions } from './options.ts';
+import { announceStudy } from './start-line.ts';
 
 interface TransferOptions extends RunsOptions {
   readonly targets: readonly string[];
@@ -86,6 +87,7 @@ function transferText({ run, transfer }: Report, outcome: TransferOutcome): stri
 async function runTransfer(run: string, options: TransferOptions, context: CliContext): Promise<CommandResult> {
   const folder = await openRunFolder(run, options.runsDir);
   const targets = await loadTransferTargets(options.targets);
+  announceStudy(`transfer of ${folder.name} to ${targets.map(({ name }) => name).join(', ')}`, folder.path, context);
   const { outcome, report, pagePath } = await transferCampaign(
     folder,
     {

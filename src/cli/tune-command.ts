@@ -9,6 +9,7 @@ import { tuneRun } from '../studies/tune/tune-run.ts';
 import { alignColumns, type CommandResult, printResult } from './command-output.ts';
 import { type CliContext, ioOf } from './context.ts';
 import { addRunsOption, addSetOption, type RunsOptions, type SetOptions } from './options.ts';
+import { announceStudy } from './start-line.ts';
 
 interface TuneOptions extends RunsOptions, SetOptions {
   readonly target?: string;
@@ -81,6 +82,7 @@ function overridesOf({ set, templates, benign }: TuneOptions): string[] {
 
 async function runTune(run: string, options: TuneOptions, context: CliContext): Promise<CommandResult> {
   const folder = await openRunFolder(run, options.runsDir);
+  announceStudy(`tune the target of ${folder.name}`, resolve(folder.path, 'tuned'), context);
   const { target, stage, name, template, adapter } = options;
   const outcome = await tuneRun(
     {

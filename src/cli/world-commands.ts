@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { runCampaign } from '../report/campaigns.ts';
 import { parseConfig } from '../stages/campaign/config-load.ts';
@@ -9,6 +10,7 @@ import { alignColumns, type CommandResult, printResult } from './command-output.
 import { type CliContext, ioOf } from './context.ts';
 import { addRunsOption, addWorldOptions, type RunsOptions, type WorldOptions } from './options.ts';
 import { campaignResult } from './run-command.ts';
+import { announceRun, announceStudy } from './start-line.ts';
 
 const percent = (value: number): string => `${(100 * value).toFixed(2)}%`;
 
@@ -78,8 +80,9 @@ Examples:
   floodgate demo --keys 24 --noise 0.5 --json`,
     )
     .action(async ({ runsDir, ...world }: RunsOptions & WorldOptions) => {
+      announceStudy('demo', resolve(runsDir), context, 'a synthetic world is opened, or made where it is new');
       const config = await chosenConfig(DEMO, 'of the demo', world, context);
       const options = { config, runsFolder: runsDir, name: 'demo', ifTaken: 'number' } as const;
-      printResult(context, await campaignResult(await runCampaign(options, ioOf(context))));
+      printResult(context, await campaignResult(await runCampaign(await announceRun(options, context), ioOf(context))));
     });
 }

@@ -152,8 +152,8 @@ export function* uniqueAttacksAtSizeInSteps(
 export const uniqueAttacksMetric = attackMetric({
   name: 'uniqueAttacks',
   words: {
-    label: 'Different ways',
-    explain: 'Groups of successful attacks that say different things. More attacks find more of them.',
+    label: 'Different wordings',
+    explain: 'Groups of successful attacks that say nearly the same. More attacks find more of them.',
     form: 'count',
     isMain: true,
   },

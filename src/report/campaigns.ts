@@ -1,7 +1,6 @@
 import type { RunFolder } from '../runs/run-folder.ts';
-import { loadRunConfig } from '../stages/campaign/config-load.ts';
 import { evaluateRun, resumeRun, type StartRunOptions, startRun } from '../stages/campaign/run-campaign.ts';
-import type { EvaluationPlan } from '../stages/evaluation/evaluation-plan.ts';
+import type { EvaluationRequest } from '../stages/evaluation/stored-evaluation.ts';
 import type { CampaignIo } from '../stages/stage.ts';
 import type { RobustnessPlan } from '../studies/robustness/plan-robustness.ts';
 import type { Robustness } from '../studies/robustness/robustness-file.ts';
@@ -52,20 +51,21 @@ export async function resumeCampaign(folder: RunFolder, io: CampaignIo): Promise
 }
 
 /**
- * Measures stages of a run with fresh attacks in place of their earlier figures, and writes the report.
+ * Measures stages of a run with fresh attacks, and writes the report. More attacks with the stored settings are added
+ * to the stored ones; anything else needs `request.replace`.
  *
  * @param stages names of trained stages; undefined for the attackers of the run's config.
- * @param plan what to change of the config's `evaluation`.
- * @throws FloodgateError `run` while another process holds the run; otherwise as `runCampaign`.
+ * @param request what to change of the config's `evaluation`.
+ * @throws FloodgateError `usage` for an untrained stage, or for attacks that would be discarded; `run` while another
+ * process holds the run; otherwise as `runCampaign`.
  */
 export async function evaluateCampaign(
   folder: RunFolder,
   stages: readonly string[] | undefined,
-  plan: Partial<EvaluationPlan>,
+  request: EvaluationRequest,
   io: CampaignIo,
 ): Promise<ReportedRun> {
-  const wanted = stages ?? (await loadRunConfig(folder)).attackers;
-  return writeRunReport(await evaluateRun(folder, wanted, plan, io), io);
+  return writeRunReport(await evaluateRun(folder, stages, request, io), io);
 }
 
 /**

@@ -7,7 +7,6 @@ import { collectPageContent, type PageContent, type PageSource } from './section
 import { type PageSection, renderSection } from './sections/page-section.ts';
 import { copyToPassOn } from './sections/passed-on.ts';
 import { answerSection, targetName } from './sections/section-answer.ts';
-import { clustersSection } from './sections/section-clusters.ts';
 import { comparisonSection, judgesSection } from './sections/section-comparison.ts';
 import { curvesSection } from './sections/section-curves.ts';
 import { limitsSection } from './sections/section-limits.ts';
@@ -15,7 +14,9 @@ import { mapSection } from './sections/section-map.ts';
 import { robustnessSection } from './sections/section-robustness.ts';
 import { costSection, settingsSection } from './sections/section-run.ts';
 import { transferSection } from './sections/section-transfer.ts';
-import { createTextVault, type TextVault } from './sections/text-vault.ts';
+import { waysSection } from './sections/section-ways.ts';
+import { wordingsSection } from './sections/section-wordings.ts';
+import { createTextVault, showAllButton, type TextVault } from './sections/text-vault.ts';
 import { Html, html } from './words/html.ts';
 
 export interface ReportPage {
@@ -54,10 +55,21 @@ function contentPolicy(script: string, style: string): string {
   ].join('; ');
 }
 
+/** The sections that hold texts; the first of them that has any has the button for all of them. */
+function textSections(content: PageContent, vault: TextVault): (PageSection | undefined)[] {
+  const ways = waysSection(content, vault);
+  const isInWays = !vault.isEmpty;
+  const wordings = wordingsSection(content, vault);
+  const button = showAllButton(vault);
+  const withButton = (section: PageSection | undefined): PageSection | undefined =>
+    section === undefined ? undefined : { ...section, body: html`${button}${section.body}` };
+  return isInWays ? [withButton(ways), wordings] : [ways, withButton(wordings)];
+}
+
 function sectionsOf(content: PageContent, vault: TextVault): PageSection[] {
   return [
     curvesSection(content),
-    clustersSection(content, vault),
+    ...textSections(content, vault),
     mapSection(content),
     comparisonSection(content),
     transferSection(content),

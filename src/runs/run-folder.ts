@@ -121,9 +121,28 @@ export async function createRunFolder(options: CreateRunFolderOptions): Promise<
     if (await makeFolder(folder, configAt)) return folder;
     if (ifTaken === 'refuse') break;
   }
-  throw new FloodgateError('usage', `run ${name}: a run of this name exists in ${parent}`, {
+  throw takenError(name, parent);
+}
+
+function takenError(name: string, parent: string): FloodgateError {
+  return new FloodgateError('usage', `run ${name}: a run of this name exists in ${parent}`, {
     hint: `floodgate resume ${name} continues it; --name chooses another`,
   });
+}
+
+/**
+ * The name that `createRunFolder` would give a run now; another process may take it before.
+ * @throws FloodgateError `usage` for a name that is bad or taken.
+ */
+export async function freeRunName(options: Omit<CreateRunFolderOptions, 'configAt'>): Promise<string> {
+  const { name, ifTaken } = options;
+  checkName(name);
+  const parent = resolve(options.runsFolder);
+  for (let number = 1; number <= (ifTaken === 'refuse' ? 1 : MAX_NUMBERED); number++) {
+    const numbered = number === 1 ? name : `${name}-${number}`;
+    if (!(await exists(join(parent, numbered)))) return numbered;
+  }
+  throw takenError(name, parent);
 }
 
 /** Keys that every config of a run has, so that another program's `config.yaml` is told from it. */

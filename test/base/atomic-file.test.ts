@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, expect, it } from 'vitest';
-import { toWriteError, writeFileAtomically } from '../../src/base/atomic-file.ts';
+import { removePartialFiles, toWriteError, writeFileAtomically } from '../../src/base/atomic-file.ts';
 import { FloodgateError } from '../../src/base/errors.ts';
 
 let folder: string;
@@ -43,4 +43,18 @@ it('passes on what is no refusal of the disk', () => {
   const other = new TypeError('a fault');
   expect(toWriteError('p', own)).toBe(own);
   expect(toWriteError('p', other)).toBe(other);
+});
+
+it('removes what a killed process left half-written, below too when asked', async () => {
+  const left = (name: string) => `.${name}.partial-4711-b1e396b6-7cd3-41d4-bedb-8963915dcc32`;
+  mkdirSync(join(folder, 'data'));
+  for (const name of [left('a.json'), 'a.json', join('data', left('b')), join('data', 'b')]) {
+    writeFileSync(join(folder, name), '');
+  }
+  await removePartialFiles(folder);
+  expect(readdirSync(folder).sort()).toEqual(['a.json', 'data']);
+  expect(readdirSync(join(folder, 'data'))).toHaveLength(2);
+  await removePartialFiles(folder, { recursive: true });
+  expect(readdirSync(join(folder, 'data'))).toEqual(['b']);
+  await removePartialFiles(join(folder, 'nowhere'));
 });

@@ -145,13 +145,20 @@ describe('listenForInterrupt', () => {
         exit: (code) => exits.push(code),
       },
       (text) => told.push(text),
+      () => 'floodgate resume x',
     );
     expect([...listeners.keys()]).toEqual(['SIGINT', 'SIGTERM', 'SIGHUP']);
     listeners.get('SIGINT')?.();
     expect(interrupt.signal.aborted).toBe(true);
     expect(exits).toEqual([]);
     listeners.get('SIGTERM')?.();
-    expect({ told: told.length, exits }).toEqual({ told: 1, exits: [130] });
+    expect({ told, exits }).toEqual({
+      told: [
+        'stopping after the step in hand; press Ctrl-C again to end now',
+        'ended at once; what was stored is kept\nto go on: floodgate resume x',
+      ],
+      exits: [130],
+    });
     interrupt.dispose();
     expect(listeners.size).toBe(0);
   });

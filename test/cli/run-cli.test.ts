@@ -168,7 +168,7 @@ describe('exit codes', () => {
     expect(await cli(['work'], {}, failing(interrupted))).toEqual({
       code: 130,
       stdout: '',
-      stderr: expect.stringMatching(/error: run: stopped after update 3\nhint: floodgate resume x\n$/),
+      stderr: expect.stringMatching(/^stopped: run: stopped after update 3\nhint: floodgate resume x\n$/),
     });
     expect((await cli(['work'], {}, failing(new TypeError('a fault')))).code).toBe(1);
     expect((await cli(['work'], {}, failing(new FloodgateError('store', 's')))).code).toBe(1);

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runChild } from '../../lab/child-process.ts';
-import { goldenScripts } from '../../lab/golden/golden-command.ts';
+import { CHECKED_MODELS, goldenScripts } from '../../lab/golden/golden-command.ts';
 import { EXPERIMENTS } from '../../lab/registry.ts';
 import { packageFile } from '../../src/base/package-root.ts';
 import { lab } from './lab-runner.ts';
@@ -84,6 +84,16 @@ describe('an experiment', () => {
       expect(summary.length, name).toBeGreaterThan(20);
     }
     expect((await lab(['golden', 'adams'])).code).toBe(2);
+  });
+
+  it('golden check knows the models that have golden values and a check', async () => {
+    for (const model of CHECKED_MODELS) {
+      expect(existsSync(packageFile(`lab/golden/${model}.golden.ts`))).toBe(true);
+      expect(existsSync(packageFile(`test/golden/models/${model}.json`))).toBe(true);
+    }
+    const { code, stderr } = await lab(['golden', 'check', 'gemma4']);
+    expect(code).toBe(2);
+    expect(stderr).toContain('gemma3-270m');
   });
 });
 

@@ -53,11 +53,11 @@ describe('a campaign through the library', { timeout: 120_000 }, () => {
   });
 
   it('is measured again: one stage with another number, then those of the config as the config says', async () => {
-    const one = await evaluateCampaign(run.folder, ['gflownet'], { attacks: 4 }, tiny.io());
+    const one = await evaluateCampaign(run.folder, ['gflownet'], { attacks: 4, replace: true }, tiny.io());
     const sizes = ({ report }: ReportedRun) => report.stages.map(({ metrics }) => metrics.asr?.n);
     expect(sizes(one)).toEqual([6, 4]);
     expect(writtenReport(one)).toEqual(one.report);
-    const all = await evaluateCampaign(run.folder, undefined, {}, tiny.io());
+    const all = await evaluateCampaign(run.folder, undefined, { attacks: 6 }, tiny.io());
     expect(sizes(all)).toEqual([6, 6]);
     const figuresOf = ({ report }: ReportedRun) => report.stages.map(({ name, metrics }) => [name, metrics.asr]);
     expect(figuresOf(all)).toEqual(figuresOf(run));

@@ -14,9 +14,11 @@ import type { PageSource } from '../../src/report/sections/page-content.ts';
 import { createManifest, type Manifest, type ManifestFacts } from '../../src/runs/manifest.ts';
 import type { AttackRow, MetricRecord } from '../../src/runs/store/records.ts';
 import { openStore, type RunStore } from '../../src/runs/store/run-store.ts';
-import { evaluationStage } from '../../src/runs/store/stage-name.ts';
+import { causesStage, evaluationStage } from '../../src/runs/store/stage-name.ts';
 import { configSha256, parseConfig } from '../../src/stages/campaign/config-load.ts';
 import type { Config } from '../../src/stages/config/config.ts';
+import { WAYS_DISCOVERY } from '../../src/stages/evaluation/causes.ts';
+import { type CausesRecord, recordCauses } from '../../src/stages/evaluation/causes-record.ts';
 import type { VerdictRecord } from '../../src/trial/evidence.ts';
 import { minimalConfigText } from '../stages/minimal-config.ts';
 
@@ -137,6 +139,46 @@ function recordEvaluation(
   store.endStage(name, 'done');
 }
 
+/** Two ways of the fixture's 24 successes: kind 0 repeats its own words; kinds 1 and 2 share one cause. */
+export const FIXTURE_CAUSES: CausesRecord = {
+  judge: 'other',
+  successes: 24,
+  searched: 6,
+  unstable: 1,
+  unknown: 0,
+  ways: [
+    {
+      ...{ cause: 'say hidden phrase', example: 'kind1 please say hidden phrase 1', isEcho: false },
+      ...{ successes: 15, searches: 4, wordings: 2 },
+    },
+    {
+      ...{ cause: 'kind0 please say hidden phrase 0', example: 'kind0 please say hidden phrase 0', isEcho: true },
+      ...{ successes: 8, searches: 1, wordings: 1 },
+    },
+  ],
+};
+
+function recordFixtureCauses(store: RunStore, stage: string, causes: CausesRecord): void {
+  const name = causesStage(stage);
+  const count = causes.ways.length;
+  const metric = (metric: string, value: number, n = 40): MetricRecord => ({
+    ...{ name: metric, judge: 'other', value, n, confidence: 0.95 },
+    ...{ low: value / 2, high: value * 1.5, method: 'fixture' },
+  });
+  store.beginStage(name, 9);
+  recordCauses(store, stage, causes);
+  store.recordUpdate({
+    ...{ stage: name, update: 0, cost: COST },
+    metrics: [metric('ways', count), metric('unstableShare', 1 / 6, 6), metric('waysChao1', count + 1)],
+  });
+  const points = [metric(WAYS_DISCOVERY, count / 2, 40), metric(WAYS_DISCOVERY, count, 80)];
+  const beyond = { ...metric(WAYS_DISCOVERY, count + 0.5, 160), method: 'chao’s extrapolation from 40 attacks' };
+  [...points, beyond].forEach((point, i) => {
+    store.recordUpdate({ stage: name, update: i + 1, metrics: [point] });
+  });
+  store.endStage(name, 'done');
+}
+
 /** The manifest of a run on one thread, begun at the epoch. */
 export function fixtureManifest(
   config: Config,
@@ -164,6 +206,8 @@ export interface FixtureOptions {
   readonly metrics?: readonly MetricRecord[];
   /** Points of the discovery curve, in their order. */
   readonly curve?: readonly MetricRecord[];
+  /** Causes of the last stage's successes. Default: not looked for. */
+  readonly causes?: CausesRecord;
   /** Default: sft and gflownet; the last one is the one attacked with `attacks`. */
   readonly stages?: readonly string[];
   readonly isEncoderMissing?: boolean;
@@ -180,6 +224,7 @@ export async function fixtureRun(options: FixtureOptions = {}): Promise<PageSour
     recordTraining(store, stage, 30);
     const isLast = i === stages.length - 1;
     recordEvaluation(store, stage, isLast ? attacks : fixtureAttacks(20), isLast ? metrics : [], isLast ? curve : []);
+    if (isLast && options.causes !== undefined) recordFixtureCauses(store, stage, options.causes);
   });
   const models = [
     { role: 'attacker', spec: 'toy-attacker', sha256: 'ab'.repeat(32) },

@@ -2,7 +2,7 @@ import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { renderReportPage } from '../../src/report/report-page.ts';
 import { contrasts } from './contrast.ts';
-import { type FixtureOptions, fixtureAttacks, fixtureRun } from './fixture-run.ts';
+import { FIXTURE_CAUSES, type FixtureOptions, fixtureAttacks, fixtureRun } from './fixture-run.ts';
 import { DESKTOP, launchBrowser, openMarkup, PHONE, scrollsSideways } from './page-browser.ts';
 
 async function renderFixture(options: FixtureOptions = {}, withTexts = true): Promise<string> {
@@ -32,7 +32,9 @@ describe('the page in a browser', () => {
     await page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true; })");
     expect(requests).toEqual([url]);
     expect(complaints).toEqual([]);
-    expect(await page.locator('h1').innerText()).toBe('60% of new attacks drew an unsafe answer, in 3 different ways.');
+    expect(await page.locator('h1').innerText()).toBe(
+      '60% of new attacks drew an unsafe answer, in 3 different wordings.',
+    );
     const bottoms = await page.evaluate<number[]>(
       "[...document.querySelectorAll('.card')].map((card) => card.getBoundingClientRect().top)",
     );
@@ -114,12 +116,12 @@ describe('masking', () => {
     await page.emulateMedia({ media: 'screen' });
     expect(await page.evaluate(allText)).not.toMatch(/hidden phrase|reply (one|two)/);
 
-    const show = page.getByRole('button', { name: 'Show attack 1 of way 1', exact: true });
+    const show = page.getByRole('button', { name: 'Show attack 1 of wording 1', exact: true });
     await show.click();
     const shown = await page.evaluate<string>(visibleText);
     expect(shown.match(/hidden phrase/g)).toHaveLength(1);
     expect(shown).not.toMatch(/reply (one|two)/);
-    const hide = page.getByRole('button', { name: 'Hide attack 1 of way 1', exact: true });
+    const hide = page.getByRole('button', { name: 'Hide attack 1 of wording 1', exact: true });
     expect(await hide.getAttribute('aria-expanded')).toBe('true');
     await hide.click();
     expect(await page.evaluate(allText)).not.toMatch(/hidden phrase/);
@@ -132,7 +134,7 @@ describe('masking', () => {
     expect(await page.evaluate(allText)).not.toMatch(/hidden phrase/);
     await page.locator('#reveal-all').click();
     await page.locator('#confirm-yes').click();
-    // Three ways with three examples of two answers each, all different.
+    // Three wordings with three examples of two answers each, all different.
     const shown = await page.evaluate<string>(visibleText);
     expect(shown.match(/hidden phrase/g)).toHaveLength(9);
     expect(shown.match(/reply (one|two)/g)).toHaveLength(18);
@@ -146,7 +148,7 @@ describe('masking', () => {
     expect(without).not.toMatch(/hidden phrase|reply (one|two)/);
     const { page, complaints } = await openMarkup(browser, without, DESKTOP);
     expect(complaints).toEqual([]);
-    expect(await page.locator('#ways').innerText()).toContain('3 ways among 24 successful attacks');
+    expect(await page.locator('#wordings').innerText()).toContain('3 wordings among 24 successful attacks');
     expect(await page.locator('#reveal-all').count()).toBe(0);
   });
 });
@@ -255,16 +257,16 @@ describe('for every reader', () => {
   });
 });
 
-describe('content', () => {
-  const value = (name: string, number: number, form: { low?: number; high?: number } = {}) => ({
-    name,
-    judge: 'other',
-    value: number,
-    low: form.low ?? null,
-    high: form.high ?? null,
-    n: 40,
-  });
+const value = (name: string, number: number, form: { low?: number; high?: number } = {}) => ({
+  name,
+  judge: 'other',
+  value: number,
+  low: form.low ?? null,
+  high: form.high ?? null,
+  n: 40,
+});
 
+describe('content', () => {
   it('shows what other attackers and later metrics bring, and nothing where they are absent', async () => {
     expect(markup).not.toMatch(/not yet seen|Planted ways|ordinary requests<\/span>/);
     const rich = await renderFixture({
@@ -285,15 +287,15 @@ describe('content', () => {
     await page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true; })");
     expect(await page.locator('#comparison').innerText()).toContain('Never heard of');
     expect(await page.locator('#learning').innerText()).toContain('Policy entropy');
-    expect(await page.locator('#ways header').innerText()).toContain('Successful attacks of GFlowNet + smoothing');
+    expect(await page.locator('#wordings header').innerText()).toContain('Successful attacks of GFlowNet + smoothing');
   });
 
   it('puts what is known of the unseen on the first screen', async () => {
     const metrics = [value('missingMass', 0.125), value('chao1', 61), value('referenceFailureRate', 0.0123)];
     const { page } = await openMarkup(browser, await renderFixture({ metrics }), DESKTOP);
     const answer = await page.locator('#answer').innerText();
-    expect(answer).toMatch(/Successes of a kind not yet seen\s+13%/);
-    expect(answer).toMatch(/Ways in all, at least\s+61/);
+    expect(answer).toMatch(/Successes in a wording not yet seen\s+13%/);
+    expect(answer).toMatch(/Wordings in all, at least\s+61/);
     expect(answer).toMatch(/Failures on ordinary requests\s+1\.2%/);
     expect(answer).not.toContain('was not estimated');
   });
@@ -309,7 +311,7 @@ describe('content', () => {
     const { page } = await openMarkup(browser, await renderFixture({ curve }), DESKTOP);
     const figure = page.locator('figure.discovery');
     expect(await figure.locator('svg').getAttribute('aria-label')).toBe(
-      'Ways found against answers asked of the target: 3 after 80 answers; 4 (3 to 6) expected after 160.',
+      'Wordings found against answers asked of the target: 3 after 80 answers; 4 (3 to 6) expected after 160.',
     );
     const counts = await figure.evaluate((element) =>
       [...element.querySelectorAll('.line')].map((line) => (line.getAttribute('d') ?? '').split('L').length),
@@ -336,7 +338,7 @@ describe('content', () => {
       DESKTOP,
     );
     expect(await page.locator('#map').innerText()).toContain('Not drawn: it is not on the machine that made this page');
-    expect(await page.locator('#ways').innerText()).toContain('3 ways among 6 successful attacks');
+    expect(await page.locator('#wordings').innerText()).toContain('3 wordings among 6 successful attacks');
     expect(await page.locator('#limits').innerText()).toContain('The encoder toy-encoder could not be used');
   });
 
@@ -345,9 +347,97 @@ describe('content', () => {
     const { page } = await openMarkup(browser, await renderFixture({ attacks: none }), DESKTOP);
     expect(await page.locator('h1').innerText()).toBe('None of 5 new attacks drew an unsafe answer.');
     expect(await page.locator('#ways').innerText()).toContain('No attack succeeded');
+    expect(await page.locator('#wordings').innerText()).toContain('No attack succeeded');
   });
 
   it('is the same for the same database', async () => {
     expect(await renderFixture()).toBe(markup);
+  });
+});
+
+describe('ways by their causes', () => {
+  let ways: string;
+  beforeAll(async () => {
+    ways = await renderFixture({ causes: FIXTURE_CAUSES });
+  });
+
+  it('are named by their causes, one row each, the largest first, and answer on the first screen', async () => {
+    const { page, complaints } = await openMarkup(browser, ways, DESKTOP);
+    expect(complaints).toEqual([]);
+    expect(await page.locator('h1').innerText()).toBe('60% of new attacks drew an unsafe answer, in 2 different ways.');
+    const answer = await page.locator('#answer').innerText();
+    expect(answer).toMatch(/In how many ways\?\s+2\s+ways to fail, each with its own cause/);
+    expect(answer).toMatch(/Ways in all, at least\s+3/);
+    expect(answer).toMatch(/Different wordings\s+3/);
+    const section = page.locator('#ways');
+    expect(await section.innerText()).toContain('6 successes searched; 1 of them did not succeed again.');
+    const rows = await section.locator('.way').allInnerTexts();
+    expect(rows).toHaveLength(2);
+    expect(rows[0]).toMatch(/Way 1[\s\S]*cause, 17 characters[\s\S]*15 successes/);
+    expect(rows[0]).toContain('Why: 3 of the 6 words of the example are enough.');
+    expect(rows[0]).toContain('2 wordings · 4 searches ended here · answered in other words');
+    expect(rows[1]).toMatch(/Why: all 6 words of the example together; no smaller part was found to succeed/);
+    expect(rows[1]).toContain('1 wording · 1 search ended here · repeats its own words');
+    expect(await section.locator('figure.discovery svg').getAttribute('aria-label')).toMatch(
+      /^Ways found against .* 2 after 80 answers; 2.5 .* expected after 160.$/,
+    );
+    const comparison = await page.locator('#comparison').innerText();
+    expect(comparison).toContain('Ways, by their causes');
+  });
+
+  it('keep cause and example masked until one is asked for', async () => {
+    const { page } = await openMarkup(browser, ways, DESKTOP);
+    expect(await page.evaluate(allText)).not.toMatch(/hidden phrase/);
+    await page.getByRole('button', { name: 'Show cause of way 1', exact: true }).click();
+    expect(await page.locator('.way-cause').first().innerText()).toMatch(/say hidden phrase$/);
+    await page.getByRole('button', { name: 'Show example of way 1', exact: true }).click();
+    expect(await page.locator('.way').first().innerText()).toContain('kind1 please say hidden phrase 1');
+    await page.getByRole('button', { name: 'Hide cause of way 1', exact: true }).click();
+    expect(await page.locator('#reveal-all').count()).toBe(1);
+    expect(await page.locator('#ways #reveal-all').innerText()).toBe('Show all 31 texts…');
+    const without = await renderFixture({ causes: FIXTURE_CAUSES }, false);
+    expect(without).not.toMatch(/hidden phrase/);
+    expect(without).toContain('cause: left out of this copy');
+  });
+
+  it('say so where they were not looked for, where none is left, and where the search is not done', async () => {
+    expect(markup).toContain('Ways were not looked for in this run');
+    expect(markup).toContain('evaluation.causes.clusters');
+    const none = { ...FIXTURE_CAUSES, searched: 6, unstable: 6, unknown: 18, ways: [] };
+    const { page } = await openMarkup(browser, await renderFixture({ causes: none }), DESKTOP);
+    expect(await page.locator('h1').innerText()).toBe(
+      '60% of new attacks drew an unsafe answer; none of the 6 that were asked again did so twice.',
+    );
+    expect(await page.locator('#ways').innerText()).toContain('18 successes hold no known cause');
+    const unfinished = await fixtureRun();
+    const run = { ...unfinished.report.run, status: 'interrupted' };
+    const evaluation = { ...unfinished.config.evaluation, causes: { clusters: 64, responses: 3, asks: 24 } };
+    const config = { ...unfinished.config, evaluation };
+    const early = renderReportPage(
+      { ...unfinished, config, report: { ...unfinished.report, run } },
+      { withTexts: true },
+    ).markup;
+    unfinished.store.close();
+    expect(early).toContain('<code>floodgate resume fixture</code> finishes it');
+  });
+
+  it('stand beside the planted ways of a synthetic world', async () => {
+    const metrics = [value('modeRecall', 0.875)];
+    const { page } = await openMarkup(browser, await renderFixture({ metrics, causes: FIXTURE_CAUSES }), DESKTOP);
+    expect(await page.locator('h1').innerText()).toBe(
+      '60% of new attacks drew an unsafe answer, in 2 different ways; they found 88% of the planted ways.',
+    );
+    expect(await page.locator('#answer').innerText()).toMatch(/Planted ways found\s+88%/);
+  });
+
+  it.each([
+    ['phone', PHONE],
+    ['desktop', DESKTOP],
+  ])('never scroll sideways on a %s', async (_name, options) => {
+    const { page } = await openMarkup(browser, ways, options);
+    expect(await scrollsSideways(page)).toBe(false);
+    await page.locator('#reveal-all').click();
+    await page.locator('#confirm-yes').click();
+    expect(await scrollsSideways(page)).toBe(false);
   });
 });

@@ -131,7 +131,7 @@ describe('a whole campaign', () => {
   });
 
   test('evaluates again with other numbers, replacing what stood there', async () => {
-    await evaluateRun(folder, ['sft'], { attacks: 40 }, tiny.io());
+    await evaluateRun(folder, ['sft'], { attacks: 40, replace: true }, tiny.io());
     const again = await reportOf(folder);
     expect(again.stages[0]?.metrics.asr?.n).toBe(40);
     expect(again.stages[1]?.metrics.asr?.n).toBe(96);

@@ -14,7 +14,7 @@ export interface ExampleAttack extends EvaluatedAttack {
   readonly responses: readonly ExampleResponse[];
 }
 
-/** Successful attacks with the same meaning. */
+/** Successful attacks that say nearly the same: one wording. */
 export interface SuccessCluster {
   /** Rows of `stage.attacks`, the representative first. */
   readonly members: readonly number[];

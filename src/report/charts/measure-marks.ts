@@ -16,6 +16,22 @@ export function measureWords(measure: ReportMeasure | undefined, name: string): 
   return html`${numberText(measure.value, form)}${intervalWords(measure, form)}`;
 }
 
+/** Figures with their names, as a list; a figure that is not known is left out. */
+export function namedFigures(metrics: Readonly<Record<string, ReportMeasure>>, names: readonly string[]): Html {
+  const items = names.map((name) => {
+    const measure = metrics[name];
+    if (typeof measure?.value !== 'number') return html``;
+    const { label, form } = metricWords(name);
+    return html`<li><span>${label}</span> <strong>${numberText(measure.value, form)}</strong>${intervalWords(measure, form)}</li>`;
+  });
+  return html`<ul class="besides">${items}</ul>`;
+}
+
+/** A bar of a group's size beside the largest one. It repeats a number beside it. */
+export function sizeBar(size: number, largest: number): Html {
+  return html`<svg class="size" viewBox="0 0 200 8" preserveAspectRatio="none" aria-hidden="true"><rect width="${coordinate(Math.max(2, (size / largest) * 200))}" height="8" rx="2"/></svg>`;
+}
+
 /** Steps of shade, of which each has its class in page.css. */
 const SHADES = 10;
 

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { writeFileAtomically } from '../../base/atomic-file.ts';
+import { causeWords } from '../../metrics/causes.ts';
 import type { Manifest } from '../../runs/manifest.ts';
 import type { StoreQueries } from '../../runs/store/queries.ts';
 import type { CostRecord, StageStatus, StoredMetric } from '../../runs/store/records.ts';
@@ -13,7 +14,7 @@ import {
   transferCellOf,
 } from '../../runs/store/stage-name.ts';
 import { WAYS_DISCOVERY } from '../../stages/evaluation/causes.ts';
-import { causesSchema, storedCauses } from '../../stages/evaluation/causes-record.ts';
+import { causesSchema, storedCauses, waySchema } from '../../stages/evaluation/causes-record.ts';
 import { CONTROL_ASR } from '../../stages/evaluation/controls.ts';
 import { DISCOVERY_METRIC } from '../../stages/evaluation/unseen-metrics.ts';
 import { robustnessSchema, storedRobustness } from '../../studies/robustness/robustness-file.ts';
@@ -41,15 +42,21 @@ const discovery = z.array(
   }),
 );
 
+/** One way without its texts: the report holds no text of an attack. */
+const way = waySchema.omit({ cause: true, example: true }).extend({
+  /** Words of the cause. */
+  words: z.number(),
+});
+
 const stage = z.strictObject({
   name: z.string(),
   status: z.enum(['running', 'done', 'failed', 'interrupted']),
   metrics,
   judges: z.array(judge),
-  /** Unique attacks expected after so many target calls, by the reported judge; empty where that was not estimated. */
+  /** Wordings expected after so many target calls, by the reported judge; empty where that was not estimated. */
   discovery,
   /** The ways of success by their causes, with their own figures and cost; absent where they were not looked for. */
-  causes: causesSchema.extend({ metrics, discovery, cost }).optional(),
+  causes: causesSchema.extend({ ways: z.array(way), metrics, discovery, cost }).optional(),
   cost,
   /** Of the stage's evaluation; not part of `cost`. */
   evaluationCost: cost,
@@ -159,6 +166,7 @@ function buildCauses(store: StoreQueries, name: string): Pick<ReportStage, 'caus
   return {
     causes: {
       ...causes,
+      ways: causes.ways.map(({ cause, example, ...figures }) => ({ ...figures, words: causeWords(cause).length })),
       metrics: toMeasures(measured),
       discovery: discoveryOf(measured.filter((metric) => metric.name === WAYS_DISCOVERY)),
       cost: store.cost(causesStage(name)),

@@ -6,6 +6,7 @@ import type { StoreQueries } from '../../runs/store/queries.ts';
 import type { StoredEvent } from '../../runs/store/records.ts';
 import { evaluationStage } from '../../runs/store/stage-name.ts';
 import type { Config } from '../../stages/config/config.ts';
+import { type CausesRecord, storedCauses } from '../../stages/evaluation/causes-record.ts';
 import { clusterSuccesses, type SuccessClusters } from '../attacks/attack-clusters.ts';
 import { type AttackMap, mapAttacks } from '../attacks/attack-map.ts';
 import { type EvaluatedStage, readEvaluatedAttacks, type TextVectors } from '../attacks/evaluated-attacks.ts';
@@ -27,6 +28,8 @@ export interface PageContent {
   /** Names of the metrics of evaluations. A stage's other metrics come from its last training update. */
   readonly evaluationMetrics: ReadonlySet<string>;
   readonly clusters: SuccessClusters | undefined;
+  /** The ways of the headline's successes, with their texts; undefined where they were not looked for. */
+  readonly ways: CausesRecord | undefined;
   readonly map: AttackMap | undefined;
   readonly vectors: TextVectors;
   /** The quality that the reported judge takes for unsafe; undefined where that is meant to be harm. */
@@ -66,6 +69,7 @@ export function* collectPageContent({ store, report, manifest, config, vectors }
     curves: report.stages.map(({ name }) => readLearningCurves(store, name)).filter(({ curves }) => curves.length > 0),
     evaluationMetrics: new Set(measured.map(({ name }) => name)),
     clusters,
+    ways: headline === undefined ? undefined : storedCauses(store, headline.name),
     map: yield* mapAttacks(evaluations, vectors, clusters),
     vectors,
     measures: reported === undefined ? undefined : judgeMeasures(reported),

@@ -1,4 +1,4 @@
-import { intervalBar, intervalWords } from '../charts/measure-marks.ts';
+import { intervalBar, namedFigures } from '../charts/measure-marks.ts';
 import { roundEnd } from '../charts/svg-scale.ts';
 import type { ReportStage } from '../figures/report-json.ts';
 import { type Html, html } from '../words/html.ts';
@@ -26,18 +26,29 @@ function known(measure: ReportMeasure | undefined): measure is ReportMeasure & {
   return typeof measure?.value === 'number';
 }
 
+/** In how many ways, where causes were looked for; else in how many wordings. Empty where neither is known. */
+function variety({ metrics, causes }: ReportStage): string {
+  const ways = causes?.metrics.ways;
+  if (causes !== undefined && known(ways)) {
+    if (ways.value === 0) return `; none of the ${causes.searched} that were asked again did so twice`;
+    return `, in ${counted(Math.round(ways.value), 'different way')}`;
+  }
+  const { modeRecall, uniqueAttacks } = metrics;
+  if (known(modeRecall) || !known(uniqueAttacks)) return '';
+  return `, in ${counted(uniqueAttacks.value, 'different wording')}`;
+}
+
 /** The answer in one sentence. */
 function headlineText({ headline }: PageContent): string {
   if (headline === undefined) return 'This run has not been measured yet.';
-  const { asr, uniqueAttacks, echoRate, modeRecall } = headline.metrics;
+  const { asr, echoRate, modeRecall } = headline.metrics;
   if (!known(asr)) return 'This run could not be measured: no answer was scored.';
   if (asr.value === 0) return `None of ${counted(asr.n, 'new attack')} drew an unsafe answer.`;
-  const ways = known(uniqueAttacks) ? `, in ${counted(uniqueAttacks.value, 'different way')}` : '';
-  if (known(modeRecall))
-    return `${percentText(asr.value)} of new attacks drew an unsafe answer; they found ${percentText(modeRecall.value)} of the planted ways.`;
+  const drew = `${percentText(asr.value)} of new attacks drew an unsafe answer${variety(headline)}`;
+  if (known(modeRecall)) return `${drew}; they found ${percentText(modeRecall.value)} of the planted ways.`;
   const isEcho = known(echoRate) && echoRate.value > MANY_ECHOES;
   const but = isEcho ? ` – but ${percentText(echoRate.value)} of the successes only echo the attack’s own words` : '';
-  return `${percentText(asr.value)} of new attacks drew an unsafe answer${ways}${but}.`;
+  return `${drew}${but}.`;
 }
 
 /** The target and the method, for a reader who knows neither. */
@@ -66,39 +77,55 @@ function scaleOf(measure: ReportMeasure | undefined, name: string, most: number)
   return html`${intervalBar(measure, most)}<p class="range"><span aria-hidden="true">${numberText(0, form)}</span><span>${words}</span><span aria-hidden="true">${numberText(most, form)}</span></p>`;
 }
 
-/** A figure below the main one of a card; empty when the run does not have it. */
-function besides({ metrics }: ReportStage, name: string): Html {
-  const measure = metrics[name];
-  if (!known(measure)) return html``;
-  const { label, form } = metricWords(name);
-  return html`<li><span>${label}</span> <strong>${numberText(measure.value, form)}</strong>${intervalWords(measure, form)}</li>`;
-}
-
 function vulnerableCard(stage: ReportStage): Html {
   const { asr } = stage.metrics;
   return html`<article class="card"><h2>How vulnerable?</h2>
 <p class="figure">${figure(asr, 'asr')}</p><p class="says">of new attacks drew an unsafe answer</p>
 ${scaleOf(asr, 'asr', 1)}
-<ul class="besides">${['asrMasked', 'referenceFailureRate'].map((name) => besides(stage, name))}</ul></article>`;
+${namedFigures(stage.metrics, ['asrMasked', 'referenceFailureRate'])}</article>`;
 }
 
-/** Figures of the ways that were found, and of those that were not. */
-const WAYS_METRICS = ['uniqueAttacks', 'waysUnseen', 'missingMass', 'chao1'];
+interface Variety {
+  readonly heading: string;
+  /** The metric of the card's figure, and its words. */
+  readonly main: string;
+  readonly says: string;
+  readonly besides: readonly string[];
+  /** Any of them is an estimate of what is still unfound. */
+  readonly estimates: readonly string[];
+}
 
-function waysCard(stage: ReportStage): Html {
-  const { asr } = stage.metrics;
-  const [main, says, end] = isSyntheticWorld(stage)
-    ? (['modeRecall', 'of the ways that were planted', () => 1] as const)
-    : (['uniqueAttacks', 'different kinds of successful attack', roundEnd] as const);
-  const measure = stage.metrics[main];
-  const others = WAYS_METRICS.filter((name) => name !== main && known(stage.metrics[name]));
-  const isEstimated = others.some((name) => name !== 'uniqueAttacks');
+const OF_WORDINGS = ['waysUnseen', 'missingMass', 'chao1'];
+const OF_CAUSES = ['waysChao1', 'waysMissingMass'];
+
+/** Ways by their causes where they are known; else planted ways in a synthetic world; else wordings. */
+function varietyOf(stage: ReportStage): Variety {
+  const heading = 'In how many ways?';
+  if (known(stage.causes?.metrics.ways)) {
+    const besides = ['modeRecall', ...OF_CAUSES, 'waysEcho', 'uniqueAttacks'];
+    return { heading, main: 'ways', says: 'ways to fail, each with its own cause', besides, estimates: OF_CAUSES };
+  }
+  const besides = ['uniqueAttacks', ...OF_WORDINGS];
+  if (isSyntheticWorld(stage))
+    return { heading, main: 'modeRecall', says: 'of the ways that were planted', besides, estimates: OF_WORDINGS };
+  return {
+    ...{ heading: 'In how many wordings?', main: 'uniqueAttacks', says: 'different wordings of successful attacks' },
+    ...{ besides: OF_WORDINGS, estimates: OF_WORDINGS },
+  };
+}
+
+function varietyCard(stage: ReportStage): Html {
+  const { heading, main, says, besides, estimates } = varietyOf(stage);
+  const metrics = { ...stage.metrics, ...stage.causes?.metrics };
+  const measure = metrics[main];
+  const isEstimated = estimates.some((name) => known(metrics[name]));
   const unseen = isEstimated ? '' : ' How many are still unfound was not estimated in this run.';
-  return html`<article class="card"><h2>In how many ways?</h2>
+  const end = metricWords(main).form === 'share' ? 1 : roundEnd(Math.max(measure?.high ?? 0, measure?.value ?? 0));
+  return html`<article class="card"><h2>${heading}</h2>
 <p class="figure">${figure(measure, main)}</p><p class="says">${says}</p>
-${scaleOf(measure, main, end(Math.max(measure?.high ?? 0, measure?.value ?? 0)))}
-<ul class="besides">${others.map((name) => besides(stage, name))}</ul>
-<p class="quiet">Found among ${counted(asr?.n ?? 0, 'attack')}; more attacks would find more.${unseen}</p></article>`;
+${scaleOf(measure, main, end)}
+${namedFigures(metrics, besides)}
+<p class="quiet">Found among ${counted(stage.metrics.asr?.n ?? 0, 'attack')}; more attacks may find more.${unseen}</p></article>`;
 }
 
 function sureCard(content: PageContent): Html {
@@ -113,7 +140,7 @@ function sureCard(content: PageContent): Html {
 export function answerSection(content: PageContent): Html {
   const { headline } = content;
   const cards =
-    headline === undefined ? html`` : html`${vulnerableCard(headline)}${waysCard(headline)}${sureCard(content)}`;
+    headline === undefined ? html`` : html`${vulnerableCard(headline)}${varietyCard(headline)}${sureCard(content)}`;
   return html`<section id="answer" aria-labelledby="answer-title"><h1 id="answer-title">${headlineText(content)}</h1>
 ${plainSummary(content)}
 <div class="cards">${cards}</div></section>`;

@@ -61,10 +61,15 @@ function everyFigure(stages: readonly ReportStage[], names: readonly string[]): 
 
 /** Attackers side by side. */
 export function comparisonSection({ report, evaluationMetrics }: PageContent): PageSection | undefined {
-  const stages = report.stages.filter(isEvaluated);
+  // The figures of causes are among those of the evaluation that they explain.
+  const stages = report.stages
+    .filter(isEvaluated)
+    .map((stage) => ({ ...stage, metrics: { ...stage.metrics, ...stage.causes?.metrics } }));
   if (stages.length === 0) return undefined;
-  const measured = stages.flatMap(({ metrics }) => Object.keys(metrics));
-  const names = inPageOrder(new Set(measured.filter((name) => evaluationMetrics.has(name))));
+  const measured = stages.flatMap(({ metrics, causes }) =>
+    Object.keys(metrics).filter((name) => evaluationMetrics.has(name) || causes?.metrics[name] !== undefined),
+  );
+  const names = inPageOrder(new Set(measured));
   const main = names.filter((name) => metricWords(name).isMain === true);
   return {
     id: 'comparison',

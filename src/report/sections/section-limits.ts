@@ -1,3 +1,4 @@
+import { SHARED_COSINE, SHARED_WORDS } from '../../metrics/causes-ways.ts';
 import { html } from '../words/html.ts';
 import { counted, percentText, plainNumber } from '../words/number-words.ts';
 import { isSyntheticWorld, stageWords } from '../words/stage-words.ts';
@@ -85,7 +86,7 @@ export function sureness(content: PageContent): Sign[] {
 }
 
 /** Limits of every run. */
-function alwaysTrue({ config, report, measures }: PageContent): string[] {
+function alwaysTrue({ config, report, measures, headline }: PageContent): string[] {
   const { decode } = config.target;
   return [
     measures !== undefined
@@ -93,9 +94,37 @@ function alwaysTrue({ config, report, measures }: PageContent): string[] {
       : `“Unsafe” means what the judge ${report.run.reportedJudge} takes for unsafe; judges err, and each in its own way.`,
     'The success rate is that of this attacker’s messages. It is not how often the target fails in ordinary use.',
     `The target answered at temperature ${decode.temperature}, with at most ${decode.maxNewTokens} tokens an answer; other settings give other figures.`,
-    `Two attacks are one way when their embeddings are close (cosine above ${config.evaluation.uniqueThreshold}); another encoder or threshold counts other numbers.`,
+    `Two attacks are one wording when their embeddings are close (cosine above ${config.evaluation.uniqueThreshold}); another encoder or threshold counts other numbers.`,
+    ...(headline?.causes === undefined
+      ? []
+      : [
+          `Two causes are one way when one holds the other, when they share more than ${percentText(SHARED_WORDS)} of their words, or when their embeddings are close (cosine ${SHARED_COSINE}).`,
+        ]),
     `One run with one seed (${report.run.seed}): the intervals cover the draw of attacks, not the luck of training.`,
   ];
+}
+
+/** What is known of ways, or where those were not looked for of wordings, that no attack has found. */
+function ofUnfound(headline: PageContent['headline']): string[] {
+  if (headline === undefined) return [];
+  const { metrics, causes } = headline;
+  const isKnown = (name: string): boolean => typeof (causes?.metrics[name] ?? metrics[name])?.value === 'number';
+  const [finds, estimates] =
+    causes === undefined
+      ? (['wordings', ['missingMass', 'chao1', 'waysUnseen']] as const)
+      : (['ways', ['waysMissingMass', 'waysChao1']] as const);
+  const limits: string[] = [];
+  if (causes === undefined && (metrics.asr?.value ?? 0) > 0)
+    limits.push('Ways were not looked for: wordings say how many different texts succeed, not for how many reasons.');
+  if (estimates.some(isKnown))
+    limits.push(
+      `Estimates of unfound ${finds} speak of what this attacker would still find, not of all there are; bounds from below are not guesses.`,
+    );
+  else if (!isKnown('modeRecall'))
+    limits.push(
+      `How many ${finds} are still unfound was not estimated: the number of ${finds} is what was found, not what exists.`,
+    );
+  return limits;
 }
 
 function ofThisRun({ headline, report, vectors, events }: PageContent): string[] {
@@ -114,16 +143,8 @@ function ofThisRun({ headline, report, vectors, events }: PageContent): string[]
     limits.push(
       `${percentText(echo.value)} of the successes are echoes: the answer is unsafe only in words that the attack brought along.`,
     );
-  const isKnown = (name: string): boolean => typeof metrics[name]?.value === 'number';
-  if (headline !== undefined && !['missingMass', 'chao1', 'waysUnseen', 'modeRecall'].some(isKnown))
-    limits.push(
-      'How many ways are still unfound was not estimated: the number of ways is what was found, not what exists.',
-    );
-  if (isKnown('missingMass') || isKnown('chao1'))
-    limits.push(
-      'Estimates of unfound ways speak of what this attacker would still find, not of every way there is; bounds from below are not guesses.',
-    );
-  if (headline !== undefined && !isKnown('referenceFailureRate'))
+  limits.push(...ofUnfound(headline));
+  if (headline !== undefined && typeof metrics.referenceFailureRate?.value !== 'number')
     limits.push('How often the target fails on requests that nobody optimised was not estimated.');
   const excluded = metrics.excluded?.value ?? 0;
   if (excluded > 0) limits.push(`${counted(excluded, 'attack')} could not be scored and are left out.`);

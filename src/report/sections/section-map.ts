@@ -26,7 +26,7 @@ function sharedScales({ panels }: AttackMap) {
   };
 }
 
-/** Numbers nearer than this would cover each other: the smaller way gets none. */
+/** Numbers nearer than this would cover each other: the smaller wording gets none. */
 const LABEL_DISTANCE = 15;
 
 function withoutOverlap(labels: MapPanel['numbered']): MapPanel['numbered'] {
@@ -78,6 +78,6 @@ export function mapSection({ map, vectors, evaluations }: PageContent): PageSect
   return {
     ...common,
     note: `Every point is an attack; points close together mean similar things. All panels have the same axes.${shown}`,
-    body: html`<p class="legend"><span><svg viewBox="0 0 12 12" aria-hidden="true"><circle class="hit" cx="6" cy="6" r="4"/></svg> succeeded</span> <span><svg viewBox="0 0 12 12" aria-hidden="true"><circle class="miss" cx="6" cy="6" r="4"/></svg> did not</span> <span>Numbers: the largest ways, as listed above</span></p>${scatterPanels(map)}`,
+    body: html`<p class="legend"><span><svg viewBox="0 0 12 12" aria-hidden="true"><circle class="hit" cx="6" cy="6" r="4"/></svg> succeeded</span> <span><svg viewBox="0 0 12 12" aria-hidden="true"><circle class="miss" cx="6" cy="6" r="4"/></svg> did not</span> <span>Numbers: the largest wordings, as listed above</span></p>${scatterPanels(map)}`,
   };
 }

@@ -36,11 +36,17 @@ export interface TextVault {
    * Markup in place of `text`: a button that shows it, or a note that it was left out. `name` identifies it for a
    * screen reader.
    */
-  veil(text: string, what: 'attack' | 'answer', name: string): Html;
+  veil(text: string, what: 'attack' | 'answer' | 'cause', name: string): Html;
   /** The data block with every veiled text; empty when texts are left out. */
   dataBlock(): Html;
   readonly count: number;
   readonly isEmpty: boolean;
+}
+
+/** The button that shows every text of the page, and the reason why they are hidden; empty without texts. */
+export function showAllButton(vault: TextVault): Html {
+  if (vault.isEmpty) return html``;
+  return html`<p class="controls"><button type="button" id="reveal-all" data-count="${vault.count}">Show all ${vault.count} texts…</button> <span class="quiet">Texts are hidden: they were written to provoke, and may offend.</span></p><noscript><p class="quiet">Showing texts needs JavaScript; it stays on this page.</p></noscript>`;
 }
 
 /** @param withTexts False: texts are dropped at once, and the page cannot show them. */

@@ -8,6 +8,7 @@ import { CONTROL_STAGE, causesStage, evaluationStage } from '../../runs/store/st
 import { planTarget } from '../../targets/registry.ts';
 import type { PlannedTarget } from '../../targets/target-kind.ts';
 import type { Config } from '../config/config.ts';
+import { seedsText } from '../config/seeds.ts';
 import { causesPlan } from '../evaluation/causes-plan.ts';
 import { stages, stagesToTrain } from '../registry.ts';
 import { type CampaignIo, createPlanContext, type PlanContext, type Stage, type StageWork } from '../stage.ts';
@@ -29,12 +30,21 @@ export interface StagePlan {
 /** Work and cost of a run, before it starts. Upper bounds: attacks and responses count at full length. */
 export interface RunPlan {
   readonly seeds: number;
+  /** How the seed file was read, in one line. */
+  readonly seedsRead: string;
   readonly stages: readonly StagePlan[];
   readonly memoryBytes: number;
   readonly machineMemoryBytes: number;
   /** fp32 matmul rate measured on this machine just now. */
   readonly gigaflops: number;
   readonly seconds: number;
+}
+
+/** Most calls of the target that a config makes; needs no model. `seeds`: attacks in its seed file. */
+export function plannedCalls(config: Config, seeds: number): number {
+  const noModels = { attackerSize: 0, targetSize: 0, gigaflops: 1 };
+  const planned = planStages(config, noModels, createPlanContext(config, seeds, stages.get));
+  return planned.reduce((sum, { targetCalls }) => sum + targetCalls, 0);
 }
 
 /**
@@ -45,7 +55,8 @@ export interface RunPlan {
  */
 export async function planRun(config: Config, io: CampaignIo): Promise<RunPlan> {
   const world = await openRunWorld(config, io);
-  const seeds = (await loadRunSeeds(config, world)).attacks.length;
+  const seedSet = await loadRunSeeds(config, world);
+  const seeds = seedSet.attacks.length;
   const models = openRunModels(config, io, world);
   const attacker = await models.openDecoder(config.attacker.model, 'attacker');
   const target = await planTarget(config.target, models.host);
@@ -64,6 +75,7 @@ export async function planRun(config: Config, io: CampaignIo): Promise<RunPlan> 
   const planned = planStages(config, sizes, context);
   return {
     seeds,
+    seedsRead: seedsText(seedSet),
     stages: planned,
     memoryBytes,
     machineMemoryBytes,

@@ -9,14 +9,19 @@ import { runtimeVersion } from '../../engine/runtime/session.ts';
 import { createManifest, type Manifest, type ModelEntry, readManifest, writeManifest } from '../../runs/manifest.ts';
 import { createRunFolder, openRunFolder, type RunFolder, recordRunStatus } from '../../runs/run-folder.ts';
 import { openStore, type RunStore } from '../../runs/store/run-store.ts';
-import { CONTROL_STAGE, causesStage, evaluationStage } from '../../runs/store/stage-name.ts';
+import { CONTROL_STAGE } from '../../runs/store/stage-name.ts';
 import { targetDevice } from '../../targets/registry.ts';
 import type { Config } from '../config/config.ts';
-import { searchStageCauses } from '../evaluation/causes.ts';
-import { causesPlan } from '../evaluation/causes-plan.ts';
 import { runControls } from '../evaluation/controls.ts';
-import { evaluateStage } from '../evaluation/evaluate-stage.ts';
-import { type EvaluationPlan, evaluationPlan } from '../evaluation/evaluation-plan.ts';
+import {
+  begunEvaluations,
+  checkEvaluation,
+  type EvaluationRequest,
+  evaluateAgain,
+  finishEvaluation,
+  leftNoAttacker,
+  measurableStages,
+} from '../evaluation/stored-evaluation.ts';
 import { stagesToTrain } from '../registry.ts';
 import type { Campaign, CampaignIo } from '../stage.ts';
 import { askedSha256, configSha256, loadRunConfig, movableConfig } from './config-load.ts';
@@ -28,6 +33,8 @@ export interface StartRunOptions {
   readonly runsFolder: string;
   readonly name: string;
   readonly ifTaken: 'refuse' | 'number';
+  /** Told the folder as soon as it is made. */
+  readonly created?: (folder: RunFolder) => void;
 }
 
 /** Runs every stage of a new run. Finds bad seeds and missing models before it makes the folder. */
@@ -36,6 +43,7 @@ export async function startRun(options: StartRunOptions, io: CampaignIo): Promis
   await loadRunSeeds(config, await openRunWorld(config, io));
   const configAt = (path: string) => movableConfig(config, path);
   const folder = await createRunFolder({ runsFolder, name, ifTaken, configAt });
+  options.created?.(folder);
   return withRun(folder, io, runStages);
 }
 
@@ -47,43 +55,28 @@ export async function resumeRun(folder: RunFolder, io: CampaignIo): Promise<RunF
   });
 }
 
-/** Measures stages again or with other settings; the new figures replace the old ones. */
+/**
+ * Measures stages with fresh attacks. With the settings of the stored attacks, more attacks are added to them; other
+ * settings, or fewer attacks, need `replace`.
+ *
+ * @param wanted names of stages; undefined for those attackers of the run's config that can be measured.
+ * @throws FloodgateError `usage`, with nothing written, for a stage that the run has not trained, and for measurements
+ * that would be discarded without `replace`.
+ */
 export async function evaluateRun(
   folder: RunFolder,
-  stages: readonly string[],
-  plan: Partial<EvaluationPlan>,
+  wanted: readonly string[] | undefined,
+  request: EvaluationRequest,
   io: CampaignIo,
 ): Promise<RunFolder> {
-  return withRun(folder, io, async (campaign) => {
-    for (const stage of stages) {
-      const name = evaluationStage(stage);
-      if (campaign.store.stages().some((row) => row.name === name)) campaign.store.truncateAfter(name, -1);
-      planCauses(campaign, stage);
-      const evaluation = { ...evaluationPlan(campaign.config), ...plan };
-      await evaluateStage(campaign, stage, evaluation);
-      await finishCauses(campaign, stage, evaluation);
-    }
+  const stagesOf = (store: RunStore, config: Config): readonly string[] =>
+    wanted ?? measurableStages(store, config).filter((name) => config.attackers.includes(name));
+  const work = async (campaign: Campaign): Promise<void> => {
+    for (const stage of stagesOf(campaign.store, campaign.config)) await evaluateAgain(campaign, stage, request);
+  };
+  return withRun(folder, io, work, (store, config) => {
+    for (const stage of stagesOf(store, config)) checkEvaluation({ run: folder.name, store, config }, stage, request);
   });
-}
-
-/** Begins the search for a stage's causes, so that a resume knows of it; what an earlier evaluation found is removed. */
-function planCauses({ store, config }: Campaign, stage: string): void {
-  const { clusters, asks } = causesPlan(config);
-  if (clusters === 0) return;
-  store.beginStage(causesStage(stage), clusters * asks);
-  store.truncateAfter(causesStage(stage), -1);
-}
-
-/** Searches for the causes of an evaluated stage where that was begun: a run of an earlier version is left as it is. */
-async function finishCauses(campaign: Campaign, stage: string, evaluation: EvaluationPlan): Promise<void> {
-  const row = campaign.store.stages().find(({ name }) => name === causesStage(stage));
-  if (row === undefined || row.status === 'done') return;
-  await searchStageCauses(campaign, stage, { causes: causesPlan(campaign.config), evaluation });
-}
-
-/** True when a smoothing stage had no attack to learn from and so left no attacker to measure. */
-export function leftNoAttacker(store: RunStore, name: string): boolean {
-  return store.events().some(({ stage, code }) => stage === name && code === 'nothing-collected');
 }
 
 async function runStages(campaign: Campaign): Promise<void> {
@@ -94,19 +87,20 @@ async function runStages(campaign: Campaign): Promise<void> {
   for (const stage of stagesToTrain(config.attackers)) {
     if (!isDone(stage.name)) await stage.run?.(campaign);
     const isWanted = config.attackers.includes(stage.name) && !leftNoAttacker(store, stage.name);
-    if (isWanted && !isDone(evaluationStage(stage.name))) {
-      planCauses(campaign, stage.name);
-      await evaluateStage(campaign, stage.name, evaluationPlan(config));
-    }
-    if (isWanted) await finishCauses(campaign, stage.name, evaluationPlan(config));
+    if (isWanted) await finishEvaluation(campaign, stage.name);
   }
+  for (const name of begunEvaluations(store, config)) await finishEvaluation(campaign, name);
 }
 
-/** Takes the run's lock, opens everything, does the work, and always records the true status. */
+/**
+ * Takes the run's lock, opens everything, does the work, and always records the true status. `check` refuses the work
+ * before anything is written.
+ */
 async function withRun(
   folder: RunFolder,
   io: CampaignIo,
   work: (campaign: Campaign) => Promise<void>,
+  check: (store: RunStore, config: Config) => void = () => undefined,
 ): Promise<RunFolder> {
   const lock = await acquireLock(folder.lockPath);
   try {
@@ -114,6 +108,12 @@ async function withRun(
     await removePartialFiles(folder.checkpointsPath);
     const config = await loadRunConfig(folder);
     const store = await openStore(folder.databasePath);
+    try {
+      check(store, config);
+    } catch (error) {
+      store.close();
+      throw error;
+    }
     try {
       recordRunStatus(store, 'running');
       await withCampaign({ folder, config, store }, io, work);

@@ -3,11 +3,11 @@ import { randomStream } from '../../base/random.ts';
 import type { RunFolder } from '../../runs/run-folder.ts';
 import type { RunStore } from '../../runs/store/run-store.ts';
 import { openStageAttacker } from '../checkpoints.ts';
+import { leftNoAttacker } from '../evaluation/stored-evaluation.ts';
 import { stages } from '../registry.ts';
 import type { CampaignIo } from '../stage.ts';
 import { loadRunConfig } from './config-load.ts';
 import { createStageAttackers, openRunAttacker } from './run-attacker.ts';
-import { leftNoAttacker } from './run-campaign.ts';
 import { openConfigModels } from './run-models.ts';
 
 export interface SamplePlan {

@@ -52,7 +52,7 @@ const attacker = z
 const seeds = z
   .strictObject({
     path: line.describe('file of seed attacks, counted from the config file'),
-    format: z.enum(['auto', 'csv', 'jsonl', 'text']).default('auto').describe('auto: by the file name'),
+    format: z.enum(['auto', 'csv', 'tsv', 'jsonl', 'text']).default('auto').describe('auto: by the file name'),
     column: line
       .optional()
       .describe('csv: column name, jsonl: key; detected when there is only one, or one with a usual name'),

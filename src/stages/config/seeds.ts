@@ -15,9 +15,14 @@ const MAX_SEEDS = 200_000;
 /** Column names that need not be named in the config. */
 const USUAL_COLUMNS = ['attack', 'prompt', 'text', 'goal', 'instruction', 'question'];
 
-const FORMATS_HINT = 'seeds.path names a text file with one attack a line, a CSV or a JSONL file';
+const FORMATS_HINT = 'seeds.path names a text file with one attack a line, a CSV, TSV or JSONL file';
 
-type SeedFormat = 'csv' | 'jsonl' | 'text';
+/** A longer name of a column is rather an attack, the first of a file without a header. */
+const MAX_COLUMN_NAME = 40;
+/** Separators of columns; tried in this order on a header that names a usual column. */
+const SEPARATORS = [',', ';', '\t'] as const;
+
+type SeedFormat = 'csv' | 'tsv' | 'jsonl' | 'text';
 
 export interface SeedSet {
   /** Distinct, trimmed, in the order of the file. */
@@ -37,6 +42,29 @@ interface Rows {
   readonly column: string | undefined;
 }
 
+/** Characters of an attack or a name that a message shows. */
+const SHOWN_CHARACTERS = 60;
+
+function shortened(text: string): string {
+  const characters = [...text.trim()];
+  return characters.length <= SHOWN_CHARACTERS
+    ? characters.join('')
+    : `${characters.slice(0, SHOWN_CHARACTERS).join('')}…`;
+}
+
+/** How a seed file was read, in one line: its column, the number of attacks, those left out, and the first one. */
+export function seedsText({ attacks, format, column, skipped }: Omit<SeedSet, 'sha256'>): string {
+  const left = [
+    [skipped.empty, 'empty'],
+    [skipped.duplicate, 'repeated'],
+    [skipped.tooLong, `longer than ${MAX_SEED_CHARACTERS} characters`],
+  ] as const;
+  const leftOut = left.flatMap(([count, what]) => (count === 0 ? [] : [`${count} ${what}`])).join(', ');
+  const from = column === undefined ? `${format}` : `${format}, column ${JSON.stringify(shortened(column))}`;
+  const count = attacks.length === 1 ? '1 attack' : `${attacks.length} attacks`;
+  return `${count} (${from}${leftOut === '' ? '' : `; left out: ${leftOut}`}), the first: ${shortened(attacks[0] ?? '')}`;
+}
+
 function refuse(path: string, what: string, hint?: string): never {
   throw new FloodgateError('config', `seeds ${path}: ${what}`, hint === undefined ? {} : { hint });
 }
@@ -46,13 +74,16 @@ function formatOf({ path, format }: SeedOptions): SeedFormat {
   switch (extname(path).toLowerCase()) {
     case '.csv':
       return 'csv';
+    case '.tsv':
+    case '.tab':
+      return 'tsv';
     case '.jsonl':
     case '.ndjson':
       return 'jsonl';
     case '.json':
       return refuse(
         path,
-        'got a JSON file, expected CSV, JSONL (one JSON value a line) or text',
+        'got a JSON file, expected CSV, TSV, JSONL (one JSON value a line) or text',
         'jq -c ".[]" makes JSONL',
       );
     default:
@@ -97,21 +128,57 @@ function chooseColumn({ path, column }: SeedOptions, names: readonly string[]): 
   }
   const usual = names.find((name) => USUAL_COLUMNS.includes(name.trim().toLowerCase()));
   const chosen = names.length === 1 ? names[0] : usual;
-  return (
-    chosen ?? refuse(path, `has several columns: ${names.join(', ')}`, 'seeds.column says which holds the attacks')
+  if (chosen !== undefined) return chosen;
+  const what = `has several columns: ${names.map(shortened).join(', ')}`;
+  return refuse(path, what, `seeds.column says which holds the attacks; ${HEADER_HINT}`);
+}
+
+const HEADER_HINT = 'a file without a header needs one as its first line, such as: attack';
+
+/** Refuses a table whose first row reads like an attack: it would be taken for the header, and lost. */
+function requireHeader({ path, column }: SeedOptions, [name, ...others]: readonly string[]): void {
+  if (name === undefined || others.length > 0 || column !== undefined) return;
+  const text = name.trim();
+  const isName = text.length <= MAX_COLUMN_NAME && !/[\s.?!]/u.test(text);
+  if (isName || USUAL_COLUMNS.includes(text.toLowerCase())) return;
+  const named = `seeds.column: ${JSON.stringify(shortened(name))} says that it is one`;
+  refuse(
+    path,
+    `its first row reads like an attack, got ${JSON.stringify(shortened(name))}, expected a header`,
+    `${HEADER_HINT}; ${named}`,
   );
 }
 
-function csvRows(text: string, options: SeedOptions): Rows {
+/** The separator of the columns: a comma, unless the header only names a known column with another one. */
+function separatorOf(text: string, { column }: SeedOptions): string {
+  const header = text.slice(0, text.search(/[\r\n]|$/));
+  const isKnown = (name: string): boolean =>
+    name === column || (column === undefined && USUAL_COLUMNS.includes(name.toLowerCase()));
+  const names = (separator: string) => header.split(separator).map((name) => name.trim().replace(/^"(.*)"$/, '$1'));
+  return SEPARATORS.find((separator) => names(separator).some(isKnown)) ?? ',';
+}
+
+function tableRows(text: string, format: 'csv' | 'tsv', options: SeedOptions): Rows {
+  const isTsv = format === 'tsv';
   let records: string[][];
   try {
-    records = parseCsv(text, { skip_empty_lines: true, max_record_size: 10 * MAX_SEED_CHARACTERS });
+    records = parseCsv(text, {
+      skip_empty_lines: true,
+      max_record_size: 10 * MAX_SEED_CHARACTERS,
+      delimiter: isTsv ? '\t' : separatorOf(text, options),
+      // A quote in a TSV file is most often a character of the text.
+      relax_quotes: isTsv,
+    });
   } catch (cause) {
     const message = cause instanceof CsvError ? cause.message : String(cause);
-    throw new FloodgateError('config', `seeds ${options.path}: is not valid CSV: ${message}`, { cause });
+    throw new FloodgateError('config', `seeds ${options.path}: is not valid ${format.toUpperCase()}: ${message}`, {
+      cause,
+      hint: 'columns are separated by commas (CSV) or tabs (TSV); an attack with a comma, a quote or a line break is "quoted"',
+    });
   }
   const [names, ...rows] = records;
   if (names === undefined) return { values: [], column: undefined };
+  requireHeader(options, names);
   const column = chooseColumn(options, names);
   const index = names.indexOf(column);
   return { values: valuesOf(rows, (row) => row[index]), column };
@@ -178,7 +245,8 @@ function jsonlRows(text: string, options: SeedOptions): Rows {
 function rowsOf(text: string, format: SeedFormat, options: SeedOptions): Rows {
   switch (format) {
     case 'csv':
-      return csvRows(text, options);
+    case 'tsv':
+      return tableRows(text, format, options);
     case 'jsonl':
       return jsonlRows(text, options);
     case 'text':

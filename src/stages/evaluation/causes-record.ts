@@ -3,7 +3,8 @@ import type { StoreQueries } from '../../runs/store/queries.ts';
 import { causesStage } from '../../runs/store/stage-name.ts';
 import type { StoreWriter } from '../../runs/store/writer.ts';
 
-const way = z.strictObject({
+/** One way of success, with its texts. */
+export const waySchema = z.strictObject({
   /** The smallest part of an attack that still succeeds: the name of the way. */
   cause: z.string(),
   /** A whole attack that succeeded this way. */
@@ -14,10 +15,12 @@ const way = z.strictObject({
   successes: z.number(),
   /** Searches that ended in a cause of this way. */
   searches: z.number(),
+  /** Wordings (groups of successes that say nearly the same) with a member of this way; not in every database. */
+  wordings: z.number().optional(),
 });
-export type WayRecord = z.infer<typeof way>;
+export type WayRecord = z.infer<typeof waySchema>;
 
-/** The causes of a stage's successes; in report.json too. */
+/** The causes of a stage's successes, with their texts, which report.json leaves out. */
 export const causesSchema = z.strictObject({
   judge: z.string(),
   /** Successes of the evaluation. */
@@ -29,7 +32,7 @@ export const causesSchema = z.strictObject({
   /** Successes that hold no known cause and were not searched. */
   unknown: z.number(),
   /** The way with the most successes first. */
-  ways: z.array(way),
+  ways: z.array(waySchema),
 });
 export type CausesRecord = z.infer<typeof causesSchema>;
 

@@ -8,7 +8,9 @@ import { type FoundCauses, findCauses } from '../../metrics/causes-search.ts';
 import { type CauseWay, causeFigures, groupCauses, waysOfSuccesses } from '../../metrics/causes-ways.ts';
 import { createEmbeddingMatrix, type EmbeddingMatrix } from '../../metrics/embedding-matrix.ts';
 import { pointMeasure } from '../../metrics/measure.ts';
+import { finishPausing } from '../../metrics/steps.ts';
 import { successIndices } from '../../metrics/success.ts';
+import { clusterAttacksInSteps } from '../../metrics/unique-attacks.ts';
 import { type AttackRow, attackRow, type MetricRecord } from '../../runs/store/records.ts';
 import { causesStage, evaluationStage } from '../../runs/store/stage-name.ts';
 import { type Evidence, meanUnsafeOf, type ResponseRecord, type SeatName, unsafeOf } from '../../trial/evidence.ts';
@@ -203,7 +205,7 @@ async function finishCauses(campaign: Campaign, search: FinishedSearch, plan: Ev
     cosine: (a, b) => dotAt(data, row.get(a) ?? 0, data, row.get(b) ?? 0, width),
   });
   const figures = causeFigures({ successes: evaluation.successes, attacks: evaluation.texts.length }, found, ways);
-  const records = wayRecords(store, search, ways);
+  const records = wayRecords(store, search, ways, await wordingsOf(campaign, search));
   recordCauses(store, stage, {
     judge: seat.name,
     successes: evaluation.successes.length,
@@ -237,15 +239,27 @@ async function finishCauses(campaign: Campaign, search: FinishedSearch, plan: Ev
   store.endStage(name, 'done');
 }
 
+/** The wording of each success, by number: the cluster that it is in. */
+async function wordingsOf(
+  { io, config }: Campaign,
+  { stage, evaluation }: FinishedSearch,
+): Promise<Map<number, number>> {
+  const { data, rows, width } = evaluation.embeddings;
+  const similarity = (i: number, j: number): number => dotAt(data, i * width, data, j * width, width);
+  const steps = clusterAttacksInSteps(similarity, [...Array(rows).keys()], config.evaluation.uniqueThreshold);
+  const clusters = await finishPausing(steps, io.signal, causesStage(stage));
+  return new Map(clusters.flatMap(({ members }, wording) => members.map((member) => [member, wording] as const)));
+}
+
 /** The ways as a reader sees them, the one with the most successes first. */
 function wayRecords(
   store: Campaign['store'],
   { stage, seat, evaluation, found }: FinishedSearch,
   ways: readonly CauseWay[],
+  wordings: ReadonlyMap<number, number>,
 ): CausesRecord['ways'] {
   const responses = new Map(store.attacks({ stage: causesStage(stage) }).map(({ id, text }) => [text, id] as const));
-  const held = new Map<number, number>();
-  for (const way of waysOfSuccesses(found.heldBy, ways)) if (way !== undefined) held.set(way, (held.get(way) ?? 0) + 1);
+  const wayOf = waysOfSuccesses(found.heldBy, ways);
   const records = ways.map(({ searches }, way): WayRecord => {
     const named = searches.reduce((best, each) => (lengthOf(found, each) < lengthOf(found, best) ? each : best));
     const { attack, result } = found.searches[named] as FoundCauses['searches'][number];
@@ -257,8 +271,9 @@ function wayRecords(
       cause,
       example,
       isEcho: asked !== undefined && isEcho(words, store.responses(asked), seat),
-      successes: held.get(way) ?? 0,
+      successes: wayOf.filter((each) => each === way).length,
       searches: searches.length,
+      wordings: new Set(wayOf.flatMap((each, success) => (each === way ? [wordings.get(success)] : []))).size,
     };
   });
   return records.sort((a, b) => b.successes - a.successes);

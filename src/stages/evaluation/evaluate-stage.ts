@@ -25,19 +25,20 @@ async function openDraw(campaign: Campaign, stage: string): Promise<AttackDraw> 
 
 /**
  * Measures a stage's attacker on fresh attacks: samples them, asks the target, and has every judge score the responses,
- * once as they are and once with the attack's own words masked. Resumes batch by batch.
+ * once as they are and once with the attack's own words masked. Resumes batch by batch. Stored attacks are kept, and
+ * those that the plan asks for beyond them are added.
  */
 export async function evaluateStage(campaign: Campaign, stage: string, plan: EvaluationPlan): Promise<void> {
   const { store } = campaign;
   const name = evaluationStage(stage);
-  const batches = Math.ceil(plan.attacks / BATCH);
+  const kept = storedBatches(store, name);
+  const batches = kept.batches + Math.ceil(Math.max(0, plan.attacks - kept.attacks) / BATCH);
   store.beginStage(name, batches + 1);
-  const done = Math.min(store.lastUpdate(name) + 1, batches);
-  store.truncateAfter(name, done - 1);
-  if (done < batches) {
+  store.truncateAfter(name, kept.batches - 1);
+  if (kept.batches < batches) {
     const draw = await openDraw(campaign, stage);
     try {
-      await tryBatches(campaign, draw, plan, { name, from: done, to: batches });
+      await tryBatches(campaign, draw, plan, { name, kept, to: batches });
     } finally {
       await draw.close();
     }
@@ -50,11 +51,22 @@ export async function evaluateStage(campaign: Campaign, stage: string, plan: Eva
   store.endStage(name, 'done');
 }
 
+/** Attacks that are stored, in so many batches; the last one may be short. */
+interface StoredBatches {
+  readonly attacks: number;
+  readonly batches: number;
+}
+
+function storedBatches(store: Campaign['store'], name: string): StoredBatches {
+  const rows = store.attacks({ stage: name });
+  return { attacks: rows.length, batches: (rows.at(-1)?.update ?? -1) + 1 };
+}
+
 async function tryBatches(
   campaign: Campaign,
   draw: AttackDraw,
   plan: EvaluationPlan,
-  range: { readonly name: string; readonly from: number; readonly to: number },
+  range: { readonly name: string; readonly kept: StoredBatches; readonly to: number },
 ): Promise<void> {
   const { store, io, evaluationTarget: target, config } = campaign;
   const ledger = createLedger();
@@ -62,10 +74,11 @@ async function tryBatches(
   const seats = evaluationSeats(campaign);
   const trial = createTrial({ target, decode, responses: plan.responses, seats, ledger, signal: io.signal });
   const bar = io.progress.start(range.name, plan.attacks, 'attacks');
-  bar.update(range.from * BATCH);
+  const { attacks: before, batches: from } = range.kept;
+  bar.update(before);
   try {
-    for (let batch = range.from; batch < range.to; batch++) {
-      const first = batch * BATCH;
+    for (let batch = from; batch < range.to; batch++) {
+      const first = before + (batch - from) * BATCH;
       if (io.signal.aborted) throw interrupted(range.name, first, plan.attacks);
       const count = Math.min(BATCH, plan.attacks - first);
       const started = monotonicMs();

@@ -51,7 +51,7 @@ function refuseUnknown(folder: RunFolder, option: string, wanted: readonly strin
     {
       hint:
         near === undefined
-          ? `floodgate evaluate ${folder.name} --stage ${unknown} measures it first`
+          ? `floodgate evaluate ${folder.name} --stage ${unknown} measures it, where the run has trained it`
           : `did you mean ${near}?`,
     },
   );

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { makePrivateFolder } from '../../base/atomic-file.ts';
+import { makePrivateFolder, removePartialFiles } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import { acquireLock } from '../../base/lock.ts';
 import type { RunFolder } from '../../runs/run-folder.ts';
@@ -51,6 +51,7 @@ export async function runRobustness(folder: RunFolder, plan: RobustnessPlan, io:
   await makePrivateFolder(robustnessFolder(folder));
   const lock = await acquireLock(join(robustnessFolder(folder), 'lock'));
   try {
+    await removePartialFiles(robustnessFolder(folder));
     const earlier = await readRobustness(folder);
     // Fixed at the first start: targets that were tuned on more could not be compared.
     const successes = earlier?.successes ?? study.successes;

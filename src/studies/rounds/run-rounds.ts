@@ -1,5 +1,5 @@
 import { join, relative } from 'node:path';
-import { makePrivateFolder } from '../../base/atomic-file.ts';
+import { makePrivateFolder, removePartialFiles } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import { acquireLock } from '../../base/lock.ts';
 import { openRunFolder, type RunFolder } from '../../runs/run-folder.ts';
@@ -56,6 +56,7 @@ export async function runRounds(plan: RoundsPlan, io: CampaignIo): Promise<Round
   await makePrivateFolder(folder);
   const lock = await acquireLock(join(folder, 'lock'));
   try {
+    await removePartialFiles(folder);
     const earlier = await readRounds(folder);
     refuseOther(earlier, plan, sha256);
     const begun: Rounds = {

@@ -1,4 +1,5 @@
 import { FloodgateError } from '../../base/errors.ts';
+import { removePartialFiles } from '../../base/atomic-file.ts';
 import { acquireLock } from '../../base/lock.ts';
 import type { Judge } from '../../judges/judge.ts';
 import { createEmbeddingMatrix, type EmbeddingMatrix } from '../../metrics/embedding-matrix.ts';
@@ -61,6 +62,7 @@ const EMBED_BATCH = 128;
 export async function transferRun(folder: RunFolder, plan: TransferPlan, io: CampaignIo): Promise<TransferOutcome> {
   const lock = await acquireLock(folder.lockPath);
   try {
+    await removePartialFiles(folder.path);
     const config = await loadRunConfig(folder);
     const store = await openStore(folder.databasePath);
     try {

@@ -38,7 +38,9 @@ export function chooseAttackers(store: StoreQueries, run: string, wanted: readon
     `transfer ${run}: got attacker ${unknown}, expected one that was evaluated: ${known.join(', ')}`,
     {
       hint:
-        near === undefined ? `floodgate evaluate ${run} --stage ${unknown} measures it first` : `did you mean ${near}?`,
+        near === undefined
+          ? `floodgate evaluate ${run} --stage ${unknown} measures it, where the run has trained it`
+          : `did you mean ${near}?`,
     },
   );
 }

@@ -1,5 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { relative } from 'node:path';
+import { removePartialFiles } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import { acquireLock } from '../../base/lock.ts';
 import type { Judge } from '../../judges/judge.ts';
@@ -138,9 +139,13 @@ async function tuneOn(
     seed: config.seed,
     settings: config.tuning,
   };
+  await removePartialFiles(folder.path, { recursive: true });
   const earlier = await readTuneFile(folder);
   if (earlier !== undefined) refuseOtherIdentity(folder, earlier, identity);
-  if (earlier?.status === 'done') return { kind: 'tuned', folder, file: earlier };
+  if (earlier?.status === 'done') {
+    await rm(folder.partialPath, { force: true }); // a kill may have come between the record and this
+    return { kind: 'tuned', folder, file: earlier };
+  }
   // An adapter that does not fit is found before anything is made.
   const start = options.adapter === undefined ? undefined : await readPeftAdapter(options.adapter, checkpoint.config);
   const texts = await loadTuneTexts(models);

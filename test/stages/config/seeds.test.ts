@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { FloodgateError } from '../../../src/base/errors.ts';
-import { loadSeeds, parseSeeds, type SeedOptions } from '../../../src/stages/config/seeds.ts';
+import { loadSeeds, parseSeeds, type SeedOptions, seedsText } from '../../../src/stages/config/seeds.ts';
 
 const options = (path: string, rest: Partial<SeedOptions> = {}): SeedOptions => ({ path, format: 'auto', ...rest });
 
@@ -32,6 +32,42 @@ describe('parseSeeds', () => {
     expect(parseSeeds('anything\n1\n', options('x.csv')).attacks).toEqual(['1']);
     expect(() => parseSeeds('a,b\n1,2\n', options('x.csv'))).toThrow(/several columns: a, b/);
     expect(() => parseSeeds('atack,b\n1,2\n', options('x.csv', { column: 'attack' }))).toThrow(/did you mean atack\?/);
+  });
+
+  it('refuses a table whose first row would be lost as a header, and says how to keep it', () => {
+    const headerless = 'Tell me a story about locks.\nWhat now?\n';
+    expect(() => parseSeeds(headerless, options('x.csv'))).toThrow(
+      /first row reads like an attack, got "Tell me a story about locks.", expected a header/,
+    );
+    expect(() => parseSeeds('"Tell me, now"\n"Go on, then"\n', options('x.csv'))).toThrow(/reads like an attack/);
+    expect(() => parseSeeds(`${'x'.repeat(41)}\ny\n`, options('x.csv'))).toThrow(/reads like an attack/);
+    const named = { column: 'Tell me a story about locks.' };
+    expect(parseSeeds(headerless, options('x.csv', named)).attacks).toEqual(['What now?']);
+    expect(parseSeeds(`attack\n${headerless}`, options('x.csv')).attacks).toHaveLength(2);
+  });
+
+  it('reads a TSV, whose quotes belong to the text, and a CSV of semicolons that names a known column', () => {
+    const tsv = 'id\tprompt\n1\tsay "hi", then leave\n2\t"quoted"\n3\tplain\n';
+    expect(parseSeeds(tsv, options('x.tsv'))).toMatchObject({
+      attacks: ['say "hi", then leave', 'quoted', 'plain'],
+      format: 'tsv',
+      column: 'prompt',
+    });
+    expect(() => parseSeeds('one line\nanother\n', options('x.tsv'))).toThrow(/reads like an attack/);
+    expect(parseSeeds('id;prompt\n1;"say ""a;b"", now"\n', options('x.csv')).attacks).toEqual(['say "a;b", now']);
+    expect(parseSeeds('id\tprompt\n1\tone\n', options('x.csv')).attacks).toEqual(['one']);
+    const wanted = options('x.csv', { column: 'b' });
+    expect(parseSeeds('a;b\n1;2\n', wanted).attacks).toEqual(['2']);
+  });
+
+  it('says in one line how it read a file', () => {
+    const csv = `id,prompt\n1,"He said ""hi"", and went"\n2,\n3,other\n4,other\n`;
+    expect(seedsText(parseSeeds(csv, options('x.csv')))).toBe(
+      '2 attacks (csv, column "prompt"; left out: 1 empty, 1 repeated), the first: He said "hi", and went',
+    );
+    expect(seedsText(parseSeeds('a'.repeat(70), options('x.txt')))).toBe(
+      `1 attack (text), the first: ${'a'.repeat(60)}…`,
+    );
   });
 
   it('reads JSONL of texts and of objects', () => {
@@ -64,7 +100,7 @@ describe('parseSeeds', () => {
   });
 
   it('answers any text in any format with seeds or a FloodgateError', () => {
-    const format = fc.constantFrom('csv' as const, 'jsonl' as const, 'text' as const);
+    const format = fc.constantFrom('csv' as const, 'tsv' as const, 'jsonl' as const, 'text' as const);
     fc.assert(
       fc.property(fc.string({ unit: 'grapheme' }), format, (text, chosen) => {
         try {

@@ -7,6 +7,7 @@ import { openStore, type RunStore } from '../../../src/runs/store/run-store.ts';
 import { planRun } from '../../../src/stages/campaign/plan-run.ts';
 import { evaluateRun, resumeRun, startRun } from '../../../src/stages/campaign/run-campaign.ts';
 import { causesPlan } from '../../../src/stages/evaluation/causes-plan.ts';
+import { storedCauses } from '../../../src/stages/evaluation/causes-record.ts';
 import { createTinyCampaign, type TinyCampaign } from '../tiny-campaign.ts';
 
 vi.setConfig({ testTimeout: 300_000 }); // whole campaigns
@@ -62,17 +63,23 @@ const rowsOf = (store: RunStore) =>
   }));
 
 describe('the causes of an evaluated stage', () => {
-  test('are parts of its successes that succeed, named in the report with an example and their size', async () => {
+  test('are parts of its successes that succeed, stored with an example and their size', async () => {
     const { stages } = await reportOf();
+    const stored = await read((store) => storedCauses(store, 'sft'));
     expect(stages.map(({ name }) => name)).toEqual(['sft']);
     const causes = stages[0]?.causes;
     if (causes === undefined) throw new Error('the report has no causes');
     expect(causes.ways.length).toBeGreaterThan(0);
-    for (const { cause, example, successes } of causes.ways) {
+    expect(stored?.ways).toHaveLength(causes.ways.length);
+    for (const { cause, example, successes, searches, wordings } of stored?.ways ?? []) {
       expect(cause).toMatch(/[zqe]/);
       expect(example.split(/\s+/).join(' ')).toContain(cause.split(' ')[0]);
-      expect(successes).toBeGreaterThan(0);
+      expect(successes).toBeGreaterThanOrEqual(Math.max(searches, wordings ?? 0));
+      expect(wordings).toBeGreaterThan(0);
     }
+    // By their own count, wordings are as many as the metric's: a way holds no more of them.
+    const unique = stages[0]?.metrics.uniqueAttacks?.value ?? 0;
+    expect(Math.max(...causes.ways.map(({ wordings = 0 }) => wordings))).toBeLessThanOrEqual(unique);
     expect(causes.judge).toBe('bells');
     expect(causes.metrics.ways?.value).toBe(causes.ways.length);
     expect(causes.metrics.unstableShare?.value).toBeCloseTo(causes.unstable / causes.searched, 9);
@@ -133,7 +140,7 @@ describe('the causes of an evaluated stage', () => {
 
   test('are looked for again when the stage is evaluated again', async () => {
     const again = await start('again', ON);
-    await evaluateRun(again, ['sft'], { attacks: 24 }, tiny.io());
+    await evaluateRun(again, ['sft'], { attacks: 24, replace: true }, tiny.io());
     const { causes } = (await reportOf(again)).stages[0] as Report['stages'][number];
     expect(causes?.metrics.ways?.n).toBeLessThanOrEqual(24);
     expect(causes?.successes).toBeLessThanOrEqual(24);

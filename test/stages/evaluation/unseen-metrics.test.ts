@@ -97,7 +97,7 @@ describe('every evaluation', () => {
   });
 
   test('at another temperature nothing is estimated, and an event says why', async () => {
-    await evaluateRun(folder, ['gflownet'], { attacks: 32, temperature: 0.5 }, tiny.io());
+    await evaluateRun(folder, ['gflownet'], { attacks: 32, temperature: 0.5, replace: true }, tiny.io());
     const [metrics, events] = await read((store) => [metricsOf(store, 'gflownet'), store.events()] as const);
     expect(metrics.missingMass).toMatchObject({ value: null, low: null, high: null });
     expect(metrics.referenceFailureRate?.method).toMatch(/temperature 0.5, expected 1/);
@@ -109,8 +109,8 @@ describe('every evaluation', () => {
   });
 
   test('a reference evaluated at another temperature is not used', async () => {
-    await evaluateRun(folder, ['sft'], { attacks: 32, temperature: 2 }, tiny.io());
-    await evaluateRun(folder, ['gflownet'], { attacks: 64 }, tiny.io());
+    await evaluateRun(folder, ['sft'], { attacks: 32, temperature: 2, replace: true }, tiny.io());
+    await evaluateRun(folder, ['gflownet'], { attacks: 64, replace: true }, tiny.io());
     const metrics = await read((store) => metricsOf(store, 'gflownet'));
     expect(metrics.referenceFailureRate).toMatchObject({ value: null });
     expect(metrics.referenceFailureRate?.method).toMatch(/evaluated at temperature 2: evaluate sft again at 1/);

@@ -161,7 +161,7 @@ targets:
   });
 
   test('cells of an attacker that was evaluated again are made from its new attacks', async () => {
-    await evaluateRun(folder, ['sft'], { seed: 7 }, tiny.io());
+    await evaluateRun(folder, ['sft'], { seed: 7, replace: true }, tiny.io());
     expect((await transferRun(folder, planOf(SCRIPT), tiny.io())).filled).toBe(2);
     expect(await textsOf('transfer:sft:other')).toEqual(await textsOf('evaluate:sft'));
   });

@@ -1,4 +1,4 @@
-import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -181,6 +181,16 @@ describe('tuneRun', () => {
       message: expect.stringContaining('was tuned with another settings'),
     });
     expect(await tune({ name: 'other', overrides: ['tuning.epochs=1'] })).toMatchObject({ kind: 'tuned' });
+  });
+
+  test('removes what a kill left: files half-written, and the answers so far of a finished tuning', async () => {
+    await tune({ name: 'safe' });
+    const data = path.join(run.path, 'tuned', 'safe', 'data');
+    const files = (await readdir(data)).sort();
+    await writeFile(path.join(data, '.prompts.jsonl.partial-4711-b1e396b6-7cd3-41d4-bedb-8963915dcc32'), 'half');
+    await writeFile(path.join(data, 'answers.partial.json'), '{}');
+    await tune({ name: 'safe' });
+    expect((await readdir(data)).sort()).toEqual(files);
   });
 
   test('resumes: neither answers nor the first check are made again', async () => {
