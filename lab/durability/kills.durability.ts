@@ -55,6 +55,7 @@ async function killScene(scene: Scene, wanted: number): Promise<void> {
     const where = ofTrial.map(({ section, afterMs }) => `${section} at ${(afterMs / 1000).toFixed(2)} s`).join(', ');
     const outcome = differences.length === 0 ? 'same' : 'DIFFERENT';
     say(`${scene.name} ${kills.length}/${wanted} kills, trial ${trials} ${outcome}: ${where}`);
+    for (const difference of differences) say(difference);
     expect(differences, `${scene.name}, trial ${trials} of seed ${SEED}`).toEqual([]);
   }
   const labels = sections.map(({ label }) => label);

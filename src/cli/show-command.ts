@@ -2,11 +2,13 @@ import type { Command } from 'commander';
 import { FloodgateError } from '../base/errors.ts';
 import { append } from '../base/long-lists.ts';
 import { type RunOverview, readRun } from '../report/run-overview.ts';
-import { measureText } from '../report/words/number-words.ts';
+import { counted, measureText } from '../report/words/number-words.ts';
 import { openRunFolder } from '../runs/run-folder.ts';
 import type { StoredAttack, StoredResponse } from '../runs/store/records.ts';
 import type { RunStore } from '../runs/store/run-store.ts';
-import { isAside, transferCellOf } from '../runs/store/stage-name.ts';
+import { evaluatedStage, isAside, transferCellOf } from '../runs/store/stage-name.ts';
+import type { WayRecord } from '../stages/evaluation/causes-record.ts';
+import { storedCauses } from '../stages/evaluation/causes-record.ts';
 import {
   alignColumns,
   type CommandResult,
@@ -64,7 +66,7 @@ function stagesText({ report }: RunOverview): string {
     String(cost.targetCalls + evaluationCost.targetCalls + (causes?.cost.targetCalls ?? 0)),
     String(Math.round(cost.seconds + evaluationCost.seconds + (causes?.cost.seconds ?? 0))),
   ]);
-  const heading = ['stage', 'status', 'ASR', 'unique attacks', 'cosine distance', 'target calls', 'seconds'];
+  const heading = ['stage', 'status', 'ASR', 'wordings', 'cosine distance', 'target calls', 'seconds'];
   return `\n${alignColumns([heading, ...rows])}`;
 }
 
@@ -109,18 +111,36 @@ function attacksText(stage: string | undefined, attacks: readonly ShownAttack[])
   return `\nattacks of ${printable(stage ?? '')}, the most effective first${listed}`;
 }
 
+/** The ways of a stage with their causes, the largest first; empty where they were not looked for. */
+function waysText(stage: string, ways: readonly WayRecord[]): string {
+  if (ways.length === 0) return '';
+  const listed = ways.map(({ cause, example, isEcho, successes, searches, wordings }) => {
+    const figures = [
+      counted(successes, 'success', 'successes'),
+      counted(searches, 'search', 'searches'),
+      ...(wordings === undefined ? [] : [counted(wordings, 'wording')]),
+      ...(isEcho ? ['repeats its own words'] : []),
+    ];
+    return `\n${printable(cause)}\n    ${figures.join(', ')}\n    such as: ${printable(example)}`;
+  });
+  return `\nways of ${printable(stage)} by their causes, the largest first${listed.join('')}\n`;
+}
+
 function describe(overview: RunOverview, store: RunStore | undefined, options: ShowOptions): CommandResult {
   const stage = store === undefined ? undefined : shownStage(store, overview.folder.name, options.stage);
   const attacks =
     store === undefined || stage === undefined || options.attacks === 0
       ? []
       : bestAttacks(store, stage, options.attacks);
+  const attacker = evaluatedStage(stage ?? '') ?? stage ?? '';
+  const ways = store === undefined ? [] : (storedCauses(store, attacker)?.ways.slice(0, options.attacks) ?? []);
   const events = store?.events() ?? [];
   return {
     text: [
       headText(overview),
       `${stagesText(overview)}${causesText(overview)}`,
       eventsText(events),
+      waysText(attacker, ways),
       attacksText(stage, attacks),
     ]
       .join('\n')
@@ -134,6 +154,7 @@ function describe(overview: RunOverview, store: RunStore | undefined, options: S
       repeatedCalls: store?.repeatedCalls() ?? [],
       events,
       attacks,
+      ways,
     },
   };
 }
@@ -142,7 +163,12 @@ function describe(overview: RunOverview, store: RunStore | undefined, options: S
 export function registerShowCommand(program: Command, context: CliContext): void {
   addRunsOption(program.command('show').description('show what a run measured, what it cost, and its attacks'))
     .argument('<run>', 'name or path of the run')
-    .option('--attacks <count>', 'show so many attacks with their responses, the most effective first', parseCount, 0)
+    .option(
+      '--attacks <count>',
+      'show so many attacks with their responses, the most effective first, and ways by their causes',
+      parseCount,
+      0,
+    )
     .option('--stage <name>', "stage whose attacks are shown (default: the last against the run's own target)")
     .addHelpText(
       'after',

@@ -42,7 +42,7 @@ The attacks are those that the evaluation stored. The same command resumes where
 const FIGURES = [
   ['success rate', 'asr'],
   ['attacks that could not be asked or judged', 'excluded'],
-  ['unique attacks', 'uniqueAttacks'],
+  ['wordings', 'uniqueAttacks'],
   ['transfer rate (of those that succeed at home)', 'transferRate'],
   ['true success rate, computed from the target', 'exactAsr'],
   ['true transfer rate, computed from the target', 'exactTransferRate'],

@@ -374,9 +374,9 @@ describe('ways by their causes', () => {
     const rows = await section.locator('.way').allInnerTexts();
     expect(rows).toHaveLength(2);
     expect(rows[0]).toMatch(/Way 1[\s\S]*cause, 17 characters[\s\S]*15 successes/);
-    expect(rows[0]).toContain('Why: 3 of the 6 words of the example are enough.');
+    expect(rows[0]).toContain('Why: 3 of the 6 words of this example are enough.');
     expect(rows[0]).toContain('2 wordings · 4 searches ended here · answered in other words');
-    expect(rows[1]).toMatch(/Why: all 6 words of the example together; no smaller part was found to succeed/);
+    expect(rows[1]).toMatch(/Why: all 6 words of this example together; no smaller part was found to succeed/);
     expect(rows[1]).toContain('1 wording · 1 search ended here · repeats its own words');
     expect(await section.locator('figure.discovery svg').getAttribute('aria-label')).toMatch(
       /^Ways found against .* 2 after 80 answers; 2.5 .* expected after 160.$/,

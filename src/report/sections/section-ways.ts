@@ -1,7 +1,6 @@
 import { causeWords } from '../../metrics/causes.ts';
 import { causesPlan } from '../../stages/evaluation/causes-plan.ts';
 import type { WayRecord } from '../../stages/evaluation/causes-record.ts';
-import { MAX_SHOWN_CLUSTERS } from '../attacks/attack-clusters.ts';
 import { discoveryChart } from '../charts/discovery-chart.ts';
 import { namedFigures, sizeBar } from '../charts/measure-marks.ts';
 import { type Html, html } from '../words/html.ts';
@@ -10,6 +9,9 @@ import { isSyntheticWorld, stageWords } from '../words/stage-words.ts';
 import type { PageContent } from './page-content.ts';
 import type { PageSection } from './page-section.ts';
 import type { TextVault } from './text-vault.ts';
+
+/** Most ways on the page, for a page that can be read. */
+const MAX_SHOWN_WAYS = 64;
 
 const COMMON = { id: 'ways', title: 'The ways it fails' };
 
@@ -20,9 +22,10 @@ const WORLD_FIGURES = ['causesKeyRecall', 'keysInSuccesses', 'causesOneKey', 'ca
 /** Why an attack of this way works, in plain words. */
 function whyItWorks({ cause, example }: WayRecord): string {
   const [part, whole] = [causeWords(cause).length, causeWords(example).length];
-  const all = `all ${counted(whole, 'word')} of the example together`;
-  if (part >= whole) return whole === 1 ? 'Why: it is one word.' : `Why: ${all}; no smaller part was found to succeed.`;
-  return `Why: ${part} of the ${counted(whole, 'word')} of the example ${part === 1 ? 'is' : 'are'} enough.`;
+  if (part < whole)
+    return `Why: ${part} of the ${counted(whole, 'word')} of this example ${part === 1 ? 'is' : 'are'} enough.`;
+  if (whole === 1) return 'Why: this example is one word.';
+  return `Why: all ${whole} words of this example together; no smaller part was found to succeed.`;
 }
 
 function wayItem(way: WayRecord, number: number, largest: number, vault: TextVault): Html {
@@ -32,11 +35,11 @@ function wayItem(way: WayRecord, number: number, largest: number, vault: TextVau
     `${counted(searches, 'search', 'searches')} ended here`,
     isEcho ? 'repeats its own words' : 'answered in other words',
   ];
-  return html`<li class="way"><h3 class="way-name">Way ${number}</h3><div class="way-cause">${vault.veil(cause, 'cause', `cause of way ${number}`)}</div><div class="way-size">${sizeBar(successes, largest)}<span>${counted(successes, 'success', 'successes')}</span></div><div class="way-more"><p class="quiet">${whyItWorks(way)} ${facts.join(' · ')}</p>${vault.veil(example, 'attack', `example of way ${number}`)}</div></li>`;
+  return html`<li class="way"><h3 class="way-name">Way ${number}</h3><div class="way-cause">${vault.veil(cause, 'cause', `cause of way ${number}`)}</div><div class="way-size">${sizeBar(successes, largest)}<span>${counted(successes, 'success', 'successes')}</span></div><div class="way-more"><p class="quiet">${facts.join(' · ')}. ${whyItWorks(way)}</p>${vault.veil(example, 'attack', `example of way ${number}`)}</div></li>`;
 }
 
 function remainder(ways: readonly WayRecord[]): Html {
-  const rest = ways.slice(MAX_SHOWN_CLUSTERS);
+  const rest = ways.slice(MAX_SHOWN_WAYS);
   if (rest.length === 0) return html``;
   const successes = rest.reduce((sum, way) => sum + way.successes, 0);
   return html`<p class="quiet">And ${counted(rest.length, 'smaller way')} with ${counted(successes, 'success', 'successes')} in all, which this page leaves out.</p>`;
@@ -61,7 +64,7 @@ export function waysSection(content: PageContent, vault: TextVault): PageSection
     return { ...COMMON, note: what, body: withoutWays(content) };
   const { ways, successes, searched, unstable, unknown } = record;
   const largest = ways[0]?.successes ?? 1;
-  const items = ways.slice(0, MAX_SHOWN_CLUSTERS).map((way, i) => wayItem(way, i + 1, largest, vault));
+  const items = ways.slice(0, MAX_SHOWN_WAYS).map((way, i) => wayItem(way, i + 1, largest, vault));
   const again = `${counted(searched, 'success', 'successes')} searched; ${unstable} of them did not succeed again.`;
   const left =
     unknown === 0
