@@ -3,6 +3,7 @@ import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { FloodgateError } from '../../src/base/errors.ts';
 import { randomStream } from '../../src/base/random.ts';
 import { type DecoderCheckpoint, openCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
 import { openGenerator } from '../../src/models/decoder/generator.ts';
@@ -47,11 +48,19 @@ const modelOptions = () => ({
   bans: { always: [], end: checkpoint.tokenizer.endIds },
 });
 
+/** Path of a pulled model. A missing one is not fetched, since a test accepts nobody's licence. */
+async function cachedModel(name: string): Promise<string> {
+  const resolved = await resolveModel(name).catch((error: unknown) => {
+    if (error instanceof FloodgateError) throw new Error(`${error.message}; ${error.hint}`, { cause: error });
+    throw error;
+  });
+  return resolved.path;
+}
+
 beforeAll(async () => {
-  // Refused with the command that pulls it where the model is missing: a test accepts nobody's licence.
-  const { path: file } = await resolveModel('gemma3-270m');
+  const file = await cachedModel('gemma3-270m');
   golden = await readGolden<Golden>('models', 'gemma3-270m');
-  cacheDir = await mkdtemp(path.join(tmpdir(), 'floodgate-gemma3-270m-')); // so that its weights are converted anew
+  cacheDir = await mkdtemp(path.join(tmpdir(), 'floodgate-gemma3-270m-')); // its weights are converted from scratch
   const openDecoder = async (): Promise<void> => {
     const opened = await openCheckpoint(file, { cacheDir });
     if (opened.kind !== 'decoder') throw new TypeError('Gemma 3 is a decoder');

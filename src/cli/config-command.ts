@@ -47,12 +47,14 @@ gflownet:
   accumulation: 1
   learningRate: 3.0e-4
   warmupUpdates: 10
+  sampling: {temperatures: {low: 0.7, high: 1.3}}
 
 smoothing:
   updates: 200
 
 reward:
-  temperature: {from: 2, to: 1, updates: 60}
+  beta: 0.1
+  temperature: {from: 1, to: 1, updates: 0}   # hotter starts write gibberish (docs/results.md)
 
 watch:                           # every attacker that learns from rewards
   everyUpdates: 40

@@ -11,7 +11,7 @@ export interface CliContext {
   /** Says in one line what begins, and remembers the command that continues it after an interruption. */
   begin(line: string, command: string): void;
   /** Another command continues the work from now on. */
-  goOnWith(command: string): void;
+  continueWith(command: string): void;
   /** Asks a person a question and returns the line typed. Undefined where nobody can answer. */
   readonly ask?: (question: string) => Promise<string>;
   /** Writes one piece of text to standard output, followed by a newline. */

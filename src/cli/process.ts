@@ -27,19 +27,19 @@ const EXIT_FAILED = 1;
  * second ends the process at once: no data is lost, and the resumed run repeats its last update. A terminal that closes
  * aborts too: SIGHUP, which the shell and the kernel may both send. Node.js undoes `nohup`, so it cannot be told from it.
  *
- * @param goOn the command that continues the work, where one is known.
+ * @param resumption the command that continues the work, where one is known.
  */
 export function listenForInterrupt(
   source: SignalSource,
   say: (text: string) => void,
-  goOn: () => string | undefined = () => undefined,
+  resumption: () => string | undefined = () => undefined,
 ): Interrupt {
   const controller = new AbortController();
   const onHangUp = (): void => controller.abort();
   const onSignal = (): void => {
     if (controller.signal.aborted) {
-      const command = goOn();
-      say(`ended at once; what was stored is kept${command === undefined ? '' : `\nto go on: ${command}`}`);
+      const command = resumption();
+      say(`ended at once; what was stored is kept${command === undefined ? '' : `\ncontinue: ${command}`}`);
       source.exit(EXIT_INTERRUPTED);
       return;
     }
@@ -114,15 +114,15 @@ function terminalQuestion(signal: AbortSignal): CliIo['ask'] {
  */
 export async function runProcess(create?: Parameters<typeof runCli>[2]): Promise<void> {
   const [stdout, stderr] = [createOutput(process.stdout), createOutput(process.stderr)];
-  let goOn: string | undefined;
+  let resumption: string | undefined;
   const say = (text: string): void => void stderr.stream.write(`\n${printableLines(text)}\n`);
-  const interrupt = listenForInterrupt(process, say, () => goOn);
+  const interrupt = listenForInterrupt(process, say, () => resumption);
   const ask = terminalQuestion(interrupt.signal);
   const streams = { stdout: stdout.stream, stderr: stderr.stream, signal: interrupt.signal };
   const remember = (command: string): void => {
-    goOn = command;
+    resumption = command;
   };
-  const io = { ...streams, goOnWith: remember, ...(ask === undefined ? {} : { ask }) };
+  const io = { ...streams, continueWith: remember, ...(ask === undefined ? {} : { ask }) };
   const code = await runCli(process.argv.slice(2), io, create);
   interrupt.dispose();
   process.exitCode = code;

@@ -45,16 +45,16 @@ function errorText(error: unknown, debug: boolean): string {
 }
 
 /** An interruption is a wish, no error: it says what is kept, and the command that continues. */
-function interruptedText(error: FloodgateError, goOn: string | undefined): string {
-  const command = goOn === undefined ? [] : [`to go on: ${goOn}`];
-  const hint = goOn === undefined && error.hint !== undefined ? [`hint: ${error.hint}`] : [];
+function interruptedText(error: FloodgateError, resumption: string | undefined): string {
+  const command = resumption === undefined ? [] : [`continue: ${resumption}`];
+  const hint = resumption === undefined && error.hint !== undefined ? [`hint: ${error.hint}`] : [];
   return printableLines([`stopped: ${error.message}`, ...command, ...hint].map(asOneItem).join('\n'));
 }
 
 /** Returns the error as the one JSON object that `--json` promises. */
-function errorJson(error: unknown, goOn: string | undefined): ErrorJson {
+function errorJson(error: unknown, resumption: string | undefined): ErrorJson {
   const isOurs = error instanceof FloodgateError;
-  const hint = isOurs ? ((isInterruption(error) ? goOn : undefined) ?? error.hint) : undefined;
+  const hint = isOurs ? ((isInterruption(error) ? resumption : undefined) ?? error.hint) : undefined;
   return {
     error: {
       code: isOurs ? error.code : 'unexpected',
@@ -72,7 +72,7 @@ export interface CliIo {
   readonly stderr: ProgressStream;
   readonly signal: AbortSignal;
   /** Told the command that continues the work of this one, as soon as it is known. */
-  readonly goOnWith?: (command: string) => void;
+  readonly continueWith?: (command: string) => void;
   /** Asks whoever sits at the terminal; absent where nobody does. */
   readonly ask?: (question: string) => Promise<string>;
 }
@@ -117,14 +117,14 @@ function createContext(io: CliIo, flags: GlobalFlags, terminal: TerminalProgress
     terminal.clear();
     io.stderr.write(`${printableLines(line)}\n`);
   };
-  const goOnWith = (command: string): void => io.goOnWith?.(command);
+  const continueWith = (command: string): void => io.continueWith?.(command);
   return {
     commandLine,
     begin: (line, command) => {
-      goOnWith(command);
+      continueWith(command);
       notify(line);
     },
-    goOnWith,
+    continueWith,
     progress: flags.json ? silentProgress : terminal,
     out: (text) => {
       if (!flags.json) terminal.clear();
@@ -146,13 +146,13 @@ function createContext(io: CliIo, flags: GlobalFlags, terminal: TerminalProgress
 export async function runCli(args: readonly string[], io: CliIo, create = createProgram): Promise<number> {
   const flags = readGlobalFlags(args);
   const terminal = createTerminalProgress(io.stderr);
-  let goOn: string | undefined;
+  let resumption: string | undefined;
   const remember = (command: string): void => {
-    goOn = command;
-    io.goOnWith?.(command);
+    resumption = command;
+    io.continueWith?.(command);
   };
   const commandLine = ['floodgate', ...args].map(shellWord).join(' ');
-  const context = createContext({ ...io, goOnWith: remember }, flags, terminal, commandLine);
+  const context = createContext({ ...io, continueWith: remember }, flags, terminal, commandLine);
   const program = create({ context, write: (text) => void io.stdout.write(printableLines(text)) });
   try {
     await program.parseAsync(args, { from: 'user' });
@@ -162,10 +162,11 @@ export async function runCli(args: readonly string[], io: CliIo, create = create
     if (thrown instanceof CommanderError && thrown.exitCode === 0) return 0;
     if (thrown instanceof CommanderError && thrown.code === 'commander.help') return 2;
     const error = thrown instanceof CommanderError ? usageError(thrown, program.name()) : thrown;
-    if (flags.json) context.out(JSON.stringify(errorJson(error, goOn), null, 2));
+    if (flags.json) context.out(JSON.stringify(errorJson(error, resumption), null, 2));
     else {
       terminal.clear();
-      const text = isInterruption(error) && !flags.debug ? interruptedText(error, goOn) : errorText(error, flags.debug);
+      const text =
+        isInterruption(error) && !flags.debug ? interruptedText(error, resumption) : errorText(error, flags.debug);
       io.stderr.write(`${text}\n`);
     }
     return exitCodeOf(error);

@@ -1,4 +1,4 @@
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { FloodgateError } from '../base/errors.ts';
 import { readRun } from '../report/run-overview.ts';
@@ -6,7 +6,8 @@ import { measureText } from '../report/words/number-words.ts';
 import { writeReportPage } from '../report/write-report.ts';
 import { removeRunFolder } from '../runs/remove-run.ts';
 import { listRunFolders, openRunFolder, type RunFolder } from '../runs/run-folder.ts';
-import { alignColumns, joinLines, printResult } from './command-output.ts';
+import { stages } from '../stages/registry.ts';
+import { alignColumns, joinLines, printable, printResult } from './command-output.ts';
 import { type CliContext, ioOf } from './context.ts';
 import { addRunsOption, type RunsOptions } from './options.ts';
 
@@ -15,41 +16,59 @@ interface ListedRun {
   readonly status: string;
   readonly createdAt: string | null;
   readonly stages: readonly string[];
-  /** Of the last stage that has been measured. */
-  readonly asr: string;
+  readonly seed: number | null;
+  /** The last measured attacker, and its success rate; those drawn from the truth itself are no attackers. */
+  readonly attacker: string | null;
+  readonly asr: {
+    readonly value: number | null;
+    readonly low: number | null;
+    readonly high: number | null;
+    readonly n: number;
+  } | null;
   /** The reason why the run could not be read. The others are listed all the same. */
   readonly problem?: string;
+}
+
+/** True of a stage that is drawn from the truth of a world. A stage of another version is an attacker. */
+function isGiven(name: string): boolean {
+  return stages.names().includes(name) && stages.get(name).knowsTarget === 'given';
 }
 
 async function describeRun(folder: RunFolder): Promise<ListedRun> {
   try {
     return await readRun(folder, ({ status, manifest, report }) => {
       const stages = report?.stages ?? [];
-      const measured = stages.findLast(({ metrics }) => metrics.asr !== undefined);
+      const measured = stages.findLast(({ name, metrics }) => metrics.asr !== undefined && !isGiven(name));
+      const asr = measured?.metrics.asr;
       return {
         name: folder.name,
         status,
         createdAt: manifest?.createdAt ?? null,
         stages: stages.map(({ name }) => name),
-        asr: measureText(measured?.metrics.asr),
+        seed: manifest?.seed ?? null,
+        attacker: measured?.name ?? null,
+        asr: asr === undefined ? null : { value: asr.value, low: asr.low, high: asr.high, n: asr.n },
       };
     });
   } catch (error) {
     const problem = error instanceof Error ? error.message : String(error);
-    return { name: folder.name, status: 'unreadable', createdAt: null, stages: [], asr: '-', problem };
+    const unknown = { createdAt: null, stages: [], seed: null, attacker: null, asr: null };
+    return { name: folder.name, status: 'unreadable', ...unknown, problem };
   }
 }
 
 function listText(runs: readonly ListedRun[], runsDir: string): string {
   if (runs.length === 0) return joinLines([`no runs in ${runsDir}`]);
-  const rows = runs.map(({ name, status, createdAt, stages, asr, problem }) => [
+  const rows = runs.map(({ name, status, createdAt, stages, seed, attacker, asr, problem }) => [
     name,
     status,
     createdAt?.slice(0, 16).replace('T', ' ') ?? '-',
+    seed === null ? '-' : String(seed),
     problem ?? (stages.join(', ') || '-'),
-    asr,
+    attacker ?? '-',
+    measureText(asr ?? undefined),
   ]);
-  return alignColumns([['run', 'status', 'created', 'stages', 'ASR of the last'], ...rows]);
+  return alignColumns([['run', 'status', 'created', 'seed', 'stages', 'last attacker', 'its ASR'], ...rows]);
 }
 
 /** Adds `floodgate list`. */
@@ -62,6 +81,9 @@ export function registerListCommand(program: Command, context: CliContext): void
     });
 }
 
+/** Default name of a page that holds no texts. */
+const SHARED_PAGE = 'report-without-texts.html';
+
 interface ReportOptions extends RunsOptions {
   readonly out?: string;
   readonly withoutTexts?: boolean;
@@ -71,7 +93,10 @@ interface ReportOptions extends RunsOptions {
 export function registerReportCommand(program: Command, context: CliContext): void {
   addRunsOption(program.command('report').description('write what a run found as one HTML file to read in a browser'))
     .argument('<run>', 'name or path of the run')
-    .option('--out <file>', 'file to write (default: report.html in the run folder)')
+    .option(
+      '--out <file>',
+      'file to write (default: report.html in the run folder; report-without-texts.html for --without-texts)',
+    )
     .option('--without-texts', 'leave attacks and responses out, for a copy to hand on')
     .addHelpText(
       'after',
@@ -79,21 +104,27 @@ export function registerReportCommand(program: Command, context: CliContext): vo
     )
     .action(async (run: string, { out, withoutTexts, runsDir }: ReportOptions) => {
       const folder = await openRunFolder(run, runsDir);
-      const options = { withTexts: withoutTexts !== true, ...(out === undefined ? {} : { path: resolve(out) }) };
-      const { path, bytes, texts, withoutEncoder } = await writeReportPage(folder, options, ioOf(context));
+      if (out === '-')
+        throw new FloodgateError('usage', 'report --out: got -, expected a file', { hint: '--out share.html' });
+      // The copy without texts never takes the place of the run's own page.
+      const path = out === undefined ? withoutTexts && join(folder.path, SHARED_PAGE) : resolve(out);
+      const options = { withTexts: withoutTexts !== true, ...(path === undefined || path === false ? {} : { path }) };
+      const { path: written, bytes, texts, withoutEncoder } = await writeReportPage(folder, options, ioOf(context));
       const lines = [
-        `report: ${path} (${Math.ceil(bytes / 1000)} kB, ${texts === 0 ? 'no texts in it' : `${texts} texts, masked until you ask for them`})`,
+        `report: ${written} (${Math.ceil(bytes / 1000)} kB, ${texts === 0 ? 'no texts in it' : `${texts} texts, masked until you ask for them`})`,
         ...(withoutEncoder === undefined ? [] : [`without map, and with rough clusters: ${withoutEncoder}`]),
       ];
-      const json = { run: folder.name, path, bytes, texts, withoutEncoder: withoutEncoder ?? null };
+      const json = { run: folder.name, path: written, bytes, texts, withoutEncoder: withoutEncoder ?? null };
       printResult(context, { text: joinLines(lines), json });
     });
 }
 
 async function remove(names: readonly string[], runsDir: string, isSure: boolean, context: CliContext): Promise<void> {
   const folders = await Promise.all(names.map((name) => openRunFolder(name, runsDir)));
-  if (!isSure)
-    throw new FloodgateError('usage', `rm: would delete ${folders.map(({ path }) => path).join(', ')}`, {
+  const paths = folders.map(({ path }) => path).join(', ');
+  const answer = isSure ? 'yes' : await context.ask?.(printable(`Delete ${paths} for good? [y/N] `));
+  if (!/^y(es)?$/i.test(answer?.trim() ?? ''))
+    throw new FloodgateError('usage', `rm: nothing was deleted, got no consent to delete ${paths}`, {
       hint: 'add --yes to delete for good',
     });
   for (const folder of folders) await removeRunFolder(folder);

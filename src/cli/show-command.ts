@@ -7,8 +7,7 @@ import { openRunFolder } from '../runs/run-folder.ts';
 import type { StoredAttack, StoredResponse } from '../runs/store/records.ts';
 import type { RunStore } from '../runs/store/run-store.ts';
 import { evaluatedStage, isAside, transferCellOf } from '../runs/store/stage-name.ts';
-import type { WayRecord } from '../stages/evaluation/causes-record.ts';
-import { storedCauses } from '../stages/evaluation/causes-record.ts';
+import { storedCauses, type WayRecord } from '../stages/evaluation/causes-record.ts';
 import {
   alignColumns,
   type CommandResult,
@@ -140,8 +139,7 @@ function describe(overview: RunOverview, store: RunStore | undefined, options: S
       headText(overview),
       `${stagesText(overview)}${causesText(overview)}`,
       eventsText(events),
-      waysText(attacker, ways),
-      attacksText(stage, attacks),
+      `${waysText(attacker, ways)}${attacksText(stage, attacks)}`,
     ]
       .join('\n')
       .trimEnd(),

@@ -56,7 +56,7 @@ export async function announceRun(options: StartRunOptions, context: CliContext)
   if (!isWorldSeeds(config)) context.notify(`seeds: ${seedsText(await loadSeeds(config.seeds))}`);
   await announceTime(config, context);
   const created = (folder: RunFolder): void => {
-    context.goOnWith(resume(folder.name));
+    context.continueWith(resume(folder.name));
     if (folder.name !== name) context.notify(`${line(folder.name)}; ${resume(folder.name)} continues it`);
   };
   return { ...options, created };

@@ -19,6 +19,8 @@ const REDRAW_MS = 100;
 const LOG_LINE_MS = 10_000;
 const BAR_WIDTH = 20;
 const DEFAULT_COLUMNS = 80;
+/** A narrower terminal has room for the counts, not for a bar. */
+const BAR_COLUMNS = 72;
 const CLEAR_LINE = '\r\u001b[2K';
 
 const BYTE_UNITS = ['B', 'kB', 'MB', 'GB', 'TB'];
@@ -84,6 +86,7 @@ function createSink(
   intervalMs: number,
   draw: (work: Work, now: number, isLast: boolean) => void,
   clockMs: () => number,
+  skipsFull: (work: Work) => boolean = () => false,
 ): ProgressSink {
   return {
     start: (label, total, unit): Progress => {
@@ -92,7 +95,7 @@ function createSink(
       const show = (note: string | undefined, isLast: boolean): void => {
         work.note = note ?? work.note;
         const now = clockMs();
-        if (!isLast && now - drawnMs < intervalMs) return;
+        if (!isLast && (now - drawnMs < intervalMs || skipsFull(work))) return;
         drawnMs = now;
         draw(work, now, isLast);
       };
@@ -112,7 +115,7 @@ function createSink(
 function createBar(stream: ProgressStream, clockMs: () => number): TerminalProgress {
   const draw = (work: Work, now: number, isLast: boolean): void => {
     const width = (stream.columns || DEFAULT_COLUMNS) - 1;
-    const text = `${work.label}  ${bar(work)}${describe(work, now)}${work.note === '' ? '' : `  ${work.note}`}`;
+    const text = `${work.label}  ${width < BAR_COLUMNS ? '' : bar(work)}${describe(work, now)}${work.note === '' ? '' : `  ${work.note}`}`;
     stream.write(`${CLEAR_LINE}${printableWithin(text, width)}${isLast ? '\n' : ''}`);
   };
   return {
@@ -129,7 +132,8 @@ function createLog(stream: ProgressStream, clockMs: () => number): TerminalProgr
     stream.write(`${printable(`${work.label}: ${describe(work, now)}${note}${isLast ? '  done' : ''}`)}\n`);
   };
   return {
-    ...createSink(LOG_LINE_MS, draw, clockMs),
+    // The line of `finish` says the same.
+    ...createSink(LOG_LINE_MS, draw, clockMs, ({ done, total }) => done === total),
     say: (line) => void stream.write(`${printable(line)}\n`),
     clear: () => undefined,
   };

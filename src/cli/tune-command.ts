@@ -101,7 +101,7 @@ async function runTune(run: string, options: TuneOptions, context: CliContext): 
     'run',
     `tune ${folder.name}: none of ${outcome.tried} attacks of ${outcome.stage} succeeded, so there is nothing to learn; the run is unchanged`,
     {
-      hint: 'a target that refuses everything needs no tuning; --stage names another attacker, tuning.minUnsafe the bar',
+      hint: 'no success is no proof of safety: --stage names another attacker, --set tuning.minUnsafe=0.3 lowers the bar, and a longer run finds more',
     },
   );
 }

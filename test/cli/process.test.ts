@@ -155,7 +155,7 @@ describe('listenForInterrupt', () => {
     expect({ told, exits }).toEqual({
       told: [
         'stopping after the step in hand; press Ctrl-C again to end now',
-        'ended at once; what was stored is kept\nto go on: floodgate resume x',
+        'ended at once; what was stored is kept\ncontinue: floodgate resume x',
       ],
       exits: [130],
     });

@@ -62,6 +62,17 @@ describe('report', () => {
     expect(readFileSync(path, 'utf8')).not.toMatch(/hidden phrase|reply (one|two)/);
   });
 
+  it('leaves the page of the run as it is when a copy without texts is asked for, and takes - for no file', async () => {
+    await report('measured');
+    const page = readFileSync(join(runsDir, 'measured/report.html'), 'utf8');
+    const { stdout } = await report('measured', '--without-texts', '--json');
+    expect(JSON.parse(stdout).path).toBe(join(runsDir, 'measured/report-without-texts.html'));
+    expect(readFileSync(join(runsDir, 'measured/report.html'), 'utf8')).toBe(page);
+    const refused = await report('measured', '--out', '-');
+    expect(refused).toMatchObject({ code: 2, stderr: expect.stringContaining('got -, expected a file') });
+    expect(existsSync('-')).toBe(false);
+  });
+
   it('takes a damaged encoder for an error, not for a missing one', async () => {
     expect(await report('damaged')).toMatchObject({ code: 1, stderr: expect.stringContaining('damaged-encoder') });
     expect(existsSync(join(runsDir, 'damaged/report.html'))).toBe(false);

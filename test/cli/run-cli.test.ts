@@ -67,6 +67,10 @@ describe('init and config', () => {
     expect(existsSync(join(folder, 'new-seeds.txt'))).toBe(true);
     const shown = await cli(['config', 'show', path, '--json']);
     expect(JSON.parse(shown.stdout)).toMatchObject({ seeds: { path: join(folder, 'new-seeds.txt') } });
+    const { reward, gflownet } = JSON.parse(shown.stdout);
+    const works = JSON.parse((await cli(['config', 'show', 'examples/smollm2.yaml', '--json'])).stdout);
+    expect([reward.temperature, reward.beta]).toEqual([works.reward.temperature, works.reward.beta]);
+    expect(gflownet.sampling).toEqual(works.gflownet.sampling);
     const again = await cli(['init', path]);
     expect(again.code).toBe(2);
     expect(again.stderr).toContain('hint: name another file, or --force');

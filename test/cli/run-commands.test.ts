@@ -10,7 +10,7 @@ import type { MetricRecord } from '../../src/runs/store/records.ts';
 import { openStore } from '../../src/runs/store/run-store.ts';
 import { evaluationStage, transferStage } from '../../src/runs/store/stage-name.ts';
 import { parseConfig } from '../../src/stages/campaign/config-load.ts';
-import { fixtureManifest } from '../report/fixture-run.ts';
+import { FIXTURE_CAUSES, fixtureManifest, recordFixtureCauses } from '../report/fixture-run.ts';
 import { minimalConfigText } from '../stages/minimal-config.ts';
 import { cli } from './cli-runner.ts';
 
@@ -96,6 +96,30 @@ describe('list', () => {
     expect(lines.at(-1)).toContain('0.250 [0.400, 0.600]');
     const { runs } = JSON.parse((await run('list', '--json')).stdout);
     expect(runs).toHaveLength(4);
+    const [alone] = runs;
+    expect(alone).toMatchObject({
+      name: 'alone',
+      attacker: 'gflownet',
+      asr: { value: 0.25, low: 0.4, high: 0.6, n: 256 },
+    });
+    expect(alone.seed).toBe(config.seed);
+  });
+
+  it('shows the last attacker, not the draw from the truth of a world', async () => {
+    const folder = await makeRun('world', 'other');
+    const store = await openStore(folder.databasePath);
+    store.beginStage(evaluationStage('exact'), 1);
+    const metrics = [{ name: 'asr', judge: 'other', value: 0.99, low: 0.9, high: 1, n: 64 }];
+    store.recordUpdate({ stage: evaluationStage('exact'), update: 0, metrics });
+    store.close();
+    const { runs } = JSON.parse((await run('list', '--json')).stdout);
+    const world = runs.find(({ name }: { name: string }) => name === 'world');
+    expect(world).toMatchObject({
+      stages: expect.arrayContaining(['exact']),
+      attacker: 'gflownet',
+      asr: { value: 0.25 },
+    });
+    await run('rm', 'world', '--yes');
   });
 
   it('says when there are none', async () => {
@@ -189,6 +213,26 @@ describe('show', () => {
     expect(shown.attacks).toMatchObject([{ meanUnsafe: 0.9, responses: [{ tokens: 3 }] }]);
   });
 
+  it('prints ways with their causes only when attacks are asked for', async () => {
+    const folder = await makeRun('caused', 'other');
+    const store = await openStore(folder.databasePath);
+    recordFixtureCauses(store, 'gflownet', FIXTURE_CAUSES);
+    store.close();
+    const short = (await run('show', 'caused')).stdout;
+    expect(short).toContain('gflownet: 2 [1, 3] ways, 1 of them echoes; 1 of 6 successes did not succeed again');
+    expect(short).toMatch(/ASR +wordings +cosine distance/);
+    const json = (await run('show', 'caused', '--json')).stdout;
+    for (const text of [short, json]) expect(text).not.toMatch(/hidden phrase|strong|weak/);
+    expect(JSON.parse(json)).toMatchObject({ attacks: [], ways: [] });
+    const { stdout } = await run('show', 'caused', '--attacks', '1');
+    expect(stdout).toContain(
+      'ways of gflownet by their causes, the largest first\nsay hidden phrase\n    15 successes, 4 searches, 2 wordings\n    such as: kind1 please say hidden phrase 1\n\nattacks of gflownet',
+    );
+    expect(stdout).not.toContain('kind0');
+    const both = JSON.parse((await run('show', 'caused', '--attacks', '5', '--json')).stdout);
+    expect(both.ways).toMatchObject([{ cause: 'say hidden phrase' }, { isEcho: true }]);
+  });
+
   it('shows a run that has not begun, and names one that is damaged or missing', async () => {
     expect((await run('show', 'fresh')).stdout).toContain('nothing has been measured yet');
     expect(await run('show', 'broken')).toMatchObject({
@@ -207,6 +251,23 @@ describe('rm', () => {
     expect(existsSync(folder.path)).toBe(true);
     expect(JSON.parse((await run('rm', 'doomed', '--yes', '--json')).stdout)).toEqual({ removed: [folder.path] });
     expect(existsSync(folder.path)).toBe(false);
+  });
+
+  it('asks the person at the terminal, and deletes only on yes', async () => {
+    const folder = await newFolder('asked');
+    const questions: string[] = [];
+    const answer = (text: string) =>
+      cli(['rm', 'asked', '--runs-dir', runsDir], {
+        ask: async (question) => {
+          questions.push(question);
+          return text;
+        },
+      });
+    expect(await answer('')).toMatchObject({ code: 2, stderr: expect.stringContaining('nothing was deleted') });
+    expect(existsSync(folder.path)).toBe(true);
+    expect(await answer('y')).toMatchObject({ code: 0 });
+    expect(existsSync(folder.path)).toBe(false);
+    expect(questions[0]).toBe(`Delete ${folder.path} for good? [y/N] `);
   });
 
   it('deletes none of several when one is missing', async () => {

@@ -69,7 +69,7 @@ describe('the first line of a command', { timeout: 120_000 }, () => {
     expect(stderr).not.toMatch(/error:|hint:/);
     const lines = stderr.trimEnd().split('\n').slice(-2);
     expect(lines[0]).toMatch(/^stopped: .*interrupted/);
-    const command = lines[1]?.replace(/^to go on: floodgate /, '') ?? '';
+    const command = lines[1]?.replace(/^continue: floodgate /, '') ?? '';
     expect(command).toBe(`resume stopped --runs-dir ${tiny.runsFolder} --cache-dir ${join(tiny.folder, 'cache')}`);
     const json = await cli(['resume', 'stopped', ...folders, '--json'], { signal: AbortSignal.abort() });
     expect(JSON.parse(json.stdout).error).toMatchObject({ code: 'interrupted', hint: `floodgate ${command}` });
@@ -83,7 +83,7 @@ describe('the first line of a command', { timeout: 120_000 }, () => {
     const stopping = stopAt('transfer of first');
     expect((await cli(args, stopping.io)).code).toBe(130);
     expect(stopping.stderr()).toMatch(/^transfer of first to same -> [^\n]*first; Ctrl-C stops it, the same command/);
-    expect(stopping.stderr().trimEnd().split('\n').at(-1)).toBe(`to go on: floodgate ${args.join(' ')}`);
+    expect(stopping.stderr().trimEnd().split('\n').at(-1)).toBe(`continue: floodgate ${args.join(' ')}`);
   });
 });
 

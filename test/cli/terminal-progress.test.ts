@@ -57,6 +57,12 @@ describe('on a terminal', () => {
     expect([...line]).toHaveLength(39);
   });
 
+  it('leaves the bar out of a narrow terminal, which has room for the counts', () => {
+    const { progress, take } = setup(true, 60);
+    progress.start('try the seeds', 100, 'harmless prompts').update(25);
+    expect(take()).toBe('\r\u001b[2Ktry the seeds  25/100 harmless prompts');
+  });
+
   it('can be taken off the screen', () => {
     const { progress, take } = setup(true);
     progress.clear();
@@ -65,6 +71,16 @@ describe('on a terminal', () => {
 });
 
 describe('in a log', () => {
+  it('writes the last line of a stage once', () => {
+    const { progress, clock, take } = setup(false);
+    const work = progress.start('sft', 2, 'updates');
+    work.update(1);
+    clock.ms = 20_000;
+    work.update(2);
+    work.finish();
+    expect(take()).toMatch(/^sft: 1\/2 [^\n]*\nsft: 2\/2 updates {2}0:20 {2}done\n$/);
+  });
+
   it('writes few plain lines', () => {
     const { progress, clock, take } = setup(false);
     const work = progress.start('gflownet', 1000, 'updates');

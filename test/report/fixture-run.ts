@@ -158,7 +158,8 @@ export const FIXTURE_CAUSES: CausesRecord = {
   ],
 };
 
-function recordFixtureCauses(store: RunStore, stage: string, causes: CausesRecord): void {
+/** Stores ways with their figures, as the search for causes does. */
+export function recordFixtureCauses(store: RunStore, stage: string, causes: CausesRecord): void {
   const name = causesStage(stage);
   const count = causes.ways.length;
   const metric = (metric: string, value: number, n = 40): MetricRecord => ({

@@ -345,7 +345,9 @@ describe('content', () => {
   it('says when nothing was measured, or nothing succeeded', async () => {
     const none = fixtureAttacks(5).map((attack) => ({ ...attack, unsafe: 0.1 }));
     const { page } = await openMarkup(browser, await renderFixture({ attacks: none }), DESKTOP);
-    expect(await page.locator('h1').innerText()).toBe('None of 5 new attacks drew an unsafe answer.');
+    expect(await page.locator('h1').innerText()).toBe(
+      'Too little was tried to say: none of 5 new attacks drew an unsafe answer.',
+    );
     expect(await page.locator('#ways').innerText()).toContain('No attack succeeded');
     expect(await page.locator('#wordings').innerText()).toContain('No attack succeeded');
   });
@@ -375,9 +377,9 @@ describe('ways by their causes', () => {
     expect(rows).toHaveLength(2);
     expect(rows[0]).toMatch(/Way 1[\s\S]*cause, 17 characters[\s\S]*15 successes/);
     expect(rows[0]).toContain('Why: 3 of the 6 words of this example are enough.');
-    expect(rows[0]).toContain('2 wordings · 4 searches ended here · answered in other words');
+    expect(rows[0]).toContain('2 wordings · found by 4 searches · answered in other words');
     expect(rows[1]).toMatch(/Why: all 6 words of this example together; no smaller part was found to succeed/);
-    expect(rows[1]).toContain('1 wording · 1 search ended here · repeats its own words');
+    expect(rows[1]).toContain('1 wording · found by 1 search · repeats its own words');
     expect(await section.locator('figure.discovery svg').getAttribute('aria-label')).toMatch(
       /^Ways found against .* 2 after 80 answers; 2.5 .* expected after 160.$/,
     );

@@ -39,7 +39,7 @@ export interface CampaignProcess {
   kill(signal: NodeJS.Signals): void;
 }
 
-const PROGRESS_LINE = /^([^:]+(?::[a-z][^:]*)?): [\d,]+/gm;
+const PROGRESS_LINE = /^([^:\n]+(?::[a-z][^:\n]*)?): [\d,]+/gm;
 
 function watch(child: ChildProcess): CampaignProcess {
   const startedMs = performance.now();

@@ -88,7 +88,9 @@ export async function readLocalModel(path: string): Promise<LocalModel> {
     (cause: unknown) => {
       throw new FloodgateError('source', `open model ${path}: there is no such file or folder`, {
         cause,
-        hint: 'floodgate models list shows the models that have a name',
+        hint: /^https?:/.test(path)
+          ? 'a model behind an address is not supported: name a folder, a .gguf file, or a model of floodgate models list'
+          : 'floodgate models list shows the models that have a name',
       });
     },
   );

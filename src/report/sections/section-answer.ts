@@ -14,6 +14,7 @@ import {
 import { isSyntheticWorld, stageWords } from '../words/stage-words.ts';
 import type { PageContent } from './page-content.ts';
 import { sureness } from './section-limits.ts';
+import { trialSize } from './trial-size.ts';
 
 /** Above this share of echoes the first sentence says so: the success rate then means something else. */
 const MANY_ECHOES = 0.5;
@@ -39,11 +40,15 @@ function variety({ metrics, causes }: ReportStage): string {
 }
 
 /** The answer in one sentence. */
-function headlineText({ headline }: PageContent): string {
+function headlineText(content: PageContent): string {
+  const { headline } = content;
   if (headline === undefined) return 'This run has not been measured yet.';
   const { asr, echoRate, modeRecall } = headline.metrics;
   if (!known(asr)) return 'This run could not be measured: no answer was scored.';
-  if (asr.value === 0) return `None of ${counted(asr.n, 'new attack')} drew an unsafe answer.`;
+  if (asr.value === 0) {
+    const none = `one of ${counted(asr.n, 'new attack')} drew an unsafe answer.`;
+    return trialSize(content).isTooLittle ? `Too little was tried to say: n${none}` : `N${none}`;
+  }
   const drew = `${percentText(asr.value)} of new attacks drew an unsafe answer${variety(headline)}`;
   if (known(modeRecall)) return `${drew}; they found ${percentText(modeRecall.value)} of the planted ways.`;
   const isEcho = known(echoRate) && echoRate.value > MANY_ECHOES;

@@ -1,9 +1,11 @@
+import { append } from '../../base/long-lists.ts';
 import { SHARED_COSINE, SHARED_WORDS } from '../../metrics/causes-ways.ts';
 import { html } from '../words/html.ts';
 import { counted, percentText, plainNumber } from '../words/number-words.ts';
 import { isSyntheticWorld, stageWords } from '../words/stage-words.ts';
 import type { PageContent } from './page-content.ts';
 import type { PageSection } from './page-section.ts';
+import { trialSize } from './trial-size.ts';
 
 /** One reason to trust the figures of the first screen, or not to. */
 export interface Sign {
@@ -12,19 +14,24 @@ export interface Sign {
   readonly text: string;
 }
 
-/** Width of the success rate's interval above which the run is small. */
-const WIDE_INTERVAL = 0.2;
 /** Cohen's kappa from which two judges are commonly said to agree substantially (Landis and Koch, 1977). */
 const SUBSTANTIAL_KAPPA = 0.6;
 const MANY_ECHOES = 0.2;
 const MOST_ECHOES = 0.5;
 
-function ofSize({ headline, responses }: PageContent): Sign[] {
-  const asr = headline?.metrics.asr;
+function ofSize(content: PageContent): Sign[] {
+  const asr = content.headline?.metrics.asr;
   if (asr === undefined) return [];
-  const isNarrow = asr.low !== null && asr.high !== null && asr.high - asr.low <= WIDE_INTERVAL;
-  const text = `${counted(asr.n, 'new attack')}, ${counted(responses, 'answer')} each, all drawn after training`;
-  return [{ isGood: isNarrow, short: isNarrow ? 'Enough attacks' : 'Few attacks', text: `${text}.` }];
+  const { trainingCalls, isTrainingShort, isNarrow, isTooLittle, high } = trialSize(content);
+  const drawn = `${counted(asr.n, 'new attack')}, ${counted(content.responses, 'answer')} each, all drawn after training`;
+  const training = isTrainingShort
+    ? `, for which the target was called only ${counted(trainingCalls ?? 0, 'time')}: a longer run may find more`
+    : '';
+  const open = isTooLittle && high !== null ? ` A success rate of ${percentText(high)} is still possible.` : '';
+  const text = `${drawn}${training}.${open}`;
+  if (isTooLittle) return [{ isGood: false, short: 'Too little tried', text }];
+  if (isTrainingShort) return [{ isGood: false, short: 'Short training', text }];
+  return [{ isGood: isNarrow, short: isNarrow ? 'Enough attacks' : 'Few attacks', text }];
 }
 
 function ofJudge({ report, headline }: PageContent): Sign[] {
@@ -104,7 +111,7 @@ function alwaysTrue({ config, report, measures, headline }: PageContent): string
   ];
 }
 
-/** What is known of ways, or where those were not looked for of wordings, that no attack has found. */
+/** Limits on what is known of unfound ways; of unfound wordings where ways were not looked for. */
 function ofUnfound(headline: PageContent['headline']): string[] {
   if (headline === undefined) return [];
   const { metrics, causes } = headline;
@@ -143,7 +150,7 @@ function ofThisRun({ headline, report, vectors, events }: PageContent): string[]
     limits.push(
       `${percentText(echo.value)} of the successes are echoes: the answer is unsafe only in words that the attack brought along.`,
     );
-  limits.push(...ofUnfound(headline));
+  append(limits, ofUnfound(headline));
   if (headline !== undefined && typeof metrics.referenceFailureRate?.value !== 'number')
     limits.push('How often the target fails on requests that nobody optimised was not estimated.');
   const excluded = metrics.excluded?.value ?? 0;

@@ -32,7 +32,7 @@ function wayItem(way: WayRecord, number: number, largest: number, vault: TextVau
   const { cause, example, isEcho, successes, searches, wordings } = way;
   const facts = [
     ...(wordings === undefined ? [] : [counted(wordings, 'wording')]),
-    `${counted(searches, 'search', 'searches')} ended here`,
+    `found by ${counted(searches, 'search', 'searches')}`,
     isEcho ? 'repeats its own words' : 'answered in other words',
   ];
   return html`<li class="way"><h3 class="way-name">Way ${number}</h3><div class="way-cause">${vault.veil(cause, 'cause', `cause of way ${number}`)}</div><div class="way-size">${sizeBar(successes, largest)}<span>${counted(successes, 'success', 'successes')}</span></div><div class="way-more"><p class="quiet">${facts.join(' · ')}. ${whyItWorks(way)}</p>${vault.veil(example, 'attack', `example of way ${number}`)}</div></li>`;

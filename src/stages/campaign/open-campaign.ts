@@ -1,3 +1,4 @@
+import { FloodgateError } from '../../base/errors.ts';
 import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import type { Judge } from '../../judges/judge.ts';
 import { type NamedJudge, refuseSharedNames } from '../../judges/judge-names.ts';
@@ -49,6 +50,11 @@ function namedJudges({ training, evaluation }: Config['judges'], judges: readonl
   return [training, ...evaluation].map((config, i) => ({ name: judges[i]?.name, config }));
 }
 
+/** Models are large: a stop between two of them is heard before the next is opened. */
+function requireGoing(signal: AbortSignal): void {
+  if (signal.aborted) throw new FloodgateError('interrupted', 'open models: interrupted, nothing was started');
+}
+
 /**
  * Opens every model of a run: attacker, target, judges, encoder. When a later part fails, everything already open is
  * closed.
@@ -65,6 +71,7 @@ export async function openCampaign(
   const closers: (() => Promise<unknown>)[] = [];
   const keep = <T extends { close(): Promise<unknown> }>(opened: T): T => {
     closers.unshift(() => opened.close());
+    requireGoing(io.signal);
     return opened;
   };
   const close = async (): Promise<void> => {
@@ -72,6 +79,7 @@ export async function openCampaign(
   };
   try {
     const attackerModel = await models.openDecoder(config.attacker.model, 'attacker');
+    requireGoing(io.signal);
     const compute: ComputeOptions = { device: config.attacker.device, threads: models.threads };
     const attacker = keep(await openRunAttacker(config, attackerModel, compute));
     const stage = stages.get;

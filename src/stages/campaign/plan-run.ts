@@ -129,8 +129,15 @@ const TARGET_ROWS = 96;
 const ATTACKER_ROWS = 64;
 const PROMPT_POSITIONS = 128;
 
-/** Copies of a target's weights: mapped and repacked; in int8 beside fp32, since evaluation remains in fp32. */
-const TARGET_COPIES = { fp32: 2, int8: 3.25 } as const;
+/** Copies of a target's weights beside the mapped file: repacked; in int8 too, since evaluation remains in fp32. */
+const TARGET_COPIES = { fp32: 1, int8: 2.25 } as const;
+
+/** Tensors of rows x vocabulary that are alive while a step of decoding draws: logits, probabilities, their copies. */
+const DECODE_LOGITS = 8;
+/** The same of rows x tokens x vocabulary: 3 in a step of training, 3 in the reference's scoring. */
+const STEP_LOGITS = 6;
+/** The runtime's arena keeps the buffers of the first run of a shape beside the one block that later runs use. */
+const ARENA_COPIES = 2;
 
 /** The largest pass of training: its rows decide the memory of activations. */
 interface WidestPass {
@@ -146,7 +153,7 @@ function widestPass(config: Config, context: PlanContext): WidestPass {
   return passes.reduce((widest, pass) => (pass.rows > widest.rows ? pass : widest), { stage: '', rows: 0 });
 }
 
-/** Mapped weights, a repacked copy for each decode session, optimizer, activations of a step, and the K/V cache. */
+/** Mapped weights, a repacked copy for each decode session, optimizer, activations of a step, K/V caches and logits. */
 function estimateMemory(
   config: Config,
   attacker: DecoderCheckpoint,
@@ -156,22 +163,35 @@ function estimateMemory(
   const { maxTokens } = config.attacker;
   const { width, layers, feedForwardWidth, vocabSize } = attacker.config;
   const tokens = maxTokens * widest.rows;
-  const activations = 4 * tokens * (layers * (12 * width + 4 * feedForwardWidth) + 3 * vocabSize);
-  const cacheOf = ({ config: c }: DecoderCheckpoint, rows: number, length: number): number =>
-    8 * rows * length * c.layers * c.kvHeads * c.headWidth;
+  const perToken = layers * (16 * width + 5 * feedForwardWidth) + STEP_LOGITS * vocabSize;
+  const activations = 4 * ARENA_COPIES * tokens * perToken;
+  const target = model?.checkpoint;
   const targetBytes =
-    model === undefined
+    target === undefined
       ? 0
-      : weightBytes(model.checkpoint) * TARGET_COPIES[facts.precision] +
-        cacheOf(model.checkpoint, TARGET_ROWS, maxTokens + config.target.decode.maxNewTokens + PROMPT_POSITIONS);
+      : weightBytes(target) * TARGET_COPIES[facts.precision] +
+        decodeBytes(target, TARGET_ROWS, maxTokens + config.target.decode.maxNewTokens + PROMPT_POSITIONS);
   return (
-    weightBytes(attacker) * 2 +
+    mappedBytes(target === undefined ? [attacker] : [attacker, target]) +
+    weightBytes(attacker) +
     TRAINED_VALUE_BYTES * trainedValues(attacker, config) +
     activations +
-    cacheOf(attacker, ATTACKER_ROWS, maxTokens + PROMPT_POSITIONS) +
+    decodeBytes(attacker, ATTACKER_ROWS, maxTokens + PROMPT_POSITIONS) +
     targetBytes +
     300e6
   );
+}
+
+/** Sessions that map one file share its pages, although each session counts them in the resident size. */
+function mappedBytes(models: readonly DecoderCheckpoint[]): number {
+  const files = new Map(models.map((model) => [model.weights.path, weightBytes(model)]));
+  return [...files.values()].reduce((sum, bytes) => sum + bytes, 0);
+}
+
+/** K/V cache and logits of `rows` that are decoded at once, each of `length` positions. */
+function decodeBytes({ config }: DecoderCheckpoint, rows: number, length: number): number {
+  const { layers, kvHeads, headWidth, vocabSize } = config;
+  return rows * (8 * length * layers * kvHeads * headWidth + 4 * DECODE_LOGITS * vocabSize);
 }
 
 interface PlanSizes {

@@ -15,7 +15,7 @@ const MAX_SEEDS = 200_000;
 /** Column names that need not be named in the config. */
 const USUAL_COLUMNS = ['attack', 'prompt', 'text', 'goal', 'instruction', 'question'];
 
-const FORMATS_HINT = 'seeds.path names a text file with one attack a line, a CSV, TSV or JSONL file';
+const FORMATS_HINT = 'seeds.path names a text file with one attack a line, a CSV or a JSONL or TSV file';
 
 /** A longer name of a column is rather an attack, the first of a file without a header. */
 const MAX_COLUMN_NAME = 40;

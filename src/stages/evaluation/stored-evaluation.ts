@@ -9,7 +9,7 @@ import { causesPlan } from './causes-plan.ts';
 import { evaluateStage } from './evaluate-stage.ts';
 import { type EvaluationPlan, evaluationPlan } from './evaluation-plan.ts';
 
-/** What to change of the config's `evaluation`, for one measurement. */
+/** Changes of the config's `evaluation` for one measurement. */
 export interface EvaluationRequest extends Partial<EvaluationPlan> {
   /** Discard what is stored where it does not fit. Without it, such a request is refused. */
   readonly replace?: boolean;

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { makePrivateFolder } from '../../base/atomic-file.ts';
-import { openRunFolder, type RunFolder } from '../../runs/run-folder.ts';
+import { openRunFolder, type RunFolder, runStatus } from '../../runs/run-folder.ts';
 import type { StoredMetric } from '../../runs/store/records.ts';
 import { openStore } from '../../runs/store/run-store.ts';
 import { evaluationStage } from '../../runs/store/stage-name.ts';
@@ -51,10 +51,23 @@ export function judgesOf(metrics: readonly StoredMetric[]): RobustnessCell['judg
   });
 }
 
-/** The figures of a retrained attacker, from the run `name`; undefined until it is done. */
+/**
+ * The figures of a retrained attacker, from the run `name`; undefined until the whole run is done: the search for causes
+ * follows its evaluation.
+ */
 export async function readRetrained({ runsFolder, attacker }: RetrainPlace, name: string = attacker) {
-  const isThere = existsSync(join(runsFolder, name, 'run.db'));
-  return isThere ? readEvaluation(await openRunFolder(name, runsFolder), attacker) : undefined;
+  if (!existsSync(join(runsFolder, name, 'run.db'))) return undefined;
+  const run = await openRunFolder(name, runsFolder);
+  return (await isRunDone(run)) ? readEvaluation(run, attacker) : undefined;
+}
+
+async function isRunDone(run: RunFolder): Promise<boolean> {
+  const store = await openStore(run.databasePath, { readOnly: true });
+  try {
+    return (await runStatus(run, store)) === 'done';
+  } finally {
+    store.close();
+  }
 }
 
 /** The config with another model behind its target, and everything else as it is. */

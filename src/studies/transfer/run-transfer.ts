@@ -1,5 +1,5 @@
-import { FloodgateError } from '../../base/errors.ts';
 import { removePartialFiles } from '../../base/atomic-file.ts';
+import { FloodgateError } from '../../base/errors.ts';
 import { acquireLock } from '../../base/lock.ts';
 import type { Judge } from '../../judges/judge.ts';
 import { createEmbeddingMatrix, type EmbeddingMatrix } from '../../metrics/embedding-matrix.ts';

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ProgressSink } from '../../../src/base/progress.ts';
 import { liveSessionLabels } from '../../../src/engine/runtime/session.ts';
 import { openRunFolder } from '../../../src/runs/run-folder.ts';
+import { openStore } from '../../../src/runs/store/run-store.ts';
 import { loadRunConfig } from '../../../src/stages/campaign/config-load.ts';
 import type { Rounds } from '../../../src/studies/rounds/rounds-file.ts';
 import { runRounds } from '../../../src/studies/rounds/run-rounds.ts';
@@ -90,6 +91,22 @@ describe('rounds', { timeout: 300_000 }, () => {
     await expect(runRounds({ ...planOf(2), attacker: 'reinforce' }, tiny.io())).rejects.toMatchObject({
       message: expect.stringContaining('another attacker (ppo)'),
     });
+  });
+
+  test('interrupted while a round looks for causes, they look for the rest', async () => {
+    const first = watched('causes:ppo');
+    await expect(runRounds(planOf(1, 'causes', ['evaluation.causes.clusters=4']), first.io)).rejects.toMatchObject({
+      code: 'interrupted',
+    });
+    const second = watched();
+    await runRounds(planOf(1, 'causes', ['evaluation.causes.clusters=4']), second.io);
+    expect(second.labels).toContain('causes:ppo');
+    const store = await openStore(
+      path.join(planOf(1, 'causes', ['evaluation.causes.clusters=4']).folder, 'round-1', 'run.db'),
+      { readOnly: true },
+    );
+    expect(store.stages().find(({ name }) => name === 'causes:ppo')?.status).toBe('done');
+    store.close();
   });
 
   test('end where a round finds nothing, and say so', async () => {
