@@ -53,7 +53,7 @@ export async function announceRun(options: StartRunOptions, context: CliContext)
   const planned = calls(plannedCalls(config, await seedCount(config)));
   const line = (actual: string): string => `run ${actual} -> ${runsFolder}/${actual}: ${planned}`;
   context.begin(`${line(name)}; Ctrl-C stops it, ${resume(name)} continues it`, context.commandLine);
-  if (!isWorldSeeds(config)) context.notify(`seeds: ${seedsText(await loadSeeds(config.seeds))}`);
+  if (!isWorldSeeds(config)) context.notify(`the seeds are ${seedsText(await loadSeeds(config.seeds))}`);
   await announceTime(config, context);
   const created = (folder: RunFolder): void => {
     context.continueWith(resume(folder.name));

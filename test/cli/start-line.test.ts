@@ -43,7 +43,7 @@ describe('the first line of a command', { timeout: 120_000 }, () => {
     expect(first).toBe(
       `run first -> ${tiny.runsFolder}/first: at most 92 target calls; Ctrl-C stops it, ${resume} continues it`,
     );
-    expect(seeds).toBe('seeds: 10 attacks (text), the first: hello');
+    expect(seeds).toBe('the seeds are 10 attacks (text), the first: hello');
     expect(time).toMatch(/^time: about \d+ (s|min) at the \d+ GFLOP\/s measured now$/);
     const resumed = await cli(['resume', 'first', ...folders]);
     expect(resumed.stderr.split('\n')[0]).toMatch(
