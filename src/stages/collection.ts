@@ -62,8 +62,11 @@ export interface CollectionWork {
 export async function loadCollection(campaign: Campaign, work: CollectionWork): Promise<Collection> {
   const name = work.source === 'gflownet' ? 'collection.json' : `${work.source}-collection.json`;
   const file = checkpointFile(campaign.folder, name);
-  if (existsSync(file)) return JSON.parse(await readFile(file, 'utf8')) as Collection;
   const log = await openChunkLog(`${file}l`);
+  if (existsSync(file)) {
+    await log.remove(); // a kill may have come between the collection and this
+    return JSON.parse(await readFile(file, 'utf8')) as Collection;
+  }
   const collection = await scoreCollected(campaign, work, log);
   await writeFileAtomically(file, (handle) => handle.writeFile(JSON.stringify(collection)));
   await log.remove();

@@ -1,4 +1,5 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -86,4 +87,12 @@ test('scored again, old and new responses weigh alike, and what no longer passes
     // (ln 0.9 + ln 0.4 + 2 ln 0.95) / 4
     { text: 'z', meanUnsafe: expect.closeTo(0.8, 12), logS: expect.closeTo(-0.28106, 5), responses: 4 },
   ]);
+});
+
+test('a kill between the collection and the end of its chunks leaves no chunks to the resume', async () => {
+  const first = await collected(true);
+  const chunks = path.join(place, 'collection.jsonl');
+  await writeFile(chunks, '{"kept":[],"calls":{}}\n');
+  expect(await collected(true)).toEqual(first);
+  expect(existsSync(chunks)).toBe(false);
 });
