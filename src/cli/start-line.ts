@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { relative } from 'node:path';
 import { FloodgateError } from '../base/errors.ts';
 import { DEFAULT_RUNS_FOLDER, freeRunName, type RunFolder } from '../runs/run-folder.ts';
-import { openStore } from '../runs/store/run-store.ts';
+import { hasBegun, openStore } from '../runs/store/run-store.ts';
 import { isWorldSeeds, loadRunConfig } from '../stages/campaign/config-load.ts';
 import { plannedCalls, planRun } from '../stages/campaign/plan-run.ts';
 import type { StartRunOptions } from '../stages/campaign/run-campaign.ts';
@@ -75,7 +75,7 @@ async function announceTime(config: Config, context: CliContext): Promise<void> 
 
 /** Calls and seconds of a run so far, over all its stages. */
 async function spentOf(folder: RunFolder): Promise<{ readonly calls: number; readonly seconds: number }> {
-  if (!existsSync(folder.databasePath)) return { calls: 0, seconds: 0 };
+  if (!hasBegun(folder.databasePath)) return { calls: 0, seconds: 0 };
   const store = await openStore(folder.databasePath, { readOnly: true });
   try {
     const costs = store.stages().map(({ name }) => store.cost(name));

@@ -1,7 +1,7 @@
 import { access } from 'node:fs/promises';
 import { type Manifest, readManifest } from '../runs/manifest.ts';
 import { type RunFolder, type RunStatus, runStatus } from '../runs/run-folder.ts';
-import { openStore, type RunStore } from '../runs/store/run-store.ts';
+import { hasBegun, openStore, type RunStore } from '../runs/store/run-store.ts';
 import { buildReport, type Report } from './figures/report-json.ts';
 
 /** A run in its present state, read without disturbing it. */
@@ -27,7 +27,7 @@ export async function readRun<T>(
   read: (overview: RunOverview, store: RunStore | undefined) => T | Promise<T>,
 ): Promise<T> {
   const manifest = (await exists(folder.manifestPath)) ? await readManifest(folder.manifestPath) : undefined;
-  if (!(await exists(folder.databasePath))) {
+  if (!hasBegun(folder.databasePath)) {
     return read({ folder, status: 'created', manifest, report: undefined }, undefined);
   }
   const store = await openStore(folder.databasePath, { readOnly: true });

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { shellWord } from '../../src/cli/start-line.ts';
@@ -52,6 +52,19 @@ describe('the first line of a command', { timeout: 120_000 }, () => {
     const evaluated = await cli(['evaluate', 'first', '--stage', 'sft', '--attacks', '8', ...folders]);
     expect(evaluated.code, evaluated.stderr).toBe(0);
     expect(evaluated.stderr.split('\n')[0]).toMatch(/^evaluate sft of first -> .*: at most 16 target calls, about /);
+  });
+
+  it('comes for a run that was killed while it made its database, which is then shown and resumed', async () => {
+    const begun = await cli(['run', file, '--name', 'begun', ...place]);
+    expect(begun.code, begun.stderr).toBe(0);
+    const folder = join(tiny.runsFolder, 'begun');
+    for (const name of await readdir(folder)) if (/^run\.db/.test(name)) await rm(join(folder, name));
+    await writeFile(join(folder, 'run.db'), '');
+    const shown = await cli(['show', 'begun', ...folders]);
+    expect(shown.code, shown.stderr).toBe(0);
+    expect(shown.stdout).toMatch(/^run begun +created/);
+    const resumed = await cli(['resume', 'begun', ...folders]);
+    expect(resumed.code, resumed.stderr).toBe(0);
   });
 
   it('comes before a missing model is found, which leaves no run behind', async () => {

@@ -4,7 +4,7 @@ import { pathToFileURL } from 'node:url';
 import Database from 'libsql';
 import { FloodgateError } from '../../base/errors.ts';
 import { createStoreQueries, type StoreQueries } from './queries.ts';
-import { hasRunSchema, migrate, presentAsNewest } from './schema.ts';
+import { hasRunSchema, isEmptyDatabase, migrate, presentAsNewest } from './schema.ts';
 import { guardSqlite } from './sqlite.ts';
 import { createRefusingWriter, createStoreWriter, type StoreWriter } from './writer.ts';
 
@@ -113,6 +113,23 @@ export function isRunDatabase(path: string): boolean {
     return hasRunSchema(db);
   } catch {
     return false; // damaged, or no database
+  } finally {
+    db?.close();
+  }
+}
+
+/**
+ * False while the database at `path` is missing or empty: a kill may come between the file and its first table. True of
+ * anything else; opening it says what is wrong with it.
+ */
+export function hasBegun(path: string): boolean {
+  if (!existsSync(path)) return false;
+  let db: Database.Database | undefined;
+  try {
+    db = openDatabase(readOnlyAddress(path));
+    return !isEmptyDatabase(db);
+  } catch {
+    return true; // damaged, or no database
   } finally {
     db?.close();
   }

@@ -74,6 +74,11 @@ export function hasRunSchema(db: Database.Database): boolean {
   return pragmaNumber(db, 'application_id') === APPLICATION_ID;
 }
 
+/** True of a database without a table: a process that is killed while it makes one leaves it so. */
+export function isEmptyDatabase(db: Database.Database): boolean {
+  return db.prepare('SELECT 1 FROM sqlite_schema LIMIT 1').raw().get() === undefined;
+}
+
 /**
  * The schema version of `db`; 0 for an empty database.
  * @throws FloodgateError `store` when the file is another program's database or a newer Floodgate's.
@@ -81,8 +86,7 @@ export function hasRunSchema(db: Database.Database): boolean {
 function checkedVersion(db: Database.Database): number {
   const version = pragmaNumber(db, 'user_version');
   const applicationId = pragmaNumber(db, 'application_id');
-  const isEmpty = db.prepare('SELECT 1 FROM sqlite_schema LIMIT 1').raw().get() === undefined;
-  if (!isEmpty && applicationId !== APPLICATION_ID)
+  if (!isEmptyDatabase(db) && applicationId !== APPLICATION_ID)
     throw new FloodgateError('store', 'open run database: the file is a database of another program');
   if (version > SCHEMA_VERSION)
     throw new FloodgateError('store', `open run database: got schema ${version}, expected at most ${SCHEMA_VERSION}`, {

@@ -1,9 +1,8 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { makePrivateFolder } from '../../base/atomic-file.ts';
 import { openRunFolder, type RunFolder, runStatus } from '../../runs/run-folder.ts';
 import type { StoredMetric } from '../../runs/store/records.ts';
-import { openStore } from '../../runs/store/run-store.ts';
+import { hasBegun, openStore } from '../../runs/store/run-store.ts';
 import { evaluationStage } from '../../runs/store/stage-name.ts';
 import { loadRunConfig } from '../../stages/campaign/config-load.ts';
 import { finishRun } from '../../stages/campaign/run-campaign.ts';
@@ -56,7 +55,7 @@ export function judgesOf(metrics: readonly StoredMetric[]): RobustnessCell['judg
  * follows its evaluation.
  */
 export async function readRetrained({ runsFolder, attacker }: RetrainPlace, name: string = attacker) {
-  if (!existsSync(join(runsFolder, name, 'run.db'))) return undefined;
+  if (!hasBegun(join(runsFolder, name, 'run.db'))) return undefined;
   const run = await openRunFolder(name, runsFolder);
   return (await isRunDone(run)) ? readEvaluation(run, attacker) : undefined;
 }

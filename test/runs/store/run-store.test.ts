@@ -17,7 +17,7 @@ import Database from 'libsql';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { FloodgateError } from '../../../src/base/errors.ts';
 import { type AttackRow, attackRow } from '../../../src/runs/store/records.ts';
-import { openStore, type RunStore } from '../../../src/runs/store/run-store.ts';
+import { hasBegun, openStore, type RunStore } from '../../../src/runs/store/run-store.ts';
 import { SCHEMA_VERSION } from '../../../src/runs/store/schema.ts';
 import type { ResponseRecord } from '../../../src/trial/evidence.ts';
 import { compileSource } from '../../support/compiled-source.ts';
@@ -558,5 +558,20 @@ describe('bestAttacks', () => {
     ]);
     expect(store.bestAttacks('gflownet', 0)).toEqual([]);
     expect(store.responses(best[0]?.id as number)).toHaveLength(1);
+  });
+});
+
+describe('a database that a killed process has only begun', () => {
+  it('is told from one that a run has written, and from a damaged one', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'floodgate-begun-'));
+    const at = (name: string): string => join(folder, name);
+    writeFileSync(at('empty.db'), '');
+    const bare = new Database(at('bare.db'));
+    bare.exec('PRAGMA journal_mode = WAL'); // a header page, no table
+    bare.close();
+    writeFileSync(at('damaged.db'), 'no database at all, but some bytes');
+    (await openStore(at('run.db'))).close();
+    const begun = ['missing.db', 'empty.db', 'bare.db', 'damaged.db', 'run.db'].filter((name) => hasBegun(at(name)));
+    expect(begun).toEqual(['damaged.db', 'run.db']);
   });
 });
