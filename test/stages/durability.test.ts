@@ -87,8 +87,8 @@ describe('a damaged checkpoint', () => {
     damaged('best-damaged', damages[1]?.[1] as (file: string) => void, ['gflownet-best.safetensors']);
     const { code, stderr } = await resumeProcess(whole.place, 'best-damaged').outcome;
     expect(code, stderr).toBe(0); // a finished run needs it no more
-    const evaluated = await startProcess(whole.place, ['evaluate', whole.pathOf('best-damaged'), '--stage', 'gflownet'])
-      .outcome;
+    const again = ['evaluate', whole.pathOf('best-damaged'), '--stage', 'gflownet', '--replace'];
+    const evaluated = await startProcess(whole.place, again).outcome;
     expect(evaluated.code).toBe(1);
     expect(evaluated.stderr).toMatch(/gflownet-best\.safetensors: its bytes are not those written/);
   });

@@ -73,7 +73,7 @@ describe('attackers side by side', () => {
   });
 
   it('icl says so when the context holds no example', async () => {
-    const config = tiny.config([...SHORT, 'attackers=[icl]', `attacker.metaPrompt=${'say '.repeat(80)}now`]);
+    const config = tiny.config([...SHORT, 'attackers=[icl]', `attacker.metaPrompt=${'say '.repeat(13)}now`]);
     const run = startRun({ config, runsFolder: tiny.runsFolder, name: 'full', ifTaken: 'refuse' }, tiny.io());
     await expect(run).rejects.toThrow(/holds no example/);
   });
