@@ -93,7 +93,7 @@ async function runFewCalls(options: FewCallsOptions, context: CliContext): Promi
 /** `npm run lab -- few-calls`. */
 export const fewCalls: Experiment = {
   name: 'few-calls',
-  description: 'attackers and settings at equal, scarce target calls in synthetic worlds (docs/few-calls.md)',
+  description: 'attackers and settings at equal, scarce target calls in synthetic worlds (docs/method.md)',
   define: (command, context) =>
     addRunsOption(command)
       .option('--calls <count>', 'target calls of each attacker', parsePositiveCount, 10_000)
