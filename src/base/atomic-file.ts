@@ -80,8 +80,8 @@ export async function writeFileAtomically(path: string, write: (handle: FileHand
 const PARTIAL_NAME = /^\..+\.partial-(\d+)-[0-9a-f-]{36}$/;
 
 /**
- * Removes what killed processes left half-written in `folder`, with `recursive` also in the folders below. A folder that
- * does not exist holds nothing. Call it only while nobody else writes there.
+ * Removes files and folders that killed processes left half-written in `folder`, with `recursive` also in the folders
+ * below. A folder that does not exist holds nothing. Call it only while nobody else writes there.
  */
 export async function removePartialFiles(folder: string, { recursive = false } = {}): Promise<void> {
   const names = await readdir(folder, { recursive }).catch((error: NodeJS.ErrnoException) => {
@@ -89,7 +89,7 @@ export async function removePartialFiles(folder: string, { recursive = false } =
     throw error;
   });
   for (const name of names) {
-    if (PARTIAL_NAME.test(basename(name))) await rm(join(folder, name), { force: true });
+    if (PARTIAL_NAME.test(basename(name))) await rm(join(folder, name), { recursive: true, force: true });
   }
 }
 

@@ -58,3 +58,11 @@ it('removes what a killed process left half-written, below too when asked', asyn
   expect(readdirSync(join(folder, 'data'))).toEqual(['b']);
   await removePartialFiles(join(folder, 'nowhere'));
 });
+
+it('removes a folder that a killed process left half-filled', async () => {
+  const left = join(folder, '.round-1.partial-4711-4ea947a3-2d12-4c19-b59a-7147e1cfe272');
+  mkdirSync(left);
+  writeFileSync(join(left, 'manifest.json'), '');
+  await removePartialFiles(folder, { recursive: true });
+  expect(readdirSync(folder)).toEqual([]);
+});
