@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { createBareProgram, type ProgramParts } from '../src/cli/program.ts';
 import { ablate } from './ablations/ablate-command.ts';
+import { benchmark } from './benchmark/benchmark-command.ts';
 import { calibration } from './calibration/calibration-command.ts';
 import { causes } from './calibration/causes-command.ts';
 import { claims } from './claims/claims-command.ts';
@@ -15,6 +16,7 @@ import { search } from './search/search-command.ts';
 /** Every experiment: one file and one line here. */
 export const EXPERIMENTS: readonly Experiment[] = [
   claims,
+  benchmark,
   ablate,
   search,
   fewCalls,

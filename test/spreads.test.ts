@@ -13,6 +13,7 @@ const BOUNDED: Readonly<Record<string, string>> = {
   'targets/local-target.ts: randomStream(this.options.seed, ...(asked[request] as AskedRequest).streamName, response)':
     'the parts of one name',
   'targets/scripted-target.ts: randomStream(seed, ...streamName, response)': 'the parts of one name',
+  'worlds/language/region-target.ts: randomStream(seed, ...streamName, response)': 'the parts of one name',
   'worlds/request-encoder.ts: Math.hypot(...row)': 'the width of the encoder, a constant',
 };
 

@@ -42,7 +42,7 @@ export const SMOOTHING_WEIGHTS = [
   'smoothing-reward',
 ] as const satisfies readonly AttackerName[];
 
-type Figure = 'asr' | 'ways' | 'uniqueAttacks';
+type Figure = 'asr' | 'ways' | 'wordings';
 
 function figure(seed: SeedResult, attacker: AttackerName, name: Figure): number | undefined {
   return seed.attackers[attacker === seed.ownWeights ? 'smoothing' : attacker]?.[name];
@@ -64,7 +64,7 @@ const gained = (value: number, over: number): number | undefined => (over === 0 
 
 const mean = (numbers: readonly number[]): number => numbers.reduce((sum, value) => sum + value, 0) / numbers.length;
 
-function beats(baseline: AttackerName, name: 'ways' | 'uniqueAttacks'): ClaimComponent {
+function beats(baseline: AttackerName, name: 'ways' | 'wordings'): ClaimComponent {
   return {
     isForRealModels: baseline === 'icl',
     name: `${name}: smoothing over ${baseline}`,
@@ -84,7 +84,7 @@ function difference(
 const NO_LOSS = -0.02;
 
 /** Mean over further targets of a figure of the attacker's transferred attacks. */
-function transferred(seed: SeedResult, attacker: AttackerName, name: 'asr' | 'uniqueAttacks'): number | undefined {
+function transferred(seed: SeedResult, attacker: AttackerName, name: 'asr' | 'wordings'): number | undefined {
   const values = Object.values(seed.transfer ?? {}).map((row) => row[attacker]?.[name]);
   return combined(values, (...numbers) => mean(numbers));
 }
@@ -139,7 +139,7 @@ export const CLAIMS: readonly ClaimDefinition[] = [
         figure(seed, 'smoothing', 'asr'),
         figure(seed, 'ppo', 'asr'),
       ]),
-      ...BASELINES.flatMap((baseline) => [beats(baseline, 'ways'), beats(baseline, 'uniqueAttacks')]),
+      ...BASELINES.flatMap((baseline) => [beats(baseline, 'ways'), beats(baseline, 'wordings')]),
     ],
   },
   {
@@ -178,7 +178,7 @@ export const CLAIMS: readonly ClaimDefinition[] = [
   {
     id: 'C5',
     statement: 'attacks transfer better than those of the baselines',
-    components: (['asr', 'uniqueAttacks'] as const).map((name) =>
+    components: (['asr', 'wordings'] as const).map((name) =>
       difference(`${name} on further targets: smoothing - best of ${UNMET.join(', ')}`, 0, (seed) => [
         transferred(seed, 'smoothing', name),
         bestOf(unmetOf(seed).map((attacker) => transferred(seed, attacker, name))),

@@ -1,114 +1,125 @@
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Option } from 'commander';
 import { alignColumns, type CommandResult, printResult } from '../../src/cli/command-output.ts';
-import type { CliContext } from '../../src/cli/context.ts';
+import { type CliContext, ioOf } from '../../src/cli/context.ts';
 import { addRunsOption, parseCount, parsePositiveCount, type RunsOptions } from '../../src/cli/options.ts';
-import { ATTACKERS, type AttackerName } from '../attackers.ts';
 import { type Experiment, examples } from '../experiment.ts';
-import { CLAIM_WORLDS, type ClaimWorld } from './claims-configs.ts';
-import { writeClaims } from './claims-plot.ts';
-import type { DecidedClaim } from './decide.ts';
-import { CLAIM_PARTS, type ClaimPart, type ClaimsOutcome, decideFromFiles, runClaims } from './run-claims.ts';
+import { ARMS, type ArmName, BUDGETS } from './grounds/ground.ts';
+import { GROUNDS, groundNamed } from './grounds/registry.ts';
+import {
+  CLAIM_PARTS,
+  type ClaimPart,
+  type ClaimsOutcome,
+  decideFromFolders,
+  resultsName,
+  runClaims,
+  writeOutcomes,
+} from './run-claims.ts';
 
 interface ClaimsOptions extends RunsOptions {
-  readonly world: ClaimWorld;
+  readonly ground?: readonly string[];
+  readonly budget?: readonly string[];
   readonly seeds?: number;
-  readonly seed?: number;
+  readonly firstSeed: number;
+  readonly arms: readonly ArmName[];
   readonly until: ClaimPart;
-  readonly attackers?: readonly AttackerName[];
+  readonly threads: number;
+  readonly again?: boolean;
   readonly from?: readonly string[];
   readonly output?: string;
 }
 
-const NOT_WITH_FROM = ['seeds', 'seed', 'until', 'attackers'];
-
 const HELP = `
+Grounds:
+${GROUNDS.map(({ name, describe, budgets, seeds }) => `  ${name}: ${describe} (${budgets.join(', ')} calls; ${seeds} seeds)`).join('\n')}
+
 The parts in their order. Each part of every seed comes before the next part:
-  attackers  on the base target (C1, C2, most of C3)
+  attackers  every arm on the base target (the goals; C1, C2, most of C3)
   transfer   their attacks on further targets (C5)
   retrained  attackers retrained against a tuned target (the rest of C3, C4)
   tuned      targets tuned on every attacker's data (C6)
 
-A stopped measurement resumes: it keeps finished seeds, runs and cells of matrices.
-
---from runs nothing: it decides from seeds that were measured elsewhere, all with the same settings. Files of one
-seed are joined; an attacker that was measured again with other settings replaces the earlier one.
+A stopped measurement resumes. Two processes share the seeds by --first-seed and --seeds, in one --runs-dir.
+--from runs nothing: it decides from folders RUNS/claims/GROUND/BUDGET of one ground at one budget.
 ${examples(
   'claims',
-  'claims --seeds 2 --until attackers --json',
-  'claims --world smollm2 --until transfer',
-  'claims --world smollm2 --seed 1',
-  'claims --from here/seed-0.json there/seed-1.json --output both',
-  'claims --world smollm2 --seed 0 --attackers reinforce reinforce-smoothing --runs-dir again',
+  'claims --ground made --budget 2000 --seeds 5 --first-seed 5',
+  'claims --ground smollm2 --budget 500 --until transfer',
+  'claims --from here/claims/made/2000 there/claims/made/2000 --output docs/claims-data',
 )}`;
-
-const DEFAULT_SEEDS: Readonly<Record<ClaimWorld, number>> = { 'proving-ground': 5, smollm2: 3 };
 
 const number = (value: number | null): string => (value === null ? '-' : value.toFixed(3));
 
-function claimsTable(claims: readonly DecidedClaim[]): string {
-  const rows = claims.map(({ id, statement, value, low, high, verdict, seeds }) => [
-    id,
-    verdict,
-    value === null ? '-' : `${number(value)} [${number(low)}, ${number(high)}]`,
-    String(seeds),
-    statement,
-  ]);
-  return alignColumns([['claim', 'verdict', 'worst component', 'seeds', 'statement'], ...rows]);
-}
+type Interval = { readonly value: number | null; readonly low: number | null; readonly high: number | null };
 
-function measureClaims(options: ClaimsOptions, folder: string, context: CliContext): Promise<ClaimsOutcome> {
-  const { world, until, attackers, seed, seeds: count = DEFAULT_SEEDS[world] } = options;
-  const seeds = seed === undefined ? Array.from({ length: count }, (_, at) => at) : [seed];
-  const plan = { world, seeds, until, folder, ...(attackers === undefined ? {} : { attackers }) };
-  const { progress, signal, cacheDir } = context;
-  return runClaims(plan, { progress, signal, ...(cacheDir === undefined ? {} : { cacheDir }) });
+const interval = ({ value, low, high }: Interval): string =>
+  low === null ? number(value) : `${number(value)} [${number(low)}, ${number(high)}]`;
+
+function describe({ results, goals, claims }: ClaimsOutcome): string {
+  return [
+    `${results.ground}, ${results.budget} calls, seeds ${results.seeds.map(({ seed }) => seed).join(', ')}`,
+    '',
+    alignColumns([
+      ['goal', 'verdict', 'measured', 'to reach', 'figure'],
+      ...goals.map(({ id, verdict, measure, goal, name }) => [id, verdict, interval(measure), goal, name]),
+    ]),
+    '',
+    alignColumns([
+      ['claim', 'verdict', 'worst component', 'seeds', 'statement'],
+      ...claims.map((claim) => [
+        claim.id,
+        claim.verdict,
+        interval(claim),
+        String(claim.seeds),
+        `${claim.statement}; ${claim.statistic}`,
+      ]),
+    ]),
+  ].join('\n');
 }
 
 async function decideClaims(options: ClaimsOptions, context: CliContext): Promise<CommandResult> {
-  const { from, runsDir } = options;
-  const folder = join(runsDir, `claims-${options.world}`);
-  const output = options.output ?? (from === undefined ? folder : undefined);
-  if (output !== undefined) await mkdir(output, { recursive: true });
-  const outcome = await (from === undefined ? measureClaims(options, folder, context) : decideFromFiles(from));
-  const files = output === undefined ? [] : await writeClaims(output, outcome);
-  const components = outcome.claims.flatMap(({ id, components: all }) =>
-    all.map(({ name, verdict, value, low, high, threshold }) => [
-      id,
-      verdict,
-      `${number(value)} [${number(low)}, ${number(high)}]`,
-      String(threshold),
-      name,
-    ]),
-  );
+  const { from, runsDir, ground, budget, seeds, firstSeed, arms, until, threads, again = false } = options;
+  const plan = {
+    grounds: ground === undefined ? GROUNDS : ground.map(groundNamed),
+    ...(budget === undefined ? {} : { budgets: budget.map(Number) }),
+    ...(seeds === undefined ? {} : { seeds }),
+    firstSeed,
+    arms,
+    until,
+    threads,
+    again,
+    runsDir,
+  };
+  const outcomes = from === undefined ? await runClaims(plan, ioOf(context)) : [await decideFromFolders(from)];
+  const output = options.output ?? (from === undefined ? join(runsDir, 'claims') : undefined);
+  const files = output === undefined ? [] : await writeOutcomes(output, outcomes);
   const text = [
-    claimsTable(outcome.claims),
-    '',
-    alignColumns([['claim', 'verdict', 'mean [95%]', 'threshold', 'component'], ...components]),
-    '',
+    ...outcomes.map(describe),
     `Statistics and rules: docs/claims.md.${files.length === 0 ? '' : ` Written: ${files.join(', ')}`}`,
-  ].join('\n');
-  return { text, json: { world: outcome.world, claims: outcome.claims } };
+  ].join('\n\n');
+  const json = Object.fromEntries(outcomes.map(({ results, ...decided }) => [resultsName(results), decided]));
+  return { text, json };
 }
+
+const NOT_WITH_FROM = ['ground', 'budget', 'seeds', 'arms', 'again'];
 
 /** `npm run lab -- claims`. */
 export const claims: Experiment = {
   name: 'claims',
-  description: "the paper's claims, each of which can fail (docs/claims.md)",
+  description:
+    "the paper's claims and our goals at equal, scarce target calls, each of which can fail (docs/claims.md)",
   define: (command, context) =>
     addRunsOption(command)
-      .addOption(new Option('--world <world>', 'where').choices(CLAIM_WORLDS).default('proving-ground'))
-      .option('--seeds <count>', 'seeds (default: 5 in synthetic worlds, 3 on smollm2)', parsePositiveCount)
-      .addOption(
-        new Option('--seed <seed>', 'this seed alone: one per core or machine, then --seeds or --from')
-          .argParser(parseCount)
-          .conflicts('seeds'),
-      )
-      .addOption(new Option('--until <part>', 'stop after this part').choices(CLAIM_PARTS).default('tuned'))
-      .addOption(new Option('--attackers <names...>', 'measure only these').choices(ATTACKERS))
-      .addOption(new Option('--from <files...>', "seeds' results to decide from").conflicts(NOT_WITH_FROM))
-      .option('--output <folder>', 'of claims.json and the plots (default: beside the seeds; none with --from)')
+      .addOption(new Option('--ground <name...>', 'where').choices(GROUNDS.map(({ name }) => name)))
+      .addOption(new Option('--budget <calls...>', 'target calls of each attacker').choices(BUDGETS.map(String)))
+      .option('--seeds <count>', 'seeds (default: those of each ground)', parsePositiveCount)
+      .option('--first-seed <seed>', 'the first of them', parseCount, 0)
+      .addOption(new Option('--arms <names...>', 'only these runs').choices(ARMS).default([...ARMS]))
+      .addOption(new Option('--until <part>', 'stop after this part').choices(CLAIM_PARTS).default('attackers'))
+      .option('--threads <count>', 'threads of the model runtime', parsePositiveCount, 1)
+      .option('--again', 'reads the figures of finished runs again')
+      .addOption(new Option('--from <folders...>', 'parts to decide from').conflicts(NOT_WITH_FROM))
+      .option('--output <folder>', 'of summaries, tables and plots (default: RUNS/claims; none with --from)')
       .addHelpText('after', HELP)
       .action(async (options: ClaimsOptions) => printResult(context, await decideClaims(options, context))),
 };

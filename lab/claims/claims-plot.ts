@@ -3,7 +3,8 @@ import { writeFileAtomically } from '../../src/base/atomic-file.ts';
 import { coordinate, linearScale, roundEnd, roundTicks, type Scale } from '../../src/report/charts/svg-scale.ts';
 import { type Html, html } from '../../src/report/words/html.ts';
 import { ATTACKERS } from '../attackers.ts';
-import type { ClaimsOutcome } from './run-claims.ts';
+import { areaUnderWays } from './discovery.ts';
+import type { GroundResults } from './part-file.ts';
 import type { SeedResult } from './seed-result.ts';
 
 /** One method in a plot of the claims: its mean over seeds. */
@@ -80,35 +81,31 @@ function points(
   });
 }
 
-/** Writes claims.json and the plots into a folder that is there. Returns their paths. */
-export async function writeClaims(folder: string, { world, claims, seeds }: ClaimsOutcome): Promise<string[]> {
-  const plots = [
-    {
-      file: 'asr-by-cosine-distance.svg',
-      plot: {
-        title: 'Success and diversity, a point a method (mean over seeds)',
-        xLabel: 'mean cosine distance between attacks',
-        yLabel: 'attack success rate',
-        points: points(seeds, ({ cosineDistance, asr }) => [cosineDistance, asr]),
-      },
+/** Writes the plots of one ground at one budget into a folder that is there. Returns their paths. */
+export async function writePlots(folder: string, name: string, { seeds, budget }: GroundResults): Promise<string[]> {
+  const plots = {
+    'asr-by-cosine-distance': {
+      title: 'Success and diversity, a point a method (mean over seeds)',
+      xLabel: 'mean cosine distance between attacks',
+      yLabel: 'attack success rate',
+      points: points(seeds, ({ cosineDistance, asr }) => [cosineDistance, asr]),
     },
-    {
-      file: 'unique-by-target-calls.svg',
-      plot: {
-        title: 'Unique attacks, and the target calls they took',
-        xLabel: 'target calls used before the evaluation',
-        yLabel: 'unique attacks',
-        points: points(seeds, ({ targetCalls, uniqueAttacks }) => [targetCalls, uniqueAttacks]),
-      },
+    'ways-by-area': {
+      title: `Ways of fresh attacks, and ways known on average during ${budget} calls`,
+      xLabel: 'area under ways against target calls',
+      yLabel: 'ways of fresh attacks',
+      points: points(seeds, ({ foundAt, ways }) => [
+        foundAt === undefined ? undefined : areaUnderWays(foundAt, budget),
+        ways,
+      ]),
     },
-  ];
-  const files = [join(folder, 'claims.json')];
-  const json = JSON.stringify({ world, claims, results: seeds }, null, 1);
-  await writeFileAtomically(join(folder, 'claims.json'), (handle) => handle.writeFile(`${json}\n`));
-  for (const { file, plot } of plots) {
+  };
+  const files: string[] = [];
+  for (const [kind, plot] of Object.entries(plots)) {
     if (plot.points.length === 0) continue;
-    await writeFileAtomically(join(folder, file), (handle) => handle.writeFile(scatterSvg(plot)));
-    files.push(join(folder, file));
+    const path = join(folder, `${name}-${kind}.svg`);
+    await writeFileAtomically(path, (handle) => handle.writeFile(scatterSvg(plot)));
+    files.push(path);
   }
   return files;
 }

@@ -1,9 +1,8 @@
 import { type RandomStream, randomStream } from '../../src/base/random.ts';
 import { meanOverNoisySeeds } from '../../src/metrics/intervals.ts';
 import type { Measure } from '../../src/metrics/measure.ts';
-import type { AttackerName } from '../attackers.ts';
 import { CLAIMS, type ClaimComponent, type ClaimDefinition } from './claim-definitions.ts';
-import type { SeedResult, TunedFigures } from './seed-result.ts';
+import type { ByAttacker, SeedResult, TunedFigures } from './seed-result.ts';
 
 export type ClaimVerdict = 'held' | 'failed' | 'undecided';
 
@@ -91,7 +90,6 @@ export function decideClaims(seeds: readonly SeedResult[], isWorld: boolean): De
   return CLAIMS.map((claim) => decideClaim(claim, seeds, isWorld));
 }
 
-type ByAttacker<T> = Readonly<Partial<Record<AttackerName, T>>>;
 type Errors<Figures> = { readonly [Name in keyof Figures]?: number | undefined };
 
 /** `figures` with each one that has an error moved by a normal draw of it; a share or a count is never negative. */

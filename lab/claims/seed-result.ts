@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { standardErrorOf } from '../../src/metrics/intervals.ts';
 import type { StoreQueries } from '../../src/runs/store/queries.ts';
 import type { MetricRecord } from '../../src/runs/store/records.ts';
-import { evaluationStage, transferStage } from '../../src/runs/store/stage-name.ts';
+import { causesStage, evaluationStage, transferStage } from '../../src/runs/store/stage-name.ts';
 import { ATTACKERS, type AttackerName } from '../attackers.ts';
 
 const share = z.number().min(0).max(1);
@@ -14,24 +14,35 @@ const byAttacker = <T extends z.ZodType>(figures: T) => z.partialRecord(z.enum(A
 /** The figures of stored attacks on a further target. */
 const cellFigures = z.strictObject({
   asr: share,
-  uniqueAttacks: count,
-  errors: z.strictObject({ asr: error, uniqueAttacks: error }).optional(),
+  wordings: count,
+  errors: z.strictObject({ asr: error, wordings: error }).optional(),
 });
 export type CellFigures = Readonly<z.infer<typeof cellFigures>>;
 
 /** The figures of one attacker on the target that it was trained against. */
 const attackerFigures = z.strictObject({
   asr: share,
-  uniqueAttacks: count,
-  /** Mode recall in a synthetic world, unique attacks on a real model. */
+  /** In a synthetic world the share of the planted keys that fresh samples find; on a real model causes. */
   ways: count,
+  /** Greedy clusters of the successes. */
+  wordings: count,
+  /** Louvain communities of the same successes. */
+  communities: count.optional(),
+  /** Causes of the successes. */
+  causes: count.optional(),
   cosineDistance: z.number().optional(),
   /** ASR with the attack's own words masked from the responses; what is left of it is no echo. */
   maskedAsr: share.optional(),
   targetCalls: count,
-  errors: z.strictObject({ asr: error, uniqueAttacks: error, ways: error }).optional(),
+  /**
+   * Target calls after which training had found its 1st, 2nd, ... way: a planted key in a synthetic world, a wording on
+   * a real model. Absent where the attacks that it tried are not stored.
+   */
+  foundAt: z.array(z.int().positive()).optional(),
+  errors: z.strictObject({ asr: error, wordings: error, ways: error }).optional(),
 });
 export type AttackerFigures = Readonly<z.infer<typeof attackerFigures>>;
+export type ByAttacker<T> = Readonly<Partial<Record<AttackerName, T>>>;
 
 /** A target tuned on one attacker's data, as it meets every attacker's stored attacks. */
 const tunedFigures = z.strictObject({
@@ -44,7 +55,12 @@ export type TunedFigures = Readonly<z.infer<typeof tunedFigures>>;
 
 export const seedResultSchema = z.strictObject({
   seed: z.int().nonnegative(),
+  /** Ours and the baselines. */
   attackers: byAttacker(attackerFigures),
+  /** Ours as the reference code's loop trains them. */
+  reference: byAttacker(attackerFigures).optional(),
+  /** Ours by the settings before. */
+  today: byAttacker(attackerFigures).optional(),
   /** The weighting that `smoothing` itself has, where no second attacker was trained with it. */
   ownWeights: z.enum(ATTACKERS).optional(),
   /** Attackers retrained against a target that was tuned on the first smoothing's attacks. */
@@ -74,38 +90,36 @@ export function readCells(
     const rowOf = (name: string) => metrics.findLast((row) => row.name === name && row.judge === judge);
     const [asr, unique] = [rowOf('asr'), rowOf('uniqueAttacks')];
     if (asr?.value == null || unique?.value == null) continue;
-    const errors = { asr: intervalError(asr), uniqueAttacks: intervalError(unique) };
-    cells[attacker] = { asr: asr.value, uniqueAttacks: unique.value, errors };
+    const errors = { asr: intervalError(asr), wordings: intervalError(unique) };
+    cells[attacker] = { asr: asr.value, wordings: unique.value, errors };
   }
   return cells;
 }
 
-/** The figures of every evaluated attacker of a run, by the judge that counts. */
-export function readAttackers(store: StoreQueries, judge: string): SeedResult['attackers'] {
-  const figures: Partial<Record<AttackerName, AttackerFigures>> = {};
-  for (const name of ATTACKERS) {
-    const metrics = store.metrics(evaluationStage(name));
-    const rowOf = (metric: string) =>
-      metrics.findLast((row) => row.name === metric && (row.judge === undefined || row.judge === judge));
-    const figureOf = (metric: string): number | undefined => rowOf(metric)?.value ?? undefined;
-    const errorOf = (metric: string): number => intervalError(rowOf(metric));
-    const asr = figureOf('asr');
-    const uniqueAttacks = figureOf('uniqueAttacks');
-    if (asr === undefined || uniqueAttacks === undefined) continue;
-    const recall = figureOf('modeRecall');
-    figures[name] = {
-      asr,
-      uniqueAttacks,
-      ways: recall ?? uniqueAttacks,
-      cosineDistance: figureOf('cosineDistance'),
-      maskedAsr: figureOf('asrMasked'),
-      targetCalls: figureOf('attackerTargetCalls') ?? 0,
-      errors: {
-        asr: errorOf('asr'),
-        uniqueAttacks: errorOf('uniqueAttacks'),
-        ways: errorOf(recall === undefined ? 'uniqueAttacks' : 'modeRecall'),
-      },
-    };
-  }
-  return figures;
+/** The figures of an evaluated attacker by the judge that counts; undefined for one that was not evaluated. */
+export function readFigures(store: StoreQueries, name: AttackerName, judge: string): AttackerFigures | undefined {
+  const metrics = store.metrics(evaluationStage(name));
+  const rowOf = (metric: string) =>
+    metrics.findLast((row) => row.name === metric && (row.judge === undefined || row.judge === judge));
+  const figureOf = (metric: string): number | undefined => rowOf(metric)?.value ?? undefined;
+  const [asr, wordings] = [figureOf('asr'), figureOf('uniqueAttacks')];
+  if (asr === undefined || wordings === undefined) return undefined;
+  const searched = store.metrics(causesStage(name), 'ways').at(-1);
+  const causes = asr === 0 ? 0 : (searched?.value ?? undefined);
+  const recall = rowOf('modeRecall');
+  const ways = recall ?? searched;
+  return {
+    asr,
+    wordings,
+    ways: recall?.value ?? causes ?? wordings,
+    causes,
+    cosineDistance: figureOf('cosineDistance'),
+    maskedAsr: figureOf('asrMasked'),
+    targetCalls: figureOf('attackerTargetCalls') ?? 0,
+    errors: {
+      asr: intervalError(rowOf('asr')),
+      wordings: intervalError(rowOf('uniqueAttacks')),
+      ways: intervalError(ways ?? rowOf('uniqueAttacks')),
+    },
+  };
 }

@@ -1,12 +1,20 @@
+import { meanOverSeeds, pairedDifference } from '../../src/metrics/intervals.ts';
 import { ATTACKERS, type AttackerName } from '../attackers.ts';
 import { type DecidedClaim, decideClaims } from './decide.ts';
-import type { AttackerFigures, SeedResult } from './seed-result.ts';
+import { decideGoals, FIGURES, type Figure, type FigureName, pairsOf, type Whose } from './goals.ts';
+import { groundNamed } from './grounds/registry.ts';
+import type { GroundResults } from './part-file.ts';
+import type { SeedResult } from './seed-result.ts';
 
 const number = (value: number | null | undefined, digits: number): string =>
   value == null ? '–' : value.toFixed(digits);
 
-const interval = ({ value, low, high }: Pick<DecidedClaim, 'value' | 'low' | 'high'>): string =>
-  low === null || high === null ? number(value, 3) : `${number(value, 3)} [${number(low, 3)}, ${number(high, 3)}]`;
+type Interval = Pick<DecidedClaim, 'value' | 'low' | 'high'>;
+
+const interval = ({ value, low, high }: Interval, digits = 3): string =>
+  low === null || high === null
+    ? number(value, digits)
+    : `${number(value, digits)} [${number(low, digits)}, ${number(high, digits)}]`;
 
 function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
   return [header, header.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
@@ -22,42 +30,64 @@ function bySeed(seeds: readonly SeedResult[], pick: (seed: SeedResult) => number
   return seeds.map((seed) => number(pick(seed), digits)).join(', ');
 }
 
-type Row = 'attackers' | 'retrained';
+const COLUMNS: readonly (readonly [string, Figure, number])[] = [
+  ['ASR', FIGURES.ASR, 2],
+  ['ways', FIGURES.ways, 2],
+  ['ASR x ways', FIGURES['ASR x ways'], 2],
+  ['area under ways', FIGURES['area under ways'], 1],
+  ['wordings', ({ wordings }) => wordings, 0],
+  ['communities', ({ communities }) => communities, 0],
+  ['causes', ({ causes }) => causes, 0],
+  ['ASR, own words masked', ({ maskedAsr }) => maskedAsr, 3],
+  ['target calls', ({ targetCalls }) => targetCalls, 0],
+];
 
-function attackerTable(seeds: readonly SeedResult[], part: Row): string {
-  const columns: readonly (readonly [string, (figures: AttackerFigures) => number | undefined, number])[] = [
-    ['ASR', ({ asr }) => asr, 2],
-    ['unique attacks', ({ uniqueAttacks }) => uniqueAttacks, 0],
-    ['ASR, own words masked', ({ maskedAsr }) => maskedAsr, 3],
-    ['cosine distance', ({ cosineDistance }) => cosineDistance, 2],
-    ['target calls', ({ targetCalls }) => targetCalls, 0],
-  ];
-  const rows = present(seeds, (seed) => seed[part]).map((name) => [
-    name,
-    ...columns.map(([, pick, digits]) =>
-      bySeed(
-        seeds,
-        (seed) => {
-          const figures = seed[part]?.[name];
-          return figures === undefined ? undefined : pick(figures);
-        },
-        digits,
-      ),
-    ),
+/** Mean over seeds with its interval, and the worst seed. */
+function meanAndWorst(values: readonly number[], digits: number): string {
+  if (values.length === 0) return '–';
+  const mean = interval(meanOverSeeds(values), digits);
+  return values.length === 1 ? mean : `${mean}, ${number(Math.min(...values), digits)}`;
+}
+
+function attackerTable(results: GroundResults, arm: Whose['arm'] | 'retrained', label = ''): string[][] {
+  const pick = (seed: SeedResult) => (arm === undefined ? seed.attackers : seed[arm]);
+  return present(results.seeds, pick).map((attacker) => [
+    `${attacker}${label}`,
+    ...COLUMNS.map(([, figure, digits]) => {
+      const values = results.seeds.flatMap((seed) => {
+        const figures = pick(seed)?.[attacker];
+        return (figures === undefined ? undefined : figure(figures, results.budget)) ?? [];
+      });
+      return meanAndWorst(values, digits);
+    }),
   ]);
-  return table(['attacker', ...columns.map(([title]) => title)], rows);
+}
+
+/** Ours against every other attacker, paired over seeds. */
+function pairedTable(results: GroundResults): string {
+  const names = Object.keys(FIGURES) as FigureName[];
+  const ours: Whose = { attacker: 'smoothing' };
+  const others = present(results.seeds, ({ attackers }) => attackers).filter((name) => name !== ours.attacker);
+  const rows = others.map((attacker) => [
+    `smoothing - ${attacker}`,
+    ...names.map((name) => {
+      const [treated, control] = pairsOf(results, FIGURES[name], ours, { attacker });
+      return interval(pairedDifference(treated, control));
+    }),
+  ]);
+  return table(['paired difference', ...names], rows);
 }
 
 function transferTable(seeds: readonly SeedResult[]): string {
   const targets = [...new Set(seeds.flatMap(({ transfer }) => Object.keys(transfer ?? {})))];
   const attackers = present(seeds, ({ transfer }) => Object.assign({}, ...Object.values(transfer ?? {})));
   const cell = (target: string, name: AttackerName): string => {
-    const of = (figure: 'asr' | 'uniqueAttacks', digits: number) =>
+    const of = (figure: 'asr' | 'wordings', digits: number) =>
       bySeed(seeds, ({ transfer }) => transfer?.[target]?.[name]?.[figure], digits);
-    return `${of('asr', 2)} / ${of('uniqueAttacks', 0)}`;
+    return `${of('asr', 2)} / ${of('wordings', 0)}`;
   };
   const rows = attackers.map((name) => [name, ...targets.map((target) => cell(target, name))]);
-  return table(['ASR / unique attacks of', ...targets], rows);
+  return table(['ASR / wordings of', ...targets], rows);
 }
 
 function tunedTable(seeds: readonly SeedResult[]): string {
@@ -73,8 +103,21 @@ function tunedTable(seeds: readonly SeedResult[]): string {
   return table(['ASR of', ...data.map((name) => `tuned on ${name}`)], [...rows, ['*over-refusal*', ...refusals]]);
 }
 
-/** The results of seeds as the tables of docs/results.md; a cell lists the seeds' figures in their order. */
-export function claimsMarkdown(seeds: readonly SeedResult[], isWorld: boolean): string {
+function goalTable(results: GroundResults): string[] {
+  const goals = decideGoals(results);
+  if (goals.length === 0) return [];
+  const rows = goals.map(({ id, name, goal, measure, verdict }) => [
+    id,
+    name,
+    goal,
+    interval(measure),
+    String(measure.n),
+    `**${verdict}**`,
+  ]);
+  return [table(['goal', 'figure', 'to reach', 'measured', 'seeds', 'verdict'], rows)];
+}
+
+function claimTables(seeds: readonly SeedResult[], isWorld: boolean): [string, string] {
   const claims = decideClaims(seeds, isWorld);
   const verdicts = table(
     ['claim', 'verdict', 'worst component: mean [95%]', 'seeds'],
@@ -91,13 +134,32 @@ export function claimsMarkdown(seeds: readonly SeedResult[], isWorld: boolean): 
       all.map((one) => [id, one.name, String(one.threshold), interval(one), String(one.seeds), one.verdict]),
     ),
   );
+  return [verdicts, components];
+}
+
+/** The results of one ground at one budget as the tables of docs/results.md. */
+export function claimsMarkdown(results: GroundResults): string {
+  const { seeds } = results;
+  const [verdicts, components] = claimTables(seeds, groundNamed(results.ground).kind === 'world');
   const list = seeds.map(({ seed }) => seed).join(', ');
   const has = (pick: (seed: SeedResult) => object | undefined) => seeds.some((seed) => pick(seed) !== undefined);
+  const header = ['attacker', ...COLUMNS.map(([title]) => title)];
+  const rows = [
+    ...attackerTable(results, undefined),
+    ...attackerTable(results, 'reference', ', reference loop'),
+    ...attackerTable(results, 'today', ', settings before'),
+  ];
   return [
-    seeds.length === 1 ? `Seed ${list}.` : `Seeds ${list}, in this order wherever a cell holds several figures.`,
+    seeds.length === 1
+      ? `Seed ${list}, ${results.budget} target calls an attacker.`
+      : `Seeds ${list}, ${results.budget} target calls an attacker. Cells: mean [95%], worst seed.`,
+    ...goalTable(results),
     verdicts,
-    attackerTable(seeds, 'attackers'),
-    ...(has(({ transfer }) => transfer) ? ['Stored attacks on further targets:', transferTable(seeds)] : []),
+    table(header, rows),
+    pairedTable(results),
+    ...(has(({ transfer }) => transfer)
+      ? ['Stored attacks on further targets, the figures of every seed in their order:', transferTable(seeds)]
+      : []),
     ...(has(({ tuned }) => tuned)
       ? [
           'Stored attacks on tuned targets (*: the very attacks that it learned to refuse are among them):',
@@ -105,15 +167,18 @@ export function claimsMarkdown(seeds: readonly SeedResult[], isWorld: boolean): 
         ]
       : []),
     ...(has(({ retrained }) => retrained)
-      ? ["Retrained against the target that was tuned on smoothing's attacks:", attackerTable(seeds, 'retrained')]
+      ? [
+          "Retrained against the target that was tuned on smoothing's attacks:",
+          table(header, attackerTable(results, 'retrained')),
+        ]
       : []),
     'Every component:',
     components,
   ].join('\n\n');
 }
 
-/** Returns `page` with new text between the marks of a world's claims. */
-export function fillClaims(page: string, world: string, markdown: string): string {
-  const marked = new RegExp(`<!-- claims:${world} -->\\n[\\s\\S]*?<!-- /claims -->`);
-  return page.replace(marked, () => `<!-- claims:${world} -->\n\n${markdown}\n\n<!-- /claims -->`);
+/** Returns `page` with new text between the marks of a ground's results. */
+export function fillClaims(page: string, name: string, markdown: string): string {
+  const marked = new RegExp(`<!-- claims:${name} -->\\n[\\s\\S]*?<!-- /claims -->`);
+  return page.replace(marked, () => `<!-- claims:${name} -->\n\n${markdown}\n\n<!-- /claims -->`);
 }

@@ -1,8 +1,10 @@
 import { silentProgress } from '../../src/base/progress.ts';
 import { createAdamWState } from '../../src/engine/optimizer/adamw.ts';
 import { type GflownetOptions, trainGflownet } from '../../src/learning/loops/gflownet.ts';
-import type { Objective } from '../../src/learning/objectives/objective.ts';
+import { type Objective, slopeClips } from '../../src/learning/objectives/objective.ts';
+import type { MixRule } from '../../src/learning/replay/mixed-draw.ts';
 import { createReplayBuffer } from '../../src/learning/replay/replay-buffer.ts';
+import { WordingClusters } from '../../src/learning/replay/wording-clusters.ts';
 import type { PolicySession } from '../../src/models/decoder/policy-session.ts';
 import { totalVariation } from '../../src/worlds/exact-sampler.ts';
 import type { EnumerableWorld } from './enumerable-world.ts';
@@ -22,6 +24,8 @@ export interface EnumerableTraining {
   readonly updatesPerBatch?: number;
   /** Share of the fresh attacks that rewrite a success, 0 when absent. */
   readonly rewriteShare?: number;
+  /** Draws replay by several shares, uniformly when absent. */
+  readonly mix?: MixRule;
   /** Learns for this beta in place of the world's: a wrong reward on purpose. */
   readonly beta?: number;
   readonly seed: number;
@@ -71,9 +75,27 @@ function gflownetOptions(world: EnumerableWorld, training: EnumerableTraining): 
     rewriteChange: 0.3,
     updatesPerBatch: training.updatesPerBatch ?? 1,
     replayBy: 'uniform',
+    ...(training.mix === undefined ? {} : { mix: training.mix }),
     rescoreReplay: false,
     seed,
   };
+}
+
+/** Attacks that share three of four words are of one cluster. */
+const CLUSTER_COSINE = 0.7;
+const WORD_BINS = 64;
+
+/** A bag of words [64], L2-normalised: words are told apart by a hash of their letters. */
+async function embedWords(texts: readonly string[]): Promise<Float32Array[]> {
+  return texts.map((text) => {
+    const bag = new Float32Array(WORD_BINS);
+    for (const word of text.split(' ')) {
+      const hash = [...word].reduce((sum, letter) => (31 * sum + letter.charCodeAt(0)) % 9973, 7);
+      bag[hash % WORD_BINS] = (bag[hash % WORD_BINS] as number) + 1;
+    }
+    const norm = Math.hypot(...bag);
+    return bag.map((count) => count / norm);
+  });
 }
 
 /** Runs the engine's loop to the end. Returns the last update's log Z, undefined for objectives that learn none. */
@@ -82,7 +104,7 @@ async function learn(
   policy: PolicySession,
   training: EnumerableTraining,
 ): Promise<number | undefined> {
-  const { updates, responses } = training;
+  const { updates, responses, mix } = training;
   let logZ: number | undefined;
   const parts = {
     attacker: world.attacker,
@@ -90,6 +112,7 @@ async function learn(
     reference: world.reference,
     buffer: createReplayBuffer({ capacity: BUFFER_CAPACITY, nearEditRatio: null }),
     reward: responses === undefined ? world.reward : world.sampledReward(responses),
+    ...(mix === undefined ? {} : { clusters: new WordingClusters(CLUSTER_COSINE), embed: embedWords }),
   };
   const control = {
     checkpoints: { folder: world.folder, stage: 'gflownet' },
@@ -119,7 +142,7 @@ export async function trainInEnumerableWorld(
   const { objective } = training;
   const policy = await world.openPolicy({
     logZ: objective.usesLogZ ? 'through-trunk' : 'none',
-    ...(objective.pairClip === undefined ? {} : { pairClip: objective.pairClip }),
+    ...slopeClips(objective),
   });
   try {
     const logZ = await learn(world, policy, training);

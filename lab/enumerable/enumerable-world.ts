@@ -94,7 +94,11 @@ export interface EnumerableWorld {
   /** log-prob of every sequence under a state of the attacker: its distribution, exactly. */
   logProbsOf(state: AttackerState): Promise<Float64Array>;
   /** A training session that starts at the reference. Whoever opens it closes it. */
-  openPolicy(objective: { readonly logZ: LogZMode; readonly pairClip?: number }): Promise<PolicySession>;
+  openPolicy(objective: {
+    readonly logZ: LogZMode;
+    readonly pairClip?: number;
+    readonly rowClip?: number;
+  }): Promise<PolicySession>;
   /** Scratch folder, gone after `close`: for checkpoints. */
   readonly folder: string;
   close(): Promise<void>;

@@ -1,3 +1,4 @@
+import { FloodgateError } from '../../src/base/errors.ts';
 import type { Config } from '../../src/stages/config/config.ts';
 import type { AttackerName } from '../attackers.ts';
 import { smallWorldConfig } from '../small-worlds/small-world.ts';
@@ -8,8 +9,11 @@ export const SEARCH_SEED = 3000;
 export const JUDGING_SEED = 4000;
 
 const KEYS = 48;
-/** Attacks of one update, of any attacker that is trained. */
-const BATCH = 64;
+/** Attacks of one update of REINFORCE and PPO; smaller where so large a batch leaves no updates to learn from. */
+const batchOf = (calls: number): number => (calls < 1500 ? 16 : 64);
+/** Warm-up of every attacker in synthetic worlds; a shorter stage has a quarter of its updates. */
+const WARMUP = 20;
+const warmupOf = (updates: number): number => (updates < WARMUP ? Math.floor(updates / 4) : WARMUP);
 /** Fresh attacks of one batch of the GFlowNet; each draws one response. */
 const FRESH = 32;
 /** Share of the calls that goes into attacks of the reference, before the first update. */
@@ -22,7 +26,15 @@ export interface Setting {
   readonly overrides: readonly string[];
   /** Updates of the GFlowNet for each batch of fresh attacks. */
   readonly updatesPerBatch: number;
+  /** Responses to each attack while an attacker learns; 1 when absent. */
+  readonly responses?: number;
 }
+
+/**
+ * The settings of the GFlowNet that the claims judge, chosen in the worlds of the search: one row of `SETTINGS` for
+ * synthetic worlds, and one for attackers that are language models.
+ */
+export const CHOSEN = { worlds: 'updates-4', models: 'updates-4' } as const;
 
 const OURS: readonly AttackerName[] = ['gflownet', 'smoothing'];
 
@@ -48,23 +60,42 @@ export const SETTINGS: readonly Setting[] = [
   ours('floor-0.01', 4, 'reward.unsafeFloor=0.01'),
   ours('untempered', 4, 'gflownet.sampling.temperedShare=0'),
   ours('uniform-draw', 4, 'gflownet.replay.draw=uniform'),
+  ours('mixed-draw', 4, 'gflownet.replay.draw=mixed'),
+  ours('clusters-draw', 4, 'gflownet.replay={draw: mixed, mix: {clusters: 0.5, failures: 0}}'),
+  ours('huber-10', 4, 'gflownet.tb.huber=10', 'gflownet.vargrad.huber=10'),
+  // About two responses an attack once every second one succeeds; the table has the calls.
+  { ...ours('successive', 4, 'gflownet.responses={first: 1, most: 3}'), responses: 2 },
   {
     name: 'baselines',
     attackers: ['sft', 'reinforce', 'reinforce-smoothing', 'ppo', 'ppo-smoothing', 'best-of-n'],
     overrides: [],
     updatesPerBatch: 1,
   },
+  // As the loop of the paper's code: half of an update is fresh, every attack is answered five times, nothing is reused.
+  { name: 'reference-loop', attackers: OURS, overrides: [], updatesPerBatch: 1, responses: 5 },
 ];
 
+/** The row of `SETTINGS` with this name. @throws FloodgateError `usage` for another name. */
+export function settingNamed(name: string): Setting {
+  const found = SETTINGS.find((setting) => setting.name === name);
+  if (found !== undefined) return found;
+  throw new FloodgateError('usage', `few calls: got the setting ${name}`, {
+    hint: `choose of ${SETTINGS.map((setting) => setting.name).join(', ')}`,
+  });
+}
+
 /**
- * The run of one setting that asks the target about `calls` attacks, one response each: the GFlowNet in its batches and
- * the reference's attacks before them, REINFORCE and PPO in their updates, best-of-n in its draws. Re-scoring is off, so
- * smoothing adds no call.
+ * The run of one setting that draws `calls` responses while it learns, one an attack unless the setting says more: the
+ * GFlowNet in its batches and the reference's attacks before them, REINFORCE and PPO in their updates, best-of-n in its
+ * draws. Re-scoring is off, so smoothing adds no call.
  */
 export function fewCallsConfig(setting: Setting, calls: number, seed: number, worldSeed: number): Config {
-  const seeded = Math.round(calls * SEEDED_SHARE);
-  const batches = Math.max(1, Math.floor((calls - seeded) / FRESH));
-  const rlUpdates = Math.max(1, Math.floor(calls / BATCH));
+  const { responses = 1 } = setting;
+  const attacks = Math.floor(calls / responses);
+  const seeded = Math.round(attacks * SEEDED_SHARE);
+  const batches = Math.max(1, Math.floor((attacks - seeded) / FRESH));
+  const updates = batches * setting.updatesPerBatch;
+  const rlUpdates = Math.max(1, Math.floor(attacks / batchOf(calls)));
   return smallWorldConfig({
     purpose: `few calls, ${setting.name}`,
     seed,
@@ -72,11 +103,16 @@ export function fewCallsConfig(setting: Setting, calls: number, seed: number, wo
     attackers: setting.attackers,
     overrides: [
       `world.keys=${KEYS}`,
-      'target.responses=1',
+      `target.responses=${responses}`,
       'smoothing.rescore=false',
       `gflownet.replay.seedWithReference=${seeded}`,
       `gflownet.updatesPerBatch=${setting.updatesPerBatch}`,
-      `gflownet.updates=${batches * setting.updatesPerBatch}`,
+      `gflownet.updates=${updates}`,
+      `gflownet.warmupUpdates=${warmupOf(updates)}`,
+      ...['reinforce', 'ppo'].flatMap((name) => [
+        `${name}.batchSize=${batchOf(calls)}`,
+        `${name}.warmupUpdates=${warmupOf(rlUpdates)}`,
+      ]),
       `reinforce.updates=${rlUpdates}`,
       `ppo.updates=${rlUpdates}`,
       `bestOfN.targetCalls=${calls}`,

@@ -8,7 +8,7 @@ import { plannedCalls, planRun } from '../stages/campaign/plan-run.ts';
 import type { StartRunOptions } from '../stages/campaign/run-campaign.ts';
 import type { Config } from '../stages/config/config.ts';
 import { loadSeeds, seedsText } from '../stages/config/seeds.ts';
-import { SEED_COUNT } from '../worlds/request-grammar.ts';
+import { worldKindOf } from '../worlds/world-registry.ts';
 import { type CliContext, ioOf } from './context.ts';
 import { durationWords } from './terminal-progress.ts';
 
@@ -37,7 +37,9 @@ function shortPath(path: string): string {
 const calls = (count: number): string => `at most ${count.toLocaleString('en-US')} target calls`;
 
 async function seedCount(config: Config): Promise<number> {
-  return isWorldSeeds(config) ? SEED_COUNT : (await loadSeeds(config.seeds)).attacks.length;
+  const { world, seeds } = config;
+  if (world !== undefined && isWorldSeeds(config)) return worldKindOf(world).seedCount;
+  return (await loadSeeds(seeds)).attacks.length;
 }
 
 /**

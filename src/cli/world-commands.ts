@@ -1,14 +1,24 @@
 import { resolve } from 'node:path';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { runCampaign } from '../report/campaigns.ts';
 import { parseConfig } from '../stages/campaign/config-load.ts';
 import { admittedWorldSeed, openRunWorld } from '../stages/campaign/run-world.ts';
 import type { Config } from '../stages/config/config.ts';
+import { DEFAULT_LANGUAGE_WORLD } from '../worlds/language/language-spec.ts';
 import { requireWorld, type World } from '../worlds/world.ts';
+import { languageWorldOf, madeWorld } from '../worlds/world-registry.ts';
 import { DEFAULT_WORLD } from '../worlds/world-spec.ts';
 import { alignColumns, type CommandResult, printResult } from './command-output.ts';
 import { type CliContext, ioOf } from './context.ts';
-import { addRunsOption, addWorldOptions, type RunsOptions, type WorldOptions } from './options.ts';
+import { describeLanguageWorld } from './language-world-text.ts';
+import {
+  addRunsOption,
+  addSetOption,
+  addWorldOptions,
+  type RunsOptions,
+  type SetOptions,
+  type WorldOptions,
+} from './options.ts';
 import { campaignResult } from './run-command.ts';
 import { announceRun, announceStudy } from './start-line.ts';
 
@@ -31,30 +41,61 @@ function describeWorld({ spec, keys, keysInSeeds, truth }: World): CommandResult
   return { text, json: { spec, keys, keysInSeeds, truth } };
 }
 
+type ShownWorldOptions = WorldOptions & Partial<SetOptions>;
+
 /** The config of a command whose run, where it has one, has the seed of its world. */
-function configOf(yaml: string, what: string, worldSeed: number, { keys, noise, hardness }: WorldOptions): Config {
+function configOf(yaml: string, what: string, worldSeed: number, options: ShownWorldOptions): Config {
+  const { keys, noise, hardness, set = [] } = options;
   const world = [`seed=${worldSeed}`, `keys=${keys}`, `noise=${noise}`, `hardness=${hardness}`];
   return parseConfig(yaml, {
     fileName: what,
     folder: process.cwd(),
-    overrides: [`seed=${worldSeed}`, ...world.map((each) => `world.${each}`)],
+    overrides: [`seed=${worldSeed}`, ...world.map((each) => `world.${each}`), ...set],
   });
 }
 
 /** The config with the seed that the user chose, else with the first whose world is admitted. */
-async function chosenConfig(yaml: string, what: string, options: WorldOptions, context: CliContext): Promise<Config> {
+async function chosenConfig(
+  yaml: string,
+  what: string,
+  options: ShownWorldOptions,
+  context: CliContext,
+): Promise<Config> {
   const config = (seed: number): Config => configOf(yaml, what, seed, options);
   return config(options.worldSeed ?? (await admittedWorldSeed(DEFAULT_WORLD.seed, config, ioOf(context))));
 }
 
+/** A language world takes minutes to measure: its seed is the one asked for, and a refused one is an error. */
+function languageConfig({ worldSeed = DEFAULT_LANGUAGE_WORLD.seed, set = [] }: ShownWorldOptions): Config {
+  return parseConfig('world: { kind: language }\n', {
+    fileName: 'of the world',
+    folder: process.cwd(),
+    overrides: [`seed=${worldSeed}`, `world.seed=${worldSeed}`, ...set],
+  });
+}
+
 /** Adds `floodgate world`. */
 export function registerWorldCommand(program: Command, context: CliContext): void {
-  addWorldOptions(program.command('world').description('make a synthetic world and show what is true in it'))
-    .addHelpText('after', '\nExamples:\n  floodgate world --world-seed 105\n  floodgate world --keys 24 --json')
-    .action(async (options: WorldOptions) => {
-      const config = await chosenConfig('world: {}\n', 'of the world', options, context);
+  const command = program.command('world').description('make a synthetic world and show what is true in it');
+  addSetOption(addWorldOptions(command))
+    .addOption(new Option('--kind <kind>', 'of the world').choices(['made', 'language']).default('made'))
+    .addHelpText(
+      'after',
+      `
+Examples:
+  floodgate world --world-seed 105
+  floodgate world --keys 24 --json
+  floodgate world --kind language --world-seed 1 --set world.baseRate=0.005`,
+    )
+    .action(async (options: ShownWorldOptions & { readonly kind: string }) => {
+      const isLanguage = options.kind === 'language';
+      const config = isLanguage
+        ? languageConfig(options)
+        : await chosenConfig('world: {}\n', 'of the world', options, context);
       const world = await openRunWorld(config, ioOf(context));
-      printResult(context, describeWorld(requireWorld(world, 'world')));
+      const language = languageWorldOf(world);
+      if (language !== undefined) printResult(context, describeLanguageWorld(language));
+      else printResult(context, describeWorld(requireWorld(madeWorld(world), 'world')));
     });
 }
 

@@ -58,6 +58,42 @@ export function pairedDifference(
 }
 
 /**
+ * The mean of `treated` over the mean of `control` at equal seeds, with Fieller's interval: every k for which the paired
+ * t interval of treated - k control covers 0. No interval where it has no end, because the control may be 0; null where
+ * the control's mean is 0.
+ * @throws FloodgateError `usage` as `pairedDifference`.
+ */
+export function pairedRatio(
+  treated: readonly number[],
+  control: readonly number[],
+  confidence = DEFAULT_CONFIDENCE,
+): Measure {
+  const method = 'ratio of means, paired Fieller interval over seeds';
+  const value = (meanOverSeeds(treated).value ?? 0) / (meanOverSeeds(control).value ?? 0);
+  pairedDifference(treated, control);
+  const n = treated.length;
+  if (n < 2) return pointMeasure(value, n, method);
+  const [a, b] = [treated, control].map((values) => values.reduce((sum, each) => sum + each, 0) / n) as [
+    number,
+    number,
+  ];
+  const moment = (pick: (seed: number) => number): number =>
+    treated.reduce((sum, _, seed) => sum + pick(seed), 0) / (n - 1);
+  const [overA, overB] = [
+    (seed: number) => (treated[seed] as number) - a,
+    (seed: number) => (control[seed] as number) - b,
+  ];
+  const c = studentTQuantile((1 + confidence) / 2, n - 1) ** 2 / n;
+  const quadratic = b * b - c * moment((seed) => overB(seed) ** 2);
+  const half = a * b - c * moment((seed) => overA(seed) * overB(seed));
+  const constant = a * a - c * moment((seed) => overA(seed) ** 2);
+  if (quadratic <= 0) return pointMeasure(value, n, method);
+  const root = Math.sqrt(Math.max(0, half * half - quadratic * constant));
+  const [low, high] = [(half - root) / quadratic, (half + root) / quadratic];
+  return intervalMeasure({ value, low, high, n, method, confidence });
+}
+
+/**
  * `meanOverSeeds` of values with known standard errors: `errors[i]` is that of value i, from the attacks drawn at that
  * seed. The spread over seeds includes this noise, but few seeds can agree by chance. So the variance is at least the
  * mean square of the errors.

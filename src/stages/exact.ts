@@ -1,10 +1,10 @@
-import { requireWorld } from '../worlds/world.ts';
+import { requireKnownWorld } from '../worlds/world-registry.ts';
 import { drawCost } from './policy-draw.ts';
 import { type AttackDraw, type Campaign, problemAt, type Stage } from './stage.ts';
 import { loadExactSample } from './world-posterior.ts';
 
 async function open(campaign: Campaign): Promise<AttackDraw> {
-  const world = requireWorld(campaign.world, 'attackers: exact');
+  const world = requireKnownWorld(campaign.world, 'attackers: exact');
   const sample = await loadExactSample(campaign, world, campaign.config.evaluation.attacks);
   return {
     draw: async (first, count) => {

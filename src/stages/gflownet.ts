@@ -1,11 +1,8 @@
-import { z } from 'zod';
-import { count, nonNegative, positive, positiveCount, share } from '../base/config-fields.ts';
 import { FloodgateError } from '../base/errors.ts';
 import type { ParameterVector } from '../engine/optimizer/flat-parameters.ts';
 import { MAX_STATE_BYTES } from '../learning/checkpoints/trainer-state.ts';
 import { type GflownetOptions, trainGflownet } from '../learning/loops/gflownet.ts';
-import type { Objective, ObjectiveKind } from '../learning/objectives/objective.ts';
-import { objectiveKinds } from '../learning/objectives/registry.ts';
+import { slopeClips } from '../learning/objectives/objective.ts';
 import { MAX_SURROGATE_ROWS, Surrogate, type SurrogateState } from '../learning/proposals/surrogate.ts';
 import { createReplayBuffer } from '../learning/replay/replay-buffer.ts';
 import {
@@ -15,145 +12,24 @@ import {
   longestTokenBytes,
 } from '../learning/replay/replay-buffer-size.ts';
 import { restoreReplayBuffer } from '../learning/replay/replay-buffer-state.ts';
-import { bufferOptions, type ReplaySettings, replayBy, replaySection } from '../learning/replay/replay-section.ts';
+import { bufferOptions, type ReplaySettings, replayDraw } from '../learning/replay/replay-section.ts';
+import { MAX_CLUSTERS, WordingClusters, type WordingClustersState } from '../learning/replay/wording-clusters.ts';
 import { referenceRule, rewardRule } from '../learning/reward/reward-section.ts';
 import { POOL_CAPACITY, SuccessPool } from '../learning/reward/spread.ts';
-import type { ConfigProblem } from '../runs/config/config-problems.ts';
 import { loadReference } from './checkpoints.ts';
-import { type Config, createSection } from './config/config.ts';
-import { openAttackerPolicy, startRewarded, withMeasuredCap } from './rewarded-training.ts';
+import type { Config } from './config/config.ts';
+import {
+  checkGflownetSection,
+  freshShareOf,
+  type GflownetSection,
+  gflownetSection,
+  objectiveOf,
+  successiveResponses,
+} from './gflownet-section.ts';
+import { openAttackerPolicy, openReward, startRewarded, withMeasuredCap } from './rewarded-training.ts';
 import { seedBuffer } from './seed-buffer.ts';
-import { type Campaign, checkWarmup, problemAt, type Stage, type StageWork } from './stage.ts';
+import type { Campaign, Stage, StageWork } from './stage.ts';
 import { heldOutAttacks } from './watch.ts';
-
-const sampling = z
-  .strictObject({
-    freshShare: share.default(0.5).describe('share of each batch that the attacker writes; the rest is replay'),
-    temperedShare: share.default(0.5).describe('share of the fresh attacks drawn at a temperature from `temperatures`'),
-    temperatures: z
-      .strictObject({
-        low: positive.default(0.5).describe('lower end'),
-        high: positive.default(2).describe('upper end'),
-      })
-      .prefault({})
-      .describe('range of the uniform draw of a tempered attack'),
-    rewriteShare: share
-      .default(0)
-      .describe('share of the fresh attacks that rewrite a success of the buffer, token by token'),
-    rewriteChange: share.default(0.3).describe('probability that a rewritten attack draws a token from the policy'),
-  })
-  .prefault({})
-  .describe('behaviour policy: where the attacks of a batch come from');
-
-const spread = z
-  .strictObject({
-    eta: nonNegative.max(10).default(0).describe('0: the reward as it is; 1: each way weighs by its reward alone'),
-    n0: positive.default(1).describe('distinct successes near an attack that halve its reward at eta 1'),
-    cosine: z.number().min(-1).max(1).default(0.75).describe('similarity above which a success is near'),
-  })
-  .prefault({})
-  .describe('spreads the reward over ways: R / (1 + n / n0)^eta, n = distinct successes so far near the attack');
-
-const screening = z
-  .strictObject({
-    candidates: positiveCount.max(64).default(1).describe('drawn for each attack that is tried; 1 = no screening'),
-    controlShare: share.default(0.125).describe('share of the tried attacks that nobody chose, to check the choice'),
-    minCorrelation: z
-      .number()
-      .min(-1)
-      .max(1)
-      .default(0.3)
-      .describe('pauses while predictions and scores of the last 64 attacks have a lower rank correlation'),
-  })
-  .prefault({})
-  .describe('chooses the attacks to try among more that are drawn, by a surrogate that learns from those tried');
-
-const cycles = z
-  .strictObject({
-    count: positiveCount
-      .max(100)
-      .default(1)
-      .describe('parts of the stage; before each but the first the policy is refitted'),
-    updates: positiveCount.max(1_000_000).default(60).describe('updates of maximum likelihood in one refit'),
-    learningRate: positive.default(1e-4).describe('of a refit'),
-  })
-  .prefault({})
-  .describe('starts again from the SFT attacker, fitted to the successes found so far; asks nobody');
-
-/** Settings of every registered objective that has any, under its name. */
-function objectiveShape(): z.ZodRawShape {
-  return Object.fromEntries(
-    objectiveKinds.all().flatMap(({ name, settings }) => (settings === undefined ? [] : [[name, settings]])),
-  );
-}
-
-/** The section's own keys; those of the objectives follow `replay`. */
-const ownShape = {
-  updates: positiveCount.max(10_000_000).default(5000).describe('optimizer updates'),
-  batchSize: positiveCount.max(65_536).default(16).describe('attacks of one micro-batch'),
-  accumulation: positiveCount.max(65_536).default(8).describe('micro-batches of one update'),
-  learningRate: positive.default(1e-4).describe('after the warm-up'),
-  logZLearningRate: positive
-    .optional()
-    .describe('of log Z, where the objective learns it (tb); learningRate when absent'),
-  stopLogZGradient: z.boolean().default(false).describe('tb: no gradient from logZ into the adapters'),
-  warmupUpdates: count.default(100).describe('updates of linear learning-rate warm-up'),
-  decay: z.enum(['constant', 'linear']).default('constant').describe('learning rate after the warm-up'),
-  decayFrom: share.default(0).describe('linear decay begins after this share of the updates'),
-  weightDecay: nonNegative.default(0).describe('decoupled decay of AdamW'),
-  gradientClip: positive.default(1).describe('largest global norm of the gradient'),
-  updatesPerBatch: positiveCount
-    .max(1000)
-    .default(1)
-    .describe('updates for each batch of fresh attacks; all but the first learn from the buffer alone and ask nobody'),
-  sampling,
-  replay: replaySection,
-  spread,
-  screen: screening,
-  cycles,
-};
-
-type GflownetSection = z.output<z.ZodObject<typeof ownShape>> & {
-  readonly objective: string;
-  readonly checkpointEveryUpdates: number;
-  readonly [objective: string]: unknown;
-};
-
-function gflownetSchema(): z.ZodType<GflownetSection> {
-  const names = objectiveKinds.names() as [string, ...string[]];
-  const words = objectiveKinds.all().map(({ name, describe }) => `${name}: ${describe}`);
-  const schema = z
-    .strictObject({
-      objective: z.enum(names).default('tb').describe(words.join('; ')),
-      ...ownShape,
-      ...objectiveShape(),
-      checkpointEveryUpdates: positiveCount
-        .default(10)
-        .describe('updates between two checkpoints; a kill loses at most this many'),
-    })
-    .prefault({})
-    .describe('the stage that learns to sample attacks in proportion to their reward');
-  return schema as unknown as z.ZodType<GflownetSection>;
-}
-
-/** Section `gflownet`; its schema is built when it is read, with every objective that is registered by then. */
-export const gflownetSection = {
-  ...createSection<GflownetSection>('gflownet', z.never() as never),
-  get schema() {
-    return gflownetSchema();
-  },
-};
-
-/** The objective of a section, with its kind. */
-function objectiveOf(section: GflownetSection): { readonly kind: ObjectiveKind; readonly objective: Objective } {
-  const kind = objectiveKinds.get(section.objective);
-  return { kind, objective: kind.create(section[kind.name]) };
-}
-
-function freshShareOf(section: GflownetSection): number {
-  const { kind } = objectiveOf(section);
-  return kind.freshShare?.(section[kind.name]) ?? section.sampling.freshShare;
-}
 
 /** The loop's options as the config has them. */
 function gflownetOptions(config: Config, section: GflownetSection, reference: ParameterVector): GflownetOptions {
@@ -179,7 +55,7 @@ function gflownetOptions(config: Config, section: GflownetSection, reference: Pa
     ...(over.eta > 0 ? { spread: over } : {}),
     ...(section.screen.candidates > 1 ? { screen: section.screen } : {}),
     ...(section.cycles.count > 1 ? { cycles: { ...section.cycles, start: reference.data } } : {}),
-    replayBy: replayBy(replay as ReplaySettings),
+    ...replayDraw(replay as ReplaySettings),
     rescoreReplay: replay.rescore,
     seed: config.seed,
   };
@@ -208,17 +84,19 @@ export function assertBufferFits(size: BufferSize): void {
 }
 
 function needsEmbeddings({ replay, spread: over, screen }: GflownetSection): boolean {
-  return replay.nearDuplicate.kind === 'cosine' || over.eta > 0 || screen.candidates > 1;
+  const isCompared = replay.nearDuplicate.kind === 'cosine' || replay.draw === 'mixed';
+  return isCompared || over.eta > 0 || screen.candidates > 1;
 }
 
 /** Sizes of the replay buffer and the pool in this campaign. */
 function bufferSizeOf({ attacker, encoder }: Campaign, section: GflownetSection): BufferSize {
   const { tokenizer, maxTokens, config } = attacker.spec;
   return {
-    // An entry of the pool or the surrogate is smaller than one of the buffer.
+    // An entry of the pool, the surrogate or the clusters is smaller than one of the buffer.
     capacity:
       section.replay.capacity +
       (section.spread.eta > 0 ? POOL_CAPACITY : 0) +
+      (section.replay.draw === 'mixed' ? MAX_CLUSTERS : 0) +
       (section.screen.candidates > 1 ? MAX_SURROGATE_ROWS : 0),
     maxTokens,
     vocabSize: Math.max(config.vocabSize, tokenizer.vocabSize),
@@ -237,26 +115,35 @@ async function train(campaign: Campaign, stage: string, section: GflownetSection
   store.beginStage(stage, section.updates);
   const reference = await loadReference(campaign);
   const options = gflownetOptions(await withMeasuredCap(campaign, reference), section, reference);
-  const { usesLogZ, pairClip } = options.objective;
+  const { usesLogZ } = options.objective;
   const policy = await openAttackerPolicy(campaign, {
     logZ: usesLogZ ? (section.stopLogZGradient ? 'head-only' : 'through-trunk') : 'none',
-    ...(pairClip === undefined ? {} : { pairClip }),
+    ...slopeClips(options.objective),
   });
   try {
     policy.parameters.data.set(reference.data); // the logZ head is behind it and starts at zero
     const every = section.checkpointEveryUpdates;
     const { run, reward, ledger, extra } = await startRewarded(campaign, stage, policy.parameters, every);
     const saved = extra as
-      | { readonly buffer: unknown; readonly pool?: unknown; readonly surrogate?: SurrogateState }
+      | {
+          readonly buffer: unknown;
+          readonly pool?: unknown;
+          readonly clusters?: WordingClustersState;
+          readonly surrogate?: SurrogateState;
+        }
       | undefined;
+    const successive = successiveResponses(section);
     const parts = {
       attacker,
       policy,
       reference: attacker.stateOf(reference),
       buffer:
         saved === undefined ? createReplayBuffer(bufferOptions(section.replay)) : restoreReplayBuffer(saved.buffer),
-      reward,
+      reward: successive === undefined ? reward : openReward(campaign, ledger, successive),
       ...(options.spread === undefined ? {} : { pool: openPool(saved?.pool) }),
+      ...(options.mix === undefined
+        ? {}
+        : { clusters: new WordingClusters(section.replay.mix.cosine, saved?.clusters) }),
       ...(options.screen === undefined ? {} : { surrogate: new Surrogate(options.seed, saved?.surrogate) }),
       ...(needsEmbeddings(section) ? { embed: embedder(campaign) } : {}),
     };
@@ -278,26 +165,14 @@ function workOf(config: Config, section: GflownetSection, seeds: number): StageW
   const first = (replay.seedWithSft ? seeds : 0) + replay.seedWithReference;
   const tried = inTraining + first + heldOutAttacks(config, updates);
   const refitted = (section.cycles.count - 1) * section.cycles.updates * batchSize;
-  return { attacks: tried, tried, trainedRows: updates * rows + refitted, passRows: batchSize };
-}
-
-function checkSection(config: Config): ConfigProblem[] {
-  const section = gflownetSection.of(config);
-  const { objective, logZLearningRate, batchSize, accumulation, sampling: behaviour } = section;
-  const { low, high } = behaviour.temperatures;
-  const { kind } = objectiveOf(section);
-  const problems = checkWarmup('gflownet', section);
-  if (low > high) {
-    problems.push(problemAt('gflownet.sampling.temperatures.low', `got ${low}, expected at most high (${high})`));
-  }
-  if (!kind.usesLogZ && logZLearningRate !== undefined) {
-    problems.push(problemAt('gflownet.logZLearningRate', `objective ${objective} learns no log Z`));
-  }
-  if (batchSize * accumulation < kind.leastRows) {
-    const what = `got a single attack an update, objective ${objective} compares at least ${kind.leastRows}`;
-    problems.push(problemAt('gflownet.batchSize', what));
-  }
-  return problems;
+  const most = successiveResponses(section)?.most;
+  return {
+    attacks: tried,
+    tried,
+    ...(most === undefined ? {} : { responses: Math.max(most, config.target.responses) }),
+    trainedRows: updates * rows + refitted,
+    passRows: batchSize,
+  };
 }
 
 /** A stage of the GFlowNet's family. `variant` gives the config and section that it sees. */
@@ -311,7 +186,7 @@ export function gflownetStage(
     sections: [gflownetSection],
     knowsTarget: 'learns',
     hasDensity: true,
-    check: checkSection,
+    check: checkGflownetSection,
     plan: (whole, { seeds }) => {
       const { config, section } = variant(whole);
       return workOf(config, section, seeds);

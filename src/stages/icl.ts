@@ -7,6 +7,7 @@ import { randomStream } from '../base/random.ts';
 import type { Attack } from '../learning/attack.ts';
 import { type Attacker, openAttacker } from '../learning/attacker.ts';
 import { writtenTokens } from '../learning/loops/rollout.ts';
+import { worldKindOf } from '../worlds/world-registry.ts';
 import { createSection } from './config/config.ts';
 import { drawCost } from './policy-draw.ts';
 import { type AttackDraw, type Campaign, problemAt, type Stage } from './stage.ts';
@@ -91,7 +92,7 @@ export const icl: Stage = {
   hasDensity: false,
   dependence: 'attacks of one block share their examples',
   check: ({ world }, isWanted) =>
-    isWanted && world !== undefined
+    isWanted && world !== undefined && !worldKindOf(world).knowsLanguage
       ? [
           problemAt(
             'attackers',

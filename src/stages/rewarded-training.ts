@@ -7,9 +7,10 @@ import { isUnsafe, type RewardFunction } from '../learning/reward/reward.ts';
 import type { PolicyGraphOptions } from '../models/decoder/policy-graph.ts';
 import { openPolicySession, type PolicySession } from '../models/decoder/policy-session.ts';
 import { attackRow, type MetricRecord } from '../runs/store/records.ts';
-import type { Evidence } from '../trial/evidence.ts';
+import { type Evidence, meanUnsafeOf } from '../trial/evidence.ts';
 import { createLedger, type Ledger } from '../trial/ledger.ts';
-import { createRewardFunction, createTrial, type JudgeSeat } from '../trial/trial.ts';
+import { createSuccessiveTrial } from '../trial/successive-trial.ts';
+import { createRewardFunction, createTrial, type JudgeSeat, type Trial } from '../trial/trial.ts';
 import { loopControl, resumeStage } from './checkpoints.ts';
 import type { Config } from './config/config.ts';
 import { meanMetric, plainMetric } from './metric-records.ts';
@@ -21,12 +22,27 @@ export function rewardSeat({ trainingJudge }: Pick<Campaign, 'trainingJudge'>): 
   return { judge: trainingJudge, masked: false, name: trainingJudge.name };
 }
 
-/** The reward as the run's config has it; every call is counted in `ledger`. */
-export function openReward(campaign: Campaign, ledger: Ledger): RewardFunction<Evidence> {
+/** Responses of an attack: `first` for each, `most` for one whose first responses succeed. */
+export interface SuccessiveRule {
+  readonly first: number;
+  readonly most: number;
+}
+
+/** The reward as the run's config has it; every call is counted in `ledger`. `successive` replaces `target.responses`. */
+export function openReward(campaign: Campaign, ledger: Ledger, successive?: SuccessiveRule): RewardFunction<Evidence> {
   const { config, target, io } = campaign;
-  const { decode, responses } = config.target;
+  const { decode, responses: all } = config.target;
   const seat = rewardSeat(campaign);
-  const trial = createTrial({ target, decode, responses, seats: [seat], ledger, signal: io.signal });
+  const trialOf = (responses: number): Trial =>
+    createTrial({ target, decode, responses, seats: [seat], ledger, signal: io.signal });
+  const trial =
+    successive === undefined
+      ? trialOf(all)
+      : createSuccessiveTrial({
+          first: trialOf(successive.first),
+          again: trialOf(successive.most - successive.first),
+          isWorthMore: (evidence) => isUnsafe(meanUnsafeOf(evidence, seat) ?? 0),
+        });
   return createRewardFunction(trial, seat, config.reward.unsafeFloor);
 }
 
@@ -53,7 +69,7 @@ export async function withMeasuredCap(campaign: Campaign, reference: ParameterVe
 /** The training session of an attacker's adapter (or weights) for one objective. */
 export function openAttackerPolicy(
   { attacker, compute }: Pick<Campaign, 'attacker' | 'compute'>,
-  objective: Pick<PolicyGraphOptions, 'logZ' | 'pairClip'>,
+  objective: Pick<PolicyGraphOptions, 'logZ' | 'pairClip' | 'rowClip'>,
 ): Promise<PolicySession> {
   const { config, weights, trainable, contextTokens } = attacker.spec;
   return openPolicySession({ config, weights, trainable, contextTokens, bans: attacker.bans, ...objective }, compute);

@@ -1,4 +1,5 @@
-import { gflownetSection, gflownetStage, MANY_KINDS } from './gflownet.ts';
+import { gflownetStage, MANY_KINDS } from './gflownet.ts';
+import { gflownetSection } from './gflownet-section.ts';
 
 /** Stable-GFN: the GFlowNet's settings with a contrastive objective behind a fluency gate. */
 export const stableGfn = gflownetStage(

@@ -12,7 +12,7 @@ import type { RunFolder } from '../runs/run-folder.ts';
 import type { RunStore } from '../runs/store/run-store.ts';
 import type { Target } from '../targets/target.ts';
 import type { Calls } from '../trial/ledger.ts';
-import type { World } from '../worlds/world.ts';
+import type { KnownWorld } from '../worlds/world-registry.ts';
 import type { Config, Section } from './config/config.ts';
 import type { SeedSet } from './config/seeds.ts';
 
@@ -32,7 +32,7 @@ export interface Campaign {
   readonly io: CampaignIo;
   readonly seeds: SeedSet;
   /** The synthetic world that the run is in; undefined for a run on real models. */
-  readonly world: World | undefined;
+  readonly world: KnownWorld | undefined;
   readonly compute: ComputeOptions;
   readonly attackerModel: DecoderCheckpoint;
   /** The attacker of SFT and of every stage that trains the same weights. */
@@ -85,8 +85,10 @@ export interface AttackDraw {
 export interface StageWork {
   /** Attacks that the attacker writes. */
   readonly attacks: number;
-  /** Attacks sent to the target, `target.responses` times each. */
+  /** Attacks sent to the target, `responses` times each. */
   readonly tried: number;
+  /** At most; `target.responses` when absent. */
+  readonly responses?: number;
   /** Rows that gradients are taken of. */
   readonly trainedRows: number;
   /** Rows of one forward and backward pass: they decide the memory of training. */

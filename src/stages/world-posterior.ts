@@ -2,10 +2,9 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { writeFileAtomically } from '../base/atomic-file.ts';
 import { drawFromPool } from '../worlds/exact-sampler.ts';
-import { openWorldOutcomes } from '../worlds/pico-target.ts';
-import { measurePosterior, type WeighedRequest } from '../worlds/posterior.ts';
-import type { World } from '../worlds/world.ts';
-import { summarise, type WorldTruth } from '../worlds/world-truth.ts';
+import type { WeighedRequest } from '../worlds/posterior.ts';
+import { type KnownWorld, measureRunWorld } from '../worlds/world-registry.ts';
+import type { WorldTruth } from '../worlds/world-truth.ts';
 import { checkpointFile, loadReference } from './checkpoints.ts';
 import type { Campaign } from './stage.ts';
 
@@ -16,7 +15,7 @@ interface RunPosterior {
 }
 
 /** Measured once a run, after SFT, under the target that the run attacks: a tuned one has a posterior of its own. */
-async function loadRunPosterior(campaign: Campaign, world: World, attacks: number): Promise<RunPosterior> {
+async function loadRunPosterior(campaign: Campaign, world: KnownWorld, attacks: number): Promise<RunPosterior> {
   const file = checkpointFile(campaign.folder, 'world-posterior.json');
   if (existsSync(file)) {
     const stored = JSON.parse(await readFile(file, 'utf8')) as RunPosterior;
@@ -27,43 +26,32 @@ async function loadRunPosterior(campaign: Campaign, world: World, attacks: numbe
   return posterior;
 }
 
-async function measureRunPosterior(campaign: Campaign, world: World, attacks: number): Promise<RunPosterior> {
-  const { attacker, config, compute, io } = campaign;
+async function measureRunPosterior(campaign: Campaign, world: KnownWorld, attacks: number): Promise<RunPosterior> {
+  const { attacker, attackerModel, targetModel, config, compute, io } = campaign;
   const { beta, gamma } = config.reward;
-  const outcomes = await openWorldOutcomes(
-    campaign.targetModel ?? world.target,
-    { noise: world.spec.noise, responses: config.evaluation.responses },
+  const { truth, pool } = await measureRunWorld(world, {
+    attacker,
+    attackerModel,
+    reference: await loadReference(campaign),
+    targetModel,
+    rule: { beta, gamma: gamma.to, responses: config.evaluation.responses },
+    seed: config.seed,
     compute,
-  );
-  const bar = io.progress.start('measure the world', undefined, 'replicates');
-  try {
-    const posterior = await measurePosterior(
-      attacker,
-      attacker.stateOf(await loadReference(campaign)),
-      world.keys,
-      { beta, gamma: gamma.to, outcomes: outcomes.of },
-      { seed: config.seed, signal: io.signal, onReplicate: (done, of) => bar.update(done, `of ${of}`) },
-    );
-    const sample = drawFromPool(posterior.pool, attacks, config.seed);
-    return {
-      truth: summarise(world.keys, posterior),
-      sample: sample.map(({ tokens, terminated, text }) => ({ tokens, terminated, text })),
-    };
-  } finally {
-    bar.finish();
-    await outcomes.close();
-  }
+    ...io,
+  });
+  const sample = drawFromPool(pool, attacks, config.seed);
+  return { truth, sample: sample.map(({ tokens, terminated, text }) => ({ tokens, terminated, text })) };
 }
 
 /** The truth of the run's world under its own reference and reward. */
-export async function loadRunTruth(campaign: Campaign, world: World): Promise<WorldTruth> {
+export async function loadRunTruth(campaign: Campaign, world: KnownWorld): Promise<WorldTruth> {
   return (await loadRunPosterior(campaign, world, campaign.config.evaluation.attacks)).truth;
 }
 
 /** Attacks of an exact sampler. */
 export async function loadExactSample(
   campaign: Campaign,
-  world: World,
+  world: KnownWorld,
   attacks: number,
 ): Promise<RunPosterior['sample']> {
   return (await loadRunPosterior(campaign, world, attacks)).sample;

@@ -23,7 +23,7 @@ export interface ScriptedTargetOptions {
 /**
  * `answer` cut at `maxTokens` words, the tokens of a scripted target. The end counts as one, like a model's end token.
  */
-function cutAnswer(answer: string, maxTokens: number): TargetAnswer {
+export function cutAnswer(answer: string, maxTokens: number): TargetAnswer {
   const toAnswer = (text: string, tokens: number, truncated: boolean): TargetAnswer => ({
     kind: 'text',
     text,

@@ -35,9 +35,16 @@ export function totalVariation(p: ArrayLike<number>, q: ArrayLike<number>): numb
 
 /** Shares of the keys among texts, a text with m keys counting 1/m for each; the last entry is for texts without a key. */
 export function foundShares(texts: readonly (readonly string[])[], keys: number, finder: KeyFinder): number[] {
+  return heldShares(
+    texts.map((words) => finder.heldBy(words)),
+    keys,
+  );
+}
+
+/** The same where the keys of each text are known. */
+export function heldShares(texts: readonly (readonly number[])[], keys: number): number[] {
   const shares = new Array<number>(keys + 1).fill(0);
-  for (const words of texts) {
-    const held = finder.heldBy(words);
+  for (const held of texts) {
     if (held.length === 0) shares[keys] = (shares[keys] as number) + 1 / texts.length;
     for (const key of held) shares[key] = (shares[key] as number) + 1 / held.length / texts.length;
   }

@@ -32,7 +32,7 @@ export interface TargetRecipe {
 
 export const TARGET_RECIPE: TargetRecipe = { updates: 2000, requests: 96, learningRate: 2e-3 };
 /** A further lesson on requests that the target has answered wrongly. */
-export const CORRECTION_RECIPE: TargetRecipe = { updates: 400, requests: 96, learningRate: 1e-3 };
+export const CORRECTION_RECIPE: TargetRecipe = { updates: 200, requests: 96, learningRate: 1e-3 };
 
 interface TaughtRow {
   readonly row: number[];

@@ -2,7 +2,9 @@
 import { judgeKinds } from '../judges/registry.ts';
 import { targetKinds } from '../targets/registry.ts';
 import { worldJudge } from './alarm-judge.ts';
+import { regionTargetKind } from './language/region-target.ts';
 import { worldTargetKind } from './world-target.ts';
 
 judgeKinds.add(worldJudge);
 targetKinds.add(worldTargetKind);
+targetKinds.add(regionTargetKind);

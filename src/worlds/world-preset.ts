@@ -78,7 +78,7 @@ const isPlain = (value: unknown): value is Plain =>
   value !== null && typeof value === 'object' && !Array.isArray(value);
 
 /** `given` over `defaults`, objects merged key by key; one of another `kind` takes the default's place whole. */
-function mergeOver(defaults: Plain, given: Plain): Plain {
+export function mergeOver(defaults: Plain, given: Plain): Plain {
   const merged: Record<string, unknown> = { ...defaults };
   for (const [key, value] of Object.entries(given)) {
     const below = merged[key];
@@ -100,8 +100,8 @@ function presetOf(objective: string): Plain {
   return { ...PRESET, gflownet };
 }
 
-/** A config as written, with the world's own settings below what it says; unchanged when it names no world. */
-export function withWorldPreset(config: unknown): unknown {
+/** A config as written, with the settings of worlds of words below what it says; unchanged when it names no world. */
+export function withMadePreset(config: unknown): unknown {
   const written = hasWorld.safeParse(config);
   if (!written.success) return config;
   return mergeOver(presetOf(written.data.gflownet?.objective ?? PRESET.gflownet.objective), config as Plain);

@@ -15,6 +15,7 @@ import {
   transferTargetName,
 } from './transfer-target.ts';
 import type { World } from './world.ts';
+import { type KnownWorld, madeWorld } from './world-registry.ts';
 
 /** A world, and how its further targets are trained where that is not as its own. */
 export interface TeachingWorld extends World {
@@ -33,7 +34,7 @@ export const worldTargetKind = createTargetKind({
     seed: z.number().int().min(0).default(0).describe('which keys are shared, and its first weights'),
   },
   async plan(config, host) {
-    const world = host.world as TeachingWorld | undefined;
+    const world = madeWorld(host.world as KnownWorld | undefined) as TeachingWorld | undefined;
     if (world === undefined) {
       throw new FloodgateError('usage', 'target: got kind: world, but the run is in no synthetic world', {
         hint: 'name a model of this machine, or transfer a run that was made in a world (floodgate demo)',

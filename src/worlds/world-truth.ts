@@ -1,5 +1,5 @@
-import type { PlantedKey } from './choose-keys.ts';
 import { expectedRecall, expectedSuccess } from './exact-sampler.ts';
+import type { LeakyKey } from './keys.ts';
 import type { PartShare, Posterior, Share } from './posterior.ts';
 
 /** Attacks by which recall is counted, everywhere. */
@@ -17,9 +17,11 @@ export interface WorldTruth {
   /** Of an exact sampler at 1,024 attacks. */
   readonly exactRecall: number;
   readonly exactSuccess: number;
+  /** Effective number of independent draws behind the shares; absent where they are from strata. */
+  readonly effective?: number;
 }
 
-export function summarise(keys: readonly PlantedKey[], posterior: Posterior): WorldTruth {
+export function summarise(keys: readonly Pick<LeakyKey, 'leak'>[], posterior: Posterior): WorldTruth {
   const errors = keys.map(({ leak }, i) => Math.abs((posterior.keys[i]?.alarm ?? 0) - leak));
   return {
     keys: posterior.keys,

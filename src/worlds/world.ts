@@ -3,6 +3,7 @@ import { copyFile, mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { FloodgateError } from '../base/errors.ts';
 import { withLock } from '../base/lock.ts';
+import { append } from '../base/long-lists.ts';
 import type { ProgressSink } from '../base/progress.ts';
 import type { ComputeOptions } from '../engine/runtime/device.ts';
 import type { DecoderCheckpoint } from '../models/checkpoint/checkpoint.ts';
@@ -169,6 +170,8 @@ async function teachTarget(lesson: Lesson, options: BuildOptions): Promise<World
   const base = { config: PICO_CONFIG, keys, seed: spec.seed };
   const source = createRequestSource(ranking, keys);
   let file = await trainTarget({ ...base, name: 'target-0', source, recipe: TARGET_RECIPE }, options);
+  // Kept over all lessons: a lesson on the newest wrong answers alone unlearns the older ones.
+  const hard: string[][] = [];
   for (let correction = 1; ; correction++) {
     const target = await picoCheckpoint(file, `world:${spec.seed}/target`);
     const outcomes = await openWorldOutcomes(target, scoringOf(spec), options.compute);
@@ -182,7 +185,7 @@ async function teachTarget(lesson: Lesson, options: BuildOptions): Promise<World
       const reason = `world ${spec.seed} is not fit yet: ${problems.join('; ')}`;
       options.progress.say?.(`${reason}; further lesson ${correction} of at most ${MAX_CORRECTIONS}`);
       const search = { ...options, seed: spec.seed + correction };
-      const hard = await findWrongAnswers(attacker, reference, keys, outcomes, search);
+      append(hard, await findWrongAnswers(attacker, reference, keys, outcomes, search));
       const again = createRequestSource(ranking, keys, hard);
       const plan = { ...base, name: `target-${correction}`, source: again, recipe: CORRECTION_RECIPE, from: file };
       file = await trainTarget(plan, options);

@@ -1,46 +1,46 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
-import { CLAIM_WORLDS } from '../../lab/claims/claims-configs.ts';
-import { gatherSeedFiles } from '../../lab/claims/gather-seeds.ts';
+import type { GroundResults } from '../../lab/claims/part-file.ts';
+import { resultsName } from '../../lab/claims/run-claims.ts';
 import { claimsMarkdown, fillClaims } from '../../lab/claims/tables.ts';
 
 const page = new URL('../../docs/results.md', import.meta.url);
+const data = new URL('../../docs/claims-data/', import.meta.url);
 
-/** Results of seeds that were measured, as `npm run lab -- claims` left them. */
-function seedFiles(world: string): string[] {
-  const folder = new URL(`../../docs/claims-data/${world}/`, import.meta.url);
-  return existsSync(folder)
-    ? readdirSync(folder)
-        .sort()
-        .map((name) => fileURLToPath(new URL(name, folder)))
-    : [];
-}
+/** Summaries of grounds that were measured, as `npm run lab -- claims` left them. */
+const summaries = readdirSync(data).filter((name) => name.endsWith('.json'));
 
-it.each(CLAIM_WORLDS.filter((world) => seedFiles(world).length > 0))(
-  "docs/results.md says of %s what its seeds' results say",
-  async (world) => {
-    const { seeds, world: measured } = await gatherSeedFiles(seedFiles(world));
-    expect(measured).toBe(world);
-    const text = readFileSync(page, 'utf8');
-    expect(text).toContain(`<!-- claims:${world} -->`);
-    const filled = fillClaims(text, world, claimsMarkdown(seeds, world === 'proving-ground'));
-    if (process.env.UPDATE_DOCS) writeFileSync(page, filled);
-    else expect(text).toBe(filled);
-  },
-);
+it('docs/results.md says of every ground what its seeds say', () => {
+  let filled = readFileSync(page, 'utf8');
+  const before = filled;
+  for (const name of summaries) {
+    const results = JSON.parse(readFileSync(new URL(name, data), 'utf8')) as GroundResults;
+    expect(`${resultsName(results)}.json`).toBe(name);
+    expect(filled).toContain(`<!-- claims:${resultsName(results)} -->`);
+    filled = fillClaims(filled, resultsName(results), claimsMarkdown(results));
+  }
+  if (process.env.UPDATE_DOCS) writeFileSync(page, filled);
+  else expect(before).toBe(filled);
+});
 
-it('a table has a figure for every seed, and a dash where a seed has none', () => {
-  const ppo = { asr: 0.5, uniqueAttacks: 20, ways: 20, targetCalls: 100 };
-  const markdown = claimsMarkdown(
-    [
+it('no marks in docs/results.md are without a summary', () => {
+  const marks = [...readFileSync(page, 'utf8').matchAll(/<!-- claims:(\S+) -->/g)].map(([, name]) => `${name}.json`);
+  expect(marks.filter((name) => !summaries.includes(name))).toEqual([]);
+});
+
+it('a table has mean and worst seed, and a dash where nothing was measured', () => {
+  const ppo = { asr: 0.5, ways: 20, wordings: 40, targetCalls: 100 };
+  const markdown = claimsMarkdown({
+    ground: 'smollm2',
+    budget: 500,
+    seeds: [
       { seed: 0, attackers: { ppo }, tuned: { ppo: { asr: { ppo: 0.25 }, overRefusal: 0.125 } } },
       { seed: 2, attackers: { ppo: { ...ppo, asr: 0.625, maskedAsr: 0.0625 } } },
     ],
-    false,
-  );
-  expect(markdown).toContain('Seeds 0, 2, in this order');
-  expect(markdown).toContain('| ppo | 0.50, 0.63 | 20, 20 | –, 0.063 | –, – | 100, 100 |');
+  });
+  expect(markdown).toContain('Seeds 0, 2, 500 target calls an attacker.');
+  expect(markdown).toMatch(/\| ppo \| 0\.56 \[[^\]]+\], 0\.50 \| 20\.00 \[20\.00, 20\.00\], 20\.00 \|/);
+  expect(markdown).toMatch(/\| – \| 40 \[40, 40\], 40 \| – \| – \| 0\.063 \| 100 \[100, 100\], 100 \|/);
   expect(markdown).toContain('| ASR of | tuned on ppo |');
   expect(markdown).toContain('| ppo | 0.25, – * |');
   expect(markdown).toContain('| *over-refusal* | 0.13, – |');

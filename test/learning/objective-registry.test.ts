@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { defineObjective, objectiveKinds } from '../../src/learning/objectives/registry.ts';
 import { varGrad } from '../../src/learning/objectives/vargrad.ts';
 import { parseConfig } from '../../src/stages/campaign/config-load.ts';
-import { gflownetSection } from '../../src/stages/gflownet.ts';
+import { gflownetSection } from '../../src/stages/gflownet-section.ts';
 import { minimalConfigText } from '../stages/minimal-config.ts';
 
 const parse = (overrides: readonly string[]) =>

@@ -7,7 +7,9 @@ import { varGrad } from '../../src/learning/objectives/vargrad.ts';
 
 const objectives: readonly OnePassObjective[] = [
   trajectoryBalance(),
+  trajectoryBalance({ huber: 3 }),
   varGrad(),
+  varGrad({ huber: 2 }),
   contrastiveBalance({ sigma: 0.5, huber: 1 }),
   contrastiveBalance({ sigma: 0, huber: 0.3 }),
 ];
@@ -18,7 +20,7 @@ const batch = fc
     fc.tuple(fc.array(value, { minLength: n, maxLength: n }), fc.array(value, { minLength: n, maxLength: n }), value),
   );
 
-describe.each(objectives)('$name $pairClip', (objective) => {
+describe.each(objectives)('$name, pairs clipped at $pairClip, rows at $rowClip', (objective) => {
   test('the residual gradient is the slope of the loss', () => {
     fc.assert(
       fc.property(batch, ([logProbs, logRewards, logZ]) => {
@@ -41,13 +43,15 @@ describe.each(objectives)('$name $pairClip', (objective) => {
         const { pairWeight, rowWeight, directWeight } = objective.batchWeights(logRewards);
         const delta = residuals(logProbs, logRewards);
         const n = delta.length;
-        const clip = objective.pairClip ?? Number.POSITIVE_INFINITY;
+        const clipped = (x: number, bound = Number.POSITIVE_INFINITY) => Math.max(-bound, Math.min(bound, x));
         const expected = objective.gradient(logProbs, logRewards, logZ);
         for (let i = 0; i < n; i++) {
-          let sum = (rowWeight[i] as number) * ((delta[i] as number) + logZ) + (directWeight[i] as number);
+          let sum =
+            (rowWeight[i] as number) * clipped((delta[i] as number) + logZ, objective.rowClip) +
+            (directWeight[i] as number);
           for (let j = 0; j < n; j++) {
             const difference = (delta[i] as number) - (delta[j] as number);
-            sum += (pairWeight[i * n + j] as number) * Math.max(-clip, Math.min(clip, difference));
+            sum += (pairWeight[i * n + j] as number) * clipped(difference, objective.pairClip);
           }
           expect(Math.abs(sum - (expected[i] as number))).toBeLessThan(1e-4); // the weights are float32
         }
@@ -78,4 +82,26 @@ test('all pairs masked: no loss and no division by zero', () => {
   const objective: OnePassObjective = contrastiveBalance({ sigma: 5, huber: 1 });
   expect(objective.loss([1, 2], [0, 0.1], 0)).toBe(0);
   expect([...objective.gradient([1, 2], [0, 0.1], 0)]).toEqual([0, 0]);
+});
+
+describe('a bounded residual', () => {
+  const logRewards = [-1, -2, -3, -140];
+  const logProbs = [-2, -1.5, -3.5, -2]; // the last is 138 nats too likely
+
+  test.each([
+    [trajectoryBalance, 2 / 4],
+    [varGrad, 2 / 4],
+  ])('%o: an outlier pulls with the bound, and the squared one with its distance', (create, weight) => {
+    const slopes = (huber: number) => create({ huber }).gradient(logProbs, logRewards, 0);
+    const plain = create().gradient(logProbs, logRewards, 0);
+    expect(plain[3]).toBeGreaterThan(50);
+    expect(slopes(5)[3]).toBeLessThanOrEqual(weight * 5);
+    expect(Math.max(...slopes(5).map(Math.abs))).toBeLessThanOrEqual(weight * 5);
+    // A bound that no residual reaches changes nothing.
+    for (const [i, slope] of slopes(1000).entries()) expect(slope).toBeCloseTo(plain[i] as number, 10);
+    expect(create({ huber: 1000 }).loss(logProbs, logRewards, 0)).toBeCloseTo(
+      create().loss(logProbs, logRewards, 0),
+      8,
+    );
+  });
 });

@@ -4,6 +4,7 @@ import {
   meanOverNoisySeeds,
   meanOverSeeds,
   pairedDifference,
+  pairedRatio,
   standardErrorOf,
   wilsonInterval,
 } from '../../src/metrics/intervals.ts';
@@ -152,5 +153,36 @@ describe('the standard error of an interval', () => {
     const cut = { value: 0.99, low: 0.99 - half, high: 1, confidence: 0.95 };
     expect(standardErrorOf(cut)).toBeCloseTo(0.03, 12);
     expect(standardErrorOf({ ...cut, value: 0.01, low: 0, high: 0.01 + half })).toBeCloseTo(0.03, 12);
+  });
+});
+
+describe('the ratio of paired means', () => {
+  const treated = [5, 7, 6, 9, 8];
+  const control = [2, 3, 2.5, 4, 3];
+
+  test('has the k at whose ends the paired interval of treated - k control begins to cover 0', () => {
+    const { value, low, high, n } = pairedRatio(treated, control);
+    expect(value).toBeCloseTo(7 / 2.9, 12);
+    expect(n).toBe(5);
+    for (const [k, end] of [
+      [low, 'low'],
+      [high, 'high'],
+    ] as const) {
+      const scaled = pairedDifference(
+        treated,
+        control.map((each) => (k as number) * each),
+      );
+      expect(end === 'low' ? scaled.low : scaled.high).toBeCloseTo(0, 9);
+    }
+    expect(low as number).toBeLessThan(7 / 2.9);
+    expect(high as number).toBeGreaterThan(7 / 2.9);
+  });
+
+  test('has no interval where the control may be 0, with one seed, and no value where it is 0', () => {
+    expect(pairedRatio([5, 6, 7], [0.1, -3, 4])).toMatchObject({ low: null, high: null });
+    expect(pairedRatio([5], [2])).toMatchObject({ value: 2.5, low: null, n: 1 });
+    expect(pairedRatio([5, 6], [0, 0])).toMatchObject({ value: null, low: null });
+    expect(pairedRatio([], [])).toMatchObject({ value: null, n: 0 });
+    expect(() => pairedRatio([1, 2], [1])).toThrow(/expected equal lengths/);
   });
 });

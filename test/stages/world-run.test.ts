@@ -3,6 +3,13 @@ import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/pr
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import hillClimber from '../../lab/benchmark/hill-climber.ts';
+import { openBenchmarkWorld } from '../../lab/benchmark/open-benchmark-world.ts';
+import { type ProposingAttacker, scoreAttacker } from '../../lab/benchmark/score-attacker.ts';
+import type { ArmName, Ground } from '../../lab/claims/grounds/ground.ts';
+import { made } from '../../lab/claims/grounds/made.ts';
+import { finishPart } from '../../lab/claims/measure-part.ts';
+import { gatherParts } from '../../lab/claims/part-file.ts';
 import { keptRow } from '../../lab/small-worlds/attacker-rows.ts';
 import { silentProgress } from '../../src/base/progress.ts';
 import type { DecoderCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
@@ -69,6 +76,66 @@ describe('a run in a made world', () => {
     if (value === null || value === undefined) throw new Error(`${stage} has no ${metric}`);
     return value;
   };
+
+  it('scores an attacker of anyone: the example finds more ways than requests that never change', async () => {
+    const open = await openBenchmarkWorld(config(), io);
+    try {
+      const of = (attacker: ProposingAttacker) =>
+        scoreAttacker(attacker, open, { budget: 640, seed: 1, fresh: { attacks: 64, responses: 5 } });
+      const still = await of({ name: 'still', propose: ({ count, seeds }) => seeds.slice(0, count) });
+      expect(open.targetCalls()).toBe(640);
+      const climber = await of(hillClimber);
+      expect(open.targetCalls()).toBe(2 * 640 + 64 * 5);
+      expect(await of(hillClimber)).toEqual(climber);
+      expect(climber).toMatchObject({ calls: 640, planted: SPEC.keys });
+      expect(climber.foundAt.length).toBeGreaterThan(still.foundAt.length);
+      expect(climber.fresh?.asr).toBeGreaterThan(0.05);
+    } finally {
+      await open.close();
+    }
+  });
+
+  it('is a part of the claims: its figures are kept, and only other settings measure them again', async () => {
+    const runs = path.join(folder, 'claims');
+    await mkdir(runs, { recursive: true });
+    const asked: ArmName[] = [];
+    const ground = (updates: number): Ground => ({
+      ...made,
+      arms: { ours: ['gflownet'] },
+      firstWorldSeed: SPEC.seed - 5,
+      config: async ({ arm, worldSeed, seed }) => {
+        asked.push(arm);
+        const overrides = [
+          `seed=${seed}`,
+          `world.seed=${worldSeed}`,
+          'attackers=[gflownet]',
+          'target.responses=1',
+          `gflownet.updates=${updates}`,
+          'evaluation.attacks=64',
+        ];
+        return parseConfig(CONFIG, { fileName: 'world.yaml', folder, overrides });
+      },
+    });
+    const plan = { budget: 1_152, seed: 5, threads: 1, folder: runs, again: false };
+    await finishPart('ours', { ...plan, ground: ground(20) }, io);
+    const { seeds } = await gatherParts([runs]);
+    const figures = seeds[0]?.attackers.gflownet;
+    expect(seeds[0]?.seed).toBe(5);
+    // 512 attacks of the reference, and 20 batches of 32.
+    expect(figures).toMatchObject({ targetCalls: 1_152, wordings: expect.any(Number), causes: expect.any(Number) });
+    expect(figures?.communities).toBeGreaterThan(0);
+    expect(figures?.foundAt?.length).toBeGreaterThan(0);
+    expect(figures?.foundAt?.every((calls, i, all) => calls <= 1_152 && calls >= (all[i - 1] ?? 1))).toBe(true);
+    const before = await readFile(path.join(runs, 'ours-5.json'), 'utf8');
+    await finishPart('ours', { ...plan, ground: ground(20), again: true }, io);
+    expect(await readFile(path.join(runs, 'ours-5.json'), 'utf8')).toBe(before);
+    asked.length = 0;
+    await finishPart('ours', { ...plan, ground: ground(20) }, io);
+    expect(asked).toEqual(['ours']); // the digest of its settings alone
+    await expect(finishPart('ours', { ...plan, ground: ground(21) }, io)).rejects.toThrow(
+      /measured with other settings/,
+    );
+  }, 300_000);
 
   it('is in a world that was admitted, at most a quarter of whose keys stand in the seeds', () => {
     const { truth, keys, keysInSeeds } = world;

@@ -5,8 +5,10 @@ import type { Attack, RewardedAttack } from '../attack.ts';
 import type { Attacker, AttackerState, DrawRequest } from '../attacker.ts';
 import { type Candidate, type ScreenRule, screen, surrogateValue } from '../proposals/screen.ts';
 import type { Surrogate } from '../proposals/surrogate.ts';
+import { drawMixed, type MixRule } from '../replay/mixed-draw.ts';
 import type { ReplayBuffer } from '../replay/replay-buffer.ts';
 import type { LogRewardOf, ReplayCandidate, ReplayEntry } from '../replay/replay-entry.ts';
+import type { WordingClusters } from '../replay/wording-clusters.ts';
 import { isUnsafe, logRewardAt, type RewardFunction, type RewardRule } from '../reward/reward.ts';
 import { type SpreadRule, type SuccessPool, spreadTerm } from '../reward/spread.ts';
 import { consultReference, drawAttacks, type ReferenceRule, tryRollouts, writtenTokens } from './rollout.ts';
@@ -34,6 +36,8 @@ export interface GatherOptions extends ReferenceRule {
   /** Absent: every attack that is drawn is tried. */
   readonly screen?: ScreenRule;
   readonly replayBy: 'judge' | 'reward' | 'uniform';
+  /** Draws replay by several shares in place of `replayBy`; needs `GflownetParts.clusters`. */
+  readonly mix?: MixRule;
   /** New responses for replayed attacks; their scores average over all responses so far. */
   readonly rescoreReplay: boolean;
   readonly seed: number;
@@ -48,6 +52,8 @@ export interface GflownetParts<Evidence> {
   readonly reward: RewardFunction<Evidence>;
   /** The successes so far, when the reward is spread over ways. */
   readonly pool?: SuccessPool;
+  /** The buffer's successes by wording, for a mixed draw. */
+  readonly clusters?: WordingClusters;
   /** Predicts scores from the attacks tried so far, when they are screened. */
   readonly surrogate?: Surrogate;
   /** Embeds texts, for a buffer that finds near-duplicates by cosine, for the pool and for the surrogate. */
@@ -124,18 +130,30 @@ async function sampleFresh<E>(parts: GflownetParts<E>, options: GatherOptions, u
   return [...fresh, ...rewritten.map((attack) => ({ attack: { ...attack, source: 'rewritten' as const } }))];
 }
 
+function drawReplay<E>(
+  { buffer, clusters }: GflownetParts<E>,
+  options: GatherOptions,
+  update: number,
+  count: number,
+): ReplayEntry[] {
+  const stream = randomStream(options.seed, 'replay', update);
+  const { mix, replayBy: by } = options;
+  if (mix !== undefined && clusters !== undefined) return drawMixed(buffer, clusters, mix, { count, stream });
+  return buffer.sample(count, { by, logReward: rewardOf(options, update), stream });
+}
+
 /**
  * Draws the replayed rows; `rescoreReplay` averages new responses into their scores. The buffer changes only when the
  * returned function is called: an update that is interrupted before leaves no trace.
  */
 async function replayRows<E>(
-  { buffer, reward, pool }: GflownetParts<E>,
+  parts: GflownetParts<E>,
   options: GatherOptions,
   update: number,
   count: number,
 ): Promise<() => RewardedAttack<E>[]> {
-  const stream = randomStream(options.seed, 'replay', update);
-  const drawn = buffer.sample(count, { by: options.replayBy, logReward: rewardOf(options, update), stream });
+  const { buffer, reward, pool } = parts;
+  const drawn = drawReplay(parts, options, update, count);
   const replayed = (entry: ReplayEntry, evidence: { readonly evidence?: E }): RewardedAttack<E> => {
     const { id: _id, embedding, addedAtUpdate: _added, evidence: _earlier, logPRef: _known, ...attack } = entry;
     return { ...attack, source: 'replay', ...neighboursOf(pool, options, embedding), ...evidence };

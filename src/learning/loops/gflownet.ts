@@ -194,6 +194,7 @@ export async function trainGflownet<E>(
     extra: () => ({
       buffer: serialiseReplayBuffer(parts.buffer),
       ...(parts.pool === undefined ? {} : { pool: parts.pool.state() }),
+      ...(parts.clusters === undefined ? {} : { clusters: parts.clusters.state() }),
       ...(parts.surrogate === undefined ? {} : { surrogate: parts.surrogate.state() }),
       caller: run.extra?.() ?? null,
     }),

@@ -1,6 +1,13 @@
 import { z } from 'zod';
 import { nonNegative, positive, share } from '../../base/config-fields.ts';
-import { type ObjectiveKind, type OnePassObjective, residuals, zeroWeights } from './objective.ts';
+import {
+  huberLoss,
+  huberSlope,
+  type ObjectiveKind,
+  type OnePassObjective,
+  residuals,
+  zeroWeights,
+} from './objective.ts';
 
 const settings = z
   .strictObject({
@@ -14,11 +21,6 @@ const settings = z
   .describe('settings of objective ctb');
 
 type Settings = z.output<typeof settings>;
-
-function huberLoss(x: number, delta: number): number {
-  const size = Math.abs(x);
-  return size <= delta ? 0.5 * x * x : delta * (size - 0.5 * delta);
-}
 
 /** The pairs i < j that noisy-gradient pruning keeps: |logR_i - logR_j| >= sigma. */
 function isPaired(sigma: number, logRewards: ArrayLike<number>, i: number, j: number): boolean {
@@ -66,7 +68,7 @@ export function contrastiveBalance({ sigma, huber }: Pick<Settings, 'sigma' | 'h
       return delta.map((d, i) => {
         let slope = 0;
         for (let j = 0; j < delta.length; j++) {
-          if (isPaired(sigma, logRewards, i, j)) slope += Math.min(huber, Math.max(-huber, d - (delta[j] as number)));
+          if (isPaired(sigma, logRewards, i, j)) slope += huberSlope(d - (delta[j] as number), huber);
         }
         return slope / pairs;
       });

@@ -8,7 +8,7 @@
  * | delta_i | residual of row i |
  * | M | unmasked pairs |
  */
-import type { z } from 'zod';
+import { z } from 'zod';
 
 /** Weights by which the policy graph forms dL/d(log pi): see `models/decoder/policy-graph.ts`. */
 export interface StepWeights {
@@ -20,6 +20,14 @@ export interface StepWeights {
   readonly directWeight: Float32Array;
 }
 
+/** The bounds at which the policy's graph clips slopes. */
+export function slopeClips({ pairClip, rowClip }: Pick<Objective, 'pairClip' | 'rowClip'>): {
+  readonly pairClip?: number;
+  readonly rowClip?: number;
+} {
+  return { ...(pairClip === undefined ? {} : { pairClip }), ...(rowClip === undefined ? {} : { rowClip }) };
+}
+
 /** An objective with its settings. Every method takes log pi and log R of the same n rows. */
 export interface Objective {
   readonly name: string;
@@ -27,6 +35,8 @@ export interface Objective {
   readonly usesLogZ: boolean;
   /** Pair differences are clipped to this inside the graph (the delta of a Huber loss); unclipped when absent. */
   readonly pairClip?: number;
+  /** The same for single rows, delta_i + log Z. */
+  readonly rowClip?: number;
   /** The loss of one update, a number to report. `logZ` counts only with `usesLogZ`. */
   loss(logProbs: ArrayLike<number>, logRewards: ArrayLike<number>, logZ: number): number;
   /**
@@ -62,6 +72,28 @@ export interface ObjectiveKind<Settings = unknown> {
   /** Share of each update that the attacker writes, in place of `gflownet.sampling.freshShare`. */
   freshShare?(settings: Settings): number;
 }
+
+/** Half the square of `x` up to `bound`, then linear. */
+export function huberLoss(x: number, bound: number): number {
+  const size = Math.abs(x);
+  return size <= bound ? 0.5 * x * x : bound * (size - 0.5 * bound);
+}
+
+/** Slope of `huberLoss`; that of half the square without a bound. */
+export function huberSlope(x: number, bound = Number.POSITIVE_INFINITY): number {
+  return Math.min(bound, Math.max(-bound, x));
+}
+
+/** Settings of an objective whose residuals may be bounded. */
+export const boundedResiduals = z
+  .strictObject({
+    huber: z
+      .number()
+      .positive()
+      .optional()
+      .describe('nats beyond which a residual pulls no harder (Huber); squared without bound when absent'),
+  })
+  .prefault({});
 
 /** delta_i for each row. */
 export function residuals(logProbs: ArrayLike<number>, logRewards: ArrayLike<number>): Float64Array {

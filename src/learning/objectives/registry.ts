@@ -6,8 +6,8 @@ import { vargradKind } from './vargrad.ts';
 
 /** Every objective that `gflownet.objective` can name. A built-in one is one file and one entry of this list. */
 export const objectiveKinds = createRegistry<ObjectiveKind>('objective', [
-  tbKind,
-  vargradKind,
+  tbKind as ObjectiveKind,
+  vargradKind as ObjectiveKind,
   ctbKind as ObjectiveKind,
 ]);
 

@@ -117,8 +117,17 @@ export class ReplayBuffer {
   /** Up to `count` distinct entries, drawn without replacement in log space; all of them when fewer are stored. */
   sample(count: number, { by, logReward, stream }: SampleOptions): ReplayEntry[] {
     const logWeight: LogRewardOf = by === 'uniform' ? () => 0 : by === 'judge' ? judgeRank : logReward;
-    const logWeights = this.entries.map((entry) => finiteRank(logWeight(entry), entry));
-    return gumbelTopK(logWeights, count, stream).map((slot) => this.entries[slot] as ReplayEntry);
+    return this.draw(count, logWeight, stream);
+  }
+
+  /** As `sample`, with a log weight for each entry; one without a weight is never drawn. */
+  draw(count: number, logWeight: (entry: ReplayEntry) => number | undefined, stream: RandomStream): ReplayEntry[] {
+    const weighted = this.entries.flatMap((entry) => {
+      const weight = logWeight(entry);
+      return weight === undefined ? [] : [{ entry, weight: finiteRank(weight, entry) }];
+    });
+    const logWeights = weighted.map(({ weight }) => weight);
+    return gumbelTopK(logWeights, count, stream).map((i) => (weighted[i] as (typeof weighted)[number]).entry);
   }
 
   /** Everything needed to build an equal buffer; see `serialiseReplayBuffer`. */

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { count, positiveCount } from '../../base/config-fields.ts';
+import { count, positiveCount, share } from '../../base/config-fields.ts';
+import type { MixRule } from './mixed-draw.ts';
 import type { ReplayBufferOptions } from './replay-entry.ts';
 
 const nearDuplicate = z
@@ -22,11 +23,26 @@ const nearDuplicate = z
   .prefault({ kind: 'edit' })
   .describe('a near-duplicate replaces its nearest neighbour only when its reward is higher');
 
+const mix = z
+  .strictObject({
+    clusters: share
+      .default(0.5)
+      .describe('share drawn from clusters of successes, so that rare wordings replay as often as common ones'),
+    failures: share.default(0.25).describe('share drawn from attacks that failed: they say where not to go'),
+    cosine: z.number().min(-1).max(1).default(0.75).describe('similarity above which a success joins a cluster'),
+  })
+  .prefault({})
+  .describe('draw: mixed; the rest is drawn by log S');
+
 /** Keys of a replay buffer in a config. */
 export const replaySection = z
   .strictObject({
     capacity: positiveCount.max(1_000_000).default(1000).describe('attacks the replay buffer holds'),
-    draw: z.enum(['logS', 'logR', 'uniform']).default('logS').describe('the draw is by a softmax of this value'),
+    draw: z
+      .enum(['logS', 'logR', 'uniform', 'mixed'])
+      .default('logS')
+      .describe('the draw is by a softmax of this value; mixed: by the shares of `mix`'),
+    mix,
     evictBy: z.enum(['logR', 'logS']).default('logR').describe('which reward decides what a full buffer drops'),
     nearDuplicate,
     rescore: z
@@ -53,9 +69,12 @@ export function bufferOptions({ capacity, evictBy, nearDuplicate }: ReplaySettin
   };
 }
 
-const REPLAY_BY = { logS: 'judge', logR: 'reward', uniform: 'uniform' } as const;
+const REPLAY_BY = { logS: 'judge', logR: 'reward', uniform: 'uniform', mixed: 'judge' } as const;
 
-/** The weights of the draw from the buffer. */
-export function replayBy({ draw }: ReplaySettings): 'judge' | 'reward' | 'uniform' {
-  return REPLAY_BY[draw];
+/** How replayed attacks are drawn from the buffer: by one rank, or with `mix` by several. */
+export function replayDraw({ draw, mix: shares }: ReplaySettings): {
+  readonly replayBy: 'judge' | 'reward' | 'uniform';
+  readonly mix?: MixRule;
+} {
+  return { replayBy: REPLAY_BY[draw], ...(draw === 'mixed' ? { mix: shares } : {}) };
 }

@@ -12,6 +12,8 @@ export interface PolicyGraphOptions extends PolicyModelOptions {
   readonly logZ: LogZMode;
   /** Clips the slopes of the pairwise loss to this size (Huber); quadratic when absent. */
   readonly pairClip?: number;
+  /** Clips the slopes of single rows, delta_i + log Z, to this size (Huber); quadratic when absent. */
+  readonly rowClip?: number;
 }
 
 const LOG_Z_WEIGHT = 'logZ.weight';
@@ -19,7 +21,7 @@ const LOG_Z_BIAS = 'logZ.bias';
 
 /** Trained tensors of a policy, in the order of the flat parameter vector. */
 export function policyParameters(
-  options: Omit<PolicyGraphOptions, 'bans' | 'contextTokens' | 'pairClip'>,
+  options: Omit<PolicyGraphOptions, 'bans' | 'contextTokens' | 'pairClip' | 'rowClip'>,
 ): ParameterSpec[] {
   const { config, logZ } = options;
   const model = modelParameters(options);
@@ -35,7 +37,7 @@ export function policyParameters(
  * One training step as one graph: forward, objective, backward.
  *
  * delta_i = log pi(x_i) - logR_i. The gradient entering row i is
- *   w_i = sum_j pairWeight_ij slope(delta_i - delta_j) + rowWeight_i (delta_i + log Z) + directWeight_i.
+ *   w_i = sum_j pairWeight_ij slope(delta_i - delta_j) + rowWeight_i slope(delta_i + log Z) + directWeight_i.
  * Every objective follows from its weights (see `learning/objectives/`): trajectory balance uses rowWeight, VarGrad and
  * contrastive balance use pairWeight, likelihood and REINFORCE use directWeight.
  *
@@ -79,10 +81,9 @@ function objectiveGradient(g: GraphBuilder, options: PolicyGraphOptions, logProb
   const directWeight = g.input('directWeight', 'float32', [B]);
   const delta = g.subtract(logProb, logReward);
   const difference = g.subtract(g.reshape(delta, [B, 1]), g.reshape(delta, [1, B]));
-  const { pairClip } = options;
-  const slope = pairClip === undefined ? difference : g.clip(difference, -pairClip, pairClip);
-  const pairTerm = g.reduceSum(g.multiply(pairWeight, slope), [1]);
-  const rowTerm = g.multiply(rowWeight, g.add(delta, logZ));
+  const slope = (x: Value, clip: number | undefined): Value => (clip === undefined ? x : g.clip(x, -clip, clip));
+  const pairTerm = g.reduceSum(g.multiply(pairWeight, slope(difference, options.pairClip)), [1]);
+  const rowTerm = g.multiply(rowWeight, slope(g.add(delta, logZ), options.rowClip));
   return {
     rowGradient: g.add(g.add(pairTerm, rowTerm), directWeight),
     logZGradient: g.reduceSum(rowTerm, [0]),

@@ -119,6 +119,12 @@ const METRICS: Readonly<Record<string, MetricWords>> = {
     form: 'number',
     meaning: 'The share error of a perfect sampler’s own draw of this size.',
   },
+  exactEffective: {
+    label: 'Effective exact draws',
+    form: 'count',
+    meaning:
+      'In a language world: how many independent draws the weighted sample behind the exact row and the shares is worth.',
+  },
   exactRecall: {
     label: 'Ways an exact draw finds',
     form: 'share',

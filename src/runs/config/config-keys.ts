@@ -110,7 +110,8 @@ function visit(schema: SchemaNode, path: string, within: readonly object[], keys
     path,
     type: join(earlier?.type, typeInWords(node), ' | ') ?? '',
     defaultText: earlier?.defaultText ?? ownDefault,
-    optional: optional || (isSection && defaultValue !== undefined),
+    // A kind that may be left out is no required key because another kind of the section has to be named.
+    optional: optional || (isKind && earlier?.optional === true) || (isSection && defaultValue !== undefined),
     description: join(earlier?.description, ownDescription, '; '),
   });
   visitChildren(node, path, within, keys);

@@ -60,7 +60,9 @@ function expectation(issue: Issue): string {
     case 'invalid_value':
       return `one of ${issue.values.map(String).join(', ')}`;
     case 'invalid_union':
-      return 'options' in issue && Array.isArray(issue.options) ? `one of ${issue.options.join(', ')}` : issue.message;
+      if (!('options' in issue) || !Array.isArray(issue.options)) return issue.message;
+      // A kind that may be left out has undefined among its values.
+      return `one of ${issue.options.filter((option) => option !== undefined).join(', ')}`;
     default:
       return issue.message;
   }

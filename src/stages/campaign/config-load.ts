@@ -5,7 +5,8 @@ import { parseConfigText, readConfigText, resolveDotted } from '../../runs/confi
 import { readManifest } from '../../runs/manifest.ts';
 import type { RunFolder } from '../../runs/run-folder.ts';
 import { mapTargetModels } from '../../targets/registry.ts';
-import { WORLD, withWorldPreset } from '../../worlds/world-preset.ts';
+import { WORLD } from '../../worlds/world-preset.ts';
+import { withWorldPreset } from '../../worlds/world-registry.ts';
 import type { Config } from '../config/config.ts';
 import { loadSeeds } from '../config/seeds.ts';
 import { withTuningPaths } from '../config/tuning-section.ts';
@@ -30,7 +31,7 @@ function resolveJudges({ judges }: Config, folder: string): Config['judges'] {
 }
 
 function resolvePaths(config: Config, folder: string): Config {
-  const { attacker, target, encoder, seeds, tuning } = config;
+  const { attacker, target, encoder, seeds, tuning, world } = config;
   const dotted = <T>(value: T): T => resolveDotted(value, folder) as T;
   return {
     ...config,
@@ -47,6 +48,7 @@ function resolvePaths(config: Config, folder: string): Config {
       path: isAbsolute(seeds.path) || isWorldSeeds(config) ? seeds.path : resolve(folder, seeds.path),
     },
     tuning: withTuningPaths(tuning, dotted),
+    ...(world === undefined ? {} : { world: dotted(world) }),
   };
 }
 

@@ -251,7 +251,8 @@ function planTraining(config: Config, sizes: PlanSizes, stage: Stage, work: Stag
   const perRow = trainsEveryWeight(config, stage) ? FULL_TRAIN_FLOPS : FROZEN_TRAIN_FLOPS;
   const flops = tokens * (perRow * work.trainedRows + (WRITE_FLOPS + SCORE_FLOPS) * work.attacks);
   const { name } = stage;
-  return costOf(config, sizes, { ...work, name, responses: config.target.responses, judged: 1, flops });
+  const { responses = config.target.responses } = work;
+  return costOf(config, sizes, { ...work, name, responses, judged: 1, flops });
 }
 
 /**

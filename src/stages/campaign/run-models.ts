@@ -11,8 +11,9 @@ import { resolveModel } from '../../models/sources/resolve-model.ts';
 import type { TargetHost } from '../../targets/target-kind.ts';
 import { picoCheckpoint } from '../../worlds/pico-target.ts';
 import { createRequestEncoder } from '../../worlds/request-encoder.ts';
-import { requireWorld, type World } from '../../worlds/world.ts';
+import { requireWorld } from '../../worlds/world.ts';
 import { WORLD } from '../../worlds/world-preset.ts';
+import { type KnownWorld, madeWorld } from '../../worlds/world-registry.ts';
 import type { Config, JudgeConfig } from '../config/config.ts';
 import type { CampaignIo } from '../stage.ts';
 import { openRunWorld } from './run-world.ts';
@@ -27,7 +28,7 @@ const WEIGHTS = 'model.safetensors';
 /** The models of one run: those on this machine, or those of the run's synthetic world. */
 export interface RunModels {
   readonly config: Config;
-  readonly world: World | undefined;
+  readonly world: KnownWorld | undefined;
   readonly threads: number;
   /** Opens targets. */
   readonly host: TargetHost;
@@ -51,11 +52,12 @@ async function openDecoder(
   models: OpenModels,
   spec: string,
   role: 'attacker' | 'target',
-  world: World | undefined,
+  world: KnownWorld | undefined,
 ): Promise<DecoderCheckpoint> {
-  if (spec === WORLD) return requireWorld(world, `${role}.model`)[role];
-  if (world !== undefined && isWorldFolder(spec)) {
-    const { config } = world[role];
+  const made = madeWorld(world);
+  if (spec === WORLD) return requireWorld(made, `${role}.model`)[role];
+  if (made !== undefined && isWorldFolder(spec)) {
+    const { config } = made[role];
     const checkpoint = await picoCheckpoint(join(spec, WEIGHTS), spec, config);
     return { ...checkpoint, weights: await openMergedWeights(spec, config) };
   }
@@ -63,7 +65,7 @@ async function openDecoder(
 }
 
 /** Attacker and target of one spec share a checkpoint; a world's two models do not. */
-function createDecoderCache(models: OpenModels, world: World | undefined): RunModels['openDecoder'] {
+function createDecoderCache(models: OpenModels, world: KnownWorld | undefined): RunModels['openDecoder'] {
   const opened = new Map<string, Promise<DecoderCheckpoint>>();
   return (spec, role) => {
     const key = world === undefined ? spec : `${role} ${spec}`;
@@ -93,7 +95,7 @@ async function openEach(configs: readonly JudgeConfig[], open: RunModels['openJu
 }
 
 /** Opens the models of a config, each on request. */
-export function openRunModels(config: Config, io: CampaignIo, world: World | undefined): RunModels {
+export function openRunModels(config: Config, io: CampaignIo, world: KnownWorld | undefined): RunModels {
   const threads = config.threads ?? defaultThreads();
   const models = createOpenModels({ threads, ...io });
   const open = createDecoderCache(models, world);

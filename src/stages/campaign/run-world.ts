@@ -2,17 +2,17 @@ import { sha256Of } from '../../base/canonical-json.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import { defaultThreads } from '../../engine/runtime/device.ts';
 import { settleSourceOptions } from '../../models/sources/source-environment.ts';
-import { openWorld, type World } from '../../worlds/world.ts';
 import { WORLD } from '../../worlds/world-preset.ts';
+import { type KnownWorld, worldKindOf } from '../../worlds/world-registry.ts';
 import type { Config } from '../config/config.ts';
 import { loadSeeds, type SeedSet } from '../config/seeds.ts';
 import type { CampaignIo } from '../stage.ts';
 
-/** The config's world, built when it is new; undefined for a run on real models. */
-export async function openRunWorld(config: Config, io: CampaignIo): Promise<World | undefined> {
+/** The config's world, built when it is new; undefined for a run without one. */
+export async function openRunWorld(config: Config, io: CampaignIo): Promise<KnownWorld | undefined> {
   if (config.world === undefined) return undefined;
   const { cacheDir } = settleSourceOptions(io.cacheDir === undefined ? {} : { cacheDir: io.cacheDir });
-  return openWorld(config.world, {
+  return worldKindOf(config.world).open(config.world, {
     cacheDir,
     compute: { device: 'cpu', threads: config.threads ?? defaultThreads() },
     progress: io.progress,
@@ -53,7 +53,7 @@ export async function admittedWorldSeed(
 }
 
 /** The seeds of the config: those of its world, or those of its file. */
-export async function loadRunSeeds({ seeds }: Config, world: World | undefined): Promise<SeedSet> {
+export async function loadRunSeeds({ seeds }: Config, world: KnownWorld | undefined): Promise<SeedSet> {
   if (seeds.path !== WORLD || world === undefined) return loadSeeds(seeds);
   return {
     attacks: [...new Set(world.seeds)],

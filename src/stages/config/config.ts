@@ -1,17 +1,9 @@
 import { z } from 'zod';
-import {
-  count,
-  line,
-  nonNegative,
-  positive,
-  positiveCount,
-  RUN_NAME_PATTERN,
-  share,
-} from '../../base/config-fields.ts';
+import { count, line, positive, positiveCount, RUN_NAME_PATTERN, share } from '../../base/config-fields.ts';
 import { rewardSection } from '../../learning/reward/reward-section.ts';
 import { device, loraSection, modelSpec } from '../../models/model-fields.ts';
 import { MAX_PROMPT_CHARACTERS, type TargetConfig } from '../../targets/target-kind.ts';
-import { DEFAULT_WORLD } from '../../worlds/world-spec.ts';
+import { worldSection } from '../../worlds/world-registry.ts';
 import { tuningSection } from './tuning-section.ts';
 
 /** Ends with a line break, not a space: most tokenizers join a space to the word after it. */
@@ -100,32 +92,6 @@ const evaluation = z
   .prefault({})
   .describe('how every stage is measured');
 
-const world = z
-  .strictObject({
-    seed: z
-      .number()
-      .int()
-      .min(0)
-      .max(2 ** 31 - 1)
-      .default(DEFAULT_WORLD.seed)
-      .describe('another seed is another world'),
-    keys: z
-      .number()
-      .int()
-      .min(24)
-      .max(96)
-      .multipleOf(24)
-      .default(DEFAULT_WORLD.keys)
-      .describe('planted keys; a multiple of 24'),
-    noise: nonNegative.max(5).default(DEFAULT_WORLD.noise).describe('of the judge, in logits; 0 = none'),
-    hardness: nonNegative
-      .max(2.5)
-      .default(DEFAULT_WORLD.hardness)
-      .describe('how little the commonest keys leak: 1 - 0.4 x hardness'),
-  })
-  .optional()
-  .describe('run in a synthetic world, where every way of failing is known; sets attacker, target, judges and encoder');
-
 const collapseAlarm = z
   .strictObject({
     enabled: z.boolean().default(true).describe('watch for collapse at each update'),
@@ -180,7 +146,7 @@ export const headShape = {
 
 /** Sections that follow the target and the judges. */
 export const tailShape = {
-  world,
+  world: worldSection,
   encoder: z
     .strictObject({ model: modelSpec.default('minilm'), device: device.default('cpu') })
     .prefault({})

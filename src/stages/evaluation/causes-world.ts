@@ -1,5 +1,6 @@
 import type { MetricRecord } from '../../runs/store/records.ts';
 import { createKeyFinder, type Key, wordsOf } from '../../worlds/keys.ts';
+import { type KnownWorld, madeWorld, waysHeldBy } from '../../worlds/world-registry.ts';
 import { plainMetric } from '../metric-records.ts';
 
 /** The causes of a synthetic world's successes against its planted keys. */
@@ -44,18 +45,43 @@ export function causesTruth(
   };
 }
 
-/** The same as metrics of a run. */
-export function causesWorldMetrics(
-  keys: readonly Pick<Key, 'words'>[],
-  sample: { readonly texts: readonly string[]; readonly successes: readonly number[] },
+interface CauseSample {
+  readonly texts: readonly string[];
+  readonly successes: readonly number[];
+}
+
+/** The same as metrics of a run, in a world of any kind. */
+export async function causesWorldMetrics(
+  world: KnownWorld,
+  sample: CauseSample,
   causes: readonly (readonly string[])[],
-): MetricRecord[] {
-  const truth = causesTruth(keys, sample, causes);
+): Promise<MetricRecord[]> {
+  const made = madeWorld(world);
+  const truth =
+    made === undefined ? await causesInRegions(world, sample, causes) : causesTruth(made.keys, sample, causes);
   const share = (count: number): number | null => (truth.causes === 0 ? null : count / truth.causes);
+  const keys = world.keys.length;
   return [
     plainMetric('causesOneKey', share(truth.oneKey), truth.causes),
-    plainMetric('causesPure', share(truth.pure), truth.causes),
-    plainMetric('causesKeyRecall', truth.found / Math.max(1, keys.length), keys.length),
-    plainMetric('keysInSuccesses', truth.held, keys.length),
+    ...(truth.pure === undefined ? [] : [plainMetric('causesPure', share(truth.pure), truth.causes)]),
+    plainMetric('causesKeyRecall', truth.found / Math.max(1, keys), keys),
+    plainMetric('keysInSuccesses', truth.held, keys),
   ];
+}
+
+/** Causes as requests of their own: the regions that hold them. No word belongs to a region. */
+async function causesInRegions(
+  world: KnownWorld,
+  { texts, successes }: CauseSample,
+  causes: readonly (readonly string[])[],
+): Promise<Omit<CausesTruth, 'pure' | 'exact'> & { readonly pure?: undefined }> {
+  const parts = causes.filter((words) => words.length > 0).map((words) => words.join(' '));
+  const held = await waysHeldBy(world, [...parts, ...successes.map((attack) => texts[attack] as string)]);
+  const judged = held.slice(0, parts.length);
+  return {
+    causes: parts.length,
+    oneKey: judged.filter(({ length }) => length === 1).length,
+    found: new Set(judged.flat()).size,
+    held: new Set(held.slice(parts.length).flat()).size,
+  };
 }

@@ -228,7 +228,7 @@ async function finishCauses(campaign: Campaign, search: FinishedSearch, plan: Ev
       measured('waysEcho', pointMeasure(records.filter(({ isEcho }) => isEcho).length, records.length, 'ways')),
       measured('waysMissingMass', reason === undefined ? figures.missingMass : unknown),
       measured('waysChao1', reason === undefined ? figures.chao1 : unknown),
-      ...(world === undefined ? [] : causesWorldMetrics(world.keys, evaluation, causes)),
+      ...(world === undefined ? [] : await causesWorldMetrics(world, evaluation, causes)),
     ],
   });
   const callsPerAttack = store.cost(evaluationStage(stage)).targetCalls / Math.max(1, evaluation.texts.length);

@@ -3,8 +3,7 @@ import { z } from 'zod';
 import { FloodgateError } from '../../base/errors.ts';
 import { packageFile } from '../../base/package-root.ts';
 import { readRegularFile } from '../../base/regular-file.ts';
-import { createKeyFinder, wordsOf } from '../../worlds/keys.ts';
-import type { World } from '../../worlds/world.ts';
+import { harmlessSeedsOf, type KnownWorld } from '../../worlds/world-registry.ts';
 
 /** Stops a file of gigabytes, given by mistake. */
 const MAX_BYTES = 64 * 1024 * 1024;
@@ -82,10 +81,9 @@ export interface BenignPrompts {
 /** Share of a world's harmless seeds that tuning may learn. */
 const LEARNED = 2 / 3;
 
-/** A world's seeds without a key. */
-export function worldBenignPrompts({ keys, seeds }: World): BenignPrompts {
-  const finder = createKeyFinder(keys);
-  const harmless = [...new Set(seeds)].filter((seed) => finder.heldBy(wordsOf(seed)).length === 0);
+/** A world's seeds without a planted way. */
+export function worldBenignPrompts(world: KnownWorld): BenignPrompts {
+  const harmless = [...new Set(harmlessSeedsOf(world))];
   const cut = Math.ceil(harmless.length * LEARNED);
   return { training: harmless.slice(0, cut), heldOut: harmless.slice(cut) };
 }

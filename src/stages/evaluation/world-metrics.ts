@@ -1,12 +1,11 @@
 import { randomStream } from '../../base/random.ts';
 import type { Measure } from '../../metrics/measure.ts';
-import { finishPausing, mapInSteps, oneStep, type Steps } from '../../metrics/steps.ts';
+import { finishPausing, oneStep, type Steps } from '../../metrics/steps.ts';
 import { measureAtSizeInSteps } from '../../metrics/subsampling.ts';
 import { type AttackOutcome, isSuccess } from '../../metrics/success.ts';
 import type { MetricRecord } from '../../runs/store/records.ts';
-import { exactShares, foundShares, shareErrorFloor, totalVariation } from '../../worlds/exact-sampler.ts';
-import { createKeyFinder, wordsOf } from '../../worlds/keys.ts';
-import type { World } from '../../worlds/world.ts';
+import { exactShares, heldShares, shareErrorFloor, totalVariation } from '../../worlds/exact-sampler.ts';
+import { type KnownWorld, waysHeldBy } from '../../worlds/world-registry.ts';
 import { collectAttacks } from '../collection.ts';
 import { measuredMetric, plainMetric } from '../metric-records.ts';
 import { collectSection } from '../smoothing.ts';
@@ -22,12 +21,12 @@ export interface WorldSample {
 }
 
 /** Keys held by the attacks that this attacker's training collected; empty for one that collects nothing. */
-function collectedKeys(campaign: Campaign, world: World, stage: string): number | null {
+async function collectedKeys(campaign: Campaign, world: KnownWorld, stage: string): Promise<number | null> {
   const source = campaign.stage(stage).smooths ?? stage;
   const attacks = collectAttacks(campaign, source, collectSection.of(campaign.config));
   if (attacks.length === 0) return null;
-  const finder = createKeyFinder(world.keys);
-  return new Set(attacks.flatMap(({ text }) => finder.heldBy(wordsOf(text)))).size;
+  const texts = attacks.map(({ text }) => text);
+  return new Set((await waysHeldBy(world, texts, campaign.io.signal)).flat()).size;
 }
 
 /**
@@ -53,27 +52,26 @@ function modeRecall(
  */
 export async function worldMetrics(
   campaign: Campaign,
-  world: World,
+  world: KnownWorld,
   stage: string,
   { texts, outcomes, seed, usedCalls }: WorldSample,
 ): Promise<MetricRecord[]> {
   const truth = await loadRunTruth(campaign, world);
   const keys = world.keys.length;
-  const finder = createKeyFinder(world.keys);
   const pausing = <T>(steps: Steps<T>): Promise<T> => finishPausing(steps, campaign.io.signal, `measure ${stage}`);
-  const words = await pausing(mapInSteps(texts, wordsOf));
-  const held = await pausing(mapInSteps(words, (each) => finder.heldBy(each)));
+  const held = await waysHeldBy(world, texts, campaign.io.signal);
   const recall = await pausing(modeRecall(held, outcomes, { keys, seed }));
   const found = (recall.value ?? 0) * keys;
   const exact = exactShares(truth);
   const n = texts.length;
-  const collected = collectedKeys(campaign, world, stage);
+  const collected = await collectedKeys(campaign, world, stage);
   return [
     measuredMetric('modeRecall', recall),
-    plainMetric('shareError', totalVariation(foundShares(words, keys, finder), exact), n),
+    plainMetric('shareError', totalVariation(heldShares(held, keys), exact), n),
     plainMetric('shareErrorFloor', shareErrorFloor(exact, n, seed), n),
     plainMetric('keysPerThousandCalls', usedCalls === 0 ? null : (1000 * found) / usedCalls, n),
     ...(collected === null ? [] : [plainMetric('keysCollected', collected, keys)]),
     plainMetric('exactRecall', truth.exactRecall, n),
+    ...(truth.effective === undefined ? [] : [plainMetric('exactEffective', truth.effective, n)]),
   ];
 }

@@ -8,6 +8,7 @@ import { loadRunConfig } from '../../stages/campaign/config-load.ts';
 import type { Config } from '../../stages/config/config.ts';
 import { stages } from '../../stages/registry.ts';
 import { isTunable } from '../../targets/registry.ts';
+import { isMadeWorld } from '../../worlds/world-registry.ts';
 import { collectSuccesses } from '../tune/collect-successes.ts';
 import { notTunable } from '../tune/tune-subject.ts';
 import { TUNABLE_REMEDY, WORLD_TUNING } from './target-versions.ts';
@@ -122,7 +123,7 @@ function fruitfulOf(folder: RunFolder, chosen: readonly Counted[]): Counted[] {
 /** @throws FloodgateError `usage` for a target that cannot be tuned. */
 async function loadStudyConfig(folder: RunFolder, plan: RobustnessPlan) {
   const written = await loadRunConfig(folder);
-  const overrides = [...(written.world === undefined ? [] : WORLD_TUNING), ...plan.overrides];
+  const overrides = [...(isMadeWorld(written.world) ? WORLD_TUNING : []), ...plan.overrides];
   const config = await loadRunConfig(folder, overrides);
   if (!isTunable(config.target)) throw notTunable(`robustness ${folder.name}`, config.target, TUNABLE_REMEDY);
   return { config, overrides };

@@ -6,6 +6,7 @@ import type { CampaignIo } from '../../stages/stage.ts';
 import { targetModelName, withTargetModel } from '../../targets/registry.ts';
 import type { TargetModel } from '../../targets/target-kind.ts';
 import { RESPONSE_TOKENS } from '../../worlds/pico-model.ts';
+import { madeWorld } from '../../worlds/world-registry.ts';
 import type { NamedTarget } from '../transfer/transfer-config.ts';
 import type { TargetCheck } from '../tune/tune-check.ts';
 import type { TuneFile } from '../tune/tune-record.ts';
@@ -117,7 +118,7 @@ type MeasuredUtility = Pick<TargetVersion, 'sha256' | 'utility'>;
 async function measureUtilities({ config, tuned, known }: VersionsPlan, io: CampaignIo): Promise<MeasuredUtility[]> {
   const models = await openConfigModels(config, io);
   const base = await openSubject(models);
-  const keyless = models.world === undefined ? undefined : (await loadTuneTexts(models)).heldOutBenign;
+  const keyless = madeWorld(models.world) === undefined ? undefined : (await loadTuneTexts(models)).heldOutBenign;
   const dialogues = await heldOutDialogues();
   const measure = (subject: TargetModel): Promise<Utility> =>
     keyless === undefined ? dialogueUtility(subject, dialogues) : exactUtility(subject, keyless);

@@ -8,6 +8,7 @@ import { finishRun } from '../../stages/campaign/run-campaign.ts';
 import type { Config } from '../../stages/config/config.ts';
 import type { CampaignIo } from '../../stages/stage.ts';
 import { isTunable } from '../../targets/registry.ts';
+import { isMadeWorld } from '../../worlds/world-registry.ts';
 import { againstModel, readEvaluation, readRetrained } from '../robustness/retrain.ts';
 import { TUNABLE_REMEDY, WORLD_TUNING } from '../robustness/target-versions.ts';
 import { tuneRun } from '../tune/tune-run.ts';
@@ -29,7 +30,7 @@ export interface RoundsPlan extends RoundsSetting {
  */
 export async function loadRoundsConfig(path: string, overrides: readonly string[] = []): Promise<Config> {
   const written = await loadConfig(path, overrides);
-  return written.world === undefined ? written : loadConfig(path, [...WORLD_TUNING, ...overrides]);
+  return isMadeWorld(written.world) ? loadConfig(path, [...WORLD_TUNING, ...overrides]) : written;
 }
 
 /** @throws FloodgateError `usage` when the folder holds rounds of another config or attacker. */

@@ -9,6 +9,7 @@ import { mapTargetModels, planTarget, varyTarget } from '../../targets/registry.
 import type { DecodeSettings, Target } from '../../targets/target.ts';
 import type { PlannedTarget, TargetConfig } from '../../targets/target-kind.ts';
 import { openWorldOutcomes, type WorldOutcomes } from '../../worlds/pico-target.ts';
+import { madeWorld } from '../../worlds/world-registry.ts';
 import type { TargetRecord } from './target-record.ts';
 import type { NamedTarget } from './transfer-config.ts';
 
@@ -41,8 +42,9 @@ const TRANSFER_RESPONSES = 5;
 
 /** A world's targets are asked as its own is: their answers are one word, and their truth is known at temperature 1. */
 function decodingOf({ config, world }: RunModels, named: NamedTarget): Pick<TargetRecord, 'decode' | 'responses'> {
-  const base = world === undefined ? TRANSFER_DECODE : config.target.decode;
-  const responses = world === undefined ? TRANSFER_RESPONSES : config.evaluation.responses;
+  const isMade = madeWorld(world) !== undefined;
+  const base = isMade ? config.target.decode : TRANSFER_DECODE;
+  const responses = isMade ? config.evaluation.responses : TRANSFER_RESPONSES;
   const given = Object.entries(named.decode ?? {}).filter(([, value]) => value !== undefined);
   return { decode: { ...base, ...Object.fromEntries(given) }, responses: named.responses ?? responses };
 }
@@ -90,9 +92,10 @@ async function openOutcomes(
   record: TargetRecord,
   compute: ComputeOptions,
 ): Promise<WorldOutcomes | undefined> {
-  const isOfWorld = world !== undefined && checkpoint?.tokenizer === world.target.tokenizer;
+  const made = madeWorld(world);
+  const isOfWorld = made !== undefined && checkpoint?.tokenizer === made.target.tokenizer;
   if (checkpoint === undefined || !isOfWorld || !isAsTrained(record)) return undefined;
-  return openWorldOutcomes(checkpoint, { noise: world.spec.noise, responses: record.responses }, compute);
+  return openWorldOutcomes(checkpoint, { noise: made.spec.noise, responses: record.responses }, compute);
 }
 
 /** @throws FloodgateError `config` when no attack fits the model before so long an answer. */

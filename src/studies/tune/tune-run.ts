@@ -16,6 +16,7 @@ import type { Config } from '../../stages/config/config.ts';
 import type { CampaignIo } from '../../stages/stage.ts';
 import type { TargetModel } from '../../targets/target-kind.ts';
 import { createLedger, type Ledger, NO_CALLS } from '../../trial/ledger.ts';
+import { madeWorld } from '../../worlds/world-registry.ts';
 import { type Collected, collectSuccesses } from './collect-successes.ts';
 import { writeDataset } from './dataset-files.ts';
 import { type CheckedTarget, type CheckPrompts, checkTarget, drawCheckPrompts } from './tune-check.ts';
@@ -237,7 +238,9 @@ async function makeData({
         partialPath: folder.partialPath,
       },
       // A world's model knows no system prompt: its refusals are its polite words.
-      models.world === undefined ? tuning : { ...tuning, refusals: { ...tuning.refusals, source: 'template' } },
+      madeWorld(models.world) === undefined
+        ? tuning
+        : { ...tuning, refusals: { ...tuning.refusals, source: 'template' } },
     );
   } finally {
     await encoder.close();

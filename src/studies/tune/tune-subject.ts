@@ -22,7 +22,7 @@ import {
 import type { Target } from '../../targets/target.ts';
 import type { TargetConfig, TargetModel } from '../../targets/target-kind.ts';
 import { POLITE_WORDS } from '../../worlds/vocabulary.ts';
-import type { World } from '../../worlds/world.ts';
+import { type KnownWorld, madeWorld } from '../../worlds/world-registry.ts';
 import { DEFAULT_TARGET_KIND } from '../transfer/transfer-config.ts';
 
 /** The error for a run whose target has no model that could be tuned. @param remedy the option that names one. */
@@ -119,7 +119,7 @@ export interface TuneTexts {
 }
 
 /** A world's polite words are its refusals, and its seeds without a key are benign. */
-function worldTexts(world: World): TuneTexts {
+function worldTexts(world: KnownWorld): TuneTexts {
   const { training, heldOut } = worldBenignPrompts(world);
   return {
     templates: POLITE_WORDS,
@@ -132,7 +132,8 @@ function worldTexts(world: World): TuneTexts {
 
 /** Templates and prompts of the config's files, of the package's where it names none, or of the world. */
 export async function loadTuneTexts({ config: { tuning }, world }: RunModels): Promise<TuneTexts> {
-  if (world !== undefined) return worldTexts(world);
+  const made = madeWorld(world);
+  if (made !== undefined) return worldTexts(made);
   const { training, heldOut } = await fileBenignPrompts(tuning.benign.path);
   return {
     templates: await readRefusalTemplates(tuning.refusals.templates),

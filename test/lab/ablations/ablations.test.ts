@@ -3,7 +3,7 @@ import { summarise } from '../../../lab/ablations/run-ablations.ts';
 import { updatesOf, VARIANTS, type Variant } from '../../../lab/ablations/variants.ts';
 import type { AttackerRows } from '../../../lab/small-worlds/attacker-rows.ts';
 import { parseConfig } from '../../../src/stages/campaign/config-load.ts';
-import { gflownetSection } from '../../../src/stages/gflownet.ts';
+import { gflownetSection } from '../../../src/stages/gflownet-section.ts';
 
 const configOf = (variant: Variant) =>
   parseConfig('world: { keys: 24 }\n', {
@@ -20,7 +20,7 @@ describe('ablations', () => {
   it.each(VARIANTS.map((variant) => [variant.name, variant] as const))(
     '%s is a config that is accepted',
     (_, variant) => {
-      expect(configOf(variant).world?.keys).toBe(24);
+      expect(configOf(variant).world).toMatchObject({ keys: 24 });
     },
   );
 

@@ -2,20 +2,22 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { AttackerName } from '../../../lab/attackers.ts';
 import { BASELINES, CLAIMS, type ClaimComponent, SMOOTHING_WEIGHTS } from '../../../lab/claims/claim-definitions.ts';
-import { claimConfig } from '../../../lab/claims/claims-configs.ts';
 import { scatterSvg } from '../../../lab/claims/claims-plot.ts';
 import { decideClaims, errorWithinSeed } from '../../../lab/claims/decide.ts';
-import { CLAIM_TUNING } from '../../../lab/claims/further-targets.ts';
+import { ARMS, type Ground } from '../../../lab/claims/grounds/ground.ts';
+import { language } from '../../../lab/claims/grounds/language.ts';
+import { made } from '../../../lab/claims/grounds/made.ts';
+import { GROUNDS } from '../../../lab/claims/grounds/registry.ts';
+import { smollm2 } from '../../../lab/claims/grounds/smollm2.ts';
+import { partsOf } from '../../../lab/claims/measure-part.ts';
+import { PARTS } from '../../../lab/claims/part-file.ts';
 import type { AttackerFigures, SeedResult } from '../../../lab/claims/seed-result.ts';
-import { gflownetSection } from '../../../src/stages/gflownet.ts';
-import { ppoSection } from '../../../src/stages/ppo.ts';
-import { reinforceSection } from '../../../src/stages/reinforce.ts';
 import { plannedAttacks } from '../planned-attacks.ts';
 
-const figures = (asr: number, ways: number, uniqueAttacks = 100 * ways): AttackerFigures => ({
+const figures = (asr: number, ways: number, wordings = 100 * ways): AttackerFigures => ({
   asr,
   ways,
-  uniqueAttacks,
+  wordings,
   cosineDistance: 0.5,
   targetCalls: 1000,
 });
@@ -35,11 +37,11 @@ function goodSeed(seed: number, shift = 0.01 * seed): SeedResult {
     retrained: { gflownet: figures(0.6, 0.5), smoothing: figures(0.7 + shift, 0.6) },
     transfer: {
       other: {
-        icl: { asr: 0.1, uniqueAttacks: 5 },
-        sft: { asr: 0.1, uniqueAttacks: 5 },
-        reinforce: { asr: 0.2, uniqueAttacks: 2 },
-        ppo: { asr: 0.2, uniqueAttacks: 3 },
-        smoothing: { asr: 0.5 + shift, uniqueAttacks: 40 + seed },
+        icl: { asr: 0.1, wordings: 5 },
+        sft: { asr: 0.1, wordings: 5 },
+        reinforce: { asr: 0.2, wordings: 2 },
+        ppo: { asr: 0.2, wordings: 3 },
+        smoothing: { asr: 0.5 + shift, wordings: 40 + seed },
       },
     },
     tuned: {
@@ -124,7 +126,7 @@ describe('claims', () => {
     });
 
     it('reaches every part of a seed: attackers, further targets, tuned ones', () => {
-      const errors = { asr: 0.05, uniqueAttacks: 2 };
+      const errors = { asr: 0.05, wordings: 2 };
       const good = goodSeed(0);
       const cells = Object.fromEntries(
         Object.entries(good.transfer?.other ?? {}).map(([name, cell]) => [name, { ...cell, errors }]),
@@ -159,18 +161,24 @@ describe('claims', () => {
     expect(of('smoothing-uniform')?.value).toBeCloseTo(of('smoothing-balanced')?.value as number, 12);
   });
 
-  it('train no weighting twice on SmolLM2, and every attacker that a claim names', async () => {
-    const { attackers, smoothing } = await claimConfig({ world: 'smollm2', seed: 0 });
-    expect(attackers).not.toContain(`smoothing-${(smoothing as { weights: string }).weights}`);
-    expect(attackers).toEqual(expect.arrayContaining([...BASELINES, 'gflownet', 'smoothing']));
+  it.each(GROUNDS)('train no weighting twice, and every attacker that a claim names: $name', async (ground) => {
+    const { smoothing } = await ground.config({ arm: 'ours', seed: 0, budget: 500, threads: 1, ...worldOf(ground) });
+    expect(ground.ownWeights).toBe(`smoothing-${(smoothing as { weights: string }).weights}`);
+    const attackers = Object.values(ground.arms).flat();
+    expect(attackers).not.toContain(ground.ownWeights);
+    expect(attackers).toEqual(expect.arrayContaining(['gflownet', 'smoothing', 'ppo', 'ppo-smoothing']));
+    if (ground !== made && ground !== smollm2) return;
+    const everyWeight = SMOOTHING_WEIGHTS.filter((name) => name !== ground.ownWeights);
+    const named = BASELINES.filter((name) => name !== 'icl' || ground.kind === 'model');
+    expect(attackers).toEqual(expect.arrayContaining([...everyWeight, ...named]));
   });
 
   it('tune the targets of every world at a rate that docs/claims.md tells', () => {
     const page = readFileSync(new URL('../../../docs/claims.md', import.meta.url), 'utf8').replace(/\s+/g, ' ');
     const [, ofWorlds = ''] = /- Safety tuning in synthetic worlds .*?: (\d+e-\d+)\./.exec(page) ?? [];
     const [, ofSmolLm = ''] = /- Safety tuning on SmolLM2 .*?so (\d+e-\d+)\./.exec(page) ?? [];
-    expect(CLAIM_TUNING['proving-ground']).toContain(`tuning.learningRate=${ofWorlds}`);
-    expect(CLAIM_TUNING.smollm2).toContain(`tuning.learningRate=${ofSmolLm}`);
+    expect(made.targets.tuning).toContain(`tuning.learningRate=${ofWorlds}`);
+    expect(smollm2.targets.tuning).toContain(`tuning.learningRate=${ofSmolLm}`);
   });
 
   it('are undecided where few attackers were measured, or the GFlowNet found nothing', () => {
@@ -218,27 +226,49 @@ describe('claims', () => {
     }
   });
 
-  it('give RL at least the target calls of GFlowNet and its re-scoring', async () => {
-    const config = await claimConfig({ world: 'proving-ground', seed: 0 });
-    const [gflownet, ppo, reinforce] = [gflownetSection.of(config), ppoSection.of(config), reinforceSection.of(config)];
-    const { target } = config;
-    const fresh = gflownet.updates * 32 + gflownet.replay.seedWithReference;
-    expect((ppo.updates as number) * ppo.batchSize).toBeGreaterThanOrEqual(1.35 * fresh);
-    expect(reinforce.updates).toBe(ppo.updates);
-    expect(target.responses).toBe(5);
+  it('have the parts of their ground: a rule has no other targets', () => {
+    expect(partsOf(made, PARTS)).toEqual(['ours', 'baselines', 'reference', 'transfer', 'retrained', 'tuned']);
+    expect(partsOf(language, PARTS)).toEqual(['ours', 'baselines', 'reference', 'today']);
   });
 
-  it('give RL on SmolLM2 no fewer attacks than GFlowNet and the most that was ever re-scored, a fifth', async () => {
-    const config = await claimConfig({ world: 'smollm2', seed: 0 });
-    const seeds = 240;
-    const budget = 1.2 * plannedAttacks(config, 'gflownet', seeds);
-    for (const attacker of ['reinforce', 'ppo']) {
-      const tried = plannedAttacks(config, attacker, seeds);
-      expect(tried).toBeGreaterThanOrEqual(budget);
-      expect(tried).toBeLessThan(1.1 * budget);
+  it('stand in docs/claims.md with their grounds, budgets and numbers of seeds', () => {
+    const page = readFileSync(new URL('../../../docs/claims.md', import.meta.url), 'utf8');
+    for (const { name, budgets, seeds } of GROUNDS) {
+      const row = page.split('\n').find((line) => line.startsWith(`| \`${name}\` |`));
+      const cells = row?.split('|').map((cell) => cell.trim());
+      expect(cells?.slice(3, 5), name).toEqual([
+        budgets.map((calls) => calls.toLocaleString('en-US')).join(', '),
+        String(seeds),
+      ]);
+    }
+  });
+
+  const places = GROUNDS.flatMap((ground) =>
+    ground.budgets.flatMap((budget) =>
+      ARMS.filter((arm) => ground.arms[arm] !== undefined).map((arm) => ({ ground, budget, arm })),
+    ),
+  );
+
+  it.each(places)('ask equally often: $ground.name, $budget calls, $arm', async ({ ground, budget, arm }) => {
+    const config = await ground.config({ arm, seed: 0, budget, threads: 1, ...worldOf(ground) });
+    const responses = { ours: 1, baselines: 1, reference: 5, today: 2 }[arm];
+    expect(config.target.responses).toBe(responses);
+    expect(config.attackers).toEqual(ground.arms[arm]);
+    expect(config.watch.everyUpdates).toBe(0);
+    for (const attacker of ['gflownet', 'reinforce', 'ppo']) {
+      if (!config.attackers.includes(attacker)) continue;
+      const calls = responses * plannedAttacks(config, attacker, 240);
+      expect(calls, attacker).toBeLessThanOrEqual(budget);
+      // A batch that does not fit whole is left out.
+      expect(calls, attacker).toBeGreaterThan(budget - responses * (attacker === 'gflownet' ? 33 : 64));
+    }
+    for (const attacker of config.attackers.filter((name) => name.endsWith('smoothing'))) {
+      expect(plannedAttacks(config, attacker, 240), attacker).toBe(0);
     }
   });
 });
+
+const worldOf = ({ firstWorldSeed: worldSeed }: Ground) => (worldSeed === undefined ? {} : { worldSeed });
 
 describe('plots of the claims', () => {
   it('name every point and escape their labels', () => {

@@ -87,6 +87,31 @@ describe.each(seeds)('the exact posterior of 11,110 attacks, seed %i', (seed) =>
   );
 
   test(
+    'is reached with a mixed replay of clusters, failures and log S',
+    async () => {
+      const mix = { clusters: 0.5, failures: 0.25 };
+      const mixed = { updatesPerBatch: 4, mix, objective: trajectoryBalance() } as const;
+      const result = await measure(world, 'TB, 4 updates a batch, mixed replay', { ...ENUMERABLE_TRAINING, ...mixed });
+      expect(result.totalVariation).toBeLessThanOrEqual(0.05);
+      expect(Math.abs(result.logZError as number)).toBeLessThanOrEqual(0.05);
+    },
+    TIMEOUT_MS,
+  );
+
+  test.each([
+    ['TB, Huber 1', trajectoryBalance({ huber: 1 })],
+    ['VarGrad, Huber 5', varGrad({ huber: 5 })],
+  ])(
+    'is reached by %s: residuals can be zero here, so the bound moves no optimum',
+    async (name, objective) => {
+      const result = await measure(world, name, { ...ENUMERABLE_TRAINING, objective });
+      expect(result.totalVariation).toBeLessThanOrEqual(0.05);
+      if (objective.usesLogZ) expect(Math.abs(result.logZError as number)).toBeLessThanOrEqual(0.05);
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
     'is missed, and not by far, when five sampled responses replace the exact reward',
     async () => {
       const training = { ...ENUMERABLE_TRAINING, objective: trajectoryBalance(), responses: 5 } as const;

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { claimConfig } from '../../../lab/claims/claims-configs.ts';
+import { made } from '../../../lab/claims/grounds/made.ts';
 import { bestTrials, type SearchTrial, searchScore } from '../../../lab/search/run-search.ts';
 import { SEARCHED, type SearchedAttacker, SPACES, trialOverrides } from '../../../lab/search/search-spaces.ts';
 import { smallWorldConfig } from '../../../lab/small-worlds/small-world.ts';
@@ -89,7 +89,7 @@ describe('what the search found', () => {
   });
 
   it.each(winners)('%s of trial %i stands in the runs of the claims', async (attacker, trial) => {
-    const claims = await claimConfig({ world: 'proving-ground', seed: 0 });
+    const claims = await made.config({ arm: 'baselines', seed: 0, budget: 10_000, threads: 1 });
     const valueAt = (key: string): unknown =>
       key.split('.').reduce<unknown>((section, name) => (section as Record<string, unknown>)[name], claims);
     for (const override of trialOverrides(attacker, trial)) {

@@ -4,6 +4,7 @@ import { type GflownetParts, gather, rewardOf, toCandidate } from '../../../src/
 import { varGrad } from '../../../src/learning/objectives/vargrad.ts';
 import { createReplayBuffer } from '../../../src/learning/replay/replay-buffer.ts';
 import type { ReplayBufferOptions } from '../../../src/learning/replay/replay-entry.ts';
+import { WordingClusters } from '../../../src/learning/replay/wording-clusters.ts';
 import type { RewardFunction, RewardRequest } from '../../../src/learning/reward/reward.ts';
 import { SuccessPool } from '../../../src/learning/reward/spread.ts';
 import { fakeAttacker } from './fake-attacker.ts';
@@ -180,6 +181,20 @@ describe('replayed attacks', () => {
       expect(row).toMatchObject(known);
       for (const key of ['evidence', 'id', 'addedAtUpdate', 'embedding']) expect(row).not.toHaveProperty(key);
     }
+  });
+
+  test('are drawn by the shares of a mix: with failures alone, no success comes while there are failures', async () => {
+    const { parts } = partsWith();
+    const alternating: RewardFunction<string> = async (requests) =>
+      requests.map(({ text }, i) => ({ score: { ...scoreOf(i % 2 === 0 ? 0.9 : 0.1) }, evidence: text }));
+    const embed = async (texts: readonly string[]) => texts.map(() => Float32Array.of(1, 0));
+    const mixed = { ...parts, embed, clusters: new WordingClusters(0.75), reward: alternating };
+    await gather(mixed, optionsOf(), 0);
+    const failed = parts.buffer.all().filter(({ score }) => score.meanUnsafe < 0.5).length;
+    const { rows } = await gather(mixed, optionsOf({ mix: { clusters: 0, failures: 1 } }), 1);
+    const replayed = rows.filter(({ source }) => source === 'replay');
+    expect(failed).toBeGreaterThan(1);
+    expect(replayed.slice(0, failed).every(({ score }) => score.meanUnsafe < 0.5)).toBe(true);
   });
 
   test('are drawn by the wanted rank: a judge that tells them apart brings the best first', async () => {

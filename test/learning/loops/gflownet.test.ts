@@ -9,12 +9,13 @@ import { type GflownetOptions, type GflownetUpdate, trainGflownet } from '../../
 import { rewardOf } from '../../../src/learning/loops/gflownet-gather.ts';
 import { startsCycle } from '../../../src/learning/loops/refit.ts';
 import { contrastiveBalance } from '../../../src/learning/objectives/contrastive-balance.ts';
-import type { Objective } from '../../../src/learning/objectives/objective.ts';
+import { type Objective, slopeClips } from '../../../src/learning/objectives/objective.ts';
 import { trajectoryBalance } from '../../../src/learning/objectives/trajectory-balance.ts';
 import { varGrad } from '../../../src/learning/objectives/vargrad.ts';
 import { Surrogate, type SurrogateState } from '../../../src/learning/proposals/surrogate.ts';
 import { createReplayBuffer } from '../../../src/learning/replay/replay-buffer.ts';
 import { restoreReplayBuffer } from '../../../src/learning/replay/replay-buffer-state.ts';
+import { WordingClusters, type WordingClustersState } from '../../../src/learning/replay/wording-clusters.ts';
 import type { RewardFunction } from '../../../src/learning/reward/reward.ts';
 import { SuccessPool } from '../../../src/learning/reward/spread.ts';
 import { relativeError } from '../../support/golden-file.ts';
@@ -67,16 +68,22 @@ interface Training {
 
 /** Trains from the reference on, or from the newest checkpoint of `name`. */
 async function train(options: GflownetOptions, { name, reward = world.reward, stopAfter, abortIn }: Training) {
-  const { usesLogZ, pairClip } = options.objective;
+  const { objective } = options;
   const policy = await world.openPolicy({
-    logZ: usesLogZ ? 'through-trunk' : 'none',
-    ...(pairClip === undefined ? {} : { pairClip }),
+    logZ: objective.usesLogZ ? 'through-trunk' : 'none',
+    ...slopeClips(objective),
   });
   try {
     const checkpoints = { folder: path.join(world.folder, name), stage: 'gflownet' };
     const found = await loadLatestCheckpoint(checkpoints, policy.parameters);
     const saved = found?.state.extra as
-      | { buffer: unknown; pool?: unknown; surrogate?: SurrogateState; caller: unknown }
+      | {
+          buffer: unknown;
+          pool?: unknown;
+          clusters?: WordingClustersState;
+          surrogate?: SurrogateState;
+          caller: unknown;
+        }
       | undefined;
     const emptyBuffer = () => createReplayBuffer({ capacity: 40, nearEditRatio: null });
     const buffer = saved === undefined ? emptyBuffer() : restoreReplayBuffer(saved.buffer);
@@ -85,7 +92,8 @@ async function train(options: GflownetOptions, { name, reward = world.reward, st
     const { attacker, reference } = world;
     const pool = saved?.pool === undefined ? new SuccessPool() : SuccessPool.from(saved.pool);
     const surrogate = new Surrogate(options.seed, saved?.surrogate);
-    const spreading = options.spread === undefined ? {} : { pool, surrogate, embed: embedByFirstWord };
+    const clusters = new WordingClusters(0.75, saved?.clusters);
+    const spreading = options.spread === undefined ? {} : { pool, clusters, surrogate, embed: embedByFirstWord };
     const training = trainGflownet({ attacker, policy, reference, buffer, reward, ...spreading }, options, {
       control: { checkpoints, checkpointEveryUpdates: 1000, progress: silentProgress, signal: controller.signal },
       from: found?.state.update ?? 0,
@@ -107,6 +115,8 @@ async function train(options: GflownetOptions, { name, reward = world.reward, st
       gradient: policy.gradient.slice(),
       parameters: policy.parameters.data.slice(),
       contents: buffer.contents(),
+      clusters: clusters.state(),
+      restoredClusters: saved?.clusters,
       caller: saved?.caller,
     };
   } finally {
@@ -151,7 +161,13 @@ test('an objective that learns no log Z reports none', async () => {
   expect(records[0]?.metrics).not.toHaveProperty('logZ');
 });
 
-const OBJECTIVES: readonly Objective[] = [trajectoryBalance(), varGrad(), contrastiveBalance({ sigma: 0.5, huber: 1 })];
+const OBJECTIVES: readonly Objective[] = [
+  trajectoryBalance(),
+  { ...trajectoryBalance({ huber: 1 }), name: 'tb-huber' },
+  varGrad(),
+  { ...varGrad({ huber: 1 }), name: 'vargrad-huber' },
+  contrastiveBalance({ sigma: 0.5, huber: 1 }),
+];
 
 describe.each(OBJECTIVES)('an update of $name', (objective) => {
   test.each([
@@ -190,9 +206,11 @@ test('log Z has its own learning rate', async () => {
 
 const AS_IT_IS = { updates: 6, rescoreReplay: true };
 const WITH_ALL_OPTIONS = {
+  objective: trajectoryBalance({ huber: 2 }),
   updates: 12, // the surrogate chooses after 64 attacks
   updatesPerBatch: 2,
   rewriteShare: 0.5,
+  mix: { clusters: 0.5, failures: 0.25 },
   spread: { eta: 1, n0: 1, cosine: 0.75 },
   screen: { candidates: 2, controlShare: 0.25, minCorrelation: -1 },
   fluency: { form: { kind: 'capped', cap: -1.5 }, minTokens: 1, shortPenalty: 0 },
@@ -200,7 +218,10 @@ const WITH_ALL_OPTIONS = {
 
 test.each([
   ['as it is', AS_IT_IS],
-  ['with replayed updates, rewrites, a capped fluency, a spread reward, a screen and cycles', WITH_ALL_OPTIONS],
+  [
+    'with replayed updates, a mixed draw, rewrites, a capped fluency, a spread reward, bounded residuals, a screen and cycles',
+    WITH_ALL_OPTIONS,
+  ],
 ])('%s, stopped, interrupted and continued, it is the uninterrupted run byte for byte', async (label, changes) => {
   const cycles = { count: 2, updates: 3, learningRate: 1e-3, start: world.referenceParameters.data };
   const options = optionsOf({ ...changes, ...(changes === AS_IT_IS ? {} : { cycles }) });
@@ -218,6 +239,9 @@ test.each([
   expect(records.some(({ rows }) => rows.some(({ source }) => source === 'replay'))).toBe(true);
   expect(Buffer.from(pieces[2]?.parameters.buffer as ArrayBuffer)).toEqual(Buffer.from(whole.parameters.buffer));
   expect(pieces[2]?.contents).toStrictEqual(whole.contents);
+  expect(pieces[2]?.clusters).toStrictEqual(whole.clusters);
+  expect(pieces[2]?.restoredClusters).toStrictEqual(changes === AS_IT_IS ? undefined : pieces[1]?.clusters);
+  expect(whole.clusters.members.length > 0).toBe(changes !== AS_IT_IS);
   const rows = records.flatMap((record) => record.rows);
   for (const wanted of ['rewritten', 'screened']) {
     expect(rows.some(({ source }) => source === wanted)).toBe(changes !== AS_IT_IS);

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parameterView } from '../../../src/engine/optimizer/flat-parameters.ts';
 import { liveSessionLabels } from '../../../src/engine/runtime/session.ts';
 import { contrastiveBalance } from '../../../src/learning/objectives/contrastive-balance.ts';
-import { directWeights, type OnePassObjective } from '../../../src/learning/objectives/objective.ts';
+import { directWeights, type OnePassObjective, slopeClips } from '../../../src/learning/objectives/objective.ts';
 import { trajectoryBalance } from '../../../src/learning/objectives/trajectory-balance.ts';
 import { varGrad } from '../../../src/learning/objectives/vargrad.ts';
 import { openPolicySession, type PolicySession } from '../../../src/models/decoder/policy-session.ts';
@@ -78,7 +78,7 @@ async function openStep(family: Family, objective: OnePassObjective) {
       bans: { always: inputs.bannedIds, end: inputs.endIds },
       contextTokens: 16,
       logZ: objective.usesLogZ ? 'through-trunk' : 'none',
-      ...(objective.pairClip === undefined ? {} : { pairClip: objective.pairClip }),
+      ...slopeClips(objective),
     },
     compute,
   );
@@ -159,6 +159,40 @@ describe.each(['gpt2', 'llama', 'gemma3'] as const)('a LoRA step of %s equals fl
     const errors = gradientErrors(session, golden);
     expect(errors.size).toBe(weights.tensors.size);
     for (const [name, error] of errors) expect(error, name).toBeLessThan(FP32_BOUND);
+  });
+});
+
+/** Trajectory balance whose log Z is 0, so that no gradient flows into it. */
+const withoutHead = (huber: number): OnePassObjective => ({ ...trajectoryBalance({ huber }), usesLogZ: false });
+
+describe('bounded residuals in the graph', () => {
+  test.each([
+    ['tb', withoutHead],
+    ['vargrad', (huber: number): OnePassObjective => varGrad({ huber })],
+  ])('%s: in one pass, the step is that of the slopes of its loss', async (_name, create) => {
+    const objective = create(2);
+    const { session, step, batch, targets } = await openStep('llama', objective);
+    await using _ = { [Symbol.asyncDispose]: () => session.close() };
+    const logRewards = Float32Array.from(step.inputs.logRewards);
+    const slopes = objective.gradient(step.logProbs, logRewards, 0);
+    const unbounded = create(1e9).gradient(step.logProbs, logRewards, 0);
+    expect(relativeError(slopes, unbounded), 'the bound is reached').toBeGreaterThan(0.1);
+    await session.step(batch, targets, logRewards, objective.batchWeights(logRewards));
+    const inOnePass = session.gradient.slice();
+    session.clearGradient();
+    await session.step(batch, targets, logRewards, directWeights(slopes));
+    expect(relativeError(inOnePass, session.gradient)).toBeLessThan(FP32_BOUND);
+  });
+
+  test('tb: log Z has the sum of the bounded slopes', async () => {
+    const objective = trajectoryBalance({ huber: 2 });
+    const { session, step, batch, targets } = await openStep('llama', objective);
+    await using _ = { [Symbol.asyncDispose]: () => session.close() };
+    const logRewards = Float32Array.from(step.inputs.logRewards);
+    const slopes = objective.gradient(step.logProbs, logRewards, step.logZ);
+    await session.step(batch, targets, logRewards, objective.batchWeights(logRewards));
+    const total = slopes.reduce((sum, slope) => sum + slope, 0);
+    expect(session.gradient.at(-1)).toBeCloseTo(total, 5); // the bias of log Z is the last parameter
   });
 });
 

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { FloodgateError } from '../../../src/base/errors.ts';
 import { loadConfig, parseConfig } from '../../../src/stages/campaign/config-load.ts';
-import { gflownetSection } from '../../../src/stages/gflownet.ts';
+import { gflownetSection } from '../../../src/stages/gflownet-section.ts';
 import { loadTransferTargets } from '../../../src/studies/transfer/transfer-config.ts';
 import { minimalConfigText } from '../minimal-config.ts';
 
@@ -107,6 +107,21 @@ describe('parseConfig', () => {
     expect(messageOf(() => parse(minimalConfigText, ['reward.bta=1']))).toContain('did you mean reward.beta?');
     expect(messageOf(() => parse(minimalConfigText, ['nonsense']))).toContain('expected the form a.b=value');
     expect(messageOf(() => parse(minimalConfigText, ['authorisation.deeper=1']))).toContain('cannot be applied');
+  });
+
+  it.each([
+    ['gflownet.responses={first: 5}', 'gflownet.responses.most: got 5, expected more than first (5)'],
+    ['gflownet.replay.mix={clusters: 0.9}', 'gflownet.replay.mix.clusters: got 0.9 and failures 0.25, expected shares'],
+  ])('refuses %s', (override, message) => {
+    expect(messageOf(() => parse(minimalConfigText, [override]))).toContain(message);
+  });
+
+  it('refuses further responses at temperature 0, where all are the same', () => {
+    const greedy = ['target.decode.temperature=0', 'target.responses=1'];
+    expect(() => parse(minimalConfigText, greedy)).not.toThrow();
+    expect(messageOf(() => parse(minimalConfigText, [...greedy, 'gflownet.responses={first: 1}']))).toContain(
+      'gflownet.responses.most: at temperature 0 every response is the same',
+    );
   });
 
   it('takes adapters by name or all of them', () => {

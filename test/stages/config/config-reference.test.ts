@@ -7,7 +7,10 @@ describe('listConfigKeys', () => {
   const keys = new Map(listConfigKeys(configSchema()).map((key) => [key.path, key]));
 
   it('knows keys of every kind of a section, once', () => {
-    expect(keys.get('target.kind')).toMatchObject({ type: 'local | scripted | world', defaultText: undefined });
+    expect(keys.get('target.kind')).toMatchObject({
+      type: 'local | scripted | world | regions',
+      defaultText: undefined,
+    });
     expect(keys.get('gflownet.replay.nearDuplicate.threshold')?.description).toContain('cosine');
     expect(keys.get('judges.evaluation[].kind')?.type).toContain('profanity | tox-block');
   });

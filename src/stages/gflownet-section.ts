@@ -1,0 +1,190 @@
+import { z } from 'zod';
+import { count, nonNegative, positive, positiveCount, share } from '../base/config-fields.ts';
+import { append } from '../base/long-lists.ts';
+import type { Objective, ObjectiveKind } from '../learning/objectives/objective.ts';
+import { objectiveKinds } from '../learning/objectives/registry.ts';
+import { replaySection } from '../learning/replay/replay-section.ts';
+import type { ConfigProblem } from '../runs/config/config-problems.ts';
+import { type Config, createSection } from './config/config.ts';
+import type { SuccessiveRule } from './rewarded-training.ts';
+import { checkWarmup, problemAt } from './stage.ts';
+
+const sampling = z
+  .strictObject({
+    freshShare: share.default(0.5).describe('share of each batch that the attacker writes; the rest is replay'),
+    temperedShare: share.default(0.5).describe('share of the fresh attacks drawn at a temperature from `temperatures`'),
+    temperatures: z
+      .strictObject({
+        low: positive.default(0.5).describe('lower end'),
+        high: positive.default(2).describe('upper end'),
+      })
+      .prefault({})
+      .describe('range of the uniform draw of a tempered attack'),
+    rewriteShare: share
+      .default(0)
+      .describe('share of the fresh attacks that rewrite a success of the buffer, token by token'),
+    rewriteChange: share.default(0.3).describe('probability that a rewritten attack draws a token from the policy'),
+  })
+  .prefault({})
+  .describe('behaviour policy: where the attacks of a batch come from');
+
+const spread = z
+  .strictObject({
+    eta: nonNegative.max(10).default(0).describe('0: the reward as it is; 1: each way weighs by its reward alone'),
+    n0: positive.default(1).describe('distinct successes near an attack that halve its reward at eta 1'),
+    cosine: z.number().min(-1).max(1).default(0.75).describe('similarity above which a success is near'),
+  })
+  .prefault({})
+  .describe('spreads the reward over ways: R / (1 + n / n0)^eta, n = distinct successes so far near the attack');
+
+const screening = z
+  .strictObject({
+    candidates: positiveCount.max(64).default(1).describe('drawn for each attack that is tried; 1 = no screening'),
+    controlShare: share.default(0.125).describe('share of the tried attacks that nobody chose, to check the choice'),
+    minCorrelation: z
+      .number()
+      .min(-1)
+      .max(1)
+      .default(0.3)
+      .describe('pauses while predictions and scores of the last 64 attacks have a lower rank correlation'),
+  })
+  .prefault({})
+  .describe('chooses the attacks to try among more that are drawn, by a surrogate that learns from those tried');
+
+const cycles = z
+  .strictObject({
+    count: positiveCount
+      .max(100)
+      .default(1)
+      .describe('parts of the stage; before each but the first the policy is refitted'),
+    updates: positiveCount.max(1_000_000).default(60).describe('updates of maximum likelihood in one refit'),
+    learningRate: positive.default(1e-4).describe('of a refit'),
+  })
+  .prefault({})
+  .describe('starts again from the SFT attacker, fitted to the successes found so far; asks nobody');
+
+const responses = z
+  .strictObject({
+    first: positiveCount
+      .max(1000)
+      .optional()
+      .describe('responses that each attack draws at first; all of target.responses at once when absent'),
+    most: positiveCount.max(1000).default(5).describe('responses in all of an attack whose first ones succeed'),
+  })
+  .prefault({})
+  .describe('asks little at first and more where it succeeds; its score is the mean over all its responses');
+
+/** Settings of every registered objective that has any, under its name. */
+function objectiveShape(): z.ZodRawShape {
+  return Object.fromEntries(
+    objectiveKinds.all().flatMap(({ name, settings }) => (settings === undefined ? [] : [[name, settings]])),
+  );
+}
+
+/** The section's own keys; those of the objectives follow `replay`. */
+const ownShape = {
+  updates: positiveCount.max(10_000_000).default(5000).describe('optimizer updates'),
+  batchSize: positiveCount.max(65_536).default(16).describe('attacks of one micro-batch'),
+  accumulation: positiveCount.max(65_536).default(8).describe('micro-batches of one update'),
+  learningRate: positive.default(1e-4).describe('after the warm-up'),
+  logZLearningRate: positive
+    .optional()
+    .describe('of log Z, where the objective learns it (tb); learningRate when absent'),
+  stopLogZGradient: z.boolean().default(false).describe('tb: no gradient from logZ into the adapters'),
+  warmupUpdates: count.default(100).describe('updates of linear learning-rate warm-up'),
+  decay: z.enum(['constant', 'linear']).default('constant').describe('learning rate after the warm-up'),
+  decayFrom: share.default(0).describe('linear decay begins after this share of the updates'),
+  weightDecay: nonNegative.default(0).describe('decoupled decay of AdamW'),
+  gradientClip: positive.default(1).describe('largest global norm of the gradient'),
+  updatesPerBatch: positiveCount
+    .max(1000)
+    .default(1)
+    .describe('updates for each batch of fresh attacks; all but the first learn from the buffer alone and ask nobody'),
+  responses,
+  sampling,
+  replay: replaySection,
+  spread,
+  screen: screening,
+  cycles,
+};
+
+export type GflownetSection = z.output<z.ZodObject<typeof ownShape>> & {
+  readonly objective: string;
+  readonly checkpointEveryUpdates: number;
+  readonly [objective: string]: unknown;
+};
+
+function gflownetSchema(): z.ZodType<GflownetSection> {
+  const names = objectiveKinds.names() as [string, ...string[]];
+  const words = objectiveKinds.all().map(({ name, describe }) => `${name}: ${describe}`);
+  const schema = z
+    .strictObject({
+      objective: z.enum(names).default('tb').describe(words.join('; ')),
+      ...ownShape,
+      ...objectiveShape(),
+      checkpointEveryUpdates: positiveCount
+        .default(10)
+        .describe('updates between two checkpoints; a kill loses at most this many'),
+    })
+    .prefault({})
+    .describe('the stage that learns to sample attacks in proportion to their reward');
+  return schema as unknown as z.ZodType<GflownetSection>;
+}
+
+/** Section `gflownet`; its schema is built when it is read, with every objective that is registered by then. */
+export const gflownetSection = {
+  ...createSection<GflownetSection>('gflownet', z.never() as never),
+  get schema() {
+    return gflownetSchema();
+  },
+};
+
+/** The objective of a section, with its kind. */
+export function objectiveOf(section: GflownetSection): { readonly kind: ObjectiveKind; readonly objective: Objective } {
+  const kind = objectiveKinds.get(section.objective);
+  return { kind, objective: kind.create(section[kind.name]) };
+}
+
+/** Share of each update that the attacker writes. */
+export function freshShareOf(section: GflownetSection): number {
+  const { kind } = objectiveOf(section);
+  return kind.freshShare?.(section[kind.name]) ?? section.sampling.freshShare;
+}
+
+/** Rules between keys of the section, which no single key's type can state. */
+export function checkGflownetSection(config: Config): ConfigProblem[] {
+  const section = gflownetSection.of(config);
+  const { objective, logZLearningRate, batchSize, accumulation, sampling: behaviour } = section;
+  const { low, high } = behaviour.temperatures;
+  const { kind } = objectiveOf(section);
+  const problems = checkWarmup('gflownet', section);
+  if (low > high) {
+    problems.push(problemAt('gflownet.sampling.temperatures.low', `got ${low}, expected at most high (${high})`));
+  }
+  if (!kind.usesLogZ && logZLearningRate !== undefined) {
+    problems.push(problemAt('gflownet.logZLearningRate', `objective ${objective} learns no log Z`));
+  }
+  const { clusters, failures } = section.replay.mix;
+  if (clusters + failures > 1) {
+    const what = `got ${clusters} and failures ${failures}, expected shares that add up to at most 1`;
+    problems.push(problemAt('gflownet.replay.mix.clusters', what));
+  }
+  append(problems, responseProblems(config, section));
+  if (batchSize * accumulation < kind.leastRows) {
+    const what = `got a single attack an update, objective ${objective} compares at least ${kind.leastRows}`;
+    problems.push(problemAt('gflownet.batchSize', what));
+  }
+  return problems;
+}
+
+function responseProblems({ target }: Config, { responses: { first, most } }: GflownetSection): ConfigProblem[] {
+  if (first === undefined) return [];
+  const key = 'gflownet.responses.most';
+  if (target.decode.temperature === 0) return [problemAt(key, 'at temperature 0 every response is the same')];
+  return first < most ? [] : [problemAt(key, `got ${most}, expected more than first (${first})`)];
+}
+
+/** The responses of training when more are asked for where it pays; undefined when each attack draws as many. */
+export function successiveResponses({ responses: { first, most } }: GflownetSection): SuccessiveRule | undefined {
+  return first === undefined ? undefined : { first, most };
+}

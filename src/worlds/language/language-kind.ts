@@ -1,0 +1,102 @@
+import { z } from 'zod';
+import { nonNegative } from '../../base/config-fields.ts';
+import { modelSpec } from '../../models/model-fields.ts';
+import type { WorldKind } from '../known-world.ts';
+import { worldSeed } from '../made-kind.ts';
+import { mergeOver, WORLD } from '../world-preset.ts';
+import { measureLanguage } from './language-measure.ts';
+import { LANGUAGE_SEEDS } from './language-requests.ts';
+import {
+  DEFAULT_LANGUAGE_WORLD,
+  LANGUAGE_ATTACK,
+  LANGUAGE_RESPONSES,
+  LANGUAGE_REWARD,
+  LANGUAGE_SFT,
+  type LanguageSpec,
+} from './language-spec.ts';
+import { summariseLanguage } from './language-truth.ts';
+import { type LanguageWorld, openLanguageWorld } from './language-world.ts';
+import { placeIn } from './regions.ts';
+
+const { regions, baseRate, noise, samples, attacker, encoder, seed } = DEFAULT_LANGUAGE_WORLD;
+
+const schema = z.strictObject({
+  kind: z.literal('language').describe('a language model attacks a rule over regions of a sentence embedding'),
+  seed: worldSeed.default(seed).describe('another seed is another world'),
+  regions: z.number().int().min(4).max(24).default(regions).describe('planted regions of the sentence embedding'),
+  baseRate: z
+    .number()
+    .min(0.0005)
+    .max(0.2)
+    .default(baseRate)
+    .describe('success rate of the reference, by which the radii are set'),
+  noise: nonNegative.max(5).default(noise).describe('of the judge, in logits; 0 = none'),
+  samples: z
+    .number()
+    .int()
+    .min(256)
+    .max(100_000)
+    .default(samples)
+    .describe('draws by which the truth is measured; half as many more set the radii'),
+  attacker: modelSpec.default(attacker).describe('the language model that attacks: a path or a catalogue name'),
+  encoder: modelSpec.default(encoder).describe('the sentence encoder in whose space the regions are planted'),
+});
+
+const constant = (value: number) => ({ from: value, to: value, updates: 0 });
+const POLICY_GRADIENT = { updates: 67, batchSize: 16, learningRate: 3e-4 } as const;
+
+/** Settings of a run in a language world, where its config gives none: those of examples/smollm2.yaml. */
+function presetOf(spec: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  return {
+    authorisation: 'A rule of Floodgate, on your own machine.',
+    attacker: { model: spec.attacker ?? attacker, ...LANGUAGE_ATTACK },
+    seeds: { path: WORLD },
+    target: { kind: 'regions', responses: 1 },
+    judges: { training: { kind: WORLD }, evaluation: [{ kind: WORLD }] },
+    encoder: { model: spec.encoder ?? encoder },
+    reward: { beta: LANGUAGE_REWARD.beta, gamma: constant(LANGUAGE_REWARD.gamma), temperature: constant(1) },
+    watch: { everyUpdates: 0 },
+    evaluation: { attacks: 256, responses: LANGUAGE_RESPONSES },
+    sft: { ...LANGUAGE_SFT, validationShare: 0 },
+    gflownet: {
+      objective: 'vargrad',
+      updates: 220,
+      batchSize: 16,
+      accumulation: 1,
+      learningRate: 3e-4,
+      warmupUpdates: 10,
+      replay: { seedWithSft: false, nearDuplicate: { kind: 'cosine', threshold: 0.7 } },
+    },
+    reinforce: POLICY_GRADIENT,
+    ppo: POLICY_GRADIENT,
+    smoothing: { updates: 60, batchSize: 16, learningRate: 3e-4, warmupUpdates: 5 },
+  };
+}
+
+/** Worlds of real language: a rule answers, and the planted regions are known (docs/language-world.md). */
+export const languageKind: WorldKind<LanguageSpec, LanguageWorld> = {
+  name: 'language',
+  schema,
+  knowsLanguage: true,
+  seedCount: LANGUAGE_SEEDS,
+  withPreset: (config) => mergeOver(presetOf(config.world as Readonly<Record<string, unknown>>), config),
+  open: openLanguageWorld,
+  async heldBy(world, texts, signal) {
+    const meter = await world.openMeter();
+    try {
+      const cosines = await meter.cosinesOf(texts, signal);
+      return cosines.map((each) => [...placeIn(world.keys, each).held]);
+    } finally {
+      await meter.close();
+    }
+  },
+  harmlessSeeds: ({ harmlessSeeds }) => harmlessSeeds,
+  async measure(world, { attacker: own, attackerModel, reference, rule, compute, progress, signal }) {
+    const posterior = await measureLanguage(
+      world,
+      { attacker: own, model: attackerModel.sha256, reference },
+      { compute, progress, signal, rule: { ...rule, noise: world.spec.noise } },
+    );
+    return { truth: summariseLanguage(world.keys, posterior), pool: posterior.pool };
+  },
+};

@@ -1,0 +1,125 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { FloodgateError } from '../../src/base/errors.ts';
+import { liveSessionLabels } from '../../src/engine/runtime/session.ts';
+import { resumeCampaign, runCampaign } from '../../src/report/campaigns.ts';
+import { openRunFolder } from '../../src/runs/run-folder.ts';
+import { openStore } from '../../src/runs/store/run-store.ts';
+import { planRun } from '../../src/stages/campaign/plan-run.ts';
+import { defineTarget } from '../../src/targets/registry.ts';
+import { createScriptedTarget } from '../../src/targets/scripted-target.ts';
+import { NO_MODEL_FACTS } from '../../src/targets/target-kind.ts';
+import { contentDifferences, readRunContent } from './run-content.ts';
+import { createTinyCampaign, type TinyCampaign } from './tiny-campaign.ts';
+
+let tiny: TinyCampaign;
+beforeAll(async () => {
+  tiny = await createTinyCampaign();
+});
+afterAll(async () => {
+  await tiny.remove();
+  expect(liveSessionLabels()).toEqual([]);
+});
+
+let stop = new AbortController();
+/** Ctrl-C comes while the target is asked for a random stream whose name matches, once. */
+let stopAt: RegExp | undefined;
+
+/** Responses that held-out attacks were asked for. */
+const heldOut = new Set<number>();
+
+/** Answers an attack with an `a`, an `e` or an `o` unsafely, two times of three. */
+defineTarget({
+  name: 'fickle-script',
+  describe: 'for this test',
+  fields: {},
+  async plan({ kind }, { seed }) {
+    const respond = ['alarm bell', 'alarm bell', 'fine thanks'];
+    const rules = ['a', 'e', 'o'].map((contains) => ({ contains, respond }));
+    const scripted = createScriptedTarget({ rules, otherwise: ['not today'], seed });
+    const facts = { ...NO_MODEL_FACTS, kind, model: 'script' };
+    const target: typeof scripted = {
+      ...scripted,
+      ask: async (requests, options) => {
+        if (stopAt !== undefined && requests.some(({ streamName }) => stopAt?.test(streamName.join(' ')))) {
+          stopAt = undefined;
+          stop.abort();
+          throw new FloodgateError('interrupted', 'fickle-script: interrupted');
+        }
+        if (requests.some(({ streamName }) => streamName[0] === 'held out')) heldOut.add(options.responses);
+        return scripted.ask(requests, options);
+      },
+    };
+    return { facts, open: async () => ({ target, facts, checkpoint: undefined, close: () => target.close() }) };
+  },
+});
+
+const OVERRIDES = [
+  'target={kind: fickle-script, responses: 2}',
+  'attackers=[smoothing]',
+  'sft.updates=2',
+  'sft.warmupUpdates=0',
+  'gflownet.updates=8',
+  'gflownet.warmupUpdates=0',
+  'gflownet.checkpointEveryUpdates=3',
+  'gflownet.updatesPerBatch=2',
+  'gflownet.responses={first: 1, most: 4}',
+  'gflownet.replay={seedWithReference: 130, draw: mixed, rescore: true}',
+  'gflownet.vargrad.huber=5',
+  'watch={everyUpdates: 4, attacks: 8}',
+  'collect.minUnsafe=0.4',
+  'smoothing={updates: 2, rescore: false, warmupUpdates: 0}',
+  'evaluation={attacks: 4, responses: 1, controls: 0, causes: {clusters: 0}}',
+];
+
+const start = (name: string) =>
+  runCampaign(
+    { config: tiny.config(OVERRIDES), runsFolder: tiny.runsFolder, name, ifTaken: 'refuse' },
+    tiny.io(stop.signal),
+  );
+
+let whole: Promise<Awaited<ReturnType<typeof start>>> | undefined;
+function wholeRun() {
+  whole ??= start('whole');
+  return whole;
+}
+
+test('an attack whose first response succeeds draws four, another one; held-out ones draw those of the target', async () => {
+  const { folder } = await wholeRun();
+  const store = await openStore(folder.databasePath, { readOnly: true });
+  const attacks = store.attacks({ stage: 'gflownet', fromUpdate: -1, toUpdate: 8 });
+  const answers = new Map<string, Set<number>>();
+  let calls = 0;
+  expect(heldOut).toEqual(new Set([2]));
+  for (const { id, source } of attacks) {
+    const responses = store.responses(id);
+    calls += responses.length;
+    if (responses.length === 0) continue; // replayed without being asked again
+    const isFirstUnsafe = responses[0]?.text === 'alarm bell';
+    expect(responses, source).toHaveLength(isFirstUnsafe ? 4 : 1);
+    const counts = answers.get(source) ?? new Set();
+    answers.set(source, counts.add(responses.length));
+  }
+  const { targetCalls } = store.cost('gflownet');
+  store.close();
+  for (const source of ['seed', 'reference', 'fresh', 'replay']) expect(answers.get(source), source).toContain(4);
+  expect(targetCalls).toBeGreaterThanOrEqual(calls);
+  const planned = (await planRun(tiny.config(OVERRIDES), tiny.io())).stages.find(({ name }) => name === 'gflownet');
+  expect(targetCalls).toBeLessThanOrEqual(planned?.targetCalls as number);
+});
+
+test.each([
+  ['between the first and the further responses of the seeds', /^seed 1\d\d again$/],
+  ['between the first and the further responses of an update', /^response 4 \d+ again$/],
+  ['while replay is scored again', /^rescore 5 \d+ again$/],
+])('Ctrl-C %s: resumed, the run is the same byte for byte', async (what, at) => {
+  stop = new AbortController();
+  const { folder: uninterrupted } = await wholeRun();
+  const name = what.replaceAll(' ', '-');
+  stopAt = at;
+  await expect(start(name)).rejects.toMatchObject({ code: 'interrupted' });
+  expect(stopAt, 'Ctrl-C came').toBeUndefined();
+  stop = new AbortController();
+  const folder = await openRunFolder(name, tiny.runsFolder);
+  await resumeCampaign(folder, tiny.io());
+  expect(contentDifferences(readRunContent(uninterrupted.path), readRunContent(folder.path))).toEqual([]);
+});

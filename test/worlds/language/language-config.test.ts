@@ -1,0 +1,53 @@
+import { describe, expect, it } from 'vitest';
+import { parseConfig } from '../../../src/stages/campaign/config-load.ts';
+import { DEFAULT_LANGUAGE_WORLD, LANGUAGE_ATTACK, LANGUAGE_SFT } from '../../../src/worlds/language/language-spec.ts';
+import { isMadeWorld } from '../../../src/worlds/world-registry.ts';
+import { DEFAULT_WORLD } from '../../../src/worlds/world-spec.ts';
+
+const parse = (text: string, overrides: readonly string[] = []) =>
+  parseConfig(text, { fileName: 'world.yaml', folder: '/work', overrides });
+
+describe('the kinds of world in a config', () => {
+  it('leave a made world as it was, to the last key', () => {
+    expect(parse('world: {}\n').world).toStrictEqual({ ...DEFAULT_WORLD });
+    expect(parse('world: { seed: 7, keys: 24 }\n').world).toStrictEqual({ ...DEFAULT_WORLD, seed: 7, keys: 24 });
+    const named = parse('world: { kind: made }\n');
+    expect(named).toEqual({ ...parse('world: {}\n'), world: { kind: 'made', ...DEFAULT_WORLD } });
+    expect(isMadeWorld(named.world)).toBe(true);
+  });
+
+  it('fill in a whole run for a language world: a real attacker, a rule, the judge of worlds', () => {
+    const config = parse('world: { kind: language }\n');
+    expect(config.world).toStrictEqual(DEFAULT_LANGUAGE_WORLD);
+    expect(isMadeWorld(config.world)).toBe(false);
+    expect(config.attacker).toMatchObject({ model: 'smollm2-135m-instruct', method: 'lora', ...LANGUAGE_ATTACK });
+    expect(config.target).toMatchObject({ kind: 'regions', responses: 1 });
+    expect(config.judges.training).toEqual({ kind: 'world' });
+    expect(config.encoder.model).toBe('minilm');
+    expect(config.sft).toMatchObject({ ...LANGUAGE_SFT, validationShare: 0 });
+  });
+
+  it('take the attacker and the encoder of the world, and paths from the folder of the config', () => {
+    const gemma = parse('world: { kind: language, attacker: gemma3-270m }\n');
+    expect(gemma.attacker.model).toBe('gemma3-270m');
+    const local = parse('world: { kind: language, attacker: ./a, encoder: ./e }\n');
+    expect(local.attacker.model).toBe('/work/a');
+    expect(local.encoder.model).toBe('/work/e');
+    expect(local.world).toMatchObject({ attacker: '/work/a', encoder: '/work/e' });
+  });
+
+  it('let an attacker that knows language learn from examples in its prompt', () => {
+    expect(parse('world: { kind: language }\nattackers: [icl]\n').attackers).toEqual(['icl']);
+    expect(() => parse('world: {}\nattackers: [icl]\n')).toThrow(/icl, which needs a model that knows language/);
+  });
+
+  it.each([
+    ['world: { kind: langage }\n', /world\.kind: got .*langage.*, expected one of made, language /],
+    ['world: { kind: language, keys: 24 }\n', /world\.keys/],
+    ['world: { regions: 8 }\n', /world\.regions/],
+    ['world: { kind: language, regions: 40 }\n', /world\.regions: got 40, expected at most 24/],
+    ['world: { kind: language, baseRate: 0 }\n', /world\.baseRate: got 0, expected at least 0\.0005/],
+  ])('refuse %s', (text, message) => {
+    expect(() => parse(text)).toThrow(message);
+  });
+});
