@@ -16,7 +16,7 @@ const WARMUP = 20;
 const warmupOf = (updates: number): number => (updates < WARMUP ? Math.floor(updates / 4) : WARMUP);
 /** Fresh attacks of one batch of the GFlowNet; each draws one response. */
 const FRESH = 32;
-/** Share of the calls that goes into attacks of the reference, before the first update. */
+/** Share of the calls that goes into attacks of the reference, before the first update, unless a setting says more. */
 const SEEDED_SHARE = 0.2;
 
 /** One choice of settings for attackers, at equal target calls. */
@@ -28,6 +28,7 @@ export interface Setting {
   readonly updatesPerBatch: number;
   /** Responses to each attack while an attacker learns; 1 when absent. */
   readonly responses?: number;
+  readonly seededShare?: number;
 }
 
 /**
@@ -53,6 +54,11 @@ export const SETTINGS: readonly Setting[] = [
   ours('rewrites', 4, 'gflownet.sampling.rewriteShare=0.25'),
   ours('spread-1', 4, 'gflownet.spread.eta=1'),
   ours('spread-half', 4, 'gflownet.spread.eta=0.5'),
+  ours('coverage', 4, 'gflownet.replay.seedCandidates=8'),
+  ours('coverage-16', 4, 'gflownet.replay.seedCandidates=16'),
+  ours('coverage-8-updates', 8, 'gflownet.replay.seedCandidates=8'),
+  ours('coverage-rewrites', 4, 'gflownet.replay.seedCandidates=8', 'gflownet.sampling.rewriteShare=0.25'),
+  { ...ours('coverage-40', 4, 'gflownet.replay.seedCandidates=8'), seededShare: 0.4 },
   ours('screen', 4, 'gflownet.screen.candidates=8'),
   ours('cycles', 4, 'gflownet.cycles={count: 4, updates: 200, learningRate: 1e-3}'),
   ours('cycles-spread', 4, 'gflownet.cycles={count: 4, updates: 200, learningRate: 1e-3}', 'gflownet.spread.eta=1'),
@@ -90,9 +96,9 @@ export function settingNamed(name: string): Setting {
  * draws. Re-scoring is off, so smoothing adds no call.
  */
 export function fewCallsConfig(setting: Setting, calls: number, seed: number, worldSeed: number): Config {
-  const { responses = 1 } = setting;
+  const { responses = 1, seededShare = SEEDED_SHARE } = setting;
   const attacks = Math.floor(calls / responses);
-  const seeded = Math.round(attacks * SEEDED_SHARE);
+  const seeded = Math.round(attacks * seededShare);
   const batches = Math.max(1, Math.floor((attacks - seeded) / FRESH));
   const updates = batches * setting.updatesPerBatch;
   const rlUpdates = Math.max(1, Math.floor(attacks / batchOf(calls)));

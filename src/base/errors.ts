@@ -38,10 +38,16 @@ export function registerSecret(secret: string): void {
   if (secret.length >= MIN_SECRET_LENGTH) secretsInUse.add(secret);
 }
 
+/** Returns `text` with every registered secret replaced by `[redacted]`, and nothing that only looks like one. */
+export function hideSecretsInUse(text: string): string {
+  let hidden = text;
+  for (const secret of secretsInUse) hidden = hidden.replaceAll(secret, '[redacted]');
+  return hidden;
+}
+
 /** Returns `text` with every secret replaced by `[redacted]`. */
 export function redactSecrets(text: string): string {
-  let redacted = text;
-  for (const secret of secretsInUse) redacted = redacted.replaceAll(secret, '[redacted]');
+  let redacted = hideSecretsInUse(text);
   for (const pattern of SECRET_PATTERNS) {
     redacted = redacted.replace(pattern, (_match, lead: unknown) =>
       typeof lead === 'string' ? `${lead}[redacted]` : '[redacted]',

@@ -8,6 +8,7 @@ import { registerRobustnessCommand } from './robustness-command.ts';
 import { registerRoundsCommand } from './rounds-command.ts';
 import { registerRunCommand } from './run-command.ts';
 import { registerListCommand, registerReportCommand, registerRmCommand } from './runs-commands.ts';
+import { registerServeCommand } from './serve-command.ts';
 import { registerShowCommand } from './show-command.ts';
 import { registerTransferCommand } from './transfer-command.ts';
 import { registerTuneCommand } from './tune-command.ts';
@@ -26,6 +27,7 @@ Examples:
   floodgate transfer first --targets targets.yaml
   floodgate robustness first
   floodgate rounds floodgate.yaml --rounds 3
+  floodgate serve first
 
 Exit codes: 0 done, 1 failure, 2 bad usage or config, 130 interrupted.`;
 
@@ -64,6 +66,7 @@ export function createProgram({ context, write }: ProgramParts): Command {
   registerListCommand(program, context);
   registerShowCommand(program, context);
   registerReportCommand(program, context);
+  registerServeCommand(program, context);
   registerRmCommand(program, context);
   return program;
 }

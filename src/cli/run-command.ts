@@ -59,7 +59,7 @@ export async function runRequest(file: string, options: RunOptions): Promise<Sta
   };
 }
 
-function planText({ seedsRead, stages, memoryBytes, gigaflops, seconds }: RunPlan): string {
+function planText({ seedsRead, stages, hosts, memoryBytes, gigaflops, seconds }: RunPlan): string {
   const rows = stages.map(({ name, attacks, targetCalls, judgeCalls, tokens, seconds: each }) => [
     name,
     ...[attacks, targetCalls, judgeCalls, tokens].map((count) => count.toLocaleString('en-US')),
@@ -69,6 +69,7 @@ function planText({ seedsRead, stages, memoryBytes, gigaflops, seconds }: RunPla
     alignColumns([['stage', 'attacks', 'target calls', 'judge calls', 'tokens', 'about'], ...rows]),
     '',
     `Seeds: ${seedsRead}`,
+    ...(hosts.length === 0 ? [] : [`The target is asked at ${hosts.join(', ')}; one harmless prompt went there.`]),
     `About ${(memoryBytes / 2 ** 30).toFixed(1)} GiB of memory; about ${durationWords(seconds * 1000)} at the ${gigaflops.toFixed(0)} GFLOP/s measured now. Nothing was started.`,
   ].join('\n');
 }

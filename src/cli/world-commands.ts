@@ -85,7 +85,7 @@ export function registerWorldCommand(program: Command, context: CliContext): voi
 Examples:
   floodgate world --world-seed 105
   floodgate world --keys 24 --json
-  floodgate world --kind language --world-seed 1 --set world.baseRate=0.005`,
+  floodgate world --kind language --world-seed 1 --set world.samples=8192`,
     )
     .action(async (options: ShownWorldOptions & { readonly kind: string }) => {
       const isLanguage = options.kind === 'language';

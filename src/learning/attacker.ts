@@ -7,7 +7,7 @@ import { scalarTensor } from '../engine/runtime/tensors.ts';
 import type { DecoderConfig } from '../models/checkpoint/decoder-config.ts';
 import type { Trainable } from '../models/decoder/declare-model.ts';
 import { loadStoredWeights } from '../models/decoder/decoder-weights.ts';
-import { type Generated, type Generator, openGenerator } from '../models/decoder/generator.ts';
+import { type Generated, type GenerateOptions, type Generator, openGenerator } from '../models/decoder/generator.ts';
 import { policyParameters } from '../models/decoder/policy-graph.ts';
 import type { TokenBans } from '../models/decoder/sampler.ts';
 import { openScorer, type Scorer } from '../models/decoder/scorer.ts';
@@ -107,6 +107,11 @@ export class Attacker {
       state,
     });
     return generated.map((written, i) => this.toAttack(requests[i]?.beginning ?? [], written));
+  }
+
+  /** Samples as the caller says: from its own prompts, with its own filter and lengths. */
+  generate(options: GenerateOptions): Promise<Generated[]> {
+    return this.generator.generate(options);
   }
 
   private async draw(

@@ -167,7 +167,7 @@ function workOf(config: Config, section: GflownetSection, seeds: number): StageW
   const refitted = (section.cycles.count - 1) * section.cycles.updates * batchSize;
   const most = successiveResponses(section)?.most;
   return {
-    attacks: tried,
+    attacks: tried + (replay.seedCandidates - 1) * replay.seedWithReference,
     tried,
     ...(most === undefined ? {} : { responses: Math.max(most, config.target.responses) }),
     trainedRows: updates * rows + refitted,

@@ -2,10 +2,12 @@ import { monotonicMs } from '../base/clock.ts';
 import { FloodgateError } from '../base/errors.ts';
 import { append } from '../base/long-lists.ts';
 import { randomStream } from '../base/random.ts';
-import type { Attack } from '../learning/attack.ts';
+import type { Attack, SampledAttack } from '../learning/attack.ts';
+import type { AttackerState } from '../learning/attacker.ts';
 import type { GflownetOptions } from '../learning/loops/gflownet.ts';
 import { type GflownetParts, keepAttacks, rewardOf } from '../learning/loops/gflownet-gather.ts';
 import { consultReference, tryRollouts } from '../learning/loops/rollout.ts';
+import { AskedRuns } from '../learning/proposals/coverage.ts';
 import type { ReplaySettings } from '../learning/replay/replay-section.ts';
 import { judgeScore, type RewardFunction } from '../learning/reward/reward.ts';
 import type { StoredAttack } from '../runs/store/records.ts';
@@ -29,28 +31,48 @@ export interface SeedBufferWork {
   readonly ledger: Ledger;
 }
 
+/** Attacks of the reference: every one that it draws, or of `seedCandidates` for each the one that covers most. */
+async function drawReference(
+  { attacker, config, io: { signal, progress } }: Campaign,
+  reference: AttackerState,
+  { seedWithReference, seedCandidates }: ReplaySettings,
+): Promise<Attack[]> {
+  const asked = new AskedRuns();
+  const drawn: Attack[] = [];
+  const bar = progress.start('draw from the reference', seedWithReference, 'attacks');
+  for (let start = 0; start < seedWithReference; start += CHUNK) {
+    const wanted = Math.min(CHUNK, seedWithReference - start);
+    const candidates: SampledAttack[] = [];
+    for (let round = 0; round < seedCandidates; round++) {
+      if (signal.aborted) throw interrupted(0, 'seeds');
+      const requests = Array.from({ length: wanted }, (_, i) => ({
+        stream: randomStream(config.seed, 'reference', start * seedCandidates + round * wanted + i),
+        temperature: 1,
+      }));
+      append(candidates, await attacker.sample(reference, requests));
+    }
+    const tried = seedCandidates === 1 ? candidates : asked.choose(candidates, wanted);
+    append(
+      drawn,
+      tried.map(({ logPi: _logPi, ...attack }): Attack => ({ ...attack, source: 'reference' })),
+    );
+    bar.update(drawn.length);
+  }
+  bar.finish();
+  return drawn;
+}
+
 /** The seeds and samples of the reference that the config puts into the buffer. */
 async function drawSeeds({ campaign, parts, replay }: SeedBufferWork): Promise<Attack[]> {
-  const { attacker, seeds, config } = campaign;
-  const { seedWithSft, seedWithReference } = replay;
+  const { attacker, seeds } = campaign;
+  const { seedWithSft } = replay;
   const drawn: Attack[] = [];
   for (const text of seedWithSft ? seeds.attacks : []) {
     const attack = attacker.tokensOf(text);
     if (attack.tokens.length < attacker.spec.minTokens) continue;
     drawn.push({ ...attack, text: attacker.textOf(attack.tokens), source: 'seed' });
   }
-  for (let start = 0; start < seedWithReference; start += CHUNK) {
-    if (campaign.io.signal.aborted) throw interrupted(0, 'seeds');
-    const requests = Array.from({ length: Math.min(CHUNK, seedWithReference - start) }, (_, i) => ({
-      stream: randomStream(config.seed, 'reference', start + i),
-      temperature: 1,
-    }));
-    const sampled = await attacker.sample(parts.reference, requests);
-    append(
-      drawn,
-      sampled.map(({ logPi: _logPi, ...attack }): Attack => ({ ...attack, source: 'reference' })),
-    );
-  }
+  append(drawn, await drawReference(campaign, parts.reference, replay));
   return drawn;
 }
 

@@ -38,7 +38,7 @@ export function createAttackEncoder({ checkpoint, template, systemPrompt }: Loca
 const DEFAULT_MAX_CONTEXT = 2048;
 
 /** Longest prompt and response together: the length that the model was trained for, within bounds. */
-function defaultContext({ config }: DecoderCheckpoint): number {
+export function answerContext({ config }: DecoderCheckpoint): number {
   return Math.min(config.maxPositions, DEFAULT_MAX_CONTEXT);
 }
 
@@ -51,7 +51,7 @@ const SHORTEST_ATTACK = 'a';
  */
 export function assertAnswersFit(prompt: LocalPromptOptions, { maxNewTokens }: DecodeSettings): void {
   const { checkpoint } = prompt;
-  const context = defaultContext(checkpoint);
+  const context = answerContext(checkpoint);
   const shortest = createAttackEncoder(prompt)(SHORTEST_ATTACK).length;
   if (shortest + maxNewTokens <= context) return;
   const most = context - shortest;
@@ -85,7 +85,7 @@ const DEFAULT_MAX_ROWS = 96;
 const MAX_CACHE_SLOTS = 16_384;
 
 /** Bans control tokens and the padding of the embedding table, which has no text. End tokens stay allowed. */
-function bansOf({ tokenizer, config }: DecoderCheckpoint): TokenBans {
+export function answerBans({ tokenizer, config }: DecoderCheckpoint): TokenBans {
   const end = new Set(tokenizer.endIds);
   const always = tokenizer.specialIds.filter((id) => !end.has(id));
   for (let id = tokenizer.vocabSize; id < config.vocabSize; id++) always.push(id);
@@ -222,7 +222,7 @@ export async function openLocalTarget(options: LocalTargetOptions): Promise<Targ
   const { checkpoint, compute, int8 } = options;
   const { config, weights, spec } = checkpoint;
   const quantised = int8 === undefined ? {} : { int8 };
-  const contextTokens = options.contextTokens ?? defaultContext(checkpoint);
+  const contextTokens = options.contextTokens ?? answerContext(checkpoint);
   if (contextTokens > config.maxPositions) {
     throw new FloodgateError(
       'target',
@@ -231,7 +231,7 @@ export async function openLocalTarget(options: LocalTargetOptions): Promise<Targ
   }
   const encode = createAttackEncoder(options);
   const generator = await openGenerator(
-    { config, weights, spec, contextTokens, bans: bansOf(checkpoint), withLogProbs: false, ...quantised },
+    { config, weights, spec, contextTokens, bans: answerBans(checkpoint), withLogProbs: false, ...quantised },
     compute,
   );
   return new LocalTarget(options, generator, encode, contextTokens);

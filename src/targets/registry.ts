@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { createRegistry } from '../base/registry.ts';
 import { localKind } from './local-kind.ts';
+import { openAiKind } from './openai-kind.ts';
 import { scriptedKind } from './scripted-target.ts';
 import {
   createTargetKind,
@@ -12,7 +13,7 @@ import {
 } from './target-kind.ts';
 
 /** Every kind of target that a config can name. A built-in kind is one file and one entry of this list. */
-export const targetKinds = createRegistry<TargetKind>('target kind', [localKind, scriptedKind]);
+export const targetKinds = createRegistry<TargetKind>('target kind', [localKind, openAiKind, scriptedKind]);
 
 /** Adds a kind of target. Call it before a config is read. @throws FloodgateError `usage` when the name is taken. */
 export function defineTarget<Fields extends z.ZodRawShape>(
@@ -107,6 +108,13 @@ export function mapTargetModels(config: TargetConfig, map: (model: string) => st
     return typeof value === 'string' ? [[key, map(value)]] : [];
   });
   return { ...config, ...Object.fromEntries(mapped) };
+}
+
+/** The config with `map` applied to every value that may be a path: those of models, and those of other files. */
+export function mapTargetPaths(config: TargetConfig, map: (value: unknown) => unknown): TargetConfig {
+  const { modelKeys, pathKeys = [] } = targetKindOf(config);
+  const keys = [...modelKeys, ...pathKeys].filter((key) => config[key] !== undefined);
+  return { ...config, ...Object.fromEntries(keys.map((key) => [key, map(config[key])])) };
 }
 
 /** The execution provider of a target whose kind has one. */

@@ -4,7 +4,7 @@ import type { ProgressSink } from '../base/progress.ts';
 import type { ComputeOptions } from '../engine/runtime/device.ts';
 import type { DecoderCheckpoint } from '../models/checkpoint/checkpoint.ts';
 import type { Divergence } from '../models/decoder/divergence.ts';
-import type { DecodeSettings, Target } from './target.ts';
+import type { DecodeSettings, Target, TargetAnswer } from './target.ts';
 
 /** A target as a config names it: the keys of its kind, and how it is asked. */
 export interface TargetConfig {
@@ -81,16 +81,39 @@ export interface TargetModel {
 export interface OpenTarget {
   readonly target: Target;
   readonly facts: TargetFacts;
+  /** Hosts that are contacted, with their ports; absent for a target on this machine. */
+  readonly hosts?: readonly string[];
   /** The model that answers; undefined for a target without one on this machine. */
   readonly checkpoint: DecoderCheckpoint | undefined;
   /** Closes the target too. */
   close(): Promise<void>;
 }
 
+/** The attack of every check of a target. */
+export const HARMLESS_PROMPT = 'Say hello in one short sentence.';
+
+/** Whether a server does what it was asked; `why` it does not. */
+export type Ability = { readonly works: true } | { readonly works: false; readonly why: string };
+
+/** One harmless exchange with a target. It holds no secrets. */
+export interface TargetCheck {
+  /** The request as it was sent; undefined where there is none to show. */
+  readonly request: string | undefined;
+  readonly answer: TargetAnswer | undefined;
+  readonly ms: number;
+  /** Why the answer ended, as the server says. */
+  readonly stopReason: string | undefined;
+  readonly abilities: Readonly<Record<string, Ability>>;
+}
+
 /** A target that passed its checks; no session is open yet. */
 export interface PlannedTarget {
   readonly facts: TargetFacts;
+  /** Hosts that are contacted, with their ports; absent for a target on this machine. */
+  readonly hosts?: readonly string[];
   readonly model?: TargetModel;
+  /** One harmless exchange, shown to whoever sets the target up; absent where there is nothing to show but answers. */
+  check?(signal: AbortSignal): Promise<TargetCheck>;
   /** @param texts attacks on which a coarser precision is compared with fp32. */
   open(texts: readonly string[]): Promise<OpenTarget>;
   /** The target that evaluations ask instead: the same model in fp32. Absent where that is this target itself. */
@@ -105,6 +128,8 @@ export interface TargetKind<Config = TargetConfig> {
   readonly schema: z.ZodObject;
   /** Keys that name models: they may be paths, and move with a run folder. */
   readonly modelKeys: readonly string[];
+  /** Further keys that hold paths, or lists of words that may be paths; relative ones count from the config file. */
+  readonly pathKeys?: readonly string[];
   /** True where a call costs nothing but time on this machine. Absent where it may cost money or patience elsewhere. */
   readonly isFree?: boolean;
   /**
@@ -140,12 +165,13 @@ const responses = positiveCount
 export const MAX_PROMPT_CHARACTERS = 20_000;
 
 export interface TargetDefinition<Fields extends z.ZodRawShape, Config>
-  extends Omit<TargetKind<Config>, 'schema' | 'modelKeys'> {
+  extends Omit<TargetKind<Config>, 'schema' | 'modelKeys' | 'pathKeys'> {
   /** One line for `floodgate config schema`. */
   readonly describe: string;
   /** Keys of the kind, beside `kind`, `decode` and `responses`. */
   readonly fields: Fields;
   readonly modelKeys?: readonly (keyof Fields & string)[];
+  readonly pathKeys?: readonly (keyof Fields & string)[];
 }
 
 type ConfigOf<Fields extends z.ZodRawShape> = z.output<z.ZodObject<Fields>> &

@@ -14,6 +14,8 @@ export interface Usage {
   readonly calls: number;
   /** Tokens sampled, the end token included. */
   readonly tokens: number;
+  /** The server counted no tokens: their number is a guess from the length of the text. */
+  readonly isEstimated?: true;
 }
 
 /** One answer to one attack. Only `text` can be judged. */

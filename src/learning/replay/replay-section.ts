@@ -53,6 +53,10 @@ export const replaySection = z
     seedWithReference: count
       .default(0)
       .describe('attacks of the reference to put into the buffer before the first update'),
+    seedCandidates: positiveCount
+      .max(64)
+      .default(1)
+      .describe('drawn for each attack of seedWithReference; those whose words were asked least are tried'),
   })
   .prefault({})
   .describe('attacks seen before, drawn again');

@@ -27,7 +27,15 @@ export interface SampleRequest {
   readonly temperature: number;
   /** Tokens that are written as they are, by position; a hole is drawn, as is everything after the last. */
   readonly kept?: readonly (number | undefined)[];
+  /** Told each token as it is drawn; true ends the sequence there. */
+  readonly watch?: TokenWatch;
 }
+
+/**
+ * @param logProbs log-probs of every token at that position [V], when the generator was opened with them; the next step
+ * overwrites them.
+ */
+export type TokenWatch = (token: number, logProbs: Float32Array | undefined) => boolean;
 
 export interface GenerateOptions extends TokenFilter {
   /** Token ids, at least one each. Their common prefix is computed once. */
@@ -57,6 +65,8 @@ interface Sequence {
   readonly result: { tokens: number[]; logProbs: number[]; isTerminated: boolean };
   /** Own tokens in the cache, beyond the shared prefix. */
   length: number;
+  /** Ended by its watch. */
+  isStopped: boolean;
 }
 
 /** Length of the longest common prefix that leaves every prompt at least one token of its own. */
@@ -131,8 +141,8 @@ export class Generator {
     return sequences.map(({ result }) => result);
   }
 
-  private isDone({ result }: Sequence, options: GenerateOptions): boolean {
-    return result.isTerminated || result.tokens.length >= options.maxNewTokens;
+  private isDone({ result, isStopped }: Sequence, options: GenerateOptions): boolean {
+    return isStopped || result.isTerminated || result.tokens.length >= options.maxNewTokens;
   }
 
   /** Feeds of trained tensors that this session takes. */
@@ -160,7 +170,8 @@ export class Generator {
     const sequences = requests.map((request, row): Sequence => {
       const own = streams[request.prompt] as readonly number[];
       this.cache.fill(row, prefill, request.prompt, own.length);
-      return { request, result: { tokens: [], logProbs: [], isTerminated: false }, length: own.length };
+      const result = { tokens: [], logProbs: [], isTerminated: false };
+      return { request, result, length: own.length, isStopped: false };
     });
     this.sharedTokens = shared;
     const vocabulary = this.options.config.vocabSize;
@@ -205,7 +216,8 @@ export class Generator {
     const endBan = Float32Array.from(sequences, ({ result }) => (result.tokens.length < options.minNewTokens ? 1 : 0));
     const { probabilities, logProbs } = await this.distribution.of(logits, temperatures, endBan);
     const vocabulary = this.options.config.vocabSize;
-    sequences.forEach(({ request, result }, row) => {
+    sequences.forEach((sequence, row) => {
+      const { request, result } = sequence;
       const start = row * vocabulary;
       const token =
         request.kept?.[result.tokens.length] ??
@@ -213,6 +225,7 @@ export class Generator {
       result.tokens.push(token);
       if (logProbs !== undefined) result.logProbs.push(logProbs[start + token] as number);
       if (this.endIds.has(token)) result.isTerminated = true;
+      sequence.isStopped = request.watch?.(token, logProbs?.subarray(start, start + vocabulary)) ?? false;
     });
   }
 

@@ -4,7 +4,7 @@ import { canonicalJson, sha256Of } from '../../base/canonical-json.ts';
 import { parseConfigText, readConfigText, resolveDotted } from '../../runs/config/config-file.ts';
 import { readManifest } from '../../runs/manifest.ts';
 import type { RunFolder } from '../../runs/run-folder.ts';
-import { mapTargetModels } from '../../targets/registry.ts';
+import { mapTargetModels, mapTargetPaths } from '../../targets/registry.ts';
 import { WORLD } from '../../worlds/world-preset.ts';
 import { withWorldPreset } from '../../worlds/world-registry.ts';
 import type { Config } from '../config/config.ts';
@@ -40,7 +40,7 @@ function resolvePaths(config: Config, folder: string): Config {
       model: dotted(attacker.model),
       ...(attacker.from === undefined ? {} : { from: dotted(attacker.from) }),
     },
-    target: mapTargetModels(target, dotted),
+    target: mapTargetPaths(target, dotted),
     encoder: { ...encoder, model: dotted(encoder.model) },
     judges: resolveJudges(config, folder),
     seeds: {

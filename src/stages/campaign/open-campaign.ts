@@ -37,6 +37,16 @@ function targetEntry(checkpoint: DecoderCheckpoint, sha256: string | null): Mode
   return { role: 'target', ...identity, sha256: sha256 ?? identity.sha256 };
 }
 
+/** Whether a model behind a server has changed cannot be known: its weights have no hash here. */
+const REMOTE_SHA256 = 'not known: it is behind a server';
+
+/** The target's entry in the manifest; none for a target without a model, such as fixed rules. */
+function targetEntries({ checkpoint, facts, hosts }: OpenTarget): ModelEntry[] {
+  if (checkpoint !== undefined) return [targetEntry(checkpoint, facts.sha256)];
+  if (hosts === undefined) return [];
+  return [{ role: 'target', spec: `${facts.model} at ${hosts.join(', ')}`, sha256: REMOTE_SHA256 }];
+}
+
 /** The models of judges under one role each: `judge:NAME`, and `judge:NAME model 2` where a judge has several. */
 function judgeEntries(judges: readonly Judge[]): ModelEntry[] {
   const byName = new Map(judges.map((judge) => [judge.name, judge]));
@@ -110,7 +120,7 @@ export async function openCampaign(
       evaluationJudges,
       models: [
         { role: 'attacker', ...identityOfCheckpoint(attackerModel) },
-        ...(checkpoint === undefined ? [] : [targetEntry(checkpoint, evaluation.facts.sha256)]),
+        ...targetEntries(evaluation),
         { role: 'encoder', ...entry },
         ...judgeEntries([trainingJudge, ...evaluationJudges]),
       ],

@@ -33,6 +33,8 @@ export interface RunPlan {
   /** How the seed file was read, in one line. */
   readonly seedsRead: string;
   readonly stages: readonly StagePlan[];
+  /** Hosts that the target is asked at, with their ports; none for a target on this machine. */
+  readonly hosts: readonly string[];
   readonly memoryBytes: number;
   readonly machineMemoryBytes: number;
   /** fp32 matmul rate measured on this machine just now. */
@@ -77,6 +79,7 @@ export async function planRun(config: Config, io: CampaignIo): Promise<RunPlan> 
     seeds,
     seedsRead: seedsText(seedSet),
     stages: planned,
+    hosts: target.hosts ?? [],
     memoryBytes,
     machineMemoryBytes,
     gigaflops,

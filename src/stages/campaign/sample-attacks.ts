@@ -1,8 +1,9 @@
 import { append } from '../../base/long-lists.ts';
-import { randomStream } from '../../base/random.ts';
+import { type RandomStream, randomStream } from '../../base/random.ts';
 import type { RunFolder } from '../../runs/run-folder.ts';
 import type { RunStore } from '../../runs/store/run-store.ts';
-import { openStageAttacker } from '../checkpoints.ts';
+import { openStageAttacker, type StageAttacker } from '../checkpoints.ts';
+import type { Config } from '../config/config.ts';
 import { leftNoAttacker } from '../evaluation/stored-evaluation.ts';
 import { stages } from '../registry.ts';
 import type { CampaignIo } from '../stage.ts';
@@ -26,23 +27,51 @@ export interface WrittenAttack {
 
 const ROWS = 64;
 
+/** The trained attacker of a run's stage, ready to write; close it when done. */
+export interface TrainedAttacker extends StageAttacker {
+  readonly config: Config;
+  close(): Promise<void>;
+}
+
 /**
- * Attacks written by the trained attacker of a run's stage; no target receives them.
- * @throws FloodgateError `run` when the stage has left no attacker; `interrupted` on abort.
+ * Opens the attacker that a run's stage has left.
+ * @throws FloodgateError `run` when the stage has left no attacker.
  */
-export async function sampleAttacks(folder: RunFolder, plan: SamplePlan, io: CampaignIo): Promise<WrittenAttack[]> {
+export async function openTrainedAttacker(folder: RunFolder, stage: string, io: CampaignIo): Promise<TrainedAttacker> {
   const config = await loadRunConfig(folder);
   const models = await openConfigModels(config, io);
   const model = await models.openDecoder(config.attacker.model, 'attacker');
   const compute = { device: config.attacker.device, threads: models.threads };
   const base = await openRunAttacker(config, model, compute);
   const attackers = createStageAttackers({ folder, config, model, compute, stage: stages.get }, base);
+  const close = async (): Promise<void> => {
+    await attackers.close();
+    await base.close();
+  };
   try {
     const { attackerOf } = attackers;
-    const { attacker, state } = await openStageAttacker({ folder, attackerOf }, plan.stage);
+    return { ...(await openStageAttacker({ folder, attackerOf }, stage)), config, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** The random stream of the i-th attack that is written with a seed. */
+export function sampleStream(seed: number, i: number): RandomStream {
+  return randomStream(seed, 'sample', i);
+}
+
+/**
+ * Attacks written by the trained attacker of a run's stage; no target receives them.
+ * @throws FloodgateError `run` when the stage has left no attacker; `interrupted` on abort.
+ */
+export async function sampleAttacks(folder: RunFolder, plan: SamplePlan, io: CampaignIo): Promise<WrittenAttack[]> {
+  const { attacker, state, config, close } = await openTrainedAttacker(folder, plan.stage, io);
+  try {
     const seed = plan.seed ?? config.seed;
     const requests = Array.from({ length: plan.count }, (_, i) => ({
-      stream: randomStream(seed, 'sample', i),
+      stream: sampleStream(seed, i),
       temperature: plan.temperature,
     }));
     const written: WrittenAttack[] = [];
@@ -55,8 +84,7 @@ export async function sampleAttacks(folder: RunFolder, plan: SamplePlan, io: Cam
     }
     return written;
   } finally {
-    await attackers.close();
-    await base.close();
+    await close();
   }
 }
 

@@ -67,9 +67,9 @@ type RawDraw = z.output<typeof batchSchema>[number];
 const MAX_BATCH_BYTES = 4 * 1024 * 1024;
 
 /**
- * Draws requests from a mixture: a third from the reference, the rest from the proposal. Each represents the prior
+ * Draws requests from a mixture: half from the reference, the rest from the proposal. Each represents the prior
  * mass p_ref / mixture / count, so that sums over draws estimate sums under the reference without bias, and no weight
- * is above about 3 / count (the balance heuristic of Veach and Guibas, 1995). Stored batches are read again.
+ * is above 2 / count (the balance heuristic of Veach and Guibas, 1995). Stored batches are read again.
  *
  * @throws FloodgateError `interrupted` between two batches.
  */

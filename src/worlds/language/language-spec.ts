@@ -19,10 +19,10 @@ export interface LanguageSpec {
 export const DEFAULT_LANGUAGE_WORLD: LanguageSpec = {
   kind: 'language',
   seed: 102,
-  regions: 12,
+  regions: 6,
   baseRate: 0.02,
   noise: 0,
-  samples: 3072,
+  samples: 4096,
   attacker: 'smollm2-135m-instruct',
   encoder: 'minilm',
 };
@@ -52,8 +52,8 @@ export const PROPOSAL_RECIPES = [
   { updates: 36, batchSize: 16, learningRate: 6e-4, warmupUpdates: 2 },
 ] as const;
 
-/** Share of the draws that are plain samples of the reference, one batch in three: no weight exceeds its inverse. */
-export const PLAIN_SHARE = 1 / 3;
+/** Share of the draws that are plain samples of the reference, every second batch: no weight exceeds its inverse. */
+export const PLAIN_SHARE = 1 / 2;
 
 /** P(alarm) of a near miss, and how much likelier near misses are than their region. */
 export const NEAR_MISS = { leak: 0.1, mass: 4 } as const;

@@ -26,13 +26,13 @@ export interface Region extends WantedRegion {
 }
 
 /** Priors of one world's regions lie within this factor; a likelier one leaks less, so that their masses are alike. */
-const PRIOR_FACTOR = 4;
-const LEAK_SPREAD = 0.15;
+const PRIOR_FACTOR = 2;
+const LEAK_SPREAD = 0.08;
 const LEAK_LOT = 0.3;
 
 /**
  * The regions of a world: priors spread evenly in logarithm, in random order, with sum of prior x P(success) the base
- * rate; leak = 1 - 0.15 (0.7 u + 0.3 lot), u = 0 for the rarest and 1 for the likeliest.
+ * rate; leak = 1 - 0.08 (0.7 u + 0.3 lot), u = 0 for the rarest and 1 for the likeliest.
  */
 export function wantedRegions({ seed, baseRate, noise }: LanguageSpec, topics: readonly Topic[]): WantedRegion[] {
   const places = randomStream(seed, 'region priors').shuffle(topics.map((_, i) => i / Math.max(1, topics.length - 1)));

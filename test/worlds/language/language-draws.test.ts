@@ -67,12 +67,12 @@ describe('draws from the mixture of reference and proposal', () => {
     await rm(folder, { recursive: true, force: true });
   });
 
-  it('represent the whole prior mass, and none of them more than a plain draw of its third', () => {
+  it('represent the whole prior mass, and none of them more than a plain draw of its half', () => {
     const total = draws.reduce((sum, { prior }) => sum + prior, 0);
     const error = Math.sqrt(draws.reduce((sum, { prior }) => sum + (prior - 1 / 2048) ** 2, 0));
     expect(Math.abs(total - 1)).toBeLessThan(4 * error);
-    expect(Math.max(...draws.map(({ prior }) => prior))).toBeLessThanOrEqual(1 / (11 * 64) + 1e-12);
-    expect(draws.filter(({ isPlain }) => isPlain)).toHaveLength(11 * 64);
+    expect(Math.max(...draws.map(({ prior }) => prior))).toBeLessThanOrEqual(1 / (16 * 64) + 1e-12);
+    expect(draws.filter(({ isPlain }) => isPlain)).toHaveLength(16 * 64);
     expect(new Set(draws.map(({ prior }) => prior)).size).toBeGreaterThan(1000); // the two distributions differ
   });
 
@@ -86,7 +86,7 @@ describe('draws from the mixture of reference and proposal', () => {
     for (const [i, key] of weighted.keys.entries()) near(key, truth.keys[i] as typeof key);
     expect(truth.keys.every(({ share }) => share > 0.05)).toBe(true);
     expect(weighted.effective).toBeLessThan(2048);
-    expect(truth.plain.draws).toBe(22 * 64);
+    expect(truth.plain.draws).toBe(32 * 64);
     expect([...weighted.keys, weighted.keyless].reduce((sum, { share }) => sum + share, 0)).toBeCloseTo(1, 9);
   });
 

@@ -1,0 +1,57 @@
+import { readFileSync, statSync } from 'node:fs';
+import { FloodgateError, registerSecret } from '../base/errors.ts';
+
+/** Longest secret that is read; stops a wrong file from being sent as a header. */
+const MAX_SECRET_BYTES = 64 * 1024;
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** What a header may hold (RFC 9110), but for bytes above ASCII, which servers read in different ways. */
+const HEADER_VALUE = /^[\t\x20-\x7e]+$/;
+
+/**
+ * A secret by the name of its environment variable. It is kept out of every later message.
+ * @throws FloodgateError `config` when the variable is not set, naming the key that asks for it.
+ */
+export function readEnvironmentValue(name: string, key: string, env: Environment = process.env): string {
+  const value = env[name]?.trim();
+  if (value === undefined || value === '')
+    throw new FloodgateError('config', `${key}: the environment variable ${name} is not set`, {
+      hint: `export ${name}=… in the shell that starts Floodgate, or name another variable in ${key}`,
+    });
+  return keepSecret(value, `${key}: the environment variable ${name}`);
+}
+
+/** A secret that is the text of a file. @throws FloodgateError `config` when the file cannot be read or is too long. */
+export function readSecretFile(path: string, key: string): string {
+  try {
+    const { size } = statSync(path);
+    if (size > MAX_SECRET_BYTES) throw new Error(`${size} bytes, expected at most ${MAX_SECRET_BYTES}`);
+    const value = readFileSync(path, 'utf8').trim();
+    if (value === '') throw new Error('the file is empty');
+    return keepSecret(value, `${key}: the file ${path}`);
+  } catch (cause) {
+    if (cause instanceof FloodgateError) throw cause;
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new FloodgateError('config', `${key}: cannot read ${path}: ${reason}`, {
+      hint: 'the file holds the key alone, on one line',
+    });
+  }
+}
+
+function keepSecret(value: string, where: string): string {
+  registerSecret(value);
+  // A server may echo it in a form of its own.
+  for (const form of [encodeURIComponent(value), JSON.stringify(value).slice(1, -1), bareToken(value)])
+    registerSecret(form);
+  if (!HEADER_VALUE.test(value))
+    throw new FloodgateError('config', `${where} holds characters that no header may have`, {
+      hint: 'expected printable ASCII on one line',
+    });
+  return value;
+}
+
+/** `Bearer abc` without its scheme: errors of servers name the token alone. */
+function bareToken(value: string): string {
+  return value.replace(/^(Bearer|Basic|Token|ApiKey)\s+/i, '');
+}

@@ -1,0 +1,55 @@
+import { hideSecretsInUse, redactSecrets } from '../base/errors.ts';
+
+/** Why a call over the wire brought no answer. */
+export type WireFault =
+  | 'dns'
+  | 'connection'
+  | 'certificate'
+  | 'timeout'
+  | 'too-large'
+  | 'status'
+  /** The server answered, and the answer is not what its interface promises. */
+  | 'protocol';
+
+export interface WireFailureDetails {
+  /** Whether the same call may succeed later. */
+  readonly isTransient: boolean;
+  readonly status?: number;
+  /** The whole body of an answer with a bad status. */
+  readonly body?: string;
+  /** How long the server asks to wait. */
+  readonly retryAfterMs?: number | undefined;
+  readonly cause?: unknown;
+}
+
+/** One failed call. Secrets are redacted from its message; `body` is as the server sent it, but for secrets in use. */
+export class WireFailure extends Error {
+  readonly fault: WireFault;
+  readonly isTransient: boolean;
+  readonly status: number | undefined;
+  readonly body: string | undefined;
+  readonly retryAfterMs: number | undefined;
+
+  constructor(fault: WireFault, message: string, details: WireFailureDetails) {
+    super(redactSecrets(message), details.cause === undefined ? undefined : { cause: details.cause });
+    this.name = 'WireFailure';
+    this.fault = fault;
+    this.isTransient = details.isTransient;
+    this.status = details.status;
+    this.body = details.body === undefined ? undefined : hideSecretsInUse(details.body);
+    this.retryAfterMs = details.retryAfterMs;
+  }
+}
+
+/** Longest part of a body that a message shows. */
+const EXCERPT_CHARACTERS = 300;
+
+/** The beginning of a body on one line. */
+export function excerpt(body: string): string {
+  const line = body
+    .slice(0, 4 * EXCERPT_CHARACTERS)
+    .replace(/\s+/g, ' ')
+    .trim();
+  if (line === '') return 'an empty body';
+  return line.length > EXCERPT_CHARACTERS ? `${line.slice(0, EXCERPT_CHARACTERS)}…` : line;
+}
