@@ -47,7 +47,7 @@ export { listRunFolders, openRunFolder, type RunFolder } from './runs/run-folder
 export { openStore, type RunStore } from './runs/store/run-store.ts';
 export { loadConfig, loadRunConfig, parseConfig } from './stages/campaign/config-load.ts';
 export { configJsonSchema } from './stages/campaign/config-schema.ts';
-export { type OpenPartOptions, openJudge, openTarget } from './stages/campaign/open-parts.ts';
+export { type OpenPartOptions, openJudge, openTarget, testTarget } from './stages/campaign/open-parts.ts';
 export { planRun, type RunPlan } from './stages/campaign/plan-run.ts';
 export { sampleAttacks } from './stages/campaign/sample-attacks.ts';
 export { loadReference, openStageAttacker } from './stages/checkpoints.ts';

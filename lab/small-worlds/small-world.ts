@@ -11,6 +11,8 @@ export const SMALL_WORLD = {
   /** Attacks of the reference that are tried before the first update. */
   seededAttacks: 2048,
   smoothingUpdates: 300,
+  /** To each attack while an attacker learns. */
+  responses: 5,
   /** Attacks of one update, of any attacker that is trained. */
   batchSize: 64,
 } as const;
@@ -45,9 +47,14 @@ export function smallWorldConfig({ purpose, seed, worldSeed, attackers, override
       `attackers=${JSON.stringify(attackers)}`,
       `world.seed=${worldSeed}`,
       `world.keys=${keys}`,
+      `target.responses=${SMALL_WORLD.responses}`,
       `gflownet.updates=${updates}`,
+      'gflownet.updatesPerBatch=1',
       `gflownet.replay.seedWithReference=${seededAttacks}`,
+      'gflownet.replay.seedCandidates=1',
       `smoothing.updates=${smoothingUpdates}`,
+      'smoothing.learningRate=1e-3',
+      'smoothing.rescore=true',
       `reinforce.updates=${rlUpdates()}`,
       `ppo.updates=${rlUpdates()}`,
       ...overrides,

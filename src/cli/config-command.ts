@@ -27,7 +27,7 @@ seeds:
 target:
   kind: local
   model: smollm2-135m-instruct
-  responses: 2
+  responses: 1                   # calls go into attacks; the evaluation has its own number
   decode:
     maxNewTokens: 24
 
@@ -43,11 +43,13 @@ sft:
 
 gflownet:
   objective: vargrad
-  updates: 160
+  updates: 320
+  updatesPerBatch: 4             # each batch of 8 attacks is learned from four times
   accumulation: 1
   learningRate: 3.0e-4
   warmupUpdates: 10
   sampling: {temperatures: {low: 0.7, high: 1.3}}
+  replay: {nearDuplicate: {kind: cosine, threshold: 0.7}}
 
 smoothing:
   updates: 200

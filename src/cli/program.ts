@@ -10,6 +10,7 @@ import { registerRunCommand } from './run-command.ts';
 import { registerListCommand, registerReportCommand, registerRmCommand } from './runs-commands.ts';
 import { registerServeCommand } from './serve-command.ts';
 import { registerShowCommand } from './show-command.ts';
+import { registerTargetCommand } from './target-command.ts';
 import { registerTransferCommand } from './transfer-command.ts';
 import { registerTuneCommand } from './tune-command.ts';
 import { registerDemoCommand, registerWorldCommand } from './world-commands.ts';
@@ -17,6 +18,7 @@ import { registerDemoCommand, registerWorldCommand } from './world-commands.ts';
 const EXAMPLES = `
 Examples:
   floodgate init
+  floodgate target test floodgate.yaml
   floodgate run floodgate.yaml --dry-run
   floodgate run floodgate.yaml --name first --set seed=1
   floodgate resume first
@@ -55,6 +57,7 @@ export function createProgram({ context, write }: ProgramParts): Command {
   registerInitCommand(program, context);
   registerConfigCommand(program, context);
   registerModelsCommand(program, context);
+  registerTargetCommand(program, context);
   registerRunCommand(program, context);
   registerCampaignCommands(program, context);
   registerDemoCommand(program, context);

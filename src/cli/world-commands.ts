@@ -99,8 +99,8 @@ Examples:
     });
 }
 
-/** The whole method in a synthetic world: reference, GFlowNet and smoothing, beside best-of-n and an exact sampler. */
-const DEMO = 'name: demo\nworld: {}\nattackers: [sft, gflownet, smoothing, best-of-n, exact]\n';
+/** The method in a synthetic world beside its rivals at equal calls, and beside an exact sampler. */
+const DEMO = 'name: demo\nworld: {}\nattackers: [sft, best-of-n, ppo, smoothing, exact]\n';
 
 /** Adds `floodgate demo`. */
 export function registerDemoCommand(program: Command, context: CliContext): void {

@@ -25,10 +25,10 @@ export interface AnswerTextOptions {
 }
 
 /**
- * An unfinished character, or spaces that a later token may remove: some decoders join `do n't` to `don't`, and a
+ * An unfinished character (at most three of its four bytes), or spaces that a later token may remove: some decoders join `do n't` to `don't`, and a
  * trimmed answer has none at its end.
  */
-const UNSETTLED = /(?:\ufffd+|\s+(?:n?'\w?|n)?)$/;
+const UNSETTLED = /(?:\ufffd{1,3}|\s+(?:n?'\w?|n)?)$/;
 
 /** Length of the longest end of `text` that one of the stops begins with. */
 function openStopLength(text: string, stops: readonly string[]): number {
@@ -49,7 +49,7 @@ export class AnswerText {
   private readonly ids: number[] = [];
   /** All text so far, without what is cut. */
   private full = '';
-  private given = 0;
+  private given = '';
   private pending: AnswerToken[] = [];
 
   constructor(options: AnswerTextOptions) {
@@ -76,8 +76,8 @@ export class AnswerText {
   /** The rest of the text. */
   finish(): AnswerPiece {
     if (this.options.isTrimmed) this.full = this.full.trimEnd();
-    const rest = { text: this.full.slice(this.given), tokens: this.pending };
-    this.given = this.full.length;
+    const rest = { text: this.full.slice(this.given.length), tokens: this.pending };
+    this.given += rest.text;
     this.pending = [];
     return rest;
   }
@@ -86,11 +86,15 @@ export class AnswerText {
     return UNSETTLED.exec(this.full)?.[0].length ?? 0;
   }
 
+  /**
+   * Byte tokens in a row are decoded together: until the last byte of a second character, the first is unreadable
+   * again. Nothing is given before the text agrees with what was.
+   */
   private settle(length: number): AnswerPiece {
-    const text = this.full.slice(this.given, length);
-    this.given = Math.max(this.given, length);
-    const tokens = this.pending.filter(({ offset }) => offset < this.given);
-    this.pending = this.pending.slice(tokens.length);
-    return { text, tokens };
+    if (!this.full.startsWith(this.given)) return { text: '', tokens: [] };
+    const text = this.full.slice(this.given.length, length);
+    this.given += text;
+    const open = this.pending.findIndex(({ offset }) => offset >= this.given.length);
+    return { text, tokens: this.pending.splice(0, open === -1 ? this.pending.length : open) };
   }
 }

@@ -112,7 +112,7 @@ function assertFits(prompt: ServedPrompt, { contextTokens, tokenizer }: ServedMo
   );
 }
 
-/** Seeds that nobody asked for: a request without one draws anew. */
+/** Seeds that nobody asked for: a request without one gets another each time. */
 const SEED_RANGE = 2 ** 31;
 
 /**

@@ -1,6 +1,6 @@
 import { FloodgateError, redactSecrets } from '../base/errors.ts';
 
-/** What an OpenAI client reads when a request fails. */
+/** The body that an OpenAI client reads when a request fails. */
 export interface ApiErrorBody {
   readonly error: {
     readonly message: string;

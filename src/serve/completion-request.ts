@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { ChatMessage } from '../models/tokenizer/chat-template.ts';
 import { ApiError } from './api-error.ts';
 
-/** What both endpoints ask for, with the defaults of OpenAI's interface. */
+/** A request to either endpoint, with the defaults of OpenAI's interface. */
 export interface Wish {
   readonly model: string;
   readonly n: number;

@@ -93,8 +93,9 @@ export function createTextShape({ model, hasLogProbs }: ShapeOptions): AnswerSha
       ? {
           tokens: tokens.map(({ id }) => textOf(id)),
           token_logprobs: tokens.map(({ logProb }) => logProb),
-          top_logprobs: tokens.map(({ best }) =>
-            Object.fromEntries(best.map(({ id, logProb }) => [textOf(id), logProb])),
+          // The drawn token is always among them, as OpenAI has it.
+          top_logprobs: tokens.map((drawn) =>
+            Object.fromEntries([...drawn.best, drawn].map(({ id, logProb }) => [textOf(id), logProb])),
           ),
           text_offset: tokens.map(({ offset }) => offset),
         }

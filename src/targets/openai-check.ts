@@ -1,28 +1,18 @@
 import { monotonicMs } from '../base/clock.ts';
-import { hideSecretsInUse } from '../base/errors.ts';
-import type { HttpCall } from '../wire/http-client.ts';
 import { WireFailure } from '../wire/wire-failure.ts';
 import { answersOf, type OpenAiDraw, type OpenAiReply, parseOpenAiReply } from './openai-protocol.ts';
 import { type OpenAiServer, openAiCall } from './openai-target.ts';
 import { openWire } from './remote-fields.ts';
+import { shownRequest } from './shown-request.ts';
 import type { Ability, TargetCheck, TargetConfig } from './target-kind.ts';
 import { HARMLESS_PROMPT } from './target-kind.ts';
 import { toWireError } from './wire-errors.ts';
 
 type CheckedConfig = TargetConfig & Parameters<typeof openWire>[1] & { readonly seed: boolean };
 
-/** The request as it was sent, without the values of headers that come from the environment. */
-export function shownRequest({ method, url, headers, body }: HttpCall): string {
-  const lines = Object.entries(headers).map(([name, value]) =>
-    name === 'content-type' ? `${name}: ${value}` : `${name}: [masked]`,
-  );
-  const shown = [`${method} ${url.origin}${url.pathname}`, ...lines, ...(body === undefined ? [] : ['', body])];
-  return hideSecretsInUse(shown.join('\n'));
-}
-
 /**
- * A harmless prompt, sent a few times: as it is, for two answers, twice under one seed, and with log-probs. What the
- * server refuses or ignores is an ability that it does not have.
+ * A harmless prompt, sent a few times: as it is, for two answers, twice under one seed, and with log-probs. A server
+ * lacks what it refuses or ignores.
  */
 export async function checkOpenAi(
   server: OpenAiServer,

@@ -42,7 +42,7 @@ const fields = {
     .default('max_tokens')
     .describe('the key of the request that holds decode.maxNewTokens'),
   extraBody: z
-    .record(z.string(), z.json())
+    .record(z.string(), z.unknown())
     .default({})
     .describe('further keys of each request, e.g. {repetition_penalty: 1.1}; they override ours'),
   ...httpFields,

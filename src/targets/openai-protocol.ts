@@ -56,10 +56,7 @@ const replySchema = z.looseObject({
 });
 
 const errorSchema = z.looseObject({
-  error: z.union([
-    z.string(),
-    z.looseObject({ message: z.string().nullish() }),
-  ]),
+  error: z.union([z.string(), z.looseObject({ message: z.string().nullish() })]),
 });
 
 type Choice = z.output<typeof choiceSchema>;
@@ -92,7 +89,8 @@ export function parseOpenAiReply(reply: HttpReply): OpenAiReply {
 }
 
 /** Words by which providers name their content filter in the error of a status 400. */
-const FILTER_WORDS = /content_filter|content[_ ]policy|ResponsibleAIPolicyViolation|content management policy/i;
+const FILTER_WORDS =
+  /content_filter|content[_ ]policy|ResponsibleAIPolicyViolation|content management policy|moderation|flagged/i;
 
 /** Whether the provider refused the prompt: an answer, not a fault. */
 export function isContentRefusal({ status, body }: WireFailure): boolean {
@@ -110,7 +108,7 @@ function textOf({ message, text }: Choice): string | undefined {
 const CHARACTERS_PER_TOKEN = 4;
 
 /** Tokens of an answer where the server counts none: at least its end. */
-export function estimateTokens(text: string, maxNewTokens: number): number {
+export function estimateTokens(text: string, maxNewTokens = Number.POSITIVE_INFINITY): number {
   return Math.min(maxNewTokens, 1 + Math.ceil(text.length / CHARACTERS_PER_TOKEN));
 }
 

@@ -130,7 +130,7 @@ class OpenAiAsker {
   }
 }
 
-/** What a request for `n` answers brought. */
+/** The outcome of a request for `n` answers. */
 type Outcome =
   | { readonly kind: 'drawn'; readonly answers: TargetAnswer[] }
   /** `rejected`: the server does not accept the request as it is written. */

@@ -1,6 +1,9 @@
 import { z } from 'zod';
 import { createRegistry } from '../base/registry.ts';
+import { commandKind } from './command-kind.ts';
+import { httpKind } from './http-kind.ts';
 import { localKind } from './local-kind.ts';
+import { moduleKind } from './module-kind.ts';
 import { openAiKind } from './openai-kind.ts';
 import { scriptedKind } from './scripted-target.ts';
 import {
@@ -13,7 +16,14 @@ import {
 } from './target-kind.ts';
 
 /** Every kind of target that a config can name. A built-in kind is one file and one entry of this list. */
-export const targetKinds = createRegistry<TargetKind>('target kind', [localKind, openAiKind, scriptedKind]);
+export const targetKinds = createRegistry<TargetKind>('target kind', [
+  localKind,
+  openAiKind,
+  httpKind,
+  moduleKind,
+  commandKind,
+  scriptedKind,
+]);
 
 /** Adds a kind of target. Call it before a config is read. @throws FloodgateError `usage` when the name is taken. */
 export function defineTarget<Fields extends z.ZodRawShape>(

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { count, line, positive, positiveCount } from '../base/config-fields.ts';
 import { FloodgateError } from '../base/errors.ts';
+import { breakAfter } from '../wire/breaker.ts';
 import { type Caller, createCaller, DEFAULT_RETRY, type RetryPolicy } from '../wire/caller.ts';
 import { createHttpClient, type HttpClient } from '../wire/http-client.ts';
 import { readEnvironmentValue } from '../wire/secrets.ts';
@@ -41,12 +42,17 @@ export const webAddress = line.refine((text) => addressProblem(text) === undefin
   error: ({ input }) => addressProblem(String(input)) ?? 'must be an address',
 });
 
+/** A placeholder in the host would let an attack choose where it is sent, with the headers of the config. */
+const PLACEHOLDER_IN_HOST = /^[^/]*\/\/[^/?#]*\{\{/;
+
 function addressProblem(text: string): string | undefined {
+  if (PLACEHOLDER_IN_HOST.test(text)) return 'must hold no placeholder in its host';
   if (!URL.canParse(text)) return 'must be an http or https address';
   const { protocol, username, password, searchParams } = new URL(text);
   if (!/^https?:$/.test(protocol)) return 'must be an http or https address';
   if (username !== '' || password !== '') return 'must hold no user or password: name a variable in headers';
-  const secret = [...searchParams.keys()].find((name) => SECRET_NAME.test(name));
+  const isOpen = ([name, value]: [string, string]) => SECRET_NAME.test(name) && !value.startsWith('{{env.');
+  const secret = [...searchParams].find(isOpen)?.[0];
   return secret === undefined ? undefined : `must hold no secret, got a value of ${secret}: name a variable in headers`;
 }
 
@@ -61,11 +67,6 @@ export function readHeaders(headers: HttpFields['headers'], key: string): Record
       readEnvironmentValue(variable, `${key}.${name}`),
     ]),
   );
-}
-
-/** Calls that fail in a row before the work stops: more than one round of the calls under way. */
-function breakAfter(underWay: number): number {
-  return underWay + 4;
 }
 
 export interface Wire {

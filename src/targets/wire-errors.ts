@@ -1,16 +1,16 @@
 import { FloodgateError } from '../base/errors.ts';
 import { WireFailure } from '../wire/wire-failure.ts';
 
-/** What a server was asked, for errors that name the config key at fault. */
+/** The address of a server and advice about it, for errors that name the config key at fault. */
 export interface AskedAddress {
   /** Config key of the address, e.g. `target.baseUrl`. */
   readonly key: string;
   readonly url: URL;
-  /** What to do about a status 401 or 403. */
+  /** The advice at a status 401 or 403. */
   readonly keyHint: string;
-  /** What to do about a status 404. */
+  /** The advice at a status 404. */
   readonly notFoundHint: string;
-  /** What to do about a request that the server does not accept. */
+  /** The advice at a request that the server does not accept. */
   readonly requestHint: string;
 }
 

@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import { FloodgateError } from '../base/errors.ts';
+import { createBreaker } from './breaker.ts';
 import type { HttpCall, HttpClient, HttpReply } from './http-client.ts';
 import { WireFailure } from './wire-failure.ts';
 
@@ -49,32 +49,9 @@ export function backoffMs(
   return random * Math.min(maxBackoffMs, baseMs * 2 ** retry);
 }
 
-/** Counts calls that failed for good, one after the other. */
-function createBreaker({ name, breakAfter }: CallerOptions) {
-  let failures = 0;
-  return {
-    succeeded(): void {
-      failures = 0;
-    },
-    /** @throws FloodgateError `target` when the server seems to be gone. */
-    failed(last: WireFailure): void {
-      if (!last.isTransient) {
-        failures = 0; // it answered: only this call is at fault
-        return;
-      }
-      failures++;
-      if (failures >= breakAfter)
-        throw new FloodgateError('target', `${name}: ${failures} calls in a row failed, the last: ${last.message}`, {
-          hint: 'what is stored is kept: floodgate resume continues once the server answers',
-          cause: last,
-        });
-    },
-  };
-}
-
 export function createCaller(options: CallerOptions): Caller {
   const { client, retry } = options;
-  const breaker = createBreaker(options);
+  const breaker = createBreaker(options.name, options.breakAfter);
   return {
     async call(call, read, signal) {
       for (let attempt = 0; ; attempt++) {
@@ -85,7 +62,8 @@ export function createCaller(options: CallerOptions): Caller {
         } catch (error) {
           if (!(error instanceof WireFailure)) throw error;
           if (!error.isTransient || attempt >= retry.retries) {
-            breaker.failed(error);
+            if (error.isTransient) breaker.failed(error.message, error);
+            else breaker.succeeded(); // it answered: only this call is at fault
             throw attempt === 0 ? error : afterRetries(error, attempt);
           }
           const pause = backoffMs(retry, attempt, error.retryAfterMs, Math.random());

@@ -6,7 +6,7 @@ const MAX_SECRET_BYTES = 64 * 1024;
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** What a header may hold (RFC 9110), but for bytes above ASCII, which servers read in different ways. */
+/** The characters of a header (RFC 9110), without bytes above ASCII, which servers read in different ways. */
 const HEADER_VALUE = /^[\t\x20-\x7e]+$/;
 
 /**

@@ -1,16 +1,26 @@
 import { z } from 'zod';
 import { MAX_REQUEST_TOKENS, MIN_REQUEST_TOKENS, RESPONSE_TOKENS } from './pico-model.ts';
-import { SFT_RECIPE, WORLD_META_PROMPT, WORLD_RESPONSES, WORLD_REWARD } from './world-spec.ts';
+import { SFT_RECIPE, WORLD_META_PROMPT, WORLD_REWARD } from './world-spec.ts';
 
 /** The model, seeds and judge of a run's world, where a config names them. */
 export const WORLD = 'world';
 
 const constant = (value: number) => ({ from: value, to: value, updates: 0 });
 
+/** Target calls of each attacker while it learns, one response an attack. */
+const CALLS = 10_000;
+/** Calls that go into attacks of the reference, before the first update of the GFlowNet. */
+const SEEDED = 4000;
+/** Attacks of one update, of any attacker that is trained. */
+const BATCH = 64;
+/** Updates of the GFlowNet for each batch of fresh attacks, half of an update. */
+const REUSE = 4;
+
 /** Of REINFORCE and PPO: as large an update as the GFlowNet's. Their other settings are the best of a search (docs/search.md). */
 const POLICY_GRADIENT = {
-  batchSize: 64,
-  microBatchSize: 64,
+  updates: Math.floor(CALLS / BATCH),
+  batchSize: BATCH,
+  microBatchSize: BATCH,
   warmupUpdates: 20,
   decay: 'linear',
   decayFrom: 0.6,
@@ -31,7 +41,8 @@ const PRESET = {
   target: {
     kind: 'local',
     model: WORLD,
-    responses: WORLD_RESPONSES,
+    // Calls go into attacks, not into further responses to the same ones.
+    responses: 1,
     decode: { temperature: 1, topP: 1, maxNewTokens: RESPONSE_TOKENS },
   },
   judges: { training: { kind: WORLD }, evaluation: [{ kind: WORLD }] },
@@ -43,8 +54,9 @@ const PRESET = {
   sft: { ...SFT_RECIPE, validationShare: 0.1 },
   gflownet: {
     objective: 'tb',
-    updates: 1500,
-    batchSize: 64,
+    updates: REUSE * Math.floor((CALLS - SEEDED) / (BATCH / 2)),
+    updatesPerBatch: REUSE,
+    batchSize: BATCH,
     accumulation: 1,
     learningRate: 3e-3,
     logZLearningRate: 0.1,
@@ -56,7 +68,8 @@ const PRESET = {
       evictBy: 'logS',
       nearDuplicate: { kind: 'none' },
       seedWithSft: false,
-      seedWithReference: 4096,
+      seedWithReference: SEEDED,
+      seedCandidates: 8,
     },
     checkpointEveryUpdates: 50,
   },
@@ -64,11 +77,10 @@ const PRESET = {
   ppo: { ...POLICY_GRADIENT, learningRate: 1.46e-4, kl: 0.0117, novelty: { cosine: 0.634 } },
   smoothing: {
     updates: 600,
-    batchSize: 64,
-    learningRate: 1e-3,
+    batchSize: BATCH,
+    learningRate: 2.39e-3,
     weights: 'balanced',
     clusters: 'ngram',
-    rescore: true,
   },
 };
 

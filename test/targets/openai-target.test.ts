@@ -81,7 +81,7 @@ describe('the requests of an openai target', () => {
   });
 
   it('draw all responses together where the server does, and one by one for the rest of the run where it does not', async () => {
-    const drawn = async (n: OpenAiQuirks['n']) => {
+    const drawn = async (n: NonNullable<OpenAiQuirks['n']>) => {
       const server = await start({ n });
       const { target } = await open(server);
       await target.ask(attacks(6), asking(3));
@@ -161,7 +161,7 @@ const PASSING: Record<string, Fault> = {
 describe('an openai target under faults', () => {
   it.each(Object.entries(PASSING))('repeats a call after %s, and counts it once', async (_name, fault) => {
     const server = await start();
-    const { target } = await open(server, { timeoutSeconds: 0.5, concurrency: 1 });
+    const { target } = await open(server, { timeoutSeconds: 2, concurrency: 1 });
     server.faults.push(fault);
     const answers = await target.ask(attacks(2), asking(1));
     expect(answers.flatMap(textsOf)).toHaveLength(2);
@@ -307,7 +307,6 @@ function sendInParts(response: ServerResponse, megabytes: number): void {
   next();
 }
 
-/** What stops a run before anything is trained: the value, and what to do. */
 describe('an openai target that cannot be asked', () => {
   const refused = async (config: unknown, message: RegExp | string, hint: RegExp | string) => {
     const error: unknown = await openFrom(config).then(

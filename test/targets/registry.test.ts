@@ -109,7 +109,7 @@ describe('the registry', () => {
     const lost = { kind: 'parot', decode: asking(1).decode, responses: 1 };
     const unknown = {
       code: 'usage',
-      message: 'target kind: got parot, expected one of local, scripted, parrot',
+      message: 'target kind: got parot, expected one of local, openai, http, module, command, scripted, parrot',
       hint: 'did you mean parrot?',
     };
     for (const use of [

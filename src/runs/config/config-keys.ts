@@ -74,6 +74,10 @@ function typeInWords({ def, isInt }: SchemaNode): string {
       return def.element === undefined ? 'list' : `list of ${typeInWords(unwrap(def.element).node)}`;
     case 'object':
       return 'section';
+    case 'record':
+      return 'names with values';
+    case 'unknown':
+      return 'any value';
     case 'union': {
       const options = (def.options ?? []).map((option) => typeInWords(unwrap(option).node));
       return [...new Set(options)].join(' | ');

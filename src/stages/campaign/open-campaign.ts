@@ -37,14 +37,15 @@ function targetEntry(checkpoint: DecoderCheckpoint, sha256: string | null): Mode
   return { role: 'target', ...identity, sha256: sha256 ?? identity.sha256 };
 }
 
-/** Whether a model behind a server has changed cannot be known: its weights have no hash here. */
-const REMOTE_SHA256 = 'not known: it is behind a server';
+/** Whether a model behind a server or a program has changed cannot be known: its weights have no hash here. */
+const REMOTE_SHA256 = 'not known: it is not in this process';
 
 /** The target's entry in the manifest; none for a target without a model, such as fixed rules. */
 function targetEntries({ checkpoint, facts, hosts }: OpenTarget): ModelEntry[] {
   if (checkpoint !== undefined) return [targetEntry(checkpoint, facts.sha256)];
   if (hosts === undefined) return [];
-  return [{ role: 'target', spec: `${facts.model} at ${hosts.join(', ')}`, sha256: REMOTE_SHA256 }];
+  const place = hosts.length === 0 ? '' : ` at ${hosts.join(', ')}`;
+  return [{ role: 'target', spec: `${facts.model}${place}`, sha256: facts.sha256 ?? REMOTE_SHA256 }];
 }
 
 /** The models of judges under one role each: `judge:NAME`, and `judge:NAME model 2` where a judge has several. */

@@ -9,6 +9,7 @@ import { listConfigKeys } from '../../runs/config/config-keys.ts';
 import { problemsOfIssues } from '../../runs/config/config-problems.ts';
 import { planTarget, targetSchema } from '../../targets/registry.ts';
 import type { OpenTarget, TargetConfig, TargetHost } from '../../targets/target-kind.ts';
+import { checkTarget, type TargetCheckResult } from '../../trial/target-check.ts';
 
 /** Settings for a target or a judge that no campaign opens. */
 export interface OpenPartOptions {
@@ -33,6 +34,22 @@ function parseTarget(config: unknown): TargetConfig {
   throw new FloodgateError('config', `open target: ${problems.map(({ message }) => message).join('; ')}`);
 }
 
+function hostFor(options: OpenPartOptions): TargetHost {
+  const { threads = defaultThreads(), seed = 0, signal = new AbortController().signal, cacheDir } = options;
+  const models = openModelsFor(options);
+  const place = cacheDir === undefined ? {} : { cacheDir };
+  return {
+    openDecoder: (spec) => models.openDecoder(spec, 'target'),
+    sourceOf: async (spec) => (await resolveModel(spec, place)).path,
+    seed,
+    threads,
+    progress: silentProgress,
+    signal,
+    ...place,
+    world: undefined,
+  };
+}
+
 /**
  * Opens a target by its section of a config, e.g. `{ kind: 'local', model: 'smollm2-135m-instruct' }`. Close it when
  * done.
@@ -43,20 +60,20 @@ export async function openTarget(
   config: Readonly<Record<string, unknown>>,
   options: OpenPartOptions = {},
 ): Promise<OpenTarget> {
-  const { threads = defaultThreads(), seed = 0, signal = new AbortController().signal, cacheDir } = options;
-  const models = openModelsFor(options);
-  const place = cacheDir === undefined ? {} : { cacheDir };
-  const host: TargetHost = {
-    openDecoder: (spec) => models.openDecoder(spec, 'target'),
-    sourceOf: async (spec) => (await resolveModel(spec, place)).path,
-    seed,
-    threads,
-    progress: silentProgress,
-    signal,
-    ...place,
-    world: undefined,
-  };
-  return (await planTarget(parseTarget(config), host)).open([]);
+  return (await planTarget(parseTarget(config), hostFor(options))).open([]);
+}
+
+/**
+ * Puts one harmless prompt to a target, as `floodgate target test` does. @throws FloodgateError as `openTarget`, and
+ * `target` when no answer comes back.
+ */
+export async function testTarget(
+  config: Readonly<Record<string, unknown>>,
+  options: OpenPartOptions = {},
+): Promise<TargetCheckResult> {
+  const parsed = parseTarget(config);
+  const host = hostFor(options);
+  return checkTarget(await planTarget(parsed, host), parsed, host.signal);
 }
 
 /**
