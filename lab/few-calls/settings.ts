@@ -35,7 +35,7 @@ export interface Setting {
  * The settings of the GFlowNet that the claims judge, chosen in the worlds of the search: one row of `SETTINGS` for
  * synthetic worlds, and one for attackers that are language models.
  */
-export const CHOSEN = { worlds: 'coverage-40', models: 'updates-4' } as const;
+export const CHOSEN = { worlds: 'coverage-40', models: 'spread-1' } as const;
 
 const OURS: readonly AttackerName[] = ['gflownet', 'smoothing'];
 

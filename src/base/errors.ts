@@ -32,22 +32,32 @@ const SECRET_PATTERNS: readonly RegExp[] = [
 /** Shortest secret that is looked for by its text: a shorter one would black out common words. */
 const MIN_SECRET_LENGTH = 4;
 const secretsInUse = new Set<string>();
+const privateInUse = new Set<string>();
 
 /** Keeps a secret that no pattern knows, such as a token in use, out of every later message. */
 export function registerSecret(secret: string): void {
   if (secret.length >= MIN_SECRET_LENGTH) secretsInUse.add(secret);
 }
 
-/** Returns `text` with every registered secret replaced by `[redacted]`, and nothing that only looks like one. */
-export function hideSecretsInUse(text: string): string {
+/** Keeps a value out of messages that may be an ordinary word, such as the name of a tenant: model texts keep it. */
+export function registerPrivate(value: string): void {
+  if (value.length >= MIN_SECRET_LENGTH) privateInUse.add(value);
+}
+
+function hide(text: string, values: Iterable<string>): string {
   let hidden = text;
-  for (const secret of secretsInUse) hidden = hidden.replaceAll(secret, '[redacted]');
+  for (const value of values) hidden = hidden.replaceAll(value, '[redacted]');
   return hidden;
+}
+
+/** Returns a model's text with every registered secret replaced by `[redacted]`, and nothing that looks like one. */
+export function hideSecretsInUse(text: string): string {
+  return hide(text, secretsInUse);
 }
 
 /** Returns `text` with every secret replaced by `[redacted]`. */
 export function redactSecrets(text: string): string {
-  let redacted = hideSecretsInUse(text);
+  let redacted = hide(hideSecretsInUse(text), privateInUse);
   for (const pattern of SECRET_PATTERNS) {
     redacted = redacted.replace(pattern, (_match, lead: unknown) =>
       typeof lead === 'string' ? `${lead}[redacted]` : '[redacted]',

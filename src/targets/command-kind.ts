@@ -28,7 +28,7 @@ const fields = {
     .min(1)
     .max(1024)
     .default(1)
-    .describe('questions under way at once; more than 1 for a program that answers with their ids'),
+    .describe('more than 1 only for a program that answers with the ids of its questions'),
   restarts: count.max(1000).default(5).describe('in a row, without an answer between them; then the run stops'),
 };
 

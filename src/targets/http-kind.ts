@@ -1,6 +1,5 @@
 import { z } from 'zod';
 import { line } from '../base/config-fields.ts';
-import { hideSecretsInUse } from '../base/errors.ts';
 import { randomStream } from '../base/random.ts';
 import type { Caller } from '../wire/caller.ts';
 import type { HttpCall, HttpReply } from '../wire/http-client.ts';
@@ -232,7 +231,7 @@ async function plan(config: HttpConfig, host: TargetHost): Promise<PlannedTarget
   const facts = {
     ...NO_MODEL_FACTS,
     kind: config.kind,
-    model: hideSecretsInUse(`the app ${app.asked.url.pathname}`),
+    model: `the app ${app.asked.url.pathname}`,
     warnings: isGuess ? ['its app counts no tokens: they are estimated from the text'] : [],
   };
   const hosts = [address];

@@ -8,7 +8,7 @@ import type { Ability, TargetCheck, TargetConfig } from './target-kind.ts';
 import { HARMLESS_PROMPT } from './target-kind.ts';
 import { toWireError } from './wire-errors.ts';
 
-type CheckedConfig = TargetConfig & Parameters<typeof openWire>[1] & { readonly seed: boolean };
+type CheckedConfig = TargetConfig & Parameters<typeof openWire>[1] & { readonly sendSeed: boolean };
 
 /**
  * A harmless prompt, sent a few times: as it is, for two answers, twice under one seed, and with log-probs. A server
@@ -27,7 +27,7 @@ export async function checkOpenAi(
     return checker.call(call, parseOpenAiReply, signal);
   };
   try {
-    const call = openAiCall(server, { attack: HARMLESS_PROMPT, decode, n: 1, seed: config.seed ? 1 : undefined });
+    const call = openAiCall(server, { attack: HARMLESS_PROMPT, decode, n: 1, seed: config.sendSeed ? 1 : undefined });
     const began = monotonicMs();
     const reply: OpenAiReply = await checker.call(call, parseOpenAiReply, signal);
     const ms = monotonicMs() - began;

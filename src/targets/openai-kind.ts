@@ -36,7 +36,7 @@ const fields = {
   apiKeyFile: line.optional().describe('file that holds the key, in place of apiKeyEnv'),
   api: z.enum(['chat', 'completions']).default('chat').describe('completions: the attack unchanged, without a chat'),
   systemPrompt: z.string().min(1).max(MAX_PROMPT_CHARACTERS).optional().describe('sent before each attack'),
-  seed: z.boolean().default(true).describe('send a seed with each request; false for a server that refuses it'),
+  sendSeed: z.boolean().default(true).describe('a seed with each request; false for a server that refuses it'),
   tokenLimit: z
     .enum(['max_tokens', 'max_completion_tokens'])
     .default('max_tokens')
@@ -45,10 +45,16 @@ const fields = {
     .record(z.string(), z.unknown())
     .default({})
     .describe('further keys of each request, e.g. {repetition_penalty: 1.1}; they override ours'),
+  refusedStatus: z
+    .array(z.number().int().min(400).max(599))
+    .default([])
+    .describe('statuses by which a filter before the server refuses attacks, e.g. [403]: safe, and counted apart'),
   ...httpFields,
 };
 
 type OpenAiConfig = z.output<z.ZodObject<typeof fields>> & Pick<TargetConfig, 'kind' | 'decode' | 'responses'>;
+
+const FILTER_HINT = '; where a filter refuses attacks with this status, add it to target.refusedStatus';
 
 /** The address of a method of the server; a query of `baseUrl` is kept. */
 export function methodUrl(baseUrl: string, method: string): URL {
@@ -74,10 +80,10 @@ function askedAddress({ model, apiKeyEnv, apiKeyFile }: OpenAiConfig, url: URL):
     keyHint:
       holder === undefined
         ? 'the server wants a key: name its environment variable in target.apiKeyEnv'
-        : `the server does not accept the key in ${holder}, or that key may not use ${model}`,
+        : `the server does not accept the key in ${holder}, or that key may not use ${model}` + FILTER_HINT,
     notFoundHint: `check that the server has target.model ${model}, and that target.baseUrl ends where its API begins, often in /v1`,
     requestHint:
-      'target.baseUrl often ends in /v1; where the server refuses a key of the request, set target.seed: false, ' +
+      'target.baseUrl often ends in /v1; where the server refuses a key of the request, set target.sendSeed: false, ' +
       'target.tokenLimit: max_completion_tokens, target.decode.topK: 0 or target.api',
   };
 }
@@ -92,7 +98,7 @@ function serverOf(config: OpenAiConfig): OpenAiServer {
   const prompt: OpenAiPrompt = { api, model, systemPrompt, tokenLimit, extraBody };
   const url = methodUrl(baseUrl, api === 'chat' ? 'chat/completions' : 'completions');
   const headers = { ...readKey(config), ...readHeaders(config.headers, 'target.headers') };
-  return { prompt, url, headers, asked: askedAddress(config, url) };
+  return { prompt, url, headers, refusedStatus: config.refusedStatus, asked: askedAddress(config, url) };
 }
 
 const modelList = z.looseObject({ data: z.array(z.looseObject({ id: z.string() })).max(10_000) });
@@ -123,7 +129,7 @@ async function probe(
   wire: Wire,
   { signal, seed }: Pick<TargetHost, 'signal' | 'seed'>,
 ): Promise<TargetAnswer> {
-  const sent = config.seed ? seed : undefined;
+  const sent = config.sendSeed ? seed : undefined;
   const call = openAiCall(server, { attack: HARMLESS_PROMPT, decode: config.decode, n: 1, seed: sent });
   try {
     const reply: OpenAiReply = await wire.checker.call(call, parseOpenAiReply, signal);
@@ -152,7 +158,7 @@ async function plan(config: OpenAiConfig, host: TargetHost): Promise<PlannedTarg
     const hosts = [server.url.host];
     const open = async () => {
       const { client, caller } = openWire(name, config);
-      const seed = config.seed ? host.seed : undefined;
+      const seed = config.sendSeed ? host.seed : undefined;
       const release = () => client.close();
       const target = createOpenAiTarget({ ...server, name, caller, concurrency, seed, release });
       return { target, facts, hosts, checkpoint: undefined, close: () => target.close() };

@@ -21,6 +21,8 @@ export interface OpenAiServer {
   readonly url: URL;
   /** With the key. */
   readonly headers: Readonly<Record<string, string>>;
+  /** Statuses that are a refusal. */
+  readonly refusedStatus: readonly number[];
   readonly asked: AskedAddress;
 }
 
@@ -114,7 +116,7 @@ class OpenAiAsker {
     n: number,
     { decode, signal, limiter }: Answering,
   ): Promise<Outcome> {
-    const { seed, caller, asked } = this.options;
+    const { seed, caller, asked, refusedStatus } = this.options;
     const own = seed === undefined ? undefined : randomStream(seed, ...streamName, response).nextUint32() >>> 1;
     const call = openAiCall(this.options, { attack, decode, n, seed: own });
     try {
@@ -122,7 +124,9 @@ class OpenAiAsker {
       return { kind: 'drawn', answers: answersOf(reply, decode.maxNewTokens) };
     } catch (error) {
       if (!(error instanceof WireFailure)) throw error;
-      if (isContentRefusal(error)) return { kind: 'refused', answer: refusal() };
+      if (isContentRefusal(error)) return { kind: 'refused', answer: refusal('content policy of the provider') };
+      if (refusedStatus.includes(error.status ?? 0))
+        return { kind: 'refused', answer: refusal(`status ${error.status} of a filter`) };
       if (isLasting(error)) throw toWireError(error, asked);
       const isRejected = error.status === 400 || error.status === 422;
       return { kind: isRejected ? 'rejected' : 'failed', answer: failedAnswer(error.message) };
@@ -136,8 +140,8 @@ type Outcome =
   /** `rejected`: the server does not accept the request as it is written. */
   | { readonly kind: 'refused' | 'rejected' | 'failed'; readonly answer: TargetAnswer };
 
-function refusal(): TargetAnswer {
-  return { kind: 'refused', reason: 'content policy of the provider', usage: { calls: 1, tokens: 0 } };
+function refusal(reason: string): TargetAnswer {
+  return { kind: 'refused', reason, usage: { calls: 1, tokens: 0 } };
 }
 
 function wrongCount(got: number, expected: number): TargetAnswer {

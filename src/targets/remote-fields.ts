@@ -15,7 +15,10 @@ export const environmentName = z
 
 const headerName = z.string().regex(/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$/, 'must be the name of a header');
 
-export const concurrency = positiveCount.max(1024).default(8).describe('calls under way at once');
+export const concurrency = positiveCount
+  .max(1024)
+  .default(8)
+  .describe('calls under way at once; 1 for a command when absent');
 export const timeoutSeconds = positive.max(3600).default(120).describe('for one call; a longer one is repeated');
 
 export const httpFields = {

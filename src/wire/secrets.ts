@@ -1,5 +1,5 @@
 import { readFileSync, statSync } from 'node:fs';
-import { FloodgateError, registerSecret } from '../base/errors.ts';
+import { FloodgateError, registerPrivate, registerSecret } from '../base/errors.ts';
 
 /** Longest secret that is read; stops a wrong file from being sent as a header. */
 const MAX_SECRET_BYTES = 64 * 1024;
@@ -9,8 +9,12 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 /** The characters of a header (RFC 9110), without bytes above ASCII, which servers read in different ways. */
 const HEADER_VALUE = /^[\t\x20-\x7e]+$/;
 
+/** Names of variables, headers and config keys that hold secrets. */
+const SECRET_NAME = /auth|key|token|secret|cookie|pass|session|credential|bearer|sign/i;
+
 /**
- * A secret by the name of its environment variable. It is kept out of every later message.
+ * A value by the name of its environment variable. It is kept out of every later message; a secret, as its name or that
+ * of its header says, is also kept out of the answers of a server that echoes it.
  * @throws FloodgateError `config` when the variable is not set, naming the key that asks for it.
  */
 export function readEnvironmentValue(name: string, key: string, env: Environment = process.env): string {
@@ -19,7 +23,8 @@ export function readEnvironmentValue(name: string, key: string, env: Environment
     throw new FloodgateError('config', `${key}: the environment variable ${name} is not set`, {
       hint: `export ${name}=… in the shell that starts Floodgate, or name another variable in ${key}`,
     });
-  return keepSecret(value, `${key}: the environment variable ${name}`);
+  const register = SECRET_NAME.test(`${name} ${key}`) ? registerSecret : registerPrivate;
+  return keep(value, register, `${key}: the environment variable ${name}`);
 }
 
 /** A secret that is the text of a file. @throws FloodgateError `config` when the file cannot be read or is too long. */
@@ -29,7 +34,7 @@ export function readSecretFile(path: string, key: string): string {
     if (size > MAX_SECRET_BYTES) throw new Error(`${size} bytes, expected at most ${MAX_SECRET_BYTES}`);
     const value = readFileSync(path, 'utf8').trim();
     if (value === '') throw new Error('the file is empty');
-    return keepSecret(value, `${key}: the file ${path}`);
+    return keep(value, registerSecret, `${key}: the file ${path}`);
   } catch (cause) {
     if (cause instanceof FloodgateError) throw cause;
     const reason = cause instanceof Error ? cause.message : String(cause);
@@ -39,11 +44,11 @@ export function readSecretFile(path: string, key: string): string {
   }
 }
 
-function keepSecret(value: string, where: string): string {
-  registerSecret(value);
+function keep(value: string, register: (form: string) => void, where: string): string {
+  register(value);
   // A server may echo it in a form of its own.
   for (const form of [encodeURIComponent(value), JSON.stringify(value).slice(1, -1), bareToken(value)])
-    registerSecret(form);
+    register(form);
   if (!HEADER_VALUE.test(value))
     throw new FloodgateError('config', `${where} holds characters that no header may have`, {
       hint: 'expected printable ASCII on one line',

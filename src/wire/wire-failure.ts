@@ -1,4 +1,4 @@
-import { hideSecretsInUse, redactSecrets } from '../base/errors.ts';
+import { redactSecrets } from '../base/errors.ts';
 
 /** Why a call over the wire brought no answer. */
 export type WireFault =
@@ -36,7 +36,7 @@ export class WireFailure extends Error {
     this.fault = fault;
     this.isTransient = details.isTransient;
     this.status = details.status;
-    this.body = details.body === undefined ? undefined : hideSecretsInUse(details.body);
+    this.body = details.body === undefined ? undefined : redactSecrets(details.body);
     this.retryAfterMs = details.retryAfterMs;
   }
 }

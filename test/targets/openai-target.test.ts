@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { afterEach, describe, expect, it } from 'vitest';
-import { FloodgateError, redactSecrets } from '../../src/base/errors.ts';
+import { FloodgateError, hideSecretsInUse, redactSecrets } from '../../src/base/errors.ts';
 import { targetSchema } from '../../src/targets/registry.ts';
 import { selfSignedCertificate } from '../support/self-signed.ts';
 import { openFrom } from './open-target.ts';
@@ -99,7 +99,7 @@ describe('the requests of an openai target', () => {
 
   it('have no seed where the config wants none, and the same seed for the same stream', async () => {
     const server = await start();
-    const plain = await open(server, { seed: false });
+    const plain = await open(server, { sendSeed: false });
     await plain.target.ask([request('a')], asking(1));
     expect(bodies(server).some((body) => 'seed' in body)).toBe(false);
     const seeds: unknown[] = [];
@@ -135,6 +135,8 @@ describe('the requests of an openai target', () => {
       expect(server.seen.at(-1)?.headers['x-tenant']).toBe('tenant-of-this-test');
       await open(server, { apiKeyFile: keyFile });
       expect(redactSecrets('tenant-of-this-test')).toBe('[redacted]');
+      // A tenant may be an ordinary word, and answers keep it; a key they lose.
+      expect(hideSecretsInUse('key-of-this-test of tenant-of-this-test')).toBe('[redacted] of tenant-of-this-test');
     } finally {
       delete process.env.FLOODGATE_TEST_KEY;
       delete process.env.FLOODGATE_TEST_TENANT;
@@ -233,6 +235,22 @@ describe('an openai target under faults', () => {
       { kind: 'refused', reason: 'content filter of the provider', usage: { calls: 1, tokens: 0 } },
     ]);
     await target.close();
+  });
+
+  it('reads the status of a filter before the server as a refusal where the config says so, and stops otherwise', async () => {
+    const server = await start();
+    const forbid: Fault = (response) => response.writeHead(403).end('<html>blocked by the firewall</html>');
+    const told = await open(server, { concurrency: 1, refusedStatus: [403] });
+    server.faults.push(forbid);
+    expect((await told.target.ask(attacks(2), asking(1))).flat()).toMatchObject([
+      { kind: 'refused', reason: 'status 403 of a filter' },
+      { kind: 'text' },
+    ]);
+    const untold = await open(server, { concurrency: 1 });
+    server.faults.push(forbid);
+    await expect(untold.target.ask(attacks(2), asking(1))).rejects.toMatchObject({
+      message: expect.stringMatching(/answered 403: .*blocked by the firewall/) as string,
+    });
   });
 
   it('shares the tokens of a request among its answers; a cut one has the limit', async () => {
@@ -387,7 +405,7 @@ describe('an openai target that cannot be asked', () => {
   it('because of a request that the server does not take, or an answer that is none', async () => {
     const server = await start();
     server.faults.push((response) => sendJson(response, { error: { message: 'unknown key seed' } }, 400));
-    await refused(configFor(server), /answered 400: .*unknown key seed/, /target.seed: false/);
+    await refused(configFor(server), /answered 400: .*unknown key seed/, /target.sendSeed: false/);
     server.faults.push((response) => sendJson(response, { choices: [] }));
     await refused(configFor(server), /holds no choices/, /target.baseUrl/);
     await refused(configFor(server, { api: 'completions', systemPrompt: 'x' }), /systemPrompt/, /api: chat/);

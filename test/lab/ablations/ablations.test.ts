@@ -2,18 +2,16 @@ import { describe, expect, it } from 'vitest';
 import { summarise } from '../../../lab/ablations/run-ablations.ts';
 import { updatesOf, VARIANTS, type Variant } from '../../../lab/ablations/variants.ts';
 import type { AttackerRows } from '../../../lab/small-worlds/attacker-rows.ts';
-import { parseConfig } from '../../../src/stages/campaign/config-load.ts';
+import { smallWorldConfig } from '../../../lab/small-worlds/small-world.ts';
 import { gflownetSection } from '../../../src/stages/gflownet-section.ts';
 
 const configOf = (variant: Variant) =>
-  parseConfig('world: { keys: 24 }\n', {
-    fileName: variant.name,
-    folder: '/',
-    overrides: [
-      'gflownet.replay.seedWithReference=2048',
-      `gflownet.updates=${updatesOf(variant)}`,
-      ...variant.overrides,
-    ],
+  smallWorldConfig({
+    purpose: variant.name,
+    seed: 0,
+    worldSeed: 2000,
+    attackers: ['gflownet'],
+    overrides: [`gflownet.updates=${updatesOf(variant)}`, ...variant.overrides],
   });
 
 describe('ablations', () => {
