@@ -45,6 +45,8 @@ export { type Manifest, readManifest } from './runs/manifest.ts';
 export { removeRunFolder } from './runs/remove-run.ts';
 export { listRunFolders, openRunFolder, type RunFolder } from './runs/run-folder.ts';
 export { openStore, type RunStore } from './runs/store/run-store.ts';
+export { type RunningServer, type ServeOptions, serveModel } from './serve/serve.ts';
+export { openServedAttacker, openServedModel, type ServedModel } from './serve/served-model.ts';
 export { loadConfig, loadRunConfig, parseConfig } from './stages/campaign/config-load.ts';
 export { configJsonSchema } from './stages/campaign/config-schema.ts';
 export { type OpenPartOptions, openJudge, openTarget, testTarget } from './stages/campaign/open-parts.ts';

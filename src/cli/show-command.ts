@@ -6,7 +6,7 @@ import { counted, measureText } from '../report/words/number-words.ts';
 import { openRunFolder } from '../runs/run-folder.ts';
 import type { StoredAttack, StoredResponse } from '../runs/store/records.ts';
 import type { RunStore } from '../runs/store/run-store.ts';
-import { evaluatedStage, isAside, transferCellOf } from '../runs/store/stage-name.ts';
+import { evaluatedStage, evaluationStage, isAside, transferCellOf } from '../runs/store/stage-name.ts';
 import { storedCauses, type WayRecord } from '../stages/evaluation/causes-record.ts';
 import {
   alignColumns,
@@ -95,7 +95,14 @@ function shownStage(store: RunStore, run: string, wanted: string | undefined): s
   }
   const known = names.filter(hasAttacks);
   if (known.includes(wanted)) return wanted;
-  const expected = known.length === 0 ? 'none has attacks yet' : `expected one of ${known.join(', ')}`;
+  // A stage that tries nothing while it learns has no other attacks than those of its evaluation.
+  const evaluation = evaluationStage(wanted);
+  if (known.includes(evaluation)) return evaluation;
+  const shortest = known.map((name) => {
+    const stage = evaluatedStage(name);
+    return stage === undefined || known.includes(stage) ? name : stage;
+  });
+  const expected = known.length === 0 ? 'none has attacks yet' : `expected one of ${shortest.join(', ')}`;
   throw new FloodgateError('usage', `show ${run}: --stage: got ${JSON.stringify(wanted)}, ${expected}`);
 }
 

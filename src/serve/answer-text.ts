@@ -1,3 +1,4 @@
+import { minOf } from '../base/long-lists.ts';
 import type { Tokenizer } from '../models/tokenizer/tokenizer.ts';
 
 /** A token of an answer as a client sees it. */
@@ -66,7 +67,7 @@ export class AnswerText {
     const places = stops.map((stop) => this.full.indexOf(stop)).filter((place) => place >= 0);
     if (places.length > 0) {
       this.isStopped = true;
-      this.full = this.full.slice(0, Math.min(...places));
+      this.full = this.full.slice(0, minOf(places));
       this.pending = this.pending.filter(({ offset }) => offset < this.full.length);
       return { text: '', tokens: [] };
     }

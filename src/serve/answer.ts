@@ -124,7 +124,7 @@ export async function answer(
   queue: GenerationQueue,
   { wish, prompts, signal, onPiece }: AnswerRequest,
 ): Promise<Answer> {
-  const { n, temperature, topP, maxTokens } = wish;
+  const { n, temperature, topP, topK, maxTokens } = wish;
   for (const prompt of prompts) assertFits(prompt, model);
   const seed = wish.seed ?? randomInt(SEED_RANGE);
   const isGreedy = temperature === 0;
@@ -146,7 +146,7 @@ export async function answer(
       };
     }),
   );
-  await queue.submit({ rows, topK: isGreedy ? 1 : 0, topP, isAlone: wish.seed !== undefined, signal });
+  await queue.submit({ rows, topK: isGreedy ? 1 : topK, topP, isAlone: wish.seed !== undefined, signal });
   const finished = growing.map((choice) => choice.finish());
   const promptTokens = prompts.reduce((sum, { ids }) => sum + ids.length, 0);
   const drawn = finished.reduce((sum, choice) => sum + choice.drawn, 0);

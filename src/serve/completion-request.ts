@@ -10,6 +10,8 @@ export interface Wish {
   readonly seed: number | undefined;
   readonly temperature: number;
   readonly topP: number;
+  /** 0: all tokens. */
+  readonly topK: number;
   readonly maxTokens: number;
   readonly stops: readonly string[];
   /** How many of the most probable tokens come with each token; absent: no log-probs at all. */
@@ -44,6 +46,7 @@ const shared = z.object({
   seed: z.int().nullish(),
   temperature: z.number().min(0).max(2).nullish(),
   top_p: z.number().min(0).max(1).nullish(),
+  top_k: z.int().min(-1).nullish(), // not OpenAI's: of vLLM, llama.cpp and others, where -1 and 0 are all
   max_tokens: count.nullish(),
   stop: z.union([stop, z.array(stop).max(MAX_STOPS)]).nullish(),
   stream: z.boolean().nullish(),
@@ -114,6 +117,7 @@ function wishOf(body: z.infer<typeof shared>, maxTokens: number, bestTokens: num
     seed: body.seed ?? undefined,
     temperature: body.temperature ?? 1,
     topP: body.top_p ?? 1,
+    topK: Math.max(0, body.top_k ?? 0),
     maxTokens,
     stops: typeof stop === 'string' ? [stop] : (stop ?? []),
     bestTokens,

@@ -1,4 +1,5 @@
 import { FloodgateError } from '../base/errors.ts';
+import { maxOf } from '../base/long-lists.ts';
 import type { RandomStream } from '../base/random.ts';
 import type { TokenWatch } from '../models/decoder/generator.ts';
 import type { TokenFilter } from '../models/decoder/sampler.ts';
@@ -46,8 +47,8 @@ interface PlacedRow {
 
 function extentOf(rows: readonly PlacedRow[]): { readonly prompt: number; readonly answer: number } {
   return {
-    prompt: Math.max(...rows.map(({ row }) => row.prompt.length)),
-    answer: Math.max(...rows.map(({ row }) => row.maxNewTokens)),
+    prompt: maxOf(rows.map(({ row }) => row.prompt.length)),
+    answer: maxOf(rows.map(({ row }) => row.maxNewTokens)),
   };
 }
 

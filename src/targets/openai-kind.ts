@@ -80,7 +80,7 @@ function askedAddress({ model, apiKeyEnv, apiKeyFile }: OpenAiConfig, url: URL):
     keyHint:
       holder === undefined
         ? 'the server wants a key: name its environment variable in target.apiKeyEnv'
-        : `the server does not accept the key in ${holder}, or that key may not use ${model}` + FILTER_HINT,
+        : `the server does not accept the key in ${holder}, or that key may not use ${model}${FILTER_HINT}`,
     notFoundHint: `check that the server has target.model ${model}, and that target.baseUrl ends where its API begins, often in /v1`,
     requestHint:
       'target.baseUrl often ends in /v1; where the server refuses a key of the request, set target.sendSeed: false, ' +

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { FloodgateError } from '../base/errors.ts';
 import { createRegistry } from '../base/registry.ts';
 import { commandKind } from './command-kind.ts';
 import { httpKind } from './http-kind.ts';
@@ -82,7 +83,17 @@ export function planTarget(config: TargetConfig, host: TargetHost): Promise<Plan
 export function varyTarget(given: Partial<TargetConfig> & { readonly kind: string }, own: TargetConfig): TargetConfig {
   const { vary, schema } = targetKindOf(given);
   // A kind with `vary` fills in its own defaults: the model chooses an absent template.
-  return vary === undefined ? (schema.parse(given) as unknown as TargetConfig) : vary(given, own);
+  return vary === undefined ? parseWhole(schema, given) : vary(given, own);
+}
+
+/** A kind without `vary` takes no keys from the run's own target: each that is required must be given. */
+function parseWhole(schema: z.ZodObject, given: object & { readonly kind: string }): TargetConfig {
+  const { data, error } = schema.safeParse(given);
+  if (data !== undefined) return data as unknown as TargetConfig;
+  const problems = error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ');
+  throw new FloodgateError('usage', `target of kind ${given.kind}: ${problems}`, {
+    hint: `name every required key of the kind ${given.kind}`,
+  });
 }
 
 /** The config with another model; undefined for a target that cannot be tuned. */

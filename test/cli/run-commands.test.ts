@@ -185,6 +185,21 @@ describe('show', () => {
     expect(stdout).toContain('the most effective first\n0.990  late\n    > answer');
   }, 60_000);
 
+  it('takes the name of an attacker for its evaluation where it tried nothing while it learned', async () => {
+    const folder = await makeRun('named', 'other');
+    const store = await openStore(folder.databasePath);
+    store.beginStage(evaluationStage('smoothing'), 1);
+    const response = { text: 'answer', tokens: 3, truncated: false, verdicts: [] };
+    const attack = { source: 'evaluation', ids: [1], text: 'sly', meanUnsafe: 0.9, responses: [response] } as const;
+    store.recordUpdate({ stage: evaluationStage('smoothing'), update: 0, attacks: [attack] });
+    store.close();
+    const { stdout } = await run('show', 'named', '--attacks', '1', '--stage', 'smoothing');
+    expect(stdout).toContain('0.900  sly');
+    const { stderr } = await run('show', 'named', '--stage', 'smoothly');
+    expect(stderr).toContain('expected one of gflownet, smoothing');
+    await run('rm', 'named', '--yes');
+  });
+
   it('refuses a stage that has no attacks, and names those that have', async () => {
     const { code, stderr } = await run('show', 'independent', '--attacks', '1', '--stage', 'gflownets');
     expect(code).toBe(2);

@@ -1,5 +1,6 @@
 import type OpenAI from 'openai';
 import { afterEach, describe, expect, it } from 'vitest';
+import { FloodgateError } from '../../src/base/errors.ts';
 import type { Generated, GenerateOptions } from '../../src/models/decoder/generator.ts';
 import { openServedModel, type ServedModel } from '../../src/serve/served-model.ts';
 import { type Served, serveForTest, TINY, testIo } from './served.ts';
@@ -188,4 +189,22 @@ it('a model that fails is an error of the server, which goes on', async () => {
   expect(served.log.some((line) => line.includes('the inside of the engine'))).toBe(true);
   fails = false;
   expect((await served.client.chat.completions.create(body)).choices).toHaveLength(1);
+});
+
+it('a model that fails in the middle of a stream ends it with the error', async () => {
+  const model = await openServedModel(TINY, testIo(), { id: 'tiny', threads: 1 });
+  const letter = model.tokenizer.encode('g')[0] as number;
+  const generate = async ({ requests }: GenerateOptions): Promise<Generated[]> => {
+    for (let t = 0; t < 3; t++) requests[0]?.watch?.(letter, undefined);
+    throw new FloodgateError('runtime', 'the engine broke');
+  };
+  served = await serveForTest({ ...model, generate });
+  const body = { model: 'tiny', messages: [{ role: 'user', content: 'go on' }], stream: true } as const;
+  let text = '';
+  const read = async (): Promise<void> => {
+    const stream = await served?.client.chat.completions.create({ ...body, messages: [...body.messages] });
+    for await (const { choices } of stream ?? []) text += choices[0]?.delta.content ?? '';
+  };
+  await expect(read()).rejects.toThrow(/the engine broke/);
+  expect(text).toBe('ggg');
 });

@@ -42,8 +42,9 @@ const CONFIG = `
 world: { seed: ${SPEC.seed}, keys: ${SPEC.keys} }
 threads: 2
 attackers: [sft, gflownet, smoothing, smoothing-reward, best-of-n, exact]
-gflownet: { updates: 80, replay: { seedWithReference: 512 }, checkpointEveryUpdates: 40 }
-smoothing: { updates: 60 }
+target: { responses: 5 }
+gflownet: { updates: 80, updatesPerBatch: 1, replay: { seedWithReference: 512 }, checkpointEveryUpdates: 40 }
+smoothing: { updates: 60, rescore: true }
 evaluation: { attacks: 256, causes: { clusters: 16 } }
 `;
 

@@ -1,10 +1,13 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { redactSecrets } from '../../src/base/errors.ts';
-import { type ReportedRun, runCampaign } from '../../src/report/campaigns.ts';
+import { type ReportedRun, runCampaign, transferCampaign } from '../../src/report/campaigns.ts';
+import { transferCell } from '../../src/report/figures/transfer-report.ts';
 import { readManifest } from '../../src/runs/manifest.ts';
 import { planRun } from '../../src/stages/campaign/plan-run.ts';
+import { nameTargets, parseTargetsFile } from '../../src/studies/transfer/transfer-config.ts';
 import { createTinyCampaign, type TinyCampaign } from '../stages/tiny-campaign.ts';
 import { openAiAnswers, startTestServer, type TestServer } from './openai-server.ts';
 
@@ -54,6 +57,27 @@ describe('a campaign against an OpenAI-compatible server', () => {
   it('says in a dry run which hosts are contacted', async () => {
     expect((await planRun(tiny.config(overrides), tiny.io())).hosts).toEqual([server.host]);
     expect((await planRun(tiny.config(), tiny.io())).hosts).toEqual([]);
+  });
+
+  it('is compared with further targets behind servers and in programs', async () => {
+    const targets = `
+targets:
+  - { kind: openai, baseUrl: ${server.url}/v1, model: m, apiKeyEnv: FLOODGATE_TEST_RUN_KEY }
+  - { kind: command, name: program, command: [node, ./program.mjs] }
+`;
+    const program = 'process.stdin.on("data", () => console.log(JSON.stringify({ text: "alarm bell" })));';
+    await writeFile(join(tiny.folder, 'program.mjs'), program);
+    const named = nameTargets(parseTargetsFile(targets, { fileName: 'targets.yaml', folder: tiny.folder }));
+    const plan = { targets: named, again: false, attackers: ['sft'] };
+    const { report, outcome } = await transferCampaign(run.folder, plan, tiny.io());
+    expect(outcome).toMatchObject({ targets: ['m', 'program'], filled: 2 });
+    const { transfer } = report;
+    const asr = (target: string) => {
+      const cell = transfer && transferCell(transfer, 'sft', target);
+      return cell?.judges.find(({ reported }) => reported)?.metrics.asr?.value;
+    };
+    expect(asr('program')).toBe(1);
+    expect(asr('m')).toBeLessThan(1);
   });
 
   it('leaves the key nowhere: not in the run folder, its database, its report or an error', () => {

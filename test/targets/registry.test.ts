@@ -148,7 +148,7 @@ describe('a variation of a target', () => {
     expect(varyTarget({ kind: 'scripted', otherwise: ['No.'] }, own)).toEqual(
       parse({ kind: 'scripted', otherwise: ['No.'] }),
     );
-    expect(() => varyTarget({ kind: 'scripted', otherwise: [] }, own)).toThrow(/"otherwise"/);
+    expect(() => varyTarget({ kind: 'scripted', otherwise: [] }, own)).toThrow(/otherwise: Too small/);
   });
 
   it('of a local target is asked as the run asks it, or as a named model asks for', () => {
@@ -165,6 +165,16 @@ describe('a variation of a target', () => {
     expect(other.systemPrompt).toBeUndefined();
     expect(() => varyTarget({ kind: 'local', layers: 3 }, own)).toThrow(
       expect.objectContaining({ code: 'usage', hint: 'name a model', message: expect.stringContaining('parrot') }),
+    );
+  });
+
+  it('of a kind that needs keys is refused with those that are missing', () => {
+    expect(() => varyTarget({ kind: 'openai', model: 'm' }, own)).toThrow(
+      expect.objectContaining({
+        code: 'usage',
+        message: expect.stringMatching(/^target of kind openai: baseUrl: /),
+        hint: 'name every required key of the kind openai',
+      }),
     );
   });
 

@@ -79,7 +79,13 @@ describe('a caller', () => {
     const outcomes: string[] = [];
     for (let i = 0; i < 9; i++)
       outcomes.push(await caller.call(CALL, read, going).catch((error: unknown) => (error as Error).name));
-    expect(outcomes).toEqual([...Array(5).fill('WireFailure'), 'hello', 'WireFailure', 'WireFailure', 'FloodgateError']);
+    expect(outcomes).toEqual([
+      ...Array(5).fill('WireFailure'),
+      'hello',
+      'WireFailure',
+      'WireFailure',
+      'FloodgateError',
+    ]);
   });
 
   it('ends with the signal while it waits', async () => {

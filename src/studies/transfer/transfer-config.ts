@@ -7,7 +7,7 @@ import { readRegularFile } from '../../base/regular-file.ts';
 import { resolveDotted } from '../../runs/config/config-file.ts';
 import { listConfigKeys } from '../../runs/config/config-keys.ts';
 import { problemsOfIssues } from '../../runs/config/config-problems.ts';
-import { mapTargetModels, targetKindOf, variationSchema } from '../../targets/registry.ts';
+import { mapTargetPaths, targetKindOf, variationSchema } from '../../targets/registry.ts';
 import type { DecodeSettings } from '../../targets/target.ts';
 import type { TargetConfig } from '../../targets/target-kind.ts';
 import '../../worlds/world-kinds.ts';
@@ -79,7 +79,7 @@ function isOwn(section: unknown): boolean {
 /** Relative paths count from `folder`. */
 function fromFolder(target: TransferTarget, folder: string): TransferTarget {
   if (target.kind === undefined) return target;
-  return mapTargetModels(target as TargetConfig, (model) => resolveDotted(model, folder) as string);
+  return mapTargetPaths(target as TargetConfig, (value) => resolveDotted(value, folder));
 }
 
 /** A text as a part of a column's name. */
