@@ -127,7 +127,7 @@ export function compileTemplate({ url, body }: RequestTemplate): (draw: Draw) =>
 }
 
 function fillBody({ json, form }: TemplateBody, values: Values) {
-  if (json !== undefined) return { body: fillText(JSON.stringify(json), values, (t) => t), contentType: 'application/json' };
+  if (json !== undefined) return { body: JSON.stringify(fillJson(json, values)), contentType: 'application/json' };
   if (form === undefined) return { body: undefined, contentType: undefined };
   const filled = Object.entries(form).map(([key, text]): [string, string] => [
     key,

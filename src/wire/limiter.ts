@@ -7,14 +7,16 @@ export interface Limiter {
 export function createLimiter(limit: number): Limiter {
   let running = 0;
   const waiting: (() => void)[] = [];
+  /** Hands the place on, so that nobody takes it between the end of one task and the start of the next. */
   const leave = (): void => {
-    running--;
-    waiting.shift()?.();
+    const next = waiting.shift();
+    if (next === undefined) running--;
+    else next();
   };
   return {
     async run(task, signal) {
-      if (running >= limit) await new Promise<void>((resolve) => waiting.push(resolve));
-      running++;
+      if (running < limit) running++;
+      else await new Promise<void>((resolve) => waiting.push(resolve));
       try {
         signal.throwIfAborted();
         return await task();

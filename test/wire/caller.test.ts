@@ -126,6 +126,30 @@ describe('a limiter', () => {
     expect(peak).toBe(2);
   });
 
+  it('gives the place of a task to the one that waits, not to one that comes just then', async () => {
+    const limiter = createLimiter(1);
+    let running = 0;
+    let peak = 0;
+    const late: Promise<void>[] = [];
+    const task = async () => {
+      peak = Math.max(peak, ++running);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      running--;
+    };
+    // Comes a few microtasks after the end of its own task, whichever is the moment between two tasks.
+    const comeBack = async (microtasks: number) => {
+      for (let i = 0; i < microtasks; i++) await undefined;
+      await limiter.run(task, going);
+    };
+    const first = async (microtasks: number) => {
+      await task();
+      late.push(comeBack(microtasks));
+    };
+    await Promise.all([0, 1, 2, 3, 4, 5, 6, 7].map((microtasks) => limiter.run(() => first(microtasks), going)));
+    await Promise.all(late);
+    expect(peak).toBe(1);
+  });
+
   it('begins no task after an abort', async () => {
     const limiter = createLimiter(1);
     let begun = 0;

@@ -100,7 +100,7 @@ describe('the HTTP client', () => {
   it('reads no more of a body than it may, and can be used after it', async () => {
     let sent = 0;
     const server = await start((response, { path }) => {
-      if (path === '/short') return response.end('x'.repeat(1000));
+      if (path !== '/') return response.end('x'.repeat(path === '/short' ? 1000 : 1001));
       response.on('error', () => undefined);
       const next = (): unknown => {
         sent++;
@@ -112,6 +112,7 @@ describe('the HTTP client', () => {
     await expect(client.send(get(server.url), going)).rejects.toMatchObject({ fault: 'too-large', isTransient: false });
     expect((await client.send(get(`${server.url}/short`), going)).text).toHaveLength(1000);
     expect(sent).toBeLessThan(1000);
+    await expect(client.send(get(`${server.url}/long`), going)).rejects.toMatchObject({ fault: 'too-large' });
   });
 
   it('follows no redirect and sends its headers nowhere else', async () => {
