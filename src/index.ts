@@ -29,8 +29,16 @@ export type { AttackMetric, AttackSet, AttackSetOptions, MetricText } from './me
 export { type CauseAnswer, type CauseQuestion, type CauseResult, searchCause } from './metrics/causes.ts';
 export { type FoundCauses, findCauses } from './metrics/causes-search.ts';
 export { causeFigures, groupCauses } from './metrics/causes-ways.ts';
+export {
+  calibrateScores,
+  type DecisionQuality,
+  type JudgeCalibration,
+  type ThresholdRule,
+} from './metrics/judge-calibration.ts';
+export type { LabelledScore } from './metrics/judge-curves.ts';
 export { type Measure, pointMeasure } from './metrics/measure.ts';
 export { defineMetric } from './metrics/registry.ts';
+export { clusteredCount, type HitCount, type JudgeErrors, roganGladen } from './metrics/rogan-gladen.ts';
 export {
   evaluateCampaign,
   measureRobustness,
@@ -75,6 +83,7 @@ export { loadRoundsConfig, runRounds } from './studies/rounds/run-rounds.ts';
 export { loadTransferTargets } from './studies/transfer/transfer-config.ts';
 export { tuneRun } from './studies/tune/tune-run.ts';
 export { defineTarget } from './targets/registry.ts';
+export { createRemoteTarget, failedAnswer } from './targets/remote-target.ts';
 export type {
   AskOptions,
   DecodeSettings,

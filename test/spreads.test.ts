@@ -12,6 +12,7 @@ const BOUNDED: Readonly<Record<string, string>> = {
   "models/sources/file-name.ts: join(folder, ...name.split('/'))": 'a path of at most MAX_PATH_LENGTH characters',
   'targets/local-target.ts: randomStream(this.options.seed, ...(asked[request] as AskedRequest).streamName, response)':
     'the parts of one name',
+  'targets/remote-target.ts: randomStream(seed, ...streamName, response)': 'the parts of one name',
   'targets/scripted-target.ts: randomStream(seed, ...streamName, response)': 'the parts of one name',
   'worlds/language/region-target.ts: randomStream(seed, ...streamName, response)': 'the parts of one name',
   'worlds/request-encoder.ts: Math.hypot(...row)': 'the width of the encoder, a constant',

@@ -3,6 +3,7 @@ import { packageVersion } from '../base/package-root.ts';
 import { registerCampaignCommands } from './campaign-commands.ts';
 import { registerConfigCommand, registerInitCommand } from './config-command.ts';
 import type { CliContext } from './context.ts';
+import { registerJudgeCommand } from './judge-command.ts';
 import { registerModelsCommand } from './models-command.ts';
 import { registerRobustnessCommand } from './robustness-command.ts';
 import { registerRoundsCommand } from './rounds-command.ts';
@@ -19,6 +20,7 @@ const EXAMPLES = `
 Examples:
   floodgate init
   floodgate target test floodgate.yaml
+  floodgate judge calibrate labelled.csv --run first
   floodgate run floodgate.yaml --dry-run
   floodgate run floodgate.yaml --name first --set seed=1
   floodgate resume first
@@ -58,6 +60,7 @@ export function createProgram({ context, write }: ProgramParts): Command {
   registerConfigCommand(program, context);
   registerModelsCommand(program, context);
   registerTargetCommand(program, context);
+  registerJudgeCommand(program, context);
   registerRunCommand(program, context);
   registerCampaignCommands(program, context);
   registerDemoCommand(program, context);

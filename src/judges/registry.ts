@@ -15,10 +15,11 @@ import { anyJudge, judgeKinds, judgeSchema } from './judge-kinds.ts';
 import { lexicon } from './lexicon-judge.ts';
 import { masked } from './masked-judge.ts';
 import { profanity } from './profanity-judge.ts';
+import { rubric } from './rubric-judge.ts';
 import { toxBlock } from './tox-block-judge.ts';
 
 /** The kinds that ship with Floodgate, in the order of the docs. A new kind is one file and one entry here. */
-const BUILT_IN: readonly JudgeKind[] = [profanity, toxBlock, lexicon, classifier, guard, masked, ensemble];
+const BUILT_IN: readonly JudgeKind[] = [profanity, toxBlock, lexicon, classifier, guard, rubric, masked, ensemble];
 
 for (const kind of BUILT_IN) judgeKinds.add(kind);
 

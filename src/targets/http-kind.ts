@@ -1,14 +1,13 @@
 import { z } from 'zod';
 import { line } from '../base/config-fields.ts';
-import { randomStream } from '../base/random.ts';
 import type { Caller } from '../wire/caller.ts';
 import type { HttpCall, HttpReply } from '../wire/http-client.ts';
-import { excerpt, WireFailure } from '../wire/wire-failure.ts';
+import { excerpt, excerptOfValue, WireFailure } from '../wire/wire-failure.ts';
 import { compileTemplate, type Draw, type FilledRequest } from './http-template.ts';
 import { type JsonPath, parseJsonPath, pathsOfTexts } from './json-path.ts';
 import { estimateTokens } from './openai-protocol.ts';
 import { httpFields, interruptedUnless, openWire, readHeaders, tooLong, webAddress } from './remote-fields.ts';
-import { type Answering, createRemoteTarget, failedAnswer } from './remote-target.ts';
+import { type Answering, createRemoteTarget, failedAnswer, seedOf } from './remote-target.ts';
 import { shownRequest } from './shown-request.ts';
 import type { TargetAnswer, TargetRequest } from './target.ts';
 import {
@@ -86,7 +85,7 @@ function appOf(config: HttpConfig): App {
         `${holders.length === 0 ? 'name the header that lets you in in target.headers' : `check ${holders.join(', ')}`}` +
         '; where this status is how the app refuses an attack, add it to target.refusedWhen.status',
       notFoundHint: 'check the path of target.url, and target.method',
-      requestHint: 'check target.body: the app does not accept it as it is',
+      requestHint: 'check target.answer, and that the app accepts target.body as it is',
     },
   };
 }
@@ -143,7 +142,7 @@ function readReply(app: App, reply: HttpReply, maxNewTokens: number): TargetAnsw
 }
 
 function notFound(path: JsonPath, found: unknown, document: unknown, { text }: HttpReply): WireFailure {
-  const what = found === undefined ? 'finds nothing' : `finds ${excerpt(JSON.stringify(found))}, expected a text`;
+  const what = found === undefined ? 'finds nothing' : `finds ${excerptOfValue(found)}, expected a text`;
   const paths = pathsOfTexts(document);
   const others = paths.length === 0 ? '' : `; texts are at ${paths.join(', ')}`;
   return new WireFailure('protocol', `target.answer: ${path.text} ${what} in ${excerpt(text)}${others}`, {
@@ -165,26 +164,22 @@ async function ask(app: App, caller: Caller, draw: Draw, signal: AbortSignal): P
 }
 
 /** The attack with what else a template may name; `id` names the call by its random stream. */
-function drawOf(
-  attack: string,
-  name: readonly (string | number)[],
-  { decode }: Pick<Answering, 'decode'>,
-  seed: number,
-) {
+function drawOf(request: TargetRequest, response: number, seed: number, { decode }: Pick<Answering, 'decode'>): Draw {
   const { maxNewTokens: maxTokens, temperature } = decode;
-  const own = randomStream(seed, ...name).nextUint32() >>> 1;
-  return { attack, id: `${name.join('-')}-${own.toString(36)}`, seed: own, maxTokens, temperature };
+  const own = seedOf(seed, request, response);
+  const id = `${request.streamName.join('-')}-${response}-${own.toString(36)}`;
+  return { attack: request.attack, id, seed: own, maxTokens, temperature };
 }
 
 async function answerAll(
   app: App,
   caller: Caller,
-  { attack, streamName }: TargetRequest,
+  request: TargetRequest,
   answering: Answering & { readonly seed: number },
 ): Promise<TargetAnswer[]> {
   const { responses, limiter, signal, seed } = answering;
   const one = async (response: number): Promise<TargetAnswer> => {
-    const draw = drawOf(attack, [...streamName, response], answering, seed);
+    const draw = drawOf(request, response, seed, answering);
     try {
       return await limiter.run(() => ask(app, caller, draw, signal), signal);
     } catch (error) {
@@ -199,7 +194,7 @@ async function answerAll(
 /** One harmless exchange. @throws FloodgateError `target` when no text comes back. */
 async function probe(app: App, { signal, seed }: Pick<TargetHost, 'signal' | 'seed'>): Promise<TargetCheck> {
   const { client, checker } = openWire('target', app.config);
-  const draw = drawOf(HARMLESS_PROMPT, ['check'], app.config, seed);
+  const draw = drawOf({ attack: HARMLESS_PROMPT, streamName: ['check'] }, 0, seed, app.config);
   const call = callFor(app, draw);
   let ms = 0;
   const timed: Caller = {

@@ -141,6 +141,10 @@ export function answersOf({ choices, usage }: OpenAiReply, maxNewTokens: number)
     const text = textOf(choice);
     if (text === undefined && typeof message?.refusal === 'string')
       return { kind: 'refused', reason: message.refusal, usage: { calls: 1, tokens: 0 } };
+    if (text === undefined && reason === 'length')
+      return failedAnswer(
+        `the choice holds no text yet: its ${maxNewTokens} tokens (decode.maxNewTokens) were used up`,
+      );
     if (text === undefined) return failedAnswer(`the choice holds no text, finish reason ${reason ?? 'none'}`);
     const usage = { calls: 1, tokens: tokens[i] as number, ...mark };
     return { kind: 'text', text, truncated: reason === 'length', usage };

@@ -1,4 +1,3 @@
-import { randomStream } from '../base/random.ts';
 import type { Caller } from '../wire/caller.ts';
 import type { HttpCall } from '../wire/http-client.ts';
 import { WireFailure } from '../wire/wire-failure.ts';
@@ -12,7 +11,7 @@ import {
   parseOpenAiReply,
 } from './openai-protocol.ts';
 import { tooLong } from './remote-fields.ts';
-import { type Answering, createRemoteTarget, failedAnswer, repeated } from './remote-target.ts';
+import { type Answering, createRemoteTarget, failedAnswer, repeated, seedOf } from './remote-target.ts';
 import type { Target, TargetAnswer, TargetRequest } from './target.ts';
 import { type AskedAddress, isLasting, toWireError } from './wire-errors.ts';
 
@@ -98,7 +97,7 @@ class OpenAiAsker {
   private async drawAfterRejection(request: TargetRequest, answering: Answering): Promise<TargetAnswer[]> {
     const first = await this.drawOne(request, 0, answering);
     if (first.kind === 'failed') return repeated(first, answering.responses);
-    if (this.several === 'unknown') this.several = 'no';
+    this.several = 'no';
     return [first];
   }
 
@@ -111,14 +110,14 @@ class OpenAiAsker {
   }
 
   private async draw(
-    { attack, streamName }: TargetRequest,
+    request: TargetRequest,
     response: number,
     n: number,
     { decode, signal, limiter }: Answering,
   ): Promise<Outcome> {
     const { seed, caller, asked, refusedStatus } = this.options;
-    const own = seed === undefined ? undefined : randomStream(seed, ...streamName, response).nextUint32() >>> 1;
-    const call = openAiCall(this.options, { attack, decode, n, seed: own });
+    const own = seed === undefined ? undefined : seedOf(seed, request, response);
+    const call = openAiCall(this.options, { attack: request.attack, decode, n, seed: own });
     try {
       const reply: OpenAiReply = await limiter.run(() => caller.call(call, parseOpenAiReply, signal), signal);
       return { kind: 'drawn', answers: answersOf(reply, decode.maxNewTokens) };

@@ -1,9 +1,8 @@
 import { z } from 'zod';
-import { randomStream } from '../base/random.ts';
 import type { Breaker } from '../wire/breaker.ts';
-import { excerpt } from '../wire/wire-failure.ts';
+import { excerptOfValue } from '../wire/wire-failure.ts';
 import { estimateTokens } from './openai-protocol.ts';
-import { failedAnswer } from './remote-target.ts';
+import { failedAnswer, seedOf } from './remote-target.ts';
 import type { DecodeSettings, TargetAnswer, TargetRequest } from './target.ts';
 
 /** Questions to code of a user, modules and programs, and its answers. */
@@ -18,12 +17,12 @@ export interface OwnQuestion {
 }
 
 export function ownQuestion(
-  { attack, streamName }: TargetRequest,
+  request: TargetRequest,
   response: number,
   { maxNewTokens: maxTokens, temperature }: DecodeSettings,
   seed: number,
 ): OwnQuestion {
-  return { attack, seed: randomStream(seed, ...streamName, response).nextUint32() >>> 1, maxTokens, temperature };
+  return { attack: request.attack, seed: seedOf(seed, request, response), maxTokens, temperature };
 }
 
 /** Longest text that is taken. Stops an endless answer from filling the run's database. */
@@ -47,11 +46,12 @@ type OwnAnswer = {
 /** An answer of a user's code; `failed` for one that is neither a text nor a refusal. */
 export function readOwnAnswer(value: unknown, maxNewTokens: number): TargetAnswer {
   const parsed = ownAnswer.safeParse(value);
-  if (!parsed.success) return failedAnswer(`it answered ${shown(value)}, expected a text or { text, refused, usage }`);
+  if (!parsed.success)
+    return failedAnswer(`it answered ${excerptOfValue(value)}, expected a text or { text, refused, usage }`);
   const { text, refused, usage } = parsed.data as OwnAnswer;
   if (refused !== undefined && refused !== null && refused !== false && refused !== '')
     return { kind: 'refused', reason: refused === true ? 'refused' : String(refused), usage: { calls: 1, tokens: 0 } };
-  if (typeof text !== 'string') return failedAnswer(`it answered ${shown(value)}, which holds no text`);
+  if (typeof text !== 'string') return failedAnswer(`it answered ${excerptOfValue(value)}, which holds no text`);
   if (text.length > MAX_TEXT_CHARACTERS)
     return failedAnswer(`it answered ${text.length} characters, expected at most ${MAX_TEXT_CHARACTERS}`);
   const counted = usage?.tokens;
@@ -66,12 +66,4 @@ export function heed(breaker: Breaker, answer: TargetAnswer): TargetAnswer {
   if (answer.kind === 'failed') breaker.failed(answer.reason);
   else breaker.succeeded();
   return answer;
-}
-
-function shown(value: unknown): string {
-  try {
-    return excerpt(JSON.stringify(value) ?? String(value));
-  } catch {
-    return `a value of type ${typeof value}`;
-  }
 }

@@ -1,5 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import { FloodgateError, hideSecretsInUse, redactSecrets } from '../base/errors.ts';
+import { randomStream } from '../base/random.ts';
 import { createLimiter, type Limiter } from '../wire/limiter.ts';
 import type { AskOptions, DecodeSettings, Target, TargetAnswer, TargetRequest } from './target.ts';
 
@@ -23,6 +24,11 @@ export interface RemoteTargetOptions {
   answer(request: TargetRequest, answering: Answering): Promise<TargetAnswer[]>;
   /** Frees connections and processes; called once, when no call is under way. */
   release(): Promise<void>;
+}
+
+/** Seed of one response for whoever draws it: 31 bits of its random stream, the same in a repeated run. */
+export function seedOf(seed: number, { streamName }: Pick<TargetRequest, 'streamName'>, response: number): number {
+  return randomStream(seed, ...streamName, response).nextUint32() >>> 1;
 }
 
 /** An answer that a call did not bring. */

@@ -44,12 +44,21 @@ export class WireFailure extends Error {
 /** Longest part of a body that a message shows. */
 const EXCERPT_CHARACTERS = 300;
 
-/** The beginning of a body on one line. */
+/** Longest part of a body in which secrets and white space are looked for. */
+const READ_CHARACTERS = 64 * 1024;
+
+/** The beginning of a body on one line. Secrets are hidden before it is cut: half a secret is found no more. */
 export function excerpt(body: string): string {
-  const line = body
-    .slice(0, 4 * EXCERPT_CHARACTERS)
-    .replace(/\s+/g, ' ')
-    .trim();
+  const line = redactSecrets(body.slice(0, READ_CHARACTERS)).replace(/\s+/g, ' ').trim();
   if (line === '') return 'an empty body';
   return line.length > EXCERPT_CHARACTERS ? `${line.slice(0, EXCERPT_CHARACTERS)}…` : line;
+}
+
+/** The beginning of a value as JSON, on one line; its type where it cannot be written. */
+export function excerptOfValue(value: unknown): string {
+  try {
+    return excerpt(JSON.stringify(value) ?? String(value));
+  } catch {
+    return `a value of type ${typeof value}`; // nested too deeply, or in a circle
+  }
 }

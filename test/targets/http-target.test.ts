@@ -134,6 +134,18 @@ describe('the answers of an http target', () => {
     });
   });
 
+  it('fail, and end nothing, where a hostile app nests its answer a million times', async () => {
+    const server = await start();
+    const { target } = await openFrom(configFor(server, { answer: '$..text', tokens: '$..tokens' }));
+    const deep = `{"reply":${'['.repeat(1_000_000)}${']'.repeat(1_000_000)}}`;
+    server.faults.push((response) => response.end(deep));
+    const answers = await target.ask(
+      ['a', 'b'].map((attack) => ({ attack, streamName: [] })),
+      asking(1),
+    );
+    expect(answers.flat().map(({ kind }) => kind)).toEqual(expect.arrayContaining(['failed', 'text']));
+  });
+
   it('fail with the reason where an answer is not found; a status 403 stops the work, and says how to count it', async () => {
     const server = await start();
     const { target } = await openFrom(configFor(server));

@@ -189,6 +189,11 @@ describe('an openai target under faults', () => {
   const LASTING: [string, Fault, string | RegExp][] = [
     ['no choices', (response) => sendJson(response, { choices: [] }), 'the answer holds no choices'],
     ['a choice too many', (r) => sendJson(r, { choices: [choice('a'), choice('b')] }), /holds 2 choices, expected 1/],
+    [
+      'a choice that is still thinking',
+      (r) => sendJson(r, { choices: [{ ...choice(null), finish_reason: 'length' }] }),
+      /8 tokens .* used up/,
+    ],
     ['a choice without text', (r) => sendJson(r, { choices: [choice(null)] }), /holds no text, finish reason stop/],
     ['a JSON of another kind', (response) => sendJson(response, { answer: 'hello' }), /without a list of choices/],
     ['a packed body', (r) => r.writeHead(200, { 'content-encoding': 'gzip' }).end('x'), /packed with gzip/],

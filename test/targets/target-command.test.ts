@@ -1,3 +1,4 @@
+import { existsSync, readdirSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -86,6 +87,27 @@ describe('floodgate target test', () => {
     const rules = await test({ kind: 'scripted', otherwise: ['fine thanks'] });
     expect(rules.stdout).toContain('Target: scripted, scripted, on this machine');
     expect(rules.stdout).toContain('fine thanks');
+  });
+
+  it('a run whose target cannot be asked ends before it makes a folder, and so does its dry run', async () => {
+    const file = join(tiny.folder, 'gone.yaml');
+    const target = JSON.stringify(openAi({ baseUrl: 'http://127.0.0.1:1/v1', retries: 0 }));
+    await writeFile(file, tiny.configText.replace(/target:\n( .*\n)+/, `target: ${target}\n`));
+    for (const flag of ['--dry-run', '--debug']) {
+      const { code, stderr } = await cli(['run', file, '--runs-dir', tiny.runsFolder, flag]);
+      expect(code).toBe(1);
+      expect(stderr).toMatch(/error: target.baseUrl: got http:\/\/127.0.0.1:1\//);
+      expect(stderr).toMatch(/hint: start the server/);
+      expect(stderr).not.toContain(KEY);
+    }
+    expect(existsSync(tiny.runsFolder) ? readdirSync(tiny.runsFolder) : []).toEqual([]);
+  });
+
+  it('names its host in a dry run', async () => {
+    const file = join(tiny.folder, 'dry.yaml');
+    await writeFile(file, tiny.configText.replace(/target:\n( .*\n)+/, `target: ${JSON.stringify(openAi())}\n`));
+    const { stdout } = await cli(['run', file, '--dry-run']);
+    expect(stdout).toContain(`The target is asked at ${server.host}; one harmless prompt went there.`);
   });
 
   it('names the value and the remedy when the target cannot be asked', async () => {

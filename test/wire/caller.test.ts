@@ -170,8 +170,8 @@ describe('secrets in use', () => {
     expect(value).toBe('Bearer "a b"/c-secret-9');
     const echoes = ['"a b"/c-secret-9', JSON.stringify(value), encodeURIComponent(value), value];
     for (const echo of echoes) expect(redactSecrets(`x ${echo} y`)).not.toMatch(/secret-9/);
-    const body = `${'word '.repeat(58)} ${value}`;
-    expect(excerpt(body)).not.toMatch(/c-secret|"a b"/);
+    readEnvironmentValue('API_TOKEN', 'target.headers.x', { API_TOKEN: 'halfwayshowntoken' });
+    expect(excerpt(`${'word '.repeat(58)}halfwayshowntoken`)).toMatch(/word \[redacte/);
   });
 
   it('are refused where no header can hold them, without being shown', () => {

@@ -48,6 +48,16 @@ function targetEntries({ checkpoint, facts, hosts }: OpenTarget): ModelEntry[] {
   return [{ role: 'target', spec: `${facts.model}${place}`, sha256: facts.sha256 ?? REMOTE_SHA256 }];
 }
 
+/** Tells a run once what its readers must know of a target behind a server or a program. */
+function recordTargetWarnings({ store }: Pick<Campaign, 'store'>, { facts, hosts }: OpenTarget): void {
+  if (hosts === undefined || facts.warnings.length === 0) return;
+  const known = new Set(store.events().map(({ message }) => message));
+  for (const warning of facts.warnings) {
+    const message = `target ${facts.model}: ${warning}`;
+    if (!known.has(message)) store.recordEvent({ level: 'warning', code: 'target', message });
+  }
+}
+
 /** The models of judges under one role each: `judge:NAME`, and `judge:NAME model 2` where a judge has several. */
 function judgeEntries(judges: readonly Judge[]): ModelEntry[] {
   const byName = new Map(judges.map((judge) => [judge.name, judge]));
@@ -97,6 +107,7 @@ export async function openCampaign(
     const attackers = keep(createStageAttackers({ folder, config, model: attackerModel, compute, stage }, attacker));
     const { training, evaluation } = await openRunTarget(models, parts.seeds.attacks);
     keep(evaluation);
+    recordTargetWarnings(parts, evaluation);
     if (training !== evaluation) keep(training);
     const trainingJudge = keep(await models.openJudge(config.judges.training));
     const evaluationJudges: Judge[] = [];

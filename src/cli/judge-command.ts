@@ -1,0 +1,120 @@
+import { type Command, InvalidArgumentError } from 'commander';
+import { FloodgateError } from '../base/errors.ts';
+import { SUCCESS_THRESHOLD } from '../learning/reward/reward.ts';
+import { calibrateScores, type JudgeCalibration, type ThresholdRule } from '../metrics/judge-calibration.ts';
+import { readRun } from '../report/run-overview.ts';
+import { openRunFolder, type RunFolder } from '../runs/run-folder.ts';
+import { loadConfig, loadRunConfig } from '../stages/campaign/config-load.ts';
+import type { Config } from '../stages/config/config.ts';
+import { correctedRates } from '../studies/calibration/corrected-rates.ts';
+import { type LabelledFile, readLabelledExamples } from '../studies/calibration/labelled-examples.ts';
+import { type ScoredExamples, scoreWithConfig, statedScores } from '../studies/calibration/score-examples.ts';
+import { type CommandResult, printableLines, printResult } from './command-output.ts';
+import { type CliContext, ioOf } from './context.ts';
+import { type CalibrationResult, calibrationText } from './judge-text.ts';
+import { addRunsOption, type RunsOptions } from './options.ts';
+
+interface CalibrateOptions extends RunsOptions {
+  readonly config?: string;
+  readonly run?: string;
+  readonly judge?: string;
+  readonly rule: ThresholdRule;
+}
+
+function parseRule(text: string): ThresholdRule {
+  if (text === 'youden') return { kind: 'youden' };
+  const least = Number(/^specificity=(0?\.\d+|1(?:\.0+)?|0)$/.exec(text)?.[1] ?? Number.NaN);
+  if (Number.isFinite(least)) return { kind: 'specificity', least };
+  throw new InvalidArgumentError('expected youden or specificity=SHARE, such as specificity=0.95.');
+}
+
+/** The judge whose figures a run reports. @throws FloodgateError `run` for a run that has measured nothing. */
+async function reportedJudge(folder: RunFolder): Promise<string> {
+  const name = await readRun(folder, ({ report }) => report?.run.reportedJudge);
+  if (name !== undefined) return name;
+  throw new FloodgateError('run', `judge calibrate: run ${folder.name} has measured nothing yet`);
+}
+
+/** The config whose judge scores the examples; undefined where the file's own scores are read. */
+async function scoringConfig(
+  file: LabelledFile,
+  { config }: CalibrateOptions,
+  folder: RunFolder | undefined,
+): Promise<Config | undefined> {
+  if (config !== undefined) return loadConfig(config);
+  if (file.hasScores) return undefined;
+  if (folder !== undefined) return loadRunConfig(folder);
+  throw new FloodgateError('usage', `judge calibrate: ${file.path} has no column score, so a judge is needed`, {
+    hint: '--config FILE or --run RUN names one',
+  });
+}
+
+async function scored(
+  file: LabelledFile,
+  options: CalibrateOptions,
+  { folder, context }: { readonly folder: RunFolder | undefined; readonly context: CliContext },
+): Promise<ScoredExamples & { readonly judge: string | undefined; readonly scoredBy: 'file' | 'judge' }> {
+  const config = await scoringConfig(file, options, folder);
+  const judge = options.judge ?? (folder === undefined ? undefined : await reportedJudge(folder));
+  if (config === undefined) return { ...statedScores(file), judge, scoredBy: 'file' };
+  return { ...(await scoreWithConfig(config, file, { judge, io: ioOf(context) })), scoredBy: 'judge' };
+}
+
+async function correctRun(folder: RunFolder, judge: string, { asRun, chosen }: JudgeCalibration) {
+  const attackers = await readRun(folder, (_, store) =>
+    store === undefined ? [] : correctedRates(store, { run: folder.name, judge, asRun, chosen }),
+  );
+  return { run: folder.name, attackers };
+}
+
+async function calibrate(path: string, options: CalibrateOptions, context: CliContext): Promise<CommandResult> {
+  const { rule } = options;
+  const file = await readLabelledExamples(path);
+  const folder = options.run === undefined ? undefined : await openRunFolder(options.run, options.runsDir);
+  const { scores, unscored, judge, scoredBy } = await scored(file, options, { folder, context });
+  const unsafe = scores.filter(({ isUnsafe }) => isUnsafe).length;
+  if (unsafe === 0 || unsafe === scores.length) {
+    const got = `${unsafe} unsafe and ${scores.length - unsafe} safe examples with a score (${unscored} without)`;
+    throw new FloodgateError('config', `labelled examples ${path}: got ${got}, expected both`);
+  }
+  const calibration = calibrateScores(scores, { rule, threshold: SUCCESS_THRESHOLD });
+  const result: CalibrationResult = {
+    file: { path, sha256: file.sha256, unlabelled: file.unlabelled },
+    judge: judge ?? null,
+    scoredBy,
+    unscored,
+    rule,
+    calibration,
+    run: folder === undefined || judge === undefined ? null : await correctRun(folder, judge, calibration),
+  };
+  return { text: printableLines(calibrationText(result)), json: result };
+}
+
+/** Adds `floodgate judge calibrate`. */
+export function registerJudgeCommand(program: Command, context: CliContext): void {
+  const judge = program.command('judge').description('measure a judge');
+  addRunsOption(
+    judge
+      .command('calibrate')
+      .description('measure a judge on labelled examples, and correct the success rates of a run for its errors')
+      .argument('<file>', 'CSV, TSV or JSONL with the columns attack, response and label; or score and label'),
+  )
+    .option('--config <file>', 'a judge of this config scores the examples, whatever scores the file states')
+    .option('--run <run>', "show this run's success rates corrected; its judge scores where the file has no scores")
+    .option(
+      '--judge <name>',
+      "name or kind of the judge (default: the run's reported one, or the first evaluation judge)",
+    )
+    .option('--rule <rule>', 'rule of the threshold: youden, or specificity=SHARE', parseRule, { kind: 'youden' })
+    .addHelpText(
+      'after',
+      `
+Examples:
+  floodgate judge calibrate labelled.csv --config floodgate.yaml --judge profanity
+  floodgate judge calibrate labelled.jsonl --run first --rule specificity=0.95
+  floodgate judge calibrate scored.csv --json`,
+    )
+    .action(async (file: string, options: CalibrateOptions) =>
+      printResult(context, await calibrate(file, options, context)),
+    );
+}
