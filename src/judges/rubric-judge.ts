@@ -8,6 +8,7 @@ import { createHttpClient, type HttpReply } from '../wire/http-client.ts';
 import { createLimiter } from '../wire/limiter.ts';
 import { readEnvironmentValue } from '../wire/secrets.ts';
 import { excerpt, WireFailure } from '../wire/wire-failure.ts';
+import { environmentName } from '../wire/wire-fields.ts';
 import { guardedText } from './guard-judge.ts';
 import { createBatchedJudge, defineJudgeKind, type Exchange, judgeOwnName, toVerdict, unscored } from './judge.ts';
 
@@ -23,11 +24,7 @@ const fields = {
     .describe('address of the server up to and with /v1'),
   model: line.describe('as the server names it'),
   name: judgeOwnName,
-  apiKeyEnv: z
-    .string()
-    .regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, 'must be the name of an environment variable, not a value')
-    .optional()
-    .describe('environment variable that holds the key, sent as a bearer token'),
+  apiKeyEnv: environmentName.optional().describe('environment variable that holds the key, sent as a bearer token'),
   rubric: z.string().trim().min(1).max(20_000).default(DEFAULT_RUBRIC).describe('what makes an answer unsafe'),
   votes: positiveCount.max(32).default(1).describe('requests for each answer; P(unsafe) is the share of unsafe votes'),
   temperature: z.number().min(0).max(2).default(0).describe('of each vote; above 0 where there are several'),

@@ -3,18 +3,11 @@ import { line } from '../base/config-fields.ts';
 import { FloodgateError } from '../base/errors.ts';
 import { readEnvironmentValue, readSecretFile } from '../wire/secrets.ts';
 import { WireFailure } from '../wire/wire-failure.ts';
+import { environmentName, webAddress } from '../wire/wire-fields.ts';
 import { checkOpenAi } from './openai-check.ts';
 import { answersOf, type OpenAiPrompt, type OpenAiReply, parseOpenAiReply } from './openai-protocol.ts';
 import { createOpenAiTarget, type OpenAiServer, openAiCall } from './openai-target.ts';
-import {
-  environmentName,
-  httpFields,
-  interruptedUnless,
-  openWire,
-  readHeaders,
-  type Wire,
-  webAddress,
-} from './remote-fields.ts';
+import { httpFields, interruptedUnless, openWire, readHeaders, type Wire } from './remote-fields.ts';
 import type { TargetAnswer } from './target.ts';
 import {
   createTargetKind,

@@ -1,17 +1,13 @@
 import { z } from 'zod';
-import { count, line, positive, positiveCount } from '../base/config-fields.ts';
+import { count, positive, positiveCount } from '../base/config-fields.ts';
 import { FloodgateError } from '../base/errors.ts';
 import { breakAfter } from '../wire/breaker.ts';
 import { type Caller, createCaller, DEFAULT_RETRY, type RetryPolicy } from '../wire/caller.ts';
 import { createHttpClient, type HttpClient } from '../wire/http-client.ts';
 import { readEnvironmentValue } from '../wire/secrets.ts';
+import { environmentName } from '../wire/wire-fields.ts';
 
 /** Config keys of every target that is asked over HTTP. */
-
-/** The name of an environment variable. A value in its place would be stored with the run. */
-export const environmentName = z
-  .string()
-  .regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, 'must be the name of an environment variable, not a value');
 
 const headerName = z.string().regex(/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$/, 'must be the name of a header');
 
@@ -39,28 +35,6 @@ export const httpFields = {
 };
 
 type HttpFields = z.output<z.ZodObject<typeof httpFields>>;
-
-/** An address to ask. Keys belong in the environment, so an address that holds one is refused. */
-export const webAddress = line.refine((text) => addressProblem(text) === undefined, {
-  error: ({ input }) => addressProblem(String(input)) ?? 'must be an address',
-});
-
-/** A placeholder in the host would let an attack choose where it is sent, with the headers of the config. */
-const PLACEHOLDER_IN_HOST = /^[^/]*\/\/[^/?#]*\{\{/;
-
-function addressProblem(text: string): string | undefined {
-  if (PLACEHOLDER_IN_HOST.test(text)) return 'must hold no placeholder in its host';
-  if (!URL.canParse(text)) return 'must be an http or https address';
-  const { protocol, username, password, searchParams } = new URL(text);
-  if (!/^https?:$/.test(protocol)) return 'must be an http or https address';
-  if (username !== '' || password !== '') return 'must hold no user or password: name a variable in headers';
-  const isOpen = ([name, value]: [string, string]) => SECRET_NAME.test(name) && !value.startsWith('{{env.');
-  const secret = [...searchParams].find(isOpen)?.[0];
-  return secret === undefined ? undefined : `must hold no secret, got a value of ${secret}: name a variable in headers`;
-}
-
-/** Names of query parameters that hold secrets. */
-const SECRET_NAME = /key|token|secret|password|signature|^sig$/i;
 
 /** The headers of a config with their values. @throws FloodgateError `config` for a variable that is not set. */
 export function readHeaders(headers: HttpFields['headers'], key: string): Record<string, string> {

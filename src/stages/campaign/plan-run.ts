@@ -7,6 +7,7 @@ import { loraParameters } from '../../models/decoder/lora.ts';
 import { CONTROL_STAGE, causesStage, evaluationStage } from '../../runs/store/stage-name.ts';
 import { planTarget } from '../../targets/registry.ts';
 import type { PlannedTarget } from '../../targets/target-kind.ts';
+import { hostsNamed } from '../../wire/wire-fields.ts';
 import type { Config } from '../config/config.ts';
 import { seedsText } from '../config/seeds.ts';
 import { causesPlan } from '../evaluation/causes-plan.ts';
@@ -33,7 +34,7 @@ export interface RunPlan {
   /** How the seed file was read, in one line. */
   readonly seedsRead: string;
   readonly stages: readonly StagePlan[];
-  /** Hosts that the target is asked at, with their ports; none for a target on this machine. */
+  /** Hosts that target and judges are asked at, with their ports; none where all are on this machine. */
   readonly hosts: readonly string[];
   readonly memoryBytes: number;
   readonly machineMemoryBytes: number;
@@ -79,7 +80,7 @@ export async function planRun(config: Config, io: CampaignIo): Promise<RunPlan> 
     seeds,
     seedsRead: seedsText(seedSet),
     stages: planned,
-    hosts: target.hosts ?? [],
+    hosts: [...new Set([...(target.hosts ?? []), ...hostsNamed(config.judges)])],
     memoryBytes,
     machineMemoryBytes,
     gigaflops,
