@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { FloodgateError } from '../../src/base/errors.ts';
 import { liveSessionLabels } from '../../src/engine/runtime/session.ts';
+import { AskedRuns } from '../../src/learning/proposals/coverage.ts';
 import { resumeCampaign, runCampaign } from '../../src/report/campaigns.ts';
 import { openRunFolder } from '../../src/runs/run-folder.ts';
 import { openStore } from '../../src/runs/store/run-store.ts';
@@ -63,7 +64,7 @@ const OVERRIDES = [
   'gflownet.checkpointEveryUpdates=3',
   'gflownet.updatesPerBatch=2',
   'gflownet.responses={first: 1, most: 4}',
-  'gflownet.replay={seedWithReference: 130, draw: mixed, rescore: true}',
+  'gflownet.replay={seedWithReference: 130, seedCandidates: 3, draw: mixed, rescore: true}',
   'gflownet.vargrad.huber=5',
   'watch={everyUpdates: 4, attacks: 8}',
   'collect.minUnsafe=0.4',
@@ -71,9 +72,9 @@ const OVERRIDES = [
   'evaluation={attacks: 4, responses: 1, controls: 0, causes: {clusters: 0}}',
 ];
 
-const start = (name: string) =>
+const start = (name: string, changes: readonly string[] = []) =>
   runCampaign(
-    { config: tiny.config(OVERRIDES), runsFolder: tiny.runsFolder, name, ifTaken: 'refuse' },
+    { config: tiny.config([...OVERRIDES, ...changes]), runsFolder: tiny.runsFolder, name, ifTaken: 'refuse' },
     tiny.io(stop.signal),
   );
 
@@ -105,6 +106,25 @@ test('an attack whose first response succeeds draws four, another one; held-out 
   expect(targetCalls).toBeGreaterThanOrEqual(calls);
   const planned = (await planRun(tiny.config(OVERRIDES), tiny.io())).stages.find(({ name }) => name === 'gflownet');
   expect(targetCalls).toBeLessThanOrEqual(planned?.targetCalls as number);
+});
+
+test('of three candidates for each attack of the reference those whose words were asked least are tried', async () => {
+  const { folder } = await wholeRun();
+  const all = ['gflownet.replay.seedCandidates=1', 'gflownet.replay.seedWithReference=390'];
+  const { folder: uncovered } = await start('all-candidates', [...all, 'gflownet.updates=1', 'attackers=[gflownet]']);
+  const triedIn = async (databasePath: string) => {
+    const store = await openStore(databasePath, { readOnly: true });
+    const attacks = store.attacks({ stage: 'gflownet', fromUpdate: -1, toUpdate: -1, source: 'reference' });
+    store.close();
+    return attacks.map(({ text }) => ({ text }));
+  };
+  const candidates = await triedIn(uncovered.databasePath);
+  const asked = new AskedRuns();
+  // Chunks of 64 attacks, each chosen from three times as many.
+  const chunks = [0, 64, 128].map((from) => candidates.slice(3 * from, 3 * Math.min(from + 64, 130)));
+  const chosen = chunks.flatMap((chunk) => asked.choose(chunk, chunk.length / 3));
+  expect(chosen).toHaveLength(130);
+  expect(await triedIn(folder.databasePath)).toEqual(chosen);
 });
 
 test.each([
