@@ -67,7 +67,10 @@ export function worldFolder(cacheDir: string, spec: WorldSpec): string {
   return path.join(cacheDir, 'worlds', `world-${spec.seed}-${hash}`);
 }
 
-const fileOf = (folder: string): string => path.join(folder, 'world.json');
+/** Name of the file that is written last. */
+export const RECORD_NAME = 'world.json';
+
+const fileOf = (folder: string): string => path.join(folder, RECORD_NAME);
 
 /** The error of a world whose files differ from those that were written. */
 export function damagedWorld(folder: string, reason: string, cause?: unknown): FloodgateError {
@@ -77,15 +80,28 @@ export function damagedWorld(folder: string, reason: string, cause?: unknown): F
   });
 }
 
-/** The record of a world in the cache; undefined when its build never finished. @throws FloodgateError `format` when damaged. */
-export async function readWorldRecord(folder: string): Promise<WorldRecord | undefined> {
-  const file = fileOf(folder);
+/**
+ * A file of a world's folder in the cache; undefined when there is none.
+ *
+ * @throws FloodgateError `format` when damaged.
+ */
+export async function readWorldFile<Content>(
+  folder: string,
+  name: string,
+  schema: z.ZodType<Content>,
+): Promise<Content | undefined> {
+  const file = path.join(folder, name);
   if (!existsSync(file)) return undefined;
   try {
-    return parseFields(recordSchema, await readJsonFile(file, MAX_RECORD_BYTES), file);
+    return parseFields(schema, await readJsonFile(file, MAX_RECORD_BYTES), file);
   } catch (cause) {
     throw damagedWorld(folder, cause instanceof Error ? cause.message : String(cause), cause);
   }
+}
+
+/** The record of a world in the cache; undefined when its build never finished. @throws FloodgateError `format` when damaged. */
+export function readWorldRecord(folder: string): Promise<WorldRecord | undefined> {
+  return readWorldFile(folder, RECORD_NAME, recordSchema);
 }
 
 /** Written last: a folder without it is an unfinished build. */
@@ -93,22 +109,18 @@ export async function writeWorldRecord(folder: string, record: WorldRecord): Pro
   await writeFileAtomically(fileOf(folder), (handle) => handle.writeFile(`${JSON.stringify(record, null, 1)}\n`));
 }
 
-const refusalFileOf = (folder: string): string => path.join(folder, 'refused.json');
+const REFUSAL_NAME = 'refused.json';
 
 const refusalSchema = z.object({ problems: z.array(z.string()).min(1) });
 
 /** Why a world was refused before it had a target; undefined when it was not. @throws FloodgateError `format` when damaged. */
 export async function readRefusal(folder: string): Promise<readonly string[] | undefined> {
-  const file = refusalFileOf(folder);
-  if (!existsSync(file)) return undefined;
-  try {
-    return parseFields(refusalSchema, await readJsonFile(file, MAX_RECORD_BYTES), file).problems;
-  } catch (cause) {
-    throw damagedWorld(folder, cause instanceof Error ? cause.message : String(cause), cause);
-  }
+  return (await readWorldFile(folder, REFUSAL_NAME, refusalSchema))?.problems;
 }
 
 /** Keeps why a world was refused before it had a target. */
 export async function writeRefusal(folder: string, problems: readonly string[]): Promise<void> {
-  await writeFileAtomically(refusalFileOf(folder), (handle) => handle.writeFile(`${JSON.stringify({ problems })}\n`));
+  await writeFileAtomically(path.join(folder, REFUSAL_NAME), (handle) =>
+    handle.writeFile(`${JSON.stringify({ problems })}\n`),
+  );
 }

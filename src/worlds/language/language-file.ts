@@ -1,10 +1,8 @@
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
 import { writeFileAtomically } from '../../base/atomic-file.ts';
-import { parseFields, readJsonFile } from '../../models/formats/json-file.ts';
-import { damagedWorld } from '../world-file.ts';
+import { RECORD_NAME, readWorldFile } from '../world-file.ts';
 import {
   LANGUAGE_ATTACK,
   LANGUAGE_RESPONSES,
@@ -80,9 +78,6 @@ const recordSchema = z.object({
   }),
 });
 
-/** A record of 24 regions and 400 seeds has about 60 kB. */
-const MAX_RECORD_BYTES = 4 * 1024 * 1024;
-
 /** Folder of a language world in the cache, named by a hash of everything that determines its bytes. */
 export function languageFolder(cacheDir: string, spec: LanguageSpec, models: LanguageModels): string {
   const content = JSON.stringify({
@@ -97,20 +92,14 @@ export function languageFolder(cacheDir: string, spec: LanguageSpec, models: Lan
   return path.join(cacheDir, 'worlds', `language-${spec.seed}-${hash}`);
 }
 
-const fileOf = (folder: string): string => path.join(folder, 'world.json');
-
 /** The record of a world in the cache; undefined when its build never finished. @throws FloodgateError `format` when damaged. */
-export async function readLanguageRecord(folder: string): Promise<LanguageRecord | undefined> {
-  const file = fileOf(folder);
-  if (!existsSync(file)) return undefined;
-  try {
-    return parseFields(recordSchema, await readJsonFile(file, MAX_RECORD_BYTES), file);
-  } catch (cause) {
-    throw damagedWorld(folder, cause instanceof Error ? cause.message : String(cause), cause);
-  }
+export function readLanguageRecord(folder: string): Promise<LanguageRecord | undefined> {
+  return readWorldFile(folder, RECORD_NAME, recordSchema);
 }
 
 /** Written last: a folder without it is an unfinished build. A refused world has its record too. */
 export async function writeLanguageRecord(folder: string, record: LanguageRecord): Promise<void> {
-  await writeFileAtomically(fileOf(folder), (handle) => handle.writeFile(`${JSON.stringify(record, null, 1)}\n`));
+  await writeFileAtomically(path.join(folder, RECORD_NAME), (handle) =>
+    handle.writeFile(`${JSON.stringify(record, null, 1)}\n`),
+  );
 }
