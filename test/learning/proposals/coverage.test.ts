@@ -9,7 +9,10 @@ test('takes the candidate with the most runs of words that nobody asked', () => 
   const asked = new AskedRuns();
   expect(chosen(asked, 1, 'pass the crown')).toEqual(['pass the crown']);
   // The same words in another order have new pairs and triples, but no new word.
-  expect(chosen(asked, 2, 'pass the crown', 'crown the pass', 'sell a mill')).toEqual(['sell a mill', 'crown the pass']);
+  expect(chosen(asked, 2, 'pass the crown', 'crown the pass', 'sell a mill')).toEqual([
+    'sell a mill',
+    'crown the pass',
+  ]);
 });
 
 test('counts its own choices before the next one', () => {
