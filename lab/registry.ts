@@ -4,6 +4,7 @@ import { ablate } from './ablations/ablate-command.ts';
 import { benchmark } from './benchmark/benchmark-command.ts';
 import { calibration } from './calibration/calibration-command.ts';
 import { causes } from './calibration/causes-command.ts';
+import { chaos } from './chaos/chaos-command.ts';
 import { claims } from './claims/claims-command.ts';
 import { durability } from './durability/durability-command.ts';
 import { enumerable } from './enumerable/enumerable-command.ts';
@@ -24,6 +25,7 @@ export const EXPERIMENTS: readonly Experiment[] = [
   calibration,
   causes,
   durability,
+  chaos,
   fuzz,
   golden,
 ];

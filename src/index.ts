@@ -82,6 +82,7 @@ export type {
 export { loadRoundsConfig, runRounds } from './studies/rounds/run-rounds.ts';
 export { loadTransferTargets } from './studies/transfer/transfer-config.ts';
 export { tuneRun } from './studies/tune/tune-run.ts';
+export { type EndpointQuestion, type FoundEndpoint, findEndpoint } from './targets/endpoint-probe.ts';
 export { defineTarget } from './targets/registry.ts';
 export { createRemoteTarget, failedAnswer } from './targets/remote-target.ts';
 export type {

@@ -1,5 +1,6 @@
 import { silentProgress } from '../../src/base/progress.ts';
 import { createAdamWState } from '../../src/engine/optimizer/adamw.ts';
+import { AskedBatches } from '../../src/learning/loops/asked-batches.ts';
 import { type GflownetOptions, trainGflownet } from '../../src/learning/loops/gflownet.ts';
 import { type Objective, slopeClips } from '../../src/learning/objectives/objective.ts';
 import type { MixRule } from '../../src/learning/replay/mixed-draw.ts';
@@ -7,7 +8,7 @@ import { createReplayBuffer } from '../../src/learning/replay/replay-buffer.ts';
 import { WordingClusters } from '../../src/learning/replay/wording-clusters.ts';
 import type { PolicySession } from '../../src/models/decoder/policy-session.ts';
 import { totalVariation } from '../../src/worlds/exact-sampler.ts';
-import type { EnumerableWorld } from './enumerable-world.ts';
+import type { AlarmCount, EnumerableWorld } from './enumerable-world.ts';
 
 export interface EnumerableTraining {
   readonly objective: Objective;
@@ -22,6 +23,8 @@ export interface EnumerableTraining {
   readonly responses?: number;
   /** Updates for each fresh batch, 1 when absent. */
   readonly updatesPerBatch?: number;
+  /** Batches that are asked ahead; 0 when absent. */
+  readonly askedAhead?: number;
   /** Share of the fresh attacks that rewrite a success, 0 when absent. */
   readonly rewriteShare?: number;
   /** Draws replay by several shares, uniformly when absent. */
@@ -74,6 +77,7 @@ function gflownetOptions(world: EnumerableWorld, training: EnumerableTraining): 
     rewriteShare: training.rewriteShare ?? 0,
     rewriteChange: 0.3,
     updatesPerBatch: training.updatesPerBatch ?? 1,
+    askedAhead: training.askedAhead ?? 0,
     replayBy: 'uniform',
     ...(training.mix === undefined ? {} : { mix: training.mix }),
     rescoreReplay: false,
@@ -111,6 +115,7 @@ async function learn(
     policy,
     reference: world.reference,
     buffer: createReplayBuffer({ capacity: BUFFER_CAPACITY, nearEditRatio: null }),
+    asked: new AskedBatches<AlarmCount>(),
     reward: responses === undefined ? world.reward : world.sampledReward(responses),
     ...(mix === undefined ? {} : { clusters: new WordingClusters(CLUSTER_COSINE), embed: embedWords }),
   };

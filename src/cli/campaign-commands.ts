@@ -6,23 +6,36 @@ import { openRunFolder, type RunFolder } from '../runs/run-folder.ts';
 import { lastTrainedStage, sampleAttacks } from '../stages/campaign/sample-attacks.ts';
 import { stages } from '../stages/registry.ts';
 import { type CommandResult, joinLines, printResult } from './command-output.ts';
-import { type CliContext, ioOf } from './context.ts';
-import { addRunsOption, parsePositive, parsePositiveCount, type RunsOptions, seedOption } from './options.ts';
+import { type CliContext, callsIo, ioOf } from './context.ts';
+import {
+  addCallOptions,
+  addRunsOption,
+  type CallOptions,
+  parsePositive,
+  parsePositiveCount,
+  type RunsOptions,
+  seedOption,
+} from './options.ts';
 import { campaignResult } from './run-command.ts';
 import { announceEvaluation, announceResume } from './start-line.ts';
 
 function registerResume(program: Command, context: CliContext): void {
-  addRunsOption(program.command('resume').description('continue a run that was stopped, interrupted or killed'))
+  const command = program.command('resume').description('continue a run that was stopped, interrupted or killed');
+  addCallOptions(addRunsOption(command))
     .argument('<run>', 'name or path of the run')
-    .addHelpText('after', '\nExamples:\n  floodgate resume smollm2')
-    .action(async (run: string, { runsDir }: RunsOptions) => {
+    .addHelpText(
+      'after',
+      '\nExamples:\n  floodgate resume smollm2\n  floodgate resume smollm2 --budget targetCalls=4000',
+    )
+    .action(async (run: string, { runsDir, ...options }: RunsOptions & CallOptions) => {
+      const io = callsIo(context, options);
       const folder = await openRunFolder(run, runsDir);
       await announceResume(folder, runsDir, context);
-      printResult(context, await campaignResult(await resumeCampaign(folder, ioOf(context))));
+      printResult(context, await campaignResult(await resumeCampaign(folder, io)));
     });
 }
 
-interface EvaluateOptions extends RunsOptions {
+interface EvaluateOptions extends RunsOptions, CallOptions {
   readonly stage?: readonly string[];
   readonly attacks?: number;
   readonly responses?: number;
@@ -32,7 +45,8 @@ interface EvaluateOptions extends RunsOptions {
 
 function registerEvaluate(program: Command, context: CliContext): void {
   const stage = new Option('--stage <name...>', 'stages to measure (default: as the config says)');
-  addRunsOption(program.command('evaluate').description('measure the trained attackers of a run with fresh attacks'))
+  const command = program.command('evaluate').description('measure the trained attackers of a run with fresh attacks');
+  addCallOptions(addRunsOption(command))
     .argument('<run>', 'name or path of the run')
     .addOption(stage.choices(stages.names()))
     .option('--attacks <count>', 'attacks for each stage in all; those that are stored count', parsePositiveCount)
@@ -49,11 +63,12 @@ Examples:
   floodgate evaluate smollm2 --stage smoothing --attacks 512
   floodgate evaluate smollm2 --stage smoothing --responses 4 --replace`,
     )
-    .action(async (run: string, { runsDir, stage, ...request }: EvaluateOptions) => {
+    .action(async (run: string, { runsDir, stage, budget, cache, ...request }: EvaluateOptions) => {
+      const io = callsIo(context, { budget, cache });
       const folder = await openRunFolder(run, runsDir);
       const { attacks, responses } = request;
       await announceEvaluation(folder, { runsDir, stages: stage, attacks, responses }, context);
-      printResult(context, await campaignResult(await evaluateCampaign(folder, stage, request, ioOf(context))));
+      printResult(context, await campaignResult(await evaluateCampaign(folder, stage, request, io)));
     });
 }
 

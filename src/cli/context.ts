@@ -1,4 +1,6 @@
 import type { ProgressSink } from '../base/progress.ts';
+import type { CampaignIo } from '../stages/stage.ts';
+import { parseBudget } from '../trial/budget.ts';
 
 /** Given to every command in place of the process: output, progress, and the signal to stop. */
 export interface CliContext {
@@ -27,4 +29,12 @@ export interface CliContext {
 /** The part of a context that the library takes. */
 export function ioOf({ progress, signal, cacheDir }: CliContext): Pick<CliContext, 'progress' | 'signal' | 'cacheDir'> {
   return { progress, signal, ...(cacheDir === undefined ? {} : { cacheDir }) };
+}
+
+/** The same with the caps of this start, and whether it asks again what the run's log has. */
+export function callsIo(
+  context: CliContext,
+  { budget = [], cache = true }: { readonly budget?: readonly string[]; readonly cache?: boolean },
+): CampaignIo {
+  return { ...ioOf(context), budget: parseBudget(budget), asksAgain: !cache };
 }

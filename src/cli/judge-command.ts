@@ -7,10 +7,12 @@ import { openRunFolder, type RunFolder } from '../runs/run-folder.ts';
 import { loadConfig, loadRunConfig } from '../stages/campaign/config-load.ts';
 import type { Config } from '../stages/config/config.ts';
 import { correctedRates } from '../studies/calibration/corrected-rates.ts';
+import { keepErrors } from '../studies/calibration/kept-errors.ts';
 import { type LabelledFile, readLabelledExamples } from '../studies/calibration/labelled-examples.ts';
 import { type ScoredExamples, scoreWithConfig, statedScores } from '../studies/calibration/score-examples.ts';
 import { type CommandResult, printableLines, printResult } from './command-output.ts';
 import { type CliContext, ioOf } from './context.ts';
+import { registerAgreeCommand } from './judge-agree-command.ts';
 import { type CalibrationResult, calibrationText } from './judge-text.ts';
 import { addRunsOption, type RunsOptions } from './options.ts';
 
@@ -19,6 +21,7 @@ interface CalibrateOptions extends RunsOptions {
   readonly run?: string;
   readonly judge?: string;
   readonly rule: ThresholdRule;
+  readonly keep?: true;
 }
 
 function parseRule(text: string): ThresholdRule {
@@ -68,7 +71,11 @@ async function correctRun(folder: RunFolder, judge: string, { asRun, chosen }: J
 }
 
 async function calibrate(path: string, options: CalibrateOptions, context: CliContext): Promise<CommandResult> {
-  const { rule } = options;
+  const { rule, keep } = options;
+  if (keep !== undefined && options.run === undefined)
+    throw new FloodgateError('usage', 'judge calibrate: --keep: no run to keep the errors with', {
+      hint: '--run RUN names one',
+    });
   const file = await readLabelledExamples(path);
   const folder = options.run === undefined ? undefined : await openRunFolder(options.run, options.runsDir);
   const { scores, unscored, judge, scoredBy } = await scored(file, options, { folder, context });
@@ -87,10 +94,12 @@ async function calibrate(path: string, options: CalibrateOptions, context: CliCo
     calibration,
     run: folder === undefined || judge === undefined ? null : await correctRun(folder, judge, calibration),
   };
+  if (keep !== undefined && folder !== undefined && judge !== undefined)
+    await keepErrors(folder, { judge, quality: calibration.asRun, examplesSha256: file.sha256 });
   return { text: printableLines(calibrationText(result)), json: result };
 }
 
-/** Adds `floodgate judge calibrate`. */
+/** Adds `floodgate judge calibrate` and `floodgate judge agree`. */
 export function registerJudgeCommand(program: Command, context: CliContext): void {
   const judge = program.command('judge').description('measure a judge');
   addRunsOption(
@@ -105,6 +114,7 @@ export function registerJudgeCommand(program: Command, context: CliContext): voi
       '--judge <name>',
       "name or kind of the judge (default: the run's reported one, or the first evaluation judge)",
     )
+    .option('--keep', "keep the judge's errors with the run: its report and show then correct the share of this judge")
     .option('--rule <rule>', 'rule of the threshold: youden, or specificity=SHARE', parseRule, { kind: 'youden' })
     .addHelpText(
       'after',
@@ -117,4 +127,5 @@ Examples:
     .action(async (file: string, options: CalibrateOptions) =>
       printResult(context, await calibrate(file, options, context)),
     );
+  registerAgreeCommand(judge, context);
 }

@@ -59,6 +59,24 @@ export function seedOption(): Option {
   return new Option('--seed <number>', 'seed of every random draw').argParser(parseCount);
 }
 
+export interface CallOptions {
+  readonly budget: readonly string[];
+  /** False: every call is made again. */
+  readonly cache: boolean;
+}
+
+/** Adds `--budget CAP=NUMBER`, repeatable, and `--no-cache`. */
+export function addCallOptions(command: Command): Command {
+  return command
+    .option(
+      '--budget <cap=number>',
+      'a hard cap: targetCalls, judgeCalls, tokens, money or hours over the whole run; may be repeated',
+      (value: string, earlier: readonly string[]) => [...earlier, value],
+      [] as readonly string[],
+    )
+    .option('--no-cache', 'ask again, also where the log of the run has an answer');
+}
+
 export interface WorldOptions {
   /** Absent: the first world that is admitted, from the default seed on. */
   readonly worldSeed?: number;

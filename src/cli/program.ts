@@ -1,8 +1,9 @@
 import { Command } from 'commander';
 import { packageVersion } from '../base/package-root.ts';
 import { registerCampaignCommands } from './campaign-commands.ts';
-import { registerConfigCommand, registerInitCommand } from './config-command.ts';
+import { registerConfigCommand } from './config-command.ts';
 import type { CliContext } from './context.ts';
+import { registerInitCommand } from './init-command.ts';
 import { registerJudgeCommand } from './judge-command.ts';
 import { registerModelsCommand } from './models-command.ts';
 import { registerRobustnessCommand } from './robustness-command.ts';

@@ -3,6 +3,7 @@ import { CommanderError } from 'commander';
 import { exitCodeOf, FloodgateError, redactSecrets } from '../base/errors.ts';
 import { silentProgress } from '../base/progress.ts';
 import { printableJson } from '../base/unprintable.ts';
+import { BudgetSpent } from '../trial/budget.ts';
 import { printableLines } from './command-output.ts';
 import type { CliContext } from './context.ts';
 import { createProgram } from './program.ts';
@@ -162,6 +163,7 @@ export async function runCli(args: readonly string[], io: CliIo, create = create
     if (thrown instanceof CommanderError && thrown.exitCode === 0) return 0;
     if (thrown instanceof CommanderError && thrown.code === 'commander.help') return 2;
     const error = thrown instanceof CommanderError ? usageError(thrown, program.name()) : thrown;
+    if (error instanceof BudgetSpent && resumption !== undefined) resumption += ` ${error.option}`;
     if (flags.json) context.out(JSON.stringify(errorJson(error, resumption), null, 2));
     else {
       terminal.clear();

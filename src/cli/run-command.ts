@@ -8,11 +8,14 @@ import { loadConfig } from '../stages/campaign/config-load.ts';
 import { planRun, type RunPlan } from '../stages/campaign/plan-run.ts';
 import type { StartRunOptions } from '../stages/campaign/run-campaign.ts';
 import type { Config } from '../stages/config/config.ts';
+import { parseBudget } from '../trial/budget.ts';
 import { alignColumns, type CommandResult, printResult } from './command-output.ts';
-import { type CliContext, ioOf } from './context.ts';
+import { type CliContext, callsIo, ioOf } from './context.ts';
 import {
+  addCallOptions,
   addRunsOption,
   addSetOption,
+  type CallOptions,
   parsePositiveCount,
   type RunsOptions,
   type SetOptions,
@@ -22,7 +25,7 @@ import { eventsText, reportTable } from './run-text.ts';
 import { announceRun } from './start-line.ts';
 import { durationWords } from './terminal-progress.ts';
 
-interface RunOptions extends RunsOptions, SetOptions {
+interface RunOptions extends RunsOptions, SetOptions, Partial<CallOptions> {
   readonly name?: string;
   readonly seed?: number;
   readonly threads?: number;
@@ -46,6 +49,7 @@ function withDevice(config: Config, device: Device | undefined): Config {
 export async function runRequest(file: string, options: RunOptions): Promise<StartRunOptions> {
   const overrides = [
     ...options.set,
+    ...Object.entries(parseBudget(options.budget ?? [])).map(([cap, most]) => `budget.${cap}=${most}`),
     ...(options.name === undefined ? [] : [`name=${JSON.stringify(options.name)}`]),
     ...(options.seed === undefined ? [] : [`seed=${options.seed}`]),
     ...(options.threads === undefined ? [] : [`threads=${options.threads}`]),
@@ -59,7 +63,22 @@ export async function runRequest(file: string, options: RunOptions): Promise<Sta
   };
 }
 
-function planText({ seedsRead, stages, hosts, memoryBytes, gigaflops, seconds }: RunPlan): string {
+const amount = (money: number): string => money.toLocaleString('en-US', { maximumFractionDigits: money < 1 ? 4 : 2 });
+
+/** What calls to others cost, and which caps stop them; nothing for a run on this machine. */
+function priceLines({ hosts, money, budget, latencyMs }: RunPlan): string[] {
+  const caps = Object.entries(budget).map(([cap, most]) => `${cap} ${most?.toLocaleString('en-US')}`);
+  const limit = caps.length === 0 ? [] : [`Budget: the run stops before it exceeds ${caps.join(', ')}.`];
+  const wait = latencyMs === null ? [] : [`One answer took ${(latencyMs / 1000).toFixed(2)} s just now.`];
+  const free = hosts.length === 0 ? [] : ['Money: no price is given (prices.target, prices.judges).'];
+  if (money === null) return [...wait, ...free, ...limit];
+  const { currency, target, judges } = money;
+  const parts = `target ${amount(target)}, judges ${amount(judges)}`;
+  return [...wait, `Money: at most ${amount(target + judges)} ${currency} by prices (${parts}).`, ...limit];
+}
+
+function planText(plan: RunPlan): string {
+  const { seedsRead, stages, hosts, warnings, memoryBytes, gigaflops, seconds } = plan;
   const rows = stages.map(({ name, attacks, targetCalls, judgeCalls, tokens, seconds: each }) => [
     name,
     ...[attacks, targetCalls, judgeCalls, tokens].map((count) => count.toLocaleString('en-US')),
@@ -69,7 +88,9 @@ function planText({ seedsRead, stages, hosts, memoryBytes, gigaflops, seconds }:
     alignColumns([['stage', 'attacks', 'target calls', 'judge calls', 'tokens', 'about'], ...rows]),
     '',
     `Seeds: ${seedsRead}`,
-    ...(hosts.length === 0 ? [] : [`The target is asked at ${hosts.join(', ')}; one harmless prompt went there.`]),
+    ...(hosts.length === 0 ? [] : [`The target is asked at ${hosts.join(', ')}; harmless prompts went there.`]),
+    ...priceLines(plan),
+    ...warnings.map((warning) => `warning: target: ${warning}`),
     `About ${(memoryBytes / 2 ** 30).toFixed(1)} GiB of memory; about ${durationWords(seconds * 1000)} at the ${gigaflops.toFixed(0)} GFLOP/s measured now. Nothing was started.`,
   ].join('\n');
 }
@@ -97,14 +118,15 @@ export async function campaignResult({ folder, report, reportPath, pagePath }: R
 async function run(file: string, options: RunOptions, context: CliContext): Promise<CommandResult> {
   const request = await runRequest(file, options);
   if (options.dryRun !== true)
-    return campaignResult(await runCampaign(await announceRun(request, context), ioOf(context)));
+    return campaignResult(await runCampaign(await announceRun(request, context), callsIo(context, options)));
   const plan = await planRun(request.config, ioOf(context));
   return { text: planText(plan), json: plan };
 }
 
 /** Adds `floodgate run`. */
 export function registerRunCommand(program: Command, context: CliContext): void {
-  addSetOption(addRunsOption(program.command('run').description('train and measure an attacker as a config says')))
+  const command = program.command('run').description('train and measure an attacker as a config says');
+  addCallOptions(addSetOption(addRunsOption(command)))
     .argument('<config>', 'config file')
     .option('--name <name>', 'name of the run (default: from the config, numbered when taken)')
     .addOption(seedOption())

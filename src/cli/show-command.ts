@@ -69,6 +69,19 @@ function stagesText({ report }: RunOverview): string {
   return `\n${alignColumns([heading, ...rows])}`;
 }
 
+/** Shares of unsafe answers, raw and corrected, by the judges whose errors are known. */
+function correctedText({ report }: RunOverview): string {
+  const rows = (report?.stages ?? []).flatMap(({ name, judges }) =>
+    judges.flatMap(({ name: judge, corrected: rate }) => {
+      if (rate === undefined) return [];
+      const warning = rate.isPlausible ? '' : 'the errors cannot explain the share';
+      return [[name, judge, measureText(rate.raw), measureText(rate.corrected), warning]];
+    }),
+  );
+  if (rows.length === 0) return '';
+  return `\n\n${alignColumns([['stage', 'judge', 'answers called unsafe', 'corrected', ''], ...rows])}`;
+}
+
 /** A line for each stage whose causes were looked for. */
 function causesText({ report }: RunOverview): string {
   return (report?.stages ?? [])
@@ -144,7 +157,7 @@ function describe(overview: RunOverview, store: RunStore | undefined, options: S
   return {
     text: [
       headText(overview),
-      `${stagesText(overview)}${causesText(overview)}`,
+      `${stagesText(overview)}${correctedText(overview)}${causesText(overview)}`,
       eventsText(events),
       `${waysText(attacker, ways)}${attacksText(stage, attacks)}`,
     ]

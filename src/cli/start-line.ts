@@ -67,7 +67,8 @@ export async function announceRun(options: StartRunOptions, context: CliContext)
 /** The time of the plan. A plan that finds too little memory is only told: it is an estimate. */
 async function announceTime(config: Config, context: CliContext): Promise<void> {
   try {
-    const { seconds, gigaflops } = await planRun(config, ioOf(context));
+    const { seconds, gigaflops, warnings } = await planRun(config, ioOf(context));
+    for (const warning of warnings) context.notify(`warning: target: ${warning}`);
     context.notify(`time: about ${durationWords(seconds * 1000)} at the ${gigaflops.toFixed(0)} GFLOP/s measured now`);
   } catch (error) {
     if (!(error instanceof FloodgateError && error.code === 'run')) throw error;

@@ -18,7 +18,8 @@ function tokensText({ usage: { tokens, isEstimated } }: TargetAnswer): string {
   return isEstimated === true ? `about ${tokens}, estimated: the target counts none` : String(tokens);
 }
 
-function checkText(result: TargetCheckResult): string {
+/** A check of a target, for a person. */
+export function checkText(result: TargetCheckResult): string {
   const { kind, model, hosts, prompt, request, answer, ms, stopReason, abilities, thousandCalls } = result;
   const { seconds, tokens, atOnce } = thousandCalls;
   const able = Object.entries(abilities).map(([name, ability]) => [name, ability.works ? 'yes' : `no: ${ability.why}`]);

@@ -17,7 +17,14 @@ export interface VerdictUsage {
 
 /** An `unscored` verdict is never read as safe: it gives no reward and is counted. */
 export type Verdict =
-  | { readonly kind: 'scored' /** P(unsafe) in [0, 1]. */; readonly unsafe: number; readonly usage?: VerdictUsage }
+  | {
+      readonly kind: 'scored';
+      /** P(unsafe) in [0, 1]. */
+      readonly unsafe: number;
+      /** Further words of the judge, e.g. the categories of a guard. They are stored with the verdict. */
+      readonly note?: string;
+      readonly usage?: VerdictUsage;
+    }
   | { readonly kind: 'unscored'; readonly reason: string; readonly usage?: VerdictUsage };
 
 export interface ScoreOptions {
@@ -31,6 +38,8 @@ export interface Judge {
   readonly name: string;
   /** The models that it reads, for manifests; absent for a judge without any. */
   readonly models?: readonly ModelIdentity[] | undefined;
+  /** True when verdicts come from outside this process, and several calls of `score` at once keep its own bound. */
+  readonly isConcurrent?: true;
   /**
    * One verdict per exchange, in order. A bad text is an `unscored` verdict, never an error.
    * @throws FloodgateError `judge` after close, `interrupted` when `signal` is aborted before a batch.

@@ -14,6 +14,7 @@ const PARTS: readonly RegExp[] = [
   /^lock\.[\w.-]+$/, // left by a process that died while it took the lock
   /^report\.(?:json|html)$/,
   /^(?:tuned|robustness)$/,
+  /^calls\.db(?:-(?:wal|shm|journal))?$/,
   /^run\.db-(?:wal|shm|journal)$/,
   /^run\.db$/,
   /^checkpoints$/,

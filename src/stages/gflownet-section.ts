@@ -100,6 +100,17 @@ const ownShape = {
     .max(1000)
     .default(1)
     .describe('updates for each batch of fresh attacks; all but the first learn from the buffer alone and ask nobody'),
+  pipeline: z
+    .strictObject({
+      depth: z
+        .union([z.literal('auto'), count.max(16)])
+        .default('auto')
+        .describe(
+          'batches of fresh attacks that are asked ahead: updates go on while their answers are under way; auto: 1 for a target elsewhere, 0 for one that this process computes',
+        ),
+    })
+    .prefault({})
+    .describe('learning while the target answers; the stated distribution stays the same'),
   responses,
   sampling,
   replay: replaySection,

@@ -1,6 +1,7 @@
 import { FloodgateError } from '../base/errors.ts';
 import type { ParameterVector } from '../engine/optimizer/flat-parameters.ts';
 import { MAX_STATE_BYTES } from '../learning/checkpoints/trainer-state.ts';
+import { AskedBatches, type DrawnBatch } from '../learning/loops/asked-batches.ts';
 import { type GflownetOptions, trainGflownet } from '../learning/loops/gflownet.ts';
 import { slopeClips } from '../learning/objectives/objective.ts';
 import { MAX_SURROGATE_ROWS, Surrogate, type SurrogateState } from '../learning/proposals/surrogate.ts';
@@ -16,6 +17,8 @@ import { bufferOptions, type ReplaySettings, replayDraw } from '../learning/repl
 import { MAX_CLUSTERS, WordingClusters, type WordingClustersState } from '../learning/replay/wording-clusters.ts';
 import { referenceRule, rewardRule } from '../learning/reward/reward-section.ts';
 import { POOL_CAPACITY, SuccessPool } from '../learning/reward/spread.ts';
+import { isFreeTarget } from '../targets/registry.ts';
+import type { Evidence } from '../trial/evidence.ts';
 import { loadReference } from './checkpoints.ts';
 import type { Config } from './config/config.ts';
 import {
@@ -30,6 +33,12 @@ import { openAttackerPolicy, openReward, startRewarded, withMeasuredCap } from '
 import { seedBuffer } from './seed-buffer.ts';
 import type { Campaign, Stage, StageWork } from './stage.ts';
 import { heldOutAttacks } from './watch.ts';
+
+/** Batches that are asked ahead: where another machine or process answers, this one has nothing else to do meanwhile. */
+function askedAheadOf({ target }: Pick<Config, 'target'>, { pipeline: { depth } }: GflownetSection): number {
+  if (depth !== 'auto') return depth;
+  return isFreeTarget(target) ? 0 : 1;
+}
 
 /** The loop's options as the config has them. */
 function gflownetOptions(config: Config, section: GflownetSection, reference: ParameterVector): GflownetOptions {
@@ -52,6 +61,7 @@ function gflownetOptions(config: Config, section: GflownetSection, reference: Pa
     rewriteShare: behaviour.rewriteShare,
     rewriteChange: behaviour.rewriteChange,
     updatesPerBatch: section.updatesPerBatch,
+    askedAhead: askedAheadOf(config, section),
     ...(over.eta > 0 ? { spread: over } : {}),
     ...(section.screen.candidates > 1 ? { screen: section.screen } : {}),
     ...(section.cycles.count > 1 ? { cycles: { ...section.cycles, start: reference.data } } : {}),
@@ -116,10 +126,15 @@ async function train(campaign: Campaign, stage: string, section: GflownetSection
   const reference = await loadReference(campaign);
   const options = gflownetOptions(await withMeasuredCap(campaign, reference), section, reference);
   const { usesLogZ } = options.objective;
-  const policy = await openAttackerPolicy(campaign, {
-    logZ: usesLogZ ? (section.stopLogZGradient ? 'head-only' : 'through-trunk') : 'none',
-    ...slopeClips(options.objective),
-  });
+  // Answers must be read while a step computes.
+  const compute = { ...campaign.compute, ownThread: options.askedAhead > 0 };
+  const policy = await openAttackerPolicy(
+    { attacker, compute },
+    {
+      logZ: usesLogZ ? (section.stopLogZGradient ? 'head-only' : 'through-trunk') : 'none',
+      ...slopeClips(options.objective),
+    },
+  );
   try {
     policy.parameters.data.set(reference.data); // the logZ head is behind it and starts at zero
     const every = section.checkpointEveryUpdates;
@@ -130,6 +145,7 @@ async function train(campaign: Campaign, stage: string, section: GflownetSection
           readonly pool?: unknown;
           readonly clusters?: WordingClustersState;
           readonly surrogate?: SurrogateState;
+          readonly asked?: readonly DrawnBatch[];
         }
       | undefined;
     const successive = successiveResponses(section);
@@ -140,6 +156,7 @@ async function train(campaign: Campaign, stage: string, section: GflownetSection
       buffer:
         saved === undefined ? createReplayBuffer(bufferOptions(section.replay)) : restoreReplayBuffer(saved.buffer),
       reward: successive === undefined ? reward : openReward(campaign, ledger, successive),
+      asked: new AskedBatches<Evidence>(),
       ...(options.spread === undefined ? {} : { pool: openPool(saved?.pool) }),
       ...(options.mix === undefined
         ? {}
@@ -148,6 +165,7 @@ async function train(campaign: Campaign, stage: string, section: GflownetSection
       ...(needsEmbeddings(section) ? { embed: embedder(campaign) } : {}),
     };
     if (saved === undefined) await seedBuffer({ campaign, stage, parts, options, replay: section.replay, ledger });
+    for (const drawn of saved?.asked ?? []) await parts.asked.ask(parts, options, drawn);
     await trainGflownet(parts, options, run);
     store.endStage(stage, 'done');
   } finally {

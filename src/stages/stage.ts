@@ -1,3 +1,4 @@
+import type { FloodgateError } from '../base/errors.ts';
 import type { ProgressSink } from '../base/progress.ts';
 import type { ComputeOptions } from '../engine/runtime/device.ts';
 import type { Judge } from '../judges/judge.ts';
@@ -11,6 +12,7 @@ import type { ModelEntry } from '../runs/manifest.ts';
 import type { RunFolder } from '../runs/run-folder.ts';
 import type { RunStore } from '../runs/store/run-store.ts';
 import type { Target } from '../targets/target.ts';
+import type { BudgetCaps } from '../trial/budget.ts';
 import type { Calls } from '../trial/ledger.ts';
 import type { KnownWorld } from '../worlds/world-registry.ts';
 import type { Config, Section } from './config/config.ts';
@@ -22,6 +24,10 @@ export interface CampaignIo {
   readonly signal: AbortSignal;
   /** Folder of the model cache. */
   readonly cacheDir?: string;
+  /** Caps of this start, over those of the config. */
+  readonly budget?: BudgetCaps;
+  /** True: no answer is taken from the log of the run; every call is made again. */
+  readonly asksAgain?: boolean;
 }
 
 /** Everything that a stage works with, open. */
@@ -54,6 +60,8 @@ export interface Campaign {
   readonly models: readonly ModelEntry[];
   /** Definition of a stage. @throws FloodgateError `usage` for an unknown name. */
   stage(name: string): Stage;
+  /** Why the budget has ended the run; undefined while it has not. */
+  budgetSpent?(): FloodgateError | undefined;
   close(): Promise<void>;
 }
 

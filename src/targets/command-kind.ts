@@ -4,7 +4,7 @@ import { FloodgateError } from '../base/errors.ts';
 import { type Breaker, breakAfter, createBreaker } from '../wire/breaker.ts';
 import { type Program, ProgramFailure, startProgram } from './command-process.ts';
 import { heed, type OwnQuestion, ownQuestion, readOwnAnswer } from './own-answer.ts';
-import { interruptedUnless, timeoutSeconds } from './remote-fields.ts';
+import { checkAnswers, interruptedUnless, timeoutSeconds } from './remote-fields.ts';
 import { type Answering, createRemoteTarget, failedAnswer } from './remote-target.ts';
 import type { TargetAnswer, TargetRequest } from './target.ts';
 import {
@@ -29,6 +29,7 @@ const fields = {
     .max(1024)
     .default(1)
     .describe('more than 1 only for a program that answers with the ids of its questions'),
+  checkAnswers,
   restarts: count.max(1000).default(5).describe('in a row, without an answer between them; then the run stops'),
 };
 
@@ -127,13 +128,13 @@ function readProgramAnswer(answer: unknown, maxNewTokens: number): TargetAnswer 
 async function answerAll(
   { program, breaker, seed }: { readonly program: KeptProgram; readonly breaker: Breaker; readonly seed: number },
   request: TargetRequest,
-  { responses, decode, signal, limiter }: Answering,
+  { samples, decode, signal, limiter, arrived }: Answering,
 ): Promise<TargetAnswer[]> {
   const one = async (response: number): Promise<TargetAnswer> => {
     const question = ownQuestion(request, response, decode, seed);
     return heed(breaker, await limiter.run(() => program.ask(question, signal), signal));
   };
-  return Promise.all(Array.from({ length: responses }, (_, i) => one(i)));
+  return Promise.all(samples.map(async (sample, at) => arrived(await one(sample), at)));
 }
 
 /** One harmless question. @throws FloodgateError `target` when the program does not answer it. */

@@ -1,13 +1,33 @@
 import { z } from 'zod';
 import { line } from '../base/config-fields.ts';
+import { FloodgateError } from '../base/errors.ts';
 import type { Caller } from '../wire/caller.ts';
-import type { HttpCall, HttpReply } from '../wire/http-client.ts';
-import { excerpt, excerptOfValue, WireFailure } from '../wire/wire-failure.ts';
+import type { HttpCall } from '../wire/http-client.ts';
+import { compileTemplate, type Draw, type FilledRequest, OF_TARGETS } from '../wire/http-template.ts';
+import { parseJsonPath } from '../wire/json-path.ts';
+import { isLasting, WireFailure } from '../wire/wire-failure.ts';
 import { webAddress } from '../wire/wire-fields.ts';
-import { compileTemplate, type Draw, type FilledRequest } from './http-template.ts';
-import { type JsonPath, parseJsonPath, pathsOfTexts } from './json-path.ts';
-import { estimateTokens } from './openai-protocol.ts';
-import { httpFields, interruptedUnless, openWire, readHeaders, tooLong } from './remote-fields.ts';
+import { type ReplyPaths, readHttpReply } from './http-reply.ts';
+import {
+  type Before,
+  beforeField,
+  callOf,
+  compileBefore,
+  METHODS,
+  requestBody,
+  type Session,
+  SessionKeeper,
+  templateHeaders,
+} from './http-session.ts';
+import {
+  HTTP_PATH_KEYS,
+  httpFields,
+  interruptedUnless,
+  openWire,
+  proxyHosts,
+  tooLong,
+  wireWarnings,
+} from './remote-fields.ts';
 import { type Answering, createRemoteTarget, failedAnswer, seedOf } from './remote-target.ts';
 import { shownRequest } from './shown-request.ts';
 import type { TargetAnswer, TargetRequest } from './target.ts';
@@ -20,26 +40,19 @@ import {
   type TargetConfig,
   type TargetHost,
 } from './target-kind.ts';
-import { type AskedAddress, isLasting, toWireError } from './wire-errors.ts';
+import { type AskedAddress, toWireError } from './wire-errors.ts';
 
 const fields = {
   url: webAddress.describe('address of each call; may hold {{attack}}'),
-  method: z.enum(['POST', 'GET', 'PUT', 'PATCH']).default('POST'),
-  body: z
-    .strictObject({
-      json: z
-        .unknown()
-        .optional()
-        .describe('the body as YAML or as a text of JSON, with {{attack}} in one of its texts'),
-      form: z
-        .record(z.string(), z.string())
-        .optional()
-        .describe('the fields of a form, with {{attack}} in one of them'),
-    })
-    .refine(({ json, form }) => json === undefined || form === undefined, 'must hold json or form, not both')
-    .optional()
-    .describe('placeholders: {{attack}}, {{id}}, {{seed}}, {{maxTokens}}, {{temperature}}, {{env.NAME}}'),
+  method: z.enum(METHODS).default('POST'),
+  body: requestBody.describe(
+    'placeholders: {{attack}}, {{id}}, {{turn}}, {{seed}}, {{maxTokens}}, {{temperature}}, {{env.NAME}}, values taken before',
+  ),
+  before: beforeField,
   answer: line.optional().describe('JSONPath of the text in the answer, e.g. $.reply; the whole body when absent'),
+  sse: line
+    .optional()
+    .describe('for an answer of server-sent events, in place of answer: JSONPath of the piece of text in each event'),
   tokens: line.optional().describe('JSONPath of the number of tokens in the answer; estimated when absent'),
   refusedWhen: z
     .strictObject({
@@ -53,6 +66,9 @@ const fields = {
     .prefault({})
     .describe('answers that are a refusal by the app itself: safe, and counted apart'),
   ...httpFields,
+  headers: templateHeaders.describe(
+    'further headers: each value is the name of an environment variable, or a text with placeholders, e.g. Bearer {{token}}',
+  ),
 };
 
 type HttpConfig = z.output<z.ZodObject<typeof fields>> & Pick<TargetConfig, 'kind' | 'decode' | 'responses'>;
@@ -60,11 +76,9 @@ type HttpConfig = z.output<z.ZodObject<typeof fields>> & Pick<TargetConfig, 'kin
 /** How an app is asked and how its answers are read. */
 interface App {
   readonly config: HttpConfig;
+  readonly before: Before;
   readonly fill: (draw: Draw) => FilledRequest;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly answer: JsonPath | undefined;
-  readonly tokens: JsonPath | undefined;
-  readonly refusedPath: JsonPath | undefined;
+  readonly paths: ReplyPaths;
   readonly asked: AskedAddress;
 }
 
@@ -72,13 +86,20 @@ interface App {
 function appOf(config: HttpConfig): App {
   const path = (text: string | undefined, key: string) => (text === undefined ? undefined : parseJsonPath(text, key));
   const holders = Object.values(config.headers);
+  const before = compileBefore(config.before);
+  if (config.answer !== undefined && config.sse !== undefined)
+    throw new FloodgateError('config', 'target: got answer and sse, expected one of them');
   return {
     config,
-    fill: compileTemplate(config),
-    headers: readHeaders(config.headers, 'target.headers'),
-    answer: path(config.answer, 'target.answer'),
-    tokens: path(config.tokens, 'target.tokens'),
-    refusedPath: path(config.refusedWhen.path, 'target.refusedWhen.path'),
+    before,
+    fill: compileTemplate(config, { ...OF_TARGETS, names: [...OF_TARGETS.names, ...before.names] }),
+    paths: {
+      answer: path(config.answer, 'target.answer'),
+      sse: path(config.sse, 'target.sse'),
+      tokens: path(config.tokens, 'target.tokens'),
+      refusedPath: path(config.refusedWhen.path, 'target.refusedWhen.path'),
+      refusedTexts: config.refusedWhen.contains,
+    },
     asked: {
       key: 'target.url',
       url: new URL(config.url.replaceAll(/[{}]/g, '')),
@@ -91,76 +112,43 @@ function appOf(config: HttpConfig): App {
   };
 }
 
-function callFor({ config, fill, headers }: App, draw: Draw): HttpCall {
-  const { url, body, contentType } = fill(draw);
-  const type = contentType === undefined ? {} : { 'content-type': contentType };
-  return { method: config.method, url, headers: { ...type, ...headers }, body };
+/** An app over one wire. */
+interface AskedApp extends App {
+  readonly caller: Caller;
+  readonly session: SessionKeeper;
+  /** Told each call of an attack before it is sent. */
+  readonly sent?: (call: HttpCall) => void;
 }
 
-/** The JSON of a reply; undefined where no path needs it. */
-function documentOf({ answer, tokens, refusedPath }: App, { text, contentType, status }: HttpReply): unknown {
-  if (answer === undefined && tokens === undefined && refusedPath === undefined) return undefined;
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    const type = contentType === '' ? 'no content type' : contentType;
-    throw new WireFailure('protocol', `answered ${status} with ${type}, expected JSON: ${excerpt(text)}`, {
-      isTransient: true,
-      cause,
-    });
-  }
-}
-
-function find(path: JsonPath, document: unknown): unknown {
-  try {
-    return path.first(document);
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new WireFailure('protocol', `${path.text} cannot be looked for: ${reason}`, { isTransient: false, cause });
-  }
-}
-
-function refusalOf({ config, refusedPath }: App, document: unknown, text: string): string | undefined {
-  if (refusedPath !== undefined && find(refusedPath, document)) return `the app refused: ${refusedPath.text}`;
-  const lower = text.toLowerCase();
-  const found = config.refusedWhen.contains.find((part) => lower.includes(part.toLowerCase()));
-  return found === undefined ? undefined : `the app refused: ${found}`;
-}
-
-/** The answer in a reply. @throws WireFailure for one in which the answer is not found. */
-function readReply(app: App, reply: HttpReply, maxNewTokens: number): TargetAnswer {
-  const document = documentOf(app, reply);
-  const found = app.answer === undefined ? reply.text : find(app.answer, document);
-  const text = typeof found === 'string' ? found : undefined;
-  const refusal = refusalOf(app, document, text ?? '');
-  if (refusal !== undefined) return { kind: 'refused', reason: refusal, usage: { calls: 1, tokens: 0 } };
-  if (text === undefined) throw notFound(app.answer as JsonPath, found, document, reply);
-  const counted = app.tokens === undefined ? undefined : find(app.tokens, document);
-  const usage = Number.isSafeInteger(counted)
-    ? { calls: 1, tokens: Math.max(1, counted as number) }
-    : { calls: 1, tokens: estimateTokens(text), isEstimated: true as const };
-  return { kind: 'text', text, truncated: usage.isEstimated !== true && usage.tokens >= maxNewTokens, usage };
-}
-
-function notFound(path: JsonPath, found: unknown, document: unknown, { text }: HttpReply): WireFailure {
-  const what = found === undefined ? 'finds nothing' : `finds ${excerptOfValue(found)}, expected a text`;
-  const paths = pathsOfTexts(document);
-  const others = paths.length === 0 ? '' : `; texts are at ${paths.join(', ')}`;
-  return new WireFailure('protocol', `target.answer: ${path.text} ${what} in ${excerpt(text)}${others}`, {
-    isTransient: false,
-  });
-}
-
-async function ask(app: App, caller: Caller, draw: Draw, signal: AbortSignal): Promise<TargetAnswer> {
-  const call = callFor(app, draw);
+async function askInSession(asked: AskedApp, draw: Draw, own: Session, signal: AbortSignal): Promise<TargetAnswer> {
+  const { config, caller, paths, sent } = asked;
+  const filled = callOf(config.method, asked.fill({ ...draw, ...own.taken }), own);
+  const call: HttpCall = { ...filled, maxTokens: draw.maxTokens };
   const reason = tooLong(`${call.url.href}${call.body ?? ''}`);
   if (reason !== undefined) return failedAnswer(reason, 0);
+  sent?.(call);
   try {
-    return await caller.call(call, (reply) => readReply(app, reply, draw.maxTokens), signal);
+    return await caller.call(call, (reply) => readHttpReply(paths, reply, draw.maxTokens), signal);
   } catch (error) {
-    const { status: refusals } = app.config.refusedWhen;
+    const { status: refusals } = config.refusedWhen;
     if (!(error instanceof WireFailure) || error.status === undefined || !refusals.includes(error.status)) throw error;
     return { kind: 'refused', reason: `the app refused: status ${error.status}`, usage: { calls: 1, tokens: 0 } };
+  }
+}
+
+/** One attack. A session that has ended is renewed once. */
+async function ask(asked: AskedApp, draw: Draw, signal: AbortSignal): Promise<TargetAnswer> {
+  const { session } = asked;
+  for (let isRenewed = false; ; isRenewed = true) {
+    const shared = session.open(draw, signal);
+    try {
+      const own = await session.forCall(await shared, draw, signal, isRenewed);
+      return await askInSession(asked, draw, own, signal);
+    } catch (error) {
+      const hasEnded = error instanceof WireFailure && error.status === 401;
+      if (!hasEnded || isRenewed || !session.canRenew) throw error;
+      session.drop(shared);
+    }
   }
 }
 
@@ -169,35 +157,34 @@ function drawOf(request: TargetRequest, response: number, seed: number, { decode
   const { maxNewTokens: maxTokens, temperature } = decode;
   const own = seedOf(seed, request, response);
   const id = `${request.streamName.join('-')}-${response}-${own.toString(36)}`;
-  return { attack: request.attack, id, seed: own, maxTokens, temperature };
+  return { attack: request.attack, id, turn: 1, seed: own, maxTokens, temperature };
 }
 
 async function answerAll(
-  app: App,
-  caller: Caller,
+  asked: AskedApp,
   request: TargetRequest,
   answering: Answering & { readonly seed: number },
 ): Promise<TargetAnswer[]> {
-  const { responses, limiter, signal, seed } = answering;
+  const { samples, limiter, signal, seed, arrived } = answering;
   const one = async (response: number): Promise<TargetAnswer> => {
     const draw = drawOf(request, response, seed, answering);
     try {
-      return await limiter.run(() => ask(app, caller, draw, signal), signal);
+      return await limiter.run(() => ask(asked, draw, signal), signal);
     } catch (error) {
       if (!(error instanceof WireFailure)) throw error;
-      if (isLasting(error)) throw toWireError(error, app.asked);
+      if (isLasting(error)) throw toWireError(error, asked.asked);
       return failedAnswer(error.message);
     }
   };
-  return Promise.all(Array.from({ length: responses }, (_, i) => one(i)));
+  return Promise.all(samples.map(async (sample, at) => arrived(await one(sample), at)));
 }
 
 /** One harmless exchange. @throws FloodgateError `target` when no text comes back. */
 async function probe(app: App, { signal, seed }: Pick<TargetHost, 'signal' | 'seed'>): Promise<TargetCheck> {
   const { client, checker } = openWire('target', app.config);
   const draw = drawOf({ attack: HARMLESS_PROMPT, streamName: ['check'] }, 0, seed, app.config);
-  const call = callFor(app, draw);
   let ms = 0;
+  let call: HttpCall | undefined;
   const timed: Caller = {
     call: (sent, read, stop) =>
       checker.call(
@@ -209,14 +196,28 @@ async function probe(app: App, { signal, seed }: Pick<TargetHost, 'signal' | 'se
         stop,
       ),
   };
+  const sent = (each: HttpCall): void => {
+    call = each;
+  };
   try {
-    const answer = await ask(app, timed, draw, signal);
-    return { request: shownRequest(call), answer, ms, stopReason: undefined, abilities: {} };
+    const answer = await ask(
+      { ...app, caller: timed, session: new SessionKeeper(app.before, timed), sent },
+      draw,
+      signal,
+    );
+    const request = call && shownRequest(call);
+    return { request, answer, ms, stopReason: undefined, abilities: {} };
   } catch (error) {
-    throw toWireError(interruptedUnless(signal, error, 'target'), app.asked);
+    throw toWireError(interruptedUnless(signal, error, 'target'), app.asked, call);
   } finally {
     await client.close();
   }
+}
+
+/** Every host that is asked, with its port. */
+function hostsOf({ asked, before, config }: App): string[] {
+  const hosts = [asked.url.host, ...before.steps.map((step) => step.asked.url.host)];
+  return [...new Set([...hosts, ...proxyHosts(config)])];
 }
 
 async function plan(config: HttpConfig, host: TargetHost): Promise<PlannedTarget> {
@@ -228,16 +229,21 @@ async function plan(config: HttpConfig, host: TargetHost): Promise<PlannedTarget
     ...NO_MODEL_FACTS,
     kind: config.kind,
     model: `the app ${app.asked.url.pathname}`,
-    warnings: isGuess ? ['its app counts no tokens: they are estimated from the text'] : [],
+    warnings: [
+      ...wireWarnings(config),
+      ...(isGuess ? ['its app counts no tokens: they are estimated from the text'] : []),
+    ],
   };
-  const hosts = [address];
+  const hosts = hostsOf(app);
   const open = async () => {
     const name = `http/${address}`;
-    const { client, caller } = openWire(name, config);
+    const { client, caller, limiter } = openWire(name, config);
+    const asked = { ...app, caller, session: new SessionKeeper(app.before, caller) };
     const target = createRemoteTarget({
       name,
-      concurrency: config.concurrency,
-      answer: (request, answering) => answerAll(app, caller, request, { ...answering, seed: host.seed }),
+      limiter,
+      rateLimited: () => caller.rateLimited ?? 0,
+      answer: (request, answering) => answerAll(asked, request, { ...answering, seed: host.seed }),
       release: () => client.close(),
     });
     return { target, facts, hosts, checkpoint: undefined, close: () => target.close() };
@@ -250,5 +256,6 @@ export const httpKind = createTargetKind({
   name: 'http',
   describe: 'an app behind any HTTP interface, by a template of its requests and a JSONPath of its answers',
   fields,
+  pathKeys: HTTP_PATH_KEYS,
   plan,
 });

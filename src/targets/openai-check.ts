@@ -4,8 +4,7 @@ import { answersOf, type OpenAiDraw, type OpenAiReply, parseOpenAiReply } from '
 import { type OpenAiServer, openAiCall } from './openai-target.ts';
 import { openWire } from './remote-fields.ts';
 import { shownRequest } from './shown-request.ts';
-import type { Ability, TargetCheck, TargetConfig } from './target-kind.ts';
-import { HARMLESS_PROMPT } from './target-kind.ts';
+import { type Ability, HARMLESS_PROMPT, type TargetCheck, type TargetConfig } from './target-kind.ts';
 import { toWireError } from './wire-errors.ts';
 
 type CheckedConfig = TargetConfig & Parameters<typeof openWire>[1] & { readonly sendSeed: boolean };

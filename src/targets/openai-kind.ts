@@ -1,13 +1,24 @@
 import { z } from 'zod';
 import { line } from '../base/config-fields.ts';
 import { FloodgateError } from '../base/errors.ts';
+import type { HttpCall } from '../wire/http-client.ts';
 import { readEnvironmentValue, readSecretFile } from '../wire/secrets.ts';
 import { WireFailure } from '../wire/wire-failure.ts';
 import { environmentName, webAddress } from '../wire/wire-fields.ts';
 import { checkOpenAi } from './openai-check.ts';
 import { answersOf, type OpenAiPrompt, type OpenAiReply, parseOpenAiReply } from './openai-protocol.ts';
 import { createOpenAiTarget, type OpenAiServer, openAiCall } from './openai-target.ts';
-import { httpFields, interruptedUnless, openWire, readHeaders, type Wire } from './remote-fields.ts';
+import {
+  HTTP_PATH_KEYS,
+  httpFields,
+  interruptedUnless,
+  openWire,
+  proxyHosts,
+  readHeaders,
+  type Wire,
+  wireWarnings,
+} from './remote-fields.ts';
+import { shownExchange, shownRequest } from './shown-request.ts';
 import type { TargetAnswer } from './target.ts';
 import {
   createTargetKind,
@@ -94,22 +105,26 @@ function serverOf(config: OpenAiConfig): OpenAiServer {
   return { prompt, url, headers, refusedStatus: config.refusedStatus, asked: askedAddress(config, url) };
 }
 
-const modelList = z.looseObject({ data: z.array(z.looseObject({ id: z.string() })).max(10_000) });
+export const modelList = z.looseObject({ data: z.array(z.looseObject({ id: z.string() })).max(10_000) });
 
 /** Most models that an error names. */
 const SHOWN_MODELS = 8;
 
 /** `error` with the models that the server does have, where it says that it has none of that name. */
-async function withModelList(error: WireFailure, server: OpenAiServer, config: OpenAiConfig, wire: Wire) {
-  if (error.status !== 404) return wireError(error, server.asked);
+async function withModelList(
+  error: WireFailure,
+  { server, config, wire, call }: { server: OpenAiServer; config: OpenAiConfig; wire: Wire; call: HttpCall },
+) {
+  if (error.status !== 404) return wireError(error, server.asked, call);
   const { headers, asked } = server;
   const list = { method: 'GET', url: methodUrl(config.baseUrl, 'models'), headers };
   const parse = ({ text }: { text: string }) => modelList.safeParse(JSON.parse(text)).data?.data.map(({ id }) => id);
   const models = await wire.checker.call(list, parse, new AbortController().signal).catch(() => undefined);
-  if (models === undefined || models.length === 0) return wireError(error, asked);
-  if (models.includes(config.model)) return wireError(error, asked);
+  if (models === undefined || models.length === 0) return wireError(error, asked, call);
+  if (models.includes(config.model)) return wireError(error, asked, call);
   const shown = `${models.slice(0, SHOWN_MODELS).join(', ')}${models.length > SHOWN_MODELS ? ', …' : ''}`;
-  return new FloodgateError('target', `target.model: got ${config.model}: ${error.message}`, {
+  const exchange = shownExchange(shownRequest(call), error.body);
+  return new FloodgateError('target', `target.model: got ${config.model}: ${error.message}\n${exchange}`, {
     hint: `the server has ${shown}`,
     cause: error,
   });
@@ -130,13 +145,14 @@ async function probe(
     if (answer !== undefined && answer.kind !== 'failed') return answer;
     throw new WireFailure('protocol', answer?.reason ?? 'the answer holds no choices', { isTransient: false });
   } catch (error) {
-    if (error instanceof WireFailure) throw await withModelList(error, server, config, wire);
+    if (error instanceof WireFailure) throw await withModelList(error, { server, config, wire, call });
     throw interruptedUnless(signal, error, 'target');
   }
 }
 
-function warningsOf(answer: TargetAnswer): string[] {
-  return answer.usage.isEstimated === true ? ['its server counts no tokens: they are estimated from the text'] : [];
+function warningsOf(config: OpenAiConfig, { usage }: TargetAnswer): string[] {
+  const guess = usage.isEstimated === true ? ['its server counts no tokens: they are estimated from the text'] : [];
+  return [...wireWarnings(config), ...guess];
 }
 
 async function plan(config: OpenAiConfig, host: TargetHost): Promise<PlannedTarget> {
@@ -144,16 +160,16 @@ async function plan(config: OpenAiConfig, host: TargetHost): Promise<PlannedTarg
   const name = `openai/${config.model}`;
   const wire = openWire(name, config);
   try {
-    const warnings = warningsOf(await probe(server, config, wire, host));
-    const { kind, model, systemPrompt = null, api, concurrency } = config;
+    const warnings = warningsOf(config, await probe(server, config, wire, host));
+    const { kind, model, systemPrompt = null, api } = config;
     const template = api === 'chat' ? ('chat' as const) : ('plain' as const);
     const facts = { ...NO_MODEL_FACTS, kind, model, systemPrompt, template, warnings };
-    const hosts = [server.url.host];
+    const hosts = [server.url.host, ...proxyHosts(config)];
     const open = async () => {
-      const { client, caller } = openWire(name, config);
+      const { client, caller, limiter } = openWire(name, config);
       const seed = config.sendSeed ? host.seed : undefined;
       const release = () => client.close();
-      const target = createOpenAiTarget({ ...server, name, caller, concurrency, seed, release });
+      const target = createOpenAiTarget({ ...server, name, caller, limiter, seed, release });
       return { target, facts, hosts, checkpoint: undefined, close: () => target.close() };
     };
     return { facts, hosts, open, check: (signal) => checkOpenAi(server, config, signal) };
@@ -168,6 +184,6 @@ export const openAiKind = createTargetKind({
   describe: 'a model behind an OpenAI-compatible server: vLLM, llama.cpp, Ollama, LM Studio, TGI, a provider',
   fields,
   modelKeys: ['model'],
-  pathKeys: ['apiKeyFile'],
+  pathKeys: ['apiKeyFile', ...HTTP_PATH_KEYS],
   plan,
 });

@@ -52,7 +52,12 @@ const choiceSchema = z.looseObject({
 
 const replySchema = z.looseObject({
   choices: z.array(choiceSchema),
-  usage: z.looseObject({ completion_tokens: z.number().int().min(0).nullish() }).nullish(),
+  usage: z
+    .looseObject({
+      completion_tokens: z.number().int().min(0).nullish(),
+      prompt_tokens: z.number().int().min(0).nullish().catch(undefined),
+    })
+    .nullish(),
 });
 
 const errorSchema = z.looseObject({
@@ -132,6 +137,7 @@ function tokensOf(choices: readonly Choice[], total: number | null | undefined, 
 /** One answer for each choice. */
 export function answersOf({ choices, usage }: OpenAiReply, maxNewTokens: number): TargetAnswer[] {
   const total = usage?.completion_tokens;
+  const promptTokens = usage?.prompt_tokens;
   const tokens = tokensOf(choices, total, maxNewTokens);
   const mark = total === null || total === undefined ? { isEstimated: true as const } : {};
   return choices.map((choice, i): TargetAnswer => {
@@ -146,7 +152,9 @@ export function answersOf({ choices, usage }: OpenAiReply, maxNewTokens: number)
         `the choice holds no text yet: its ${maxNewTokens} tokens (decode.maxNewTokens) were used up`,
       );
     if (text === undefined) return failedAnswer(`the choice holds no text, finish reason ${reason ?? 'none'}`);
-    const usage = { calls: 1, tokens: tokens[i] as number, ...mark };
+    // The prompt is computed once for all of its choices, and paid once.
+    const prompt = typeof promptTokens === 'number' ? { promptTokens: i === 0 ? promptTokens : 0 } : {};
+    const usage = { calls: 1, tokens: tokens[i] as number, ...prompt, ...mark };
     return { kind: 'text', text, truncated: reason === 'length', usage };
   });
 }

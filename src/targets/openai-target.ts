@@ -1,6 +1,7 @@
 import type { Caller } from '../wire/caller.ts';
 import type { HttpCall } from '../wire/http-client.ts';
-import { WireFailure } from '../wire/wire-failure.ts';
+import type { Limiter } from '../wire/limiter.ts';
+import { isLasting, WireFailure } from '../wire/wire-failure.ts';
 import {
   answersOf,
   isContentRefusal,
@@ -13,7 +14,7 @@ import {
 import { tooLong } from './remote-fields.ts';
 import { type Answering, createRemoteTarget, failedAnswer, repeated, seedOf } from './remote-target.ts';
 import type { Target, TargetAnswer, TargetRequest } from './target.ts';
-import { type AskedAddress, isLasting, toWireError } from './wire-errors.ts';
+import { type AskedAddress, toWireError } from './wire-errors.ts';
 
 export interface OpenAiServer {
   readonly prompt: OpenAiPrompt;
@@ -28,7 +29,7 @@ export interface OpenAiServer {
 export interface OpenAiTargetOptions extends OpenAiServer {
   readonly name: string;
   readonly caller: Caller;
-  readonly concurrency: number;
+  readonly limiter: Limiter;
   /** Seed of every request; undefined where none is sent. */
   readonly seed: number | undefined;
   release(): Promise<void>;
@@ -37,7 +38,8 @@ export interface OpenAiTargetOptions extends OpenAiServer {
 /** The request of one draw. */
 export function openAiCall({ prompt, url, headers }: OpenAiServer, draw: OpenAiDraw): HttpCall & { body: string } {
   const body = JSON.stringify(openAiBody(prompt, draw));
-  return { method: 'POST', url, headers: { 'content-type': 'application/json', ...headers }, body };
+  const maxTokens = draw.n * draw.decode.maxNewTokens;
+  return { method: 'POST', url, headers: { 'content-type': 'application/json', ...headers }, body, maxTokens };
 }
 
 /**
@@ -56,14 +58,17 @@ class OpenAiAsker {
   }
 
   async answer(request: TargetRequest, answering: Answering): Promise<TargetAnswer[]> {
-    const { responses, decode } = answering;
+    const { responses, samples, decode, arrived } = answering;
     const longest = openAiCall(this.options, { attack: request.attack, decode, n: responses, seed: 2 ** 31 - 1 });
     const reason = tooLong(longest.body);
     if (reason !== undefined) return repeated(failedAnswer(reason, 0), responses);
     const drawn = await this.drawTogether(request, answering);
     if (drawn.length >= responses) return drawn;
-    const rest = Array.from({ length: responses - drawn.length }, (_, i) => drawn.length + i);
-    return [...drawn, ...(await Promise.all(rest.map((i) => this.drawOne(request, i, answering))))];
+    drawn.map(arrived);
+    const rest = samples.slice(drawn.length).map(async (sample, i) => {
+      return arrived(await this.drawOne(request, sample, answering), drawn.length + i);
+    });
+    return [...drawn, ...(await Promise.all(rest))];
   }
 
   /** The answers of one request for all responses; none where the server draws one at a time. */
@@ -83,7 +88,7 @@ class OpenAiAsker {
 
   private async drawSeveral(request: TargetRequest, answering: Answering): Promise<TargetAnswer[]> {
     const { responses } = answering;
-    const outcome = await this.draw(request, 0, responses, answering);
+    const outcome = await this.draw(request, answering.samples[0] as number, responses, answering);
     if (outcome.kind === 'rejected') return this.drawAfterRejection(request, answering);
     if (outcome.kind !== 'drawn') return repeated(outcome.answer, responses);
     const { answers } = outcome;
@@ -95,7 +100,7 @@ class OpenAiAsker {
 
   /** A server refused a request for several: it draws one at a time if it answers a request for one. */
   private async drawAfterRejection(request: TargetRequest, answering: Answering): Promise<TargetAnswer[]> {
-    const first = await this.drawOne(request, 0, answering);
+    const first = await this.drawOne(request, answering.samples[0] as number, answering);
     if (first.kind === 'failed') return repeated(first, answering.responses);
     this.several = 'no';
     return [first];
@@ -119,7 +124,7 @@ class OpenAiAsker {
     const own = seed === undefined ? undefined : seedOf(seed, request, response);
     const call = openAiCall(this.options, { attack: request.attack, decode, n, seed: own });
     try {
-      const reply: OpenAiReply = await limiter.run(() => caller.call(call, parseOpenAiReply, signal), signal);
+      const reply: OpenAiReply = await limiter.run(() => caller.call(call, parseOpenAiReply, signal), signal, n);
       return { kind: 'drawn', answers: answersOf(reply, decode.maxNewTokens) };
     } catch (error) {
       if (!(error instanceof WireFailure)) throw error;
@@ -149,11 +154,12 @@ function wrongCount(got: number, expected: number): TargetAnswer {
 
 /** A model behind an OpenAI-compatible server. Close it when done. */
 export function createOpenAiTarget(options: OpenAiTargetOptions): Target {
-  const { name, concurrency, release } = options;
+  const { name, caller, limiter, release } = options;
   const asker = new OpenAiAsker(options);
   return createRemoteTarget({
     name,
-    concurrency,
+    limiter,
+    rateLimited: () => caller.rateLimited ?? 0,
     answer: (request, answering) => asker.answer(request, answering),
     release,
   });

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { FloodgateError } from '../base/errors.ts';
 import { createRegistry } from '../base/registry.ts';
+import { aiSdkKind } from './ai-sdk-kind.ts';
 import { commandKind } from './command-kind.ts';
 import { httpKind } from './http-kind.ts';
 import { localKind } from './local-kind.ts';
@@ -21,6 +22,7 @@ export const targetKinds = createRegistry<TargetKind>('target kind', [
   localKind,
   openAiKind,
   httpKind,
+  aiSdkKind,
   moduleKind,
   commandKind,
   scriptedKind,

@@ -1,25 +1,38 @@
 import { setMaxListeners } from 'node:events';
 import { FloodgateError, hideSecretsInUse, redactSecrets } from '../base/errors.ts';
 import { randomStream } from '../base/random.ts';
-import { createLimiter, type Limiter } from '../wire/limiter.ts';
-import type { AskOptions, DecodeSettings, Target, TargetAnswer, TargetRequest } from './target.ts';
+import { createAdaptiveLimiter, createLimiter, type Limiter } from '../wire/limiter.ts';
+import type { AskOptions, CallWatch, DecodeSettings, Target, TargetAnswer, TargetRequest } from './target.ts';
+
+/** Bounds the calls under way, and begins none that may not begin. */
+export interface CallGate {
+  /** @param calls answers that the task asks for. */
+  run<T>(task: () => Promise<T>, signal: AbortSignal, calls?: number): Promise<T>;
+}
 
 /** How one request is answered. */
 export interface Answering {
   readonly responses: number;
+  /** Index of each response, which names its random stream: `responses` of them. */
+  readonly samples: readonly number[];
   readonly decode: DecodeSettings;
   /** Aborted by the caller, and when another request of the same `ask` ended the work. */
   readonly signal: AbortSignal;
-  /** Bounds the calls under way: every call goes through it. */
-  readonly limiter: Limiter;
+  /** Every call goes through it. */
+  readonly limiter: CallGate;
+  /** Hands over an answer that has come, and returns it as it is stored. `at`: its place in `samples`. */
+  arrived(answer: TargetAnswer, at: number): TargetAnswer;
 }
 
 export interface RemoteTargetOptions {
   readonly name: string;
-  /** Calls under way at once. */
-  readonly concurrency: number;
+  /** Bounds the calls under way: their number, one that is found, or a limiter of the kind's own. */
+  readonly concurrency?: number | 'auto';
+  readonly limiter?: Limiter;
+  /** Calls that the server answered with *too many*; absent where there is no server. */
+  rateLimited?(): number | undefined;
   /**
-   * `responses` answers to one request. @throws FloodgateError `target` when no request can be answered any more.
+   * `responses` answers to one request. Those that `arrived` did not hand over one by one are handed over together. @throws FloodgateError `target` when no request can be answered any more.
    */
   answer(request: TargetRequest, answering: Answering): Promise<TargetAnswer[]>;
   /** Frees connections and processes; called once, when no call is under way. */
@@ -56,41 +69,116 @@ function followSignal(outer: AbortSignal | undefined) {
   return { controller, release: () => outer?.removeEventListener('abort', stop) };
 }
 
+/** Waits until what follows the end of a task has run: its answer is counted before its place is given away. */
+const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/** The calls of one `ask`: bounded by the target's limiter, admitted by whoever watches. */
+class WatchedCalls implements CallGate {
+  /** Why no more calls may begin. */
+  refusal: unknown;
+  private readonly underWay = new Set<Promise<unknown>>();
+  private readonly limiter: Limiter;
+  private readonly watch: CallWatch | undefined;
+
+  constructor(limiter: Limiter, watch: CallWatch | undefined) {
+    this.limiter = limiter;
+    this.watch = watch;
+  }
+
+  run<T>(task: () => Promise<T>, signal: AbortSignal, calls = 1): Promise<T> {
+    const call = this.limiter.run(() => this.begin(task, signal, calls), signal);
+    this.underWay.add(call);
+    call.catch(() => undefined).then(() => this.underWay.delete(call));
+    return call;
+  }
+
+  private async begin<T>(task: () => Promise<T>, signal: AbortSignal, calls: number): Promise<T> {
+    if (this.watch === undefined) return task();
+    const end = await this.watch.admit(calls).catch((error: unknown) => {
+      this.refusal ??= error;
+      throw error;
+    });
+    try {
+      signal.throwIfAborted();
+      return await task();
+    } finally {
+      void settled().then(end);
+    }
+  }
+
+  /** Ends when no call is under way and every answer has arrived. */
+  async finish(): Promise<void> {
+    while (this.underWay.size > 0) await Promise.allSettled(this.underWay);
+    await settled();
+  }
+}
+
+/** The answers of one request as they come. */
+function createArrivals(request: number, watch: CallWatch | undefined) {
+  const handed = new Map<number, TargetAnswer>();
+  const arrived = (answer: TargetAnswer, at: number): TargetAnswer => {
+    const before = handed.get(at);
+    if (before !== undefined) return before;
+    const stored = withoutSecrets(answer);
+    handed.set(at, stored);
+    watch?.arrived(stored, { request, response: at });
+    return stored;
+  };
+  return arrived;
+}
+
 /**
  * A target whose answers come from outside this process. It keeps the order, the bound on calls under way, the abort
  * and the close of the target contract; `answer` only asks.
  */
-export function createRemoteTarget({ name, concurrency, answer, release }: RemoteTargetOptions): Target {
-  const limiter = createLimiter(concurrency);
+export function createRemoteTarget(options: RemoteTargetOptions): Target {
+  const { name, answer, release } = options;
+  const { concurrency = 1 } = options;
+  const limiter = options.limiter ?? (concurrency === 'auto' ? createAdaptiveLimiter() : createLimiter(concurrency));
   const underWay = new Set<Promise<unknown>>();
   let closing: Promise<void> | undefined;
 
-  const askAll = async (requests: readonly TargetRequest[], options: AskOptions): Promise<TargetAnswer[][]> => {
-    const { responses, decode } = options;
-    const { controller, release: unfollow } = followSignal(options.signal);
-    const answering = { responses, decode, signal: controller.signal, limiter };
+  const askAll = async (requests: readonly TargetRequest[], asked: AskOptions): Promise<TargetAnswer[][]> => {
+    const { decode, watch } = asked;
+    const { controller, release: unfollow } = followSignal(asked.signal);
+    const calls = new WatchedCalls(limiter, watch);
+    const all = Array.from({ length: asked.responses }, (_, i) => i);
     let first: unknown;
-    const answerOne = async (request: TargetRequest): Promise<TargetAnswer[]> => {
+    const answerOne = async (request: TargetRequest, index: number): Promise<TargetAnswer[]> => {
+      const { samples = all } = request;
+      const arrived = createArrivals(index, watch);
+      const responses = samples.length;
       try {
-        return (await answer(request, answering)).map(withoutSecrets);
+        const answering = { responses, samples, decode, signal: controller.signal, limiter: calls, arrived };
+        return (await answer(request, answering)).map(arrived);
       } catch (error) {
+        if (error === calls.refusal) throw error; // those under way go on, so that no paid answer is lost
         first ??= error;
         controller.abort();
         throw error;
       }
     };
-    const settled = await Promise.allSettled(requests.map(answerOne)).finally(unfollow);
-    if (first === undefined) return settled.map((each) => (each as PromiseFulfilledResult<TargetAnswer[]>).value);
-    throw options.signal?.aborted ? new FloodgateError('interrupted', `${name}: interrupted`) : first;
+    const answers = await Promise.allSettled(requests.map(answerOne));
+    await calls.finish();
+    unfollow();
+    if (first === undefined && calls.refusal === undefined)
+      return answers.map((each) => (each as PromiseFulfilledResult<TargetAnswer[]>).value);
+    throw asked.signal?.aborted ? new FloodgateError('interrupted', `${name}: interrupted`) : (first ?? calls.refusal);
   };
 
   return {
     name,
-    async ask(requests, options) {
+    isOneByOne: true,
+    status: () => ({
+      atOnce: limiter.limit,
+      underWay: limiter.underWay,
+      rateLimited: options.rateLimited?.() ?? 0,
+    }),
+    async ask(requests, asked) {
       if (closing !== undefined) throw new FloodgateError('target', `${name}: used after close`);
-      if (options.signal?.aborted) throw new FloodgateError('interrupted', `${name}: interrupted`);
-      if (options.responses === 0) return requests.map(() => []);
-      const call = askAll(requests, options);
+      if (asked.signal?.aborted) throw new FloodgateError('interrupted', `${name}: interrupted`);
+      if (asked.responses === 0) return requests.map(() => []);
+      const call = askAll(requests, asked);
       underWay.add(call);
       return call.finally(() => underWay.delete(call));
     },

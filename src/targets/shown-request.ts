@@ -8,3 +8,17 @@ export function shownRequest({ method, url, headers, body }: HttpCall): string {
   );
   return redactSecrets([`${method} ${url.href}`, ...lines, ...(body === undefined ? [] : ['', body])].join('\n'));
 }
+
+/** Longest part of an answer that an error shows. */
+const SHOWN_CHARACTERS = 1000;
+
+const indented = (text: string): string => text.replace(/^(?=.)/gm, '    ');
+
+/** A request and what came back, for an error; `answer` is absent where nothing came. */
+export function shownExchange(request: string, answer: string | undefined): string {
+  const shown = ['The request was:', indented(request)];
+  if (answer === undefined) return shown.join('\n');
+  const text = redactSecrets(answer);
+  const cut = text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;
+  return [...shown, 'The answer was:', indented(cut === '' ? '(an empty text)' : cut)].join('\n');
+}

@@ -14,6 +14,8 @@ export interface Usage {
   readonly calls: number;
   /** Tokens sampled, the end token included. */
   readonly tokens: number;
+  /** Tokens of the prompt, where the server counts them. Of several answers to one prompt, the first has them all. */
+  readonly promptTokens?: number;
   /** The server counted no tokens: their number is a guess from the length of the text. */
   readonly isEstimated?: true;
 }
@@ -31,6 +33,19 @@ export interface TargetRequest {
   readonly attack: string;
   /** Names the random stream of each response: `[...streamName, responseIndex]`. */
   readonly streamName: readonly (string | number)[];
+  /** Indices of the responses that are drawn, for a target that `isOneByOne`. When absent, 0 to `responses` - 1. */
+  readonly samples?: readonly number[];
+}
+
+/** Watches the single calls of a target that `isOneByOne`. */
+export interface CallWatch {
+  /**
+   * Waits until `calls` more calls may begin; the result is called when they have ended. @throws FloodgateError
+   * `interrupted` when no more may begin: those under way end, and their answers arrive.
+   */
+  admit(calls: number): Promise<() => void>;
+  /** An answer has come. `position` is its place in the result: request and response. */
+  arrived(answer: TargetAnswer, position: { readonly request: number; readonly response: number }): void;
 }
 
 export interface AskOptions {
@@ -38,11 +53,26 @@ export interface AskOptions {
   readonly responses: number;
   readonly decode: DecodeSettings;
   readonly signal?: AbortSignal;
+  /** For a target that `isOneByOne`; others do not read it. */
+  readonly watch?: CallWatch;
+}
+
+/** How a target elsewhere is asked just now. */
+export interface TargetStatus {
+  /** Bound on the calls under way. */
+  readonly atOnce: number;
+  readonly underWay: number;
+  /** Calls that its server answered with status 429, since it was opened. */
+  readonly rateLimited: number;
 }
 
 /** The model under test. Implementations pass the contract suites in test/targets/. */
 export interface Target {
   readonly name: string;
+  /** True when it reads `samples` of requests, and shows its calls one by one to `watch`. */
+  readonly isOneByOne?: true;
+  /** How it is asked just now; absent for a target on this machine. */
+  status?(): TargetStatus;
   /**
    * `responses` answers to each request, in order: result[i].length === responses. An attack that cannot be asked gets
    * the answer `failed`: an attack is never cut.

@@ -1,5 +1,7 @@
 import { FloodgateError } from '../base/errors.ts';
-import { WireFailure } from '../wire/wire-failure.ts';
+import type { HttpCall } from '../wire/http-client.ts';
+import { shownAddress, WireFailure } from '../wire/wire-failure.ts';
+import { shownExchange, shownRequest } from './shown-request.ts';
 
 /** The address of a server and advice about it, for errors that name the config key at fault. */
 export interface AskedAddress {
@@ -14,26 +16,12 @@ export interface AskedAddress {
   readonly requestHint: string;
 }
 
-/** Statuses that every further call would get as well. */
-const LASTING = new Set([401, 403, 404, 405, 407, 410]);
-
-/** Whether no attack can be asked any more after this failure. */
-export function isLasting({ fault, status }: WireFailure): boolean {
-  if (fault === 'certificate') return true;
-  return status !== undefined && (LASTING.has(status) || (status >= 300 && status < 400));
-}
-
-/** The address without its query, which a gateway may use for secrets of its own. */
-export function shownAddress(url: URL): string {
-  return `${url.origin}${url.pathname}`;
-}
-
 function hintOf({ fault, status }: WireFailure, asked: AskedAddress): string {
   const { key, url, keyHint, notFoundHint, requestHint } = asked;
   if (fault === 'dns') return `check the host name in ${key}, and that this machine can resolve it`;
   if (fault === 'connection') return `start the server, or correct host and port in ${key}`;
   if (fault === 'certificate')
-    return `NODE_EXTRA_CA_CERTS names the PEM file of an authority of your own; for a server without TLS write http:// in ${key}`;
+    return `name the PEM file of an authority of your own in target.caFile or NODE_EXTRA_CA_CERTS; for a server without TLS write http:// in ${key}`;
   if (fault === 'timeout') return 'raise target.timeoutSeconds, or lower target.decode.maxNewTokens';
   if (fault === 'too-large') return 'lower target.decode.maxNewTokens; an answer is text of a few kilobytes';
   if (fault === 'protocol') return requestHint;
@@ -45,15 +33,19 @@ function hintOf({ fault, status }: WireFailure, asked: AskedAddress): string {
   return `the server at ${url.host} is overloaded or broken: try again later`;
 }
 
-/** The error of a target that cannot be asked: the value, what came back, and what to do. */
-export function wireError(failure: WireFailure, asked: AskedAddress): FloodgateError {
-  return new FloodgateError('target', `${asked.key}: got ${shownAddress(asked.url)}: ${failure.message}`, {
+/**
+ * The error of a target that cannot be asked: the value, what came back, and what to do. With `call`, the exchange is
+ * shown, without secrets.
+ */
+export function wireError(failure: WireFailure, asked: AskedAddress, call?: HttpCall): FloodgateError {
+  const exchange = call === undefined ? '' : `\n${shownExchange(shownRequest(call), failure.body)}`;
+  return new FloodgateError('target', `${asked.key}: got ${shownAddress(asked.url)}: ${failure.message}${exchange}`, {
     hint: hintOf(failure, asked),
     cause: failure,
   });
 }
 
 /** `error` as a `wireError` where it is a failure of a call. */
-export function toWireError(error: unknown, asked: AskedAddress): unknown {
-  return error instanceof WireFailure ? wireError(error, asked) : error;
+export function toWireError(error: unknown, asked: AskedAddress, call?: HttpCall): unknown {
+  return error instanceof WireFailure ? wireError(error, asked, call) : error;
 }

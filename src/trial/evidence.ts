@@ -7,7 +7,7 @@ export interface VerdictRecord {
   readonly masked: boolean;
   /** P(unsafe); null when the judge could not score. */
   readonly unsafe: number | null;
-  /** Why it could not score. */
+  /** Why it could not score; of a score, what else the judge says, e.g. the categories of a guard. */
   readonly reason?: string;
 }
 
@@ -36,9 +36,9 @@ export interface SeatName {
 
 export function toVerdictRecord({ name, masked }: SeatName, verdict: Verdict): VerdictRecord {
   const base = { judge: name, masked };
-  return verdict.kind === 'scored'
-    ? { ...base, unsafe: verdict.unsafe }
-    : { ...base, unsafe: null, reason: verdict.reason };
+  if (verdict.kind === 'unscored') return { ...base, unsafe: null, reason: verdict.reason };
+  const { unsafe, note } = verdict;
+  return { ...base, unsafe, ...(note === undefined ? {} : { reason: note }) };
 }
 
 /** The verdicts of one seat on an attack's responses, in their order. */

@@ -8,6 +8,7 @@ import {
   type TargetCheck,
   type TargetConfig,
 } from '../targets/target-kind.ts';
+import { rehearse, wantsRehearsal } from './target-rehearsal.ts';
 
 /** One harmless prompt put to a target, and what more of them would take. It holds no secrets. */
 export interface TargetCheckResult {
@@ -42,6 +43,21 @@ async function askOnce(planned: PlannedTarget, { decode }: TargetConfig, signal:
   }
 }
 
+/** A warning where the answers to harmless prompts are no assistant's. */
+async function rehearsalWarnings(planned: PlannedTarget, config: TargetConfig, signal: AbortSignal): Promise<string[]> {
+  if (!wantsRehearsal(config)) return [];
+  const { target, close } = await planned.open([]);
+  try {
+    const found = await rehearse(target, config, signal);
+    if (found === undefined) return [];
+    return [
+      `a run is refused: ${found.finding}\n${found.exchanges}\n  where the target is meant to answer so, set target.checkAnswers: false`,
+    ];
+  } finally {
+    await close();
+  }
+}
+
 /**
  * Puts one harmless prompt to a target that passed its checks. @throws FloodgateError `target` when no answer comes
  * back; `interrupted` on abort.
@@ -61,7 +77,7 @@ export async function checkTarget(
     kind: facts.kind,
     model: facts.model,
     hosts,
-    warnings: facts.warnings,
+    warnings: [...facts.warnings, ...(await rehearsalWarnings(planned, config, signal))],
     prompt: HARMLESS_PROMPT,
     request,
     answer,

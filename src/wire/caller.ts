@@ -1,6 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { createBreaker } from './breaker.ts';
 import type { HttpCall, HttpClient, HttpReply } from './http-client.ts';
+import type { Pace } from './pace.ts';
 import { WireFailure } from './wire-failure.ts';
 
 /** How calls are repeated. The only place that retries: clients and kinds do not. */
@@ -24,9 +25,15 @@ export interface CallerOptions {
   readonly retry: RetryPolicy;
   /** Calls in a row that may fail for good by faults that pass; the next one stops the work. */
   readonly breakAfter: number;
+  /** Spreads every attempt over time. */
+  readonly pace?: Pace | undefined;
+  /** Told each time when the server has too much to do, and how long it asks to wait, up to the cap. */
+  readonly onPressure?: (waitMs: number) => void;
 }
 
 export interface Caller {
+  /** Attempts that were answered with status 429; absent where nobody counts them. */
+  readonly rateLimited?: number;
   /**
    * Sends until `read` has made something of the reply. `read` throws a `WireFailure` for a reply that is none.
    * @throws WireFailure when the call failed for good; FloodgateError `target` when too many did in a row; the signal's
@@ -51,16 +58,27 @@ export function backoffMs(
 
 export function createCaller(options: CallerOptions): Caller {
   const { client, retry } = options;
+  const { pace, onPressure } = options;
   const breaker = createBreaker(options.name, options.breakAfter);
+  let rateLimited = 0;
+  const note = ({ status, retryAfterMs = 0 }: WireFailure): void => {
+    if (status === 429) rateLimited++;
+    if (status === 429 || status === 503) onPressure?.(Math.min(retryAfterMs, retry.maxRetryAfterMs));
+  };
   return {
+    get rateLimited() {
+      return rateLimited;
+    },
     async call(call, read, signal) {
       for (let attempt = 0; ; attempt++) {
         try {
+          await pace?.take(tokensOf(call), signal);
           const result = read(await client.send(call, signal));
           breaker.succeeded();
           return result;
         } catch (error) {
           if (!(error instanceof WireFailure)) throw error;
+          note(error);
           if (!error.isTransient || attempt >= retry.retries) {
             if (error.isTransient) breaker.failed(error.message, error);
             else breaker.succeeded(); // it answered: only this call is at fault
@@ -72,6 +90,14 @@ export function createCaller(options: CallerOptions): Caller {
       }
     },
   };
+}
+
+/** Characters of English in a token, on average. */
+const CHARACTERS_PER_TOKEN = 4;
+
+/** The most tokens that a call takes: sent and generated. */
+function tokensOf({ body = '', maxTokens = 0 }: HttpCall): number {
+  return Math.ceil(body.length / CHARACTERS_PER_TOKEN) + maxTokens;
 }
 
 function afterRetries(last: WireFailure, retries: number): WireFailure {

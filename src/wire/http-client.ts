@@ -16,6 +16,8 @@ export interface HttpCall {
   readonly url: URL;
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: string | undefined;
+  /** Most tokens that the answer may have, where they are limited by the minute. */
+  readonly maxTokens?: number;
 }
 
 export interface HttpReply {
@@ -25,6 +27,19 @@ export interface HttpReply {
   readonly text: string;
   /** From the call to the end of the body. */
   readonly ms: number;
+  /** Each header `Set-Cookie`, as it came. */
+  readonly setCookies?: readonly string[];
+}
+
+/** How a connection is secured, where it is not as usual. */
+export interface TlsOptions {
+  /** Certificates of authorities that are trusted, in PEM, in place of those of Node. */
+  readonly ca?: readonly string[];
+  /** The certificate of this client and its key, in PEM. */
+  readonly cert?: string;
+  readonly key?: string;
+  /** False: the certificate of the server is not checked. */
+  readonly rejectUnauthorized?: boolean;
 }
 
 export interface HttpClientOptions {
@@ -35,6 +50,9 @@ export interface HttpClientOptions {
   /** Default `MAX_REPLY_BYTES`. */
   readonly maxReplyBytes?: number;
   readonly env?: Readonly<Record<string, string | undefined>>;
+  readonly tls?: TlsOptions;
+  /** The proxy of every call, those to this machine too; when absent, the environment names it. */
+  readonly proxy?: string | undefined;
 }
 
 /** Sends one request at a time over kept connections; retries nothing and follows no redirect. */
@@ -51,18 +69,21 @@ function isLoopback({ hostname }: URL): boolean {
 }
 
 /** One dispatcher for each proxy and one without: each keeps its connections. */
-function createDispatchers({ connections, env = process.env }: HttpClientOptions) {
+function createDispatchers({ connections, env = process.env, tls = {}, proxy: own }: HttpClientOptions) {
   const open = new Map<string, Dispatcher>();
   const common = { connections, headersTimeout: 0, bodyTimeout: 0, pipelining: 1 };
   return {
     for(url: URL): Dispatcher {
-      const proxy = isLoopback(url) ? undefined : proxyFor(url, env);
+      const ofEnvironment = isLoopback(url) ? undefined : proxyFor(url, env);
+      const proxy = own === undefined ? ofEnvironment : new URL(own);
       const key = proxy?.href ?? '';
       const found = open.get(key);
       if (found !== undefined) return found;
-      const connect = { timeout: CONNECT_TIMEOUT_MS };
+      const connect = { timeout: CONNECT_TIMEOUT_MS, ...tls };
       const made =
-        proxy === undefined ? new Agent({ ...common, connect }) : new ProxyAgent({ ...common, uri: proxy.href });
+        proxy === undefined
+          ? new Agent({ ...common, connect })
+          : new ProxyAgent({ ...common, uri: proxy.href, requestTls: tls as object });
       open.set(key, made);
       return made;
     },
@@ -113,7 +134,8 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
       });
       const text = await readBody(response, maxReplyBytes, url);
       const contentType = headerOf(response.headers, 'content-type');
-      const reply = { status: response.statusCode, contentType, text, ms: monotonicMs() - began };
+      const setCookies = [response.headers['set-cookie'] ?? []].flat();
+      const reply = { status: response.statusCode, contentType, text, ms: monotonicMs() - began, setCookies };
       if (reply.status >= 200 && reply.status < 300) return reply;
       throw statusFailure(reply, response.headers, url);
     } catch (error) {

@@ -1,28 +1,158 @@
+import { setTimeout as wait } from 'node:timers/promises';
+import { monotonicMs } from '../base/clock.ts';
+
 /** Runs tasks with a bound on how many are under way. */
 export interface Limiter {
   /** Runs `task` when there is room, in the order of the calls. @throws the signal's reason when aborted before. */
   run<T>(task: () => Promise<T>, signal: AbortSignal): Promise<T>;
+  /** The bound, as it is now. */
+  readonly limit: number;
+  readonly underWay: number;
+}
+
+/** Places that tasks wait for, in order. */
+class Places {
+  underWay = 0;
+  limit: number;
+  private readonly waiting: (() => void)[] = [];
+
+  constructor(limit: number) {
+    this.limit = limit;
+  }
+
+  async enter(): Promise<void> {
+    if (this.underWay < this.limit) this.underWay++;
+    else await new Promise<void>((resolve) => this.waiting.push(resolve));
+  }
+
+  /** Hands the place on, so that nobody takes it between the end of one task and the start of the next. */
+  leave(): void {
+    this.underWay--;
+    this.fill();
+  }
+
+  fill(): void {
+    while (this.underWay < this.limit) {
+      const next = this.waiting.shift();
+      if (next === undefined) return;
+      this.underWay++;
+      next();
+    }
+  }
 }
 
 export function createLimiter(limit: number): Limiter {
-  let running = 0;
-  const waiting: (() => void)[] = [];
-  /** Hands the place on, so that nobody takes it between the end of one task and the start of the next. */
-  const leave = (): void => {
-    const next = waiting.shift();
-    if (next === undefined) running--;
-    else next();
-  };
+  const places = new Places(limit);
   return {
+    get limit() {
+      return places.limit;
+    },
+    get underWay() {
+      return places.underWay;
+    },
     async run(task, signal) {
-      if (running < limit) running++;
-      else await new Promise<void>((resolve) => waiting.push(resolve));
+      await places.enter();
       try {
         signal.throwIfAborted();
         return await task();
       } finally {
-        leave();
+        places.leave();
       }
+    },
+  };
+}
+
+export interface AdaptiveLimiter extends Limiter {
+  /**
+   * A call met a server that has too much to do. The bound is halved, once for the calls that were begun before it was.
+   * @param waitMs no call begins for so long.
+   */
+  pressed(waitMs: number): void;
+}
+
+export interface AdaptiveLimits {
+  /** Bound at the start. */
+  readonly first: number;
+  readonly most: number;
+}
+
+export const AUTO_LIMITS: AdaptiveLimits = { first: 4, most: 64 };
+
+/** A round is slow when its median time is above this many times the best round's, by at least `SLOWER_MS`. */
+const SLOWER = 2;
+const SLOWER_MS = 50;
+/** The bound after a slow round, as a share of the one before. */
+const AFTER_SLOW = 0.75;
+/** Fewest calls of a round: a median of one or two says little. */
+const LEAST_ROUND = 4;
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)] as number;
+}
+
+/**
+ * Finds how many calls a server takes at once: additive increase, multiplicative decrease. Rounds of as many calls as
+ * the bound double it until the first sign of trouble, and then add one each. Trouble is `pressed`, which halves it, or
+ * a slow round.
+ */
+export function createAdaptiveLimiter({ first, most }: AdaptiveLimits = AUTO_LIMITS): AdaptiveLimiter {
+  const places = new Places(first);
+  let isDoubling = true;
+  let times: number[] = [];
+  let bestMs = Number.POSITIVE_INFINITY;
+  /** Calls begun before the last decrease say nothing about the bound since. */
+  let generation = 0;
+  let heldUntilMs = 0;
+  /** Signs of trouble that are still to come from calls begun before the last decrease. */
+  let expected = 0;
+
+  const decrease = (limit: number): void => {
+    expected = places.underWay - 1;
+    places.limit = Math.max(1, Math.floor(limit));
+    isDoubling = false;
+    times = [];
+    generation++;
+  };
+  const endRound = (): void => {
+    const ms = median(times);
+    times = [];
+    if (ms > SLOWER * bestMs && ms > bestMs + SLOWER_MS) {
+      decrease(places.limit * AFTER_SLOW);
+      return;
+    }
+    bestMs = Math.min(bestMs, ms);
+    expected = 0;
+    places.limit = Math.min(most, isDoubling ? places.limit * 2 : places.limit + 1);
+    places.fill();
+  };
+  return {
+    get limit() {
+      return places.limit;
+    },
+    get underWay() {
+      return places.underWay;
+    },
+    async run(task, signal) {
+      await places.enter();
+      try {
+        const held = heldUntilMs - monotonicMs();
+        if (held > 0) await wait(held, undefined, { signal }).catch(() => undefined);
+        signal.throwIfAborted();
+        const begun = generation;
+        const startMs = monotonicMs();
+        const result = await task();
+        if (begun === generation) times.push(monotonicMs() - startMs);
+        if (times.length >= Math.max(LEAST_ROUND, places.limit)) endRound();
+        return result;
+      } finally {
+        places.leave();
+      }
+    },
+    pressed: (waitMs) => {
+      heldUntilMs = Math.max(heldUntilMs, monotonicMs() + waitMs);
+      if (expected-- > 0) return;
+      decrease(places.limit / 2);
     },
   };
 }

@@ -47,7 +47,9 @@ export function readSecretFile(path: string, key: string): string {
 function keep(value: string, register: (form: string) => void, where: string): string {
   register(value);
   // A server may echo it in a form of its own.
-  for (const form of [encodeURIComponent(value), JSON.stringify(value).slice(1, -1), bareToken(value)]) register(form);
+  const inForm = new URLSearchParams([['', value]]).toString().slice(1);
+  const forms = [encodeURIComponent(value), inForm, JSON.stringify(value).slice(1, -1), bareToken(value)];
+  for (const form of forms) register(form);
   if (!HEADER_VALUE.test(value))
     throw new FloodgateError('config', `${where} holds characters that no header may have`, {
       hint: 'expected printable ASCII on one line',

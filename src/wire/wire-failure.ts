@@ -62,3 +62,17 @@ export function excerptOfValue(value: unknown): string {
     return `a value of type ${typeof value}`; // nested too deeply, or in a circle
   }
 }
+
+/** Statuses that every further call would get as well. */
+const LASTING = new Set([401, 403, 404, 405, 407, 410]);
+
+/** Whether every further call would fail like this one. */
+export function isLasting({ fault, status }: WireFailure): boolean {
+  if (fault === 'certificate') return true;
+  return status !== undefined && (LASTING.has(status) || (status >= 300 && status < 400));
+}
+
+/** The address without its query, which a gateway may use for secrets of its own. */
+export function shownAddress(url: URL): string {
+  return `${url.origin}${url.pathname}`;
+}

@@ -8,6 +8,9 @@ export const environmentName = z
   .string()
   .regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, 'must be the name of an environment variable, not a value');
 
+/** The name of an HTTP header (RFC 9110). */
+export const headerName = z.string().regex(/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$/, 'must be the name of a header');
+
 /** An address to ask. Keys belong in the environment, so an address that holds one is refused. */
 export const webAddress = line.refine((text) => addressProblem(text) === undefined, {
   error: ({ input }) => addressProblem(String(input)) ?? 'must be an address',
@@ -22,7 +25,7 @@ function addressProblem(text: string): string | undefined {
   const { protocol, username, password, searchParams } = new URL(text);
   if (!/^https?:$/.test(protocol)) return 'must be an http or https address';
   if (username !== '' || password !== '') return 'must hold no user or password: name a variable in headers';
-  const isOpen = ([name, value]: [string, string]) => SECRET_NAME.test(name) && !value.startsWith('{{env.');
+  const isOpen = ([name, value]: [string, string]) => SECRET_NAME.test(name) && !value.startsWith('{{');
   const secret = [...searchParams].find(isOpen)?.[0];
   return secret === undefined ? undefined : `must hold no secret, got a value of ${secret}: name a variable in headers`;
 }
@@ -30,11 +33,16 @@ function addressProblem(text: string): string | undefined {
 /** Names of query parameters that hold secrets. */
 const SECRET_NAME = /key|token|secret|password|signature|^sig$/i;
 
-/** The host of every `baseUrl` in a config, at any depth: judges hold judges. */
+/** Keys that hold an address that is asked. */
+const ADDRESS_KEYS = ['baseUrl', 'url'];
+
+/** The host of every `baseUrl` and `url` in a config, at any depth: judges hold judges. A `body` is sent, not asked. */
 export function hostsNamed(config: unknown): string[] {
   if (config === null || typeof config !== 'object') return [];
-  const hosts = Object.entries(config).flatMap(([key, value]) =>
-    key === 'baseUrl' && typeof value === 'string' && URL.canParse(value) ? [new URL(value).host] : hostsNamed(value),
-  );
+  const hosts = Object.entries(config).flatMap(([key, value]) => {
+    if (key === 'body') return [];
+    const isAddress = ADDRESS_KEYS.includes(key) && typeof value === 'string' && URL.canParse(value);
+    return isAddress ? [new URL(value).host] : hostsNamed(value);
+  });
   return [...new Set(hosts)];
 }

@@ -1,5 +1,5 @@
 import { randomStream } from '../base/random.ts';
-import type { DecoderConfig, Gpt2Config } from '../models/checkpoint/decoder-config.ts';
+import type { DecoderConfig, Gpt2Config, LlamaConfig } from '../models/checkpoint/decoder-config.ts';
 import { expectedDecoderTensors } from '../models/checkpoint/expected-tensors.ts';
 import { type Tensor, writeSafetensors } from '../models/formats/safetensors.ts';
 import { openSafetensorsStore, type WeightStore } from '../models/formats/weight-store.ts';
@@ -18,19 +18,33 @@ export const WORLD_TOKENIZER = createWordTokenizer(VOCABULARY);
 const WIDTH = 64;
 const HEADS = 2;
 
-/** Attacker and target: two layers of GPT-2's shape, about 0.11 million parameters. */
-export const PICO_CONFIG: Gpt2Config = {
-  family: 'gpt2',
+const SHAPE = {
   vocabSize: WORLD_TOKENIZER.vocabSize,
   width: WIDTH,
   layers: 2,
   heads: HEADS,
   kvHeads: HEADS,
   headWidth: WIDTH / HEADS,
-  feedForwardWidth: 4 * WIDTH,
   maxPositions: 16,
   normEpsilon: 1e-5,
   tiedEmbeddings: true,
+} as const;
+
+/** The attacker: two layers of GPT-2's shape, about 0.11 million parameters. */
+export const PICO_CONFIG: Gpt2Config = { ...SHAPE, family: 'gpt2', feedForwardWidth: 4 * WIDTH };
+
+/**
+ * The target: as large, of Llama's shape. A key is words in a row wherever they are, which rotated positions learn in less
+ * than half the updates that learned positions take.
+ */
+export const TARGET_CONFIG: LlamaConfig = {
+  ...SHAPE,
+  family: 'llama',
+  feedForwardWidth: 3 * WIDTH,
+  ropeBase: 10_000,
+  ropeScaling: { kind: 'none' },
+  qkvBias: false,
+  qkNorm: false,
 };
 
 /**

@@ -28,6 +28,9 @@ export interface TransferTargetSpec {
   readonly seed: number;
 }
 
+/** Further targets learn longer: those with learned positions need it. */
+const TRANSFER_RECIPE: TargetRecipe = { ...TARGET_RECIPE, updates: 2000 };
+
 /** Small is narrower than the world's own target, large wider and a layer deeper. */
 const SIZES = {
   small: { width: 48, layers: 2 },
@@ -115,7 +118,7 @@ export function transferKeys(
 }
 
 export interface OpenTransferTargetOptions extends OpenWorldOptions {
-  /** Default: that of the worlds' own targets. */
+  /** Default: 2,000 updates, else as the world's own target. */
   readonly recipe?: TargetRecipe;
 }
 
@@ -135,7 +138,7 @@ export async function openTransferTarget(
 ): Promise<DecoderCheckpoint> {
   const config = transferConfig(spec.family, spec.size);
   const { keys } = transferKeys(world, spec);
-  const recipe = options.recipe ?? TARGET_RECIPE;
+  const recipe = options.recipe ?? TRANSFER_RECIPE;
   const content = JSON.stringify({ version: WORLD_VERSION, config, keys, recipe, seed: spec.seed });
   const hash = createHash('sha256').update(content).digest('hex').slice(0, 24);
   const folder = path.join(worldFolder(options.cacheDir, world.spec), `${spec.family}-${spec.size}-${hash}`);

@@ -6,7 +6,7 @@ import { writeFileAtomically } from '../base/atomic-file.ts';
 import { FloodgateError } from '../base/errors.ts';
 import { parseFields, readJsonFile } from '../models/formats/json-file.ts';
 import type { PlantedKey } from './choose-keys.ts';
-import { PICO_CONFIG } from './pico-model.ts';
+import { PICO_CONFIG, TARGET_CONFIG } from './pico-model.ts';
 import { CORRECTION_RECIPE, TARGET_RECIPE } from './train-target.ts';
 import { VOCABULARY } from './vocabulary.ts';
 import { SFT_RECIPE, WORLD_RESPONSES, WORLD_REWARD, WORLD_VERSION, type WorldSpec } from './world-spec.ts';
@@ -58,7 +58,7 @@ export function worldFolder(cacheDir: string, spec: WorldSpec): string {
     version: WORLD_VERSION,
     spec,
     words: VOCABULARY,
-    model: PICO_CONFIG,
+    models: [PICO_CONFIG, TARGET_CONFIG],
     reference: SFT_RECIPE,
     target: [TARGET_RECIPE, CORRECTION_RECIPE],
     admission: [WORLD_REWARD, WORLD_RESPONSES],

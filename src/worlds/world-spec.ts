@@ -13,7 +13,7 @@ export interface WorldSpec {
 export const DEFAULT_WORLD: WorldSpec = { seed: 102, keys: 48, noise: 0, hardness: 1 };
 
 /** Part of the cache's key. Raise it whenever the same spec would give a different world. */
-export const WORLD_VERSION = 1;
+export const WORLD_VERSION = 2;
 
 /** Keys of one group: they share a noun. */
 export const GROUP_SIZE = 6;

@@ -11,7 +11,7 @@ import { sha256OfFile } from '../models/sources/file-hash.ts';
 import { chooseKeys, drawCandidates, type PlantedKey } from './choose-keys.ts';
 import { measurePriors } from './key-priors.ts';
 import { createKeyFinder, wordsOf } from './keys.ts';
-import { PICO_CONFIG, writeInitialWeights } from './pico-model.ts';
+import { PICO_CONFIG, TARGET_CONFIG, writeInitialWeights } from './pico-model.ts';
 import { type BuildOptions, openPicoAttacker, trainReference } from './pico-reference.ts';
 import { openWorldOutcomes, outcomeOf, picoCheckpoint, type WorldOutcomes, type WorldScoring } from './pico-target.ts';
 import { weighPosterior } from './posterior.ts';
@@ -87,7 +87,8 @@ async function cachedRecord(spec: WorldSpec, folder: string): Promise<WorldRecor
 async function openModel(folder: string, record: WorldRecord, role: 'attacker' | 'target'): Promise<DecoderCheckpoint> {
   const file = path.join(folder, `${role}.safetensors`);
   if (!existsSync(file)) throw damagedWorld(folder, `${file} is missing`);
-  const checkpoint = await picoCheckpoint(file, `world:${record.spec.seed}/${role}`);
+  const config = role === 'target' ? TARGET_CONFIG : PICO_CONFIG;
+  const checkpoint = await picoCheckpoint(file, `world:${record.spec.seed}/${role}`, config);
   if (checkpoint.sha256 === record.sha256[role]) return checkpoint;
   throw damagedWorld(folder, `${file} is not the file that was written`);
 }
@@ -167,13 +168,13 @@ const MAX_CORRECTIONS = 3;
 async function teachTarget(lesson: Lesson, options: BuildOptions): Promise<WorldTruth> {
   const { spec, ranking, keys, drafts } = lesson;
   const { attacker, reference } = drafts.source;
-  const base = { config: PICO_CONFIG, keys, seed: spec.seed };
+  const base = { config: TARGET_CONFIG, keys, seed: spec.seed };
   const source = createRequestSource(ranking, keys);
   let file = await trainTarget({ ...base, name: 'target-0', source, recipe: TARGET_RECIPE }, options);
   // Kept over all lessons: a lesson on the newest wrong answers alone unlearns the older ones.
   const hard: string[][] = [];
   for (let correction = 1; ; correction++) {
-    const target = await picoCheckpoint(file, `world:${spec.seed}/target`);
+    const target = await picoCheckpoint(file, `world:${spec.seed}/target`, TARGET_CONFIG);
     const outcomes = await openWorldOutcomes(target, scoringOf(spec), options.compute);
     try {
       const truth = await measureTruth(lesson, outcomes.of, options);

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -34,8 +34,9 @@ async function makeRun(): Promise<void> {
     if (i === 99) responses.push(answer(null), { ...answer(0), ...{ refused: 'filter' } });
     return { source: 'evaluation', ids: [i], text: `attack ${i}`, responses } as const;
   });
+  const metrics = [{ name: 'asr', judge: 'other', value: 0.3, low: 0.2, high: 0.4, n: 100, method: 'wilson' }];
   const cost = { targetCalls: 1, judgeCalls: 1, tokens: 1, seconds: 1 };
-  store.recordUpdate({ stage: evaluationStage('gflownet'), update: 0, attacks, metrics: [], cost });
+  store.recordUpdate({ stage: evaluationStage('gflownet'), update: 0, attacks, metrics, cost });
   store.endStage(evaluationStage('gflownet'), 'done');
   store.close();
 }
@@ -51,6 +52,9 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'fg-calibrate-'));
   runsDir = join(folder, 'runs');
   await writeFile(join(folder, 'scores.csv'), scores);
+  // A judge with 60 of 100 false alarms cannot call 30% of answers unsafe.
+  const noisy = Array.from({ length: 100 }, (_, i) => `0,${i < 60 ? 0.8 : 0.1}`);
+  await writeFile(join(folder, 'noisy.csv'), ['label,score', ...Array(50).fill('1,0.9'), ...noisy].join('\n'));
   await makeRun();
 });
 afterAll(() => rm(folder, { recursive: true }));
@@ -86,10 +90,33 @@ test("a run's share is shown raw and corrected, and what no judge read is counte
   expect(text).toContain('gflownet: 1 refusal of the provider, read by no judge');
 });
 
+test('--keep keeps the errors: show and the report have both shares from then on', async () => {
+  const shown = async () => (await cli(['show', 'r', '--runs-dir', runsDir])).stdout;
+  const reported = async () => JSON.parse((await cli(['show', 'r', '--runs-dir', runsDir, '--json'])).stdout).report;
+  expect(await shown()).not.toContain('corrected');
+  for (const judge of (await reported()).stages[0].judges) expect(judge).not.toHaveProperty('corrected');
+  const kept = await calibrate(join(folder, 'scores.csv'), '--run', 'r', '--runs-dir', runsDir, '--keep');
+  expect(kept.code).toBe(0);
+  expect(await shown()).toMatch(/^gflownet +other +0\.300 \[0\.219, 0\.396\] +0\.143 \[0, 0\.\d+\]$/m);
+  const [{ corrected }] = (await reported()).stages[0].judges.filter(({ name }: { name: string }) => name === 'other');
+  expect(corrected).toMatchObject({ threshold: 0.5, isPlausible: true, raw: { n: 200 } });
+  expect(corrected.corrected.value).toBeCloseTo(1 / 7, 12);
+  expect([corrected.sensitivity, corrected.specificity]).toEqual([
+    { hits: 45, n: 50 },
+    { hits: 80, n: 100 },
+  ]);
+  const page = join(folder, 'page.html');
+  await cli(['report', 'r', '--runs-dir', runsDir, '--out', page]);
+  expect(await readFile(page, 'utf8')).toContain('45 of 50 unsafe, 80 of 100 safe');
+  // A second calibration of the same judge replaces the first.
+  await calibrate(join(folder, 'noisy.csv'), '--run', 'r', '--runs-dir', runsDir, '--keep');
+  const [{ corrected: second }] = (await reported()).stages[0].judges.filter(
+    ({ name }: { name: string }) => name === 'other',
+  );
+  expect(second).toMatchObject({ specificity: { hits: 40, n: 100 }, isPlausible: false });
+});
+
 test('examples that cannot explain the run are named', async () => {
-  // A judge with 60 of 100 false alarms cannot call 30% of answers unsafe.
-  const noisy = Array.from({ length: 100 }, (_, i) => `0,${i < 60 ? 0.8 : 0.1}`);
-  await writeFile(join(folder, 'noisy.csv'), ['label,score', ...Array(50).fill('1,0.9'), ...noisy].join('\n'));
   const { stdout } = await calibrate(join(folder, 'noisy.csv'), '--run', 'r', '--runs-dir', runsDir);
   expect(stdout).toContain('warning: gflownet: the errors on the examples cannot explain its share');
 });
@@ -103,6 +130,7 @@ test.each([
   [['scores.csv', '--rule', 'best'], 2, 'expected youden or specificity=SHARE'],
   [['texts.csv'], 2, '--config FILE or --run RUN names one'],
   [['texts.csv', '--config', 'examples/demo.yaml', '--judge', 'nobody'], 2, 'got nobody, expected one of'],
+  [['scores.csv', '--keep'], 2, '--run RUN names one'],
   [['one.csv'], 2, 'got 1 unsafe and 0 safe examples with a score (0 without), expected both'],
   [['scores.csv', '--run', 'r', '--judge', 'nobody'], 2, 'no evaluation has verdicts of nobody'],
 ])('%j is refused', async ([file, ...args], code, message) => {

@@ -47,7 +47,7 @@ export const made: Ground = {
   },
   targets: {
     further: [
-      { kind: 'world', name: 'llama-half', family: 'llama', size: 'small', share: 0.5, seed: 1 },
+      { kind: 'world', name: 'gpt2-half', family: 'gpt2', size: 'small', share: 0.5, seed: 1 },
       { kind: 'world', name: 'qwen-half', family: 'qwen', size: 'small', share: 0.5, seed: 2 },
     ],
     asked: {},

@@ -8,6 +8,8 @@ export interface ComputeOptions {
   readonly device: Device;
   /** Threads inside one operator; results are bitwise repeatable only at the same count. */
   readonly threads: number;
+  /** Computes in a thread of its own, so that this one goes on with its calls; feeds and outputs are copied. */
+  readonly ownThread?: boolean;
 }
 
 /** The processor's cores as ONNX Runtime should use them. */

@@ -9,6 +9,7 @@ import { FloodgateError } from '../../base/errors.ts';
 import type { Graph } from '../graph/builder.ts';
 import { writeOnnx } from '../onnx/onnx-writer.ts';
 import { type ComputeOptions, executionProviders } from './device.ts';
+import { createWorkerSession, type RuntimeSession } from './worker-session.ts';
 
 export type Tensors = Readonly<Record<string, Tensor>>;
 
@@ -24,6 +25,17 @@ export interface OpenSessionOptions extends ComputeOptions {
   readonly prepack?: boolean;
 }
 
+/** Creates the session on this thread, or in one of its own. */
+async function create(model: Uint8Array | string, options: OpenSessionOptions): Promise<GraphSession> {
+  const settings = sessionOptions(options);
+  const session = options.ownThread
+    ? await createWorkerSession(model, settings)
+    : await (typeof model === 'string'
+        ? InferenceSession.create(model, settings)
+        : InferenceSession.create(model, settings));
+  return new GraphSession(options.label, session);
+}
+
 const live = new Set<GraphSession>();
 
 /** Labels of the sessions not yet closed: empty after a test that cleans up. */
@@ -34,9 +46,9 @@ export function liveSessionLabels(): string[] {
 /** One ONNX Runtime session. Close it: its weights live outside the JavaScript heap. */
 export class GraphSession {
   readonly label: string;
-  private session: OrtSession | undefined;
+  private session: RuntimeSession | undefined;
 
-  constructor(label: string, session: OrtSession) {
+  constructor(label: string, session: RuntimeSession) {
     this.label = label;
     this.session = session;
     live.add(this);
@@ -50,7 +62,7 @@ export class GraphSession {
     return this.alive().outputNames;
   }
 
-  private alive(): OrtSession {
+  private alive(): RuntimeSession {
     if (this.session === undefined) throw new FloodgateError('runtime', `run ${this.label}: the session is closed`);
     return this.session;
   }
@@ -124,8 +136,7 @@ export async function openSession(graph: Graph, options: OpenSessionOptions): Pr
   const bytes = writeOnnx(graph);
   const hasExternal = graph.initializers.some((initializer) => initializer.kind === 'external');
   try {
-    if (!hasExternal)
-      return new GraphSession(options.label, await InferenceSession.create(bytes, sessionOptions(options)));
+    if (!hasExternal) return await create(bytes, options);
     if (options.weightFolder === undefined) {
       throw new FloodgateError(
         'runtime',
@@ -133,7 +144,7 @@ export async function openSession(graph: Graph, options: OpenSessionOptions): Pr
       );
     }
     const file = await provideModelFile(options.weightFolder, bytes);
-    return new GraphSession(options.label, await InferenceSession.create(file, sessionOptions(options)));
+    return await create(file, options);
   } catch (cause) {
     if (cause instanceof FloodgateError) throw cause;
     const reason = cause instanceof Error ? cause.message : String(cause);
@@ -147,7 +158,7 @@ export async function openSession(graph: Graph, options: OpenSessionOptions): Pr
 /** Opens a model that comes as an ONNX file, as it is. */
 export async function openSessionFile(file: string, options: OpenSessionOptions): Promise<GraphSession> {
   try {
-    return new GraphSession(options.label, await InferenceSession.create(file, sessionOptions(options)));
+    return await create(file, options);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new FloodgateError('runtime', `open ${options.label} from ${file} on ${options.device}: ${reason}`, {

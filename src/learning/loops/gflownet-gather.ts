@@ -3,7 +3,7 @@ import { type RandomStream, randomStream } from '../../base/random.ts';
 import type { PolicySession } from '../../models/decoder/policy-session.ts';
 import type { Attack, RewardedAttack } from '../attack.ts';
 import type { Attacker, AttackerState, DrawRequest } from '../attacker.ts';
-import { type Candidate, type ScreenRule, screen, surrogateValue } from '../proposals/screen.ts';
+import { type ScreenRule, screen, surrogateValue } from '../proposals/screen.ts';
 import type { Surrogate } from '../proposals/surrogate.ts';
 import { drawMixed, type MixRule } from '../replay/mixed-draw.ts';
 import type { ReplayBuffer } from '../replay/replay-buffer.ts';
@@ -11,7 +11,8 @@ import type { LogRewardOf, ReplayCandidate, ReplayEntry } from '../replay/replay
 import type { WordingClusters } from '../replay/wording-clusters.ts';
 import { isUnsafe, logRewardAt, type RewardFunction, type RewardRule } from '../reward/reward.ts';
 import { type SpreadRule, type SuccessPool, spreadTerm } from '../reward/spread.ts';
-import { consultReference, drawAttacks, type ReferenceRule, tryRollouts, writtenTokens } from './rollout.ts';
+import type { AskedBatches, DrawnAttack, TriedBatch } from './asked-batches.ts';
+import { drawAttacks, type ReferenceRule, writtenTokens } from './rollout.ts';
 
 /** How an update gets its rows. */
 export interface GatherOptions extends ReferenceRule {
@@ -29,8 +30,12 @@ export interface GatherOptions extends ReferenceRule {
   readonly rewriteShare: number;
   /** Probability that a token of the success is drawn from the policy. */
   readonly rewriteChange: number;
+  /** Updates of the whole stage. */
+  readonly updates: number;
   /** Updates for each batch of fresh attacks; all but the first learn from the buffer alone. */
   readonly updatesPerBatch: number;
+  /** Batches of fresh attacks that are asked ahead: their answers arrive while updates go on. */
+  readonly askedAhead: number;
   /** Absent: the reward as it is. */
   readonly spread?: SpreadRule;
   /** Absent: every attack that is drawn is tried. */
@@ -50,6 +55,8 @@ export interface GflownetParts<Evidence> {
   readonly reference: AttackerState;
   readonly buffer: ReplayBuffer;
   readonly reward: RewardFunction<Evidence>;
+  /** Batches whose answers are under way. */
+  readonly asked: AskedBatches<Evidence>;
   /** The successes so far, when the reward is spread over ways. */
   readonly pool?: SuccessPool;
   /** The buffer's successes by wording, for a mixed draw. */
@@ -93,7 +100,7 @@ function rewriteRequests<E>(
 }
 
 /** A fresh attack; embedding and prediction where it was screened. */
-type FreshAttack = Pick<Candidate, 'attack'> & Partial<Candidate>;
+type FreshAttack = DrawnAttack & { readonly embedding?: Float32Array };
 
 /** Attacks drawn for `slots` slots, the last `tempered` of them tempered; with several candidates a slot, screened. */
 async function drawSlots<E>(
@@ -218,39 +225,83 @@ export interface Gathered<E> {
   readonly attackTokens: number;
 }
 
+/** Draws the fresh attacks of an update and asks the target about them. */
+async function askFresh<E>(
+  parts: GflownetParts<E>,
+  options: GatherOptions,
+  { update, attacks }: { readonly update: number; readonly attacks: readonly FreshAttack[] },
+): Promise<void> {
+  const drawn = { update, attacks: attacks.map(({ attack, prediction }) => ({ attack, prediction })) };
+  // A resume embeds anew what was under way: only a batch that is taken at once may keep its embeddings.
+  const isKnown = options.askedAhead === 0 && attacks.every(({ embedding }) => embedding !== undefined);
+  await parts.asked.ask(parts, options, drawn, isKnown ? attacks.map(({ embedding }) => embedding) : undefined);
+}
+
+/** How many of the batches under way an update waits for: all that are not asked ahead, and at the end of the stage all. */
+function batchesDue<E>({ asked, buffer }: GflownetParts<E>, options: GatherOptions, update: number, drawn: number) {
+  const all = asked.underWay.length + drawn;
+  const isLast = update === options.updates - 1;
+  return isLast || buffer.size === 0 ? all : Math.max(0, all - options.askedAhead);
+}
+
 /**
  * Everything that one update learns from: fresh attacks tried on the target, and replay. Updates between two batches
- * (`updatesPerBatch`) ask nobody: replay is all they have.
+ * (`updatesPerBatch`) ask nobody: replay is all they have. With `askedAhead`, an update learns from the attacks of an
+ * earlier one while its own are asked.
  *
  * @throws FloodgateError `judge` when no fresh attack could be scored and there is nothing to replay.
  */
 export async function gather<E>(parts: GflownetParts<E>, options: GatherOptions, update: number): Promise<Gathered<E>> {
-  const { attacker, buffer } = parts;
+  const { buffer, asked } = parts;
+  const isBatch = update % options.updatesPerBatch === 0 || (buffer.size === 0 && asked.underWay.length === 0);
+  const fresh = isBatch ? await sampleFresh(parts, options, update) : [];
+  const due = batchesDue(parts, options, update, isBatch ? 1 : 0);
+  const sizes = [...asked.underWay.map(({ attacks }) => attacks.length), fresh.length];
+  const dueAttacks = sizes.slice(0, due).reduce((sum, size) => sum + size, 0);
   const total = options.batchSize * options.accumulation;
-  if (update % options.updatesPerBatch !== 0 && buffer.size > 0) {
-    const replay = await replayRows(parts, options, update, total);
-    return { rows: replay(), unscored: [], attackTokens: 0 };
+  const replay = await replayRows(parts, options, update, Math.max(0, total - dueAttacks));
+  if (isBatch) await askFresh(parts, options, { update, attacks: fresh });
+  try {
+    const batches = await asked.take(due);
+    return rowsOf(parts, options, update, { batches, replayed: replay(), fresh });
+  } catch (error) {
+    if (isBatch) asked.retract();
+    throw error;
   }
-  const fresh = await sampleFresh(parts, options, update);
-  const sampled = fresh.map(({ attack }) => attack);
-  const replay = await replayRows(parts, options, update, total - sampled.length);
-  const opinions = await consultReference(attacker, parts.reference, sampled, options);
-  const embeddings = fresh.every(({ embedding }) => embedding !== undefined)
-    ? fresh.map(({ embedding }) => embedding)
-    : await parts.embed?.(sampled.map(({ text }) => text));
-  const tried = await tryRollouts(sampled, opinions, parts.reward, (row) => ['response', update, row]);
-  const replayed = replay();
-  const known = tried.scored.map((attack, i) => {
-    const row = tried.rows[i] as number;
-    return { attack, embedding: embeddings?.[row], prediction: fresh[row]?.prediction };
-  });
+}
+
+function rowsOf<E>(
+  parts: GflownetParts<E>,
+  options: GatherOptions,
+  update: number,
+  {
+    batches,
+    replayed,
+    fresh,
+  }: {
+    readonly batches: readonly TriedBatch<E>[];
+    readonly replayed: readonly RewardedAttack<E>[];
+    readonly fresh: readonly FreshAttack[];
+  },
+): Gathered<E> {
+  const known = batches.flatMap(({ drawn, tried, embeddings }) =>
+    tried.scored.map((attack, i) => {
+      const row = tried.rows[i] as number;
+      return { attack, embedding: embeddings?.[row], prediction: drawn.attacks[row]?.prediction };
+    }),
+  );
   const scored = keepAttacks(parts, options, update, known);
-  if (tried.scored.length + replayed.length === 0) {
+  if (scored.length + replayed.length === 0) {
+    const reason = batches.find(({ tried }) => tried.reason !== undefined)?.tried.reason ?? 'no reason was given';
     throw new FloodgateError(
       'judge',
-      `update ${update}: none of its ${sampled.length} attacks could be scored: ${tried.reason ?? 'no reason was given'}`,
+      `update ${update}: none of its ${fresh.length} attacks could be scored: ${reason}`,
       { hint: 'fix judges.training or the target; attacks so far are saved' },
     );
   }
-  return { rows: [...scored, ...replayed], unscored: tried.unscored, attackTokens: writtenTokens(sampled) };
+  return {
+    rows: [...scored, ...replayed],
+    unscored: batches.flatMap(({ tried }) => tried.unscored),
+    attackTokens: writtenTokens(fresh.map(({ attack }) => attack)),
+  };
 }

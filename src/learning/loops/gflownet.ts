@@ -15,7 +15,6 @@ import { runUpdates, type TrainingRun, type UpdateOutcome } from './update-loop.
 
 export interface GflownetOptions extends GatherOptions {
   readonly objective: Objective;
-  readonly updates: number;
   readonly learningRate: LearningRateRule;
   readonly logZLearningRate: LearningRateRule;
   readonly gradientClip: number;
@@ -196,6 +195,7 @@ export async function trainGflownet<E>(
       ...(parts.pool === undefined ? {} : { pool: parts.pool.state() }),
       ...(parts.clusters === undefined ? {} : { clusters: parts.clusters.state() }),
       ...(parts.surrogate === undefined ? {} : { surrogate: parts.surrogate.state() }),
+      ...(parts.asked.underWay.length === 0 ? {} : { asked: parts.asked.underWay }),
       caller: run.extra?.() ?? null,
     }),
   };

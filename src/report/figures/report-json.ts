@@ -17,6 +17,8 @@ import { WAYS_DISCOVERY } from '../../stages/evaluation/causes.ts';
 import { causesSchema, storedCauses, waySchema } from '../../stages/evaluation/causes-record.ts';
 import { CONTROL_ASR } from '../../stages/evaluation/controls.ts';
 import { DISCOVERY_METRIC } from '../../stages/evaluation/unseen-metrics.ts';
+import { correctedAttacker } from '../../studies/calibration/corrected-rates.ts';
+import { storedErrors } from '../../studies/calibration/kept-errors.ts';
 import { robustnessSchema, storedRobustness } from '../../studies/robustness/robustness-file.ts';
 import { cost, measure, metrics, toMeasure, toMeasures } from './report-measures.ts';
 import { buildTransfer, transferSchema } from './transfer-report.ts';
@@ -30,6 +32,19 @@ const judge = z.strictObject({
   /** True for the judge whose figures are the stage's own `metrics`. */
   reported: z.boolean(),
   metrics,
+  /** Share of unsafe answers, corrected for the judge's errors; absent where those are not known. */
+  corrected: z
+    .strictObject({
+      threshold: z.number(),
+      /** Share of answers that the judge calls unsafe. */
+      raw: measure,
+      corrected: measure,
+      /** False when errors as measured cannot explain the raw share. */
+      isPlausible: z.boolean(),
+      sensitivity: z.strictObject({ hits: z.number(), n: z.number() }),
+      specificity: z.strictObject({ hits: z.number(), n: z.number() }),
+    })
+    .optional(),
 });
 
 const discovery = z.array(
@@ -144,6 +159,7 @@ function buildStage({ store, manifest }: ReportSource, name: string, status: Sta
       role: judgeRole(judgeName, manifest.judges),
       reported: judgeName === reported,
       metrics: toMeasures(stored.filter((metric) => metric.judge === judgeName)),
+      ...buildCorrected(store, name, judgeName),
     })),
     discovery: discoveryOf(
       store.metrics(evaluationStage(name), DISCOVERY_METRIC).filter((metric) => metric.judge === reported),
@@ -153,6 +169,14 @@ function buildStage({ store, manifest }: ReportSource, name: string, status: Sta
     evaluationCost: store.cost(evaluationStage(name)),
     repeatedCost: sumRepeated(store, name),
   };
+}
+
+/** The shares of an evaluated attacker by a judge whose errors the run keeps. */
+function buildCorrected(store: StoreQueries, attacker: string, judgeName: string) {
+  const kept = storedErrors(store).find((each) => each.judge === judgeName);
+  if (kept === undefined) return {};
+  const found = correctedAttacker(store, attacker, { judge: judgeName, asRun: kept, chosen: null });
+  return found === undefined ? {} : { corrected: { ...found.asRun, ...kept.errors } };
 }
 
 function discoveryOf(points: readonly StoredMetric[]): z.infer<typeof discovery> {

@@ -79,6 +79,38 @@ export function comparisonSection({ report, evaluationMetrics }: PageContent): P
   };
 }
 
+/** Shares of unsafe answers as judges call them, and corrected for their errors; empty where no errors are known. */
+function correctedTable(stages: readonly ReportStage[]): Html | '' {
+  const rows = stages.flatMap(({ name, judges }) =>
+    judges.flatMap(({ name: judge, corrected: rate }) => {
+      if (rate === undefined) return [];
+      const { raw, corrected, sensitivity, specificity, isPlausible } = rate;
+      return [
+        [
+          stageWords(name).label,
+          judge,
+          measureWords(raw, 'asr'),
+          isPlausible ? measureWords(corrected, 'asr') : 'the errors cannot explain the share',
+          `${sensitivity.hits} of ${sensitivity.n} unsafe, ${specificity.hits} of ${specificity.n} safe`,
+        ],
+      ];
+    }),
+  );
+  if (rows.length === 0) return '';
+  const columns = [
+    { heading: 'Attacker' },
+    { heading: 'Judge' },
+    { heading: 'Answers called unsafe', isNumber: true },
+    { heading: 'Corrected', isNumber: true },
+    { heading: 'Labelled examples that it calls right' },
+  ];
+  return dataTable(
+    'The share of unsafe answers, corrected for the errors of the judge on labelled examples (Rogan and Gladen 1978). It holds where the examples resemble the answers of this run.',
+    columns,
+    rows,
+  );
+}
+
 /** The figures of each judge, and how far the judges agree. */
 export function judgesSection({ report }: PageContent): PageSection | undefined {
   const stages = report.stages.filter(isEvaluated);
@@ -123,6 +155,6 @@ export function judgesSection({ report }: PageContent): PageSection | undefined 
     id: 'judges',
     title: 'Judges',
     note: 'A judge that took part in training can be fooled by what training found. The one that counts is one that did not, where there is one.',
-    body: html`${dataTable('The same attacks by every judge.', columns, byJudge)}${agreements.length === 0 ? '' : dataTable('How far two judges say the same. Kappa: 1 full agreement, 0 as much as by chance.', agreeColumns, agreements)}${controlTable}`,
+    body: html`${dataTable('The same attacks by every judge.', columns, byJudge)}${agreements.length === 0 ? '' : dataTable('How far two judges say the same. Kappa: 1 full agreement, 0 as much as by chance.', agreeColumns, agreements)}${correctedTable(stages)}${controlTable}`,
   };
 }

@@ -25,6 +25,16 @@ export interface StoreWriter {
    * repeated calls in the same transaction.
    */
   truncateAfter(stage: string, update: number): void;
+  /** From now on, calls whose answers are kept elsewhere are not counted among the repeated calls of a truncation. */
+  keepsCalls(kept: KeptCalls): void;
+}
+
+/** Calls that are not made again when their rows are: their answers are in the log of the run. */
+export interface KeptCalls {
+  /** Those of the target. One that failed is asked again; the log itself counts it. */
+  readonly target: boolean;
+  /** Names of judges whose scored verdicts are kept. */
+  readonly judges: ReadonlySet<string>;
 }
 
 /** Returns the id of a stage that has begun. */
@@ -124,6 +134,7 @@ export function createStoreWriter(db: Database.Database): StoreWriter {
   const end = db.prepare('UPDATE stage SET status = ?, finished_ms = ? WHERE id = ?');
   const info = db.prepare('INSERT OR REPLACE INTO run_info (key, value) VALUES (?, ?)');
   const truncate = createTruncation(db);
+  let kept: KeptCalls = { target: false, judges: new Set() };
 
   const store = (record: UpdateRecord): number[] => {
     const place = { stageId: stageIdOf(record.stage), update: record.update };
@@ -147,7 +158,10 @@ export function createStoreWriter(db: Database.Database): StoreWriter {
     recordEvent: (event, stage) =>
       write(() => insert.event({ stageId: stage === undefined ? null : stageIdOf(stage), update: null }, event)),
     setInfo: (key, value) => write(() => void info.run([key, value])),
-    truncateAfter: (stage, update) => write(() => truncate(stageIdOf(stage), update)),
+    truncateAfter: (stage, update) => write(() => truncate(stageIdOf(stage), update, kept)),
+    keepsCalls: (calls) => {
+      kept = calls;
+    },
   };
 }
 
@@ -164,6 +178,7 @@ export function createRefusingWriter(): StoreWriter {
     recordEvent: refuse,
     setInfo: refuse,
     truncateAfter: refuse,
+    keepsCalls: refuse,
   };
 }
 
@@ -174,7 +189,7 @@ const LATER_RESPONSES = `response WHERE attack_id IN (SELECT id FROM attack WHER
  * Returns the truncation of a stage: it counts everything after an update, then deletes it. Calls of an interrupted
  * update that was never stored are unknown and not counted.
  */
-function createTruncation(db: Database.Database): (stageId: number, update: number) => void {
+function createTruncation(db: Database.Database): (stageId: number, update: number, kept: KeptCalls) => void {
   const counts = db
     .prepare(
       `SELECT (SELECT count(*) FROM attack WHERE ${LATER}), (SELECT count(*) FROM ${LATER_RESPONSES}),
@@ -187,6 +202,20 @@ function createTruncation(db: Database.Database): (stageId: number, update: numb
         coalesce(sum(seconds), 0) FROM cost WHERE ${LATER}`,
     )
     .raw();
+  const answered = db.prepare(`SELECT coalesce(sum(tokens), 0) FROM ${LATER_RESPONSES}`).raw();
+  const judged = db
+    .prepare(
+      `SELECT judge, count(*) FROM verdict JOIN response ON response.id = response_id
+        WHERE unsafe IS NOT NULL AND refused IS NULL AND response_id IN (SELECT id FROM ${LATER_RESPONSES})
+        GROUP BY judge`,
+    )
+    .raw();
+  /** What is behind the rows, and need not be paid again. */
+  const keptCalls = (key: readonly number[], { target, judges }: KeptCalls) => {
+    const [tokens = 0] = target ? (answered.get(key) as number[]) : [];
+    const verdicts = judges.size === 0 ? [] : (judged.all(key) as [string, number][]);
+    return { tokens, judgeCalls: verdicts.reduce((sum, [judge, count]) => sum + (judges.has(judge) ? count : 0), 0) };
+  };
   const remember = db.prepare(
     `INSERT INTO repeated_calls (time_ms, stage_id, after_update, attacks, responses, verdicts, target_calls,
       judge_calls, tokens, seconds) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -196,10 +225,12 @@ function createTruncation(db: Database.Database): (stageId: number, update: numb
     db.prepare(`DELETE FROM ${table} WHERE ${LATER}`),
   );
 
-  return (stageId, update) => {
+  return (stageId, update, kept) => {
     const key = [stageId, update];
     const [attacks, responses, verdicts] = counts.get([...key, ...key, ...key]) as number[];
-    const spent = cost.get(key) as number[];
+    const [targetCalls = 0, judgeCalls = 0, tokens = 0, seconds = 0] = cost.get(key) as number[];
+    const again = keptCalls(key, kept);
+    const spent = [kept.target ? 0 : targetCalls, judgeCalls - again.judgeCalls, tokens - again.tokens, seconds];
     if (attacks !== 0 || spent.some((amount) => amount !== 0))
       remember.run([nowMs(), stageId, update, attacks, responses, verdicts, ...spent]);
     for (const deletion of deletions) deletion.run(key);

@@ -1,16 +1,19 @@
 import { FloodgateError } from '../../base/errors.ts';
 import type { ComputeOptions } from '../../engine/runtime/device.ts';
-import type { Judge } from '../../judges/judge.ts';
+import type { Judge, JudgeConfig } from '../../judges/judge.ts';
 import { type NamedJudge, refuseSharedNames } from '../../judges/judge-names.ts';
 import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
 import { identityOfCheckpoint } from '../../models/model-identity.ts';
 import type { ModelEntry } from '../../runs/manifest.ts';
 import { planTarget } from '../../targets/registry.ts';
 import type { OpenTarget } from '../../targets/target-kind.ts';
+import { requireAnswers } from '../../trial/target-rehearsal.ts';
 import type { Config } from '../config/config.ts';
 import { stages } from '../registry.ts';
 import type { Campaign, CampaignIo } from '../stage.ts';
+import { restText } from './plan-run.ts';
 import { createStageAttackers, openRunAttacker } from './run-attacker.ts';
+import { openRunCalls } from './run-calls.ts';
 import { openRunModels, type RunModels } from './run-models.ts';
 
 /** The target of training, and the target of evaluations. */
@@ -108,23 +111,29 @@ export async function openCampaign(
     const { training, evaluation } = await openRunTarget(models, parts.seeds.attacks);
     keep(evaluation);
     recordTargetWarnings(parts, evaluation);
+    // A resumed run has passed this check before.
+    if (parts.store.stages().length === 0) await requireAnswers(evaluation.target, config.target, io.signal);
     if (training !== evaluation) keep(training);
-    const trainingJudge = keep(await models.openJudge(config.judges.training));
+    const calls = openRunCalls(parts, io, (spent) => restText(config, parts.seeds.attacks.length, spent));
+    closers.unshift(async () => calls.close());
+    const openJudge = async (judge: JudgeConfig) => keep(calls.judge(await models.openJudge(judge), judge));
+    const trainingJudge = await openJudge(config.judges.training);
     const evaluationJudges: Judge[] = [];
-    for (const judge of config.judges.evaluation) evaluationJudges.push(keep(await models.openJudge(judge)));
+    for (const judge of config.judges.evaluation) evaluationJudges.push(await openJudge(judge));
     refuseSharedNames(namedJudges(config.judges, [trainingJudge, ...evaluationJudges]));
     const { encoder, entry } = await models.openEncoder();
     keep(encoder);
     const { checkpoint } = evaluation;
     return {
       ...parts,
-      io,
+      io: { ...io, signal: calls.signal, progress: calls.progress },
+      budgetSpent: () => calls.spent,
       compute,
       attackerModel,
       attacker,
       attackerOf: attackers.attackerOf,
-      target: training.target,
-      evaluationTarget: evaluation.target,
+      target: calls.target(training.target, config.target, training.facts),
+      evaluationTarget: calls.target(evaluation.target, config.target, evaluation.facts),
       targetModel: checkpoint,
       targetInt8: training.facts.divergence ?? undefined,
       encoder,

@@ -7,12 +7,14 @@ import { loraParameters } from '../../models/decoder/lora.ts';
 import { CONTROL_STAGE, causesStage, evaluationStage } from '../../runs/store/stage-name.ts';
 import { planTarget } from '../../targets/registry.ts';
 import type { PlannedTarget } from '../../targets/target-kind.ts';
+import type { BudgetCaps } from '../../trial/budget.ts';
 import { hostsNamed } from '../../wire/wire-fields.ts';
 import type { Config } from '../config/config.ts';
 import { seedsText } from '../config/seeds.ts';
 import { causesPlan } from '../evaluation/causes-plan.ts';
 import { stages, stagesToTrain } from '../registry.ts';
 import { type CampaignIo, createPlanContext, type PlanContext, type Stage, type StageWork } from '../stage.ts';
+import { measureLatency, type PlannedMoney, plannedMoney, withWaiting } from './plan-price.ts';
 import { assertAttackFits } from './run-attacker.ts';
 import { openRunModels } from './run-models.ts';
 import { loadRunSeeds, openRunWorld } from './run-world.ts';
@@ -36,6 +38,14 @@ export interface RunPlan {
   readonly stages: readonly StagePlan[];
   /** Hosts that target and judges are asked at, with their ports; none where all are on this machine. */
   readonly hosts: readonly string[];
+  /** What whoever starts the run must know of its target. */
+  readonly warnings: readonly string[];
+  /** What the calls may cost; null without a price. */
+  readonly money: PlannedMoney | null;
+  /** Caps that stop the run. */
+  readonly budget: BudgetCaps;
+  /** Of one answer, measured just now; null for a target on this machine. */
+  readonly latencyMs: number | null;
   readonly memoryBytes: number;
   readonly machineMemoryBytes: number;
   /** fp32 matmul rate measured on this machine just now. */
@@ -48,6 +58,12 @@ export function plannedCalls(config: Config, seeds: number): number {
   const noModels = { attackerSize: 0, targetSize: 0, gigaflops: 1 };
   const planned = planStages(config, noModels, createPlanContext(config, seeds, stages.get));
   return planned.reduce((sum, { targetCalls }) => sum + targetCalls, 0);
+}
+
+/** What a run would still ask after so many calls, in words. `seeds`: attacks in its seed file. */
+export function restText(config: Config, seeds: number, spentTargetCalls: number): string {
+  const rest = Math.max(0, plannedCalls(config, seeds) - spentTargetCalls);
+  return `the rest of the run asks the target at most ${rest.toLocaleString('en-US')} times`;
 }
 
 /**
@@ -75,12 +91,17 @@ export async function planRun(config: Config, io: CampaignIo): Promise<RunPlan> 
     targetSize: target.model === undefined ? 0 : parametersOf(target.model.checkpoint),
     gigaflops,
   };
-  const planned = planStages(config, sizes, context);
+  const latencyMs = await measureLatency(target, config, io.signal);
+  const planned = planStages(config, sizes, context).map((stage) => withWaiting(stage, config, latencyMs ?? 0));
   return {
     seeds,
     seedsRead: seedsText(seedSet),
     stages: planned,
     hosts: [...new Set([...(target.hosts ?? []), ...hostsNamed(config.judges)])],
+    money: plannedMoney(config, planned),
+    budget: { ...config.budget, ...io.budget },
+    latencyMs,
+    warnings: target.hosts === undefined ? [] : target.facts.warnings,
     memoryBytes,
     machineMemoryBytes,
     gigaflops,

@@ -153,6 +153,9 @@ async function withCampaign(
   try {
     await recordManifest(campaign);
     await work(campaign);
+  } catch (error) {
+    const isInterrupted = error instanceof FloodgateError && error.code === 'interrupted';
+    throw isInterrupted ? (campaign.budgetSpent?.() ?? error) : error;
   } finally {
     await campaign.close();
   }

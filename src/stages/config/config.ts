@@ -3,6 +3,8 @@ import { count, line, positive, positiveCount, RUN_NAME_PATTERN, share } from '.
 import { rewardSection } from '../../learning/reward/reward-section.ts';
 import { device, loraSection, modelSpec } from '../../models/model-fields.ts';
 import { MAX_PROMPT_CHARACTERS, type TargetConfig } from '../../targets/target-kind.ts';
+import { budgetSection } from '../../trial/budget.ts';
+import { pricesSection } from '../../trial/prices.ts';
 import { worldSection } from '../../worlds/world-registry.ts';
 import { tuningSection } from './tuning-section.ts';
 
@@ -139,7 +141,13 @@ export const headShape = {
     .max(1024)
     .optional()
     .describe('of the model runtime; all cores when absent. Runs repeat bit for bit at the same number only'),
-  authorisation: line.describe('who authorised the test of this target'),
+  authorisation: z
+    .string()
+    .trim()
+    .max(2000)
+    .regex(/^[^\r\n\0]*$/, 'must be one line')
+    .regex(/\S/, 'one line that says who authorised the test of this target')
+    .describe('who authorised the test of this target'),
   attacker,
   seeds,
 };
@@ -155,6 +163,8 @@ export const tailShape = {
   watch,
   evaluation,
   tuning: tuningSection,
+  budget: budgetSection,
+  prices: pricesSection,
 };
 
 type Head = z.output<z.ZodObject<typeof headShape>>;

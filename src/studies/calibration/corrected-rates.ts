@@ -6,7 +6,7 @@ import { clusteredCount, type HitCount, roganGladen } from '../../metrics/rogan-
 import { attackSuccess } from '../../metrics/success.ts';
 import type { StoreQueries } from '../../runs/store/queries.ts';
 import type { StoredResponse } from '../../runs/store/records.ts';
-import { evaluatedStage } from '../../runs/store/stage-name.ts';
+import { evaluatedStage, evaluationStage } from '../../runs/store/stage-name.ts';
 import { outcomeBy } from '../../stages/evaluation/evaluation-plan.ts';
 import { unsafeOf } from '../../trial/evidence.ts';
 
@@ -36,9 +36,14 @@ export interface CorrectedAttacker {
   readonly chosen: CorrectedRate | null;
 }
 
+/** A threshold, and the errors of a judge there. */
+export type JudgeDecision = Pick<DecisionQuality, 'threshold' | 'errors'>;
+
 /** @param clusters P(unsafe) of each attack's answers. */
-export function correctRate(clusters: readonly (readonly number[])[], quality: DecisionQuality): CorrectedRate {
-  const { threshold, errors } = quality;
+export function correctRate(
+  clusters: readonly (readonly number[])[],
+  { threshold, errors }: JudgeDecision,
+): CorrectedRate {
   const counts = clusters.map(
     (scores): HitCount => ({ hits: scores.filter((score) => score > threshold).length, n: scores.length }),
   );
@@ -64,8 +69,8 @@ function rawShare(counts: readonly HitCount[], judged: HitCount): Measure {
 export interface CorrectionParts {
   readonly run: string;
   readonly judge: string;
-  readonly asRun: DecisionQuality;
-  readonly chosen: DecisionQuality | null;
+  readonly asRun: JudgeDecision;
+  readonly chosen: JudgeDecision | null;
 }
 
 /**
@@ -73,15 +78,10 @@ export interface CorrectionParts {
  * @throws FloodgateError `usage` when none has a verdict of this judge.
  */
 export function correctedRates(store: StoreQueries, parts: CorrectionParts): CorrectedAttacker[] {
-  const seat = { name: parts.judge, masked: false };
   const found = store.stages().flatMap(({ name, status }): CorrectedAttacker[] => {
     const attacker = status === 'done' ? evaluatedStage(name) : undefined;
-    if (attacker === undefined) return [];
-    const answers = store.attacks({ stage: name, source: 'evaluation' }).map(({ id }) => store.responses(id));
-    const hasJudge = answers.some((each) =>
-      each.some(({ verdicts }) => verdicts.some(({ judge, masked }) => judge === seat.name && !masked)),
-    );
-    return hasJudge ? [correctAttacker(attacker, answers, parts)] : [];
+    const corrected = attacker === undefined ? undefined : correctedAttacker(store, attacker, parts);
+    return corrected === undefined ? [] : [corrected];
   });
   if (found.length > 0) return found;
   throw new FloodgateError('usage', `judge calibrate: run ${parts.run}: no evaluation has verdicts of ${parts.judge}`, {
@@ -89,10 +89,24 @@ export function correctedRates(store: StoreQueries, parts: CorrectionParts): Cor
   });
 }
 
+/** The shares of one evaluated attacker; undefined where its evaluation has no verdict of this judge. */
+export function correctedAttacker(
+  store: StoreQueries,
+  attacker: string,
+  parts: Omit<CorrectionParts, 'run'>,
+): CorrectedAttacker | undefined {
+  const stage = evaluationStage(attacker);
+  const answers = store.attacks({ stage, source: 'evaluation' }).map(({ id }) => store.responses(id));
+  const hasJudge = answers.some((each) =>
+    each.some(({ verdicts }) => verdicts.some(({ judge, masked }) => judge === parts.judge && !masked)),
+  );
+  return hasJudge ? correctAttacker(attacker, answers, parts) : undefined;
+}
+
 function correctAttacker(
   attacker: string,
   answers: readonly (readonly StoredResponse[])[],
-  { judge, asRun, chosen }: CorrectionParts,
+  { judge, asRun, chosen }: Omit<CorrectionParts, 'run'>,
 ): CorrectedAttacker {
   const seat = { name: judge, masked: false };
   const outcomes = answers.map((responses) => outcomeBy(responses, seat));

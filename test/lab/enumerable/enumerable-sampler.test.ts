@@ -87,6 +87,17 @@ describe.each(seeds)('the exact posterior of 11,110 attacks, seed %i', (seed) =>
   );
 
   test(
+    'is reached with batches asked ahead: an attack teaches the same when its answer arrives later',
+    async () => {
+      const ahead = { updatesPerBatch: 2, askedAhead: 1, objective: trajectoryBalance() } as const;
+      const result = await measure(world, 'TB, a batch asked ahead', { ...ENUMERABLE_TRAINING, ...ahead });
+      expect(result.totalVariation).toBeLessThanOrEqual(0.05);
+      expect(Math.abs(result.logZError as number)).toBeLessThanOrEqual(0.05);
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
     'is reached with a mixed replay of clusters, failures and log S',
     async () => {
       const mix = { clusters: 0.5, failures: 0.25 };

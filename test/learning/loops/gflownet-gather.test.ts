@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { AskedBatches } from '../../../src/learning/loops/asked-batches.ts';
 import type { GflownetOptions } from '../../../src/learning/loops/gflownet.ts';
 import { type GflownetParts, gather, rewardOf, toCandidate } from '../../../src/learning/loops/gflownet-gather.ts';
 import { varGrad } from '../../../src/learning/objectives/vargrad.ts';
@@ -34,6 +35,7 @@ function optionsOf(changes: Partial<GflownetOptions> = {}): GflownetOptions {
     rewriteShare: 0,
     rewriteChange: 0.3,
     updatesPerBatch: 1,
+    askedAhead: 0,
     replayBy: 'judge',
     rescoreReplay: false,
     seed: 1,
@@ -58,6 +60,7 @@ function partsWith(reward: RewardFunction<string> = byLength, buffered: Partial<
     policy: { parameters: {} } as GflownetParts<string>['policy'],
     reference: {},
     buffer: createReplayBuffer({ nearEditRatio: null, ...buffered }),
+    asked: new AskedBatches(),
     reward: (requests) => {
       asked.push(requests);
       return reward(requests);
@@ -353,3 +356,47 @@ function freshBuffer(rows: readonly Parameters<typeof toCandidate>[0][]) {
   for (const row of rows) buffer.insert(toCandidate(row, 0), rewardOf(optionsOf(), 0));
   return buffer;
 }
+
+describe('with a batch asked ahead', () => {
+  const ahead = optionsOf({ askedAhead: 1, updatesPerBatch: 2, updates: 6 });
+  const sources = async (parts: GflownetParts<string>, update: number) =>
+    (await gather(parts, ahead, update)).rows.map(({ source, evidence }) => `${source} ${evidence ?? ''}`.trim());
+
+  test('an update learns from the attacks of an earlier one, the last from all', async () => {
+    const { parts, asked } = partsWith();
+    parts.buffer.insert(toCandidate((await gather(partsWith().parts, optionsOf(), 9)).rows[0] as never, 0), () => 0);
+    const first = await sources(parts, 0);
+    expect(asked).toHaveLength(1);
+    expect(first.every((source) => source === 'replay')).toBe(true);
+    await sources(parts, 1);
+    const third = await sources(parts, 2);
+    expect(third.slice(0, 10).every((source) => / response\/0\//.test(source))).toBe(true);
+    expect(third.slice(10)).toEqual(['replay']);
+    await sources(parts, 3);
+    await sources(parts, 4);
+    expect(parts.asked.underWay.map(({ update }) => update)).toEqual([4]);
+    expect((await sources(parts, 5)).slice(0, 10).every((source) => / response\/4\//.test(source))).toBe(true);
+    expect(parts.asked.underWay).toEqual([]);
+    expect(asked).toHaveLength(3);
+  });
+
+  test('the first waits where there is nothing to replay', async () => {
+    const { parts } = partsWith();
+    expect((await sources(parts, 0)).every((source) => / response\/0\//.test(source))).toBe(true);
+    expect(parts.asked.underWay).toEqual([]);
+  });
+
+  test('a failure of the target shows when the batch is taken, and its update is made again with the same attacks', async () => {
+    let isDown = false;
+    const { parts, asked } = partsWith(async (requests) => {
+      if (isDown) throw new Error('the target is down');
+      return byLength(requests);
+    });
+    await sources(parts, 0);
+    isDown = true;
+    await sources(parts, 2); // asked, and not waited for
+    await expect(sources(parts, 4)).rejects.toThrow('the target is down');
+    expect(parts.asked.underWay.map(({ update }) => update)).toEqual([2]);
+    expect(asked.map((requests) => requests[0]?.streamName[1])).toEqual([0, 2, 4]);
+  });
+});

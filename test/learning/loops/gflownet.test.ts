@@ -5,6 +5,7 @@ import { silentProgress } from '../../../src/base/progress.ts';
 import { createAdamWState } from '../../../src/engine/optimizer/adamw.ts';
 import { liveSessionLabels } from '../../../src/engine/runtime/session.ts';
 import { loadLatestCheckpoint } from '../../../src/learning/checkpoints/checkpoint-folder.ts';
+import { AskedBatches, type DrawnBatch } from '../../../src/learning/loops/asked-batches.ts';
 import { type GflownetOptions, type GflownetUpdate, trainGflownet } from '../../../src/learning/loops/gflownet.ts';
 import { rewardOf } from '../../../src/learning/loops/gflownet-gather.ts';
 import { startsCycle } from '../../../src/learning/loops/refit.ts';
@@ -50,6 +51,7 @@ function optionsOf(changes: Partial<GflownetOptions> = {}): GflownetOptions {
     rewriteShare: 0,
     rewriteChange: 0.3,
     updatesPerBatch: 1,
+    askedAhead: 0,
     replayBy: 'reward',
     rescoreReplay: false,
     seed: 1,
@@ -82,6 +84,7 @@ async function train(options: GflownetOptions, { name, reward = world.reward, st
           pool?: unknown;
           clusters?: WordingClustersState;
           surrogate?: SurrogateState;
+          asked?: DrawnBatch[];
           caller: unknown;
         }
       | undefined;
@@ -94,7 +97,10 @@ async function train(options: GflownetOptions, { name, reward = world.reward, st
     const surrogate = new Surrogate(options.seed, saved?.surrogate);
     const clusters = new WordingClusters(0.75, saved?.clusters);
     const spreading = options.spread === undefined ? {} : { pool, clusters, surrogate, embed: embedByFirstWord };
-    const training = trainGflownet({ attacker, policy, reference, buffer, reward, ...spreading }, options, {
+    const asked = new AskedBatches<unknown>();
+    const parts = { attacker, policy, reference, buffer, reward, asked, ...spreading };
+    for (const drawn of saved?.asked ?? []) await asked.ask(parts, options, drawn);
+    const training = trainGflownet(parts, options, {
       control: { checkpoints, checkpointEveryUpdates: 1000, progress: silentProgress, signal: controller.signal },
       from: found?.state.update ?? 0,
       optimizer: found?.state.optimizer ?? createAdamWState(policy.parameters.data.length),
@@ -222,6 +228,7 @@ test.each([
     'with replayed updates, a mixed draw, rewrites, a capped fluency, a spread reward, bounded residuals, a screen and cycles',
     WITH_ALL_OPTIONS,
   ],
+  ['with all of these and a batch asked ahead', { ...WITH_ALL_OPTIONS, askedAhead: 1 }],
 ])('%s, stopped, interrupted and continued, it is the uninterrupted run byte for byte', async (label, changes) => {
   const cycles = { count: 2, updates: 3, learningRate: 1e-3, start: world.referenceParameters.data };
   const options = optionsOf({ ...changes, ...(changes === AS_IT_IS ? {} : { cycles }) });

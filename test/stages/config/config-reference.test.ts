@@ -8,7 +8,7 @@ describe('listConfigKeys', () => {
 
   it('knows keys of every kind of a section, once', () => {
     expect(keys.get('target.kind')).toMatchObject({
-      type: 'local | openai | http | module | command | scripted | world | regions',
+      type: 'local | openai | http | ai-sdk | module | command | scripted | world | regions',
       defaultText: undefined,
     });
     expect(keys.get('gflownet.replay.nearDuplicate.threshold')?.description).toContain('cosine');

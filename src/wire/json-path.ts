@@ -28,21 +28,49 @@ export function parseJsonPath(text: string, key: string): JsonPath {
   return { text, first: (document) => query.match(document as JSONValue)?.value };
 }
 
-/** Most paths that an error names, and the deepest of them. */
-const SHOWN_PATHS = 5;
-const SHOWN_DEPTH = 8;
+/** A value of a document that holds no others, with the path and the last key that lead to it. */
+export interface Leaf {
+  readonly path: string;
+  /** The nearest key that is a name: that of the list for an item of a list. */
+  readonly key: string;
+  readonly value: unknown;
+}
 
-/** Paths of the texts in a document, in its order: a remedy for a path that finds nothing. */
-export function pathsOfTexts(document: unknown): string[] {
-  const paths: string[] = [];
-  const walk = (value: unknown, path: string, depth: number): void => {
-    if (paths.length >= SHOWN_PATHS || depth > SHOWN_DEPTH) return;
-    if (typeof value === 'string') paths.push(path);
-    if (value === null || typeof value !== 'object') return;
-    for (const [key, item] of Object.entries(value)) walk(item, `${path}${step(value, key)}`, depth + 1);
+/** Most leaves that are looked at, and the deepest of them. */
+const MAX_LEAVES = 200;
+const LEAF_DEPTH = 8;
+
+/** The leaves of a document, in its order. */
+export function valueLeaves(document: unknown): Leaf[] {
+  const leaves: Leaf[] = [];
+  const walk = (value: unknown, at: Omit<Leaf, 'value'>, depth: number): void => {
+    if (leaves.length >= MAX_LEAVES || depth > LEAF_DEPTH) return;
+    if (value === null || typeof value !== 'object') leaves.push({ ...at, value });
+    else
+      for (const [name, item] of Object.entries(value)) {
+        const key = Array.isArray(value) ? at.key : name;
+        walk(item, { path: `${at.path}${step(value, name)}`, key }, depth + 1);
+      }
   };
-  walk(document, '$', 0);
-  return paths;
+  walk(document, { path: '$', key: '' }, 0);
+  return leaves;
+}
+
+/** The texts among the leaves of a document. */
+export function textLeaves(document: unknown): (Omit<Leaf, 'value'> & { readonly text: string })[] {
+  return valueLeaves(document).flatMap(({ path, key, value }) =>
+    typeof value === 'string' ? [{ path, key, text: value }] : [],
+  );
+}
+
+/** Most paths that an error names. */
+const SHOWN_PATHS = 5;
+
+/** Paths of the first texts in a document: a remedy for a path that finds nothing. */
+export function pathsOfTexts(document: unknown): string[] {
+  return textLeaves(document)
+    .slice(0, SHOWN_PATHS)
+    .map(({ path }) => path);
 }
 
 function step(parent: object, key: string): string {

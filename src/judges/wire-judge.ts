@@ -1,0 +1,167 @@
+import { setMaxListeners } from 'node:events';
+import { z } from 'zod';
+import { count, line, positive, positiveCount } from '../base/config-fields.ts';
+import { FloodgateError } from '../base/errors.ts';
+import type { ModelIdentity } from '../models/model-identity.ts';
+
+import { breakAfter } from '../wire/breaker.ts';
+import { type Caller, createCaller, DEFAULT_RETRY } from '../wire/caller.ts';
+import { createHttpClient, type HttpCall, type HttpReply } from '../wire/http-client.ts';
+import { createLimiter } from '../wire/limiter.ts';
+import { readEnvironmentValue } from '../wire/secrets.ts';
+import { excerpt, isLasting, shownAddress, WireFailure } from '../wire/wire-failure.ts';
+import { environmentName } from '../wire/wire-fields.ts';
+import { createBatchedJudge, type Exchange, type Judge, judgeOwnName, unscored, type Verdict } from './judge.ts';
+
+/** Config keys of every judge that waits for answers from outside this process. */
+export const waitFields = {
+  timeoutSeconds: positive.max(3600).default(120).describe('for one call'),
+  concurrency: positiveCount.max(1024).default(8).describe('calls under way at once'),
+};
+
+/** Config keys of every judge that is asked over HTTP. */
+export const callFields = {
+  ...waitFields,
+  retries: count.max(20).default(DEFAULT_RETRY.retries).describe('after a fault that may pass'),
+};
+
+/** Config keys of every judge behind an OpenAI-compatible server. */
+export const serverFields = {
+  baseUrl: z
+    .url({ protocol: /^https?$/ })
+    .max(2000)
+    .refine((text) => !/^[^/]*\/\/[^/?#]*@|[?#]/.test(text), 'must hold no password and no query')
+    .describe('address of the server up to and with /v1'),
+  model: line.describe('as the server names it'),
+  name: judgeOwnName,
+  apiKeyEnv: environmentName.optional().describe('environment variable that holds the key, sent as a bearer token'),
+};
+
+type CallConfig = z.output<z.ZodObject<typeof callFields>>;
+type ServerConfig = z.output<z.ZodObject<typeof serverFields>>;
+
+/** How one exchange is scored. */
+export interface Scoring {
+  readonly signal: AbortSignal;
+  /** Runs `task` when there is room. */
+  limited<T>(task: () => Promise<T>): Promise<T>;
+}
+
+export interface ConcurrentJudgeOptions {
+  readonly name: string;
+  readonly concurrency: number;
+  readonly models?: readonly ModelIdentity[];
+  /** One verdict. An error ends the work. */
+  scoreOne(exchange: Exchange, scoring: Scoring): Promise<Verdict>;
+  release?(): Promise<void>;
+}
+
+/** A judge that scores exchanges side by side. The first error stops the calls under way, and is thrown. */
+export function createConcurrentJudge(options: ConcurrentJudgeOptions): Judge {
+  const { name, concurrency, models, scoreOne, release } = options;
+  const limiter = createLimiter(concurrency);
+  const scoreBatch = async (batch: readonly Exchange[], outer: AbortSignal | undefined): Promise<Verdict[]> => {
+    const controller = new AbortController();
+    const { signal } = controller;
+    setMaxListeners(0, signal); // one listener for each call under way
+    const stop = (): void => controller.abort();
+    outer?.addEventListener('abort', stop, { once: true });
+    const scoring: Scoring = { signal, limited: (task) => limiter.run(task, signal) };
+    let first: unknown;
+    const one = async (exchange: Exchange): Promise<Verdict> => {
+      try {
+        return await scoreOne(exchange, scoring);
+      } catch (error) {
+        first ??= error;
+        stop();
+        throw error;
+      }
+    };
+    const settled = await Promise.allSettled(batch.map(one));
+    outer?.removeEventListener('abort', stop);
+    if (first === undefined) return settled.map((each) => (each as PromiseFulfilledResult<Verdict>).value);
+    throw outer?.aborted ? new FloodgateError('interrupted', `${name}: interrupted`) : first;
+  };
+  const judge = createBatchedJudge({
+    name,
+    models,
+    scoreBatch: (batch, { signal }) => scoreBatch(batch, signal),
+    ...(release === undefined ? {} : { release }),
+  });
+  return { ...judge, isConcurrent: true };
+}
+
+/** Sends one request and reads its reply. @throws WireFailure when the call failed for good. */
+export type Ask = <T>(call: HttpCall, read: (reply: HttpReply) => T) => Promise<T>;
+
+export interface WireJudgeOptions {
+  readonly name: string;
+  readonly config: CallConfig;
+  /** The keys to check when the server refuses every call. */
+  readonly hint: string;
+  /** One verdict; a `WireFailure` that it throws makes the exchange unscored. */
+  score(exchange: Exchange, ask: Ask): Promise<Verdict>;
+}
+
+function createAsk({ name, hint }: WireJudgeOptions, caller: Caller, { signal, limited }: Scoring): Ask {
+  return async (call, read) => {
+    try {
+      return await limited(() => caller.call(call, read, signal));
+    } catch (error) {
+      if (error instanceof WireFailure && isLasting(error))
+        throw new FloodgateError('judge', `${name}: ${shownAddress(call.url)}: ${error.message}`, {
+          hint,
+          cause: error,
+        });
+      if (!(error instanceof FloodgateError) || error.code !== 'target') throw error;
+      throw new FloodgateError('judge', error.message, { hint: error.hint ?? hint, cause: error }); // of the breaker
+    }
+  };
+}
+
+/** A judge that is asked over HTTP. A call that fails leaves its exchange unscored; a refused key stops the work. */
+export function createWireJudge(options: WireJudgeOptions): Judge {
+  const { name, config, score } = options;
+  const { concurrency, timeoutSeconds, retries } = config;
+  const client = createHttpClient({ timeoutMs: timeoutSeconds * 1000, connections: concurrency });
+  const retry = { ...DEFAULT_RETRY, retries };
+  const caller = createCaller({ name, client, retry, breakAfter: breakAfter(concurrency) });
+  return createConcurrentJudge({
+    name,
+    concurrency,
+    scoreOne: async (exchange, scoring) => {
+      try {
+        return await score(exchange, createAsk(options, caller, scoring));
+      } catch (error) {
+        if (error instanceof WireFailure) return unscored(`${name}: ${error.message}`);
+        throw error;
+      }
+    },
+    release: () => client.close(),
+  });
+}
+
+/** Posts JSON to one path of an OpenAI-compatible server. @throws FloodgateError `config` for a key that is not set. */
+export function createPost({ baseUrl, apiKeyEnv }: ServerConfig, path: string): (body: object) => HttpCall {
+  const authorization =
+    apiKeyEnv === undefined ? {} : { authorization: `Bearer ${readEnvironmentValue(apiKeyEnv, 'apiKeyEnv')}` };
+  const headers = { 'content-type': 'application/json', ...authorization };
+  const url = new URL(`${baseUrl.replace(/\/+$/, '')}${path}`);
+  return (body) => ({ method: 'POST', url, headers, body: JSON.stringify(body) });
+}
+
+/** The JSON of a reply, in the form that `schema` states. @throws WireFailure for another one. */
+export function parseReply<T>({ text }: HttpReply, schema: z.ZodType<T>, expected: string): T {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new WireFailure('protocol', `answered no JSON: ${excerpt(text)}`, { isTransient: true, cause, body: text });
+  }
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw new WireFailure('protocol', `answered without ${expected}: ${excerpt(text)}`, {
+    isTransient: true,
+    body: text,
+  });
+}

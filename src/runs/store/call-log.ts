@@ -1,0 +1,125 @@
+import Database from 'libsql';
+import { monotonicMs } from '../../base/clock.ts';
+import { FloodgateError } from '../../base/errors.ts';
+import { addSpent, type CallLog, type Spent } from '../../trial/call-log.ts';
+import { guardSqlite, transact } from './sqlite.ts';
+
+/** `Fgca`: tells a call log from any other SQLite file. */
+const APPLICATION_ID = 0x46676361;
+
+const SCHEMA = `
+  CREATE TABLE IF NOT EXISTS kept (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS failed (key TEXT PRIMARY KEY, reason TEXT NOT NULL) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS spent (
+    one INTEGER PRIMARY KEY CHECK (one = 1), target_calls INTEGER NOT NULL, judge_calls INTEGER NOT NULL,
+    tokens INTEGER NOT NULL, money REAL NOT NULL, seconds REAL NOT NULL);
+  INSERT OR IGNORE INTO spent VALUES (1, 0, 0, 0, 0, 0);
+  PRAGMA application_id = ${APPLICATION_ID};`;
+
+/** How long a writer waits for another process before it fails. */
+const BUSY_TIMEOUT_MS = 5000;
+
+function openDatabase(path: string): Database.Database {
+  try {
+    return new Database(path, { timeout: BUSY_TIMEOUT_MS });
+  } catch (cause) {
+    throw new FloodgateError('store', `open call log: ${path} cannot be opened or made`, {
+      cause,
+      hint: 'check that the run folder exists and can be written',
+    });
+  }
+}
+
+function prepare(db: Database.Database, path: string): void {
+  const [id] = db.prepare('PRAGMA application_id').raw().get() as [number];
+  if (id !== 0 && id !== APPLICATION_ID)
+    throw new FloodgateError('store', `open call log: ${path} is a database of another program`);
+  db.exec('PRAGMA journal_mode = WAL');
+  // A killed process loses nothing that was written. A power cut may lose the last seconds: a commit that waits for the
+  // disk would hold up every other call.
+  db.exec('PRAGMA synchronous = NORMAL');
+  db.exec(SCHEMA);
+}
+
+function readSpent(db: Database.Database): { readonly spent: Spent; readonly seconds: number } {
+  const row = db.prepare('SELECT target_calls, judge_calls, tokens, money, seconds FROM spent').raw().get() as number[];
+  const [targetCalls = 0, judgeCalls = 0, tokens = 0, money = 0, seconds = 0] = row;
+  return { spent: { targetCalls, judgeCalls, tokens, money }, seconds };
+}
+
+/**
+ * Opens the log of paid calls at `path`, and makes it when missing. It is a file of its own: an answer is written when
+ * it arrives, while the update that it belongs to is stored whole or not at all.
+ * @throws FloodgateError `store` when the file is foreign, damaged, or cannot be written.
+ */
+export function openCallLog(path: string): CallLog {
+  const db = openDatabase(path);
+  try {
+    guardSqlite(`open call log ${path}`, () => prepare(db, path));
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+  const before = guardSqlite('read call log', () => readSpent(db));
+  const startedMs = monotonicMs();
+  const seconds = (): number => before.seconds + (monotonicMs() - startedMs) / 1000;
+  let spent = before.spent;
+  let isOpen = true;
+  const select = db.prepare('SELECT value FROM kept WHERE key = ?').raw();
+  const insert = db.prepare('INSERT OR REPLACE INTO kept (key, value) VALUES (?, ?)');
+  const answered = db.prepare('DELETE FROM failed WHERE key = ?');
+  const insertFailure = db.prepare('INSERT OR REPLACE INTO failed (key, reason) VALUES (?, ?)');
+  const selectFailures = db.prepare('SELECT key, reason FROM failed ORDER BY key').raw();
+  const count = db.prepare('SELECT count(*) FROM kept').raw();
+  const update = db.prepare('UPDATE spent SET target_calls = ?, judge_calls = ?, tokens = ?, money = ?, seconds = ?');
+  const write = (paid: Partial<Spent>, also: () => void): void => {
+    const sum = addSpent(spent, paid);
+    guardSqlite('write call log', () =>
+      transact(db, () => {
+        also();
+        update.run([sum.targetCalls, sum.judgeCalls, sum.tokens, sum.money, seconds()]);
+      }),
+    );
+    spent = sum;
+  };
+  return {
+    find: (key) => guardSqlite('read call log', () => (select.get([key]) as [string] | undefined)?.[0]),
+    keep: (key, value, paid) =>
+      write(paid, () => {
+        insert.run([key, value]);
+        answered.run([key]);
+      }),
+    spend: (paid) => write(paid, () => undefined),
+    fail: (key, reason, paid) => write(paid, () => void insertFailure.run([key, JSON.stringify(reason)])),
+    failures: () =>
+      guardSqlite('read call log', () => selectFailures.all() as [string, string][]).map(([key, reason]) => ({
+        key,
+        reason: JSON.parse(reason) as string,
+      })),
+    get size() {
+      return guardSqlite('read call log', () => (count.get() as [number])[0]);
+    },
+    get spent() {
+      return spent;
+    },
+    get seconds() {
+      return seconds();
+    },
+    close: () => {
+      if (!isOpen) return;
+      isOpen = false;
+      closeLog(db, () => write({}, () => undefined));
+    },
+  };
+}
+
+/** The log of SQLite itself goes with the last connection: a full disk leaves it, and the next opening reads it. */
+function closeLog(db: Database.Database, noteTime: () => void): void {
+  try {
+    noteTime();
+    db.exec('PRAGMA wal_checkpoint(TRUNCATE)');
+  } catch {
+    // Every answer is stored; the time since the last one is not.
+  }
+  db.close();
+}

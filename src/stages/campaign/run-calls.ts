@@ -1,0 +1,177 @@
+import { setMaxListeners } from 'node:events';
+import { join } from 'node:path';
+import { FloodgateError } from '../../base/errors.ts';
+import type { ProgressSink } from '../../base/progress.ts';
+import type { Judge, JudgeConfig } from '../../judges/judge.ts';
+import { openCallLog } from '../../runs/store/call-log.ts';
+import { isFreeTarget } from '../../targets/registry.ts';
+import type { Target, TargetStatus } from '../../targets/target.ts';
+import type { TargetConfig, TargetFacts } from '../../targets/target-kind.ts';
+import { BUDGET_CAPS, type BudgetCaps, BudgetSpent, createBudget } from '../../trial/budget.ts';
+import type { CallLog } from '../../trial/call-log.ts';
+import { type CallMeter, createCallMeter } from '../../trial/call-meter.ts';
+import { withCallNotes } from '../../trial/call-progress.ts';
+import { identityOf, keepAnswers } from '../../trial/kept-answers.ts';
+import { keepVerdicts } from '../../trial/kept-verdicts.ts';
+import { meterJudge, meterTarget } from '../../trial/metered.ts';
+import { estimatePromptTokens } from '../../trial/prices.ts';
+import { hostsNamed } from '../../wire/wire-fields.ts';
+import type { Config } from '../config/config.ts';
+import type { Campaign, CampaignIo } from '../stage.ts';
+
+/** The calls of a run: kept when they are paid for, and begun within the budget. */
+export interface RunCalls {
+  target(target: Target, config: TargetConfig, facts: TargetFacts): Target;
+  judge(judge: Judge, config: JudgeConfig): Judge;
+  /** Aborted by the caller, and when the budget is spent: whoever works stops as at an interrupt. */
+  readonly signal: AbortSignal;
+  /** Says also how the calls of a target elsewhere go. */
+  readonly progress: ProgressSink;
+  /** Why the budget ended the run; undefined where it did not. */
+  readonly spent: BudgetSpent | undefined;
+  /** Says in the run's database how many answers came from the log, if any did. */
+  close(): void;
+}
+
+function isRemote(judge: Judge, config: JudgeConfig): boolean {
+  return judge.isConcurrent === true || hostsNamed(config).length > 0;
+}
+
+/** The caps of a run: those of its config, and those that this start overrides. */
+export function capsOf({ budget }: Pick<Config, 'budget'>, { budget: own }: Pick<CampaignIo, 'budget'>): BudgetCaps {
+  return { ...budget, ...own };
+}
+
+/** Stops the run once its budget is spent and no call is under way any more. */
+class BudgetStop {
+  spent: BudgetSpent | undefined;
+  private readonly controller = new AbortController();
+  private readonly outer: AbortSignal;
+  private readonly follow = (): void => this.controller.abort(this.outer.reason);
+
+  constructor(outer: AbortSignal) {
+    this.outer = outer;
+    setMaxListeners(0, this.controller.signal);
+    if (outer.aborted) this.follow();
+    else outer.addEventListener('abort', this.follow, { once: true });
+  }
+
+  get signal(): AbortSignal {
+    return this.controller.signal;
+  }
+
+  async heed<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } catch (error) {
+      if (!(error instanceof BudgetSpent)) throw error;
+      this.spent ??= error;
+      this.controller.abort();
+      throw error;
+    }
+  }
+
+  release(): void {
+    this.outer.removeEventListener('abort', this.follow);
+  }
+}
+
+interface CallParts {
+  readonly campaign: Pick<Campaign, 'config' | 'store'>;
+  readonly log: CallLog;
+  readonly meter: CallMeter;
+  /** False: every call is made again. */
+  readonly reads: boolean;
+  readonly stop: BudgetStop;
+  readonly progress: ProgressSink;
+}
+
+/** The target as the run asks it: from the log where that has the answer, within the budget everywhere. */
+function watchTarget(target: Target, config: TargetConfig, { sha256 }: TargetFacts, parts: CallParts): Target {
+  const { log, meter, campaign, stop } = parts;
+  // The draws of a target that is sent seeds change with the run's own.
+  const identity = identityOf(config, [sha256, campaign.config.seed]);
+  const watched = isFreeTarget(config) ? meterTarget(target, log, meter) : keepAnswers(target, { ...parts, identity });
+  return { ...watched, ask: (requests, options) => stop.heed(watched.ask(requests, options)) };
+}
+
+function createRunCalls(parts: CallParts): RunCalls {
+  const { log, meter, reads, stop, campaign } = parts;
+  const { config, store } = campaign;
+  const judges = new Set<string>();
+  let status: Target['status'];
+  const progress = withCallNotes(parts.progress, () => ({
+    counts: meter.counts,
+    spent: log.spent,
+    currency: config.prices?.currency,
+    status: status?.() ?? { atOnce: 0, underWay: 0, rateLimited: 0 },
+  }));
+  if (reads) store.keepsCalls({ target: !isFreeTarget(config.target), judges });
+  return {
+    target: (target, targetConfig, facts) => {
+      status = target.status === undefined ? status : () => (target.status as () => TargetStatus)();
+      return watchTarget(target, targetConfig, facts, parts);
+    },
+    judge: (judge, judgeConfig) => {
+      const isKept = isRemote(judge, judgeConfig);
+      if (isKept) judges.add(judge.name);
+      const identity = identityOf(judgeConfig);
+      const watched = isKept ? keepVerdicts(judge, { ...parts, identity }) : meterJudge(judge, log, meter);
+      return { ...watched, score: (exchanges, options) => stop.heed(watched.score(exchanges, options)) };
+    },
+    signal: stop.signal,
+    progress: isFreeTarget(config.target) ? parts.progress : progress,
+    get spent() {
+      return stop.spent;
+    },
+    close: () => {
+      stop.release();
+      closeLog(log, store, meter);
+    },
+  };
+}
+
+/** Says what came from the log. A full disk cannot take that either: the error before it gives the reason. */
+function closeLog(log: CallLog, store: Campaign['store'], { counts: { found, begun } }: CallMeter): void {
+  const message =
+    `${found} answers came from the log of this run, ${begun} new ones were asked for; ` +
+    `${log.spent.targetCalls} target calls were paid for since the run began`;
+  try {
+    if (found > 0) store.recordEvent({ level: 'info', code: 'kept-answers', message });
+  } catch (error) {
+    if (!(error instanceof FloodgateError)) throw error;
+  } finally {
+    log.close();
+  }
+}
+
+/**
+ * Opens the log of the run's paid calls, `calls.db` in its folder, where a target or judge is asked elsewhere or the
+ * run has a budget. @param rest what the run would still ask, in words, after so many calls of the target.
+ */
+export function openRunCalls(
+  campaign: Pick<Campaign, 'config' | 'folder' | 'store'>,
+  io: CampaignIo,
+  rest: (spentTargetCalls: number) => string,
+): RunCalls {
+  const { config, folder } = campaign;
+  const { target, judges, prices } = config;
+  const caps = capsOf(config, io);
+  const hasCap = BUDGET_CAPS.some((cap) => caps[cap] !== undefined);
+  const isElsewhere = !isFreeTarget(target) || hostsNamed(judges).length > 0;
+  // A run on this machine alone, without a budget: nothing is kept, and nothing changes.
+  if (!hasCap && !isElsewhere) {
+    const { signal, progress } = io;
+    const same = <T>(each: T): T => each;
+    return { target: same, judge: same, signal, progress, spent: undefined, close: () => undefined };
+  }
+  const log = openCallLog(join(folder.path, 'calls.db'));
+  const { systemPrompt } = target as { readonly systemPrompt?: string };
+  const meter = createCallMeter({
+    budget: createBudget(caps, log, () => rest(log.spent.targetCalls)),
+    prices,
+    promptTokens: estimatePromptTokens(systemPrompt ?? ''),
+  });
+  const stop = new BudgetStop(io.signal);
+  return createRunCalls({ campaign, log, meter, reads: io.asksAgain !== true, stop, progress: io.progress });
+}

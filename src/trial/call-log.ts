@@ -1,0 +1,46 @@
+/** What a run has paid for: every amount grows only. */
+export interface Spent {
+  /** Responses asked of the target, failed ones included. */
+  readonly targetCalls: number;
+  /** Exchanges given to judges. */
+  readonly judgeCalls: number;
+  /** Tokens that the target generated. */
+  readonly tokens: number;
+  /** In the currency of the price table; 0 without one. */
+  readonly money: number;
+}
+
+export const NOTHING_SPENT: Spent = { targetCalls: 0, judgeCalls: 0, tokens: 0, money: 0 };
+
+export function addSpent(a: Spent, b: Partial<Spent>): Spent {
+  return {
+    targetCalls: a.targetCalls + (b.targetCalls ?? 0),
+    judgeCalls: a.judgeCalls + (b.judgeCalls ?? 0),
+    tokens: a.tokens + (b.tokens ?? 0),
+    money: a.money + (b.money ?? 0),
+  };
+}
+
+/**
+ * Paid answers and verdicts of a run, each written the moment it arrives, and the sum of what was paid. A process that
+ * is killed loses at most the calls under way.
+ */
+export interface CallLog {
+  /** The value kept under `key`; undefined where there is none. */
+  find(key: string): string | undefined;
+  /** Stores `value` together with its price: both or neither. A later value of one key replaces the earlier one. */
+  keep(key: string, value: string, paid: Partial<Spent>): void;
+  /** Adds the price of a call that left nothing to keep. */
+  spend(paid: Partial<Spent>): void;
+  /** Adds the price of a call that failed, and lists its reason under `key` until a value is kept there. */
+  fail(key: string, reason: string, paid: Partial<Spent>): void;
+  /** Reasons of the calls that failed and were not answered since. */
+  failures(): { readonly key: string; readonly reason: string }[];
+  /** Values that are kept. */
+  readonly size: number;
+  /** Sum over every process that worked on the run. */
+  readonly spent: Spent;
+  /** Seconds that processes have worked on the run. */
+  readonly seconds: number;
+  close(): void;
+}
