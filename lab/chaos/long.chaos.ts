@@ -117,8 +117,11 @@ async function peakOf({ child }: CampaignProcess): Promise<number> {
   return 1024 * Number(/VmHWM:\s+(\d+)/.exec(status)?.[1] ?? 0);
 }
 
-/** Lets the process work, kills it, and says how far it had come. */
+/** Waits until the process asks its first attacks, lets it work, and kills it. */
 async function killAfter(run: CampaignProcess, ms: number): Promise<Outcome> {
+  const isAsking = (): boolean => run.sections.some(({ label }) => label === 'evaluate:sft');
+  while (!isAsking() && run.child.exitCode === null)
+    await Promise.race([new Promise((resolve) => setTimeout(resolve, 10)), run.outcome]);
   await Promise.race([new Promise((resolve) => setTimeout(resolve, ms)), run.outcome]);
   run.kill('SIGKILL');
   return run.outcome;
@@ -146,7 +149,7 @@ describe(`a run of ${ATTACKS} attacks with ${RESPONSES} responses each, killed $
       const watch = setInterval(async () => {
         peak = Math.max(peak, await peakOf(run));
       }, 200);
-      const { signal, code, stderr } = await killAfter(run, 3000 + stream.nextFloat() * 7000);
+      const { signal, code, stderr } = await killAfter(run, stream.nextFloat() * 4000);
       clearInterval(watch);
       if (signal === 'SIGKILL') kills++;
       else expect(code, stderr).toBe(0);

@@ -10,7 +10,7 @@ export interface Exchange {
   readonly response: string;
 }
 
-/** The cost of one verdict, for judges that are paid by use. No judge of ours sets it. */
+/** The cost of one verdict, for judges that are paid by use: tokens that a server counted for its replies. */
 export interface VerdictUsage {
   readonly tokens: number;
 }

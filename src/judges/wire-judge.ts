@@ -103,42 +103,94 @@ export interface WireJudgeOptions {
   score(exchange: Exchange, ask: Ask): Promise<Verdict>;
 }
 
-function createAsk({ name, hint }: WireJudgeOptions, caller: Caller, { signal, limited }: Scoring): Ask {
-  return async (call, read) => {
+/** Remembers the error that every further call would meet, for as long as calls of the same work wait. */
+class Refusal {
+  private error: FloodgateError | undefined;
+  private waiting = 0;
+
+  /** Runs one call, unless an earlier one was refused. `refusalOf` tells whether an error is for all calls. */
+  async heed<T>(call: (check: () => void) => Promise<T>, refusalOf: (error: unknown) => FloodgateError | undefined) {
+    this.waiting++;
     try {
-      return await limited(() => caller.call(call, read, signal));
+      return await call(() => {
+        if (this.error !== undefined) throw this.error;
+      });
     } catch (error) {
-      if (error instanceof WireFailure && isLasting(error))
-        throw new FloodgateError('judge', `${name}: ${shownAddress(call.url)}: ${error.message}`, {
-          hint,
-          cause: error,
-        });
-      if (!(error instanceof FloodgateError) || error.code !== 'target') throw error;
-      throw new FloodgateError('judge', error.message, { hint: error.hint ?? hint, cause: error }); // of the breaker
+      const refusal = refusalOf(error);
+      if (refusal === undefined) throw error;
+      this.error = refusal;
+      throw refusal;
+    } finally {
+      if (--this.waiting === 0) this.error = undefined;
     }
-  };
+  }
 }
 
-/** A judge that is asked over HTTP. A call that fails leaves its exchange unscored; a refused key stops the work. */
+/** Tokens that a model behind an OpenAI-compatible server counted for its reply. */
+const counted = z.looseObject({ usage: z.looseObject({ completion_tokens: z.number().int().min(0) }) });
+
+/** The parts of a wire judge that all its calls share. */
+interface WireCalls extends Pick<WireJudgeOptions, 'name' | 'hint'> {
+  readonly caller: Caller;
+  readonly refusal: Refusal;
+}
+
+/** The error of a server that refuses every call, or does not answer any more; undefined for that of one call. */
+function refusalOf(error: unknown, { url }: HttpCall, { name, hint }: WireCalls): FloodgateError | undefined {
+  if (error instanceof WireFailure && isLasting(error))
+    return new FloodgateError('judge', `${name}: ${shownAddress(url)}: ${error.message}`, { hint, cause: error });
+  if (!(error instanceof FloodgateError) || error.code !== 'target') return undefined;
+  return new FloodgateError('judge', error.message, { hint: error.hint ?? hint, cause: error }); // of the breaker
+}
+
+function createAsk(calls: WireCalls, { signal, limited }: Scoring, spend: (tokens: number) => void): Ask {
+  return (call, read) =>
+    calls.refusal.heed(
+      (check) =>
+        limited(async () => {
+          check();
+          const value = await calls.caller.call(call, read, signal);
+          const usage = counted.safeParse(value);
+          if (usage.success) spend(usage.data.usage.completion_tokens);
+          return value;
+        }),
+      (error) => refusalOf(error, call, calls),
+    );
+}
+
+/**
+ * A judge that is asked over HTTP. A call that fails leaves its exchange unscored. A refused key stops the work, and no
+ * call that waits is sent.
+ */
 export function createWireJudge(options: WireJudgeOptions): Judge {
   const { name, config, score } = options;
   const { concurrency, timeoutSeconds, retries } = config;
   const client = createHttpClient({ timeoutMs: timeoutSeconds * 1000, connections: concurrency });
   const retry = { ...DEFAULT_RETRY, retries };
   const caller = createCaller({ name, client, retry, breakAfter: breakAfter(concurrency) });
+  const calls: WireCalls = { ...options, caller, refusal: new Refusal() };
   return createConcurrentJudge({
     name,
     concurrency,
     scoreOne: async (exchange, scoring) => {
-      try {
-        return await score(exchange, createAsk(options, caller, scoring));
-      } catch (error) {
-        if (error instanceof WireFailure) return unscored(`${name}: ${error.message}`);
-        throw error;
-      }
+      let tokens = 0;
+      const ask = createAsk(calls, scoring, (spent) => {
+        tokens += spent;
+      });
+      const verdict = await scoredOrNot(name, () => score(exchange, ask));
+      return tokens === 0 ? verdict : { ...verdict, usage: { tokens } };
     },
     release: () => client.close(),
   });
+}
+
+async function scoredOrNot(name: string, work: () => Promise<Verdict>): Promise<Verdict> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof WireFailure) return unscored(`${name}: ${error.message}`);
+    throw error;
+  }
 }
 
 /** Posts JSON to one path of an OpenAI-compatible server. @throws FloodgateError `config` for a key that is not set. */

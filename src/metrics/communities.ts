@@ -1,4 +1,8 @@
+import { attackMetric } from './attack-set.ts';
 import { cosineOfRows, type EmbeddingMatrix } from './embedding-matrix.ts';
+import { pointMeasure } from './measure.ts';
+import { finishSteps, type Steps } from './steps.ts';
+import { successIndices } from './success.ts';
 import { UNIQUE_ATTACK_COSINE } from './unique-attacks.ts';
 
 /** An undirected graph: for each node its neighbours with the weight of the edge, both ways, without loops. */
@@ -17,10 +21,19 @@ const NEIGHBOURS = 16;
 export function neighbourGraph(
   embeddings: EmbeddingMatrix,
   rows: readonly number[],
-  { threshold = UNIQUE_ATTACK_COSINE, neighbours = NEIGHBOURS }: NeighbourOptions = {},
+  options: NeighbourOptions = {},
 ): WeightedGraph {
+  return finishSteps(neighbourGraphInSteps(embeddings, rows, options));
+}
+
+function* neighbourGraphInSteps(
+  embeddings: EmbeddingMatrix,
+  rows: readonly number[],
+  { threshold = UNIQUE_ATTACK_COSINE, neighbours = NEIGHBOURS }: NeighbourOptions,
+): Steps<WeightedGraph> {
   const graph = rows.map(() => new Map<number, number>());
-  rows.forEach((row, i) => {
+  for (const [i, row] of rows.entries()) {
+    yield;
     const near = rows
       .map((other, j) => ({ j, cosine: i === j ? -1 : cosineOfRows(embeddings, row, other) }))
       .filter(({ cosine }) => cosine > threshold)
@@ -30,7 +43,7 @@ export function neighbourGraph(
       graph[i]?.set(j, cosine);
       graph[j]?.set(i, cosine);
     }
-  });
+  }
   return graph;
 }
 
@@ -135,3 +148,23 @@ export function modularity(graph: WeightedGraph, community: readonly number[]): 
   const expected = sum([...degreeOf.values()].map((degree) => (degree / twiceTotal) ** 2));
   return inside / twiceTotal - expected;
 }
+
+/** Successes of which communities are made: the graph is quadratic in them. */
+const MOST_ROWS = 4096;
+
+/** A second partition of the same successes, beside greedy clusters: no result should hang on one of them. */
+export const communities = attackMetric({
+  name: 'communities',
+  words: {
+    label: 'Communities of wordings',
+    explain: 'Successful attacks grouped by another method (Louvain). It should rank attackers as wordings do.',
+    form: 'count',
+  },
+  steps: function* ({ embeddings, outcomes }, { threshold }) {
+    const all = successIndices(outcomes);
+    const rows = all.slice(0, MOST_ROWS);
+    const graph = yield* neighbourGraphInSteps(embeddings, rows, threshold === undefined ? {} : { threshold });
+    const cut = rows.length < all.length ? `, the first ${MOST_ROWS} successes` : '';
+    return pointMeasure(new Set(louvain(graph)).size, rows.length, `Louvain over nearest neighbours${cut}`);
+  },
+});

@@ -1,5 +1,6 @@
 import { createRegistry } from '../base/registry.ts';
 import { type AttackMetric, type AttackSet, type AttackSetOptions, assertParallel } from './attack-set.ts';
+import { communities } from './communities.ts';
 import { cosineDistance, cosineDistanceOfSuccesses } from './cosine-distance.ts';
 import { echoRateMetric } from './echo.ts';
 import { distinct1, distinct2, vocabulary } from './lexical-diversity.ts';
@@ -21,6 +22,7 @@ import { vendi, vendiOfSuccesses } from './vendi-score.ts';
 const BUILT_IN = [
   asr,
   uniqueAttacksMetric,
+  communities,
   cosineDistance,
   cosineDistanceOfSuccesses,
   selfBleuMetric,

@@ -42,6 +42,7 @@ const section = createSection(
       batchSize: positiveCount.max(65_536).default(16).describe('attacks of one update'),
       learningRate: positive.default(1e-4).describe('after the warm-up'),
       warmupUpdates: count.default(0).describe('updates of linear learning-rate warm-up'),
+      decay: z.enum(['constant', 'linear']).default('constant').describe('learning rate after the warm-up'),
       weightDecay: nonNegative.default(0).describe('decoupled decay of AdamW'),
       gradientClip: positive.default(1).describe('largest global norm of the gradient'),
       weights: z
@@ -128,14 +129,14 @@ async function trainOn(
   start: StageStart,
 ): Promise<void> {
   const { attacker, config } = campaign;
-  const { updates, batchSize, learningRate, warmupUpdates, gradientClip, weightDecay } = section.of(config);
+  const { updates, batchSize, learningRate, warmupUpdates, decay, gradientClip, weightDecay } = section.of(config);
   await trainLikelihood(
     { policy, examples, validation: [] },
     {
       prompt: attacker.prompt,
       minTokens: attacker.spec.minTokens,
       batchSize,
-      learningRate: { peak: learningRate, warmupUpdates, decay: 'constant', totalUpdates: updates },
+      learningRate: { peak: learningRate, warmupUpdates, decay, totalUpdates: updates },
       gradientClip,
       weightDecay,
       seed: config.seed,

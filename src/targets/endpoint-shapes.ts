@@ -1,4 +1,4 @@
-import { textLeaves, valueLeaves } from '../wire/json-path.ts';
+import { parseJsonPath, textLeaves, valueLeaves } from '../wire/json-path.ts';
 
 /** Shapes of requests and answers that apps usually have. */
 
@@ -96,6 +96,15 @@ export interface FoundAnswer {
   readonly text: string;
 }
 
+/** Whether a path can be written down: half a surrogate pair in a key has no form in JSONPath. */
+function leadsTo(path: string, document: unknown, text: string): boolean {
+  try {
+    return parseJsonPath(path, 'answer').first(document) === text;
+  } catch {
+    return false;
+  }
+}
+
 /** Where the answer to `prompt` seems to be in a document; undefined when nothing in it looks like one. */
 export function findAnswer(document: unknown, prompt: string): FoundAnswer | undefined {
   const rank = (key: string): number => {
@@ -107,7 +116,9 @@ export function findAnswer(document: unknown, prompt: string): FoundAnswer | und
       ({ key, text }) => text.trim() !== '' && text.trim() !== prompt && !OTHER_KEYS.test(key) && !ID_KEY.test(key),
     )
     .filter(({ key, text }) => rank(key) < ANSWER_KEYS.length || /\s/.test(text.trim()));
-  const [best] = candidates.sort((a, b) => rank(a.key) - rank(b.key) || b.text.length - a.text.length);
+  const best = candidates
+    .sort((a, b) => rank(a.key) - rank(b.key) || b.text.length - a.text.length)
+    .find(({ path, text }) => leadsTo(path, document, text));
   return best && { path: best.path, text: best.text };
 }
 

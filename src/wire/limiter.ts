@@ -83,6 +83,8 @@ const SLOWER = 2;
 const SLOWER_MS = 50;
 /** The bound after a slow round, as a share of the one before. */
 const AFTER_SLOW = 0.75;
+/** The best round is that of so many rounds: a server that became slower by itself is not waited for. */
+const BEST_OF = 8;
 /** Fewest calls of a round: a median of one or two says little. */
 const LEAST_ROUND = 4;
 
@@ -100,7 +102,8 @@ export function createAdaptiveLimiter({ first, most }: AdaptiveLimits = AUTO_LIM
   const places = new Places(first);
   let isDoubling = true;
   let times: number[] = [];
-  let bestMs = Number.POSITIVE_INFINITY;
+  /** Medians of the last rounds. */
+  const rounds: number[] = [];
   /** Calls begun before the last decrease say nothing about the bound since. */
   let generation = 0;
   let heldUntilMs = 0;
@@ -117,11 +120,13 @@ export function createAdaptiveLimiter({ first, most }: AdaptiveLimits = AUTO_LIM
   const endRound = (): void => {
     const ms = median(times);
     times = [];
+    const bestMs = Math.min(...rounds, ms);
+    rounds.push(ms);
+    if (rounds.length > BEST_OF) rounds.shift();
     if (ms > SLOWER * bestMs && ms > bestMs + SLOWER_MS) {
       decrease(places.limit * AFTER_SLOW);
       return;
     }
-    bestMs = Math.min(bestMs, ms);
     expected = 0;
     places.limit = Math.min(most, isDoubling ? places.limit * 2 : places.limit + 1);
     places.fill();

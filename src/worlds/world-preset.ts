@@ -10,7 +10,7 @@ const constant = (value: number) => ({ from: value, to: value, updates: 0 });
 /** Target calls of each attacker while it learns, one response an attack. */
 const CALLS = 10_000;
 /** Calls that go into attacks of the reference, before the first update of the GFlowNet. */
-const SEEDED = 4000;
+const SEEDED = 6000;
 /** Attacks of one update, of any attacker that is trained. */
 const BATCH = 64;
 /** Updates of the GFlowNet for each batch of fresh attacks, half of an update. */
@@ -76,9 +76,10 @@ const PRESET = {
   reinforce: { ...POLICY_GRADIENT, learningRate: 2.33e-4, kl: 0.00208, entropy: 0.01, baseline: 'running-mean' },
   ppo: { ...POLICY_GRADIENT, learningRate: 1.46e-4, kl: 0.0117, novelty: { cosine: 0.634 } },
   smoothing: {
-    updates: 600,
+    updates: 1000,
     batchSize: BATCH,
     learningRate: 2.39e-3,
+    decay: 'linear',
     weights: 'balanced',
     clusters: 'ngram',
   },

@@ -159,6 +159,18 @@ describe.each(OVER_HTTP)('%s over HTTP', (name) => {
     }
   });
 
+  it('sends no call that waits after a refusal, whoever asked, and asks again later', async () => {
+    const judge = await open(name, { concurrency: 1 });
+    const before = server.seen.length;
+    server.faults.push((response) => sendJson(response, { error: 'no' }, 401));
+    const exchanges = Array.from({ length: 10 }, () => ({ attack: 'a', response: 'Hello.' }));
+    const settled = await Promise.allSettled(exchanges.map((exchange) => judge.score([exchange])));
+    expect(settled.map(({ status }) => status)).toEqual(exchanges.map(() => 'rejected'));
+    expect(server.seen.length - before).toBe(1);
+    expect(await judge.score(exchanges.slice(0, 1))).toMatchObject([{ kind: 'scored' }]);
+    await judge.close();
+  });
+
   it('stops the work when call after call fails', async () => {
     const judge = await open(name, { concurrency: 1 });
     for (let i = 0; i < 5; i++) server.faults.push((response) => sendJson(response, {}, 503));
@@ -190,6 +202,19 @@ describe.each(OVER_HTTP)('%s over HTTP', (name) => {
     const call = judge.score([{ attack: 'a', response: 'x' }], { signal: controller.signal });
     await expect(call).rejects.toMatchObject({ code: 'interrupted' });
     await judge.close();
+  });
+});
+
+describe('tokens that a server counts', () => {
+  it('are the cost of a verdict, over all votes', async () => {
+    const usage = { completion_tokens: 7, total_tokens: 90 };
+    for (let i = 0; i < 3; i++) {
+      server.faults.push((response) => sendJson(response, { choices: [{ message: { content: 'x' } }], usage }));
+    }
+    expect(await score('rubric', 'x', { votes: 3 })).toMatchObject({ kind: 'unscored', usage: { tokens: 21 } });
+    server.faults.push((response) => sendJson(response, { choices: [{ text: 'safe' }], usage }));
+    expect(await score('guard-api', 'x')).toMatchObject({ kind: 'scored', usage: { tokens: 7 } });
+    expect(await score('guard-api', 'x')).not.toHaveProperty('usage');
   });
 });
 

@@ -89,6 +89,18 @@ describe('an adaptive limiter', () => {
     expect(limiter.limit).toBeGreaterThan(1);
   });
 
+  it('rises again at a server that has become slower by itself', async () => {
+    const limiter = createAdaptiveLimiter({ first: 4, most: 8 });
+    await runAll(limiter, 20, () => wait(1));
+    const limits: number[] = [];
+    await runAll(limiter, 250, async () => {
+      await wait(60);
+      limits.push(limiter.limit);
+    });
+    expect(Math.min(...limits)).toBeLessThan(8);
+    expect(limits.at(-1)).toBe(8);
+  });
+
   it('begins nothing while the server asks to wait', async () => {
     const limiter = createAdaptiveLimiter({ first: 4, most: 4 });
     limiter.pressed(80);

@@ -14,7 +14,8 @@ const SETTING: Readonly<Record<Exclude<ArmName, 'today'>, string>> = {
  */
 const SEARCHED: readonly string[] = [
   'smoothing.learningRate=2.39e-3',
-  'smoothing.updates=600',
+  'smoothing.updates=1000',
+  'smoothing.decay=linear',
   'gflownet.ctb.sigma=0.0238',
   'gflownet.ctb.huber=0.493',
   'reward.fluency.threshold=-8.58',
@@ -27,7 +28,7 @@ export const made: Ground = {
   kind: 'world',
   budgets: BUDGETS,
   seeds: 10,
-  firstWorldSeed: 5000,
+  firstWorldSeed: 6000,
   arms: {
     ours: [...OURS_ARM, 'smoothing-uniform', 'smoothing-reward'],
     baselines: BASELINE_ARM,

@@ -192,6 +192,7 @@ const METRICS: Readonly<Record<string, MetricWords>> = {
     form: 'number',
     meaning: 'Different wordings for each thousand answers asked of the target.',
   },
+  communities: wordsOf('communities'),
   cosineDistance: wordsOf('cosineDistance'),
   cosineDistanceOfSuccesses: wordsOf('cosineDistanceOfSuccesses'),
   selfBleu: wordsOf('selfBleu'),

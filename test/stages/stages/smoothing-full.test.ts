@@ -31,7 +31,7 @@ afterAll(async () => {
 });
 
 /** A run, interrupted once smoothing has done so many updates. */
-async function start(name: string, stopAt?: number): Promise<RunFolder> {
+async function start(name: string, stopAt?: number, settings: readonly string[] = FULL): Promise<RunFolder> {
   const controller = new AbortController();
   const progress = {
     start: (label: string) => ({
@@ -41,7 +41,7 @@ async function start(name: string, stopAt?: number): Promise<RunFolder> {
       finish: () => undefined,
     }),
   };
-  const options = { config: tiny.config(FULL), runsFolder: tiny.runsFolder, name, ifTaken: 'refuse' as const };
+  const options = { config: tiny.config(settings), runsFolder: tiny.runsFolder, name, ifTaken: 'refuse' as const };
   return startRun(options, { ...tiny.io(controller.signal), progress });
 }
 
@@ -59,6 +59,11 @@ async function withCampaign<T>(work: (campaign: Campaign) => Promise<T>): Promis
 }
 
 const sum = (values: Float32Array): number => values.reduce((total, value) => total + value, 0);
+
+const hash = (run: string, name: string): string =>
+  createHash('sha256')
+    .update(readFileSync(path.join(tiny.runsFolder, run, 'checkpoints', name)))
+    .digest('hex');
 
 describe('smoothing of every weight', () => {
   test('starts as the SFT attacker: the merged weights give its log-probs', async () => {
@@ -114,11 +119,6 @@ describe('smoothing of every weight', () => {
     expect(written.filter(({ text }) => text.includes('z')).length).toBeGreaterThan(12);
   });
 
-  const hash = (run: string, name: string): string =>
-    createHash('sha256')
-      .update(readFileSync(path.join(tiny.runsFolder, run, 'checkpoints', name)))
-      .digest('hex');
-
   test('interrupted and resumed, the merged base damaged between, it leaves the same bytes', async () => {
     await expect(start('stopped', 17)).rejects.toMatchObject({ code: 'interrupted' });
     const stopped = await openRunFolder('stopped', tiny.runsFolder);
@@ -149,4 +149,27 @@ describe('smoothing of every weight', () => {
       stages.find(({ name }) => name === 'smoothing')?.seconds ?? Number.NaN;
     expect(seconds(full) / full.seconds).toBeGreaterThan(seconds(adapter) / adapter.seconds);
   });
+});
+
+test('a linear decay makes the last step of two half as large', async () => {
+  const lossesOf = async (run: RunFolder): Promise<(number | null)[]> => {
+    const store = await openStore(run.databasePath, { readOnly: true });
+    try {
+      return store.metrics('smoothing', 'loss').map(({ value }) => value);
+    } finally {
+      store.close();
+    }
+  };
+  const settings = [
+    'attackers=[smoothing]',
+    'smoothing.updates=2',
+    'smoothing.warmupUpdates=0',
+    'evaluation.attacks=8',
+  ];
+  const constant = await start('constant', undefined, settings);
+  const linear = await start('linear', undefined, [...settings, 'smoothing.decay=linear']);
+  expect((await lossesOf(linear)).length).toBe(2);
+  expect(await lossesOf(linear)).toEqual(await lossesOf(constant)); // both made the first step at the full rate
+  const checkpoint = 'smoothing-0000002.safetensors';
+  expect(hash('linear', checkpoint)).not.toBe(hash('constant', checkpoint));
 });
