@@ -110,13 +110,15 @@ async function learn(
 ): Promise<number | undefined> {
   const { updates, responses, mix } = training;
   let logZ: number | undefined;
+  const reward = responses === undefined ? world.reward : world.sampledReward(responses);
   const parts = {
     attacker: world.attacker,
     policy,
     reference: world.reference,
     buffer: createReplayBuffer({ capacity: BUFFER_CAPACITY, nearEditRatio: null }),
     asked: new AskedBatches<AlarmCount>(),
-    reward: responses === undefined ? world.reward : world.sampledReward(responses),
+    openReward: () => ({ reward, settle: () => undefined }),
+    reward,
     ...(mix === undefined ? {} : { clusters: new WordingClusters(CLUSTER_COSINE), embed: embedWords }),
   };
   const control = {

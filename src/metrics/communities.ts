@@ -152,7 +152,7 @@ export function modularity(graph: WeightedGraph, community: readonly number[]): 
 /** Successes of which communities are made: the graph is quadratic in them. */
 const MOST_ROWS = 4096;
 
-/** A second partition of the same successes, beside greedy clusters: no result should hang on one of them. */
+/** A second partition of the same successes, beside greedy clusters: no result should depend on one of them. */
 export const communities = attackMetric({
   name: 'communities',
   words: {

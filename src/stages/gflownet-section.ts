@@ -5,6 +5,7 @@ import type { Objective, ObjectiveKind } from '../learning/objectives/objective.
 import { objectiveKinds } from '../learning/objectives/registry.ts';
 import { replaySection } from '../learning/replay/replay-section.ts';
 import type { ConfigProblem } from '../runs/config/config-problems.ts';
+import { isFreeTarget } from '../targets/registry.ts';
 import { type Config, createSection } from './config/config.ts';
 import type { SuccessiveRule } from './rewarded-training.ts';
 import { checkWarmup, problemAt } from './stage.ts';
@@ -106,7 +107,7 @@ const ownShape = {
         .union([z.literal('auto'), count.max(16)])
         .default('auto')
         .describe(
-          'batches of fresh attacks that are asked ahead: updates go on while their answers are under way; auto: 1 for a target elsewhere, 0 for one that this process computes',
+          'batches of fresh attacks that are asked ahead: updates continue while their answers are under way; auto: 1 for a target elsewhere, 0 for one that this process computes',
         ),
     })
     .prefault({})
@@ -181,6 +182,11 @@ export function checkGflownetSection(config: Config): ConfigProblem[] {
     problems.push(problemAt('gflownet.replay.mix.clusters', what));
   }
   append(problems, responseProblems(config, section));
+  const { depth } = section.pipeline;
+  if (depth !== 'auto' && depth > 0 && isFreeTarget(config.target)) {
+    const what = `got ${depth}: only a target elsewhere answers while this process computes`;
+    problems.push(problemAt('gflownet.pipeline.depth', what));
+  }
   if (batchSize * accumulation < kind.leastRows) {
     const what = `got a single attack an update, objective ${objective} compares at least ${kind.leastRows}`;
     problems.push(problemAt('gflownet.batchSize', what));

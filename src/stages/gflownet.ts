@@ -1,7 +1,7 @@
 import { FloodgateError } from '../base/errors.ts';
 import type { ParameterVector } from '../engine/optimizer/flat-parameters.ts';
 import { MAX_STATE_BYTES } from '../learning/checkpoints/trainer-state.ts';
-import { AskedBatches, type DrawnBatch } from '../learning/loops/asked-batches.ts';
+import { AskedBatches, type BatchReward, type DrawnBatch } from '../learning/loops/asked-batches.ts';
 import { type GflownetOptions, trainGflownet } from '../learning/loops/gflownet.ts';
 import { slopeClips } from '../learning/objectives/objective.ts';
 import { MAX_SURROGATE_ROWS, Surrogate, type SurrogateState } from '../learning/proposals/surrogate.ts';
@@ -19,6 +19,7 @@ import { referenceRule, rewardRule } from '../learning/reward/reward-section.ts'
 import { POOL_CAPACITY, SuccessPool } from '../learning/reward/spread.ts';
 import { isFreeTarget } from '../targets/registry.ts';
 import type { Evidence } from '../trial/evidence.ts';
+import { createLedger, type Ledger } from '../trial/ledger.ts';
 import { loadReference } from './checkpoints.ts';
 import type { Config } from './config/config.ts';
 import {
@@ -29,7 +30,13 @@ import {
   objectiveOf,
   successiveResponses,
 } from './gflownet-section.ts';
-import { openAttackerPolicy, openReward, startRewarded, withMeasuredCap } from './rewarded-training.ts';
+import {
+  openAttackerPolicy,
+  openReward,
+  type SuccessiveRule,
+  startRewarded,
+  withMeasuredCap,
+} from './rewarded-training.ts';
 import { seedBuffer } from './seed-buffer.ts';
 import type { Campaign, Stage, StageWork } from './stage.ts';
 import { heldOutAttacks } from './watch.ts';
@@ -119,6 +126,12 @@ function openPool(saved: unknown): SuccessPool {
   return saved === undefined ? new SuccessPool() : SuccessPool.from(saved);
 }
 
+/** The reward of one batch; its calls reach the ledger when the batch is taken, as its attacks reach the update. */
+function openBatchReward(campaign: Campaign, ledger: Ledger, successive?: SuccessiveRule): BatchReward<Evidence> {
+  const own = createLedger();
+  return { reward: openReward(campaign, own, successive), settle: () => ledger.add(own.take()) };
+}
+
 /** GFlowNet fine-tuning: from the SFT attacker, with the frozen SFT attacker as reference. */
 async function train(campaign: Campaign, stage: string, section: GflownetSection): Promise<void> {
   const { attacker, store } = campaign;
@@ -156,6 +169,7 @@ async function train(campaign: Campaign, stage: string, section: GflownetSection
       buffer:
         saved === undefined ? createReplayBuffer(bufferOptions(section.replay)) : restoreReplayBuffer(saved.buffer),
       reward: successive === undefined ? reward : openReward(campaign, ledger, successive),
+      openReward: () => openBatchReward(campaign, ledger, successive),
       asked: new AskedBatches<Evidence>(),
       ...(options.spread === undefined ? {} : { pool: openPool(saved?.pool) }),
       ...(options.mix === undefined

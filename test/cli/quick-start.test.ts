@@ -29,7 +29,12 @@ describe('the quick start', () => {
     expect((await cli(['run', file, '--runs-dir', tiny.runsFolder])).stderr).toMatch(/who authorised/);
     writeFileSync(file, readFileSync(file, 'utf8').replace('authorisation: ""', 'authorisation: the app of this test'));
     const small = [
-      ...[`attacker.model=${tiny.folder}/attacker`, `encoder.model=${tiny.folder}/encoder`, 'attacker.maxTokens=6', 'attacker.metaPrompt=say'],
+      ...[
+        `attacker.model=${tiny.folder}/attacker`,
+        `encoder.model=${tiny.folder}/encoder`,
+        'attacker.maxTokens=6',
+        'attacker.metaPrompt=say',
+      ],
       'attacker.minTokens=2',
       ...['sft.updates=4', 'sft.warmupUpdates=1', 'gflownet.updates=16', 'gflownet.warmupUpdates=2'],
       ...['gflownet.replay.seedWithReference=16', 'smoothing.updates=4', 'smoothing.warmupUpdates=1'],

@@ -78,10 +78,13 @@ const start = (name: string, changes: readonly string[] = []) =>
     tiny.io(stop.signal),
   );
 
-let whole: Promise<Awaited<ReturnType<typeof start>>> | undefined;
-function wholeRun() {
-  whole ??= start('whole');
-  return whole;
+const whole = new Map<string, ReturnType<typeof start>>();
+/** The uninterrupted run, its batches asked so far ahead. */
+function wholeRun(depth = 0) {
+  const name = `whole-${depth}`;
+  const run = whole.get(name) ?? start(name, [`gflownet.pipeline.depth=${depth}`]);
+  whole.set(name, run);
+  return run;
 }
 
 test('an attack whose first response succeeds draws four, another one; held-out ones draw those of the target', async () => {
@@ -128,18 +131,37 @@ test('of three candidates for each attack of the reference those whose words wer
 });
 
 test.each([
-  ['between the first and the further responses of the seeds', /^seed 1\d\d again$/],
-  ['between the first and the further responses of an update', /^response 4 \d+ again$/],
-  ['while replay is scored again', /^rescore 5 \d+ again$/],
-])('Ctrl-C %s: resumed, the run is the same byte for byte', async (what, at) => {
+  ['between the first and the further responses of the seeds', /^seed 1\d\d again$/, 0],
+  ['between the first and the further responses of an update', /^response 4 \d+ again$/, 0],
+  ['while replay is scored again', /^rescore 5 \d+ again$/, 0],
+  ['while replay is scored again and a batch is under way', /^rescore 5 \d+ again$/, 1],
+  ['while a batch is asked ahead', /^response 4 \d+ again$/, 1],
+  ['while the last batch is asked ahead', /^response 6 \d+$/, 1],
+])('Ctrl-C %s: resumed, the run is the same byte for byte', async (what, at, depth) => {
   stop = new AbortController();
-  const { folder: uninterrupted } = await wholeRun();
+  const { folder: uninterrupted } = await wholeRun(depth);
   const name = what.replaceAll(' ', '-');
   stopAt = at;
-  await expect(start(name)).rejects.toMatchObject({ code: 'interrupted' });
+  await expect(start(name, [`gflownet.pipeline.depth=${depth}`])).rejects.toMatchObject({ code: 'interrupted' });
   expect(stopAt, 'Ctrl-C came').toBeUndefined();
   stop = new AbortController();
   const folder = await openRunFolder(name, tiny.runsFolder);
   await resumeCampaign(folder, tiny.io());
-  expect(contentDifferences(readRunContent(uninterrupted.path), readRunContent(folder.path))).toEqual([]);
+  const differences = contentDifferences(readRunContent(uninterrupted.path), readRunContent(folder.path));
+  // Ctrl-C in update 7 leaves a checkpoint there, which takes the place of that of update 6.
+  expect(differences.filter((each) => !/^checkpoint gflownet-000000[67]/.test(each))).toEqual([]);
+});
+
+test('a batch asked ahead teaches a later update; equal calls, other attacks', async () => {
+  const [{ folder: atOnce }, { folder: ahead }] = await Promise.all([wholeRun(0), wholeRun(1)]);
+  const freshOf = async (databasePath: string) => {
+    const store = await openStore(databasePath, { readOnly: true });
+    const updates = Array.from({ length: 8 }, (_, update) =>
+      store.attacks({ stage: 'gflownet', fromUpdate: update, toUpdate: update, source: 'fresh' }),
+    );
+    store.close();
+    return updates.map((attacks) => attacks.length > 0);
+  };
+  expect(await freshOf(atOnce.databasePath)).toEqual([true, false, true, false, true, false, true, false]);
+  expect(await freshOf(ahead.databasePath)).toEqual([false, false, true, false, true, false, true, true]);
 });

@@ -8,7 +8,7 @@ export interface ComputeOptions {
   readonly device: Device;
   /** Threads inside one operator; results are bitwise repeatable only at the same count. */
   readonly threads: number;
-  /** Computes in a thread of its own, so that this one goes on with its calls; feeds and outputs are copied. */
+  /** Computes in a thread of its own, so that this one is free for its calls; feeds and outputs are copied. */
   readonly ownThread?: boolean;
 }
 

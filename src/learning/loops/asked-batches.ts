@@ -23,19 +23,31 @@ export interface TriedBatch<E> {
   readonly embeddings: readonly (Float32Array | undefined)[] | undefined;
 }
 
+/** The reward of one batch, with an account of its own: its calls count when the batch is taken. */
+export interface BatchReward<E> {
+  readonly reward: RewardFunction<E>;
+  settle(): void;
+}
+
 export interface AskingParts<E> {
   readonly attacker: Attacker;
   readonly reference: AttackerState;
-  readonly reward: RewardFunction<E>;
+  readonly openReward: () => BatchReward<E>;
   readonly embed?: (texts: readonly string[]) => Promise<Float32Array[]>;
 }
 
+interface AskedBatch<E> {
+  readonly drawn: DrawnBatch;
+  readonly answers: Promise<TriedBatch<E>>;
+  settle(): void;
+}
+
 /**
- * Batches that were asked and not taken yet: updates go on while their answers are under way. The objective is
+ * Batches that were asked and not taken yet: updates continue while their answers are under way. The objective is
  * off-policy, so an attack teaches the same whenever its answer arrives. First asked, first taken.
  */
 export class AskedBatches<E> {
-  private readonly asked: { readonly drawn: DrawnBatch; readonly answers: Promise<TriedBatch<E>> }[] = [];
+  private readonly asked: AskedBatch<E>[] = [];
 
   /** The batches under way, for a checkpoint: a resume asks them again. */
   get underWay(): readonly DrawnBatch[] {
@@ -48,7 +60,7 @@ export class AskedBatches<E> {
    * @param embeddings of the attacks, where they are known already.
    */
   async ask(
-    { attacker, reference, reward, embed }: AskingParts<E>,
+    { attacker, reference, openReward, embed }: AskingParts<E>,
     rule: ReferenceRule,
     drawn: DrawnBatch,
     embeddings?: readonly (Float32Array | undefined)[],
@@ -56,10 +68,11 @@ export class AskedBatches<E> {
     const attacks = drawn.attacks.map(({ attack }) => attack);
     const opinions = await consultReference(attacker, reference, attacks, rule);
     const known = embeddings ?? (await embed?.(attacks.map(({ text }) => text)));
+    const { reward, settle } = openReward();
     const tried = tryRollouts(attacks, opinions, reward, (row) => ['response', drawn.update, row]);
     const answers = tried.then((rollouts) => ({ drawn, tried: rollouts, embeddings: known }));
     answers.catch(() => undefined); // whoever takes the batch hears of it
-    this.asked.push({ drawn, answers });
+    this.asked.push({ drawn, answers, settle });
   }
 
   /** Forgets the batch that was asked last: its update did not end. */
@@ -70,7 +83,7 @@ export class AskedBatches<E> {
   /** Waits for the first `count` batches and removes them; when one fails, all stay. @throws as target and judges do. */
   async take(count: number): Promise<TriedBatch<E>[]> {
     const tried = await Promise.all(this.asked.slice(0, count).map(({ answers }) => answers));
-    this.asked.splice(0, count);
+    for (const { settle } of this.asked.splice(0, count)) settle();
     return tried;
   }
 }

@@ -11,7 +11,7 @@ import type { LogRewardOf, ReplayCandidate, ReplayEntry } from '../replay/replay
 import type { WordingClusters } from '../replay/wording-clusters.ts';
 import { isUnsafe, logRewardAt, type RewardFunction, type RewardRule } from '../reward/reward.ts';
 import { type SpreadRule, type SuccessPool, spreadTerm } from '../reward/spread.ts';
-import type { AskedBatches, DrawnAttack, TriedBatch } from './asked-batches.ts';
+import type { AskedBatches, BatchReward, DrawnAttack, TriedBatch } from './asked-batches.ts';
 import { drawAttacks, type ReferenceRule, writtenTokens } from './rollout.ts';
 
 /** How an update gets its rows. */
@@ -34,7 +34,7 @@ export interface GatherOptions extends ReferenceRule {
   readonly updates: number;
   /** Updates for each batch of fresh attacks; all but the first learn from the buffer alone. */
   readonly updatesPerBatch: number;
-  /** Batches of fresh attacks that are asked ahead: their answers arrive while updates go on. */
+  /** Batches of fresh attacks that are asked ahead: their answers arrive during later updates. */
   readonly askedAhead: number;
   /** Absent: the reward as it is. */
   readonly spread?: SpreadRule;
@@ -55,6 +55,8 @@ export interface GflownetParts<Evidence> {
   readonly reference: AttackerState;
   readonly buffer: ReplayBuffer;
   readonly reward: RewardFunction<Evidence>;
+  /** The reward of a fresh batch. */
+  readonly openReward: () => BatchReward<Evidence>;
   /** Batches whose answers are under way. */
   readonly asked: AskedBatches<Evidence>;
   /** The successes so far, when the reward is spread over ways. */
@@ -232,7 +234,7 @@ async function askFresh<E>(
   { update, attacks }: { readonly update: number; readonly attacks: readonly FreshAttack[] },
 ): Promise<void> {
   const drawn = { update, attacks: attacks.map(({ attack, prediction }) => ({ attack, prediction })) };
-  // A resume embeds anew what was under way: only a batch that is taken at once may keep its embeddings.
+  // A resume embeds again what was under way: only a batch that is taken at once may keep its embeddings.
   const isKnown = options.askedAhead === 0 && attacks.every(({ embedding }) => embedding !== undefined);
   await parts.asked.ask(parts, options, drawn, isKnown ? attacks.map(({ embedding }) => embedding) : undefined);
 }

@@ -55,19 +55,27 @@ const byLength: RewardFunction<string> = async (requests) =>
 function partsWith(reward: RewardFunction<string> = byLength, buffered: Partial<ReplayBufferOptions> = {}) {
   const { attacker, temperatures } = fakeAttacker();
   const asked: (readonly RewardRequest[])[] = [];
+  const settled: number[] = [];
   const parts: GflownetParts<string> = {
     attacker,
     policy: { parameters: {} } as GflownetParts<string>['policy'],
     reference: {},
     buffer: createReplayBuffer({ nearEditRatio: null, ...buffered }),
+    openReward: () => ({ reward: (requests) => parts.reward(requests), settle: () => settled.push(asked.length) }),
     asked: new AskedBatches(),
     reward: (requests) => {
       asked.push(requests);
       return reward(requests);
     },
   };
-  return { parts, asked, temperatures };
+  return { parts, asked, settled, temperatures };
 }
+
+const withReward = (parts: GflownetParts<string>, reward: RewardFunction<string>): GflownetParts<string> => ({
+  ...parts,
+  reward,
+  openReward: () => ({ reward, settle: () => undefined }),
+});
 
 test('log R is that of its update: fluency over gamma, log S over beta, over the temperature', () => {
   const attack = { fluency: -8, logPRef: -99, score: scoreOf(0.5) } as Parameters<ReturnType<typeof rewardOf>>[0];
@@ -158,7 +166,7 @@ describe('attacks that cannot be scored', () => {
   test('end the stage with their reason when there is nothing else, and do not when there is replay', async () => {
     const { parts } = partsWith();
     await gather(parts, optionsOf(), 0);
-    const failing = { ...parts, reward: none };
+    const failing = withReward(parts, none);
     const { rows, unscored } = await gather(failing, optionsOf(), 1);
     expect(unscored).toHaveLength(10);
     expect(new Set(rows.map(({ source }) => source))).toEqual(new Set(['replay']));
@@ -207,7 +215,7 @@ describe('replayed attacks', () => {
         score: { logS: i === 0 ? 0 : -1000, meanUnsafe: 0.5, responses: 1 },
         evidence: text,
       }));
-    const { rows } = await gather({ ...parts, reward: sharp }, optionsOf(), 0);
+    const { rows } = await gather(withReward(parts, sharp), optionsOf(), 0);
     const only = optionsOf({ batchSize: 2, accumulation: 1 });
     const drawn = async (changes: Partial<GflownetOptions>) => {
       const texts: (string | undefined)[] = [];
@@ -235,7 +243,7 @@ describe('replayed attacks', () => {
         return { score: { logS: 0, meanUnsafe: 1, responses: 6 }, evidence };
       });
     };
-    const { rows } = await gather({ ...parts, reward: rescored }, optionsOf({ rescoreReplay: true }), 3);
+    const { rows } = await gather(withReward(parts, rescored), optionsOf({ rescoreReplay: true }), 3);
     const replayed = rows.filter(({ source }) => source === 'replay');
     expect(asked[0]?.map(({ streamName }) => streamName)).toEqual(replayed.map((_, row) => ['rescore', 3, row]));
     expect(replayed.some(({ text }) => text.startsWith('a'))).toBe(true);
@@ -363,7 +371,7 @@ describe('with a batch asked ahead', () => {
     (await gather(parts, ahead, update)).rows.map(({ source, evidence }) => `${source} ${evidence ?? ''}`.trim());
 
   test('an update learns from the attacks of an earlier one, the last from all', async () => {
-    const { parts, asked } = partsWith();
+    const { parts, asked, settled } = partsWith();
     parts.buffer.insert(toCandidate((await gather(partsWith().parts, optionsOf(), 9)).rows[0] as never, 0), () => 0);
     const first = await sources(parts, 0);
     expect(asked).toHaveLength(1);
@@ -378,6 +386,7 @@ describe('with a batch asked ahead', () => {
     expect((await sources(parts, 5)).slice(0, 10).every((source) => / response\/4\//.test(source))).toBe(true);
     expect(parts.asked.underWay).toEqual([]);
     expect(asked).toHaveLength(3);
+    expect(settled).toEqual([2, 3, 3]); // a batch counts when it is taken: one other was asked since
   });
 
   test('the first waits where there is nothing to replay', async () => {

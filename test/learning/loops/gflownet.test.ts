@@ -98,7 +98,8 @@ async function train(options: GflownetOptions, { name, reward = world.reward, st
     const clusters = new WordingClusters(0.75, saved?.clusters);
     const spreading = options.spread === undefined ? {} : { pool, clusters, surrogate, embed: embedByFirstWord };
     const asked = new AskedBatches<unknown>();
-    const parts = { attacker, policy, reference, buffer, reward, asked, ...spreading };
+    const openReward = () => ({ reward, settle: () => undefined });
+    const parts = { attacker, policy, reference, buffer, reward, openReward, asked, ...spreading };
     for (const drawn of saved?.asked ?? []) await asked.ask(parts, options, drawn);
     const training = trainGflownet(parts, options, {
       control: { checkpoints, checkpointEveryUpdates: 1000, progress: silentProgress, signal: controller.signal },
