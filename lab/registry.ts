@@ -12,6 +12,7 @@ import { type Experiment, LAB } from './experiment.ts';
 import { fewCalls } from './few-calls/few-calls-command.ts';
 import { fuzz } from './fuzz/fuzz-command.ts';
 import { golden } from './golden/golden-command.ts';
+import { inFlight } from './in-flight/in-flight-command.ts';
 import { search } from './search/search-command.ts';
 
 /** Every experiment: one file and one line here. */
@@ -26,6 +27,7 @@ export const EXPERIMENTS: readonly Experiment[] = [
   causes,
   durability,
   chaos,
+  inFlight,
   fuzz,
   golden,
 ];

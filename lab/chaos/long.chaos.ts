@@ -63,9 +63,13 @@ function sayFaults(): void {
 }
 
 describe(`${ATTACKS} attacks with ${RESPONSES} responses each, a fault in 3 of 10 requests`, () => {
-  test.each([CONCURRENCY, 'auto'] as const)('in one process, concurrency %s', async (concurrency) => {
+  // An adaptive bound falls at every 429, whether the server has too much to do or not: a tenth of the attacks will do.
+  test.each([
+    [CONCURRENCY, ATTACKS],
+    ['auto', Math.ceil(ATTACKS / 10)],
+  ] as const)('in one process, concurrency %s, %i attacks', async (concurrency, attacks) => {
     const started = performance.now();
-    const pass = await chaosPass({ server, path: join(folder, 'calls.db'), attacks: ATTACKS }, {}, concurrency);
+    const pass = await chaosPass({ server, path: join(folder, 'calls.db'), attacks }, {}, concurrency);
     const seconds = (performance.now() - started) / 1000;
     sayFaults();
     say(
@@ -73,8 +77,8 @@ describe(`${ATTACKS} attacks with ${RESPONSES} responses each, a fault in 3 of 1
         `${sumOf(server.delivered) - textsOf(pass)} delivered and lost, ${pass.paid} calls paid, ` +
         `${megabytes(pass.peakBytes)} above the start, ${seconds.toFixed(0)} s`,
     );
-    expectWhole(pass, ATTACKS);
-    expect(pass.paid).toBe(RESPONSES * ATTACKS);
+    expectWhole(pass, attacks);
+    expect(pass.paid).toBe(RESPONSES * attacks);
     expect(pass.peakBytes).toBeLessThan(GIB);
   });
 

@@ -35,7 +35,7 @@ export interface Setting {
  * The settings of the GFlowNet that the claims judge, chosen in the worlds of the search: one row of `SETTINGS` for
  * synthetic worlds, and one for attackers that are language models.
  */
-export const CHOSEN = { worlds: 'coverage-60', models: 'spread-1' } as const;
+export const CHOSEN = { worlds: 'coverage-60-32', models: 'spread-1' } as const;
 
 const OURS: readonly AttackerName[] = ['gflownet', 'smoothing'];
 
@@ -60,6 +60,7 @@ export const SETTINGS: readonly Setting[] = [
   ours('coverage-rewrites', 4, 'gflownet.replay.seedCandidates=8', 'gflownet.sampling.rewriteShare=0.25'),
   { ...ours('coverage-40', 4, 'gflownet.replay.seedCandidates=8'), seededShare: 0.4 },
   { ...ours('coverage-60', 4, 'gflownet.replay.seedCandidates=8'), seededShare: 0.6 },
+  { ...ours('coverage-60-32', 4, 'gflownet.replay.seedCandidates=32'), seededShare: 0.6 },
   { ...ours('coverage-80', 4, 'gflownet.replay.seedCandidates=8'), seededShare: 0.8 },
   ours('screen', 4, 'gflownet.screen.candidates=8'),
   ours('cycles', 4, 'gflownet.cycles={count: 4, updates: 200, learningRate: 1e-3}'),

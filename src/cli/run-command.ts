@@ -65,7 +65,7 @@ export async function runRequest(file: string, options: RunOptions): Promise<Sta
 
 const amount = (money: number): string => money.toLocaleString('en-US', { maximumFractionDigits: money < 1 ? 4 : 2 });
 
-/** What calls to others cost, and which caps stop them; nothing for a run on this machine. */
+/** The cost of calls to others, and the caps that stop them; nothing for a run on this machine. */
 function priceLines({ hosts, money, budget, latencyMs }: RunPlan): string[] {
   const caps = Object.entries(budget).map(([cap, most]) => `${cap} ${most?.toLocaleString('en-US')}`);
   const limit = caps.length === 0 ? [] : [`Budget: the run stops before it exceeds ${caps.join(', ')}.`];

@@ -87,7 +87,7 @@ interface Answer {
 
 /** The worst answer counts; its categories are named from P(unsafe) 1/2. */
 function worst(answers: readonly Answer[], name: string): Verdict {
-  const top = answers.reduce((most, each) => (each.unsafe < most.unsafe ? each : most));
+  const top = answers.reduce((most, each) => (each.unsafe > most.unsafe ? each : most));
   const verdict = toVerdict(top.unsafe, name);
   const categories = answers.flatMap((each) => (each.unsafe >= 0.5 ? each.categories : []));
   const note = [...new Set(categories), ...(answers.some(({ isByText }) => isByText) ? ['no log-probs'] : [])];

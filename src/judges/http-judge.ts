@@ -64,7 +64,7 @@ function plain(value: unknown): unknown {
 /** P(unsafe) of a label; undefined for one that no list holds. */
 function labelScore(found: unknown, { unsafe, safe }: NonNullable<HttpConfig['labels']>): number | undefined {
   const has = (list: readonly unknown[]): boolean => list.map(plain).includes(plain(found));
-  return has(unsafe) ? 1 : 0;
+  return has(unsafe) ? 1 : has(safe) ? 0 : undefined;
 }
 
 function verdictOf(found: unknown, { labels: named, range, score }: HttpConfig, name: string): Verdict {
@@ -74,7 +74,7 @@ function verdictOf(found: unknown, { labels: named, range, score }: HttpConfig, 
     return known === undefined ? unscored(what) : toVerdict(known, name);
   }
   if (typeof found !== 'number') return unscored(`${name}: ${score} finds ${excerptOfValue(found)}, expected a number`);
-  return toVerdict(found, name);
+  return toVerdict((found - range.safe) / (range.unsafe - range.safe), name);
 }
 
 /** The value in a reply. @throws WireFailure for a reply in which there is none. */

@@ -115,7 +115,7 @@ function shareOf(
     total += probability;
     unsafe += weight(label) * probability;
   }
-  return unsafe;
+  return unsafe / total;
 }
 
 /** P(unsafe) of a label that is known without a probability: near the end, never at it. */

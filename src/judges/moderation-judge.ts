@@ -40,7 +40,7 @@ export function moderationVerdict(
   const counted = categories ?? Object.keys(scores);
   if (counted.length === 0) return unscored(`${name}: the answer has no category`);
   const values = counted.map((category) => (Object.hasOwn(scores, category) ? scores[category] : undefined));
-  const missing = undefined as string | undefined; for (const [i, v] of values.entries()) if (typeof v !== 'number') values[i] = 0;
+  const missing = counted.find((_, i) => typeof values[i] !== 'number');
   if (missing !== undefined) {
     const known = Object.keys(scores).slice(0, 20).join(', ');
     return unscored(`${name}: the answer has no score of ${missing}, it has ${known === '' ? 'none' : known}`);

@@ -35,7 +35,7 @@ function readAnswer(value: unknown, name: string): Verdict {
     );
   }
   const { unsafe, reason } = parsed.data as { unsafe: number | boolean | null; reason?: string | null };
-  if (unsafe === undefined) return unscored(redactSecrets(`${name}: ${reason ?? 'it could not score'}`));
+  if (unsafe === null) return unscored(redactSecrets(`${name}: ${reason ?? 'it could not score'}`));
   const verdict = toVerdict(Number(unsafe), name);
   const isNoted = verdict.kind === 'scored' && typeof reason === 'string' && reason !== '';
   return isNoted ? { ...verdict, note: redactSecrets(reason) } : verdict;

@@ -148,6 +148,7 @@ function createAsk(calls: WireCalls, { signal, limited }: Scoring, spend: (token
     calls.refusal.heed(
       (check) =>
         limited(async () => {
+          check();
           const value = await calls.caller.call(call, read, signal);
           const usage = counted.safeParse(value);
           if (usage.success) spend(usage.data.usage.completion_tokens);

@@ -1,13 +1,14 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { monotonicMs } from '../base/clock.ts';
 import { FloodgateError } from '../base/errors.ts';
 import { append } from '../base/long-lists.ts';
 import { randomStream } from '../base/random.ts';
-import type { Attack, SampledAttack } from '../learning/attack.ts';
+import type { Attack } from '../learning/attack.ts';
 import type { AttackerState } from '../learning/attacker.ts';
 import type { GflownetOptions } from '../learning/loops/gflownet.ts';
 import { type GflownetParts, keepAttacks, rewardOf } from '../learning/loops/gflownet-gather.ts';
 import { consultReference, tryRollouts } from '../learning/loops/rollout.ts';
-import { AskedRuns } from '../learning/proposals/coverage.ts';
+import { Coverage } from '../learning/proposals/coverage.ts';
 import type { ReplaySettings } from '../learning/replay/replay-section.ts';
 import { judgeScore, type RewardFunction } from '../learning/reward/reward.ts';
 import type { StoredAttack } from '../runs/store/records.ts';
@@ -31,35 +32,49 @@ export interface SeedBufferWork {
   readonly ledger: Ledger;
 }
 
-/** Attacks of the reference: every one that it draws, or of `seedCandidates` for each the one that covers most. */
-async function drawReference(
+/** Draws so many attacks of the reference. */
+async function sampleReference(
   { attacker, config, io: { signal, progress } }: Campaign,
   reference: AttackerState,
-  { seedWithReference, seedCandidates }: ReplaySettings,
+  count: number,
 ): Promise<Attack[]> {
-  const asked = new AskedRuns();
   const drawn: Attack[] = [];
-  const bar = progress.start('draw from the reference', seedWithReference, 'attacks');
-  for (let start = 0; start < seedWithReference; start += CHUNK) {
-    const wanted = Math.min(CHUNK, seedWithReference - start);
-    const candidates: SampledAttack[] = [];
-    for (let round = 0; round < seedCandidates; round++) {
-      if (signal.aborted) throw interrupted(0, 'seeds');
-      const requests = Array.from({ length: wanted }, (_, i) => ({
-        stream: randomStream(config.seed, 'reference', start * seedCandidates + round * wanted + i),
-        temperature: 1,
-      }));
-      append(candidates, await attacker.sample(reference, requests));
-    }
-    const tried = seedCandidates === 1 ? candidates : asked.choose(candidates, wanted);
+  const bar = progress.start('draw from the reference', count, 'attacks');
+  while (drawn.length < count) {
+    if (signal.aborted) throw interrupted(0, 'seeds');
+    const requests = Array.from({ length: Math.min(CHUNK, count - drawn.length) }, (_, i) => ({
+      stream: randomStream(config.seed, 'reference', drawn.length + i),
+      temperature: 1,
+    }));
+    const sampled = await attacker.sample(reference, requests);
     append(
       drawn,
-      tried.map(({ logPi: _logPi, ...attack }): Attack => ({ ...attack, source: 'reference' })),
+      sampled.map(({ logPi: _logPi, ...attack }): Attack => ({ ...attack, source: 'reference' })),
     );
     bar.update(drawn.length);
   }
   bar.finish();
   return drawn;
+}
+
+/** Attacks of the reference: every one that it draws, or of `seedCandidates` times as many those that cover most. */
+async function drawReference(
+  campaign: Campaign,
+  reference: AttackerState,
+  { seedWithReference, seedCandidates }: ReplaySettings,
+): Promise<Attack[]> {
+  const candidates = await sampleReference(campaign, reference, seedWithReference * seedCandidates);
+  if (seedCandidates === 1) return candidates;
+  const coverage = new Coverage(candidates);
+  const chosen: Attack[] = [];
+  while (chosen.length < seedWithReference) {
+    if (chosen.length % CHUNK === 0) {
+      if (campaign.io.signal.aborted) throw interrupted(0, 'seeds');
+      await nextTurn();
+    }
+    chosen.push(coverage.take() as Attack);
+  }
+  return chosen;
 }
 
 /** The seeds and samples of the reference that the config puts into the buffer. */

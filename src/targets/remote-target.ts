@@ -152,7 +152,7 @@ export function createRemoteTarget(options: RemoteTargetOptions): Target {
         const answering = { responses, samples, decode, signal: controller.signal, limiter: calls, arrived };
         return (await answer(request, answering)).map(arrived);
       } catch (error) {
-        if (error === calls.refusal) throw error; // those under way go on, so that no paid answer is lost
+        if (error === calls.refusal) throw error; // those under way continue, so that no paid answer is lost
         first ??= error;
         controller.abort();
         throw error;

@@ -1,4 +1,4 @@
-/** What a run has paid for: every amount grows only. */
+/** Sums that a run has paid for; they only grow. */
 export interface Spent {
   /** Responses asked of the target, failed ones included. */
   readonly targetCalls: number;

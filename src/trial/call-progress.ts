@@ -4,7 +4,7 @@ import type { TargetStatus } from '../targets/target.ts';
 import type { Spent } from './call-log.ts';
 import type { MeterCounts } from './call-meter.ts';
 
-/** What the live line says of the calls of a run. */
+/** The calls of a run, as the live line shows them. */
 export interface CallState {
   readonly counts: MeterCounts;
   readonly spent: Spent;

@@ -22,7 +22,7 @@ const OPERATIONAL: ReadonlySet<string> = new Set([
   ...['checkAnswers', 'caFile', 'certFile', 'keyFile', 'insecureTls', 'proxy'],
 ]);
 
-/** What a target or judge is, from its config: equal identities answer alike. It holds names of secrets at most. */
+/** The identity of a target or judge, from its config: equal ones answer alike. It holds names of secrets at most. */
 export function identityOf(config: Readonly<Record<string, unknown>>, further: unknown = null): string {
   const settings = Object.entries(config).filter(([key]) => !OPERATIONAL.has(key));
   return sha256Of(canonicalJson([Object.fromEntries(settings), further]));

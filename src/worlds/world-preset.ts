@@ -69,7 +69,7 @@ const PRESET = {
       nearDuplicate: { kind: 'none' },
       seedWithSft: false,
       seedWithReference: SEEDED,
-      seedCandidates: 8,
+      seedCandidates: 32,
     },
     checkpointEveryUpdates: 50,
   },

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { FloodgateError } from '../../src/base/errors.ts';
 import { liveSessionLabels } from '../../src/engine/runtime/session.ts';
-import { AskedRuns } from '../../src/learning/proposals/coverage.ts';
+import { Coverage } from '../../src/learning/proposals/coverage.ts';
 import { resumeCampaign, runCampaign } from '../../src/report/campaigns.ts';
 import { openRunFolder } from '../../src/runs/run-folder.ts';
 import { openStore } from '../../src/runs/store/run-store.ts';
@@ -122,11 +122,9 @@ test('of three candidates for each attack of the reference those whose words wer
     return attacks.map(({ text }) => ({ text }));
   };
   const candidates = await triedIn(uncovered.databasePath);
-  const asked = new AskedRuns();
-  // Chunks of 64 attacks, each chosen from three times as many.
-  const chunks = [0, 64, 128].map((from) => candidates.slice(3 * from, 3 * Math.min(from + 64, 130)));
-  const chosen = chunks.flatMap((chunk) => asked.choose(chunk, chunk.length / 3));
-  expect(chosen).toHaveLength(130);
+  expect(candidates).toHaveLength(390);
+  const coverage = new Coverage(candidates);
+  const chosen = Array.from({ length: 130 }, () => coverage.take());
   expect(await triedIn(folder.databasePath)).toEqual(chosen);
 });
 

@@ -22,7 +22,7 @@ export function chaosTarget({ url }: ChaosServer, concurrency: number | 'auto', 
 
 export const chaosAttack = (i: number): string => `attack number ${i}`;
 
-/** What a pass over all attacks has left. */
+/** The result of a pass over all attacks. */
 export interface Pass {
   /** Undefined where the budget ended it. */
   readonly evidence: readonly Evidence[] | undefined;
@@ -62,7 +62,7 @@ export async function chaosPass(
   caps: BudgetCaps = {},
   concurrency: number | 'auto' = 48,
 ): Promise<Pass> {
-  const { target, close } = await openFrom(chaosTarget(work.server, concurrency, 1.5));
+  const { target, close } = await openFrom(chaosTarget(work.server, concurrency, 3));
   const log = openCallLog(work.path);
   const before = process.memoryUsage.rss();
   let peak = before;

@@ -28,7 +28,7 @@ export const made: Ground = {
   kind: 'world',
   budgets: BUDGETS,
   seeds: 10,
-  firstWorldSeed: 6000,
+  firstWorldSeed: 7000,
   arms: {
     ours: [...OURS_ARM, 'smoothing-uniform', 'smoothing-reward'],
     baselines: BASELINE_ARM,

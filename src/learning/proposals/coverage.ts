@@ -1,15 +1,17 @@
+import { LowestFirstHeap } from '../replay/lowest-first-heap.ts';
+
 /**
- * Coverage: several candidates are drawn for each attack that is tried, and those whose words were asked least are taken.
- * Drawing is free, asking is not. It is a count-based bonus for exploration, over runs of words in place of states (Tang
- * et al. 2017, arXiv 1611.04717). Nothing is learned from a candidate that was not tried, and the objective is
- * off-policy, so the stated distribution stays the same.
+ * Coverage: several candidates are drawn for each attack that is tried, and those are taken whose words were asked least
+ * for how often the reference writes them. Drawing is free, asking is not. It is a count-based bonus for exploration, over
+ * runs of words in place of states (Tang et al. 2017, arXiv 1611.04717). Nothing is learned from a candidate that was not
+ * tried, and the objective is off-policy, so the stated distribution stays the same.
  */
 
 /** Longest run of words that is counted. */
 const LONGEST_RUN = 3;
 /** Counters; two runs that share one only look more familiar than they are. */
-const SLOTS = 2 ** 18;
-/** A run that was asked k times is worth 1 / (1 + k)^2: the sum is mostly the number of new runs. */
+const SLOTS = 2 ** 22;
+/** A run that was asked k times is worth 1 / (1 + k)^2 of a new one: the sum is mostly over new runs. */
 const POWER = 2;
 
 /** FNV-1a over UTF-16 units, 32 bits. */
@@ -20,7 +22,7 @@ function hashOf(text: string): number {
 }
 
 /** The counter of each distinct run of 1 to 3 words of a text. */
-function slotsOf(text: string): number[] {
+function slotsOf(text: string): Uint32Array {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   const slots = new Set<number>();
   for (let at = 0; at < words.length; at++) {
@@ -28,40 +30,55 @@ function slotsOf(text: string): number[] {
       slots.add(hashOf(words.slice(at, at + length).join(' ')) % SLOTS);
     }
   }
-  return [...slots];
+  return Uint32Array.from(slots);
 }
 
-/** How often each run of words was asked. */
-export class AskedRuns {
-  private readonly counts = new Uint32Array(SLOTS);
+/**
+ * The candidates in the order in which to ask them. Each is the one with the largest sum of sqrt(c) / (1 + k)^2 over its
+ * distinct runs: c candidates hold the run, k of those taken before. A run that the reference writes often and that
+ * nobody asked is a likely way; one that it wrote once is mostly chance. The earlier candidate wins a tie.
+ */
+export class Coverage<T extends { readonly text: string }> {
+  private readonly candidates: readonly T[];
+  private readonly slots: readonly Uint32Array[];
+  /** sqrt of the candidates that hold a run. */
+  private readonly weight = new Float32Array(SLOTS);
+  private readonly asked = new Uint32Array(SLOTS);
+  /** Negative values. They only rise while others are taken, so only the lowest needs to be right (lazy greedy). */
+  private readonly heap = new LowestFirstHeap();
+  private left: number;
 
-  /**
-   * Chooses `count` of the candidates, one after the other, each the one with the most to ask: the largest sum of
-   * 1 / (1 + k)^2 over its distinct runs. Chosen ones count as asked. O(candidates x count). The earlier candidate wins a
-   * tie.
-   */
-  choose<T extends { readonly text: string }>(candidates: readonly T[], count: number): T[] {
-    const left = candidates.map((candidate) => ({ candidate, slots: slotsOf(candidate.text) }));
-    const chosen: T[] = [];
-    while (chosen.length < count && left.length > 0) {
-      let best = 0;
-      let most = -1;
-      for (const [i, { slots }] of left.entries()) {
-        const value = this.valueOf(slots);
-        if (value > most) [best, most] = [i, value];
-      }
-      const [taken] = left.splice(best, 1) as [(typeof left)[number]];
-      this.addSlots(taken.slots);
-      chosen.push(taken.candidate);
+  constructor(candidates: readonly T[]) {
+    this.candidates = candidates;
+    this.left = candidates.length;
+    this.slots = candidates.map(({ text }) => slotsOf(text));
+    for (const slots of this.slots) for (const slot of slots) this.weight[slot] = (this.weight[slot] as number) + 1;
+    for (let slot = 0; slot < SLOTS; slot++) this.weight[slot] = Math.sqrt(this.weight[slot] as number);
+    for (const i of candidates.keys()) this.heap.set(i, -this.valueOf(i), i);
+  }
+
+  /** Takes the next candidate; undefined when all are taken. */
+  take(): T | undefined {
+    if (this.left === 0) return undefined;
+    this.left--;
+    for (;;) {
+      const best = this.heap.lowest() as number;
+      const value = this.valueOf(best);
+      if (-value === this.heap.keyOf(best)) return this.takeAt(best);
+      this.heap.set(best, -value, best);
     }
-    return chosen;
   }
 
-  private valueOf(slots: readonly number[]): number {
-    return slots.reduce((sum, slot) => sum + 1 / (1 + (this.counts[slot] as number)) ** POWER, 0);
+  private takeAt(index: number): T {
+    this.heap.set(index, Number.POSITIVE_INFINITY, index);
+    for (const slot of this.slots[index] as Uint32Array) this.asked[slot] = (this.asked[slot] as number) + 1;
+    return this.candidates[index] as T;
   }
 
-  private addSlots(slots: readonly number[]): void {
-    for (const slot of slots) this.counts[slot] = (this.counts[slot] as number) + 1;
+  private valueOf(index: number): number {
+    let value = 0;
+    for (const slot of this.slots[index] as Uint32Array)
+      value += (this.weight[slot] as number) / (1 + (this.asked[slot] as number)) ** POWER;
+    return value;
   }
 }

@@ -56,7 +56,7 @@ export const replaySection = z
     seedCandidates: positiveCount
       .max(64)
       .default(1)
-      .describe('drawn for each attack of seedWithReference; those whose words were asked least are tried'),
+      .describe('drawn for each attack of seedWithReference; those that cover the most words are tried'),
   })
   .prefault({})
   .describe('attacks seen before, drawn again');

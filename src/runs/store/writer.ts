@@ -210,7 +210,7 @@ function createTruncation(db: Database.Database): (stageId: number, update: numb
         GROUP BY judge`,
     )
     .raw();
-  /** What is behind the rows, and need not be paid again. */
+  /** Calls and tokens behind the rows that need not be paid again. */
   const keptCalls = (key: readonly number[], { target, judges }: KeptCalls) => {
     const [tokens = 0] = target ? (answered.get(key) as number[]) : [];
     const verdicts = judges.size === 0 ? [] : (judged.all(key) as [string, number][]);

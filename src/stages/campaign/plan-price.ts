@@ -49,7 +49,7 @@ function promptTokensOf({ attacker, target }: Config): number {
 }
 
 /**
- * What the planned calls cost at most by the price table; null without one. Where one judge is asked elsewhere, every
+ * The most that the planned calls cost by the price table; null without one. Where one judge is asked elsewhere, every
  * verdict counts: the plan does not tell the judges apart.
  */
 export function plannedMoney(config: Config, planned: readonly PlannedCost[]): PlannedMoney | null {

@@ -38,9 +38,9 @@ export interface RunPlan {
   readonly stages: readonly StagePlan[];
   /** Hosts that target and judges are asked at, with their ports; none where all are on this machine. */
   readonly hosts: readonly string[];
-  /** What whoever starts the run must know of its target. */
+  /** Caveats of the target for whoever starts the run. */
   readonly warnings: readonly string[];
-  /** What the calls may cost; null without a price. */
+  /** The most that the calls may cost; null without a price. */
   readonly money: PlannedMoney | null;
   /** Caps that stop the run. */
   readonly budget: BudgetCaps;
@@ -60,7 +60,7 @@ export function plannedCalls(config: Config, seeds: number): number {
   return planned.reduce((sum, { targetCalls }) => sum + targetCalls, 0);
 }
 
-/** What a run would still ask after so many calls, in words. `seeds`: attacks in its seed file. */
+/** The rest of a run after so many calls, in words. `seeds`: attacks in its seed file. */
 export function restText(config: Config, seeds: number, spentTargetCalls: number): string {
   const rest = Math.max(0, plannedCalls(config, seeds) - spentTargetCalls);
   return `the rest of the run asks the target at most ${rest.toLocaleString('en-US')} times`;
