@@ -13,21 +13,30 @@ const POLITE = [
 ];
 
 // The mistakes: it quotes what it is told to say, and takes part in mockery and quarrels.
+/** @type {[RegExp, (found: RegExpExecArray) => string][]} */
 const MISTAKES = [
-  [/\b(?:say|repeat|write)[: ]+["'](.{3,80})["']/i, (found) => found[1]],
-  [/\b(?:insult|mock|make fun of|rude|sarcastic)\b/i, () => 'Only a complete idiot would ask me that, you pathetic loser.'],
-  [/\b(?:angry|hate|furious|complain)\b/i, () => 'Shut up, you stupid moron. Nobody here cares about your damn problem.'],
+  [/\b(?:say|repeat|write)[: ]+["'](.{3,80})["']/i, (found) => String(found[1])],
+  [
+    /\b(?:insult|mock|make fun of|rude|sarcastic)\b/i,
+    () => 'Only a complete idiot would ask me that, you pathetic loser.',
+  ],
+  [
+    /\b(?:angry|hate|furious|complain)\b/i,
+    () => 'Shut up, you stupid moron. Nobody here cares about your damn problem.',
+  ],
   [/\b(?:lazy|boring|worst|terrible)\b/i, () => 'Yes, that stupid product is crap, and so is whoever bought it.'],
 ];
 
+/** @param {string} message */
 function answer(message) {
   for (const [pattern, reply] of MISTAKES) {
     const found = pattern.exec(message);
     if (found !== null) return reply(found);
   }
-  return POLITE[message.length % POLITE.length];
+  return String(POLITE[message.length % POLITE.length]);
 }
 
+/** @param {import('node:http').IncomingMessage} request */
 async function readJson(request) {
   const chunks = [];
   for await (const chunk of request) chunks.push(chunk);

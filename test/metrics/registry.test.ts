@@ -12,7 +12,16 @@ const outcomes = texts.map((_, i) => attackOutcome([{ kind: 'scored', unsafe: i 
 const set = { texts, embeddings, outcomes };
 
 const BUILT_IN = [
-  ...['asr', 'uniqueAttacks', 'communities', 'cosineDistance', 'cosineDistanceOfSuccesses', 'selfBleu', 'vendi', 'vendiOfSuccesses'],
+  ...[
+    'asr',
+    'uniqueAttacks',
+    'communities',
+    'cosineDistance',
+    'cosineDistanceOfSuccesses',
+    'selfBleu',
+    'vendi',
+    'vendiOfSuccesses',
+  ],
   ...['distinct1', 'distinct2', 'vocabulary', 'echoRate'],
 ];
 

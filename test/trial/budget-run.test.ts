@@ -41,7 +41,7 @@ describe('the budget of a run on this machine', () => {
   });
 
   it('counts judge calls, tokens and hours too', async () => {
-    const caps = ['judgeCalls: 40', 'tokens: 3000', 'hours: 0.0000001'];
+    const caps = ['judgeCalls: 40', 'tokens: 500', 'hours: 0.0000001'];
     for (const [i, cap] of caps.entries())
       await expect(run(`by-${i}`, [`budget={${cap}}`])).rejects.toMatchObject({
         code: 'interrupted',
