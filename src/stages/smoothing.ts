@@ -48,7 +48,10 @@ const section = createSection(
       weights: z
         .enum(['uniform', 'balanced', 'reward'])
         .default('uniform')
-        .describe('uniform: the paper; balanced: 1 / cluster size; reward: proportional to the reward'),
+        .describe('uniform: the paper; balanced: 1 / cluster size^balance; reward: proportional to the reward'),
+      balance: share
+        .default(1)
+        .describe('balanced: 1 gives every cluster the same share, 0 every attack; lower succeeds oftener'),
       clusters: z
         .enum(['embedding', 'ngram'])
         .default('embedding')
@@ -74,10 +77,11 @@ async function examplesOf(
   // The reward under the schedules' values at the end of the stage that found the attacks.
   const updates = store.stages().find(({ name }) => name === source)?.updatesPlanned ?? 0;
   const logReward = logRewardAt(rewardRule(config.reward), updates);
-  const { clusters } = section.of(config);
+  const { clusters, balance } = section.of(config);
   const values = collectionWeights(attacks, {
     kind,
     clusterSizes: kind === 'balanced' ? await clusterSizes(campaign, attacks, clusters) : [],
+    balance,
     logReward: ({ fluency, score }) => logReward(fluency, score.logS),
   });
   return attacks.map(({ ids }, i) => ({ row: ids, weight: values[i] as number }));

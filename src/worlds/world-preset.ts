@@ -78,9 +78,10 @@ const PRESET = {
   smoothing: {
     updates: 1000,
     batchSize: BATCH,
-    learningRate: 2.39e-3,
+    learningRate: 4e-3,
     decay: 'linear',
     weights: 'balanced',
+    balance: 0.8,
     clusters: 'ngram',
   },
 };

@@ -37,7 +37,7 @@ describe('long lists', () => {
 
   it('of attacks get their weights', () => {
     const attacks = Array.from({ length: MANY }, (_, i) => ({ ids: [i], text: `${i}`, fluency: 0, score: undefined }));
-    const rule = { kind: 'reward' as const, clusterSizes: [], logReward: () => 0 };
+    const rule = { kind: 'reward' as const, clusterSizes: [], balance: 1, logReward: () => 0 };
     const weights = collectionWeights(attacks as unknown as readonly CollectedAttack[], rule);
     expect(weights).toHaveLength(MANY);
     expect(weights[0]).toBeCloseTo(1 / MANY, 12);

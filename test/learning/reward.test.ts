@@ -71,24 +71,35 @@ describe('weights of the collection', () => {
   const logReward = ({ fluency }: CollectedAttack): number => fluency;
 
   test('uniform', () => {
-    expect(collectionWeights(attacks, { kind: 'uniform', clusterSizes: [], logReward })).toEqual([1 / 3, 1 / 3, 1 / 3]);
+    expect(collectionWeights(attacks, { kind: 'uniform', clusterSizes: [], balance: 1, logReward })).toEqual([
+      1 / 3,
+      1 / 3,
+      1 / 3,
+    ]);
   });
 
   test('balanced gives every cluster the same share', () => {
-    expect(collectionWeights(attacks, { kind: 'balanced', clusterSizes: [2, 2, 1], logReward })).toEqual([
+    expect(collectionWeights(attacks, { kind: 'balanced', clusterSizes: [2, 2, 1], balance: 1, logReward })).toEqual([
       0.25, 0.25, 0.5,
     ]);
   });
 
+  test('a balance between 0 and 1 lies between equal attacks and equal clusters', () => {
+    const weightsAt = (balance: number) =>
+      collectionWeights(attacks, { kind: 'balanced', clusterSizes: [4, 4, 1], balance, logReward });
+    expect(weightsAt(0)).toEqual([1 / 3, 1 / 3, 1 / 3]);
+    expect(weightsAt(0.5)).toEqual([0.25, 0.25, 0.5]);
+  });
+
   test('reward is the posterior over distinct attacks', () => {
     const total = Math.exp(-1) + Math.exp(-2) + Math.exp(-3);
-    const weights = collectionWeights(attacks, { kind: 'reward', clusterSizes: [], logReward });
+    const weights = collectionWeights(attacks, { kind: 'reward', clusterSizes: [], balance: 1, logReward });
     for (const [i, weight] of weights.entries()) expect(weight).toBeCloseTo(Math.exp(-1 - i) / total, 12);
   });
 
   test('reward is capped, and the rest keep their proportions', () => {
     const many = [attack(50), ...Array.from({ length: 99 }, (_, i) => attack(i % 2))];
-    const weights = collectionWeights(many, { kind: 'reward', clusterSizes: [], logReward });
+    const weights = collectionWeights(many, { kind: 'reward', clusterSizes: [], balance: 1, logReward });
     expect(weights[0]).toBeCloseTo(0.2, 9);
     expect((weights[2] as number) / (weights[1] as number)).toBeCloseTo(Math.E, 9);
     expect(weights.reduce((sum, weight) => sum + weight, 0)).toBeCloseTo(1, 12);

@@ -13,9 +13,10 @@ const SETTING: Readonly<Record<Exclude<ArmName, 'today'>, string>> = {
  * attacker that is smoothed. Only Stable-GFN reads those of CTB and of the fluency gate.
  */
 const SEARCHED: readonly string[] = [
-  'smoothing.learningRate=2.39e-3',
+  'smoothing.learningRate=4e-3',
   'smoothing.updates=1000',
   'smoothing.decay=linear',
+  'smoothing.balance=0.8',
   'gflownet.ctb.sigma=0.0238',
   'gflownet.ctb.huber=0.493',
   'reward.fluency.threshold=-8.58',
@@ -28,7 +29,7 @@ export const made: Ground = {
   kind: 'world',
   budgets: BUDGETS,
   seeds: 10,
-  firstWorldSeed: 7000,
+  firstWorldSeed: 8000,
   arms: {
     ours: [...OURS_ARM, 'smoothing-uniform', 'smoothing-reward'],
     baselines: BASELINE_ARM,

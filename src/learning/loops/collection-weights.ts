@@ -12,10 +12,12 @@ export interface CollectedAttack {
 }
 
 export interface WeightRule {
-  /** `uniform`: the paper. `balanced`: 1 / cluster size. `reward`: proportional to R over distinct attacks. */
+  /** `uniform`: the paper. `balanced`: by cluster size. `reward`: proportional to R over distinct attacks. */
   readonly kind: 'uniform' | 'balanced' | 'reward';
   /** Size of each attack's cluster; read for `balanced` only. */
   readonly clusterSizes: readonly number[];
+  /** `balanced`: an attack weighs 1 / size^balance. At 1 every cluster has the same share, at 0 every attack. */
+  readonly balance: number;
   readonly logReward: (attack: CollectedAttack) => number;
 }
 
@@ -32,7 +34,7 @@ export function collectionWeights(attacks: readonly CollectedAttack[], rule: Wei
     case 'uniform':
       return attacks.map(() => 1 / n);
     case 'balanced':
-      return normalised(attacks.map((_, i) => 1 / Math.max(1, rule.clusterSizes[i] ?? 1)));
+      return normalised(attacks.map((_, i) => 1 / Math.max(1, rule.clusterSizes[i] ?? 1) ** rule.balance));
     case 'reward': {
       const logRewards = attacks.map(rule.logReward);
       const largest = maxOf(logRewards);

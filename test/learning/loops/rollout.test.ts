@@ -86,6 +86,7 @@ describe.each(FORMS)('the reference under fluency form $form.kind', ({ form, flu
     const weights = collectionWeights(collected, {
       kind: 'reward',
       clusterSizes: [],
+      balance: 1,
       logReward: (attack) => logReward(attack.fluency, attack.score.logS),
     });
     const rewards = fluency.map((term, i) => {
