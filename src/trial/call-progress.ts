@@ -1,5 +1,5 @@
 import { monotonicMs } from '../base/clock.ts';
-import type { Progress, ProgressSink } from '../base/progress.ts';
+import type { ProgressSink } from '../base/progress.ts';
 import type { TargetStatus } from '../targets/target.ts';
 import type { Spent } from './call-log.ts';
 import type { MeterCounts } from './call-meter.ts';
@@ -55,8 +55,8 @@ export function withCallNotes(sink: ProgressSink, state: () => CallState): Progr
     const calls = callNote(now, rate.perSecond(now.spent.targetCalls));
     return note === undefined || note === '' ? calls : `${note}, ${calls}`;
   };
-  const start = (...work: Parameters<ProgressSink['start']>): Progress => {
-    const progress = sink.start(...work);
+  const start: ProgressSink['start'] = (label, total, unit) => {
+    const progress = sink.start(label, total, unit);
     let done = 0;
     let note: string | undefined;
     let isBegun = false;

@@ -1,5 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { monotonicMs } from '../base/clock.ts';
+import { minOf } from '../base/long-lists.ts';
 
 /** Runs tasks with a bound on how many are under way. */
 export interface Limiter {
@@ -120,7 +121,7 @@ export function createAdaptiveLimiter({ first, most }: AdaptiveLimits = AUTO_LIM
   const endRound = (): void => {
     const ms = median(times);
     times = [];
-    const bestMs = Math.min(...rounds, ms);
+    const bestMs = minOf([...rounds, ms]);
     rounds.push(ms);
     if (rounds.length > BEST_OF) rounds.shift();
     if (ms > SLOWER * bestMs && ms > bestMs + SLOWER_MS) {
