@@ -1,12 +1,7 @@
-import { totalmem } from 'node:os';
 import { canonicalJson } from '../../base/canonical-json.ts';
-import { FloodgateError } from '../../base/errors.ts';
 import { measureMatmulRate } from '../../engine/runtime/matmul-rate.ts';
-import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
-import { loraParameters } from '../../models/decoder/lora.ts';
 import { CONTROL_STAGE, causesStage, evaluationStage } from '../../runs/store/stage-name.ts';
 import { planTarget } from '../../targets/registry.ts';
-import type { PlannedTarget } from '../../targets/target-kind.ts';
 import type { BudgetCaps } from '../../trial/budget.ts';
 import { hostsNamed } from '../../wire/wire-fields.ts';
 import type { Config } from '../config/config.ts';
@@ -14,6 +9,7 @@ import { seedsText } from '../config/seeds.ts';
 import { causesPlan } from '../evaluation/causes-plan.ts';
 import { stages, stagesToTrain } from '../registry.ts';
 import { type CampaignIo, createPlanContext, type PlanContext, type Stage, type StageWork } from '../stage.ts';
+import { parametersOf, planMemory, trainsEveryWeight } from './plan-memory.ts';
 import { measureLatency, type PlannedMoney, plannedMoney, withWaiting } from './plan-price.ts';
 import { assertAttackFits } from './run-attacker.ts';
 import { openRunModels } from './run-models.ts';
@@ -81,10 +77,7 @@ export async function planRun(config: Config, io: CampaignIo): Promise<RunPlan> 
   const target = await planTarget(config.target, models.host);
   const gigaflops = await measureMatmulRate(models.threads);
   const context = createPlanContext(config, seeds, stages.get);
-  const widest = widestPass(config, context);
-  const memoryBytes = estimateMemory(config, attacker, target, widest);
-  const machineMemoryBytes = totalmem();
-  if (memoryBytes > machineMemoryBytes) throw tooLarge(memoryBytes, machineMemoryBytes, widest);
+  const memory = planMemory(config, context, attacker, target);
   assertAttackFits(config, attacker);
   const sizes = {
     attackerSize: parametersOf(attacker),
@@ -102,121 +95,10 @@ export async function planRun(config: Config, io: CampaignIo): Promise<RunPlan> 
     budget: { ...config.budget, ...io.budget },
     latencyMs,
     warnings: target.hosts === undefined ? [] : target.facts.warnings,
-    memoryBytes,
-    machineMemoryBytes,
+    ...memory,
     gigaflops,
     seconds: planned.reduce((sum, { seconds }) => sum + seconds, 0),
   };
-}
-
-function tooLarge(needed: number, present: number, widest: WidestPass): FloodgateError {
-  const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
-  return new FloodgateError('run', `plan run: it needs about ${gib(needed)}, this machine has ${gib(present)}`, {
-    hint: `choose smaller models, a smaller batchSize of ${widest.stage} (now ${widest.rows}), or fewer target.responses`,
-  });
-}
-
-/** Weights used once per token: everything but the embedding table, which counts once as the head. */
-function parametersOf({ weights, config }: DecoderCheckpoint): number {
-  let total = 0;
-  for (const [name, { shape }] of weights.tensors) {
-    const isPositionTable = name === 'wpe.weight';
-    const isUntiedTable = !config.tiedEmbeddings && name.endsWith('embed_tokens.weight');
-    if (!isPositionTable && !isUntiedTable) total += shape.reduce((a, b) => a * b, 1);
-  }
-  return total;
-}
-
-function weightBytes({ weights }: DecoderCheckpoint): number {
-  let bytes = 0;
-  for (const { byteLength } of weights.tensors.values()) bytes += byteLength;
-  return bytes;
-}
-
-function trainsEveryWeight(config: Config, stage: Stage): boolean {
-  return config.attacker.method === 'full' || (stage.trainsEveryWeight?.(config) ?? false);
-}
-
-/** Numbers that training changes: the adapter's, or every weight where a stage trains them. */
-function trainedValues(model: DecoderCheckpoint, config: Config): number {
-  if (stagesToTrain(config.attackers).some((stage) => trainsEveryWeight(config, stage))) return weightBytes(model) / 4;
-  return loraParameters(model.config, config.attacker.lora).reduce(
-    (sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1),
-    0,
-  );
-}
-
-/** Parameter, gradient and two moments; a resume also reads the checkpoint's parameter and moments. */
-const TRAINED_VALUE_BYTES = 28;
-
-/** Rows that are decoded at once, and positions of a prompt around an attack. */
-const TARGET_ROWS = 96;
-const ATTACKER_ROWS = 64;
-const PROMPT_POSITIONS = 128;
-
-/** Copies of a target's weights beside the mapped file: repacked; in int8 too, since evaluation remains in fp32. */
-const TARGET_COPIES = { fp32: 1, int8: 2.25 } as const;
-
-/** Tensors of rows x vocabulary that are alive while a step of decoding draws: logits, probabilities, their copies. */
-const DECODE_LOGITS = 8;
-/** The same of rows x tokens x vocabulary: 3 in a step of training, 3 in the reference's scoring. */
-const STEP_LOGITS = 6;
-/** The runtime's arena keeps the buffers of the first run of a shape beside the one block that later runs use. */
-const ARENA_COPIES = 2;
-
-/** The largest pass of training: its rows decide the memory of activations. */
-interface WidestPass {
-  readonly stage: string;
-  readonly rows: number;
-}
-
-function widestPass(config: Config, context: PlanContext): WidestPass {
-  const passes = stagesToTrain(config.attackers).map((stage) => ({
-    stage: stage.name,
-    rows: stage.plan?.(config, context).passRows ?? 0,
-  }));
-  return passes.reduce((widest, pass) => (pass.rows > widest.rows ? pass : widest), { stage: '', rows: 0 });
-}
-
-/** Mapped weights, a repacked copy for each decode session, optimizer, activations of a step, K/V caches and logits. */
-function estimateMemory(
-  config: Config,
-  attacker: DecoderCheckpoint,
-  { model, facts }: PlannedTarget,
-  widest: WidestPass,
-): number {
-  const { maxTokens } = config.attacker;
-  const { width, layers, feedForwardWidth, vocabSize } = attacker.config;
-  const tokens = maxTokens * widest.rows;
-  const perToken = layers * (16 * width + 5 * feedForwardWidth) + STEP_LOGITS * vocabSize;
-  const activations = 4 * ARENA_COPIES * tokens * perToken;
-  const target = model?.checkpoint;
-  const targetBytes =
-    target === undefined
-      ? 0
-      : weightBytes(target) * TARGET_COPIES[facts.precision] +
-        decodeBytes(target, TARGET_ROWS, maxTokens + config.target.decode.maxNewTokens + PROMPT_POSITIONS);
-  return (
-    mappedBytes(target === undefined ? [attacker] : [attacker, target]) +
-    weightBytes(attacker) +
-    TRAINED_VALUE_BYTES * trainedValues(attacker, config) +
-    activations +
-    decodeBytes(attacker, ATTACKER_ROWS, maxTokens + PROMPT_POSITIONS) +
-    targetBytes +
-    300e6
-  );
-}
-
-/** Sessions that map one file share its pages, although each session counts them in the resident size. */
-function mappedBytes(models: readonly DecoderCheckpoint[]): number {
-  const files = new Map(models.map((model) => [model.weights.path, weightBytes(model)]));
-  return [...files.values()].reduce((sum, bytes) => sum + bytes, 0);
-}
-
-/** K/V cache and logits of `rows` that are decoded at once, each of `length` positions. */
-function decodeBytes({ config }: DecoderCheckpoint, rows: number, length: number): number {
-  const { layers, kvHeads, headWidth, vocabSize } = config;
-  return rows * (8 * length * layers * kvHeads * headWidth + 4 * DECODE_LOGITS * vocabSize);
 }
 
 interface PlanSizes {

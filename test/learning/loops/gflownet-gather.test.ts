@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { AskedBatches } from '../../../src/learning/loops/asked-batches.ts';
 import type { GflownetOptions } from '../../../src/learning/loops/gflownet.ts';
-import { type GflownetParts, gather, rewardOf, toCandidate } from '../../../src/learning/loops/gflownet-gather.ts';
+import { gather, toCandidate } from '../../../src/learning/loops/gflownet-gather.ts';
+import { type GflownetParts, rewardOf } from '../../../src/learning/loops/gflownet-parts.ts';
 import { varGrad } from '../../../src/learning/objectives/vargrad.ts';
 import { createReplayBuffer } from '../../../src/learning/replay/replay-buffer.ts';
 import type { ReplayBufferOptions } from '../../../src/learning/replay/replay-entry.ts';

@@ -7,7 +7,7 @@ import { liveSessionLabels } from '../../../src/engine/runtime/session.ts';
 import { loadLatestCheckpoint } from '../../../src/learning/checkpoints/checkpoint-folder.ts';
 import { AskedBatches, type DrawnBatch } from '../../../src/learning/loops/asked-batches.ts';
 import { type GflownetOptions, type GflownetUpdate, trainGflownet } from '../../../src/learning/loops/gflownet.ts';
-import { rewardOf } from '../../../src/learning/loops/gflownet-gather.ts';
+import { rewardOf } from '../../../src/learning/loops/gflownet-parts.ts';
 import { startsCycle } from '../../../src/learning/loops/refit.ts';
 import { contrastiveBalance } from '../../../src/learning/objectives/contrastive-balance.ts';
 import { type Objective, slopeClips } from '../../../src/learning/objectives/objective.ts';
