@@ -102,7 +102,16 @@ describe('the registry', () => {
     expect(() => define('local')).toThrow('define target kind: the name local is taken');
     expect(() => define('parrot')).toThrow(/the name parrot is taken/);
     expect(() => define('Parrot 2')).toThrow(/got the name "Parrot 2", expected lower case/);
-    expect(targetKinds.names()).toEqual(['local', 'openai', 'http', 'ai-sdk', 'module', 'command', 'scripted', 'parrot']);
+    expect(targetKinds.names()).toEqual([
+      'local',
+      'openai',
+      'http',
+      'ai-sdk',
+      'module',
+      'command',
+      'scripted',
+      'parrot',
+    ]);
   });
 
   it('names the value, the known kinds and the nearest of them for an unknown kind', () => {
