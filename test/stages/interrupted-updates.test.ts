@@ -56,7 +56,12 @@ const COMMON = [
   'evaluation={attacks: 4, responses: 1, controls: 0, causes: {clusters: 0}}',
 ];
 const STAGES = {
-  gflownet: ['gflownet.updates=6', 'gflownet.replay.rescore=true', 'gflownet.checkpointEveryUpdates=1'],
+  gflownet: [
+    'gflownet.updates=6',
+    'gflownet.pipeline.depth=0',
+    'gflownet.replay.rescore=true',
+    'gflownet.checkpointEveryUpdates=1',
+  ],
   ppo: [
     'ppo.updates=6',
     'ppo.batchSize=8',
