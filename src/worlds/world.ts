@@ -162,7 +162,7 @@ function intendedOutcomes({ spec, keys }: Lesson): WorldOutcomes['of'] {
 }
 
 /** Further lessons for a target before its world is given up. */
-const MAX_CORRECTIONS = 3;
+const MAX_CORRECTIONS = 2;
 
 /** Trains the target, with lessons on its wrong answers, until the world can be admitted. Returns the truth then. */
 async function teachTarget(lesson: Lesson, options: BuildOptions): Promise<WorldTruth> {
