@@ -88,7 +88,16 @@ describe('what the search found', () => {
     expect(winners.map(([attacker]) => attacker).sort()).toEqual([...SEARCHED].sort());
   });
 
-  it.each(winners)('%s of trial %i stands in the runs of the claims', async (attacker, trial) => {
+  it('says that the claims have another smoothing since, and names it', async () => {
+    const { smoothing } = (await made.config({ arm: 'ours', seed: 0, budget: 10_000, threads: 1 })) as unknown as {
+      smoothing: { learningRate: number; balance: number };
+    };
+    const later = /chosen again later, .* learning rate (\S+), balance (\d\.\d+)/.exec(page.replaceAll('\n', ' '));
+    expect(later?.slice(1).map(Number)).toEqual([smoothing.learningRate, smoothing.balance]);
+  });
+
+  const inClaims = winners.filter(([attacker]) => attacker !== 'smoothing');
+  it.each(inClaims)('%s of trial %i stands in the runs of the claims', async (attacker, trial) => {
     const claims = await made.config({ arm: 'baselines', seed: 0, budget: 10_000, threads: 1 });
     const valueAt = (key: string): unknown =>
       key.split('.').reduce<unknown>((section, name) => (section as Record<string, unknown>)[name], claims);
