@@ -1,6 +1,5 @@
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { Worker } from 'node:worker_threads';
 import { monotonicMs } from '../../src/base/clock.ts';
 import { randomStream } from '../../src/base/random.ts';
 import { alignColumns, printResult } from '../../src/cli/command-output.ts';
@@ -18,19 +17,23 @@ interface InFlightOptions {
   readonly latency: number;
 }
 
-/** A server of the OpenAI kind on loopback that answers every request after the same time. */
+/** A server of the OpenAI kind that answers every request after the same time, in a thread of its own as elsewhere. */
+const SERVER = `
+const { createServer } = require('node:http');
+const { parentPort, workerData } = require('node:worker_threads');
+const choices = [{ message: { role: 'assistant', content: 'no' }, finish_reason: 'stop' }];
+const reply = JSON.stringify({ choices, usage: { completion_tokens: 2 } });
+const server = createServer((request, response) => {
+  request.resume();
+  setTimeout(() => response.writeHead(200, { 'content-type': 'application/json' }).end(reply), workerData);
+});
+server.listen(0, '127.0.0.1', () => parentPort.postMessage(server.address().port));
+`;
+
 async function slowServer(latencyMs: number) {
-  const reply = JSON.stringify({
-    choices: [{ message: { role: 'assistant', content: 'no' }, finish_reason: 'stop' }],
-    usage: { completion_tokens: 2 },
-  });
-  const server = createServer((request, response) => {
-    request.resume();
-    setTimeout(() => response.writeHead(200, { 'content-type': 'application/json' }).end(reply), latencyMs);
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  return { baseUrl: `http://127.0.0.1:${port}/v1`, close: () => server.close() };
+  const worker = new Worker(SERVER, { eval: true, workerData: latencyMs });
+  const port = await new Promise<number>((resolve) => worker.once('message', resolve));
+  return { baseUrl: `http://127.0.0.1:${port}/v1`, close: () => worker.terminate() };
 }
 
 const ROWS = 8;
@@ -102,7 +105,7 @@ async function fly(beside: string, policy: PolicySession | undefined, options: I
     return { beside, rate: ideal, delayMs: delay.percentile(99) / 1e6, steps };
   } finally {
     await close();
-    server.close();
+    await server.close();
   }
 }
 
