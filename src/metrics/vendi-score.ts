@@ -59,6 +59,7 @@ function* columnGram({ data, rows, width }: EmbeddingMatrix): Steps<Float64Array
     const x = data.subarray(row * width, (row + 1) * width);
     for (let i = 0; i < width; i++) {
       const xi = x[i] as number;
+      if (xi === 0) continue; // bags of words are mostly zeros
       for (let j = 0; j <= i; j++) gram[i * width + j] = (gram[i * width + j] as number) + xi * (x[j] as number);
     }
   }
