@@ -69,27 +69,82 @@ function makeReflector(row: Float64Array): number {
 function applyReflector(a: Float64Array, n: number, u: Float64Array): void {
   const m = u.length;
   const p = new Float64Array(m);
-  for (let i = 0; i < m; i++) {
-    const ui = u[i] as number;
-    let sum = (a[i * n + i] as number) * ui;
-    for (let j = 0; j < i; j++) {
-      const x = a[i * n + j] as number;
-      sum += x * (u[j] as number);
-      p[j] = (p[j] as number) + x * ui;
-    }
-    p[i] = (p[i] as number) + sum;
-  }
+  multiplyLower(a, n, u, p);
   let half = 0;
   for (let i = 0; i < m; i++) half += (p[i] as number) * (u[i] as number);
   half /= 2;
   for (let i = 0; i < m; i++) p[i] = (p[i] as number) - half * (u[i] as number);
-  for (let i = 0; i < m; i++) {
+  subtractPairs(a, n, u, p);
+}
+
+/** p += a u over the lower triangle. Four rows at a time: each then costs half the loads and stores. */
+function multiplyLower(a: Float64Array, n: number, u: Float64Array, p: Float64Array): void {
+  const m = u.length;
+  const blocked = m - (m % 4);
+  for (let i = 0; i < blocked; i += 4) {
+    const [r0, r1, r2, r3] = [i * n, i * n + n, i * n + 2 * n, i * n + 3 * n];
+    const u0 = u[i] as number;
+    const u1 = u[i + 1] as number;
+    const u2 = u[i + 2] as number;
+    const u3 = u[i + 3] as number;
+    let [s0, s1, s2, s3] = [0, 0, 0, 0];
+    for (let j = 0; j < i; j++) {
+      const uj = u[j] as number;
+      const x0 = a[r0 + j] as number;
+      const x1 = a[r1 + j] as number;
+      const x2 = a[r2 + j] as number;
+      const x3 = a[r3 + j] as number;
+      s0 += x0 * uj;
+      s1 += x1 * uj;
+      s2 += x2 * uj;
+      s3 += x3 * uj;
+      p[j] = (p[j] as number) + x0 * u0 + x1 * u1 + x2 * u2 + x3 * u3;
+    }
+    [s0, s1, s2, s3].forEach((sum, k) => {
+      p[i + k] = (p[i + k] as number) + sum;
+    });
+    for (let k = 0; k < 4; k++) multiplyRow(a, n, u, p, i + k, i);
+  }
+  for (let i = blocked; i < m; i++) multiplyRow(a, n, u, p, i, 0);
+}
+
+/** The share of row i, from column `from` up to its diagonal, in p += a u. */
+function multiplyRow(a: Float64Array, n: number, u: Float64Array, p: Float64Array, i: number, from: number): void {
+  const ui = u[i] as number;
+  let sum = (a[i * n + i] as number) * ui;
+  for (let j = from; j < i; j++) {
+    const x = a[i * n + j] as number;
+    sum += x * (u[j] as number);
+    p[j] = (p[j] as number) + x * ui;
+  }
+  p[i] = (p[i] as number) + sum;
+}
+
+/** a -= u p^T + p u^T. Rows go by fours as above, so a few entries above the diagonal change too; nobody reads them. */
+function subtractPairs(a: Float64Array, n: number, u: Float64Array, p: Float64Array): void {
+  const m = u.length;
+  const blocked = m - (m % 4);
+  const subtractFrom = (i: number): void => {
     const ui = u[i] as number;
     const pi = p[i] as number;
     for (let j = 0; j <= i; j++) {
       a[i * n + j] = (a[i * n + j] as number) - ui * (p[j] as number) - pi * (u[j] as number);
     }
+  };
+  for (let i = 0; i < blocked; i += 4) {
+    const [r0, r1, r2, r3] = [i * n, i * n + n, i * n + 2 * n, i * n + 3 * n];
+    const [u0, u1, u2, u3] = [u[i] as number, u[i + 1] as number, u[i + 2] as number, u[i + 3] as number];
+    const [p0, p1, p2, p3] = [p[i] as number, p[i + 1] as number, p[i + 2] as number, p[i + 3] as number];
+    for (let j = 0; j <= i + 3; j++) {
+      const uj = u[j] as number;
+      const pj = p[j] as number;
+      a[r0 + j] = (a[r0 + j] as number) - u0 * pj - p0 * uj;
+      a[r1 + j] = (a[r1 + j] as number) - u1 * pj - p1 * uj;
+      a[r2 + j] = (a[r2 + j] as number) - u2 * pj - p2 * uj;
+      a[r3 + j] = (a[r3 + j] as number) - u3 * pj - p3 * uj;
+    }
   }
+  for (let i = blocked; i < m; i++) subtractFrom(i);
 }
 
 /** Leaves the eigenvalues in `d`. */

@@ -4,7 +4,7 @@ import { FloodgateError } from '../base/errors.ts';
 import { append } from '../base/long-lists.ts';
 import { randomStream } from '../base/random.ts';
 import type { Attack } from '../learning/attack.ts';
-import type { AttackerState } from '../learning/attacker.ts';
+import type { Attacker, AttackerState } from '../learning/attacker.ts';
 import type { GflownetOptions } from '../learning/loops/gflownet.ts';
 import { keepAttacks } from '../learning/loops/gflownet-gather.ts';
 import { type GflownetParts, rewardOf } from '../learning/loops/gflownet-parts.ts';
@@ -33,6 +33,11 @@ export interface SeedBufferWork {
   readonly ledger: Ledger;
 }
 
+/** Rows that are drawn at once: more than a chunk where the vocabulary is so small that their logits weigh nothing. */
+function drawnRows({ spec }: Attacker): number {
+  return Math.max(CHUNK, Math.min(4 * CHUNK, Math.floor(2 ** 20 / spec.config.vocabSize)));
+}
+
 /** Draws so many attacks of the reference. */
 async function sampleReference(
   { attacker, config, io: { signal, progress } }: Campaign,
@@ -43,7 +48,7 @@ async function sampleReference(
   const bar = progress.start('draw from the reference', count, 'attacks');
   while (drawn.length < count) {
     if (signal.aborted) throw interrupted(0, 'seeds');
-    const requests = Array.from({ length: Math.min(CHUNK, count - drawn.length) }, (_, i) => ({
+    const requests = Array.from({ length: Math.min(drawnRows(attacker), count - drawn.length) }, (_, i) => ({
       stream: randomStream(config.seed, 'reference', drawn.length + i),
       temperature: 1,
     }));
