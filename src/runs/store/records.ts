@@ -133,6 +133,14 @@ export interface DistinctAttack {
   readonly firstUpdate: number;
 }
 
+/** A text that was sent to a target, over all the answers to it that one judge scored. */
+export interface ScoredText {
+  readonly text: string;
+  /** Arithmetic mean of P(unsafe). */
+  readonly meanUnsafe: number;
+  readonly responses: number;
+}
+
 /** Work that a resume discarded because it had to be made again. */
 export interface RepeatedCalls extends CostRecord {
   readonly stage: string;

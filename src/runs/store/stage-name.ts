@@ -25,7 +25,8 @@ export function isAside(name: string): boolean {
   return name === CONTROL_STAGE || causesOf(name) !== undefined;
 }
 
-const TRANSFER_PREFIX = 'transfer:';
+/** Stages of further targets begin so. */
+export const TRANSFER_PREFIX = 'transfer:';
 
 /** One cell of the transfer matrix: an attacker's stored attacks sent to another target. */
 export interface TransferCell {

@@ -1,0 +1,115 @@
+import type { Command } from 'commander';
+import { type Comparison, compareRuns } from '../report/compare/compare-runs.ts';
+import { type ComparedWay, WAY_STATES, type WayState } from '../report/compare/compared-ways.ts';
+import { counted, measureText } from '../report/words/number-words.ts';
+import { openRunFolder } from '../runs/run-folder.ts';
+import { alignColumns, joinLines, printable, printableWithin, printResult } from './command-output.ts';
+import type { CliContext } from './context.ts';
+import { addRunsOption, parseCount, type RunsOptions } from './options.ts';
+
+interface CompareOptions extends RunsOptions {
+  readonly ways: number;
+}
+
+const STATE_WORDS: Readonly<Record<WayState, string>> = {
+  new: 'new: in no earlier run',
+  back: 'came back: closed in the run before, open again',
+  open: 'still open',
+  closed: 'closed: attacks that hold its cause were asked, none succeeded',
+  unseen: 'not asked: no attack of the last run holds its cause, so it may be open',
+};
+
+const SETTING_WIDTH = 60;
+
+function figuresText({ runs, attackers }: Comparison): string {
+  if (attackers.length === 0) return 'The runs share no evaluated attacker.';
+  const rows = attackers.flatMap(({ attacker, figures }) =>
+    figures.map(({ name, values, difference }) => {
+      const digits = name === 'success rate' ? undefined : 0;
+      return [attacker, name, ...values.map((value) => measureText(value, digits)), measureText(difference, digits)];
+    }),
+  );
+  return alignColumns([['attacker', 'figure', ...runs.map(({ name }) => name), 'last - first'], ...rows]);
+}
+
+function sharedText({ runs, shared }: Comparison): string {
+  if (shared === undefined) return 'Attacks in common are not paired: the runs have different judges.';
+  const { counts, difference } = shared;
+  if (difference.n === 0) return 'No attack was asked in both the first and the last run.';
+  const first = counts.both + counts.firstOnly;
+  const last = counts.both + counts.secondOnly;
+  return `${counted(difference.n, 'attack')} asked in both ${printable(runs[0]?.name ?? '')} and ${printable(
+    runs.at(-1)?.name ?? '',
+  )}: ${first} and ${last} succeeded, a difference of ${measureText(difference)} (paired)`;
+}
+
+function inRunsText(way: ComparedWay, names: readonly string[]): string {
+  return way.runs
+    .map(({ isFound, asked, succeeded }, run) => {
+      return `${names[run]}: ${isFound ? 'found' : 'not found'}, ${succeeded} of ${asked} attacks with it succeeded`;
+    })
+    .join('; ');
+}
+
+function waysText({ runs, ways }: Comparison, shown: number): string {
+  if (ways.length === 0) return 'No run knows its ways by their causes.';
+  const counts = WAY_STATES.flatMap((state) => {
+    const count = ways.filter((way) => way.state === state).length;
+    return count === 0 ? [] : [`  ${counted(count, 'way')} ${STATE_WORDS[state]}`];
+  });
+  const names = runs.map(({ name }) => name);
+  const listed = WAY_STATES.flatMap((state) => {
+    const those = ways.filter((way) => way.state === state).slice(0, shown);
+    return those.flatMap((way) => [`${state}: ${way.cause}`, `    ${inRunsText(way, names)}`]);
+  });
+  return joinLines([`${counted(ways.length, 'way')} in all, by their causes:`, ...counts, ...listed]);
+}
+
+function settingsText({ runs, settings }: Comparison): string {
+  if (settings.length === 0) return 'The settings are the same.';
+  const cell = (value: string | undefined): string =>
+    value === undefined ? '-' : printableWithin(value, SETTING_WIDTH);
+  return alignColumns([
+    ['setting', ...runs.map(({ name }) => name)],
+    ...settings.map(({ key, values }) => [key, ...values.map(cell)]),
+  ]);
+}
+
+function textOf(comparison: Comparison, { ways }: CompareOptions): string {
+  return [
+    ...comparison.warnings.map((warning) => `warning: ${printable(warning)}`),
+    figuresText(comparison),
+    sharedText(comparison),
+    waysText(comparison, ways),
+    settingsText(comparison),
+  ].join('\n\n');
+}
+
+/** The comparison without texts of attacks, unless ways are asked for. */
+function jsonOf(comparison: Comparison, { ways }: CompareOptions): object {
+  if (ways > 0) return comparison;
+  return { ...comparison, ways: comparison.ways.map(({ cause: _cause, example: _example, ...way }) => way) };
+}
+
+/** Adds `floodgate compare`. */
+export function registerCompareCommand(program: Command, context: CliContext): void {
+  addRunsOption(
+    program.command('compare').description('what changed between runs: rates, ways that opened or closed, settings'),
+  )
+    .argument('<runs...>', 'names or paths of two or more runs, the oldest first')
+    .option(
+      '--ways <count>',
+      'show so many ways of each kind with their causes, which are parts of attacks',
+      parseCount,
+      0,
+    )
+    .addHelpText(
+      'after',
+      '\nExamples:\n  floodgate compare before after\n  floodgate compare monday tuesday wednesday --ways 5',
+    )
+    .action(async (names: readonly string[], options: CompareOptions) => {
+      const folders = await Promise.all(names.map((name) => openRunFolder(name, options.runsDir)));
+      const comparison = await compareRuns(folders);
+      printResult(context, { text: textOf(comparison, options), json: jsonOf(comparison, options) });
+    });
+}
