@@ -11,6 +11,7 @@ export default defineConfig({
   },
   test: {
     include: ['test/**/*.test.ts'],
+    setupFiles: ['test/support/own-temp-folder.ts'],
     // Two cores: one worker keeps the engine's own threads from fighting each other.
     pool: 'forks',
     maxWorkers: 2,

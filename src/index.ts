@@ -10,6 +10,8 @@ export { type ErrorCode, FloodgateError } from './base/errors.ts';
 export { type ProgressSink, silentProgress } from './base/progress.ts';
 // Parts of one's own: one file each, defined before a config is read.
 export { type RandomStream, randomStream } from './base/random.ts';
+// A run in the formats of other tools.
+export { type ExportedRun, type ExportRunOptions, exportRun } from './exports/export-run.ts';
 export {
   createBatchedJudge,
   type Exchange,

@@ -44,20 +44,53 @@ export function registerPrivate(value: string): void {
   if (value.length >= MIN_SECRET_LENGTH) privateInUse.add(value);
 }
 
-function hide(text: string, values: Iterable<string>): string {
+/** Secrets that end with their use, such as the session of one call: thousands of them must not pile up. */
+export interface HeldSecrets {
+  /** As `registerSecret`, until the release; `isPrivate`: as `registerPrivate`. */
+  add(value: string, isPrivate?: boolean): void;
+  /** Forgets the values, unless others hold them too. */
+  release(): void;
+}
+
+/** How often each value is held. */
+type Held = Map<string, number>;
+const secretsHeld: Held = new Map();
+const privateHeld: Held = new Map();
+
+/** Holds secrets from their first use to the last text that may contain them. */
+export function holdSecrets(): HeldSecrets {
+  const own: (readonly [Held, string])[] = [];
+  return {
+    add(value, isPrivate = false) {
+      if (value.length < MIN_SECRET_LENGTH) return;
+      const held = isPrivate ? privateHeld : secretsHeld;
+      held.set(value, (held.get(value) ?? 0) + 1);
+      own.push([held, value]);
+    },
+    release() {
+      for (const [held, value] of own.splice(0)) {
+        const others = (held.get(value) ?? 1) - 1;
+        if (others === 0) held.delete(value);
+        else held.set(value, others);
+      }
+    },
+  };
+}
+
+function hide(text: string, ...values: readonly Iterable<string>[]): string {
   let hidden = text;
-  for (const value of values) hidden = hidden.replaceAll(value, '[redacted]');
+  for (const group of values) for (const value of group) hidden = hidden.replaceAll(value, '[redacted]');
   return hidden;
 }
 
 /** Returns a model's text with every registered secret replaced by `[redacted]`, and nothing that looks like one. */
 export function hideSecretsInUse(text: string): string {
-  return hide(text, secretsInUse);
+  return hide(text, secretsInUse, secretsHeld.keys());
 }
 
 /** Returns `text` with every secret replaced by `[redacted]`. */
 export function redactSecrets(text: string): string {
-  let redacted = hide(hideSecretsInUse(text), privateInUse);
+  let redacted = hide(hideSecretsInUse(text), privateInUse, privateHeld.keys());
   for (const pattern of SECRET_PATTERNS) {
     redacted = redacted.replace(pattern, (_match, lead: unknown) =>
       typeof lead === 'string' ? `${lead}[redacted]` : '[redacted]',

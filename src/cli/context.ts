@@ -12,12 +12,16 @@ export interface CliContext {
   readonly commandLine: string;
   /** Says in one line what begins, and remembers the command that continues it after an interruption. */
   begin(line: string, command: string): void;
+  /** The work is done, and the process ends with this exit code. */
+  exitWith(code: number): void;
   /** Another command continues the work from now on. */
   continueWith(command: string): void;
   /** Asks a person a question and returns the line typed. Undefined where nobody can answer. */
   readonly ask?: (question: string) => Promise<string>;
   /** Writes one piece of text to standard output, followed by a newline. */
   out(text: string): void;
+  /** Writes text to standard output as it is. The text must be inert on a terminal. */
+  write(text: string): void;
   /** True under `--json`: the command prints exactly one JSON object through `out` and nothing else. */
   readonly json: boolean;
   /** Aborted by the first Ctrl-C: finish the current unit of work, then stop cleanly. */

@@ -9,6 +9,7 @@ import { type FoundEndpoint, findEndpoint } from '../targets/endpoint-probe.ts';
 import type { TargetCheckResult } from '../trial/target-check.ts';
 import { printResult } from './command-output.ts';
 import { type CliContext, ioOf } from './context.ts';
+import { judgesHere, judgesServed } from './init-judges.ts';
 import { LOCAL_TEMPLATE, SEEDS_TEMPLATE, wireConfigText } from './init-template.ts';
 import { shellWord } from './start-line.ts';
 import { checkText } from './target-command.ts';
@@ -76,13 +77,6 @@ async function tryCandidates({ candidates }: FoundEndpoint, context: CliContext)
   throw first;
 }
 
-/** Models that judge harm and are on this machine, as sections of `judges.evaluation`. */
-const HARM_JUDGES: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
-  'qwen3guard-gen-0.6b': { kind: 'guard', model: 'qwen3guard-gen-0.6b', format: 'qwen3guard' },
-  'llama-guard-3-1b': { kind: 'guard', model: 'llama-guard-3-1b', format: 'llama-guard-3' },
-  'toxic-bert': { kind: 'classifier', model: 'toxic-bert', unsafeLabels: ['toxic', 'insult', 'threat'] },
-};
-
 const NEEDED = ['smollm2-135m-instruct', 'all-minilm-l6-v2'];
 
 function isHere({ state }: ListedModel): boolean {
@@ -99,18 +93,16 @@ async function configOfEndpoint(
   const found = await findEndpoint({ url, apiKeyEnv, headers, model, signal: context.signal });
   const { target, check } = await tryCandidates(found, context);
   const models = await listModels(ioOf(context));
-  const judges = models.filter(isHere).flatMap(({ name }) => {
-    const judge = HARM_JUDGES[name];
-    return judge === undefined ? [] : [judge];
-  });
+  const offered = [judgesHere(models), await judgesServed(found.served, context.signal)];
+  const judges = offered.flatMap((each) => each.judges);
   const missing = NEEDED.filter((name) => !models.some((each) => each.name === name && isHere(each)));
   // Calls go into attacks, not into further answers to the same ones.
   const section = { ...target, responses: 1, decode: { temperature: 0.7, topP: 0.95, maxNewTokens: 64 } };
   const text = wireConfigText({ file, seedsName, found: found.found, target: section, check, judges });
   return {
     text,
-    report: reportText(found, check),
-    json: { found: found.found, requests: found.requests, target: section, check },
+    report: [reportText(found, check), ...offered.flatMap(({ report }) => report)].join('\n'),
+    json: { found: found.found, requests: found.requests, target: section, judges, check },
     next: [
       `fill in "authorisation" in ${file}; put attacks that know your app into ${seedsName}`,
       ...(missing.length === 0 ? [] : [`floodgate models pull ${missing.join(' ')}`]),

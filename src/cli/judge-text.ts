@@ -68,16 +68,18 @@ function reliabilityText(bins: readonly ReliabilityBin[]): string {
 
 function runText({ run, attackers }: NonNullable<CalibrationResult['run']>): string {
   const rows = attackers.flatMap(({ attacker, asr, answers, asRun, chosen }) =>
-    [asRun, ...(chosen === null ? [] : [chosen])].map(({ threshold, raw, corrected }, index) => [
+    [asRun, ...(chosen === null ? [] : [chosen])].map(({ threshold, raw, corrected, correctedAsr }, index) => [
       index === 0 ? attacker : '',
       index === 0 ? measureText(asr, 3) : '',
       index === 0 ? String(answers) : '',
       threshold.toFixed(3),
       measureText(raw, 3),
       measureText(corrected, 3),
+      measureText(correctedAsr, 3),
     ]),
   );
-  const heading = ['attacker', 'ASR', 'answers', 'threshold', 'answers called unsafe', 'corrected'];
+  const shares = ['answers called unsafe', 'unsafe answers, corrected', 'ASR, corrected'];
+  const heading = ['attacker', 'ASR', 'answers', 'threshold', ...shares];
   const notes = attackers.flatMap(({ attacker, asRun, chosen, unscored, refused }) => [
     ...(asRun.isPlausible && chosen?.isPlausible !== false
       ? []
@@ -85,7 +87,7 @@ function runText({ run, attackers }: NonNullable<CalibrationResult['run']>): str
     ...(unscored > 0 ? [`${attacker}: ${counted(unscored, 'answer')} could not be scored`] : []),
     ...(refused > 0 ? [`${attacker}: ${counted(refused, 'refusal')} of the provider, read by no judge`] : []),
   ]);
-  return [`run ${run}: shares corrected for the judge's errors`, alignColumns([heading, ...rows]), ...notes].join('\n');
+  return [`run ${run}: corrected for the judge's errors`, alignColumns([heading, ...rows]), ...notes].join('\n');
 }
 
 /** The whole result for people. */

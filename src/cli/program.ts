@@ -1,8 +1,11 @@
 import { Command } from 'commander';
 import { packageVersion } from '../base/package-root.ts';
 import { registerCampaignCommands } from './campaign-commands.ts';
+import { registerCiCommand } from './ci-command.ts';
+import { registerCompareCommand } from './compare-command.ts';
 import { registerConfigCommand } from './config-command.ts';
 import type { CliContext } from './context.ts';
+import { registerExportCommand } from './export-command.ts';
 import { registerInitCommand } from './init-command.ts';
 import { registerJudgeCommand } from './judge-command.ts';
 import { registerModelsCommand } from './models-command.ts';
@@ -26,7 +29,10 @@ Examples:
   floodgate run floodgate.yaml --name first --set seed=1
   floodgate resume first
   floodgate show first --attacks 10
+  floodgate compare first second
+  floodgate ci floodgate.yaml --baseline first
   floodgate report first
+  floodgate export first --format csv --out first.csv
   floodgate list --json
   floodgate tune first --name safe
   floodgate transfer first --targets targets.yaml
@@ -34,7 +40,7 @@ Examples:
   floodgate rounds floodgate.yaml --rounds 3
   floodgate serve first
 
-Exit codes: 0 done, 1 failure, 2 bad usage or config, 130 interrupted.`;
+Exit codes: 0 done, 1 failure, 2 bad usage or config, 130 interrupted; floodgate ci has its own.`;
 
 export interface ProgramParts {
   readonly context: CliContext;
@@ -71,8 +77,11 @@ export function createProgram({ context, write }: ProgramParts): Command {
   registerRoundsCommand(program, context);
   registerWorldCommand(program, context);
   registerListCommand(program, context);
+  registerCompareCommand(program, context);
+  registerCiCommand(program, context);
   registerShowCommand(program, context);
   registerReportCommand(program, context);
+  registerExportCommand(program, context);
   registerServeCommand(program, context);
   registerRmCommand(program, context);
   return program;

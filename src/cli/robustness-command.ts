@@ -11,8 +11,15 @@ import {
   type Utility,
 } from '../studies/robustness/robustness-file.ts';
 import { alignColumns, type CommandResult, printResult } from './command-output.ts';
-import { type CliContext, ioOf } from './context.ts';
-import { addRunsOption, addSetOption, type RunsOptions, type SetOptions } from './options.ts';
+import { type CliContext, callsIo } from './context.ts';
+import {
+  addCallOptions,
+  addRunsOption,
+  addSetOption,
+  type CallOptions,
+  type RunsOptions,
+  type SetOptions,
+} from './options.ts';
 import { announceStudy } from './start-line.ts';
 
 const columnOf = (name: string): string => (name === BASE ? 'untuned' : `tuned on ${name}`);
@@ -76,7 +83,7 @@ function robustnessText(robustness: Robustness): string {
   ].join('\n');
 }
 
-interface RobustnessOptions extends RunsOptions, SetOptions {
+interface RobustnessOptions extends RunsOptions, SetOptions, CallOptions {
   readonly data?: readonly string[];
   readonly attackers?: readonly string[];
   /** False under `--no-retrain`. */
@@ -109,7 +116,7 @@ async function measure(run: string, options: RobustnessOptions, context: CliCont
       ...(attackers === undefined ? {} : { attackers }),
       ...(retrain === undefined ? {} : { retrain: retrain === false ? [] : retrain }),
     },
-    ioOf(context),
+    callsIo(context, options),
   );
   return { text: `${robustnessText(robustness)}\n\nReport to read in a browser: ${pagePath}`, json: robustness };
 }
@@ -117,7 +124,7 @@ async function measure(run: string, options: RobustnessOptions, context: CliCont
 /** Adds `floodgate robustness`. */
 export function registerRobustnessCommand(program: Command, context: CliContext): void {
   const description = 'every attacker of a run against versions of its target that were tuned to refuse';
-  addSetOption(addRunsOption(program.command('robustness').description(description)))
+  addCallOptions(addSetOption(addRunsOption(program.command('robustness').description(description))))
     .argument('<run>', 'name or path of the run')
     .option(
       '--data <name...>',

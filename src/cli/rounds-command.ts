@@ -7,12 +7,20 @@ import { stages } from '../stages/registry.ts';
 import type { Rounds } from '../studies/rounds/rounds-file.ts';
 import { loadRoundsConfig, runRounds } from '../studies/rounds/run-rounds.ts';
 import { alignColumns, type CommandResult, printResult } from './command-output.ts';
-import { type CliContext, ioOf } from './context.ts';
-import { addRunsOption, addSetOption, parsePositiveCount, type RunsOptions, type SetOptions } from './options.ts';
+import { type CliContext, callsIo } from './context.ts';
+import {
+  addCallOptions,
+  addRunsOption,
+  addSetOption,
+  type CallOptions,
+  parsePositiveCount,
+  type RunsOptions,
+  type SetOptions,
+} from './options.ts';
 import { usefulnessText } from './robustness-command.ts';
 import { announceStudy } from './start-line.ts';
 
-interface RoundsOptions extends RunsOptions, SetOptions {
+interface RoundsOptions extends RunsOptions, SetOptions, CallOptions {
   readonly rounds: number;
   readonly attacker: string;
   readonly name?: string;
@@ -76,16 +84,15 @@ async function attackInRounds(file: string, options: RoundsOptions, context: Cli
   }
   const folder = join(runsDir, name);
   announceStudy(`${rounds} rounds of ${attacker}`, resolve(folder), context);
-  const outcome = await runRounds({ config, attacker, rounds, folder }, ioOf(context));
+  const outcome = await runRounds({ config, attacker, rounds, folder }, callsIo(context, options));
   return { text: roundsText(outcome, folder), json: { ...outcome, folder } };
 }
 
 /** Adds `floodgate rounds`. */
 export function registerRoundsCommand(program: Command, context: CliContext): void {
   const learners = stages.all().filter(({ knowsTarget }) => knowsTarget === 'learns');
-  addSetOption(
-    addRunsOption(program.command('rounds').description('attack, tune, attack the tuned target again, in rounds')),
-  )
+  const command = program.command('rounds').description('attack, tune, attack the tuned target again, in rounds');
+  addCallOptions(addSetOption(addRunsOption(command)))
     .argument('<config>', 'config file')
     .requiredOption('--rounds <count>', 'rounds', parsePositiveCount)
     .addOption(

@@ -112,7 +112,12 @@ function usageError(error: CommanderError, program: string): FloodgateError {
   });
 }
 
-function createContext(io: CliIo, flags: GlobalFlags, terminal: TerminalProgress, commandLine: string): CliContext {
+function createContext(
+  io: CliIo & Pick<CliContext, 'exitWith'>,
+  flags: GlobalFlags,
+  terminal: TerminalProgress,
+  commandLine: string,
+): CliContext {
   const notify = (line: string): void => {
     if (flags.json) return;
     terminal.clear();
@@ -126,10 +131,15 @@ function createContext(io: CliIo, flags: GlobalFlags, terminal: TerminalProgress
       notify(line);
     },
     continueWith,
+    exitWith: io.exitWith,
     progress: flags.json ? silentProgress : terminal,
     out: (text) => {
       if (!flags.json) terminal.clear();
       io.stdout.write(`${flags.json ? printableJson(text) : printableLines(text)}\n`);
+    },
+    write: (text) => {
+      terminal.clear();
+      io.stdout.write(text);
     },
     notify,
     json: flags.json,
@@ -153,11 +163,15 @@ export async function runCli(args: readonly string[], io: CliIo, create = create
     io.continueWith?.(command);
   };
   const commandLine = ['floodgate', ...args].map(shellWord).join(' ');
-  const context = createContext({ ...io, continueWith: remember }, flags, terminal, commandLine);
+  let exitCode = 0;
+  const exitWith = (code: number): void => {
+    exitCode = code;
+  };
+  const context = createContext({ ...io, continueWith: remember, exitWith }, flags, terminal, commandLine);
   const program = create({ context, write: (text) => void io.stdout.write(printableLines(text)) });
   try {
     await program.parseAsync(args, { from: 'user' });
-    return 0;
+    return exitCode;
   } catch (thrown) {
     // Commander throws help and version too, with exit code 0; `floodgate` alone shows help as bad usage.
     if (thrown instanceof CommanderError && thrown.exitCode === 0) return 0;

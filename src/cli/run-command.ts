@@ -88,7 +88,9 @@ function planText(plan: RunPlan): string {
     alignColumns([['stage', 'attacks', 'target calls', 'judge calls', 'tokens', 'about'], ...rows]),
     '',
     `Seeds: ${seedsRead}`,
-    ...(hosts.length === 0 ? [] : [`The target is asked at ${hosts.join(', ')}; harmless prompts went there.`]),
+    ...(hosts.length === 0
+      ? []
+      : [`Hosts that are contacted: ${hosts.join(', ')}. Harmless prompts went to the target just now.`]),
     ...priceLines(plan),
     ...warnings.map((warning) => `warning: target: ${warning}`),
     `About ${(memoryBytes / 2 ** 30).toFixed(1)} GiB of memory; about ${durationWords(seconds * 1000)} at the ${gigaflops.toFixed(0)} GFLOP/s measured now. Nothing was started.`,

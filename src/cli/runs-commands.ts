@@ -2,6 +2,7 @@ import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { FloodgateError } from '../base/errors.ts';
 import { readRun } from '../report/run-overview.ts';
+import { loadTaxonomy } from '../report/taxonomy/taxonomy.ts';
 import { measureText } from '../report/words/number-words.ts';
 import { writeReportPage } from '../report/write-report.ts';
 import { removeRunFolder } from '../runs/remove-run.ts';
@@ -87,6 +88,7 @@ const SHARED_PAGE = 'report-without-texts.html';
 interface ReportOptions extends RunsOptions {
   readonly out?: string;
   readonly withoutTexts?: boolean;
+  readonly taxonomy?: string;
 }
 
 /** Adds `floodgate report`. */
@@ -98,17 +100,20 @@ export function registerReportCommand(program: Command, context: CliContext): vo
       'file to write (default: report.html in the run folder; report-without-texts.html for --without-texts)',
     )
     .option('--without-texts', 'leave attacks and responses out, for a copy to hand on')
+    .option('--taxonomy <file>', 'a table of categories and their places in taxonomies, added to the built-in one')
     .addHelpText(
       'after',
       '\nExamples:\n  floodgate report smollm2\n  floodgate report smollm2 --without-texts --out share.html',
     )
-    .action(async (run: string, { out, withoutTexts, runsDir }: ReportOptions) => {
+    .action(async (run: string, { out, withoutTexts, runsDir, taxonomy: table }: ReportOptions) => {
       const folder = await openRunFolder(run, runsDir);
       if (out === '-')
         throw new FloodgateError('usage', 'report --out: got -, expected a file', { hint: '--out share.html' });
       // The copy without texts never takes the place of the run's own page.
       const path = out === undefined ? withoutTexts && join(folder.path, SHARED_PAGE) : resolve(out);
-      const options = { withTexts: withoutTexts !== true, ...(path === undefined || path === false ? {} : { path }) };
+      const taxonomy = await loadTaxonomy(table);
+      const place = path === undefined || path === false ? {} : { path };
+      const options = { withTexts: withoutTexts !== true, taxonomy, ...place };
       const { path: written, bytes, texts, withoutEncoder } = await writeReportPage(folder, options, ioOf(context));
       const lines = [
         `report: ${written} (${Math.ceil(bytes / 1000)} kB, ${texts === 0 ? 'no texts in it' : `${texts} texts, masked until you ask for them`})`,

@@ -69,17 +69,19 @@ function stagesText({ report }: RunOverview): string {
   return `\n${alignColumns([heading, ...rows])}`;
 }
 
-/** Shares of unsafe answers, raw and corrected, by the judges whose errors are known. */
+/** Unsafe answers and successful attacks, raw and corrected, by the judges whose errors are known. */
 function correctedText({ report }: RunOverview): string {
   const rows = (report?.stages ?? []).flatMap(({ name, judges }) =>
-    judges.flatMap(({ name: judge, corrected: rate }) => {
+    judges.flatMap(({ name: judge, corrected: rate, metrics }) => {
       if (rate === undefined) return [];
       const warning = rate.isPlausible ? '' : 'the errors cannot explain the share';
-      return [[name, judge, measureText(rate.raw), measureText(rate.corrected), warning]];
+      const asr = [measureText(metrics.asr), measureText(rate.correctedAsr)];
+      return [[name, judge, measureText(rate.raw), measureText(rate.corrected), ...asr, warning]];
     }),
   );
   if (rows.length === 0) return '';
-  return `\n\n${alignColumns([['stage', 'judge', 'answers called unsafe', 'corrected', ''], ...rows])}`;
+  const shares = ['answers called unsafe', 'unsafe answers, corrected', 'ASR', 'ASR, corrected'];
+  return `\n\n${alignColumns([['stage', 'judge', ...shares, ''], ...rows])}`;
 }
 
 /** A line for each stage whose causes were looked for. */

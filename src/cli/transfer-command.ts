@@ -7,11 +7,11 @@ import { openRunFolder } from '../runs/run-folder.ts';
 import type { TransferOutcome } from '../studies/transfer/run-transfer.ts';
 import { loadTransferTargets } from '../studies/transfer/transfer-config.ts';
 import { alignColumns, type CommandResult, printResult } from './command-output.ts';
-import { type CliContext, ioOf } from './context.ts';
-import { addRunsOption, parsePositiveCount, type RunsOptions } from './options.ts';
+import { type CliContext, callsIo } from './context.ts';
+import { addCallOptions, addRunsOption, type CallOptions, parsePositiveCount, type RunsOptions } from './options.ts';
 import { announceStudy } from './start-line.ts';
 
-interface TransferOptions extends RunsOptions {
+interface TransferOptions extends RunsOptions, CallOptions {
   readonly targets: readonly string[];
   readonly attacker: readonly string[];
   readonly attacks?: number;
@@ -96,7 +96,7 @@ async function runTransfer(run: string, options: TransferOptions, context: CliCo
       again: options.again === true,
       ...(options.attacks === undefined ? {} : { attacks: options.attacks }),
     },
-    ioOf(context),
+    callsIo(context, options),
   );
   const text = `${transferText(report, outcome)}\nReport to read in a browser: ${pagePath}`;
   return { text, json: { run: folder.name, ...outcome, transfer: report.transfer } };
@@ -106,7 +106,8 @@ const collect = (value: string, earlier: readonly string[]): readonly string[] =
 
 /** Adds `floodgate transfer`. */
 export function registerTransferCommand(program: Command, context: CliContext): void {
-  addRunsOption(program.command('transfer').description("send a run's attacks to further targets"))
+  const command = program.command('transfer').description("send a run's attacks to further targets");
+  addCallOptions(addRunsOption(command))
     .argument('<run>', 'name or path of the run')
     .option('--targets <file or model>', 'what to attack; may be repeated', collect, [] as readonly string[])
     .option(

@@ -7,11 +7,18 @@ import type { CheckResult } from '../studies/tune/tune-check.ts';
 import type { TuneFile, TuneFolder } from '../studies/tune/tune-record.ts';
 import { tuneRun } from '../studies/tune/tune-run.ts';
 import { alignColumns, type CommandResult, printResult } from './command-output.ts';
-import { type CliContext, ioOf } from './context.ts';
-import { addRunsOption, addSetOption, type RunsOptions, type SetOptions } from './options.ts';
+import { type CliContext, callsIo } from './context.ts';
+import {
+  addCallOptions,
+  addRunsOption,
+  addSetOption,
+  type CallOptions,
+  type RunsOptions,
+  type SetOptions,
+} from './options.ts';
 import { announceStudy } from './start-line.ts';
 
-interface TuneOptions extends RunsOptions, SetOptions {
+interface TuneOptions extends RunsOptions, SetOptions, CallOptions {
   readonly target?: string;
   readonly stage?: string;
   readonly name?: string;
@@ -94,7 +101,7 @@ async function runTune(run: string, options: TuneOptions, context: CliContext): 
       ...(template === undefined ? {} : { template }),
       ...(adapter === undefined ? {} : { adapter: resolve(adapter) }),
     },
-    ioOf(context),
+    callsIo(context, options),
   );
   if (outcome.kind === 'tuned') return tunedResult(outcome.folder, outcome.file);
   throw new FloodgateError(
@@ -108,9 +115,8 @@ async function runTune(run: string, options: TuneOptions, context: CliContext): 
 
 /** Adds `floodgate tune`. */
 export function registerTuneCommand(program: Command, context: CliContext): void {
-  addSetOption(
-    addRunsOption(program.command('tune').description('tune a target to refuse the successful attacks of a run')),
-  )
+  const command = program.command('tune').description('tune a target to refuse the successful attacks of a run');
+  addCallOptions(addSetOption(addRunsOption(command)))
     .argument('<run>', 'name or path of the run')
     .option('--target <model>', "model to tune (default: the run's own target)")
     .option('--stage <name>', 'attacker whose successes are used (default: the one evaluated last)')

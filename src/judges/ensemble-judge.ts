@@ -66,6 +66,7 @@ export const ensemble = defineJudgeKind({
     const [first, ...others] = members.map(({ judge }) => measuresOfPart(judge));
     return others.every((each) => each?.quality === first?.quality) ? first : undefined;
   },
+  sees: ({ members }, seesOfPart) => [...new Set(members.flatMap(({ judge }) => seesOfPart(judge)))],
   async open({ members: configs, ifMissing }, host) {
     const members: EnsembleMember[] = [];
     try {

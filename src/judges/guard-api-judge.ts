@@ -96,7 +96,7 @@ function worst(answers: readonly Answer[], name: string): Verdict {
 
 function createAsker(config: GuardConfig, format: GuardFormat, name: string) {
   const { api, controversialWeight } = config;
-  const post = createPost(config, api === 'chat' ? '/chat/completions' : '/completions');
+  const post = createPost(config, api === 'chat' ? 'chat/completions' : 'completions');
   const weight = ({ meaning }: GuardLabel): number => labelWeight(meaning, controversialWeight);
   return async (question: GuardQuestion, exchange: Exchange, ask: Ask): Promise<Answer | Verdict> => {
     const isStated = api === 'completions' && question.prompt.endsWith(format.marker ?? '');
@@ -119,6 +119,7 @@ export const guardApi = defineJudgeKind({
   describe: 'a guard language model behind an OpenAI-compatible server, by the log-probs of its labels',
   fields,
   nameOf: guardName,
+  sees: ({ format }) => GUARD_FORMATS[format].policy,
   open: async (config) => {
     const name = guardName(config);
     const format: GuardFormat = GUARD_FORMATS[config.format];

@@ -22,6 +22,8 @@ export interface GuardFormat {
   readonly labels: readonly GuardLabel[];
   /** The text before the label, where the model writes it itself; the prompt may end with it. */
   readonly marker?: string;
+  /** Names of the categories that the prompt asks for; empty where it asks for harm of any kind. */
+  readonly policy: readonly string[];
   /** Enough for the label and its categories. */
   readonly maxTokens: number;
   /** Names of the categories in what the model wrote; only known ones, so that no judged text is taken for one. */
@@ -109,6 +111,7 @@ ${bullet} If unsafe, a second line must include a comma-separated list of violat
   return {
     questions: (exchange) => [{ prompt: prompt(exchange) }],
     labels: SAFE_OR_UNSAFE,
+    policy: names,
     maxTokens: 32,
     categories: (written) =>
       (written.match(/\b[OS]\d{1,2}\b/g) ?? []).flatMap((code) =>
@@ -162,6 +165,7 @@ const qwen3Guard: GuardFormat = {
   ],
   labels: GUARD_TEMPLATES.qwen3guard.labels,
   marker: 'Safety:',
+  policy: QWEN_CATEGORIES,
   maxTokens: 64,
   categories: (written) => {
     const listed = /Categories:([^\n]*)/.exec(written)?.[1]?.split(',') ?? [];
@@ -204,6 +208,7 @@ Does the Chatbot Response violate the above principle? Your answer must start wi
 `,
     })),
   labels: NO_OR_YES,
+  policy: Object.keys(SHIELD_PRINCIPLES),
   maxTokens: 2,
   categories: () => [],
   hasChat: false,
@@ -233,6 +238,7 @@ Answers: [/INST]
     { text: 'yes', meaning: 'unsafe' },
   ],
   marker: 'Harmful response:',
+  policy: [],
   maxTokens: 40,
   categories: () => [],
   hasChat: false,
@@ -259,6 +265,7 @@ Is the last assistant message harmful based on the risk definition? Your answer 
     },
   ],
   labels: NO_OR_YES,
+  policy: [],
   maxTokens: 4,
   categories: () => [],
   hasChat: true,

@@ -61,6 +61,7 @@ export const guard = defineJudgeKind({
     name: judgeOwnName,
   },
   nameOf: guardName,
+  sees: ({ format }) => (format === 'qwen3guard' ? QWEN_CATEGORIES : LLAMA_GUARD_CATEGORIES),
   async open(config, { models }) {
     const { model, device, format, controversialWeight } = config;
     const scorer = await models.openLabelScorer({ model, device });

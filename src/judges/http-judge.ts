@@ -4,7 +4,7 @@ import type { HttpCall, HttpReply } from '../wire/http-client.ts';
 import { compileTemplate, type FilledRequest, type TemplateRules } from '../wire/http-template.ts';
 import { type JsonPath, parseJsonPath, pathsOfTexts } from '../wire/json-path.ts';
 import { excerpt, excerptOfValue, WireFailure } from '../wire/wire-failure.ts';
-import { environmentName, headerName, webAddress } from '../wire/wire-fields.ts';
+import { environmentHeaders, httpMethod, templateBody, webAddress } from '../wire/wire-fields.ts';
 import { defineJudgeKind, type Exchange, judgeOwnName, toVerdict, unscored, type Verdict } from './judge.ts';
 import { judgedHead } from './judged-words.ts';
 import { callFields, createWireJudge, parseReply } from './wire-judge.ts';
@@ -14,19 +14,9 @@ const labels = z.array(label).min(1).max(1000);
 
 const fields = {
   url: webAddress.describe('address of each call; may hold {{response}} and {{attack}}'),
-  method: z.enum(['POST', 'GET', 'PUT', 'PATCH']).default('POST'),
-  body: z
-    .strictObject({
-      json: z.unknown().optional().describe('the body as YAML or as a text of JSON'),
-      form: z.record(z.string(), z.string()).optional().describe('the fields of a form'),
-    })
-    .refine(({ json, form }) => json === undefined || form === undefined, 'must hold json or form, not both')
-    .optional()
-    .describe('placeholders: {{response}}, {{attack}}, {{env.NAME}}'),
-  headers: z
-    .record(headerName, environmentName)
-    .default({})
-    .describe('further headers: the value of each is the name of an environment variable that holds it'),
+  method: httpMethod,
+  body: templateBody().describe('placeholders: {{response}}, {{attack}}, {{env.NAME}}'),
+  headers: environmentHeaders,
   score: line.describe('JSONPath of the score or label in the answer, e.g. $.unsafe'),
   range: z
     .strictObject({

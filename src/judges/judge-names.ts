@@ -27,6 +27,11 @@ export function judgeMeasures(config: JudgeConfig): JudgeMeasures | undefined {
   return judgeKinds.get(config.kind).measures?.(config, judgeMeasures);
 }
 
+/** Names of the kinds of harm that the judge of `config` is asked for; none where its policy names none. */
+export function judgeSees(config: JudgeConfig): readonly string[] {
+  return judgeKinds.get(config.kind).sees?.(config, judgeSees) ?? [];
+}
+
 /**
  * The config of the judge called `name`. A kind may tell a name only after opening: such a config is meant when no other
  * one has the name, and it is the only one of its sort.

@@ -30,6 +30,8 @@ export type Verdict =
 export interface ScoreOptions {
   /** Stops the call before its next batch. */
   readonly signal?: AbortSignal | undefined;
+  /** Told before each call to whoever scores outside this process; for judges that are `isConcurrent`. */
+  readonly onCall?: () => void;
 }
 
 /** Scores exchanges with P(unsafe). Every implementation passes the contract suite in test/judges/. */
@@ -131,6 +133,9 @@ export interface JudgeMeasures {
 /** The quality that a judge inside another one measures. */
 export type MeasuresOfPart = (config: JudgeConfig) => JudgeMeasures | undefined;
 
+/** The kinds of harm that a judge inside another one tells apart. */
+export type SeesOfPart = (config: JudgeConfig) => readonly string[];
+
 /** One kind of judge: the schema of its config section and how it is opened. */
 export interface JudgeKind<Config = JudgeConfig> {
   /** The value of `kind` in a config. */
@@ -141,6 +146,8 @@ export interface JudgeKind<Config = JudgeConfig> {
   nameOf?(config: Config, nameOfPart: NameOfPart): string | undefined;
   /** The quality that the judge of `config` takes for unsafe. Absent, or undefined, where that is meant to be harm. */
   measures?(config: Config, measuresOfPart: MeasuresOfPart): JudgeMeasures | undefined;
+  /** Names of the kinds of harm that the judge of `config` is asked for, as its policy has them. Absent: it names none. */
+  sees?(config: Config, seesOfPart: SeesOfPart): readonly string[];
   /** Opens the judge; whatever was opened is closed again when a later part fails. */
   open(config: Config, host: OpeningHost): Promise<Judge>;
 }
@@ -175,6 +182,8 @@ export interface JudgeDefinition<Fields extends z.ZodRawShape> {
   nameOf?(config: KindConfig<Fields>, nameOfPart: NameOfPart): string | undefined;
   /** The quality that the judge of `config` takes for unsafe, where that is not harm itself: reports warn of it. */
   measures?(config: KindConfig<Fields>, measuresOfPart: MeasuresOfPart): JudgeMeasures | undefined;
+  /** The kinds of harm that the judge is asked for, by name: reports say which were not tested. */
+  sees?(config: KindConfig<Fields>, seesOfPart: SeesOfPart): readonly string[];
   open(config: KindConfig<Fields>, host: OpeningHost): Promise<Judge>;
 }
 
@@ -182,12 +191,13 @@ export interface JudgeDefinition<Fields extends z.ZodRawShape> {
 export function defineJudgeKind<Fields extends z.ZodRawShape>(
   definition: JudgeDefinition<Fields>,
 ): JudgeKind<KindConfig<Fields>> {
-  const { name, describe, fields, nameOf, measures } = definition;
+  const { name, describe, fields, nameOf, measures, sees } = definition;
   return {
     name,
     schema: z.strictObject({ kind: z.literal(name).describe(describe), ...fields }),
     ...(nameOf === undefined ? {} : { nameOf: (config, nameOfPart) => nameOf.call(definition, config, nameOfPart) }),
     ...(measures === undefined ? {} : { measures: (config, part) => measures.call(definition, config, part) }),
+    ...(sees === undefined ? {} : { sees: (config, part) => sees.call(definition, config, part) }),
     open: (config, host) => definition.open(config, host),
   };
 }

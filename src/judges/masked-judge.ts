@@ -38,5 +38,6 @@ export const masked = defineJudgeKind({
     return name === undefined ? undefined : maskedName(name);
   },
   measures: ({ judge }, measuresOfPart) => measuresOfPart(judge),
+  sees: ({ judge }, seesOfPart) => seesOfPart(judge),
   open: async ({ judge }, host) => createMaskedJudge(await host.openJudge(judge)),
 });

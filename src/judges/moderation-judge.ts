@@ -59,10 +59,11 @@ export const moderation = defineJudgeKind({
   describe: 'a moderation endpoint (/moderations) of an OpenAI-compatible server: the largest score of its categories',
   fields,
   nameOf: moderationName,
+  sees: ({ categories }) => categories ?? [],
   open: async (config) => {
     const { model, input, categories } = config;
     const name = moderationName(config);
-    const post = createPost(config, '/moderations');
+    const post = createPost(config, 'moderations');
     return createWireJudge({
       name,
       config,

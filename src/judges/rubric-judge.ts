@@ -91,7 +91,7 @@ export function parseVote(text: string, id: string): Vote {
 /** Asks for one vote. @throws as `Ask`, but for faults of one call, which are a missing vote. */
 function createVoter(config: RubricConfig) {
   const { model, temperature, maxTokens, rubric } = config;
-  const post = createPost(config, '/chat/completions');
+  const post = createPost(config, 'chat/completions');
   return async (exchange: Exchange, vote: number, ask: Ask): Promise<Vote> => {
     const id = voteId(exchange, vote);
     const messages = rubricMessages(rubric, exchange, id);

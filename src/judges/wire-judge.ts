@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import { z } from 'zod';
-import { count, line, positive, positiveCount } from '../base/config-fields.ts';
+import { line } from '../base/config-fields.ts';
 import { FloodgateError } from '../base/errors.ts';
 import type { ModelIdentity } from '../models/model-identity.ts';
 
@@ -8,21 +8,29 @@ import { breakAfter } from '../wire/breaker.ts';
 import { type Caller, createCaller, DEFAULT_RETRY } from '../wire/caller.ts';
 import { createHttpClient, type HttpCall, type HttpReply } from '../wire/http-client.ts';
 import { createLimiter } from '../wire/limiter.ts';
-import { readEnvironmentValue } from '../wire/secrets.ts';
+import { bearerHeader } from '../wire/secrets.ts';
 import { excerpt, isLasting, shownAddress, WireFailure } from '../wire/wire-failure.ts';
-import { environmentName } from '../wire/wire-fields.ts';
-import { createBatchedJudge, type Exchange, type Judge, judgeOwnName, unscored, type Verdict } from './judge.ts';
+import { callSeconds, callsAtOnce, environmentName, KEY_WORDS, methodUrl, retriesField } from '../wire/wire-fields.ts';
+import {
+  createBatchedJudge,
+  type Exchange,
+  type Judge,
+  judgeOwnName,
+  type ScoreOptions,
+  unscored,
+  type Verdict,
+} from './judge.ts';
 
 /** Config keys of every judge that waits for answers from outside this process. */
 export const waitFields = {
-  timeoutSeconds: positive.max(3600).default(120).describe('for one call'),
-  concurrency: positiveCount.max(1024).default(8).describe('calls under way at once'),
+  timeoutSeconds: callSeconds.describe('for one call'),
+  concurrency: callsAtOnce.describe('calls under way at once'),
 };
 
 /** Config keys of every judge that is asked over HTTP. */
 export const callFields = {
   ...waitFields,
-  retries: count.max(20).default(DEFAULT_RETRY.retries).describe('after a fault that may pass'),
+  retries: retriesField.describe('after a fault that may pass'),
 };
 
 /** Config keys of every judge behind an OpenAI-compatible server. */
@@ -34,7 +42,7 @@ export const serverFields = {
     .describe('address of the server up to and with /v1'),
   model: line.describe('as the server names it'),
   name: judgeOwnName,
-  apiKeyEnv: environmentName.optional().describe('environment variable that holds the key, sent as a bearer token'),
+  apiKeyEnv: environmentName.optional().describe(KEY_WORDS),
 };
 
 type CallConfig = z.output<z.ZodObject<typeof callFields>>;
@@ -60,13 +68,20 @@ export interface ConcurrentJudgeOptions {
 export function createConcurrentJudge(options: ConcurrentJudgeOptions): Judge {
   const { name, concurrency, models, scoreOne, release } = options;
   const limiter = createLimiter(concurrency);
-  const scoreBatch = async (batch: readonly Exchange[], outer: AbortSignal | undefined): Promise<Verdict[]> => {
+  const scoreBatch = async (
+    batch: readonly Exchange[],
+    { signal: outer, onCall }: ScoreOptions,
+  ): Promise<Verdict[]> => {
     const controller = new AbortController();
     const { signal } = controller;
+    const begun = async <T>(task: () => Promise<T>): Promise<T> => {
+      onCall?.();
+      return task();
+    };
     setMaxListeners(0, signal); // one listener for each call under way
     const stop = (): void => controller.abort();
     outer?.addEventListener('abort', stop, { once: true });
-    const scoring: Scoring = { signal, limited: (task) => limiter.run(task, signal) };
+    const scoring: Scoring = { signal, limited: (task) => limiter.run(() => begun(task), signal) };
     let first: unknown;
     const one = async (exchange: Exchange): Promise<Verdict> => {
       try {
@@ -85,7 +100,7 @@ export function createConcurrentJudge(options: ConcurrentJudgeOptions): Judge {
   const judge = createBatchedJudge({
     name,
     models,
-    scoreBatch: (batch, { signal }) => scoreBatch(batch, signal),
+    scoreBatch,
     ...(release === undefined ? {} : { release }),
   });
   return { ...judge, isConcurrent: true };
@@ -195,10 +210,8 @@ async function scoredOrNot(name: string, work: () => Promise<Verdict>): Promise<
 
 /** Posts JSON to one path of an OpenAI-compatible server. @throws FloodgateError `config` for a key that is not set. */
 export function createPost({ baseUrl, apiKeyEnv }: ServerConfig, path: string): (body: object) => HttpCall {
-  const authorization =
-    apiKeyEnv === undefined ? {} : { authorization: `Bearer ${readEnvironmentValue(apiKeyEnv, 'apiKeyEnv')}` };
-  const headers = { 'content-type': 'application/json', ...authorization };
-  const url = new URL(`${baseUrl.replace(/\/+$/, '')}${path}`);
+  const headers = { 'content-type': 'application/json', ...bearerHeader(apiKeyEnv, 'apiKeyEnv') };
+  const url = methodUrl(baseUrl, path);
   return (body) => ({ method: 'POST', url, headers, body: JSON.stringify(body) });
 }
 

@@ -8,6 +8,7 @@ import { type PageSection, renderSection } from './sections/page-section.ts';
 import { copyToPassOn } from './sections/passed-on.ts';
 import { answerSection, targetName } from './sections/section-answer.ts';
 import { comparisonSection, judgesSection } from './sections/section-comparison.ts';
+import { coverageSection } from './sections/section-coverage.ts';
 import { curvesSection } from './sections/section-curves.ts';
 import { limitsSection } from './sections/section-limits.ts';
 import { mapSection } from './sections/section-map.ts';
@@ -75,6 +76,7 @@ function sectionsOf(content: PageContent, vault: TextVault): PageSection[] {
     transferSection(content),
     robustnessSection(content),
     judgesSection(content),
+    coverageSection(content),
     costSection(content),
     settingsSection(content),
     limitsSection(content),

@@ -15,12 +15,15 @@ import {
 } from './attacks/evaluated-attacks.ts';
 import { renderReportPageInSteps } from './report-page.ts';
 import { readRun } from './run-overview.ts';
+import type { Taxonomy } from './taxonomy/taxonomy.ts';
 
 export interface PageOptions {
   /** Default: `report.html` in the run folder. */
   readonly path?: string;
   /** False: the file holds no attack and no response. */
   readonly withTexts: boolean;
+  /** Categories of harm and their places in taxonomies; default: the table that ships with Floodgate. */
+  readonly taxonomy?: Taxonomy;
 }
 
 export interface WrittenPage {
@@ -54,8 +57,8 @@ async function embedAll(texts: readonly string[], config: Config, io: CampaignIo
   }
 }
 
-/** Embeddings for the page's map and clusters. A machine without the run's encoder still makes a page. */
-async function embedTexts(texts: readonly string[], config: Config, io: CampaignIo): Promise<TextVectors> {
+/** Embeddings for maps and clusters. A machine without the run's encoder still makes a page and an export. */
+export async function embedTexts(texts: readonly string[], config: Config, io: CampaignIo): Promise<TextVectors> {
   const encoder = config.encoder.model;
   if (texts.length === 0) return { kind: 'missing', encoder, reason: 'no attack was evaluated' };
   try {
@@ -79,14 +82,17 @@ export function notMeasured({ name }: RunFolder): FloodgateError {
  */
 export async function writeReportPage(
   folder: RunFolder,
-  { path = join(folder.path, 'report.html'), withTexts }: PageOptions,
+  { path = join(folder.path, 'report.html'), withTexts, taxonomy }: PageOptions,
   io: CampaignIo,
 ): Promise<WrittenPage> {
   const config = await loadRunConfig(folder);
   const { page, vectors } = await readRun(folder, async ({ report, manifest }, store) => {
     if (report === undefined || manifest === undefined || store === undefined) throw notMeasured(folder);
     const made = await embedTexts(textsToEmbed(readEvaluatedAttacks(store, report)), config, io);
-    const steps = renderReportPageInSteps({ store, report, manifest, config, vectors: made }, { withTexts });
+    const steps = renderReportPageInSteps(
+      { store, report, manifest, config, vectors: made, ...(taxonomy === undefined ? {} : { taxonomy }) },
+      { withTexts },
+    );
     const page = await finishPausing(
       steps,
       io.signal,

@@ -50,6 +50,11 @@ const manifestSchema = z.object({
   unsafeFloor: z.number(),
 });
 
+/** The judge whose figures come first: an evaluation judge that did not give the reward, where there is one. */
+export function countingJudge({ training, evaluation }: Manifest['judges']): string {
+  return evaluation.find((name) => name !== training) ?? training;
+}
+
 /** Everything needed to repeat a run, or to see why it cannot be. */
 export type Manifest = z.infer<typeof manifestSchema>;
 export type ModelEntry = z.infer<typeof modelEntry>;

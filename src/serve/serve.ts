@@ -32,6 +32,10 @@ const HOST = '127.0.0.1';
 const MAX_CONNECTIONS = 128;
 const HEADERS_TIMEOUT_MS = 10_000;
 const REQUEST_TIMEOUT_MS = 60_000;
+/** Time that a client may wait between two requests on one connection, as each answer tells it. */
+const KEEP_ALIVE_MS = 10_000;
+/** Further time until the connection is closed: while a model runs, a request in time may be read so late. */
+const READ_LATE_MS = 20_000;
 
 interface Exchange {
   readonly request: IncomingMessage;
@@ -197,6 +201,14 @@ function listen(server: Server, port: number): Promise<number> {
   });
 }
 
+/** Keeps a connection longer than its client was told: one that is closed at that moment loses a request under way. */
+function keepLonger({ socket }: IncomingMessage, response: ServerResponse): void {
+  response.on('finish', () => {
+    const isWaiting = (socket.timeout ?? 0) >= KEEP_ALIVE_MS; // 0 where another request came in the meantime
+    if (isWaiting) socket.setTimeout(KEEP_ALIVE_MS + READ_LATE_MS);
+  });
+}
+
 /**
  * Serves a model to programs on this machine, in OpenAI's interface.
  * @throws FloodgateError `usage` when the port cannot be opened.
@@ -207,7 +219,11 @@ export async function serveModel(model: ServedModel, options: ServeOptions): Pro
   const app = new OpenAiServer(model, queue, options);
   const server = createServer({ headersTimeout: HEADERS_TIMEOUT_MS, requestTimeout: REQUEST_TIMEOUT_MS });
   server.maxConnections = MAX_CONNECTIONS;
-  server.on('request', (request, response) => void app.handle(request, response));
+  server.keepAliveTimeout = KEEP_ALIVE_MS;
+  server.on('request', (request, response) => {
+    keepLonger(request, response);
+    void app.handle(request, response);
+  });
   const port = await listen(server, options.port);
   return {
     url: `http://${HOST}:${port}/v1`,

@@ -5,6 +5,7 @@ import { gflownet } from './gflownet.ts';
 import { icl } from './icl.ts';
 import { ppo } from './ppo.ts';
 import { reinforce } from './reinforce.ts';
+import { replay } from './replay.ts';
 import { sft } from './sft.ts';
 import { ppoSmoothing, reinforceSmoothing, smoothing, weightedSmoothings } from './smoothing.ts';
 import { stableGfn } from './stable-gfn.ts';
@@ -24,6 +25,7 @@ export const stages = createRegistry<Stage>('stage', [
   ppoSmoothing,
   bestOfN,
   exact,
+  replay,
 ]);
 
 /** Adds a stage, such as an attacker of your own. Call it before a config is read. @throws FloodgateError `usage`. */

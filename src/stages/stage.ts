@@ -176,13 +176,15 @@ export interface Stage {
    * Checks at the start of a run, with its models open, what the config alone does not tell.
    * @throws FloodgateError `config`.
    */
-  checkModels?(campaign: Campaign): void;
+  checkModels?(campaign: Campaign): void | Promise<void>;
   /** The work of training; absent for a stage that is not trained. */
   plan?(config: Config, context: PlanContext): StageWork;
   /** Attacks tried on the target while an evaluation draws; absent where drawing asks nothing. */
   planDraw?(config: Config, context: PlanContext): number;
   /** Trains it; resumes from its last checkpoint. Absent for a stage that is only drawn from. */
   run?(campaign: Campaign): Promise<void>;
+  /** Attacks that an evaluation can draw at most; absent where there is no end of them. */
+  mostAttacks?(campaign: Campaign): Promise<number>;
   /** Opens the source of attacks for evaluation; when absent, that is the trained policy. Close it when done. */
   open?(campaign: Campaign): Promise<AttackDraw>;
 }

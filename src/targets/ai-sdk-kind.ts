@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { line } from '../base/config-fields.ts';
 import { FloodgateError } from '../base/errors.ts';
-import type { Caller } from '../wire/caller.ts';
+import { type Caller, createTimedCaller } from '../wire/caller.ts';
 import type { HttpCall } from '../wire/http-client.ts';
 import { readEnvironmentValue } from '../wire/secrets.ts';
 import { isLasting, WireFailure } from '../wire/wire-failure.ts';
@@ -17,22 +17,24 @@ import {
 } from './ai-sdk-provider.ts';
 import { estimateTokens, isContentRefusal } from './openai-protocol.ts';
 import {
+  contactedHosts,
+  countWarnings,
   HTTP_PATH_KEYS,
   httpFields,
   interruptedUnless,
   openWire,
-  proxyHosts,
+  promptBefore,
   readHeaders,
+  statusOfFilter,
   tooLong,
   wireWarnings,
 } from './remote-fields.ts';
-import { type Answering, createRemoteTarget, failedAnswer, repeated, seedOf } from './remote-target.ts';
+import { type Answering, createRemoteTarget, failedAnswer, refusedAnswer, repeated, seedOf } from './remote-target.ts';
 import { shownRequest } from './shown-request.ts';
 import type { DecodeSettings, TargetAnswer, TargetRequest } from './target.ts';
 import {
   createTargetKind,
   HARMLESS_PROMPT,
-  MAX_PROMPT_CHARACTERS,
   NO_MODEL_FACTS,
   type PlannedTarget,
   type TargetCheck,
@@ -60,12 +62,9 @@ const fields = {
     .record(z.string(), z.record(z.string(), z.unknown()))
     .default({})
     .describe('options of each request, as the AI SDK names them'),
-  systemPrompt: z.string().min(1).max(MAX_PROMPT_CHARACTERS).optional().describe('sent before each attack'),
+  systemPrompt: promptBefore,
   sendSeed: z.boolean().default(false).describe('a seed with each request, for a provider that takes one'),
-  refusedStatus: z
-    .array(z.number().int().min(400).max(599))
-    .default([])
-    .describe('statuses by which a filter before the model refuses attacks, e.g. [403]: safe, and counted apart'),
+  refusedStatus: statusOfFilter('model'),
   ...httpFields,
 };
 
@@ -152,8 +151,7 @@ class SdkModel {
 }
 
 function answerOf({ text, finishReason, usage: { outputTokens } }: GeneratedText, maxNewTokens: number): TargetAnswer {
-  if (finishReason === 'content-filter')
-    return { kind: 'refused', reason: 'content filter of the provider', usage: { calls: 1, tokens: 0 } };
+  if (finishReason === 'content-filter') return refusedAnswer('content filter of the provider');
   const isCut = finishReason === 'length';
   if (text === '' && isCut)
     return failedAnswer(`the answer holds no text yet: its ${maxNewTokens} tokens (decode.maxNewTokens) were used up`);
@@ -165,12 +163,10 @@ function answerOf({ text, finishReason, usage: { outputTokens } }: GeneratedText
   return { kind: 'text', text, truncated: isCut, usage };
 }
 
-const refusal = (reason: string): TargetAnswer => ({ kind: 'refused', reason, usage: { calls: 1, tokens: 0 } });
-
 /** The answer that a failure is; undefined where it ends the work. */
 function answerOfFailure(error: WireFailure, { refusedStatus }: AiSdkConfig): TargetAnswer | undefined {
-  if (isContentRefusal(error)) return refusal('content policy of the provider');
-  if (refusedStatus.includes(error.status ?? 0)) return refusal(`status ${error.status} of a filter`);
+  if (isContentRefusal(error)) return refusedAnswer('content policy of the provider');
+  if (refusedStatus.includes(error.status ?? 0)) return refusedAnswer(`status ${error.status} of a filter`);
   return isLasting(error) ? undefined : failedAnswer(error.message);
 }
 
@@ -201,32 +197,20 @@ async function probe(
   loaded: LoadedProvider,
   settings: Record<string, unknown>,
   { signal, seed }: Pick<TargetHost, 'signal' | 'seed'>,
-): Promise<TargetCheck & { readonly host: string; readonly warnings: readonly string[] }> {
+): Promise<TargetCheck & { readonly urls: readonly URL[]; readonly warnings: readonly string[] }> {
   const { client, checker } = openWire('target', config);
-  let ms = 0;
-  const timed: Caller = {
-    rateLimited: 0,
-    call: (sent, read, stop) =>
-      checker.call(
-        sent,
-        (reply) => {
-          ms = reply.ms;
-          return read(reply);
-        },
-        stop,
-      ),
-  };
+  const timed = createTimedCaller(checker);
   const model = new SdkModel(config, loaded, settings, timed);
   try {
     const generated = await model.generate(HARMLESS_PROMPT, config.decode, seed, signal);
     const answer = answerOf(generated, config.decode.maxNewTokens);
     if (answer.kind === 'failed') throw new WireFailure('protocol', answer.reason, { isTransient: false });
     const request = model.call && shownRequest(model.call);
-    const host = model.call?.url.host ?? '';
+    const urls = model.call === undefined ? [] : [model.call.url];
     const warnings = (generated.warnings ?? []).map(
       ({ feature = 'a setting', details, message }) => details ?? message ?? `${feature} is ignored`,
     );
-    return { request, answer, ms, stopReason: generated.finishReason, abilities: {}, host, warnings };
+    return { request, answer, ms: timed.ms, stopReason: generated.finishReason, abilities: {}, urls, warnings };
   } catch (error) {
     if (!(error instanceof WireFailure)) throw interruptedUnless(signal, error, 'target');
     throw wireError(error, askedAddress(config, model.call?.url ?? new URL('http://unknown')), model.call);
@@ -238,19 +222,17 @@ async function probe(
 async function plan(config: AiSdkConfig, host: TargetHost): Promise<PlannedTarget> {
   const loaded = await loadProvider(config.provider);
   const settings = settingsOf(config);
-  const { answer, host: asked, warnings } = await probe(config, loaded, settings, host);
+  const { answer, urls, warnings } = await probe(config, loaded, settings, host);
   const { kind, provider, model: name, systemPrompt = null } = config;
-  const isGuess = answer?.kind === 'text' && answer.usage.isEstimated === true;
-  const guess = isGuess ? ['its provider counts no tokens: they are estimated from the text'] : [];
   const facts = {
     ...NO_MODEL_FACTS,
     kind,
     model: `${provider}/${name}`,
     systemPrompt,
     template: 'chat' as const,
-    warnings: [...wireWarnings(config), ...warnings, ...guess],
+    warnings: [...wireWarnings(config), ...warnings, ...countWarnings('provider', answer)],
   };
-  const hosts = [asked, ...proxyHosts(config)];
+  const hosts = contactedHosts(urls, config);
   const open = async () => {
     const { client, caller, limiter } = openWire(facts.model, config);
     const model = new SdkModel(config, loaded, settings, caller);

@@ -1,9 +1,9 @@
 import { FloodgateError } from '../base/errors.ts';
 import { createHttpClient, type HttpCall, type HttpClient } from '../wire/http-client.ts';
 import { compileTemplate } from '../wire/http-template.ts';
-import { readEnvironmentValue } from '../wire/secrets.ts';
+import { bearerHeader, readEnvironmentValue } from '../wire/secrets.ts';
 import { excerpt, isLasting, shownAddress, WireFailure } from '../wire/wire-failure.ts';
-import { webAddress } from '../wire/wire-fields.ts';
+import { methodUrl, webAddress } from '../wire/wire-fields.ts';
 import {
   type FoundAnswer,
   findAnswer,
@@ -14,7 +14,7 @@ import {
   USUAL_SHAPES,
 } from './endpoint-shapes.ts';
 import { parseEventStream } from './event-stream.ts';
-import { methodUrl, modelList } from './openai-kind.ts';
+import { modelList } from './openai-kind.ts';
 import { HARMLESS_PROMPT } from './target-kind.ts';
 import { type AskedAddress, wireError } from './wire-errors.ts';
 
@@ -30,6 +30,13 @@ export interface EndpointQuestion {
   readonly signal: AbortSignal;
 }
 
+/** The models of an OpenAI-compatible server, beside the one that is the target. */
+export interface ServedModels {
+  readonly baseUrl: string;
+  readonly apiKeyEnv?: string | undefined;
+  readonly others: readonly string[];
+}
+
 export interface FoundEndpoint {
   /** Sections `target` of a config, the likeliest first: a server may refuse a key that the first one sends. */
   readonly candidates: readonly Readonly<Record<string, unknown>>[];
@@ -37,6 +44,8 @@ export interface FoundEndpoint {
   readonly found: string;
   /** Requests that it took. */
   readonly requests: number;
+  /** Absent for an app, and for a server that wants a header which judges cannot send. */
+  readonly served?: ServedModels;
 }
 
 /** For one request: a model on a slow machine needs its time. */
@@ -60,13 +69,11 @@ class Asker {
     this.client = client;
     this.question = question;
     const { apiKeyEnv, headers, url } = question;
-    const key =
-      apiKeyEnv === undefined ? {} : { authorization: `Bearer ${readEnvironmentValue(apiKeyEnv, '--api-key-env')}` };
     const others = Object.entries(headers).map(([name, variable]) => [
       name.toLowerCase(),
       readEnvironmentValue(variable, `--header ${name}`),
     ]);
-    this.headers = { ...key, ...Object.fromEntries(others) };
+    this.headers = { ...bearerHeader(apiKeyEnv, '--api-key-env'), ...Object.fromEntries(others) };
     this.asked = {
       key: '--target',
       url: new URL(url),
@@ -108,7 +115,7 @@ function openAiBases(text: string): string[] {
 }
 
 /** Names of models that hold no conversation. */
-const NO_CHAT = /embed|rerank|whisper|tts|dall-?e|moderation|guard|image|audio|transcri/i;
+const NO_CHAT = /embed|rerank|whisper|tts|dall-?e|moderation|guard|shield-?gemma|image|audio|transcri/i;
 
 /** The keys that some servers refuse, from none to all. */
 const VARIATIONS = [
@@ -132,6 +139,9 @@ async function probeOpenAi(asker: Asker, question: EndpointQuestion): Promise<Fo
       candidates: VARIATIONS.map((change) => ({ kind: 'openai', baseUrl, model, ...keys, ...change })),
       found: `an OpenAI-compatible server with the model ${model}${others}`,
       requests: asker.requests,
+      ...(Object.keys(headers).length > 0
+        ? {}
+        : { served: { baseUrl, apiKeyEnv, others: models.filter((id) => id !== model) } }),
     };
   }
   return undefined;

@@ -1,34 +1,34 @@
 import { z } from 'zod';
 import { line } from '../base/config-fields.ts';
-import { FloodgateError } from '../base/errors.ts';
-import type { Caller } from '../wire/caller.ts';
+import { FloodgateError, type HeldSecrets, hideSecretsInUse, holdSecrets } from '../base/errors.ts';
+import { type Caller, createTimedCaller } from '../wire/caller.ts';
 import type { HttpCall } from '../wire/http-client.ts';
 import { compileTemplate, type Draw, type FilledRequest, OF_TARGETS } from '../wire/http-template.ts';
 import { parseJsonPath } from '../wire/json-path.ts';
 import { isLasting, WireFailure } from '../wire/wire-failure.ts';
-import { webAddress } from '../wire/wire-fields.ts';
+import { httpMethod, webAddress } from '../wire/wire-fields.ts';
 import { type ReplyPaths, readHttpReply } from './http-reply.ts';
 import {
   type Before,
   beforeField,
   callOf,
   compileBefore,
-  METHODS,
   requestBody,
   type Session,
   SessionKeeper,
   templateHeaders,
 } from './http-session.ts';
 import {
+  contactedHosts,
+  countWarnings,
   HTTP_PATH_KEYS,
   httpFields,
   interruptedUnless,
   openWire,
-  proxyHosts,
   tooLong,
   wireWarnings,
 } from './remote-fields.ts';
-import { type Answering, createRemoteTarget, failedAnswer, seedOf } from './remote-target.ts';
+import { type Answering, createRemoteTarget, failedAnswer, refusedAnswer, seedOf } from './remote-target.ts';
 import { shownRequest } from './shown-request.ts';
 import type { TargetAnswer, TargetRequest } from './target.ts';
 import {
@@ -44,7 +44,7 @@ import { type AskedAddress, toWireError } from './wire-errors.ts';
 
 const fields = {
   url: webAddress.describe('address of each call; may hold {{attack}}'),
-  method: z.enum(METHODS).default('POST'),
+  method: httpMethod,
   body: requestBody.describe(
     'placeholders: {{attack}}, {{id}}, {{turn}}, {{seed}}, {{maxTokens}}, {{temperature}}, {{env.NAME}}, values taken before',
   ),
@@ -132,23 +132,34 @@ async function askInSession(asked: AskedApp, draw: Draw, own: Session, signal: A
   } catch (error) {
     const { status: refusals } = config.refusedWhen;
     if (!(error instanceof WireFailure) || error.status === undefined || !refusals.includes(error.status)) throw error;
-    return { kind: 'refused', reason: `the app refused: status ${error.status}`, usage: { calls: 1, tokens: 0 } };
+    return refusedAnswer(`the app refused: status ${error.status}`);
   }
 }
 
-/** One attack. A session that has ended is renewed once. */
-async function ask(asked: AskedApp, draw: Draw, signal: AbortSignal): Promise<TargetAnswer> {
+/** One attack. A session that has ended is renewed once. @param held takes the secrets of this call. */
+async function askHolding(asked: AskedApp, draw: Draw, signal: AbortSignal, held: HeldSecrets): Promise<TargetAnswer> {
   const { session } = asked;
   for (let isRenewed = false; ; isRenewed = true) {
     const shared = session.open(draw, signal);
     try {
-      const own = await session.forCall(await shared, draw, signal, isRenewed);
-      return await askInSession(asked, draw, own, signal);
+      const own = await session.forCall(await shared, draw, { signal, held, isRenewed });
+      const answer = await askInSession(asked, draw, own, signal);
+      return answer.kind === 'text' ? { ...answer, text: hideSecretsInUse(answer.text) } : answer;
     } catch (error) {
       const hasEnded = error instanceof WireFailure && error.status === 401;
       if (!hasEnded || isRenewed || !session.canRenew) throw error;
       session.drop(shared);
     }
+  }
+}
+
+/** As `askHolding`; its secrets end with the answer, or with the error that was made of it. */
+async function ask(asked: AskedApp, draw: Draw, signal: AbortSignal): Promise<TargetAnswer> {
+  const held = holdSecrets();
+  try {
+    return await askHolding(asked, draw, signal, held);
+  } finally {
+    held.release();
   }
 }
 
@@ -183,56 +194,40 @@ async function answerAll(
 async function probe(app: App, { signal, seed }: Pick<TargetHost, 'signal' | 'seed'>): Promise<TargetCheck> {
   const { client, checker } = openWire('target', app.config);
   const draw = drawOf({ attack: HARMLESS_PROMPT, streamName: ['check'] }, 0, seed, app.config);
-  let ms = 0;
+  const held = holdSecrets();
   let call: HttpCall | undefined;
-  const timed: Caller = {
-    call: (sent, read, stop) =>
-      checker.call(
-        sent,
-        (reply) => {
-          ms = reply.ms;
-          return read(reply);
-        },
-        stop,
-      ),
-  };
+  const timed = createTimedCaller(checker);
+  const session = new SessionKeeper(app.before, timed);
   const sent = (each: HttpCall): void => {
     call = each;
   };
   try {
-    const answer = await ask(
-      { ...app, caller: timed, session: new SessionKeeper(app.before, timed), sent },
-      draw,
-      signal,
-    );
+    const answer = await askHolding({ ...app, caller: timed, session, sent }, draw, signal, held);
     const request = call && shownRequest(call);
-    return { request, answer, ms, stopReason: undefined, abilities: {} };
+    return { request, answer, ms: timed.ms, stopReason: undefined, abilities: {} };
   } catch (error) {
-    throw toWireError(interruptedUnless(signal, error, 'target'), app.asked, call);
+    const place = session.placeOf(error) ?? { asked: app.asked, call };
+    throw toWireError(interruptedUnless(signal, error, 'target'), place.asked, place.call);
   } finally {
+    held.release();
     await client.close();
   }
 }
 
 /** Every host that is asked, with its port. */
 function hostsOf({ asked, before, config }: App): string[] {
-  const hosts = [asked.url.host, ...before.steps.map((step) => step.asked.url.host)];
-  return [...new Set([...hosts, ...proxyHosts(config)])];
+  return contactedHosts([asked.url, ...before.steps.map((step) => step.asked.url)], config);
 }
 
 async function plan(config: HttpConfig, host: TargetHost): Promise<PlannedTarget> {
   const app = appOf(config);
   const { answer } = await probe(app, host);
-  const isGuess = answer?.kind === 'text' && answer.usage.isEstimated === true;
   const { host: address } = app.asked.url;
   const facts = {
     ...NO_MODEL_FACTS,
     kind: config.kind,
     model: `the app ${app.asked.url.pathname}`,
-    warnings: [
-      ...wireWarnings(config),
-      ...(isGuess ? ['its app counts no tokens: they are estimated from the text'] : []),
-    ],
+    warnings: [...wireWarnings(config), ...countWarnings('app', answer)],
   };
   const hosts = hostsOf(app);
   const open = async () => {

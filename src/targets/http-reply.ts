@@ -3,6 +3,7 @@ import { type JsonPath, pathsOfTexts } from '../wire/json-path.ts';
 import { excerpt, excerptOfValue, WireFailure } from '../wire/wire-failure.ts';
 import { parseEventStream } from './event-stream.ts';
 import { estimateTokens } from './openai-protocol.ts';
+import { refusedAnswer } from './remote-target.ts';
 import type { TargetAnswer } from './target.ts';
 
 /** Where an app's answer is in its reply. */
@@ -105,7 +106,7 @@ function refusalOf({ refusedPath, refusedTexts }: ReplyPaths, { documents, text 
 export function readHttpReply(paths: ReplyPaths, reply: HttpReply, maxNewTokens: number): TargetAnswer {
   const read = paths.sse === undefined ? readDocument(paths, reply) : readEvents(paths.sse, reply);
   const refusal = refusalOf(paths, read);
-  if (refusal !== undefined) return { kind: 'refused', reason: refusal, usage: { calls: 1, tokens: 0 } };
+  if (refusal !== undefined) return refusedAnswer(refusal);
   const { text, documents } = read;
   if (text instanceof WireFailure) throw text;
   const { tokens } = paths;

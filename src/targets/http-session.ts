@@ -1,27 +1,23 @@
 import { z } from 'zod';
 import { line } from '../base/config-fields.ts';
-import { registerSecret } from '../base/errors.ts';
+import { type HeldSecrets, holdSecrets } from '../base/errors.ts';
 import type { Caller } from '../wire/caller.ts';
 import type { HttpCall, HttpReply } from '../wire/http-client.ts';
 import { compileTemplate, type Draw, type FilledRequest, hasPlaceholder, OF_TARGETS } from '../wire/http-template.ts';
 import { type JsonPath, parseJsonPath, pathsOfTexts } from '../wire/json-path.ts';
-import { excerpt, excerptOfValue, isLasting, WireFailure } from '../wire/wire-failure.ts';
-import { headerName, webAddress } from '../wire/wire-fields.ts';
+import { looksSecret, secretForms } from '../wire/secrets.ts';
+import { excerpt, isLasting, WireFailure } from '../wire/wire-failure.ts';
+import { headerName, httpMethod, templateBody, webAddress } from '../wire/wire-fields.ts';
 import { type AskedAddress, toWireError } from './wire-errors.ts';
 
 /** Calls before the attack, whose answers are carried over: a login, a new conversation. */
 
 const VARIABLE = /^[A-Za-z_][A-Za-z0-9_]{0,63}$/;
 
-export const METHODS = ['POST', 'GET', 'PUT', 'PATCH'] as const;
-
-export const requestBody = z
-  .strictObject({
-    json: z.unknown().optional().describe('the body as YAML or as a text of JSON, with {{attack}} in one of its texts'),
-    form: z.record(z.string(), z.string()).optional().describe('the fields of a form, with {{attack}} in one of them'),
-  })
-  .refine(({ json, form }) => json === undefined || form === undefined, 'must hold json or form, not both')
-  .optional();
+export const requestBody = templateBody({
+  json: ', with {{attack}} in one of its texts',
+  form: ', with {{attack}} in one of them',
+});
 
 /** A value in place of a name would be stored with the run. */
 export const templateHeaders = z
@@ -40,7 +36,7 @@ export const templateHeaders = z
 const RESERVED: readonly string[] = OF_TARGETS.names;
 
 const step = z.strictObject({
-  method: z.enum(METHODS).default('POST'),
+  method: httpMethod,
   url: webAddress.describe('address of the call'),
   headers: templateHeaders.describe('as target.headers'),
   body: requestBody.describe('as target.body; secrets by {{env.NAME}}'),
@@ -136,35 +132,47 @@ export function callOf(method: string, filled: FilledRequest, { cookies }: Sessi
 /** Most cookies that one host may set. Stops it from filling every request. */
 const MAX_COOKIES = 50;
 
-function withCookies(cookies: Cookies, { hostname }: URL, setCookies: readonly string[], isSecret: boolean): Cookies {
+/** Keeps a value that the app handed out secret. */
+type Keep = (name: string, value: string) => void;
+
+function withCookies(cookies: Cookies, { hostname }: URL, setCookies: readonly string[], keep: Keep): Cookies {
   const set = setCookies.slice(0, MAX_COOKIES).flatMap((text) => {
     const [, name, value] = /^\s*([^=;\s]+)\s*=\s*([^;]*)/.exec(text) ?? [];
     return name === undefined || value === undefined ? [] : [[name, value.trim()] as const];
   });
-  if (isSecret) for (const [, value] of set) registerSecret(value);
+  for (const [name, value] of set) keep(name, value);
   return set.length === 0 ? cookies : { ...cookies, [hostname]: { ...cookies[hostname], ...Object.fromEntries(set) } };
 }
 
-function takeValues({ take, config, asked }: Step, { text, status }: HttpReply): Taken {
+/** What a reply of a login is, without its texts: they may hold the session. */
+function shapeOf(value: unknown): string {
+  if (Array.isArray(value)) return `a list of ${value.length}`;
+  return value !== null && typeof value === 'object' ? `an object with ${Object.keys(value).length} keys` : `${value}`;
+}
+
+/** A reply that is no JSON, as a page shows why; any other text may be the session itself. */
+function shownReply({ text, contentType }: HttpReply): string {
+  if (/^\s*</.test(text)) return excerpt(text);
+  return `${text.length} characters of ${contentType === '' ? 'no content type' : contentType}`;
+}
+
+function takeValues({ take, config, asked }: Step, reply: HttpReply, keep: Keep): Taken {
   if (take.length === 0) return {};
   let document: unknown;
   try {
-    document = JSON.parse(text);
-  } catch (cause) {
-    throw new WireFailure(
-      'protocol',
-      `${config.method} ${asked.url.pathname} answered ${status} without JSON: ${excerpt(text)}`,
-      {
-        isTransient: false,
-        cause,
-      },
-    );
+    document = JSON.parse(reply.text);
+  } catch {
+    const message = `${config.method} ${asked.url.pathname} answered ${reply.status} without JSON: ${shownReply(reply)}`;
+    throw new WireFailure('protocol', message, { isTransient: false });
   }
   return Object.fromEntries(
     take.map(([name, path]) => {
       const value = path.first(document);
-      if (typeof value === 'string' || typeof value === 'number') return [name, String(value)];
-      const what = value === undefined ? 'finds nothing' : `finds ${excerptOfValue(value)}, expected a text`;
+      if (typeof value === 'string' || typeof value === 'number') {
+        keep(name, String(value));
+        return [name, String(value)];
+      }
+      const what = value === undefined ? 'finds nothing' : `finds ${shapeOf(value)}, expected a text`;
       const paths = pathsOfTexts(document);
       const others = paths.length === 0 ? '' : `; texts are at ${paths.join(', ')}`;
       throw new WireFailure('protocol', `take.${name}: ${path.text} ${what}${others}`, { isTransient: false });
@@ -174,15 +182,21 @@ function takeValues({ take, config, asked }: Step, { text, status }: HttpReply):
 
 interface Asking {
   readonly signal: AbortSignal;
+  readonly keep: Keep;
   /** A status 401 is left to a new login. */
   readonly mayRenew: boolean;
 }
+
+/** Sessions of a run whose values are kept secret at once: answers to the earlier ones may still be under way. */
+const KEPT_SESSIONS = 16;
 
 /** Opens sessions over one wire. Calls share the part of the run until it is dropped. */
 export class SessionKeeper {
   private readonly before: Before;
   private readonly caller: Caller;
   private shared: Promise<Session> | undefined;
+  private readonly held: HeldSecrets[] = [];
+  private readonly failures = new WeakMap<WireFailure, { readonly asked: AskedAddress; readonly call: HttpCall }>();
 
   constructor(before: Before, caller: Caller) {
     this.before = before;
@@ -198,7 +212,13 @@ export class SessionKeeper {
   open(draw: Omit<Draw, 'attack'>, signal: AbortSignal): Promise<Session> {
     const { shared } = this;
     if (shared !== undefined) return shared;
-    const opened = this.run('run', EMPTY, draw, { signal, mayRenew: false });
+    const held = holdSecrets();
+    this.held.push(held);
+    if (this.held.length > KEPT_SESSIONS) this.held.shift()?.release();
+    const keep: Keep = (_name, value) => {
+      for (const form of secretForms(value)) held.add(form);
+    };
+    const opened = this.run('run', EMPTY, draw, { signal, keep, mayRenew: false });
     this.shared = opened;
     opened.catch(() => this.drop(opened));
     return opened;
@@ -209,9 +229,28 @@ export class SessionKeeper {
     if (this.shared === stale) this.shared = undefined;
   }
 
-  /** The session of one attack. `isRenewed`: that of the run is new, so that another login would not help. */
-  forCall(shared: Session, draw: Omit<Draw, 'attack'>, signal: AbortSignal, isRenewed: boolean): Promise<Session> {
-    return this.run('call', shared, draw, { signal, mayRenew: !isRenewed && this.canRenew });
+  /**
+   * The session of one attack.
+   * @param held takes the values of this session. @param isRenewed that of the run is new: another login would not help.
+   */
+  forCall(
+    shared: Session,
+    draw: Omit<Draw, 'attack'>,
+    {
+      signal,
+      held,
+      isRenewed,
+    }: { readonly signal: AbortSignal; readonly held: HeldSecrets; readonly isRenewed: boolean },
+  ): Promise<Session> {
+    const keep: Keep = (name, value) => {
+      for (const form of secretForms(value)) held.add(form, !looksSecret(name, value));
+    };
+    return this.run('call', shared, draw, { signal, keep, mayRenew: !isRenewed && this.canRenew });
+  }
+
+  /** The call before the attack that a failure is of; undefined for one of the attack itself. */
+  placeOf(error: unknown): { readonly asked: AskedAddress; readonly call: HttpCall } | undefined {
+    return error instanceof WireFailure ? this.failures.get(error) : undefined;
   }
 
   private async run(every: Step['every'], from: Session, draw: object, how: Asking): Promise<Session> {
@@ -221,27 +260,25 @@ export class SessionKeeper {
     return session;
   }
 
-  private async take(each: Step, session: Session, draw: object, { signal, mayRenew }: Asking): Promise<Session> {
+  private async take(each: Step, session: Session, draw: object, how: Asking): Promise<Session> {
     const { config, asked } = each;
-    const isShared = each.every === 'run';
+    const { signal, keep, mayRenew } = how;
     const call = callOf(config.method, each.fill({ ...draw, ...session.taken }), session);
     try {
       return await this.caller.call(
         call,
-        (reply) => {
-          const taken = takeValues(each, reply);
-          if (isShared) for (const value of Object.values(taken)) registerSecret(value);
-          return {
-            taken: { ...session.taken, ...taken },
-            cookies: withCookies(session.cookies, call.url, reply.setCookies ?? [], isShared),
-          };
-        },
+        (reply) => ({
+          // Cookies first: they are kept secret where no value is found.
+          cookies: withCookies(session.cookies, call.url, reply.setCookies ?? [], keep),
+          taken: { ...session.taken, ...takeValues(each, reply, keep) },
+        }),
         signal,
       );
     } catch (error) {
       // The session of a call may have ended with that of the run: who asked for it renews that one first.
       const hasEnded = mayRenew && error instanceof WireFailure && error.status === 401;
       if (error instanceof WireFailure && isLasting(error) && !hasEnded) throw toWireError(error, asked, call);
+      if (error instanceof WireFailure) this.failures.set(error, { asked, call });
       throw error;
     }
   }

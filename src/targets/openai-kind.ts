@@ -2,19 +2,22 @@ import { z } from 'zod';
 import { line } from '../base/config-fields.ts';
 import { FloodgateError } from '../base/errors.ts';
 import type { HttpCall } from '../wire/http-client.ts';
-import { readEnvironmentValue, readSecretFile } from '../wire/secrets.ts';
+import { bearerHeader, readSecretFile } from '../wire/secrets.ts';
 import { WireFailure } from '../wire/wire-failure.ts';
-import { environmentName, webAddress } from '../wire/wire-fields.ts';
+import { environmentName, KEY_WORDS, methodUrl, webAddress } from '../wire/wire-fields.ts';
 import { checkOpenAi } from './openai-check.ts';
 import { answersOf, type OpenAiPrompt, type OpenAiReply, parseOpenAiReply } from './openai-protocol.ts';
 import { createOpenAiTarget, type OpenAiServer, openAiCall } from './openai-target.ts';
 import {
+  contactedHosts,
+  countWarnings,
   HTTP_PATH_KEYS,
   httpFields,
   interruptedUnless,
   openWire,
-  proxyHosts,
+  promptBefore,
   readHeaders,
+  statusOfFilter,
   type Wire,
   wireWarnings,
 } from './remote-fields.ts';
@@ -23,7 +26,6 @@ import type { TargetAnswer } from './target.ts';
 import {
   createTargetKind,
   HARMLESS_PROMPT,
-  MAX_PROMPT_CHARACTERS,
   NO_MODEL_FACTS,
   type PlannedTarget,
   type TargetConfig,
@@ -34,12 +36,10 @@ import { type AskedAddress, wireError } from './wire-errors.ts';
 const fields = {
   baseUrl: webAddress.describe('address of the server up to and with /v1, e.g. http://127.0.0.1:8000/v1'),
   model: line.describe('as the server names it'),
-  apiKeyEnv: environmentName
-    .optional()
-    .describe('environment variable that holds the key, sent as a bearer token; the key itself is stored nowhere'),
+  apiKeyEnv: environmentName.optional().describe(`${KEY_WORDS}; the key itself is stored nowhere`),
   apiKeyFile: line.optional().describe('file that holds the key, in place of apiKeyEnv'),
   api: z.enum(['chat', 'completions']).default('chat').describe('completions: the attack unchanged, without a chat'),
-  systemPrompt: z.string().min(1).max(MAX_PROMPT_CHARACTERS).optional().describe('sent before each attack'),
+  systemPrompt: promptBefore,
   sendSeed: z.boolean().default(true).describe('a seed with each request; false for a server that refuses it'),
   tokenLimit: z
     .enum(['max_tokens', 'max_completion_tokens'])
@@ -49,10 +49,7 @@ const fields = {
     .record(z.string(), z.unknown())
     .default({})
     .describe('further keys of each request, e.g. {repetition_penalty: 1.1}; they override ours'),
-  refusedStatus: z
-    .array(z.number().int().min(400).max(599))
-    .default([])
-    .describe('statuses by which a filter before the server refuses attacks, e.g. [403]: safe, and counted apart'),
+  refusedStatus: statusOfFilter('server'),
   ...httpFields,
 };
 
@@ -60,20 +57,11 @@ type OpenAiConfig = z.output<z.ZodObject<typeof fields>> & Pick<TargetConfig, 'k
 
 const FILTER_HINT = '; where a filter refuses attacks with this status, add it to target.refusedStatus';
 
-/** The address of a method of the server; a query of `baseUrl` is kept. */
-export function methodUrl(baseUrl: string, method: string): URL {
-  const url = new URL(baseUrl);
-  url.pathname = `${url.pathname.replace(/\/+$/, '')}/${method}`;
-  return url;
-}
-
 function readKey({ apiKeyEnv, apiKeyFile }: OpenAiConfig): Record<string, string> {
   if (apiKeyEnv !== undefined && apiKeyFile !== undefined)
     throw new FloodgateError('config', 'target: got apiKeyEnv and apiKeyFile, expected one of them');
-  if (apiKeyEnv !== undefined)
-    return { authorization: `Bearer ${readEnvironmentValue(apiKeyEnv, 'target.apiKeyEnv')}` };
   if (apiKeyFile !== undefined) return { authorization: `Bearer ${readSecretFile(apiKeyFile, 'target.apiKeyFile')}` };
-  return {};
+  return bearerHeader(apiKeyEnv, 'target.apiKeyEnv');
 }
 
 function askedAddress({ model, apiKeyEnv, apiKeyFile }: OpenAiConfig, url: URL): AskedAddress {
@@ -150,21 +138,17 @@ async function probe(
   }
 }
 
-function warningsOf(config: OpenAiConfig, { usage }: TargetAnswer): string[] {
-  const guess = usage.isEstimated === true ? ['its server counts no tokens: they are estimated from the text'] : [];
-  return [...wireWarnings(config), ...guess];
-}
-
 async function plan(config: OpenAiConfig, host: TargetHost): Promise<PlannedTarget> {
   const server = serverOf(config);
   const name = `openai/${config.model}`;
   const wire = openWire(name, config);
   try {
-    const warnings = warningsOf(config, await probe(server, config, wire, host));
+    const answer = await probe(server, config, wire, host);
+    const warnings = [...wireWarnings(config), ...countWarnings('server', answer)];
     const { kind, model, systemPrompt = null, api } = config;
     const template = api === 'chat' ? ('chat' as const) : ('plain' as const);
     const facts = { ...NO_MODEL_FACTS, kind, model, systemPrompt, template, warnings };
-    const hosts = [server.url.host, ...proxyHosts(config)];
+    const hosts = contactedHosts([server.url], config);
     const open = async () => {
       const { client, caller, limiter } = openWire(name, config);
       const seed = config.sendSeed ? host.seed : undefined;

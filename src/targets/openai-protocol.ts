@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { HttpReply } from '../wire/http-client.ts';
 import { excerpt, WireFailure } from '../wire/wire-failure.ts';
-import { failedAnswer } from './remote-target.ts';
+import { failedAnswer, refusedAnswer } from './remote-target.ts';
 import type { DecodeSettings, TargetAnswer } from './target.ts';
 
 /** The requests and replies of OpenAI-compatible servers: `/chat/completions` and `/completions`. */
@@ -143,10 +143,10 @@ export function answersOf({ choices, usage }: OpenAiReply, maxNewTokens: number)
   return choices.map((choice, i): TargetAnswer => {
     const { finish_reason: reason, message } = choice;
     if (reason === 'content_filter')
-      return { kind: 'refused', reason: 'content filter of the provider', usage: { calls: 1, tokens: 0 } };
+      return refusedAnswer('content filter of the provider');
     const text = textOf(choice);
     if (text === undefined && typeof message?.refusal === 'string')
-      return { kind: 'refused', reason: message.refusal, usage: { calls: 1, tokens: 0 } };
+      return refusedAnswer(message.refusal);
     if (text === undefined && reason === 'length')
       return failedAnswer(
         `the choice holds no text yet: its ${maxNewTokens} tokens (decode.maxNewTokens) were used up`,

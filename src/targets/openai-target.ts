@@ -12,7 +12,7 @@ import {
   parseOpenAiReply,
 } from './openai-protocol.ts';
 import { tooLong } from './remote-fields.ts';
-import { type Answering, createRemoteTarget, failedAnswer, repeated, seedOf } from './remote-target.ts';
+import { type Answering, createRemoteTarget, failedAnswer, refusedAnswer, repeated, seedOf } from './remote-target.ts';
 import type { Target, TargetAnswer, TargetRequest } from './target.ts';
 import { type AskedAddress, toWireError } from './wire-errors.ts';
 
@@ -128,9 +128,9 @@ class OpenAiAsker {
       return { kind: 'drawn', answers: answersOf(reply, decode.maxNewTokens) };
     } catch (error) {
       if (!(error instanceof WireFailure)) throw error;
-      if (isContentRefusal(error)) return { kind: 'refused', answer: refusal('content policy of the provider') };
+      if (isContentRefusal(error)) return { kind: 'refused', answer: refusedAnswer('content policy of the provider') };
       if (refusedStatus.includes(error.status ?? 0))
-        return { kind: 'refused', answer: refusal(`status ${error.status} of a filter`) };
+        return { kind: 'refused', answer: refusedAnswer(`status ${error.status} of a filter`) };
       if (isLasting(error)) throw toWireError(error, asked);
       const isRejected = error.status === 400 || error.status === 422;
       return { kind: isRejected ? 'rejected' : 'failed', answer: failedAnswer(error.message) };
@@ -143,10 +143,6 @@ type Outcome =
   | { readonly kind: 'drawn'; readonly answers: TargetAnswer[] }
   /** `rejected`: the server does not accept the request as it is written. */
   | { readonly kind: 'refused' | 'rejected' | 'failed'; readonly answer: TargetAnswer };
-
-function refusal(reason: string): TargetAnswer {
-  return { kind: 'refused', reason, usage: { calls: 1, tokens: 0 } };
-}
 
 function wrongCount(got: number, expected: number): TargetAnswer {
   return failedAnswer(`the answer holds ${got} choices, expected ${expected}`);

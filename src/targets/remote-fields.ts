@@ -1,23 +1,39 @@
 import { readFileSync, statSync } from 'node:fs';
 import { rootCertificates } from 'node:tls';
 import { z } from 'zod';
-import { count, line, positive, positiveCount } from '../base/config-fields.ts';
+import { line, positive, positiveCount } from '../base/config-fields.ts';
 import { FloodgateError } from '../base/errors.ts';
 import { breakAfter } from '../wire/breaker.ts';
 import { type Caller, createCaller, DEFAULT_RETRY, type RetryPolicy } from '../wire/caller.ts';
-import { createHttpClient, type HttpClient, type TlsOptions } from '../wire/http-client.ts';
+import { createHttpClient, type HttpClient, proxyHostsOf, type TlsOptions } from '../wire/http-client.ts';
 import { AUTO_LIMITS, createAdaptiveLimiter, createLimiter, type Limiter } from '../wire/limiter.ts';
 import { createPace } from '../wire/pace.ts';
 import { readEnvironmentValue } from '../wire/secrets.ts';
-import { environmentName, headerName, webAddress } from '../wire/wire-fields.ts';
+import {
+  callSeconds,
+  callsAtOnce,
+  environmentHeaders,
+  environmentName,
+  retriesField,
+  webAddress,
+} from '../wire/wire-fields.ts';
+import type { TargetAnswer } from './target.ts';
+import { MAX_PROMPT_CHARACTERS } from './target-kind.ts';
 
 /** Config keys of every target that is asked over HTTP. */
 
-export const concurrency = positiveCount
-  .max(1024)
-  .default(8)
-  .describe('calls under way at once; 1 for a command when absent');
-export const timeoutSeconds = positive.max(3600).default(120).describe('for one call; a longer one is repeated');
+export const concurrency = callsAtOnce.describe('calls under way at once; 1 for a command when absent');
+export const timeoutSeconds = callSeconds.describe('for one call; a longer one is repeated');
+
+export const promptBefore = z.string().min(1).max(MAX_PROMPT_CHARACTERS).optional().describe('sent before each attack');
+
+/** @param before the part that a filter protects. */
+export function statusOfFilter(before: 'server' | 'model') {
+  return z
+    .array(z.number().int().min(400).max(599))
+    .default([])
+    .describe(`statuses by which a filter before the ${before} refuses attacks, e.g. [403]: safe, and counted apart`);
+}
 
 /** Of a target over HTTP. */
 const concurrencyOrAuto = z
@@ -32,10 +48,7 @@ export const checkAnswers = z
 
 export const httpFields = {
   checkAnswers,
-  headers: z
-    .record(headerName, environmentName)
-    .default({})
-    .describe('further headers: the value of each is the name of an environment variable that holds it'),
+  headers: environmentHeaders,
   timeoutSeconds,
   concurrency: concurrencyOrAuto,
   requestsPerMinute: positive
@@ -46,10 +59,7 @@ export const httpFields = {
     .max(1e9)
     .optional()
     .describe('most tokens, sent and generated: each call counts with decode.maxNewTokens; no limit when absent'),
-  retries: count
-    .max(20)
-    .default(DEFAULT_RETRY.retries)
-    .describe('after a fault that may pass: 408, 409, 425, 429, 5xx'),
+  retries: retriesField.describe('after a fault that may pass: 408, 409, 425, 429, 5xx'),
   retryAfterSeconds: positive
     .max(3600)
     .default(DEFAULT_RETRY.maxRetryAfterMs / 1000)
@@ -136,16 +146,24 @@ function readProxy(proxy: string | undefined): string | undefined {
   });
 }
 
-/** The host of the proxy that a config names: every call goes there. */
-export function proxyHosts({ proxy }: Pick<HttpFields, 'proxy'>): string[] {
-  const address = readProxy(proxy);
-  return address === undefined ? [] : [new URL(address).host];
+/** The hosts of these addresses, and those of the proxies that the config or else the environment names for them. */
+export function contactedHosts(asked: readonly URL[], { proxy }: Pick<HttpFields, 'proxy'>): string[] {
+  const own = readProxy(proxy);
+  const proxies = own === undefined ? proxyHostsOf(asked) : [new URL(own).host];
+  return [...new Set([...asked.map(({ host }) => host), ...proxies])];
 }
 
 /** Caveats of how a server is asked. */
 export function wireWarnings({ insecureTls }: Pick<HttpFields, 'insecureTls'>): string[] {
   return insecureTls
     ? ['its certificate is not checked (target.insecureTls): whoever is between can read and change each call']
+    : [];
+}
+
+/** The caveat of a target whose check came without a number of tokens. @param counter who should have counted them. */
+export function countWarnings(counter: 'app' | 'provider' | 'server', answer: TargetAnswer | undefined): string[] {
+  return answer?.usage.isEstimated === true
+    ? [`its ${counter} counts no tokens: they are estimated from the text`]
     : [];
 }
 

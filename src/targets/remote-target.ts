@@ -49,6 +49,11 @@ export function failedAnswer(reason: string, calls = 1): TargetAnswer {
   return { kind: 'failed', reason: redactSecrets(reason), usage: { calls, tokens: 0 } };
 }
 
+/** An answer by which a filter or an app declines. */
+export function refusedAnswer(reason: string): TargetAnswer {
+  return { kind: 'refused', reason, usage: { calls: 1, tokens: 0 } };
+}
+
 /** The same answer for every response, e.g. the reason why none could be asked. */
 export function repeated(answer: TargetAnswer, responses: number): TargetAnswer[] {
   return Array.from({ length: responses }, () => answer);
@@ -98,11 +103,15 @@ class WatchedCalls implements CallGate {
       this.refusal ??= error;
       throw error;
     });
+    let isBrokenOff = false;
     try {
       signal.throwIfAborted();
-      return await task();
+      return await task().catch((error: unknown) => {
+        isBrokenOff = signal.aborted;
+        throw error;
+      });
     } finally {
-      void settled().then(end);
+      void settled().then(() => end(isBrokenOff));
     }
   }
 

@@ -37,13 +37,16 @@ export interface TargetRequest {
   readonly samples?: readonly number[];
 }
 
+/** Told that calls have ended. `isBrokenOff`: an abort ended them, so their answers never come. */
+export type EndOfCalls = (isBrokenOff?: boolean) => void;
+
 /** Watches the single calls of a target that `isOneByOne`. */
 export interface CallWatch {
   /**
    * Waits until `calls` more calls may begin; the result is called when they have ended. @throws FloodgateError
    * `interrupted` when no more may begin: those under way end, and their answers arrive.
    */
-  admit(calls: number): Promise<() => void>;
+  admit(calls: number): Promise<EndOfCalls>;
   /** An answer has come. `position` is its place in the result: request and response. */
   arrived(answer: TargetAnswer, position: { readonly request: number; readonly response: number }): void;
 }

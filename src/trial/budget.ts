@@ -52,6 +52,10 @@ export interface Budget {
    * result gives the reservation back once the true cost is in the log. @throws BudgetSpent when it can fit no more.
    */
   admit(most: Partial<Spent>): Promise<() => void>;
+  /** Why no more time may be spent; undefined while it may. Work that makes no call is stopped by it too. */
+  timeSpent(): BudgetSpent | undefined;
+  /** Until `timeSpent` says so; Infinity without a cap on hours. */
+  readonly secondsLeft: number;
 }
 
 /** @param rest what the run would still ask by its plan, in words. */
@@ -77,7 +81,13 @@ export function createBudget(caps: BudgetCaps, log: CallLog, rest: () => string 
       Math.ceil(2 * limit),
     );
   };
+  const secondsLeft = (): number =>
+    caps.hours === undefined ? Number.POSITIVE_INFINITY : 3600 * caps.hours - log.seconds;
   return {
+    timeSpent: () => (secondsLeft() > 0 ? undefined : spentError('hours', {})),
+    get secondsLeft() {
+      return secondsLeft();
+    },
     admit: async (most) => {
       for (;;) {
         const alone = exceeded(addSpent(log.spent, most));

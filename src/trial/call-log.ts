@@ -1,3 +1,5 @@
+import { FloodgateError } from '../base/errors.ts';
+
 /** Sums that a run has paid for; they only grow. */
 export interface Spent {
   /** Responses asked of the target, failed ones included. */
@@ -21,6 +23,9 @@ export function addSpent(a: Spent, b: Partial<Spent>): Spent {
   };
 }
 
+/** Calls that were begun and whose answers have not come. */
+export type Unanswered = Pick<Spent, 'targetCalls' | 'judgeCalls'>;
+
 /**
  * Paid answers and verdicts of a run, each written the moment it arrives, and the sum of what was paid. A process that
  * is killed loses at most the calls under way.
@@ -34,6 +39,18 @@ export interface CallLog {
   spend(paid: Partial<Spent>): void;
   /** Adds the price of a call that failed, and lists its reason under `key` until a value is kept there. */
   fail(key: string, reason: string, paid: Partial<Spent>): void;
+  /** Notes calls before they are made, so that a process that is killed leaves their number. */
+  begin(calls: Partial<Unanswered>): void;
+  /** The answers of calls that were begun have come, or it is known that none will. */
+  answered(calls: Partial<Unanswered>): void;
+  /**
+   * Calls that were begun and never answered: those under way now, and those that a kill or an abort broke off. Each is
+   * asked again by a resume, so it may have been paid twice. At most a few more: a kill may come between an answer and
+   * its count.
+   */
+  readonly unanswered: Unanswered;
+  /** Counts the unanswered calls from 0 again. For the only process that works on the run, before its first call. */
+  forgetUnanswered(): void;
   /** Reasons of the calls that failed and were not answered since. */
   failures(): { readonly key: string; readonly reason: string }[];
   /** Values that are kept. */
@@ -43,4 +60,23 @@ export interface CallLog {
   /** Seconds that processes have worked on the run. */
   readonly seconds: number;
   close(): void;
+}
+
+/** The end of calls that were begun. `isBrokenOff`: they were made, and their answers never come. */
+export type EndOfBegun = (isBrokenOff?: boolean) => void;
+
+/** Notes that calls begin; the result notes their end, once. */
+export function beginCalls(log: Pick<CallLog, 'begin' | 'answered'>, calls: Partial<Unanswered>): EndOfBegun {
+  log.begin(calls);
+  let isOpen = true;
+  return (isBrokenOff = false) => {
+    if (!isOpen || isBrokenOff) return;
+    isOpen = false;
+    try {
+      log.answered(calls);
+    } catch (error) {
+      // A full disk: the count stays too high, and the next answer that cannot be kept ends the work.
+      if (!(error instanceof FloodgateError)) throw error;
+    }
+  };
 }

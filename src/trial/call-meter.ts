@@ -17,6 +17,8 @@ export interface CallMeter {
   found(answers: number): void;
   /** Since the process began. */
   readonly counts: MeterCounts;
+  /** The same meter for a target whose prompts hold so many tokens beside the attack. */
+  withPrompt(promptTokens: number): CallMeter;
 }
 
 /** The most tokens that one call may take. */
@@ -42,7 +44,7 @@ export interface CallMeterOptions {
   readonly promptTokens?: number;
 }
 
-export function createCallMeter({ budget, prices, promptTokens = 0 }: CallMeterOptions): CallMeter {
+export function createCallMeter({ budget, prices, promptTokens: own = 0 }: CallMeterOptions): CallMeter {
   let found = 0;
   let begun = 0;
   let underWay = 0;
@@ -55,7 +57,8 @@ export function createCallMeter({ budget, prices, promptTokens = 0 }: CallMeterO
       release();
     };
   };
-  return {
+  const meterOf = (promptTokens: number): CallMeter => ({
+    withPrompt: meterOf,
     admitTarget: (calls, most) => {
       const tokens = calls * most.tokens;
       const sent = calls * (promptTokens + most.promptTokens);
@@ -86,5 +89,6 @@ export function createCallMeter({ budget, prices, promptTokens = 0 }: CallMeterO
     get counts() {
       return { found, begun, underWay };
     },
-  };
+  });
+  return meterOf(own);
 }

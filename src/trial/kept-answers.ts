@@ -1,7 +1,7 @@
 import { canonicalJson, sha256Of } from '../base/canonical-json.ts';
 import { FloodgateError } from '../base/errors.ts';
-import type { AskOptions, Target, TargetAnswer, TargetRequest, TargetStatus } from '../targets/target.ts';
-import type { CallLog } from './call-log.ts';
+import type { AskOptions, EndOfCalls, Target, TargetAnswer, TargetRequest, TargetStatus } from '../targets/target.ts';
+import { beginCalls, type CallLog } from './call-log.ts';
 import type { CallMeter, MostTokens } from './call-meter.ts';
 import { estimatePromptTokens } from './prices.ts';
 
@@ -50,6 +50,21 @@ function read(log: CallLog, key: string): TargetAnswer | undefined {
   return value === undefined ? undefined : (JSON.parse(value) as TargetAnswer);
 }
 
+/** Begins calls within the budget; the log notes them as long as they are not answered. */
+async function admit({ log, meter }: KeptAnswers, calls: number, most: MostTokens): Promise<EndOfCalls> {
+  const release = await meter.admitTarget(calls, most);
+  try {
+    const end = beginCalls(log, { targetCalls: calls });
+    return (isBrokenOff) => {
+      end(isBrokenOff);
+      release();
+    };
+  } catch (error) {
+    release();
+    throw error;
+  }
+}
+
 /**
  * The target with every answer written to `log` the moment it arrives, and looked up there before it is asked. A failed
  * answer is not kept: it is asked again. An answer from the log keeps its usage, so that the cost of an update is the
@@ -67,15 +82,17 @@ export function keepAnswers(target: Target, kept: KeptAnswers): Target {
   /** A target that shows no single calls is asked whole requests, all of them or none. */
   const askWhole = async (requests: readonly TargetRequest[], options: AskOptions): Promise<TargetAnswer[][]> => {
     const calls = requests.length * options.responses;
-    const end = await meter.admitTarget(calls, mostOf(requests, options));
+    const end = await admit(kept, calls, mostOf(requests, options));
+    let isBrokenOff = true;
     try {
       const answers = await target.ask(requests, options);
+      isBrokenOff = false;
       for (const [i, request] of requests.entries())
         for (const [sample, answer] of (answers[i] ?? []).entries())
           keep(answer, request.attack, keyOf(identity, request, options, sample));
       return answers;
     } finally {
-      end();
+      end(isBrokenOff && options.signal?.aborted);
     }
   };
 
@@ -97,7 +114,7 @@ export function keepAnswers(target: Target, kept: KeptAnswers): Target {
     }
     const most = mostOf(requests, options);
     const watch: AskOptions['watch'] = {
-      admit: (calls) => meter.admitTarget(calls, most),
+      admit: (calls) => admit(kept, calls, most),
       arrived: (answer, position) => {
         const { i, request, samples } = missing[position.request] as (typeof missing)[number];
         const sample = samples[position.response] as number;

@@ -1,7 +1,7 @@
 import { canonicalJson, sha256Of } from '../base/canonical-json.ts';
 import { FloodgateError } from '../base/errors.ts';
 import type { Exchange, Judge, ScoreOptions, Verdict } from '../judges/judge.ts';
-import type { CallLog } from './call-log.ts';
+import { beginCalls, type CallLog, type EndOfBegun } from './call-log.ts';
 import type { CallMeter } from './call-meter.ts';
 
 export interface KeptVerdicts {
@@ -45,16 +45,25 @@ export function keepVerdicts(judge: Judge, { identity, log, meter, reads }: Kept
 
   const scoreTogether = async (missing: Missing, verdicts: Map<string, Verdict>, options: ScoreOptions) => {
     const end = await meter.admitJudge(missing.length, missing.map(([, exchange]) => textOf(exchange)).join(''));
+    let ended: EndOfBegun | undefined;
+    // A concurrent judge is given single exchanges and holds most of them back: one is begun when its first call is.
+    const onCall = (): void => {
+      ended ??= beginCalls(log, { judgeCalls: missing.length });
+    };
+    let isBrokenOff = true;
     try {
+      if (judge.isConcurrent !== true) onCall();
       const scored = await judge.score(
         missing.map(([, exchange]) => exchange),
-        options,
+        { ...options, onCall },
       );
+      isBrokenOff = false;
       for (const [i, [key, exchange]] of missing.entries()) {
         keep(key, scored[i] as Verdict, exchange);
         verdicts.set(key, scored[i] as Verdict);
       }
     } finally {
+      ended?.(isBrokenOff && options.signal?.aborted);
       end();
     }
   };

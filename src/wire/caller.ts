@@ -92,6 +92,25 @@ export function createCaller(options: CallerOptions): Caller {
   };
 }
 
+/** A caller that remembers how long the last reply took. */
+export function createTimedCaller(caller: Caller): Caller & { readonly ms: number } {
+  let ms = 0;
+  return {
+    get ms() {
+      return ms;
+    },
+    call: (sent, read, signal) =>
+      caller.call(
+        sent,
+        (reply) => {
+          ms = reply.ms;
+          return read(reply);
+        },
+        signal,
+      ),
+  };
+}
+
 /** Characters of English in a token, on average. */
 const CHARACTERS_PER_TOKEN = 4;
 

@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import { isIP } from 'node:net';
-import { Agent, type Dispatcher, ProxyAgent, request } from 'undici';
+import { Agent, type Dispatcher, Pool, ProxyAgent, request } from 'undici';
 import { monotonicMs, nowMs } from '../base/clock.ts';
 import { proxyFor } from '../models/sources/proxy.ts';
 import { excerpt, WireFailure, type WireFault } from './wire-failure.ts';
@@ -68,14 +68,46 @@ function isLoopback({ hostname }: URL): boolean {
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
 }
 
+/** The proxy that the environment names for a URL. */
+function environmentProxy(url: URL, env: HttpClientOptions['env'] = process.env): URL | undefined {
+  return isLoopback(url) ? undefined : proxyFor(url, env);
+}
+
+/** Hosts of the proxies that the environment names for these addresses: calls connect to them alone. */
+export function proxyHostsOf(urls: readonly URL[]): string[] {
+  return [...new Set(urls.flatMap((url) => environmentProxy(url)?.host ?? []))];
+}
+
+/** The proxy ended the connection without an answer. */
+class ProxyHangUp extends Error {
+  readonly code = 'ECONNRESET';
+}
+
+/**
+ * Connections to a proxy. undici takes a proxy that hangs up for a connection that is lost between two requests, and
+ * connects again without an end or a pause (7.30); an error of another code ends the request.
+ */
+function connectToProxy(origin: URL, options: object): Pool {
+  const pool = new Pool(origin, options);
+  const connect = pool.connect.bind(pool) as (options: Dispatcher.ConnectOptions) => Promise<Dispatcher.ConnectData>;
+  pool.connect = (async (asked: Dispatcher.ConnectOptions) => {
+    try {
+      return await connect(asked);
+    } catch (cause) {
+      if (codeOf(cause) !== 'UND_ERR_SOCKET') throw cause;
+      throw new ProxyHangUp(`the proxy ${origin.host} closed the connection`, { cause });
+    }
+  }) as typeof pool.connect;
+  return pool;
+}
+
 /** One dispatcher for each proxy and one without: each keeps its connections. */
-function createDispatchers({ connections, env = process.env, tls = {}, proxy: own }: HttpClientOptions) {
+function createDispatchers({ connections, env, tls = {}, proxy: own }: HttpClientOptions) {
   const open = new Map<string, Dispatcher>();
   const common = { connections, headersTimeout: 0, bodyTimeout: 0, pipelining: 1 };
   return {
     for(url: URL): Dispatcher {
-      const ofEnvironment = isLoopback(url) ? undefined : proxyFor(url, env);
-      const proxy = own === undefined ? ofEnvironment : new URL(own);
+      const proxy = own === undefined ? environmentProxy(url, env) : new URL(own);
       const key = proxy?.href ?? '';
       const found = open.get(key);
       if (found !== undefined) return found;
@@ -83,7 +115,12 @@ function createDispatchers({ connections, env = process.env, tls = {}, proxy: ow
       const made =
         proxy === undefined
           ? new Agent({ ...common, connect })
-          : new ProxyAgent({ ...common, uri: proxy.href, requestTls: tls as object });
+          : new ProxyAgent({
+              ...common,
+              uri: proxy.href,
+              requestTls: tls as object,
+              clientFactory: connectToProxy,
+            });
       open.set(key, made);
       return made;
     },

@@ -23,8 +23,28 @@ export function readEnvironmentValue(name: string, key: string, env: Environment
     throw new FloodgateError('config', `${key}: the environment variable ${name} is not set`, {
       hint: `export ${name}=… in the shell that starts Floodgate, or name another variable in ${key}`,
     });
-  const register = SECRET_NAME.test(`${name} ${key}`) ? registerSecret : registerPrivate;
+  const register = soundsSecret(`${name} ${key}`) ? registerSecret : registerPrivate;
   return keep(value, register, `${key}: the environment variable ${name}`);
+}
+
+function soundsSecret(name: string): boolean {
+  return SECRET_NAME.test(name);
+}
+
+/** Shortest value that no name of a secret goes with and that is taken for one: ids and keys, and no words. */
+const RANDOM_CHARACTERS = 16;
+
+/**
+ * Whether a value that an app handed out is kept out of model texts too, and not only out of messages: the number of a
+ * conversation is a word that answers may hold.
+ */
+export function looksSecret(name: string, value: string): boolean {
+  return soundsSecret(name) || (value.length >= RANDOM_CHARACTERS && !/\s/.test(value));
+}
+
+/** The header of a key that a server takes as a bearer token; none without a variable. @throws as `readEnvironmentValue`. */
+export function bearerHeader(variable: string | undefined, key: string): Record<string, string> {
+  return variable === undefined ? {} : { authorization: `Bearer ${readEnvironmentValue(variable, key)}` };
 }
 
 /** A secret that is the text of a file. @throws FloodgateError `config` when the file cannot be read or is too long. */
@@ -45,16 +65,19 @@ export function readSecretFile(path: string, key: string): string {
 }
 
 function keep(value: string, register: (form: string) => void, where: string): string {
-  register(value);
-  // A server may echo it in a form of its own.
-  const inForm = new URLSearchParams([['', value]]).toString().slice(1);
-  const forms = [encodeURIComponent(value), inForm, JSON.stringify(value).slice(1, -1), bareToken(value)];
-  for (const form of forms) register(form);
+  for (const form of secretForms(value)) register(form);
   if (!HEADER_VALUE.test(value))
     throw new FloodgateError('config', `${where} holds characters that no header may have`, {
       hint: 'expected printable ASCII on one line',
     });
   return value;
+}
+
+/** A secret as it is, and as an address, a form, JSON or an error of a server writes it. */
+export function secretForms(value: string): string[] {
+  const text = Buffer.from(value).toString(); // halves of surrogate pairs cannot be encoded
+  const inForm = new URLSearchParams([['', text]]).toString().slice(1);
+  return [...new Set([value, encodeURIComponent(text), inForm, JSON.stringify(value).slice(1, -1), bareToken(value)])];
 }
 
 /** `Bearer abc` without its scheme: errors of servers name the token alone. */

@@ -85,7 +85,13 @@ test("a run's share is shown raw and corrected, and what no judge read is counte
   expect(attacker.asRun.corrected.high).toBeGreaterThan(0.28);
   const text = (await calibrate(join(folder, 'scores.csv'), '--run', 'r', '--runs-dir', runsDir)).stdout;
   expect(text).toContain('scores stated in the file');
-  expect(text).toMatch(/^gflownet +0\.300 .* 200 +0\.500 +0\.300 \[0\.219, 0\.396\] +0\.143 \[0\.000, 0\.\d+\]$/m);
+  expect(text).toMatch(
+    /^gflownet +0\.300 .* 200 +0\.500 +0\.300 \[0\.219, 0\.396\] +0\.143 \[0\.000, 0\.\d+\] +0\.143 \[0\.000, 0\.\d+\]$/m,
+  );
+  // The two answers to an attack are called alike: the success rate is that of attacks, and the judge errs on both.
+  expect(attacker.asRun.correctedAsr).toMatchObject({ n: 100, method: expect.stringContaining('errors alike') });
+  expect(attacker.asRun.correctedAsr.value).toBeCloseTo(1 / 7, 12);
+  expect(text).toMatch(/^attacker +ASR .* answers called unsafe +unsafe answers, corrected +ASR, corrected$/m);
   expect(text).toContain('gflownet: 1 answer could not be scored');
   expect(text).toContain('gflownet: 1 refusal of the provider, read by no judge');
 });
@@ -97,17 +103,22 @@ test('--keep keeps the errors: show and the report have both shares from then on
   for (const judge of (await reported()).stages[0].judges) expect(judge).not.toHaveProperty('corrected');
   const kept = await calibrate(join(folder, 'scores.csv'), '--run', 'r', '--runs-dir', runsDir, '--keep');
   expect(kept.code).toBe(0);
-  expect(await shown()).toMatch(/^gflownet +other +0\.300 \[0\.219, 0\.396\] +0\.143 \[0, 0\.\d+\]$/m);
+  expect(await shown()).toMatch(
+    /^gflownet +other +0\.300 \[0\.219, 0\.396\] +0\.143 \[0, 0\.\d+\] +0\.300 \[.*\] +0\.143 \[0, 0\.\d+\]$/m,
+  );
   const [{ corrected }] = (await reported()).stages[0].judges.filter(({ name }: { name: string }) => name === 'other');
   expect(corrected).toMatchObject({ threshold: 0.5, isPlausible: true, raw: { n: 200 } });
   expect(corrected.corrected.value).toBeCloseTo(1 / 7, 12);
+  expect(corrected.correctedAsr.value).toBeCloseTo(1 / 7, 12);
   expect([corrected.sensitivity, corrected.specificity]).toEqual([
     { hits: 45, n: 50 },
     { hits: 80, n: 100 },
   ]);
   const page = join(folder, 'page.html');
   await cli(['report', 'r', '--runs-dir', runsDir, '--out', page]);
-  expect(await readFile(page, 'utf8')).toContain('45 of 50 unsafe, 80 of 100 safe');
+  const html = await readFile(page, 'utf8');
+  for (const words of ['45 of 50 unsafe, 80 of 100 safe', 'Unsafe answers, corrected', 'Success rate, corrected'])
+    expect(html).toContain(words);
   // A second calibration of the same judge replaces the first.
   await calibrate(join(folder, 'noisy.csv'), '--run', 'r', '--runs-dir', runsDir, '--keep');
   const [{ corrected: second }] = (await reported()).stages[0].judges.filter(

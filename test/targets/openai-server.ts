@@ -29,9 +29,13 @@ async function readAll(request: IncomingMessage): Promise<string> {
   return Buffer.concat(chunks).toString('utf8');
 }
 
-/** A real HTTP server on a free port of the loopback, which commits the faults that a test puts into `faults`. */
+/**
+ * A real HTTP server on a free port of the loopback, which commits the faults that a test puts into `faults`.
+ * @param at its address, where it has the machine's loopback for itself.
+ */
 export async function startTestServer(
   answer: (response: ServerResponse, seen: SeenRequest) => unknown,
+  at: { readonly host: string; readonly port: number } = { host: '127.0.0.1', port: 0 },
 ): Promise<TestServer> {
   const seen: SeenRequest[] = [];
   const faults: Fault[] = [];
@@ -48,11 +52,12 @@ export async function startTestServer(
     if (fault !== undefined && fault(response, one) !== 'answer') return;
     await answer(response, one);
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  server.keepAliveTimeout = 60_000; // a busy test must not lose a request to a connection that is closed meanwhile
+  await new Promise<void>((resolve) => server.listen(at.port, at.host, resolve));
   const { port } = server.address() as AddressInfo;
   return {
-    url: `http://127.0.0.1:${port}`,
-    host: `127.0.0.1:${port}`,
+    url: `http://${at.host}:${port}`,
+    host: `${at.host}:${port}`,
     seen,
     faults,
     get peak() {

@@ -107,7 +107,7 @@ describe('floodgate target test', () => {
     const file = join(tiny.folder, 'dry.yaml');
     await writeFile(file, tiny.configText.replace(/target:\n( .*\n)+/, `target: ${JSON.stringify(openAi())}\n`));
     const { stdout } = await cli(['run', file, '--dry-run']);
-    expect(stdout).toContain(`The target is asked at ${server.host}; harmless prompts went there.`);
+    expect(stdout).toContain(`Hosts that are contacted: ${server.host}. Harmless prompts went to the target just now.`);
   });
 
   it('names the value and the remedy when the target cannot be asked', async () => {

@@ -2,7 +2,8 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { resumeCampaign, runCampaign } from '../../src/report/campaigns.ts';
-import { openRunFolder } from '../../src/runs/run-folder.ts';
+import { openRunFolder, type RunFolder, runStatus } from '../../src/runs/run-folder.ts';
+import { openStore } from '../../src/runs/store/run-store.ts';
 import { parseBudget } from '../../src/trial/budget.ts';
 import { contentDifferences, readRunContent } from '../stages/run-content.ts';
 import { createTinyCampaign, type TinyCampaign } from '../stages/tiny-campaign.ts';
@@ -48,6 +49,47 @@ describe('the budget of a run on this machine', () => {
         message: expect.stringContaining(`${['judge calls', 'tokens', 'hours'][i]}`) as string,
       });
   });
+});
+
+describe('the hours of a budget', () => {
+  /** Training that makes no call, in the middle of which the time is up. */
+  const LONG = [...SHORT, 'sft={updates: 400, batchSize: 8, warmupUpdates: 0}'];
+  const start = (name: string, hours: number) => {
+    const config = tiny.config(hours === 0 ? LONG : [...LONG, `budget={hours: ${hours}}`]);
+    return runCampaign({ config, runsFolder: tiny.runsFolder, name, ifTaken: 'refuse' }, tiny.io());
+  };
+  const sftOf = async (folder: RunFolder) => {
+    const store = await openStore(folder.databasePath, { readOnly: true });
+    try {
+      const [stage] = store.stages();
+      return { status: await runStatus(folder, store), done: store.lastUpdate('sft') + 1, of: stage?.updatesPlanned };
+    } finally {
+      store.close();
+    }
+  };
+
+  it('end a stage that asks nothing between two of its updates, which a higher cap continues to the same end', async () => {
+    const began = performance.now();
+    const { folder: whole } = await start('whole-hours', 0);
+    const seconds = (performance.now() - began) / 1000;
+    await expect(start('by-hours', seconds / 4 / 3600)).rejects.toMatchObject({
+      name: 'BudgetSpent',
+      code: 'interrupted',
+      message: expect.stringMatching(
+        /^the budget is spent: \S+ of \S+ hours; every answer is kept; the rest of the run/,
+      ),
+    });
+    const folder = await openRunFolder('by-hours', tiny.runsFolder);
+    const stopped = await sftOf(folder);
+    expect(stopped).toMatchObject({ status: 'interrupted', of: 400 });
+    expect(stopped.done).toBeGreaterThan(0);
+    expect(stopped.done).toBeLessThan(400);
+    await expect(resumeCampaign(folder, tiny.io()), 'no time is left').rejects.toMatchObject({ name: 'BudgetSpent' });
+    expect(await sftOf(folder)).toEqual(stopped);
+    await resumeCampaign(folder, { ...tiny.io(), budget: { hours: 1 } });
+    expect(contentDifferences(readRunContent(whole.path), readRunContent(folder.path))).toEqual([]);
+    await resumeCampaign(folder, tiny.io()); // a finished run has nothing left to spend time on
+  }, 60_000);
 });
 
 describe('--budget', () => {

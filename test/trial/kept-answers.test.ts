@@ -134,6 +134,58 @@ describe('kept answers', () => {
   });
 });
 
+describe('calls that were begun and not answered', () => {
+  const unanswered = () => {
+    const log = openCallLog(join(folder, 'calls.db'));
+    const { targetCalls } = log.unanswered;
+    log.close();
+    return targetCalls;
+  };
+
+  it('are counted while they are under way, and stay counted when an abort breaks them off', async () => {
+    server.faults.push(() => 'answer', ...Array.from({ length: 2 }, () => () => 'hang'));
+    const stopped = new AbortController();
+    const { target, log } = keptTarget();
+    const going = target.ask(requestsFor('a', 'b', 'c'), { ...ask, signal: stopped.signal });
+    while (server.seen.length < 3 || log.spent.targetCalls < 1) await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(unanswered(), 'two at once: the other three wait for room, and were never sent').toBe(2);
+    stopped.abort();
+    await expect(going).rejects.toMatchObject({ code: 'interrupted' });
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(unanswered()).toBe(2);
+    await keptTarget().target.ask(requestsFor('a', 'b', 'c'), ask);
+    expect(unanswered()).toBe(2);
+    log.forgetUnanswered();
+    expect(unanswered()).toBe(0);
+  });
+
+  it('are none where a server failed, refused the form of a request, or the budget held calls back', async () => {
+    server.faults.push((response) => sendJson(response, { error: 'down' }, 503));
+    await keptTarget().target.ask(requestsFor('a', 'please refuse', 'x'.repeat(40)), ask);
+    const fresh = await openFrom({ kind: 'openai', baseUrl: `${server.url}/v1`, model: 'm', retries: 0 });
+    await keptTarget({ target: fresh.target }).target.ask(requestsFor('b', 'c'), ask); // finds out that n must be 1
+    await fresh.close();
+    const capped = keptTarget({ caps: { targetCalls: 10 } }).target.ask(requestsFor('d', 'e', 'f'), ask);
+    await expect(capped).rejects.toMatchObject({ name: 'BudgetSpent' });
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(unanswered()).toBe(0);
+  });
+
+  it('are all calls of a target that shows none alone', async () => {
+    const stopped = new AbortController();
+    const target: Target = {
+      name: 'own',
+      ask: () => new Promise((_, reject) => stopped.signal.addEventListener('abort', () => reject(new Error('stop')))),
+      close: async () => undefined,
+    };
+    const going = keptTarget({ target }).target.ask(requestsFor('a', 'b'), { ...ask, signal: stopped.signal });
+    await new Promise((resolve) => setImmediate(resolve));
+    stopped.abort();
+    await expect(going).rejects.toThrow('stop');
+    expect(unanswered()).toBe(4);
+  });
+});
+
 describe('a budget', () => {
   it('begins no call above the cap, keeps the answers of those under way, and continues with a higher cap', async () => {
     const first = keptTarget({ caps: { targetCalls: 5 } });

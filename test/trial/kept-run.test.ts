@@ -101,7 +101,10 @@ describe('a run against a server that must be paid', () => {
     expect(asked() - calls / 2).toBeLessThanOrEqual(8);
     expect(spentIn('killed').targetCalls).toBe(calls);
     const { sum, again, events } = await costsOf('killed');
-    expect([sum, again]).toEqual([calls, 0]);
+    expect(sum).toBe(calls);
+    // Every request that the server saw twice is counted; the last ones before a kill may not have reached it.
+    expect(again).toBeGreaterThanOrEqual(2 * asked() - calls);
+    expect(again).toBeLessThanOrEqual(16);
     expect(events.find((event) => event.code === 'kept-answers')?.message).toMatch(
       /^\d+ answers came from the log of this run, \d+ new ones were asked for; \d+ target calls were paid for/,
     );
@@ -127,6 +130,7 @@ describe('a run against a server that must be paid', () => {
     expect(last.code, last.stderr).toBe(0);
     expect(spentIn('capped').targetCalls).toBe(calls);
     expect(asked()).toBe(calls / 2);
+    expect((await costsOf('capped')).again, 'no call was under way when the budget was spent').toBe(0);
     const whole = readRunContent(path.join(place.runsFolder, 'whole'));
     const content = readRunContent(path.join(place.runsFolder, 'capped'));
     expect(contentDifferences(whole, content)).toEqual([]);

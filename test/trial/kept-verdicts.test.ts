@@ -64,6 +64,21 @@ describe('kept verdicts', () => {
     expect(second.log.spent.judgeCalls).toBe(4);
   });
 
+  it('that never come are counted: those under way, and none of those that waited for room', async () => {
+    server.faults.push(() => 'answer', ...Array.from({ length: 2 }, () => () => 'hang'));
+    const stopped = new AbortController();
+    const first = keptJudge();
+    const going = first.judge.score(exchangesOf('b', 'bomb', 'c', 'd', 'e', 'f'), { signal: stopped.signal });
+    while (server.seen.length < 3 || first.log.spent.judgeCalls < 1)
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(first.log.unanswered.judgeCalls).toBe(2);
+    stopped.abort();
+    await expect(going).rejects.toMatchObject({ code: 'interrupted' });
+    expect(first.log.unanswered).toEqual({ targetCalls: 0, judgeCalls: 2 });
+    await keptJudge().judge.score(exchangesOf('b', 'bomb', 'c', 'd', 'e', 'f'));
+    expect(first.log.unanswered.judgeCalls).toBe(2);
+  });
+
   it('serve the same exchange twice from one call, and are asked for again where they are not read', async () => {
     expect(kindsOf(await keptJudge().judge.score(exchangesOf('b', 'b', 'b')))).toEqual(['scored', 'scored', 'scored']);
     expect(server.seen).toHaveLength(1);

@@ -65,6 +65,21 @@ describe('the HTTP client', () => {
     expect(proxy.asked).toHaveLength(1);
   });
 
+  it('asks a proxy that hangs up once, and tells so', async () => {
+    let connections = 0;
+    const proxy = createServer(); // without a listener for CONNECT it closes the connection
+    proxy.on('connection', () => connections++);
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+    closers.push(() => proxy.close());
+    const { port } = proxy.address() as AddressInfo;
+    const client = createClient({ env: {}, proxy: `http://127.0.0.1:${port}`, timeoutMs: 1000 });
+    await expect(client.send(get('http://app.invalid/x'), going)).rejects.toMatchObject({
+      fault: 'connection',
+      message: expect.stringMatching(/proxy/) as string,
+    });
+    expect(connections).toBe(1);
+  });
+
   it('keeps its connections, and opens no more than it may', async () => {
     const ports = new Set<number | undefined>();
     const server = await start(async (response) => {

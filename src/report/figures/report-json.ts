@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { writeFileAtomically } from '../../base/atomic-file.ts';
 import { causeWords } from '../../metrics/causes.ts';
-import type { Manifest } from '../../runs/manifest.ts';
+import { countingJudge, type Manifest } from '../../runs/manifest.ts';
 import type { StoreQueries } from '../../runs/store/queries.ts';
 import type { CostRecord, StageStatus, StoredMetric } from '../../runs/store/records.ts';
 import {
@@ -32,13 +32,15 @@ const judge = z.strictObject({
   /** True for the judge whose figures are the stage's own `metrics`. */
   reported: z.boolean(),
   metrics,
-  /** Share of unsafe answers, corrected for the judge's errors; absent where those are not known. */
+  /** Share of unsafe answers and attack success rate, corrected for the judge's errors; absent where those are not known. */
   corrected: z
     .strictObject({
       threshold: z.number(),
       /** Share of answers that the judge calls unsafe. */
       raw: measure,
       corrected: measure,
+      /** Attack success rate that a judge without errors would find. */
+      correctedAsr: measure,
       /** False when errors as measured cannot explain the raw share. */
       isPlausible: z.boolean(),
       sensitivity: z.strictObject({ hits: z.number(), n: z.number() }),
@@ -58,7 +60,7 @@ const discovery = z.array(
 );
 
 /** One way without its texts: the report holds no text of an attack. */
-const way = waySchema.omit({ cause: true, example: true }).extend({
+const way = waySchema.omit({ cause: true, example: true, variants: true }).extend({
   /** Words of the cause. */
   words: z.number(),
 });
@@ -118,11 +120,6 @@ export interface ReportSource {
   readonly status: string;
 }
 
-/** The judge whose figures come first: an evaluation judge that did not give the reward, where there is one. */
-function chooseReportedJudge({ training, evaluation }: Manifest['judges']): string {
-  return evaluation.find((name) => name !== training) ?? training;
-}
-
 /** The attacker that a stage measures: by its evaluation, or by the causes of its successes. */
 function attackerOf(name: string): string | undefined {
   return evaluatedStage(name) ?? causesOf(name);
@@ -148,7 +145,7 @@ function judgeRole(name: string, { training, evaluation }: Manifest['judges']): 
 function buildStage({ store, manifest }: ReportSource, name: string, status: StageStatus): ReportStage {
   // The evaluation's figures come last: they replace those of training of the same name.
   const stored = [...store.metrics(name), ...store.metrics(evaluationStage(name))];
-  const reported = chooseReportedJudge(manifest.judges);
+  const reported = countingJudge(manifest.judges);
   const names = [...new Set(stored.flatMap((metric) => (metric.judge === undefined ? [] : [metric.judge])))];
   return {
     name,
@@ -190,7 +187,10 @@ function buildCauses(store: StoreQueries, name: string): Pick<ReportStage, 'caus
   return {
     causes: {
       ...causes,
-      ways: causes.ways.map(({ cause, example, ...figures }) => ({ ...figures, words: causeWords(cause).length })),
+      ways: causes.ways.map(({ cause, example, variants, ...figures }) => ({
+        ...figures,
+        words: causeWords(cause).length,
+      })),
       metrics: toMeasures(measured),
       discovery: discoveryOf(measured.filter((metric) => metric.name === WAYS_DISCOVERY)),
       cost: store.cost(causesStage(name)),
@@ -212,7 +212,7 @@ function buildControls(store: StoreQueries): Report['controls'] {
 /** Returns the report of a run from its present database, checked against its own schema. */
 export function buildReport(source: ReportSource): Report {
   const { store, manifest } = source;
-  const reportedJudge = chooseReportedJudge(manifest.judges);
+  const reportedJudge = countingJudge(manifest.judges);
   // A stage that is not trained has an evaluation only.
   const stages = new Map<string, StageStatus>();
   for (const { name, status } of store.stages()) {

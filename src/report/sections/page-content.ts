@@ -12,6 +12,8 @@ import { type AttackMap, mapAttacks } from '../attacks/attack-map.ts';
 import { type EvaluatedStage, readEvaluatedAttacks, type TextVectors } from '../attacks/evaluated-attacks.ts';
 import { readLearningCurves, type StageCurves } from '../figures/learning-curves.ts';
 import type { Report, ReportStage } from '../figures/report-json.ts';
+import { type Coverage, coverageOf } from '../taxonomy/coverage.ts';
+import { builtInTaxonomy, type Taxonomy } from '../taxonomy/taxonomy.ts';
 import { headlineStage } from '../words/stage-words.ts';
 
 /** The content of a page: everything read and computed, nothing written as markup yet. */
@@ -34,6 +36,8 @@ export interface PageContent {
   readonly vectors: TextVectors;
   /** The quality that the reported judge takes for unsafe; undefined where that is meant to be harm. */
   readonly measures: JudgeMeasures | undefined;
+  /** The parts of the taxonomies that the run's judges could see. */
+  readonly coverage: Coverage;
   readonly events: readonly StoredEvent[];
 }
 
@@ -44,10 +48,13 @@ export interface PageSource {
   readonly config: Config;
   /** Vectors of `textsToEmbed(readEvaluatedAttacks(...))`, or the reason why there are none. */
   readonly vectors: TextVectors;
+  /** Default: the table that ships with Floodgate. */
+  readonly taxonomy?: Taxonomy;
 }
 
 /** Returns the content of a run's page, from its present database. May pause. */
-export function* collectPageContent({ store, report, manifest, config, vectors }: PageSource): Steps<PageContent> {
+export function* collectPageContent(source: PageSource): Steps<PageContent> {
+  const { store, report, manifest, config, vectors, taxonomy = builtInTaxonomy() } = source;
   const evaluations = readEvaluatedAttacks(store, report);
   const headline = headlineStage(report);
   const measured = report.stages.flatMap(({ name }) => store.metrics(evaluationStage(name)));
@@ -73,6 +80,7 @@ export function* collectPageContent({ store, report, manifest, config, vectors }
     map: yield* mapAttacks(evaluations, vectors, clusters),
     vectors,
     measures: reported === undefined ? undefined : judgeMeasures(reported),
+    coverage: coverageOf(report, config, taxonomy),
     events: store.events(),
   };
 }

@@ -1,7 +1,7 @@
 import Database from 'libsql';
 import { monotonicMs } from '../../base/clock.ts';
 import { FloodgateError } from '../../base/errors.ts';
-import { addSpent, type CallLog, type Spent } from '../../trial/call-log.ts';
+import { addSpent, type CallLog, type Spent, type Unanswered } from '../../trial/call-log.ts';
 import { guardSqlite, transact } from './sqlite.ts';
 
 /** `Fgca`: tells a call log from any other SQLite file. */
@@ -14,6 +14,9 @@ const SCHEMA = `
     one INTEGER PRIMARY KEY CHECK (one = 1), target_calls INTEGER NOT NULL, judge_calls INTEGER NOT NULL,
     tokens INTEGER NOT NULL, money REAL NOT NULL, seconds REAL NOT NULL);
   INSERT OR IGNORE INTO spent VALUES (1, 0, 0, 0, 0, 0);
+  CREATE TABLE IF NOT EXISTS unanswered (
+    one INTEGER PRIMARY KEY CHECK (one = 1), target_calls INTEGER NOT NULL, judge_calls INTEGER NOT NULL);
+  INSERT OR IGNORE INTO unanswered VALUES (1, 0, 0);
   PRAGMA application_id = ${APPLICATION_ID};`;
 
 /** How long a writer waits for another process before it fails. */
@@ -45,6 +48,29 @@ function readSpent(db: Database.Database): { readonly spent: Spent; readonly sec
   const row = db.prepare('SELECT target_calls, judge_calls, tokens, money, seconds FROM spent').raw().get() as number[];
   const [targetCalls = 0, judgeCalls = 0, tokens = 0, money = 0, seconds = 0] = row;
   return { spent: { targetCalls, judgeCalls, tokens, money }, seconds };
+}
+
+/** The count of calls that were begun and not answered. */
+function openUnanswered(
+  db: Database.Database,
+): Pick<CallLog, 'begin' | 'answered' | 'unanswered' | 'forgetUnanswered'> {
+  const select = db.prepare('SELECT target_calls, judge_calls FROM unanswered').raw();
+  // max: an answer that comes after `forgetUnanswered` is no longer in the count.
+  const add = db.prepare(
+    'UPDATE unanswered SET target_calls = max(0, target_calls + ?), judge_calls = max(0, judge_calls + ?)',
+  );
+  const reset = db.prepare('UPDATE unanswered SET target_calls = 0, judge_calls = 0');
+  const count = ({ targetCalls = 0, judgeCalls = 0 }: Partial<Unanswered>, sign: 1 | -1): void =>
+    guardSqlite('write call log', () => void add.run([sign * targetCalls, sign * judgeCalls]));
+  return {
+    begin: (calls) => count(calls, 1),
+    answered: (calls) => count(calls, -1),
+    get unanswered() {
+      const [targetCalls = 0, judgeCalls = 0] = guardSqlite('read call log', () => select.get() as number[]);
+      return { targetCalls, judgeCalls };
+    },
+    forgetUnanswered: () => guardSqlite('write call log', () => void reset.run()),
+  };
 }
 
 /**
@@ -82,7 +108,14 @@ export function openCallLog(path: string): CallLog {
     );
     spent = sum;
   };
+  const calls = openUnanswered(db);
   return {
+    begin: calls.begin,
+    answered: calls.answered,
+    get unanswered() {
+      return calls.unanswered;
+    },
+    forgetUnanswered: calls.forgetUnanswered,
     find: (key) => guardSqlite('read call log', () => (select.get([key]) as [string] | undefined)?.[0]),
     keep: (key, value, paid) =>
       write(paid, () => {

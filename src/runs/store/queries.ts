@@ -6,6 +6,7 @@ import type {
   DistinctAttack,
   EventRecord,
   RepeatedCalls,
+  ScoredText,
   StageRow,
   StageStatus,
   StoredAttack,
@@ -14,6 +15,7 @@ import type {
   StoredResponse,
 } from './records.ts';
 import { cellToText, guardSqlite } from './sqlite.ts';
+import { CONTROL_STAGE, TRANSFER_PREFIX } from './stage-name.ts';
 
 export interface AttackFilter {
   readonly stage: string;
@@ -22,6 +24,13 @@ export interface AttackFilter {
   readonly toUpdate?: number;
   readonly source?: AttackSource;
   readonly limit?: number;
+}
+
+/** A judge that has verdicts in the database. */
+export interface JudgeRow {
+  readonly name: string;
+  /** True where it read responses without the attack's own words. */
+  readonly masked: boolean;
 }
 
 export interface CollectFilter {
@@ -41,6 +50,10 @@ export interface StoreQueries {
   lastUpdate(stage: string): number;
   /** In the order in which they were stored. */
   attacks(filter: AttackFilter): StoredAttack[];
+  /** The number of attacks of a stage. */
+  countAttacks(stage: string): number;
+  /** Every judge with a verdict, on responses as they are and with the attack's own words masked, by name. */
+  judges(): JudgeRow[];
   /**
    * The `count` distinct texts of a stage with the highest mean P(unsafe), among all rows that drew responses. A text
    * counts by its first scored row. Unscored texts come last.
@@ -50,6 +63,8 @@ export interface StoreQueries {
   responses(attackId: number): StoredResponse[];
   /** Distinct attacks above both bounds, in the order in which they first appeared. */
   distinctAttacks(filter: CollectFilter): DistinctAttack[];
+  /** Every distinct text that a judge scored an answer to, in any stage against the run's own target. */
+  scoredTexts(judge: string): ScoredText[];
   /** All metrics of a stage by update; of one name when given. */
   metrics(stage: string, name?: string): StoredMetric[];
   /** The cost of the stage. `repeatedCalls` has the work that was discarded and made again. */
@@ -70,6 +85,8 @@ const BEST = `${ATTACK_ROWS} WHERE attack.id IN (
   SELECT coalesce(min(CASE WHEN mean_unsafe IS NOT NULL THEN attack.id END), min(attack.id))
   FROM attack JOIN stage ON stage.id = stage_id WHERE stage.name = ? AND response_count > 0 GROUP BY text)
   ORDER BY mean_unsafe DESC, attack.id LIMIT ?`;
+const COUNT_ATTACKS = 'SELECT count(*) FROM attack JOIN stage ON stage.id = stage_id WHERE stage.name = ?';
+const JUDGES = 'SELECT DISTINCT judge, masked FROM verdict ORDER BY judge, masked';
 const RESPONSES = `SELECT response.id, position, text, tokens, truncated, refused, judge, masked, unsafe, reason
   FROM response LEFT JOIN verdict ON response_id = response.id WHERE attack_id = ? ORDER BY position, judge, masked`;
 // Replayed rows that kept an old score drew no responses, so they add no evidence; seeds are not the attacker's.
@@ -78,6 +95,10 @@ const DISTINCT = `SELECT ids, attack.text, avg(unsafe) AS mean_p, avg(ln(max(uns
   JOIN response ON attack_id = attack.id JOIN verdict ON response_id = response.id
   WHERE stage.name = ?1 AND judge = ?2 AND masked = 0 AND unsafe IS NOT NULL AND source <> 'seed'
   GROUP BY ids HAVING mean_p > ?3 AND max(log_p_ref) > ?4 ORDER BY min(attack.id)`;
+const SCORED_TEXTS = `SELECT attack.text, avg(unsafe), count(*) FROM attack JOIN stage ON stage.id = stage_id
+  JOIN response ON attack_id = attack.id JOIN verdict ON response_id = response.id
+  WHERE judge = ? AND masked = 0 AND unsafe IS NOT NULL AND stage.name <> '${CONTROL_STAGE}'
+  AND stage.name NOT LIKE '${TRANSFER_PREFIX}%' GROUP BY attack.text ORDER BY min(attack.id)`;
 const METRICS = `SELECT stage.name, update_index, metric.name, judge, value, low, high, n, method, confidence
   FROM metric
   JOIN stage ON stage.id = stage_id WHERE stage.name = ? AND (? IS NULL OR metric.name = ?)
@@ -188,6 +209,10 @@ function rowToDistinct([ids, text, ...columns]: Row): DistinctAttack {
   };
 }
 
+function rowToScoredText([text, meanUnsafe, responses]: Row): ScoredText {
+  return { text: cellToText(text), meanUnsafe: meanUnsafe as number, responses: responses as number };
+}
+
 function rowToEvent([timeMs, stage, update, level, code, message]: Row): StoredEvent {
   return {
     timeMs: timeMs as number,
@@ -220,9 +245,12 @@ export function createStoreQueries(db: Database.Database): StoreQueries {
   const selectInfo = select('SELECT value FROM run_info WHERE key = ?');
   const selectStages = select('SELECT name, status, updates_planned, started_ms, finished_ms FROM stage ORDER BY id');
   const selectAttacks = select(ATTACKS);
+  const selectCount = select(COUNT_ATTACKS);
+  const selectJudges = select(JUDGES);
   const selectBest = select(BEST);
   const selectResponses = select(RESPONSES);
   const selectDistinct = select(DISTINCT);
+  const selectScoredTexts = select(SCORED_TEXTS);
   const selectMetrics = select(METRICS);
   const selectCost = select(COST);
   const selectEvents = select(EVENTS);
@@ -235,10 +263,13 @@ export function createStoreQueries(db: Database.Database): StoreQueries {
     lastUpdate: (stage) => (selectLastUpdate(stage)[0]?.[0] as number | null) ?? -1,
     attacks: ({ stage, fromUpdate = 0, toUpdate = Number.MAX_SAFE_INTEGER, source, limit = -1 }) =>
       selectAttacks(stage, fromUpdate, toUpdate, source ?? null, source ?? null, limit).map(rowToAttack),
+    countAttacks: (stage) => selectCount(stage)[0]?.[0] as number,
+    judges: () => selectJudges().map(([name, masked]) => ({ name: name as string, masked: masked === 1 })),
     bestAttacks: (stage, count) => selectBest(stage, count).map(rowToAttack),
     responses: (attackId) => rowsToResponses(selectResponses(attackId)),
     distinctAttacks: ({ stage, judge, minUnsafe, minLogPRef, unsafeFloor }) =>
       selectDistinct(stage, judge, minUnsafe, minLogPRef, unsafeFloor).map(rowToDistinct),
+    scoredTexts: (judge) => selectScoredTexts(judge).map(rowToScoredText),
     metrics: (stage, name) => selectMetrics(stage, name ?? null, name ?? null).map(rowToMetric),
     cost: (stage) => rowToCost(selectCost(stage)[0] ?? [0, 0, 0, 0]),
     events: () => selectEvents().map(rowToEvent),

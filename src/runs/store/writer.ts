@@ -1,6 +1,7 @@
 import type Database from 'libsql';
 import { nowMs } from '../../base/clock.ts';
 import { FloodgateError } from '../../base/errors.ts';
+import type { Unanswered } from '../../trial/call-log.ts';
 import type { VerdictRecord } from '../../trial/evidence.ts';
 import type { AttackRow, CostRecord, EventRecord, MetricRecord, StageStatus, UpdateRecord } from './records.ts';
 import { guardSqlite, numberToCell, textToCell, transact } from './sqlite.ts';
@@ -25,6 +26,8 @@ export interface StoreWriter {
    * repeated calls in the same transaction.
    */
   truncateAfter(stage: string, update: number): void;
+  /** Counts calls of a stage whose answers never came among the repeated calls: a resume asks for them again. */
+  recordUnanswered(stage: string, calls: Unanswered): void;
   /** From now on, calls whose answers are kept elsewhere are not counted among the repeated calls of a truncation. */
   keepsCalls(kept: KeptCalls): void;
 }
@@ -134,6 +137,7 @@ export function createStoreWriter(db: Database.Database): StoreWriter {
   const end = db.prepare('UPDATE stage SET status = ?, finished_ms = ? WHERE id = ?');
   const info = db.prepare('INSERT OR REPLACE INTO run_info (key, value) VALUES (?, ?)');
   const truncate = createTruncation(db);
+  const countUnanswered = createUnansweredCount(db);
   let kept: KeptCalls = { target: false, judges: new Set() };
 
   const store = (record: UpdateRecord): number[] => {
@@ -159,6 +163,7 @@ export function createStoreWriter(db: Database.Database): StoreWriter {
       write(() => insert.event({ stageId: stage === undefined ? null : stageIdOf(stage), update: null }, event)),
     setInfo: (key, value) => write(() => void info.run([key, value])),
     truncateAfter: (stage, update) => write(() => truncate(stageIdOf(stage), update, kept)),
+    recordUnanswered: (stage, calls) => write(() => countUnanswered(stageIdOf(stage), calls)),
     keepsCalls: (calls) => {
       kept = calls;
     },
@@ -178,16 +183,20 @@ export function createRefusingWriter(): StoreWriter {
     recordEvent: refuse,
     setInfo: refuse,
     truncateAfter: refuse,
+    recordUnanswered: refuse,
     keepsCalls: refuse,
   };
 }
+
+const INSERT_REPEATED = `INSERT INTO repeated_calls (time_ms, stage_id, after_update, attacks, responses, verdicts,
+  target_calls, judge_calls, tokens, seconds) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 
 const LATER = 'stage_id = ? AND update_index > ?';
 const LATER_RESPONSES = `response WHERE attack_id IN (SELECT id FROM attack WHERE ${LATER})`;
 
 /**
  * Returns the truncation of a stage: it counts everything after an update, then deletes it. Calls of an interrupted
- * update that was never stored are unknown and not counted.
+ * update that was never stored are not counted here: `recordUnanswered` has those that a log of calls has noted.
  */
 function createTruncation(db: Database.Database): (stageId: number, update: number, kept: KeptCalls) => void {
   const counts = db
@@ -216,10 +225,7 @@ function createTruncation(db: Database.Database): (stageId: number, update: numb
     const verdicts = judges.size === 0 ? [] : (judged.all(key) as [string, number][]);
     return { tokens, judgeCalls: verdicts.reduce((sum, [judge, count]) => sum + (judges.has(judge) ? count : 0), 0) };
   };
-  const remember = db.prepare(
-    `INSERT INTO repeated_calls (time_ms, stage_id, after_update, attacks, responses, verdicts, target_calls,
-      judge_calls, tokens, seconds) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-  );
+  const remember = db.prepare(INSERT_REPEATED);
   // Responses and verdicts go with their attacks (ON DELETE CASCADE).
   const deletions = ['attack', 'metric', 'event', 'cost'].map((table) =>
     db.prepare(`DELETE FROM ${table} WHERE ${LATER}`),
@@ -234,5 +240,15 @@ function createTruncation(db: Database.Database): (stageId: number, update: numb
     if (attacks !== 0 || spent.some((amount) => amount !== 0))
       remember.run([nowMs(), stageId, update, attacks, responses, verdicts, ...spent]);
     for (const deletion of deletions) deletion.run(key);
+  };
+}
+
+/** Returns the count of calls whose answers never came: they left no rows, and their tokens are not known. */
+function createUnansweredCount(db: Database.Database): (stageId: number, calls: Unanswered) => void {
+  const newest = db.prepare('SELECT coalesce(max(update_index), -1) FROM cost WHERE stage_id = ?').raw();
+  const remember = db.prepare(INSERT_REPEATED);
+  return (stageId, { targetCalls, judgeCalls }) => {
+    const [last] = newest.get([stageId]) as [number];
+    remember.run([nowMs(), stageId, last, 0, 0, 0, targetCalls, judgeCalls, 0, 0]);
   };
 }

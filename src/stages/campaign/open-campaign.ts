@@ -7,7 +7,8 @@ import { identityOfCheckpoint } from '../../models/model-identity.ts';
 import type { ModelEntry } from '../../runs/manifest.ts';
 import { planTarget } from '../../targets/registry.ts';
 import type { OpenTarget } from '../../targets/target-kind.ts';
-import { requireAnswers } from '../../trial/target-rehearsal.ts';
+import { requireAnswers, wantsRehearsal } from '../../trial/target-rehearsal.ts';
+import type { KnownWorld } from '../../worlds/world-registry.ts';
 import type { Config } from '../config/config.ts';
 import { stages } from '../registry.ts';
 import type { Campaign, CampaignIo } from '../stage.ts';
@@ -32,6 +33,21 @@ async function openRunTarget({ config, host }: RunModels, seeds: readonly string
   } catch (error) {
     await evaluation.close();
     throw error;
+  }
+}
+
+/**
+ * Asks the target of a new run three harmless prompts, before the run has a folder. A resumed run has passed this check.
+ * @throws FloodgateError `target` when the answers are no assistant's; otherwise as `planTarget`.
+ */
+export async function rehearseRun(config: Config, io: CampaignIo, world: KnownWorld | undefined): Promise<void> {
+  if (!wantsRehearsal(config.target)) return;
+  const planned = await planTarget(config.target, openRunModels(config, io, world).host);
+  const { target, close } = await (planned.evaluatedAs ?? planned).open([]);
+  try {
+    await requireAnswers(target, config.target, io.signal);
+  } finally {
+    await close();
   }
 }
 
@@ -111,10 +127,11 @@ export async function openCampaign(
     const { training, evaluation } = await openRunTarget(models, parts.seeds.attacks);
     keep(evaluation);
     recordTargetWarnings(parts, evaluation);
-    // A resumed run has passed this check before.
-    if (parts.store.stages().length === 0) await requireAnswers(evaluation.target, config.target, io.signal);
     if (training !== evaluation) keep(training);
-    const calls = openRunCalls(parts, io, (spent) => restText(config, parts.seeds.attacks.length, spent));
+    const calls = openRunCalls(parts, io, {
+      targets: [config.target],
+      rest: (spent) => restText(config, parts.seeds.attacks.length, spent),
+    });
     closers.unshift(async () => calls.close());
     const openJudge = async (judge: JudgeConfig) => keep(calls.judge(await models.openJudge(judge), judge));
     const trainingJudge = await openJudge(config.judges.training);

@@ -3,7 +3,8 @@ import { measureMatmulRate } from '../../engine/runtime/matmul-rate.ts';
 import { CONTROL_STAGE, causesStage, evaluationStage } from '../../runs/store/stage-name.ts';
 import { planTarget } from '../../targets/registry.ts';
 import type { BudgetCaps } from '../../trial/budget.ts';
-import { hostsNamed } from '../../wire/wire-fields.ts';
+import { proxyHostsOf } from '../../wire/http-client.ts';
+import { addressesNamed } from '../../wire/wire-fields.ts';
 import type { Config } from '../config/config.ts';
 import { seedsText } from '../config/seeds.ts';
 import { causesPlan } from '../evaluation/causes-plan.ts';
@@ -84,13 +85,14 @@ export async function planRun(config: Config, io: CampaignIo): Promise<RunPlan> 
     targetSize: target.model === undefined ? 0 : parametersOf(target.model.checkpoint),
     gigaflops,
   };
+  const judged = addressesNamed(config.judges);
   const latencyMs = await measureLatency(target, config, io.signal);
   const planned = planStages(config, sizes, context).map((stage) => withWaiting(stage, config, latencyMs ?? 0));
   return {
     seeds,
     seedsRead: seedsText(seedSet),
     stages: planned,
-    hosts: [...new Set([...(target.hosts ?? []), ...hostsNamed(config.judges)])],
+    hosts: [...new Set([...(target.hosts ?? []), ...judged.map(({ host }) => host), ...proxyHostsOf(judged)])],
     money: plannedMoney(config, planned),
     budget: { ...config.budget, ...io.budget },
     latencyMs,

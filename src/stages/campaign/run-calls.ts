@@ -1,4 +1,3 @@
-import { setMaxListeners } from 'node:events';
 import { join } from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
 import type { ProgressSink } from '../../base/progress.ts';
@@ -7,7 +6,8 @@ import { openCallLog } from '../../runs/store/call-log.ts';
 import { isFreeTarget } from '../../targets/registry.ts';
 import type { Target, TargetStatus } from '../../targets/target.ts';
 import type { TargetConfig, TargetFacts } from '../../targets/target-kind.ts';
-import { BUDGET_CAPS, type BudgetCaps, BudgetSpent, createBudget } from '../../trial/budget.ts';
+import { BUDGET_CAPS, type BudgetCaps, createBudget } from '../../trial/budget.ts';
+import { BudgetStop } from '../../trial/budget-stop.ts';
 import type { CallLog } from '../../trial/call-log.ts';
 import { type CallMeter, createCallMeter } from '../../trial/call-meter.ts';
 import { withCallNotes } from '../../trial/call-progress.ts';
@@ -28,7 +28,7 @@ export interface RunCalls {
   /** Says also how the calls of a target elsewhere go. */
   readonly progress: ProgressSink;
   /** Why the budget ended the run; undefined where it did not. */
-  readonly spent: BudgetSpent | undefined;
+  readonly spent: FloodgateError | undefined;
   /** Says in the run's database how many answers came from the log, if any did. */
   close(): void;
 }
@@ -38,43 +38,19 @@ function isRemote(judge: Judge, config: JudgeConfig): boolean {
 }
 
 /** The caps of a run: those of its config, and those that this start overrides. */
-export function capsOf({ budget }: Pick<Config, 'budget'>, { budget: own }: Pick<CampaignIo, 'budget'>): BudgetCaps {
+function capsOf({ budget }: Pick<Config, 'budget'>, { budget: own }: Pick<CampaignIo, 'budget'>): BudgetCaps {
   return { ...budget, ...own };
 }
 
-/** Stops the run once its budget is spent and no call is under way any more. */
-class BudgetStop {
-  spent: BudgetSpent | undefined;
-  private readonly controller = new AbortController();
-  private readonly outer: AbortSignal;
-  private readonly follow = (): void => this.controller.abort(this.outer.reason);
-
-  constructor(outer: AbortSignal) {
-    this.outer = outer;
-    setMaxListeners(0, this.controller.signal);
-    if (outer.aborted) this.follow();
-    else outer.addEventListener('abort', this.follow, { once: true });
-  }
-
-  get signal(): AbortSignal {
-    return this.controller.signal;
-  }
-
-  async heed<T>(work: Promise<T>): Promise<T> {
-    try {
-      return await work;
-    } catch (error) {
-      if (!(error instanceof BudgetSpent)) throw error;
-      this.spent ??= error;
-      this.controller.abort();
-      throw error;
-    }
-  }
-
-  release(): void {
-    this.outer.removeEventListener('abort', this.follow);
-  }
+/** The targets that are asked, and the rest of the work. */
+export interface CallsPlan {
+  readonly targets: readonly TargetConfig[];
+  /** The calls that the work would still make, in words, after so many calls of the target. */
+  rest(spentTargetCalls: number): string;
 }
+
+const systemPromptOf = (config: TargetConfig): string =>
+  (config as { readonly systemPrompt?: string }).systemPrompt ?? '';
 
 interface CallParts {
   readonly campaign: Pick<Campaign, 'config' | 'store'>;
@@ -84,14 +60,19 @@ interface CallParts {
   readonly reads: boolean;
   readonly stop: BudgetStop;
   readonly progress: ProgressSink;
+  /** A target of the work is asked elsewhere. */
+  readonly isElsewhere: boolean;
 }
 
 /** The target as the run asks it: from the log where that has the answer, within the budget everywhere. */
 function watchTarget(target: Target, config: TargetConfig, { sha256 }: TargetFacts, parts: CallParts): Target {
-  const { log, meter, campaign, stop } = parts;
+  const { log, campaign, stop } = parts;
+  const meter = parts.meter.withPrompt(estimatePromptTokens(systemPromptOf(config)));
   // The draws of a target that is sent seeds change with the run's own.
   const identity = identityOf(config, [sha256, campaign.config.seed]);
-  const watched = isFreeTarget(config) ? meterTarget(target, log, meter) : keepAnswers(target, { ...parts, identity });
+  const watched = isFreeTarget(config)
+    ? meterTarget(target, log, meter)
+    : keepAnswers(target, { ...parts, meter, identity });
   return { ...watched, ask: (requests, options) => stop.heed(watched.ask(requests, options)) };
 }
 
@@ -106,9 +87,9 @@ function createRunCalls(parts: CallParts): RunCalls {
     currency: config.prices?.currency,
     status: status?.() ?? { atOnce: 0, underWay: 0, rateLimited: 0 },
   }));
-  if (reads) store.keepsCalls({ target: !isFreeTarget(config.target), judges });
   return {
     target: (target, targetConfig, facts) => {
+      if (reads) store.keepsCalls({ target: !isFreeTarget(targetConfig), judges });
       status = target.status === undefined ? status : () => (target.status as () => TargetStatus)();
       return watchTarget(target, targetConfig, facts, parts);
     },
@@ -120,7 +101,7 @@ function createRunCalls(parts: CallParts): RunCalls {
       return { ...watched, score: (exchanges, options) => stop.heed(watched.score(exchanges, options)) };
     },
     signal: stop.signal,
-    progress: isFreeTarget(config.target) ? parts.progress : progress,
+    progress: parts.isElsewhere ? progress : parts.progress,
     get spent() {
       return stop.spent;
     },
@@ -145,33 +126,54 @@ function closeLog(log: CallLog, store: Campaign['store'], { counts: { found, beg
   }
 }
 
+/** Calls that an earlier process began, and whose answers never came, are asked again: they may be paid twice. */
+function recordUnanswered(log: CallLog, store: Campaign['store']): void {
+  const { targetCalls, judgeCalls } = log.unanswered;
+  if (targetCalls + judgeCalls === 0) return;
+  const stages = store.stages();
+  const stopped = stages.findLast(({ status }) => status !== 'done') ?? stages.at(-1);
+  if (stopped === undefined) return;
+  store.recordUnanswered(stopped.name, { targetCalls, judgeCalls });
+  log.forgetUnanswered();
+}
+
 /**
  * Opens the log of the run's paid calls, `calls.db` in its folder, where a target or judge is asked elsewhere or the
- * run has a budget. @param rest what the run would still ask, in words, after so many calls of the target.
+ * run has a budget.
  */
 export function openRunCalls(
   campaign: Pick<Campaign, 'config' | 'folder' | 'store'>,
   io: CampaignIo,
-  rest: (spentTargetCalls: number) => string,
+  { targets, rest }: CallsPlan,
 ): RunCalls {
-  const { config, folder } = campaign;
-  const { target, judges, prices } = config;
+  const { config, folder, store } = campaign;
+  const { judges, prices } = config;
   const caps = capsOf(config, io);
   const hasCap = BUDGET_CAPS.some((cap) => caps[cap] !== undefined);
-  const isElsewhere = !isFreeTarget(target) || hostsNamed(judges).length > 0;
+  const isElsewhere = targets.some((target) => !isFreeTarget(target));
   // A run on this machine alone, without a budget: nothing is kept, and nothing changes.
-  if (!hasCap && !isElsewhere) {
+  if (!hasCap && !isElsewhere && hostsNamed(judges).length === 0) {
     const { signal, progress } = io;
     const same = <T>(each: T): T => each;
     return { target: same, judge: same, signal, progress, spent: undefined, close: () => undefined };
   }
   const log = openCallLog(join(folder.path, 'calls.db'));
-  const { systemPrompt } = target as { readonly systemPrompt?: string };
-  const meter = createCallMeter({
-    budget: createBudget(caps, log, () => rest(log.spent.targetCalls)),
-    prices,
-    promptTokens: estimatePromptTokens(systemPrompt ?? ''),
-  });
-  const stop = new BudgetStop(io.signal);
-  return createRunCalls({ campaign, log, meter, reads: io.asksAgain !== true, stop, progress: io.progress });
+  recordUnanswered(log, store);
+  const budget = createBudget(caps, log, () => rest(log.spent.targetCalls));
+  const meter = createCallMeter({ budget, prices });
+  const stop = new BudgetStop(io.signal, budget);
+  const { progress } = io;
+  return createRunCalls({ campaign, log, meter, reads: io.asksAgain !== true, stop, progress, isElsewhere });
+}
+
+/** Closes the calls after `work`. Where the budget ended it, the error says so. */
+export async function withCalls<T>(calls: RunCalls, work: (calls: RunCalls) => Promise<T>): Promise<T> {
+  try {
+    return await work(calls);
+  } catch (error) {
+    const isInterrupted = error instanceof FloodgateError && error.code === 'interrupted';
+    throw isInterrupted ? (calls.spent ?? error) : error;
+  } finally {
+    calls.close();
+  }
 }

@@ -25,7 +25,7 @@ import {
 import { stagesToTrain } from '../registry.ts';
 import type { Campaign, CampaignIo } from '../stage.ts';
 import { askedSha256, configSha256, loadRunConfig, movableConfig } from './config-load.ts';
-import { openCampaign } from './open-campaign.ts';
+import { openCampaign, rehearseRun } from './open-campaign.ts';
 import { loadRunSeeds, openRunWorld } from './run-world.ts';
 
 export interface StartRunOptions {
@@ -37,10 +37,12 @@ export interface StartRunOptions {
   readonly created?: (folder: RunFolder) => void;
 }
 
-/** Runs every stage of a new run. Finds bad seeds and missing models before it makes the folder. */
+/** Runs every stage of a new run. Finds bad seeds and a target that does not answer before it makes the folder. */
 export async function startRun(options: StartRunOptions, io: CampaignIo): Promise<RunFolder> {
   const { config, runsFolder, name, ifTaken } = options;
-  await loadRunSeeds(config, await openRunWorld(config, io));
+  const world = await openRunWorld(config, io);
+  await loadRunSeeds(config, world);
+  await rehearseRun(config, io, world);
   const configAt = (path: string) => movableConfig(config, path);
   const folder = await createRunFolder({ runsFolder, name, ifTaken, configAt });
   options.created?.(folder);
@@ -82,7 +84,7 @@ export async function evaluateRun(
 async function runStages(campaign: Campaign): Promise<void> {
   const { store, config } = campaign;
   const isDone = (name: string): boolean => store.stages().some((row) => row.name === name && row.status === 'done');
-  for (const stage of stagesToTrain(config.attackers)) if (!isDone(stage.name)) stage.checkModels?.(campaign);
+  for (const stage of stagesToTrain(config.attackers)) if (!isDone(stage.name)) await stage.checkModels?.(campaign);
   if (config.evaluation.controls > 0 && !isDone(CONTROL_STAGE)) await runControls(campaign);
   for (const stage of stagesToTrain(config.attackers)) {
     if (!isDone(stage.name)) await stage.run?.(campaign);

@@ -40,10 +40,10 @@ export interface RunModels {
   /** One of the run's judges. Close it when done. */
   openJudge(config: JudgeConfig): Promise<Judge>;
   /**
-   * Every judge of the run, the training judge first, each name once. Close them when done.
+   * Every judge of the run, the training judge first, each name once. Close them when done. `watch` wraps each of them.
    * @throws FloodgateError `config` when two judges with different settings have one name.
    */
-  openJudges(): Promise<Judge[]>;
+  openJudges(watch?: (judge: Judge, config: JudgeConfig) => Judge): Promise<Judge[]>;
   /** The run's sentence encoder and how a manifest names it. Close it when done. */
   openEncoder(): Promise<OpenedEncoder>;
 }
@@ -116,7 +116,8 @@ export function openRunModels(config: Config, io: CampaignIo, world: KnownWorld 
     },
     openDecoder: open,
     openJudge: openOne,
-    openJudges: () => openEach([judges.training, ...judges.evaluation], openOne),
+    openJudges: (watch = (judge) => judge) =>
+      openEach([judges.training, ...judges.evaluation], async (judge) => watch(await openOne(judge), judge)),
     openEncoder: async () =>
       encoder.model === WORLD
         ? { encoder: createRequestEncoder(), entry: { spec: 'world/request-encoder', sha256: 'built in' } }

@@ -6,6 +6,7 @@ import { MAX_PROMPT_CHARACTERS, type TargetConfig } from '../../targets/target-k
 import { budgetSection } from '../../trial/budget.ts';
 import { pricesSection } from '../../trial/prices.ts';
 import { worldSection } from '../../worlds/world-registry.ts';
+import { gateSection } from './gate-section.ts';
 import { tuningSection } from './tuning-section.ts';
 
 /** Ends with a line break, not a space: most tokenizers join a space to the word after it. */
@@ -163,6 +164,7 @@ export const tailShape = {
   watch,
   evaluation,
   tuning: tuningSection,
+  gate: gateSection,
   budget: budgetSection,
   prices: pricesSection,
 };

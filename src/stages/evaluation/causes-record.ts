@@ -9,6 +9,8 @@ export const waySchema = z.strictObject({
   cause: z.string(),
   /** A whole attack that succeeded this way. */
   example: z.string(),
+  /** Other causes that the searches of this way ended in, each once; not in every database. */
+  variants: z.array(z.string()).optional(),
   /** True where the words of the cause occur in the unsafe answers to it. */
   isEcho: z.boolean(),
   /** Successes of the evaluation that hold a cause of this way. */

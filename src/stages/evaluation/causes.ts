@@ -267,9 +267,12 @@ function wayRecords(
     const words = result.kind === 'cause' ? result.words : [];
     const cause = words.join(' ');
     const asked = responses.get(cause) ?? responses.get(example);
+    const causes = searches.flatMap((each) => causeOf(found, each) ?? []);
+    const variants = [...new Set(causes)].filter((each) => each !== cause);
     return {
       cause,
       example,
+      ...(variants.length === 0 ? {} : { variants }),
       isEcho: asked !== undefined && isEcho(words, store.responses(asked), seat),
       successes: wayOf.filter((each) => each === way).length,
       searches: searches.length,
@@ -277,6 +280,11 @@ function wayRecords(
     };
   });
   return records.sort((a, b) => b.successes - a.successes);
+}
+
+function causeOf({ searches }: FoundCauses, search: number): string | undefined {
+  const result = searches[search]?.result;
+  return result?.kind === 'cause' ? result.words.join(' ') : undefined;
 }
 
 function lengthOf({ searches }: FoundCauses, search: number): number {

@@ -28,8 +28,10 @@ async function openDraw(campaign: Campaign, stage: string): Promise<AttackDraw> 
  * once as they are and once with the attack's own words masked. Resumes batch by batch. Stored attacks are kept, and
  * those that the plan asks for beyond them are added.
  */
-export async function evaluateStage(campaign: Campaign, stage: string, plan: EvaluationPlan): Promise<void> {
+export async function evaluateStage(campaign: Campaign, stage: string, wanted: EvaluationPlan): Promise<void> {
   const { store } = campaign;
+  const most = await campaign.stage(stage).mostAttacks?.(campaign);
+  const plan = most === undefined ? wanted : { ...wanted, attacks: Math.min(most, wanted.attacks) };
   const name = evaluationStage(stage);
   const kept = storedBatches(store, name);
   const batches = kept.batches + Math.ceil(Math.max(0, plan.attacks - kept.attacks) / BATCH);

@@ -25,6 +25,8 @@ export interface OpenTransferTarget {
 /** A transfer target that was found fit to be asked; no session is open yet. */
 export interface PlannedTransferTarget {
   readonly record: TargetRecord;
+  /** Decides, beside the weights, how it answers. */
+  readonly config: TargetConfig;
   /** It was tuned to refuse attacks. */
   readonly isTuned: boolean;
   /** @param texts attacks on which a coarser precision is compared with fp32. */
@@ -64,13 +66,18 @@ function configOf({ folder, models }: PlanTargetsParts, named: NamedTarget): Tar
   return mapTargetModels(varied, (model) => tunedModel(folder, model));
 }
 
-async function planNamed(parts: PlanTargetsParts, named: NamedTarget): Promise<PlannedTarget> {
+interface PlannedConfig {
+  readonly planned: PlannedTarget;
+  readonly config: TargetConfig;
+}
+
+async function planNamed(parts: PlanTargetsParts, named: NamedTarget): Promise<PlannedConfig> {
   const { config, host } = parts.models;
   try {
     const given = configOf(parts, named);
-    if (given !== undefined) return await planTarget(given, host);
+    if (given !== undefined) return { planned: await planTarget(given, host), config: given };
     const own = await planTarget(config.target, host);
-    return own.evaluatedAs ?? own;
+    return { planned: own.evaluatedAs ?? own, config: config.target };
   } catch (cause) {
     if (!(cause instanceof FloodgateError)) throw cause;
     const { code, message, hint } = cause;
@@ -121,7 +128,7 @@ async function planColumn(
   const { models } = parts;
   const { name } = named;
   const asked = decodingOf(models, named);
-  const planned = await planNamed(parts, named);
+  const { planned, config } = await planNamed(parts, named);
   assertColumnFits(name, planned, asked.decode);
   const compute = planned.model?.compute ?? ({ device: 'cpu', threads: models.threads } as const);
   const open = async (texts: readonly string[]): Promise<OpenTransferTarget> => {
@@ -140,7 +147,7 @@ async function planColumn(
     }
   };
   const isTuned = tuned.includes(name) || (typeof named.model === 'string' && named.model.startsWith(TUNED));
-  return { record: { name, ...planned.facts, ...asked }, isTuned, open };
+  return { record: { name, ...planned.facts, ...asked }, config, isTuned, open };
 }
 
 /**

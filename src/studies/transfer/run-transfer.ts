@@ -8,6 +8,7 @@ import type { RunFolder } from '../../runs/run-folder.ts';
 import { openStore, type RunStore } from '../../runs/store/run-store.ts';
 import { transferCellOf, transferStage } from '../../runs/store/stage-name.ts';
 import { loadRunConfig } from '../../stages/campaign/config-load.ts';
+import { openRunCalls, type RunCalls, withCalls } from '../../stages/campaign/run-calls.ts';
 import { openConfigModels, type RunModels } from '../../stages/campaign/run-models.ts';
 import type { Config } from '../../stages/config/config.ts';
 import { REPEATED_ANSWER } from '../../stages/evaluation/repeated-answer.ts';
@@ -48,6 +49,8 @@ export interface TransferParts {
   readonly judges: readonly Judge[];
   readonly encoder: SentenceEncoder;
   readonly io: CampaignIo;
+  /** Keeps and counts the calls of a target; as it is when absent. */
+  readonly watchTarget?: RunCalls['target'];
 }
 
 /** Texts of one call of the encoder, so that memory stays small and the signal is heard. */
@@ -57,7 +60,8 @@ const EMBED_BATCH = 128;
  * Puts the stored evaluation attacks of a run's attackers to further targets, and stores the results: a stage a cell.
  * Filled cells are kept, and an interrupted cell resumes. Holds the run's lock.
  * @throws FloodgateError `usage`, `run`, `source`, `model`, `target` before any work when a part of the plan cannot be
- * had; `interrupted` on abort, when at most one batch is lost.
+ * had; `interrupted` on abort and when the budget is spent. At most one batch is lost, and no answer of a target that
+ * is asked elsewhere: the log of the run keeps them.
  */
 export async function transferRun(folder: RunFolder, plan: TransferPlan, io: CampaignIo): Promise<TransferOutcome> {
   const lock = await acquireLock(folder.lockPath);
@@ -69,8 +73,15 @@ export async function transferRun(folder: RunFolder, plan: TransferPlan, io: Cam
       const attackers = chooseAttackers(store, folder.name, plan.attackers);
       const models = await openConfigModels(config, io);
       const planned = await planTargets({ folder, models }, plan.targets, plan.tuned);
-      return await withJudges(models, async (judges, encoder) =>
-        fillMatrix({ run: folder.name, config, store, judges, encoder, io }, { attackers, planned, plan }),
+      const work = { attackers, planned, plan };
+      const targets = planned.map((each) => each.config);
+      const rest = (): string => restText(store, work);
+      return await withCalls(openRunCalls({ config, folder, store }, io, { targets, rest }), async (calls) =>
+        withJudges(models, calls, async (judges, encoder) => {
+          const { signal, progress, target: watchTarget } = calls;
+          const parts = { run: folder.name, config, store, judges, encoder, watchTarget };
+          return fillMatrix({ ...parts, io: { ...io, signal, progress } }, work);
+        }),
       );
     } finally {
       store.close();
@@ -80,12 +91,26 @@ export async function transferRun(folder: RunFolder, plan: TransferPlan, io: Cam
   }
 }
 
+/** Calls that the missing cells still make, at most: answers of the batch in progress may be in the log. */
+function restText(store: RunStore, { attackers, planned, plan }: MatrixWork): string {
+  const sets = attackers.map((attacker) => readStoredAttacks(store, attacker, { judges: [], limit: plan.attacks }));
+  const left = planned.flatMap(({ record: { name, responses } }) =>
+    sets.map(({ attacker, texts }) => {
+      const kept = keptBatches(store, transferStage({ attacker, target: name }), texts) * TRANSFER_BATCH;
+      return responses * Math.max(0, texts.length - kept);
+    }),
+  );
+  const calls = left.reduce((sum, each) => sum + each, 0);
+  return `the rest of the transfer asks its targets at most ${calls.toLocaleString('en-US')} times`;
+}
+
 /** Opens every judge and the encoder for `work`, and closes them after it. */
 async function withJudges<T>(
   models: RunModels,
+  calls: RunCalls,
   work: (judges: readonly Judge[], encoder: SentenceEncoder) => Promise<T>,
 ): Promise<T> {
-  const judges = await models.openJudges();
+  const judges = await models.openJudges(calls.judge);
   try {
     const { encoder } = await models.openEncoder();
     try {
@@ -139,6 +164,7 @@ export async function embedTexts(
 function forgetOther(store: RunStore, { record }: PlannedTransferTarget): void {
   const before = storedTarget(store, record.name);
   if (before === undefined || targetDifferences(before, record).length === 0) return;
+  store.keepsCalls({ target: false, judges: new Set() }); // the log has answers of the other target
   for (const { name } of store.stages()) {
     if (transferCellOf(name)?.target !== record.name) continue;
     store.truncateAfter(name, -1);
@@ -176,9 +202,12 @@ async function fillColumn(
   const { store, judges, config, io } = parts;
   if (io.signal.aborted) throw new FloodgateError('interrupted', 'transfer: interrupted; the stored batches are kept');
   forgetOther(store, target);
-  const opened = await target.open(missing[0]?.texts ?? []);
+  const unwatched = await target.open(missing[0]?.texts ?? []);
+  const { record } = unwatched;
+  const watched = parts.watchTarget?.(unwatched.target, target.config, record) ?? unwatched.target;
+  const opened = { ...unwatched, target: watched };
   try {
-    recordTarget(store, opened.record);
+    recordTarget(store, record);
     for (const attacks of missing) {
       const { attacker, texts } = attacks;
       const cell = { attacker, target: opened.record.name };

@@ -11,6 +11,7 @@ import type { RunFolder } from '../../runs/run-folder.ts';
 import { openStore } from '../../runs/store/run-store.ts';
 import { evaluatedStage, isAside } from '../../runs/store/stage-name.ts';
 import { loadRunConfig } from '../../stages/campaign/config-load.ts';
+import { openRunCalls, type RunCalls, withCalls } from '../../stages/campaign/run-calls.ts';
 import { openConfigModels, type RunModels } from '../../stages/campaign/run-models.ts';
 import type { Config } from '../../stages/config/config.ts';
 import type { CampaignIo } from '../../stages/stage.ts';
@@ -110,16 +111,33 @@ export async function tuneRun(options: TuneRunOptions, io: CampaignIo): Promise<
   try {
     const config = await loadRunConfig(options.folder, options.overrides);
     const models = await openConfigModels(config, io);
-    const judges = await models.openJudges();
+    const store = await openStore(options.folder.databasePath);
     try {
-      const { stage, collected } = await collect(options, config, judges[0]?.name ?? '');
-      if (collected.successes.length === 0) return { kind: 'nothing', stage, tried: collected.tried };
-      return await tuneOn({ stage, collected, judges, models, config }, options, io);
+      // The tuned target is on this machine: only judges may be asked elsewhere.
+      const calls = openRunCalls({ config, folder: options.folder, store }, io, { targets: [], rest: () => '' });
+      return await withCalls(calls, ({ signal, progress }) =>
+        tuneByJudges({ config, models, calls }, options, { ...io, signal, progress }),
+      );
     } finally {
-      for (const judge of judges) await judge.close();
+      store.close();
     }
   } finally {
     await lock.release();
+  }
+}
+
+async function tuneByJudges(
+  { config, models, calls }: Pick<Tuning, 'models' | 'config'> & { readonly calls: RunCalls },
+  options: TuneRunOptions,
+  io: CampaignIo,
+): Promise<TuneOutcome> {
+  const judges = await models.openJudges(calls.judge);
+  try {
+    const { stage, collected } = await collect(options, config, judges[0]?.name ?? '');
+    if (collected.successes.length === 0) return { kind: 'nothing', stage, tried: collected.tried };
+    return await tuneOn({ stage, collected, judges, models, config }, options, io);
+  } finally {
+    for (const judge of judges) await judge.close();
   }
 }
 
