@@ -31,6 +31,7 @@ export type { AttackMetric, AttackSet, AttackSetOptions, MetricText } from './me
 export { type CauseAnswer, type CauseQuestion, type CauseResult, searchCause } from './metrics/causes.ts';
 export { type FoundCauses, findCauses } from './metrics/causes-search.ts';
 export { causeFigures, groupCauses } from './metrics/causes-ways.ts';
+export { correctedSuccess, type JudgedAnswers } from './metrics/corrected-success.ts';
 export {
   calibrateScores,
   type DecisionQuality,

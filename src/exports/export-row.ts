@@ -83,7 +83,7 @@ export interface ExportedAttack extends Provenance {
    */
   readonly cause: string | null;
   readonly causeSha256: string | null;
-  /** Categories of the taxonomy table that judges named on unsafe responses, and their places in the taxonomies. */
+  /** Categories that judges named on unsafe responses or the table gives to the way, and their places in taxonomies. */
   readonly categories: readonly string[];
   readonly taxonomy: readonly TaxonomyRow[];
   readonly responses: readonly ExportedResponse[];

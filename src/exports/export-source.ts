@@ -55,9 +55,9 @@ export interface ExportSource {
   readonly location: ConfigLocation;
   /** The ways of success, from the evaluated attacks of every target. Reads the database. */
   ways(): FoundWays;
-  /** What of the taxonomies was tested. */
+  /** The parts of the taxonomies that were tested. */
   coverage(): Coverage;
-  /** Streams the attacks in the order of the stages. Each call reads the database anew. */
+  /** Streams the attacks in the order of the stages. Each call reads the database again. */
   attacks(stages?: readonly ExportedStage[]): Generator<ExportedAttack>;
   /** A text as this export may hold it. */
   textOf(text: string): string | null;

@@ -2,7 +2,7 @@ import { judgeConfigOf, judgeMeasures } from '../judges/judge-names.ts';
 import { isUnsafe } from '../learning/reward/reward.ts';
 import { attackOutcome } from '../metrics/success.ts';
 import type { Report } from '../report/figures/report-json.ts';
-import { rowsOfCategories, type Taxonomy } from '../report/taxonomy/taxonomy.ts';
+import { type Category, rowsOfCategories, type Taxonomy } from '../report/taxonomy/taxonomy.ts';
 import type { Manifest } from '../runs/manifest.ts';
 import type { RunFolder } from '../runs/run-folder.ts';
 import type { StoredAttack, StoredResponse } from '../runs/store/records.ts';
@@ -75,14 +75,14 @@ function createVerdictReader({ config, cut }: OpenedRun, { taxonomy, texts }: Ro
   };
 }
 
-/** The categories of verdicts on responses as they are, from P(unsafe) above one half. */
-function categoriesOf(responses: readonly ExportedResponse[]): string[] {
+/** The categories of verdicts on responses as they are, from P(unsafe) above one half, and those of the attack's way. */
+function categoriesOf(responses: readonly ExportedResponse[], ofWay: readonly Category[]): string[] {
   const named = responses.flatMap(({ verdicts }) =>
     verdicts.flatMap(({ ownWordsMasked, unsafe, categories }) =>
       !ownWordsMasked && unsafe !== null && isUnsafe(unsafe) ? categories : [],
     ),
   );
-  return [...new Set(named)].sort();
+  return [...new Set([...named, ...ofWay.map(({ name }) => name)])].sort();
 }
 
 /** Returns the reader of an export's rows, each with the known cause that its attack holds. */
@@ -112,7 +112,7 @@ export function createRowReader(
     const held = causeOf(attack.text);
     const cause = isSuccess === true ? held : undefined;
     const responses = stored.map(responseRow);
-    const categories = categoriesOf(responses);
+    const categories = categoriesOf(responses, cause === undefined ? [] : taxonomy.ofCluster(cause.cause));
     const row: ExportedAttack = {
       ...facts.provenance,
       id,

@@ -15,7 +15,7 @@ export function outcomeText({ attacks, successes }: WayOutcome): string {
   return `${successes} of ${counted(attacks, 'attack')} that hold its cause succeeded (${percentText(successes / attacks)})`;
 }
 
-/** What a way is, in sentences; texts as the export may hold them. */
+/** Describes a way in sentences, with its texts as the export may hold them. */
 export function wayText(way: ExportedWay, source: ExportSource, outcome: WayOutcome): string {
   const { cause, example, isEcho, stages } = way.known;
   const [part, whole] = [source.textOf(cause), source.textOf(example)];

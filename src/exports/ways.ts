@@ -1,7 +1,7 @@
 import type { ExportedAttack } from './export-row.ts';
 import type { KnownCause } from './known-causes.ts';
 
-/** What came of the attacks that hold one cause, on one target. */
+/** The outcome of the attacks that hold one cause, on one target. */
 export interface WayOutcome {
   readonly target: string;
   /** Attacks of evaluations that hold the cause and were scored. */

@@ -87,7 +87,7 @@ async function writeFolder(path: string, fill: (partial: string) => Promise<void
   await rm(old, { recursive: true, force: true });
 }
 
-/** What an exported folder holds: one with anything else in it is never replaced. */
+/** The parts of an exported folder: one with anything else in it is never replaced. */
 const FOLDER_PARTS: ReadonlySet<string> = new Set(['README.md', 'data']);
 
 async function refuseForeignFolder(path: string): Promise<void> {

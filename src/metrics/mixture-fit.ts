@@ -2,6 +2,8 @@
 const ROUNDING = 1e-9;
 /** The least share with which the likelihood is climbed: from 0 there is no way up. */
 const LEAST_START = 1e-3;
+/** The climb to a share of 0 has no end. */
+const NEGLIGIBLE = 1e-4;
 const MAX_STEPS = 100;
 const SETTLED = 1e-5;
 
@@ -75,5 +77,5 @@ export function fitMixture(seen: readonly number[], given: readonly (readonly nu
     const mixed = shares.reduce((sum, share, t) => sum + share * (given[t]?.[k] as number), 0);
     return part === 0 ? all : all + part * Math.log(part / mixed);
   }, 0);
-  return { shares: [...shares], misfit };
+  return { shares: [...shares].map((share) => (share < NEGLIGIBLE ? 0 : share)), misfit };
 }

@@ -10,8 +10,10 @@ import { answerSection, targetName } from './sections/section-answer.ts';
 import { comparisonSection, judgesSection } from './sections/section-comparison.ts';
 import { coverageSection } from './sections/section-coverage.ts';
 import { curvesSection } from './sections/section-curves.ts';
+import { glossarySection } from './sections/section-glossary.ts';
 import { limitsSection } from './sections/section-limits.ts';
 import { mapSection } from './sections/section-map.ts';
+import { nextSection } from './sections/section-next.ts';
 import { robustnessSection } from './sections/section-robustness.ts';
 import { costSection, settingsSection } from './sections/section-run.ts';
 import { transferSection } from './sections/section-transfer.ts';
@@ -69,6 +71,7 @@ function textSections(content: PageContent, vault: TextVault): (PageSection | un
 
 function sectionsOf(content: PageContent, vault: TextVault): PageSection[] {
   return [
+    nextSection(content),
     curvesSection(content),
     ...textSections(content, vault),
     mapSection(content),
@@ -80,6 +83,7 @@ function sectionsOf(content: PageContent, vault: TextVault): PageSection[] {
     costSection(content),
     settingsSection(content),
     limitsSection(content),
+    glossarySection(content),
   ].flatMap((section) => (section === undefined ? [] : [section]));
 }
 

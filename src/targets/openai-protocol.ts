@@ -142,11 +142,9 @@ export function answersOf({ choices, usage }: OpenAiReply, maxNewTokens: number)
   const mark = total === null || total === undefined ? { isEstimated: true as const } : {};
   return choices.map((choice, i): TargetAnswer => {
     const { finish_reason: reason, message } = choice;
-    if (reason === 'content_filter')
-      return refusedAnswer('content filter of the provider');
+    if (reason === 'content_filter') return refusedAnswer('content filter of the provider');
     const text = textOf(choice);
-    if (text === undefined && typeof message?.refusal === 'string')
-      return refusedAnswer(message.refusal);
+    if (text === undefined && typeof message?.refusal === 'string') return refusedAnswer(message.refusal);
     if (text === undefined && reason === 'length')
       return failedAnswer(
         `the choice holds no text yet: its ${maxNewTokens} tokens (decode.maxNewTokens) were used up`,

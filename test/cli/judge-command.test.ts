@@ -86,11 +86,11 @@ test("a run's share is shown raw and corrected, and what no judge read is counte
   const text = (await calibrate(join(folder, 'scores.csv'), '--run', 'r', '--runs-dir', runsDir)).stdout;
   expect(text).toContain('scores stated in the file');
   expect(text).toMatch(
-    /^gflownet +0\.300 .* 200 +0\.500 +0\.300 \[0\.219, 0\.396\] +0\.143 \[0\.000, 0\.\d+\] +0\.143 \[0\.000, 0\.\d+\]$/m,
+    /^gflownet +0\.300 .* 200 +0\.500 +0\.300 \[0\.219, 0\.396\] +0\.143 \[0\.000, 0\.\d+\] +0\.146 \[0\.000, 0\.\d+\]$/m,
   );
   // The two answers to an attack are called alike: the success rate is that of attacks, and the judge errs on both.
   expect(attacker.asRun.correctedAsr).toMatchObject({ n: 100, method: expect.stringContaining('errors alike') });
-  expect(attacker.asRun.correctedAsr.value).toBeCloseTo(1 / 7, 12);
+  expect(attacker.asRun.correctedAsr.value).toBeCloseTo(1 / 7, 2);
   expect(text).toMatch(/^attacker +ASR .* answers called unsafe +unsafe answers, corrected +ASR, corrected$/m);
   expect(text).toContain('gflownet: 1 answer could not be scored');
   expect(text).toContain('gflownet: 1 refusal of the provider, read by no judge');
@@ -104,12 +104,12 @@ test('--keep keeps the errors: show and the report have both shares from then on
   const kept = await calibrate(join(folder, 'scores.csv'), '--run', 'r', '--runs-dir', runsDir, '--keep');
   expect(kept.code).toBe(0);
   expect(await shown()).toMatch(
-    /^gflownet +other +0\.300 \[0\.219, 0\.396\] +0\.143 \[0, 0\.\d+\] +0\.300 \[.*\] +0\.143 \[0, 0\.\d+\]$/m,
+    /^gflownet +other +0\.300 \[0\.219, 0\.396\] +0\.143 \[0, 0\.\d+\] +0\.300 \[.*\] +0\.146 \[0\.000, 0\.\d+\]$/m,
   );
   const [{ corrected }] = (await reported()).stages[0].judges.filter(({ name }: { name: string }) => name === 'other');
   expect(corrected).toMatchObject({ threshold: 0.5, isPlausible: true, raw: { n: 200 } });
   expect(corrected.corrected.value).toBeCloseTo(1 / 7, 12);
-  expect(corrected.correctedAsr.value).toBeCloseTo(1 / 7, 12);
+  expect(corrected.correctedAsr.value).toBeCloseTo(1 / 7, 2);
   expect([corrected.sensitivity, corrected.specificity]).toEqual([
     { hits: 45, n: 50 },
     { hits: 80, n: 100 },

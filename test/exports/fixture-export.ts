@@ -99,6 +99,8 @@ function addTransfer(store: Awaited<ReturnType<typeof fixtureRun>>['store']): vo
 export interface ExportRunOptions extends FixtureOptions {
   readonly withHostile?: boolean;
   readonly withTransfer?: boolean;
+  /** Two attacks of training: one before the first update, one in it. */
+  readonly withTraining?: boolean;
   /** The run has not looked for causes. */
   readonly withoutCauses?: boolean;
 }
@@ -111,6 +113,11 @@ export async function makeExportRun(name: string, options: ExportRunOptions = {}
   const run = await fixtureRun({ ...causes, ...options, databasePath: folder.databasePath });
   if (options.withHostile) await addHostile(run.store);
   if (options.withTransfer) addTransfer(run.store);
+  if (options.withTraining) {
+    const attack = (source: 'reference' | 'fresh', text: string) => ({ source, text, ids: [1], responses: [] });
+    run.store.recordUpdate({ stage: 'gflownet', update: -1, attacks: [attack('reference', 'drawn before')] });
+    run.store.recordUpdate({ stage: 'gflownet', update: 0, attacks: [attack('fresh', 'drawn first')] });
+  }
   recordRunStatus(run.store, 'done');
   run.store.close();
   await writeManifest(folder.manifestPath, { ...run.manifest, run: name });

@@ -60,6 +60,20 @@ describe('export --format jsonl', () => {
     expect(configSha256).toMatch(/^[0-9a-f]{64}$/);
   });
 
+  it('holds the attacks that were asked before the first update', async () => {
+    await makeExportRun('early', { withTraining: true });
+    const { stdout } = await runExport('early', '--format', 'jsonl', '--stage', 'gflownet', '--show-attacks');
+    const rows = stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as ExportedAttack)
+      .filter(({ phase }) => phase === 'training');
+    expect(rows.map(({ update, source, attack }) => [update, source, attack])).toEqual([
+      [-1, 'reference', 'drawn before'],
+      [0, 'fresh', 'drawn first'],
+    ]);
+  });
+
   it('masks every text unless it is asked for, and says so beside the output', async () => {
     const { stdout, stderr } = await runExport('one', '--format', 'jsonl');
     expect(stdout).not.toMatch(TEXTS);
@@ -135,6 +149,11 @@ describe('export --format jsonl', () => {
     );
     const [row] = await jsonl('--stage', 'ppo', '--taxonomy', table);
     expect(row?.taxonomy).toContainEqual({ taxonomy: 'house', id: 'H1', title: 'Be kind' });
+    writeFileSync(table, 'categories: { ours: { title: Ours, clusters: [Say  hidden phrase, say hidden phrase] } }\n');
+    const rows = await jsonl('--stage', 'gflownet', '--taxonomy', table);
+    const ours = rows.filter(({ categories }) => categories.includes('ours'));
+    expect(ours.map(({ causeSha256 }) => causeSha256)).toEqual(ours.map(() => causeSha256('say hidden phrase')));
+    expect(ours).toHaveLength(23 + 1);
     writeFileSync(table, 'categories: { hate: { title: Hate, rows: { house: [H1] } } }\n');
     expect(await runExport('one', '--format', 'jsonl', '--taxonomy', table)).toMatchObject({
       code: 2,
@@ -196,11 +215,11 @@ describe('export --format csv', () => {
 
 describe('every export', () => {
   it.each(exportFormats.names())('%s holds no path of a machine, whatever the texts', async (format) => {
-    for (const mode of [[], ['--without-texts']]) {
-      const out = placed(`paths-${format}${mode.length}`);
+    for (const mode of [[], ['--without-texts'], ['--show-attacks']]) {
+      const out = placed(`paths-${format}${mode.join('')}`);
       expect(await runExport('one', '--format', format, '--out', out, ...mode)).toMatchObject({ code: 0 });
       const files = readdirSync(placed(), { recursive: true, encoding: 'utf8' })
-        .filter((name) => name.startsWith(`paths-${format}${mode.length}`))
+        .filter((name) => name.startsWith(`paths-${format}${mode.join('')}`))
         .map((name) => placed(name));
       for (const file of files) {
         const text = existsSync(`${file}/.`) ? '' : readFileSync(file, 'latin1');

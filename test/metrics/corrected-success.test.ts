@@ -102,15 +102,14 @@ function majority(n: number, p: number): number {
   return sum;
 }
 
-// With 95% coverage 300 draws are outside 274 to 296 with probability 0.002; the seeds are fixed.
+// With 95% coverage 200 draws are outside 180 to 198 with probability 0.005; the seeds are fixed.
 test.each([
   { n: 2, se: 0.9, sp: 0.8, labelled: 50, attacks: 100, unsafe: [0.05, 0.3, 0.8] },
   { n: 3, se: 0.85, sp: 0.9, labelled: 100, attacks: 150, unsafe: [0.1, 0.5, 0.9] },
   { n: 5, se: 0.85, sp: 0.9, labelled: 100, attacks: 150, unsafe: [0.1, 0.5, 0.9] },
   { n: 5, se: 0.7, sp: 0.85, labelled: 60, attacks: 200, unsafe: [0.05, 0.2, 0.4] },
   { n: 3, se: 0.9, sp: 0.8, labelled: 100, attacks: 100, unsafe: [0.05, 0.3, 0.8], isAlike: true },
-  { n: 5, se: 0.85, sp: 0.9, labelled: 100, attacks: 150, unsafe: [0.1, 0.5, 0.9], isAlike: true },
-])('with $n answers, Se $se and Sp $sp it covers the true rate in about 95% of 300 draws', (world) => {
+])('with $n answers, Se $se and Sp $sp it covers the true rate in about 95% of 200 draws', (world) => {
   const { n, se, sp, labelled, attacks, unsafe, isAlike = false } = world;
   const stream = randomStream(11, 'corrected coverage', n, se);
   const judge = (p: number): number => {
@@ -124,7 +123,7 @@ test.each([
   };
   const truth = unsafe.reduce((sum, p) => sum + majority(n, p), 0) / unsafe.length;
   let [covered, rawCovered] = [0, 0];
-  for (let i = 0; i < 300; i++) {
+  for (let i = 0; i < 200; i++) {
     const judged = Array.from({ length: attacks }, () => {
       return { hits: judge(unsafe[stream.nextInt(unsafe.length)] as number), n, refused: 0 };
     });
@@ -137,7 +136,7 @@ test.each([
     const raw = wilsonInterval(judged.filter(({ hits }) => 2 * hits > n).length, attacks);
     if ((raw.low ?? 1) <= truth && truth <= (raw.high ?? 0)) rawCovered += 1;
   }
-  expect(covered).toBeGreaterThanOrEqual(274);
-  expect(covered).toBeLessThanOrEqual(296);
+  expect(covered).toBeGreaterThanOrEqual(180);
+  expect(covered).toBeLessThanOrEqual(198);
   expect(rawCovered).toBeLessThan(covered);
 });

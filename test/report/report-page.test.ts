@@ -51,6 +51,25 @@ describe('the page in a browser', () => {
     );
   });
 
+  it('says what to do next, with commands for this run, and explains its terms', async () => {
+    const { page } = await openMarkup(browser, markup, DESKTOP);
+    const next = await page.locator('#next').innerText();
+    expect(next).toContain('Close the ways');
+    expect(next).toContain('floodgate export fixture --format jsonl');
+    expect(next).toContain('--run fixture --set gate.successRate=1 --save-baseline baseline.json');
+    expect(await page.locator('.terms dt').allInnerTexts()).toEqual([
+      'Attack',
+      'Judge',
+      'Success rate',
+      'Way',
+      'Wording',
+      '95% interval',
+    ]);
+    const safe = fixtureAttacks().map((attack) => ({ ...attack, unsafe: 0.1 }));
+    const none = await openMarkup(browser, await renderFixture({ attacks: safe }), DESKTOP);
+    expect(await none.page.locator('#next').innerText()).toMatch(/Four times the attacks halve it/);
+  });
+
   it('its policy lets nothing else run or load, were it to slip in', async () => {
     const { page, blocked } = await openMarkup(browser, markup, DESKTOP);
     const broken = await page.evaluate<string[]>(`(async () => {

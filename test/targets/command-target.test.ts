@@ -56,6 +56,27 @@ for (const concurrency of [1, 4])
 const request = (attack: string) => ({ attack, streamName: ['t'] });
 
 describe('a command target', () => {
+  it('gives up on a program whose own child keeps its pipes open', async () => {
+    const { target } = await open(
+      { timeoutSeconds: 1, restarts: 0 },
+      `
+      import { spawn } from 'node:child_process';
+      import { createInterface } from 'node:readline';
+      createInterface({ input: process.stdin }).on('line', (line) => {
+        const { id, attack } = JSON.parse(line);
+        if (attack.includes('hang')) spawn('sleep', ['20'], { stdio: 'inherit' });
+        else console.log(JSON.stringify({ id, text: 'hello' }));
+      });
+      `,
+    );
+    const began = performance.now();
+    expect(await target.ask([request('hang')], asking(1))).toMatchObject([
+      [{ kind: 'failed', reason: expect.stringContaining('no answer within 1 s') as string }],
+    ]);
+    await target.close();
+    expect(performance.now() - began).toBeLessThan(10_000);
+  });
+
   it('keeps its program running, and starts it again when it has ended', async () => {
     const { target, starts } = await open();
     await target.ask([request('a'), request('b')], asking(2));

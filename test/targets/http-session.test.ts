@@ -129,6 +129,21 @@ describe('the calls before an attack', () => {
     await target.close();
   });
 
+  it('go on for the others when whoever began the login gives up', async () => {
+    const { server } = await startApp();
+    const { target } = await openFrom(sessionConfig(server));
+    let logins = 0;
+    server.faults.push(() => logins++); // the first login of the run is never answered
+    const stop = new AbortController();
+    const first = target.ask(attacks(1), asking(1, { signal: stop.signal }));
+    await expect.poll(() => logins).toBe(1);
+    const second = target.ask(attacks(2), asking(1));
+    stop.abort();
+    await expect(first).rejects.toMatchObject({ code: 'interrupted' });
+    expect((await second).flatMap(textsOf)).toHaveLength(2);
+    await target.close();
+  });
+
   it('that a new login does not open are told by their own address', async () => {
     const { server } = await startApp();
     const [login, conversation] = sessionConfig(server).before;

@@ -58,6 +58,26 @@ for (const [name, changes] of BODIES)
   );
 
 describe('the requests of an http target', () => {
+  it('never leave their path, whatever an attack is made of', async () => {
+    const server = await start((response, { path }) => sendJson(response, { reply: { text: path } }));
+    const { target } = await openFrom(configFor(server, { url: `${server.url}/v1/ask/{{attack}}/now`, body: undefined }));
+    const asked = ['..', '.', '%2e%2E', '../../admin', '.x', '...'];
+    const answers = await target.ask(
+      asked.map((attack, i) => ({ attack, streamName: ['t', i] })),
+      asking(1),
+    );
+    await target.close();
+    expect(server.seen.every(({ path }) => path.startsWith('/v1/ask/') && path.endsWith('/now'))).toBe(true);
+    const why = { kind: 'failed', reason: expect.stringContaining('would leave the path') as string };
+    expect(answers.flat().slice(0, 2)).toMatchObject([why, why]);
+    expect(answers.slice(2).flatMap(textsOf)).toEqual([
+      '/v1/ask/%252e%252E/now',
+      '/v1/ask/..%2F..%2Fadmin/now',
+      '/v1/ask/.x/now',
+      '/v1/ask/.../now',
+    ]);
+  });
+
   const HOSTILE = 'a "quote"}, \\ and \n {{id}} & message=b';
 
   it.each(BODIES)('hold the attack as it is in %s, whatever it contains', async (_name, changes) => {

@@ -9,7 +9,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { FloodgateError, hideSecretsInUse, redactSecrets } from '../../src/base/errors.ts';
 import { targetSchema } from '../../src/targets/registry.ts';
 import { selfSignedCertificate } from '../support/self-signed.ts';
-import { openFrom } from './open-target.ts';
+import { createTargetHost, openFrom, planFrom } from './open-target.ts';
 import {
   type Fault,
   type OpenAiQuirks,
@@ -405,6 +405,20 @@ describe('an openai target that cannot be asked', () => {
   it('because of its model, with those that the server has', async () => {
     const server = await start({ models: ['alpha', 'beta'] });
     await refused(configFor(server), /target.model: got m: .*no such model/, /the server has alpha, beta/);
+  });
+
+  it('end at once on an interrupt, while the list of models is awaited too', async () => {
+    const answers = openAiAnswers({ models: ['alpha'] });
+    const stop = new AbortController();
+    const server = await startTestServer((response, seen) =>
+      seen.path.endsWith('/models') ? stop.abort() : answers(response, seen),
+    );
+    const began = performance.now();
+    await expect(planFrom(configFor(server), createTargetHost(stop.signal))).rejects.toMatchObject({
+      code: 'interrupted',
+    });
+    expect(performance.now() - began).toBeLessThan(5000);
+    await server.close();
   });
 
   it('because of a request that the server does not take, or an answer that is none', async () => {

@@ -102,6 +102,12 @@ describe('the HTTP client', () => {
     expect((await createClient().send(get(server.url), going)).text).toBe('naïve 日本 😀');
   });
 
+  it('leaves out the byte order mark that some servers put before their JSON', async () => {
+    const server = await start((response) => response.end('\ufeff{"a": "\ufeffb"}'));
+    const { text } = await createClient().send(get(server.url), going);
+    expect(JSON.parse(text)).toEqual({ a: '\ufeffb' });
+  });
+
   it('gives up in time on a server that sends a byte now and then', async () => {
     const server = await start((response) => {
       response.writeHead(200);

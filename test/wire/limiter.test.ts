@@ -28,7 +28,36 @@ describe('a fixed limiter', () => {
   });
 });
 
+it.each([
+  ['a fixed limiter', () => createLimiter(1)],
+  ['an adaptive limiter', () => createAdaptiveLimiter({ first: 1, most: 1 })],
+])('%s lets a waiting task go as soon as it is aborted, and keeps its place for the next', async (_name, create) => {
+  const limiter = create();
+  let end = (): void => undefined;
+  const first = limiter.run(() => new Promise<void>((resolve) => (end = resolve)), going);
+  const stop = new AbortController();
+  const aborted = expect(limiter.run(async () => 'aborted', stop.signal)).rejects.toThrow(/given up/);
+  const last = limiter.run(async () => 'last', going);
+  stop.abort(new Error('given up'));
+  await aborted;
+  expect(limiter.underWay).toBe(1);
+  end();
+  await first;
+  expect(await last).toBe('last');
+  expect(limiter.underWay).toBe(0);
+});
+
 describe('an adaptive limiter', () => {
+  it('begins nothing while the server asks to wait, also when it asks again meanwhile', async () => {
+    const limiter = createAdaptiveLimiter({ first: 4, most: 4 });
+    const began = performance.now();
+    limiter.pressed(100);
+    const task = limiter.run(async () => performance.now() - began, going);
+    await wait(50);
+    limiter.pressed(200);
+    expect(await task).toBeGreaterThanOrEqual(240);
+  });
+
   it('doubles while all goes well, up to its most', async () => {
     const limiter = createAdaptiveLimiter({ first: 4, most: 16 });
     let most = 0;

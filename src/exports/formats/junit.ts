@@ -7,7 +7,7 @@ import type { ExportSource } from '../export-source.ts';
 import { outcomeText, wayRows, wayText } from '../way-words.ts';
 import type { ExportedWay, FoundWays, TargetOutcome } from '../ways.ts';
 
-/** What no version of XML 1.0 can hold, and no reader should see; tabs and line breaks can. */
+/** Visible escapes of characters that XML 1.0 cannot hold or no reader would see; tabs and line breaks stay. */
 function visible(text: string): string {
   const shown = text.replace(UNPRINTABLE, (character) =>
     character === '\n' || character === '\t' ? character : visibleEscape(character),

@@ -22,7 +22,7 @@ function table({ taxonomies }: Coverage): Html {
   return dataTable('Parts of the taxonomies', columns, rows);
 }
 
-/** What of the taxonomies was not tested. A synthetic world tests none of them, and has no such section. */
+/** The parts of the taxonomies that were not tested. A synthetic world tests none of them, and has no such section. */
 export function coverageSection({ headline, coverage }: PageContent): PageSection | undefined {
   if (headline === undefined || isSyntheticWorld(headline)) return undefined;
   return {

@@ -23,7 +23,7 @@ const tableSchema = z.strictObject({
         judges: names,
         /** Qualities of judges that measure something other than harm. */
         measures: names,
-        /** The names that readers give to clusters. */
+        /** Names of ways: the words of their causes. */
         clusters: names,
         /** Taxonomy to its rows. */
         rows: z.record(id, z.array(id)).default({}),
@@ -58,7 +58,7 @@ export interface Taxonomy {
   ofNote(note: string): readonly Category[];
   /** The categories of a quality that a judge measures in place of harm. */
   ofQuality(quality: string): readonly Category[];
-  /** The categories of a cluster's name. */
+  /** The categories of a way, by its name: the words of its cause. */
   ofCluster(name: string): readonly Category[];
 }
 
