@@ -3,6 +3,7 @@ import { basename, extname, join } from 'node:path';
 import type { Command } from 'commander';
 import { writeFileAtomically } from '../base/atomic-file.ts';
 import { FloodgateError } from '../base/errors.ts';
+import { exportRun } from '../exports/export-run.ts';
 import { resumeCampaign, runCampaign } from '../report/campaigns.ts';
 import { compareRuns } from '../report/compare/compare-runs.ts';
 import { baselineOf, readBaseline, wayHash, writeBaseline } from '../report/gate/baseline-file.ts';
@@ -15,7 +16,7 @@ import { loadConfig } from '../stages/campaign/config-load.ts';
 import type { GateLimits } from '../stages/config/gate-section.ts';
 import { storedCauses, type WayRecord } from '../stages/evaluation/causes-record.ts';
 import { alignColumns, joinLines, printResult } from './command-output.ts';
-import { type CliContext, callsIo } from './context.ts';
+import { type CliContext, callsIo, ioOf } from './context.ts';
 import {
   addCallOptions,
   addRunsOption,
@@ -121,6 +122,16 @@ async function againstBaseline(folder: RunFolder, baseline: KnownBaseline | unde
   return { newWays: isNew, notes: [`Ways against the baseline of run ${known.run}: ${states}.`] };
 }
 
+/** Other tools' formats of the ways that were found, beside the summary; both without texts. */
+const EXPORTS = { junit: 'junit.xml', sarif: 'results.sarif' } as const;
+
+async function writeExports(out: string, folder: RunFolder, config: string, context: CliContext): Promise<void> {
+  for (const [format, file] of Object.entries(EXPORTS)) {
+    const destination = { kind: 'path', path: join(out, file), isReplaced: true } as const;
+    await exportRun(folder, { format, destination, texts: 'masked', config }, ioOf(context));
+  }
+}
+
 async function writeResult(out: string, run: string, result: GateResult, notes: readonly string[]): Promise<string> {
   await mkdir(out, { recursive: true });
   const summary = join(out, 'summary.md');
@@ -142,6 +153,7 @@ async function gate(file: string, options: CiOptions, context: CliContext): Prom
     await writeBaseline(options.saveBaseline, baselineOf(report, await waysOf(folder)));
   const out = options.out ?? join(folder.path, 'ci');
   const summary = await writeResult(out, folder.name, result, notes);
+  await writeExports(out, folder, file, context);
   const lines = [
     alignColumns([CHECK_HEADINGS, ...result.checks.map(checkCells)]),
     ...notes,

@@ -107,6 +107,8 @@ class RunningProgram implements Program {
     this.why ??= reason;
     this.isAlive = false;
     this.child.kill('SIGKILL');
+    // A child of the program may hold the pipes open. Without them it is not waited for.
+    for (const pipe of [this.child.stdin, this.child.stdout, this.child.stderr]) pipe?.destroy();
   }
 
   async close(): Promise<void> {

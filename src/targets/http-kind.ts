@@ -140,9 +140,9 @@ async function askInSession(asked: AskedApp, draw: Draw, own: Session, signal: A
 async function askHolding(asked: AskedApp, draw: Draw, signal: AbortSignal, held: HeldSecrets): Promise<TargetAnswer> {
   const { session } = asked;
   for (let isRenewed = false; ; isRenewed = true) {
-    const shared = session.open(draw, signal);
+    const { shared, session: ofRun } = await session.join(draw, signal);
     try {
-      const own = await session.forCall(await shared, draw, { signal, held, isRenewed });
+      const own = await session.forCall(ofRun, draw, { signal, held, isRenewed });
       const answer = await askInSession(asked, draw, own, signal);
       return answer.kind === 'text' ? { ...answer, text: hideSecretsInUse(answer.text) } : answer;
     } catch (error) {

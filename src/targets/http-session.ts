@@ -209,7 +209,7 @@ export class SessionKeeper {
   }
 
   /** The part of the run; the first caller makes its calls, and the others wait. */
-  open(draw: Omit<Draw, 'attack'>, signal: AbortSignal): Promise<Session> {
+  private open(draw: Omit<Draw, 'attack'>, signal: AbortSignal): Promise<Session> {
     const { shared } = this;
     if (shared !== undefined) return shared;
     const held = holdSecrets();
@@ -222,6 +222,23 @@ export class SessionKeeper {
     this.shared = opened;
     opened.catch(() => this.drop(opened));
     return opened;
+  }
+
+  /** As `open`; a login that its first caller gave up is made again for the others. */
+  async join(
+    draw: Omit<Draw, 'attack'>,
+    signal: AbortSignal,
+  ): Promise<{ readonly shared: Promise<Session>; readonly session: Session }> {
+    for (;;) {
+      const shared = this.open(draw, signal);
+      try {
+        return { shared, session: await shared };
+      } catch (error) {
+        const isOfOther = !signal.aborted && error instanceof Error && error.name === 'AbortError';
+        if (!isOfOther) throw error;
+        this.drop(shared);
+      }
+    }
   }
 
   /** Forgets a session that the app no longer accepts; one that took its place since is kept. */

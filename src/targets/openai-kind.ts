@@ -102,12 +102,14 @@ const SHOWN_MODELS = 8;
 async function withModelList(
   error: WireFailure,
   { server, config, wire, call }: { server: OpenAiServer; config: OpenAiConfig; wire: Wire; call: HttpCall },
+  signal: AbortSignal,
 ) {
   if (error.status !== 404) return wireError(error, server.asked, call);
   const { headers, asked } = server;
   const list = { method: 'GET', url: methodUrl(config.baseUrl, 'models'), headers };
   const parse = ({ text }: { text: string }) => modelList.safeParse(JSON.parse(text)).data?.data.map(({ id }) => id);
-  const models = await wire.checker.call(list, parse, new AbortController().signal).catch(() => undefined);
+  const models = await wire.checker.call(list, parse, signal).catch(() => undefined);
+  if (signal.aborted) return interruptedUnless(signal, error, 'target');
   if (models === undefined || models.length === 0) return wireError(error, asked, call);
   if (models.includes(config.model)) return wireError(error, asked, call);
   const shown = `${models.slice(0, SHOWN_MODELS).join(', ')}${models.length > SHOWN_MODELS ? ', …' : ''}`;
@@ -133,7 +135,7 @@ async function probe(
     if (answer !== undefined && answer.kind !== 'failed') return answer;
     throw new WireFailure('protocol', answer?.reason ?? 'the answer holds no choices', { isTransient: false });
   } catch (error) {
-    if (error instanceof WireFailure) throw await withModelList(error, { server, config, wire, call });
+    if (error instanceof WireFailure) throw await withModelList(error, { server, config, wire, call }, signal);
     throw interruptedUnless(signal, error, 'target');
   }
 }

@@ -23,7 +23,7 @@ export interface HttpCall {
 export interface HttpReply {
   readonly status: number;
   readonly contentType: string;
-  /** The body, decoded as UTF-8 once it is whole. */
+  /** The body, decoded as UTF-8 once it is whole, without a byte order mark. */
   readonly text: string;
   /** From the call to the end of the body. */
   readonly ms: number;
@@ -218,7 +218,9 @@ async function readBody(
     if (bytes > maxBytes) throw refuse('too-large', `the answer has more than ${maxBytes} bytes`);
     chunks.push(chunk as Buffer);
   }
-  return Buffer.concat(chunks).toString('utf8');
+  return Buffer.concat(chunks)
+    .toString('utf8')
+    .replace(/^\ufeff/, '');
 }
 
 const TRANSIENT_STATUS = new Set([408, 409, 425, 429]);

@@ -163,6 +163,20 @@ function encodeForUrl(text: string): string {
   return encodeURIComponent(Buffer.from(text).toString());
 }
 
+/** A part of a path that an address takes for an order to leave it, however it is written. */
+const DOT_SEGMENT = /^(?:\.|%2e){1,2}$/i;
+
+/** Fills an address. @throws WireFailure for a value such as `..`, which would call another method of the server. */
+function fillUrl(template: string, values: Values): URL {
+  const text = fillText(template, values, encodeForUrl);
+  const [parts, filled] = [template, text].map((each) => (each.split(/[?#]/)[0] as string).split('/'));
+  const leaves = filled?.some((part, i) => DOT_SEGMENT.test(part) && part !== parts?.[i]);
+  if (!leaves) return new URL(text);
+  throw new WireFailure('protocol', `a value in the address would leave the path of ${template.slice(0, 200)}`, {
+    isTransient: false,
+  });
+}
+
 /**
  * Reads a template once and fills it for each call. Values are escaped as their place needs: in the address, in JSON, in
  * a form. An attack can so never end the text that it is in.
@@ -194,8 +208,7 @@ export function compileTemplate<Named extends object = Draw>(
   const headers = compileHeaders(template, rules);
   return (draw) => {
     const values = { ...environment, ...draw } as Values;
-    const filled = new URL(fillText(url, values, encodeForUrl));
-    return { url: filled, headers: headers(values), ...fillBody({ json, form }, values) };
+    return { url: fillUrl(url, values), headers: headers(values), ...fillBody({ json, form }, values) };
   };
 }
 

@@ -15,15 +15,32 @@ export interface Limiter {
 class Places {
   underWay = 0;
   limit: number;
-  private readonly waiting: (() => void)[] = [];
+  private readonly waiting = new Set<() => void>();
 
   constructor(limit: number) {
     this.limit = limit;
   }
 
-  async enter(): Promise<void> {
+  /** @throws the signal's reason when it is aborted before there is room. */
+  async enter(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
     if (this.underWay < this.limit) this.underWay++;
-    else await new Promise<void>((resolve) => this.waiting.push(resolve));
+    else await this.wait(signal);
+  }
+
+  private wait(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const enter = (): void => {
+        signal.removeEventListener('abort', leave);
+        resolve();
+      };
+      const leave = (): void => {
+        this.waiting.delete(enter);
+        reject(signal.reason);
+      };
+      this.waiting.add(enter);
+      signal.addEventListener('abort', leave, { once: true });
+    });
   }
 
   /** Hands the place on, so that nobody takes it between the end of one task and the start of the next. */
@@ -34,8 +51,9 @@ class Places {
 
   fill(): void {
     while (this.underWay < this.limit) {
-      const next = this.waiting.shift();
+      const [next] = this.waiting;
       if (next === undefined) return;
+      this.waiting.delete(next);
       this.underWay++;
       next();
     }
@@ -52,7 +70,7 @@ export function createLimiter(limit: number): Limiter {
       return places.underWay;
     },
     async run(task, signal) {
-      await places.enter();
+      await places.enter(signal);
       try {
         signal.throwIfAborted();
         return await task();
@@ -111,6 +129,7 @@ export function createAdaptiveLimiter({ first, most }: AdaptiveLimits = AUTO_LIM
   /** Signs of trouble that are still to come from calls begun before the last decrease. */
   let expected = 0;
 
+  const heldMs = (): number => heldUntilMs - monotonicMs();
   const decrease = (limit: number): void => {
     expected = places.underWay - 1;
     places.limit = Math.max(1, Math.floor(limit));
@@ -140,10 +159,11 @@ export function createAdaptiveLimiter({ first, most }: AdaptiveLimits = AUTO_LIM
       return places.underWay;
     },
     async run(task, signal) {
-      await places.enter();
+      await places.enter(signal);
       try {
-        const held = heldUntilMs - monotonicMs();
-        if (held > 0) await wait(held, undefined, { signal }).catch(() => undefined);
+        // The server may ask again while this waits.
+        for (let held = heldMs(); held > 0 && !signal.aborted; held = heldMs())
+          await wait(held, undefined, { signal }).catch(() => undefined);
         signal.throwIfAborted();
         const begun = generation;
         const startMs = monotonicMs();

@@ -70,6 +70,9 @@ describe('floodgate ci', () => {
     const summary = readFileSync(path.join(out, 'summary.md'), 'utf8');
     expect(summary).toContain("| the baseline's successes that succeed again | replay | 0 [0, ");
     expect(JSON.parse(readFileSync(path.join(out, 'gate.json'), 'utf8')).state).toBe('passed');
+    expect(readFileSync(path.join(out, 'junit.xml'), 'utf8')).toContain('<testsuite ');
+    const { runs: found } = JSON.parse(readFileSync(path.join(out, 'results.sarif'), 'utf8'));
+    expect(found[0].tool.driver.name).toBe('Floodgate');
   });
 
   it('compares with a file of figures and hashes, which holds no text', async () => {

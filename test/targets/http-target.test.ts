@@ -60,7 +60,9 @@ for (const [name, changes] of BODIES)
 describe('the requests of an http target', () => {
   it('never leave their path, whatever an attack is made of', async () => {
     const server = await start((response, { path }) => sendJson(response, { reply: { text: path } }));
-    const { target } = await openFrom(configFor(server, { url: `${server.url}/v1/ask/{{attack}}/now`, body: undefined }));
+    const { target } = await openFrom(
+      configFor(server, { url: `${server.url}/v1/ask/{{attack}}/now`, body: undefined }),
+    );
     const asked = ['..', '.', '%2e%2E', '../../admin', '.x', '...'];
     const answers = await target.ask(
       asked.map((attack, i) => ({ attack, streamName: ['t', i] })),

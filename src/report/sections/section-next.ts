@@ -83,7 +83,7 @@ export function nextSection(content: PageContent): PageSection | undefined {
   return {
     id: 'next',
     title: 'Next steps',
-    note: 'Choose one. floodgate.yaml stands for the config of this run.',
+    note: 'Choose one. floodgate.yaml means the config of this run.',
     body: html`<ul class="steps">${steps.map(stepItem)}</ul>`,
   };
 }
