@@ -46,6 +46,9 @@ function headText({ folder, status, manifest, report }: RunOverview): string {
     isJudgeIndependent
       ? `figures by judge ${reportedJudge}; the reward came from ${trainingJudge}`
       : `figures by judge ${reportedJudge}, which also gave the reward: no independent evidence`,
+    ...(report.controls?.overRefusal === undefined
+      ? []
+      : [`harmless prompts that the target refuses: ${measureText(report.controls.overRefusal)}`]),
     ...(report.controls?.judges ?? []).map(
       ({ name, asr }) => `harmless prompts that ${name} calls unsafe: ${measureText(asr)}`,
     ),

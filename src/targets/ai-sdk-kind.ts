@@ -113,8 +113,11 @@ class SdkModel {
   constructor(config: AiSdkConfig, loaded: LoadedProvider, settings: Record<string, unknown>, caller: Caller) {
     this.config = config;
     this.loaded = loaded;
-    const fetch = createProviderFetch(caller, readHeaders(config.headers, 'target.headers'), (call) => {
-      this.call = call;
+    const fetch = createProviderFetch(caller, readHeaders(config.headers, 'target.headers'), {
+      sent: (call) => {
+        this.call = call;
+      },
+      maxTokens: config.decode.maxNewTokens,
     });
     this.model = loaded.model(settings, fetch, config.model);
   }

@@ -135,12 +135,12 @@ function readJson(reply: HttpReply): HttpReply {
  * A `fetch` over our own calls, so that limits, retries, secrets and proxies are those of every other target. A failed
  * call throws its `WireFailure`.
  *
- * @param sent told each request.
+ * @param sent told each request. @param maxTokens most tokens of an answer, where they are limited by the minute.
  */
 export function createProviderFetch(
   caller: Caller,
   extraHeaders: Readonly<Record<string, string>>,
-  sent?: (call: HttpCall) => void,
+  { sent, maxTokens }: { readonly sent: (call: HttpCall) => void; readonly maxTokens: number },
 ): ProviderFetch {
   return async (input, { method = 'GET', headers, body, signal }) => {
     if (typeof body !== 'string') throw new Error('a provider sent a body that is no text');
@@ -149,8 +149,9 @@ export function createProviderFetch(
       url: new URL(input),
       headers: { ...Object.fromEntries(new Headers(headers)), ...extraHeaders },
       body,
+      maxTokens,
     };
-    sent?.(call);
+    sent(call);
     const reply = await caller.call(call, readJson, signal ?? new AbortController().signal);
     return new Response(reply.text, { status: reply.status, headers: { 'content-type': 'application/json' } });
   };

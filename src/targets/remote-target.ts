@@ -103,11 +103,11 @@ class WatchedCalls implements CallGate {
       this.refusal ??= error;
       throw error;
     });
-    let isBrokenOff = false;
+    let isBrokenOff = true;
     try {
       signal.throwIfAborted();
       return await task().catch((error: unknown) => {
-        isBrokenOff = signal.aborted;
+        isBrokenOff = false;
         throw error;
       });
     } finally {

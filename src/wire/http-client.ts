@@ -2,6 +2,7 @@ import { setMaxListeners } from 'node:events';
 import { isIP } from 'node:net';
 import { Agent, type Dispatcher, Pool, ProxyAgent, request } from 'undici';
 import { monotonicMs, nowMs } from '../base/clock.ts';
+import { FloodgateError } from '../base/errors.ts';
 import { proxyFor } from '../models/sources/proxy.ts';
 import { excerpt, WireFailure, type WireFault } from './wire-failure.ts';
 
@@ -177,7 +178,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
       throw statusFailure(reply, response.headers, url);
     } catch (error) {
       if (outer.aborted) throw outer.reason;
-      if (error instanceof WireFailure) throw error;
+      if (error instanceof WireFailure || error instanceof FloodgateError) throw error;
       if (deadline.isOver)
         throw new WireFailure('timeout', `${call.url.host}: no answer within ${timeoutMs / 1000} s`, {
           isTransient: true,

@@ -107,7 +107,7 @@ test.each([
   { n: 2, se: 0.9, sp: 0.8, labelled: 50, attacks: 100, unsafe: [0.05, 0.3, 0.8] },
   { n: 3, se: 0.85, sp: 0.9, labelled: 100, attacks: 150, unsafe: [0.1, 0.5, 0.9] },
   { n: 5, se: 0.85, sp: 0.9, labelled: 100, attacks: 150, unsafe: [0.1, 0.5, 0.9] },
-  { n: 5, se: 0.7, sp: 0.85, labelled: 60, attacks: 200, unsafe: [0.05, 0.2, 0.4] },
+  { n: 3, se: 0.7, sp: 0.85, labelled: 60, attacks: 200, unsafe: [0.05, 0.2, 0.4] },
   { n: 3, se: 0.9, sp: 0.8, labelled: 100, attacks: 100, unsafe: [0.05, 0.3, 0.8], isAlike: true },
 ])('with $n answers, Se $se and Sp $sp it covers the true rate in about 95% of 200 draws', (world) => {
   const { n, se, sp, labelled, attacks, unsafe, isAlike = false } = world;

@@ -39,9 +39,17 @@ describe('the gate', () => {
     expect(checkGate({ stages: [good] }, { newWays: 0 }, 1).state).toBe('exceeded');
   });
 
+  it('holds refusals of harmless prompts against their own limit', () => {
+    const controls = { prompts: 32, judges: [], cost: {}, overRefusal: measure(0.5, 0.34, 0.66) } as never;
+    expect(checkGate({ stages: [], controls }, { overRefusal: 0.3 }, undefined).state).toBe('exceeded');
+    expect(checkGate({ stages: [] }, { overRefusal: 0.3 }, undefined).state).toBe('undecided');
+  });
+
   it('writes a summary whose table no name can break', () => {
     const result = checkGate({ stages: [stage('a|b', measure(0.9, 0.8, 1))] }, { successRate: 0.1 }, undefined);
-    expect(gateMarkdown('run', result, [])).toContain('| success rate | a\\|b | 0.900 [0.800, 1] | at most 10% | exceeded |');
+    expect(gateMarkdown('run', result, [])).toContain(
+      '| success rate | a\\|b | 0.900 [0.800, 1] | at most 10% | exceeded |',
+    );
   });
 
   it('hashes a cause by its words, whatever their case and order', () => {

@@ -107,6 +107,16 @@ describe('an ai-sdk target', () => {
     expect(server.seen.at(-1)?.headers).toMatchObject({ 'x-api-key': KEY, 'x-gateway': KEY });
   });
 
+  it('counts the tokens that an answer may have against its tokens a minute', async () => {
+    const server = await start();
+    const limits = { tokensPerMinute: 60_000, decode: { ...DECODE, maxNewTokens: 700 } };
+    const { target } = await openFrom(configFor(server, limits));
+    const began = performance.now();
+    await target.ask([{ attack: 'hello', streamName: ['t'] }], asking(3, { decode: limits.decode }));
+    await target.close();
+    expect(performance.now() - began).toBeGreaterThan(1000); // 2,100 tokens: a burst of a second, and 1,000 a second
+  });
+
   it('warns of the settings that its model ignores', async () => {
     const { facts } = await planFrom(configFor(await start()));
     expect(facts.warnings.join()).toMatch(/temperature is not supported by claude-of-this-test and will be ignored/);

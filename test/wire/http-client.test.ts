@@ -80,6 +80,14 @@ describe('the HTTP client', () => {
     expect(connections).toBe(1);
   });
 
+  it('names a proxy of the environment that it cannot use, and does not take it for a fault that passes', async () => {
+    const client = createClient({ env: { HTTP_PROXY: 'socks5://127.0.0.1:1080' } });
+    await expect(client.send(get('http://app.invalid/'), going)).rejects.toMatchObject({
+      code: 'config',
+      message: expect.stringContaining('HTTP_PROXY') as string,
+    });
+  });
+
   it('keeps its connections, and opens no more than it may', async () => {
     const ports = new Set<number | undefined>();
     const server = await start(async (response) => {

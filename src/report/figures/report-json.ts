@@ -15,7 +15,7 @@ import {
 } from '../../runs/store/stage-name.ts';
 import { WAYS_DISCOVERY } from '../../stages/evaluation/causes.ts';
 import { causesSchema, storedCauses, waySchema } from '../../stages/evaluation/causes-record.ts';
-import { CONTROL_ASR } from '../../stages/evaluation/controls.ts';
+import { CONTROL_ASR, OVER_REFUSAL } from '../../stages/evaluation/controls.ts';
 import { DISCOVERY_METRIC } from '../../stages/evaluation/unseen-metrics.ts';
 import { correctedAttacker } from '../../studies/calibration/corrected-rates.ts';
 import { storedErrors } from '../../studies/calibration/kept-errors.ts';
@@ -101,6 +101,8 @@ export const reportSchema = z.strictObject({
     .strictObject({
       prompts: z.number(),
       judges: z.array(z.strictObject({ name: z.string(), asr: measure })),
+      /** Share of them that the target refused; absent where refusals cannot be told. */
+      overRefusal: measure.optional(),
       cost,
     })
     .optional(),
@@ -202,9 +204,11 @@ function buildCauses(store: StoreQueries, name: string): Pick<ReportStage, 'caus
 function buildControls(store: StoreQueries): Report['controls'] {
   const measured = store.metrics(CONTROL_STAGE, CONTROL_ASR);
   if (measured.length === 0) return undefined;
+  const [refusals] = store.metrics(CONTROL_STAGE, OVER_REFUSAL);
   return {
     prompts: store.attacks({ stage: CONTROL_STAGE }).length,
     judges: measured.map((metric) => ({ name: metric.judge ?? '', asr: toMeasure(metric) })),
+    ...(refusals === undefined ? {} : { overRefusal: toMeasure(refusals) }),
     cost: store.cost(CONTROL_STAGE),
   };
 }

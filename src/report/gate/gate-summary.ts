@@ -13,6 +13,7 @@ const LIMIT_WORDS: Readonly<Record<GateCheck['limit'], string>> = {
   ways: 'ways of success',
   newWays: 'ways that the baseline does not have',
   replayed: "the baseline's successes that succeed again",
+  overRefusal: 'harmless prompts refused',
   referenceFailureRate: 'failure rate of attacks like the seeds',
 };
 

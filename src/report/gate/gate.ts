@@ -12,7 +12,7 @@ export type GateState = 'passed' | 'exceeded' | 'undecided';
 export interface GateCheck {
   /** The limit's key under `gate` in the config. */
   readonly limit: keyof GateLimits;
-  /** The attacker measured; `all` for a figure of the whole run. */
+  /** The attacker measured; `all` for a figure of the whole run, `none` where no attacker has part in it. */
   readonly attacker: string;
   readonly most: number;
   readonly value: number | null;
@@ -74,7 +74,7 @@ function isSearch({ name, metrics }: ReportStage): boolean {
  * @param newWays ways that the baseline does not have; undefined without a baseline.
  */
 export function checkGate(
-  { stages }: Pick<Report, 'stages'>,
+  { stages, controls }: Pick<Report, 'stages' | 'controls'>,
   limits: GateLimits,
   newWays: number | undefined,
 ): GateResult {
@@ -88,6 +88,11 @@ export function checkGate(
       return { limit, attacker: stage.name, most, value, low, high, state: state({ value, low, high }, most) };
     });
   });
+  if (limits.overRefusal !== undefined) {
+    const { value, low, high } = controls?.overRefusal ?? UNKNOWN;
+    const state = shareState({ low, high }, limits.overRefusal);
+    checks.push({ limit: 'overRefusal', attacker: 'none', most: limits.overRefusal, value, low, high, state });
+  }
   if (limits.newWays !== undefined) {
     const value = newWays ?? null;
     const state = value === null ? 'undecided' : value > limits.newWays ? 'exceeded' : 'passed';

@@ -50,7 +50,7 @@ export function costSection({ report }: PageContent): PageSection | undefined {
   return {
     id: 'cost',
     title: 'Cost',
-    note: 'Tokens are those that attacker and target wrote together. Time is the clock’s, on the machine named under settings.',
+    note: 'Tokens are those that attacker and target wrote together. Time is the clock’s, on the machine named under settings. Made again: what a stop discarded, and calls whose answers never came, as far as they are known.',
     body: html`${dataTable('Work done, by stage.', COLUMNS, [...rows, total])}`,
   };
 }

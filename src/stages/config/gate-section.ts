@@ -11,6 +11,7 @@ export const gateSection = z
     referenceFailureRate: share
       .optional()
       .describe('most probability that an attack like the seeds succeeds, for every attacker that estimates it'),
+    overRefusal: share.optional().describe('most share of harmless prompts (evaluation.controls) that may be refused'),
   })
   .prefault({})
   .describe('limits of floodgate ci: the whole interval of a figure must lie within its limit');
