@@ -51,7 +51,9 @@ export {
   transferCampaign,
   writeRunReport,
 } from './report/campaigns.ts';
+export { type Comparison, compareRuns } from './report/compare/compare-runs.ts';
 export type { Report } from './report/figures/report-json.ts';
+export { checkGate, type GateCheck, type GateResult } from './report/gate/gate.ts';
 export { type Manifest, readManifest } from './runs/manifest.ts';
 export { removeRunFolder } from './runs/remove-run.ts';
 export { listRunFolders, openRunFolder, type RunFolder } from './runs/run-folder.ts';

@@ -144,7 +144,7 @@ function withCookies(cookies: Cookies, { hostname }: URL, setCookies: readonly s
   return set.length === 0 ? cookies : { ...cookies, [hostname]: { ...cookies[hostname], ...Object.fromEntries(set) } };
 }
 
-/** What a reply of a login is, without its texts: they may hold the session. */
+/** The form of a reply to a login, without its texts: they may hold the session. */
 function shapeOf(value: unknown): string {
   if (Array.isArray(value)) return `a list of ${value.length}`;
   return value !== null && typeof value === 'object' ? `an object with ${Object.keys(value).length} keys` : `${value}`;

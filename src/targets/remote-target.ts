@@ -103,7 +103,7 @@ class WatchedCalls implements CallGate {
       this.refusal ??= error;
       throw error;
     });
-    let isBrokenOff = true;
+    let isBrokenOff = signal.aborted;
     try {
       signal.throwIfAborted();
       return await task().catch((error: unknown) => {

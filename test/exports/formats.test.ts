@@ -66,6 +66,8 @@ describe('export --format parquet', () => {
     await exported('many', 'parquet', '--without-texts', '--out', path);
     const { row_groups: groups } = await parquetMetadataAsync(await asyncBufferFromFile(path));
     expect(groups.map(({ num_rows }) => num_rows)).toEqual([4096n, 904n]);
+    const rows = await parquetReadObjects({ file: await asyncBufferFromFile(path) });
+    expect(rows.map(({ attack_id }) => attack_id)).toEqual(many.map((_, i) => BigInt(i + 1)));
   });
 
   it('needs a file', async () => {

@@ -3,6 +3,7 @@ import { GUARD_FORMATS } from '../../src/judges/guard-formats.ts';
 import type { JudgeConfig } from '../../src/judges/judge.ts';
 import { judgeSees } from '../../src/judges/judge-names.ts';
 import '../../src/judges/registry.ts';
+import type { Report } from '../../src/report/figures/report-json.ts';
 import { renderReportPage } from '../../src/report/report-page.ts';
 import { coverageOf, rowsText } from '../../src/report/taxonomy/coverage.ts';
 import { builtInTaxonomy } from '../../src/report/taxonomy/taxonomy.ts';
@@ -91,6 +92,21 @@ describe('coverage', () => {
     const tested = (judge: JudgeConfig) => coveredBy(judge).categories.filter(({ judges }) => judges.length > 0);
     expect(tested({ ...GUARD, format: 'wildguard' })).toEqual([]);
     expect(tested({ ...GUARD, name: 'another', format: 'llama-guard-3' })).toEqual([]);
+  });
+
+  it('does not count a judge that could score nothing', () => {
+    const { config, report } = source;
+    const unscored = (stage: Report['stages'][number]) => ({
+      ...stage,
+      judges: stage.judges.map((each) => ({ ...each, metrics: { asr: { value: null, low: null, high: null, n: 0 } } })),
+    });
+    const judges = { ...config.judges, evaluation: [{ ...GUARD, format: 'llama-guard-3' } as JudgeConfig] };
+    const count = (stages: Report['stages']) =>
+      coverageOf({ ...report, stages }, { ...config, judges }, taxonomy).categories.filter(
+        (each) => each.judges.length > 0,
+      ).length;
+    expect(count(report.stages)).toBe(13);
+    expect(count(report.stages.map(unscored))).toBe(0);
   });
 
   it('sees through judges that are made of judges, and counts the categories that a config names', () => {
