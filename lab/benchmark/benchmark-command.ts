@@ -41,8 +41,8 @@ interface ScoredWorld extends BenchmarkScore {
 async function scoreWorlds(file: string, options: BenchmarkOptions, io: CampaignIo) {
   const attacker = await loadAttacker(file, io.signal);
   const ground = groundNamed(options.ground);
-  const first = options.firstWorld ?? ground.firstWorldSeed ?? 0;
   const budget = Number(options.budget);
+  const first = options.firstWorld ?? ground.firstWorldSeed?.(budget) ?? 0;
   const bar = io.progress.start('benchmark', options.worlds, 'worlds');
   const scores: ScoredWorld[] = [];
   for (let seed = options.firstSeed; seed < options.firstSeed + options.worlds; seed++) {

@@ -59,7 +59,7 @@ async function worldSeedOf({ ground, ...plan }: SeedPlan, io: CampaignIo): Promi
   if (ground.firstWorldSeed === undefined) return undefined;
   const arm = Object.keys(ground.arms)[0] as ArmName;
   return admittedWorldSeed(
-    ground.firstWorldSeed + plan.seed,
+    ground.firstWorldSeed(plan.budget) + plan.seed,
     (worldSeed) => ground.config({ ...plan, arm, worldSeed }),
     io,
   );

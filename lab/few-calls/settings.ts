@@ -19,6 +19,9 @@ const FRESH = 32;
 /** Share of the calls that goes into attacks of the reference, before the first update, unless a setting says more. */
 const SEEDED_SHARE = 0.2;
 
+/** Draws of the reference from which the first attacks are chosen, whatever the calls: a draw costs no call. */
+const POOL = 192_000;
+
 /** One choice of settings for attackers, at equal target calls. */
 export interface Setting {
   readonly name: string;
@@ -29,13 +32,15 @@ export interface Setting {
   /** Responses to each attack while an attacker learns; 1 when absent. */
   readonly responses?: number;
   readonly seededShare?: number;
+  /** Attacks of the reference that are drawn, of which those that cover most are tried; absent: none beyond those. */
+  readonly pool?: number;
 }
 
 /**
  * The settings of the GFlowNet that the claims judge, chosen in the worlds of the search: one row of `SETTINGS` for
  * synthetic worlds, and one for attackers that are language models.
  */
-export const CHOSEN = { worlds: 'coverage-60-32', models: 'spread-1' } as const;
+export const CHOSEN = { worlds: 'pool-60', models: 'spread-1' } as const;
 
 const OURS: readonly AttackerName[] = ['gflownet', 'smoothing'];
 
@@ -62,6 +67,9 @@ export const SETTINGS: readonly Setting[] = [
   { ...ours('coverage-60', 4, 'gflownet.replay.seedCandidates=8'), seededShare: 0.6 },
   { ...ours('coverage-60-32', 4, 'gflownet.replay.seedCandidates=32'), seededShare: 0.6 },
   { ...ours('coverage-80', 4, 'gflownet.replay.seedCandidates=8'), seededShare: 0.8 },
+  { ...ours('pool-40', 4), seededShare: 0.4, pool: POOL },
+  { ...ours('pool-60', 4), seededShare: 0.6, pool: POOL },
+  { ...ours('pool-80', 4), seededShare: 0.8, pool: POOL },
   ours('screen', 4, 'gflownet.screen.candidates=8'),
   ours('cycles', 4, 'gflownet.cycles={count: 4, updates: 200, learningRate: 1e-3}'),
   ours('cycles-spread', 4, 'gflownet.cycles={count: 4, updates: 200, learningRate: 1e-3}', 'gflownet.spread.eta=1'),
@@ -99,7 +107,7 @@ export function settingNamed(name: string): Setting {
  * draws. Re-scoring is off, so smoothing adds no call.
  */
 export function fewCallsConfig(setting: Setting, calls: number, seed: number, worldSeed: number): Config {
-  const { responses = 1, seededShare = SEEDED_SHARE } = setting;
+  const { responses = 1, seededShare = SEEDED_SHARE, pool } = setting;
   const attacks = Math.floor(calls / responses);
   const seeded = Math.round(attacks * seededShare);
   const batches = Math.max(1, Math.floor((attacks - seeded) / FRESH));
@@ -115,6 +123,7 @@ export function fewCallsConfig(setting: Setting, calls: number, seed: number, wo
       `target.responses=${responses}`,
       'smoothing.rescore=false',
       `gflownet.replay.seedWithReference=${seeded}`,
+      ...(pool === undefined ? [] : [`gflownet.replay.seedCandidates=${Math.max(1, Math.round(pool / seeded))}`]),
       `gflownet.updatesPerBatch=${setting.updatesPerBatch}`,
       `gflownet.updates=${updates}`,
       `gflownet.warmupUpdates=${warmupOf(updates)}`,

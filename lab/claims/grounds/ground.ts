@@ -47,8 +47,8 @@ export interface Ground {
   readonly budgets: readonly number[];
   /** Seeds that decide, from 0. */
   readonly seeds: number;
-  /** Seed of the first world; absent where the ground builds none. A refused one is replaced by the seed 100 further. */
-  readonly firstWorldSeed?: number;
+  /** Seed of the first world at so many calls; absent where the ground builds none. 100 more where a world is refused. */
+  firstWorldSeed?(budget: number): number;
   /** The attackers of each arm that the ground has. */
   readonly arms: Readonly<Partial<Record<ArmName, readonly AttackerName[]>>>;
   /** The weighting that `smoothing` itself has, where no second attacker is trained with it. */

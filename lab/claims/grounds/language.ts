@@ -9,7 +9,7 @@ export const language: Ground = {
   kind: 'world',
   budgets: [500, 2_000],
   seeds: 5,
-  firstWorldSeed: 8000,
+  firstWorldSeed: () => 8000,
   arms: { ours: OURS_ARM, baselines: BASELINE_ARM, reference: OURS_ARM, today: OURS_ARM },
   ownWeights: 'smoothing-uniform',
   config: async (run) => {

@@ -29,7 +29,8 @@ export const made: Ground = {
   kind: 'world',
   budgets: BUDGETS,
   seeds: 10,
-  firstWorldSeed: 8000,
+  // Settings for fewer calls were chosen after the worlds from 8000 on had been seen.
+  firstWorldSeed: (budget) => (budget < 10_000 ? 9200 : 8000),
   arms: {
     ours: [...OURS_ARM, 'smoothing-uniform', 'smoothing-reward'],
     baselines: BASELINE_ARM,

@@ -54,7 +54,7 @@ export const replaySection = z
       .default(0)
       .describe('attacks of the reference to put into the buffer before the first update'),
     seedCandidates: positiveCount
-      .max(64)
+      .max(4096)
       .default(1)
       .describe('drawn for each attack of seedWithReference; those that cover the most words are tried'),
   })

@@ -268,7 +268,8 @@ describe('claims', () => {
   });
 });
 
-const worldOf = ({ firstWorldSeed: worldSeed }: Ground) => (worldSeed === undefined ? {} : { worldSeed });
+const worldOf = ({ firstWorldSeed }: Ground) =>
+  firstWorldSeed === undefined ? {} : { worldSeed: firstWorldSeed(10_000) };
 
 describe('plots of the claims', () => {
   it('name every point and escape their labels', () => {
