@@ -13,6 +13,11 @@ export function printResult(context: CliContext, { text, json }: CommandResult):
   context.out(context.json ? JSON.stringify(json, null, 2) : text);
 }
 
+/** A sum of money without its currency. */
+export function moneyWords(money: number): string {
+  return money.toLocaleString('en-US', { maximumFractionDigits: money < 1 ? 4 : 2 });
+}
+
 /** Returns rows as columns aligned by spaces, each row on one line; the first row is the heading. */
 export function alignColumns(cells: readonly (readonly string[])[]): string {
   const rows = cells.map((row) => row.map(printable));
@@ -38,6 +43,14 @@ const NAMED: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t'
  */
 export function printable(text: string): string {
   return text.replace(UNPRINTABLE, (character) => NAMED[character] ?? visibleEscape(character));
+}
+
+/** A piece of a file with every character escaped that a terminal would obey, but line ends, tabs and the byte order mark. */
+export function inertFileText(text: string): string {
+  return text.replace(UNPRINTABLE, (character, at: number) => {
+    const isKept = '\n\t\ufeff'.includes(character) || (character === '\r' && text[at + 1] === '\n');
+    return isKept ? character : visibleEscape(character);
+  });
 }
 
 /** Each of the lines `printable`, so that none can become two. */

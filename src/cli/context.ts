@@ -20,8 +20,11 @@ export interface CliContext {
   readonly ask?: (question: string) => Promise<string>;
   /** Writes one piece of text to standard output, followed by a newline. */
   out(text: string): void;
-  /** Writes text to standard output as it is. The text must be inert on a terminal. */
-  write(text: string): void;
+  /**
+   * Writes a piece of a file to standard output: it may be redirected, so line ends and a byte order mark stay. Any
+   * other character that a terminal would obey becomes an escape.
+   */
+  readonly writeFileText: (text: string) => void;
   /** True under `--json`: the command prints exactly one JSON object through `out` and nothing else. */
   readonly json: boolean;
   /** Aborted by the first Ctrl-C: finish the current unit of work, then stop cleanly. */

@@ -46,7 +46,7 @@ function destinationOf({ format, out = '-', force }: ExportOptions, context: Cli
     throw new FloodgateError('usage', 'export --json: the export would go to standard output too, got no --out', {
       hint: '--out FILE says where the export goes',
     });
-  return { kind: 'stream', write: (text) => context.write(text) };
+  return { kind: 'stream', write: context.writeFileText };
 }
 
 async function exportFrom(run: string, options: ExportOptions, context: CliContext): Promise<void> {
@@ -61,7 +61,7 @@ async function exportFrom(run: string, options: ExportOptions, context: CliConte
     `export: ${path ?? `run ${folder.name}`}${size}, ${format}, of ${counted(attacks, 'attack')}; ${TEXT_WORDS[texts]}`,
     ...notes,
   ];
-  if (path === null) context.notify(lines.join('\n'));
+  if (path === null) context.notify(joinLines(lines));
   else
     printResult(context, {
       text: joinLines(lines),
@@ -91,7 +91,7 @@ export function registerExportCommand(program: Command, context: CliContext): vo
       'after',
       `
 Texts that models wrote are masked unless --show-attacks is given: the number of their words is exported.
-No export holds a path of this machine.
+Names, settings and messages hold no path of this machine.
 
 Formats:
 ${listed}

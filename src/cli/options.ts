@@ -14,6 +14,12 @@ export function parsePositiveCount(text: string): number {
   return Number(text);
 }
 
+export function parsePort(text: string): number {
+  if (!/^\d{1,5}$/.test(text) || Number(text) > 65_535)
+    throw new InvalidArgumentError('expected a port: a whole number up to 65535.');
+  return Number(text);
+}
+
 /** A finite number above 0. */
 export function parsePositive(text: string): number {
   const value = Number(text);

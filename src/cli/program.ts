@@ -18,6 +18,7 @@ import { registerShowCommand } from './show-command.ts';
 import { registerTargetCommand } from './target-command.ts';
 import { registerTransferCommand } from './transfer-command.ts';
 import { registerTuneCommand } from './tune-command.ts';
+import { registerViewCommand } from './view-command.ts';
 import { registerDemoCommand, registerWorldCommand } from './world-commands.ts';
 
 const EXAMPLES = `
@@ -39,6 +40,7 @@ Examples:
   floodgate robustness first
   floodgate rounds floodgate.yaml --rounds 3
   floodgate serve first
+  floodgate view
 
 Exit codes: 0 done, 1 failure, 2 bad usage or config, 130 interrupted; floodgate ci has its own.`;
 
@@ -83,6 +85,7 @@ export function createProgram({ context, write }: ProgramParts): Command {
   registerReportCommand(program, context);
   registerExportCommand(program, context);
   registerServeCommand(program, context);
+  registerViewCommand(program, context);
   registerRmCommand(program, context);
   return program;
 }

@@ -4,7 +4,7 @@ import { exitCodeOf, FloodgateError, redactSecrets } from '../base/errors.ts';
 import { silentProgress } from '../base/progress.ts';
 import { printableJson } from '../base/unprintable.ts';
 import { BudgetSpent } from '../trial/budget.ts';
-import { printableLines } from './command-output.ts';
+import { inertFileText, printableLines } from './command-output.ts';
 import type { CliContext } from './context.ts';
 import { createProgram } from './program.ts';
 import { shellWord } from './start-line.ts';
@@ -137,9 +137,9 @@ function createContext(
       if (!flags.json) terminal.clear();
       io.stdout.write(`${flags.json ? printableJson(text) : printableLines(text)}\n`);
     },
-    write: (text) => {
+    writeFileText: (text) => {
       terminal.clear();
-      io.stdout.write(text);
+      io.stdout.write(inertFileText(text));
     },
     notify,
     json: flags.json,

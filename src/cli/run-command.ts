@@ -9,7 +9,7 @@ import { planRun, type RunPlan } from '../stages/campaign/plan-run.ts';
 import type { StartRunOptions } from '../stages/campaign/run-campaign.ts';
 import type { Config } from '../stages/config/config.ts';
 import { parseBudget } from '../trial/budget.ts';
-import { alignColumns, type CommandResult, printResult } from './command-output.ts';
+import { alignColumns, type CommandResult, moneyWords, printResult } from './command-output.ts';
 import { type CliContext, callsIo, ioOf } from './context.ts';
 import {
   addCallOptions,
@@ -63,8 +63,6 @@ export async function runRequest(file: string, options: RunOptions): Promise<Sta
   };
 }
 
-const amount = (money: number): string => money.toLocaleString('en-US', { maximumFractionDigits: money < 1 ? 4 : 2 });
-
 /** The cost of calls to others, and the caps that stop them; nothing for a run on this machine. */
 function priceLines({ hosts, money, budget, latencyMs }: RunPlan): string[] {
   const caps = Object.entries(budget).map(([cap, most]) => `${cap} ${most?.toLocaleString('en-US')}`);
@@ -73,8 +71,8 @@ function priceLines({ hosts, money, budget, latencyMs }: RunPlan): string[] {
   const free = hosts.length === 0 ? [] : ['Money: no price is given (prices.target, prices.judges).'];
   if (money === null) return [...wait, ...free, ...limit];
   const { currency, target, judges } = money;
-  const parts = `target ${amount(target)}, judges ${amount(judges)}`;
-  return [...wait, `Money: at most ${amount(target + judges)} ${currency} by prices (${parts}).`, ...limit];
+  const parts = `target ${moneyWords(target)}, judges ${moneyWords(judges)}`;
+  return [...wait, `Money: at most ${moneyWords(target + judges)} ${currency} by prices (${parts}).`, ...limit];
 }
 
 function planText(plan: RunPlan): string {

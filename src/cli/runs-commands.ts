@@ -1,62 +1,15 @@
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { FloodgateError } from '../base/errors.ts';
-import { readRun } from '../report/run-overview.ts';
+import { describeRun, type ListedRun } from '../report/listed-run.ts';
 import { loadTaxonomy } from '../report/taxonomy/taxonomy.ts';
 import { measureText } from '../report/words/number-words.ts';
 import { writeReportPage } from '../report/write-report.ts';
 import { removeRunFolder } from '../runs/remove-run.ts';
-import { listRunFolders, openRunFolder, type RunFolder } from '../runs/run-folder.ts';
-import { stages } from '../stages/registry.ts';
+import { listRunFolders, openRunFolder } from '../runs/run-folder.ts';
 import { alignColumns, joinLines, printable, printResult } from './command-output.ts';
 import { type CliContext, ioOf } from './context.ts';
 import { addRunsOption, type RunsOptions } from './options.ts';
-
-interface ListedRun {
-  readonly name: string;
-  readonly status: string;
-  readonly createdAt: string | null;
-  readonly stages: readonly string[];
-  readonly seed: number | null;
-  /** The last measured attacker, and its success rate; those drawn from the truth itself are no attackers. */
-  readonly attacker: string | null;
-  readonly asr: {
-    readonly value: number | null;
-    readonly low: number | null;
-    readonly high: number | null;
-    readonly n: number;
-  } | null;
-  /** The reason why the run could not be read. The others are listed all the same. */
-  readonly problem?: string;
-}
-
-/** True of a stage that is drawn from the truth of a world. A stage of another version is an attacker. */
-function isGiven(name: string): boolean {
-  return stages.names().includes(name) && stages.get(name).knowsTarget === 'given';
-}
-
-async function describeRun(folder: RunFolder): Promise<ListedRun> {
-  try {
-    return await readRun(folder, ({ status, manifest, report }) => {
-      const stages = report?.stages ?? [];
-      const measured = stages.findLast(({ name, metrics }) => metrics.asr !== undefined && !isGiven(name));
-      const asr = measured?.metrics.asr;
-      return {
-        name: folder.name,
-        status,
-        createdAt: manifest?.createdAt ?? null,
-        stages: stages.map(({ name }) => name),
-        seed: manifest?.seed ?? null,
-        attacker: measured?.name ?? null,
-        asr: asr === undefined ? null : { value: asr.value, low: asr.low, high: asr.high, n: asr.n },
-      };
-    });
-  } catch (error) {
-    const problem = error instanceof Error ? error.message : String(error);
-    const unknown = { createdAt: null, stages: [], seed: null, attacker: null, asr: null };
-    return { name: folder.name, status: 'unreadable', ...unknown, problem };
-  }
-}
 
 function listText(runs: readonly ListedRun[], runsDir: string): string {
   if (runs.length === 0) return joinLines([`no runs in ${runsDir}`]);

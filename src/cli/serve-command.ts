@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { FloodgateError } from '../base/errors.ts';
 import { readRun } from '../report/run-overview.ts';
 import { openRunFolder } from '../runs/run-folder.ts';
@@ -12,7 +12,7 @@ import { lastTrainedStage } from '../stages/campaign/sample-attacks.ts';
 import { stages } from '../stages/registry.ts';
 import { printResult } from './command-output.ts';
 import { type CliContext, ioOf } from './context.ts';
-import { addRunsOption, parsePositiveCount, type RunsOptions } from './options.ts';
+import { addRunsOption, parsePort, parsePositiveCount, type RunsOptions } from './options.ts';
 
 interface ServeCommandOptions extends RunsOptions {
   readonly stage?: string;
@@ -30,12 +30,6 @@ const MIN_TOKEN_LENGTH = 8;
 interface Token {
   readonly value: string;
   readonly isNew: boolean;
-}
-
-function parsePort(text: string): number {
-  if (!/^\d{1,5}$/.test(text) || Number(text) > 65_535)
-    throw new InvalidArgumentError('expected a port: a whole number up to 65535.');
-  return Number(text);
 }
 
 /** @throws FloodgateError `usage` when the variable holds no token that an HTTP header can carry. */

@@ -4,7 +4,7 @@ import { openConfigModels } from '../stages/campaign/run-models.ts';
 import { planTarget } from '../targets/registry.ts';
 import type { TargetAnswer } from '../targets/target.ts';
 import { checkTarget, type TargetCheckResult } from '../trial/target-check.ts';
-import { alignColumns, type CommandResult, printResult } from './command-output.ts';
+import { alignColumns, type CommandResult, moneyWords, printResult } from './command-output.ts';
 import { type CliContext, ioOf } from './context.ts';
 import { addSetOption, type SetOptions } from './options.ts';
 import { durationWords } from './terminal-progress.ts';
@@ -21,7 +21,8 @@ function tokensText({ usage: { tokens, isEstimated } }: TargetAnswer): string {
 /** A check of a target, for a person. */
 export function checkText(result: TargetCheckResult): string {
   const { kind, model, hosts, prompt, request, answer, ms, stopReason, abilities, thousandCalls } = result;
-  const { seconds, tokens, atOnce } = thousandCalls;
+  const { seconds, tokens, atOnce, money, currency } = thousandCalls;
+  const price = money === undefined ? '' : `, about ${moneyWords(money)} ${currency}`;
   const able = Object.entries(abilities).map(([name, ability]) => [name, ability.works ? 'yes' : `no: ${ability.why}`]);
   return [
     `Target: ${kind}, ${model}${hosts.length === 0 ? ', on this machine' : `, at ${hosts.join(', ')}`}`,
@@ -39,7 +40,7 @@ export function checkText(result: TargetCheckResult): string {
       ...able,
       [
         '1,000 calls',
-        `about ${durationWords(seconds * 1000)} with ${atOnce} at once, ${tokens.toLocaleString('en-US')} tokens of answers`,
+        `about ${durationWords(seconds * 1000)} with ${atOnce} at once, ${tokens.toLocaleString('en-US')} tokens of answers${price}`,
       ],
     ]),
     ...result.warnings.map((warning) => `warning: ${warning}`),
@@ -49,7 +50,7 @@ export function checkText(result: TargetCheckResult): string {
 async function testTarget(file: string, { set }: SetOptions, context: CliContext): Promise<CommandResult> {
   const config = await loadConfig(file, set);
   const { host } = await openConfigModels(config, ioOf(context));
-  const result = await checkTarget(await planTarget(config.target, host), config.target, context.signal);
+  const result = await checkTarget(await planTarget(config.target, host), config.target, context.signal, config.prices);
   return { text: checkText(result), json: result };
 }
 

@@ -6,7 +6,6 @@ import { type Coverage, coverageOf } from '../report/taxonomy/coverage.ts';
 import type { Taxonomy } from '../report/taxonomy/taxonomy.ts';
 import { createPathCutter, cutStrings, lastPart, stringsOf } from '../report/words/path-cutter.ts';
 import { notMeasured } from '../report/write-report.ts';
-import type { Manifest } from '../runs/manifest.ts';
 import type { RunFolder } from '../runs/run-folder.ts';
 import type { RunStore } from '../runs/store/run-store.ts';
 import { loadRunConfig } from '../stages/campaign/config-load.ts';
@@ -15,7 +14,7 @@ import type { CampaignIo } from '../stages/stage.ts';
 import type { SeatName } from '../trial/evidence.ts';
 import { type ConfigLocation, ownLocation } from './config-location.ts';
 import { type ExportedAttack, exportText, type Provenance, type TextMode } from './export-row.ts';
-import { type KnownCause, knownCauses } from './known-causes.ts';
+import { knownCauses } from './known-causes.ts';
 import { createRowReader, type OpenedRun } from './row-reader.ts';
 import { attacksOf, type ExportedStage, exportedStages } from './stage-rows.ts';
 import { type FoundWays, type HeldCause, tallyWays } from './ways.ts';
@@ -34,7 +33,6 @@ export interface SourceOptions {
 /** Everything that a format writes from. Strings of settings hold no path of this machine. */
 export interface ExportSource {
   readonly provenance: Provenance;
-  readonly manifest: Manifest;
   readonly report: Report;
   readonly config: Config;
   readonly taxonomy: Taxonomy;
@@ -46,7 +44,6 @@ export interface ExportSource {
   /** The exported stages, and the attacks in them. */
   readonly stages: readonly ExportedStage[];
   readonly attackCount: number;
-  readonly causes: readonly KnownCause[];
   /** Why a field is empty that could have been filled. */
   readonly notes: readonly string[];
   /** Licence of a copy that is handed on; `unknown` where none was stated. */
@@ -109,7 +106,6 @@ async function createSource(run: OpenedRun, options: SourceOptions, io: Campaign
   }
   return {
     provenance,
-    manifest: cutStrings(manifest, cut),
     report: cutStrings(report, cut),
     config: cutStrings(config, cut),
     taxonomy,
@@ -118,7 +114,6 @@ async function createSource(run: OpenedRun, options: SourceOptions, io: Campaign
     seats: store.judges().map(({ name, masked }) => ({ name: cut(name), masked })),
     stages,
     attackCount: stages.reduce((sum, { attacks }) => sum + attacks, 0),
-    causes,
     notes: wordings.missing === undefined ? [] : [`wordings are left out: ${cut(wordings.missing)}`],
     licence: options.licence ?? 'unknown',
     location: options.location ?? (await ownLocation(run.folder)),

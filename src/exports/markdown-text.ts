@@ -26,7 +26,7 @@ export function runTable({ provenance, report }: ExportSource): string {
       ['begun', createdAt],
       ['seed', String(seed)],
       ['config sha256', `\`${configSha256}\``],
-      ['Floodgate', floodgate],
+      ['Floodgate', codeSpan(floodgate)],
       ['reward by', codeSpan(report.run.trainingJudge)],
       ['figures by', codeSpan(report.run.reportedJudge)],
     ],

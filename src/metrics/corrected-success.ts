@@ -170,16 +170,16 @@ function simulatedInterval(estimates: readonly Estimate[], attacks: number, conf
   const best = sorted.reduce((least, { misfit }) => Math.min(least, misfit), Number.POSITIVE_INFINITY);
   const fits = sorted.map(({ misfit }) => Math.exp(-attacks * (misfit - best)));
   const all = fits.reduce((sum, fit) => sum + fit, 0);
-  const at = (share: number): readonly [plain: number, fitting: number] => {
+  const at = (share: number, choose: (plain: number, fitting: number) => number): number => {
     let sum = 0;
     const fitting = fits.findIndex((fit) => {
       sum += fit;
       return sum >= share * all;
     });
     const plain = Math.min(sorted.length - 1, Math.floor(share * sorted.length));
-    return [sorted[plain]?.rate ?? Number.NaN, sorted[fitting]?.rate ?? Number.NaN];
+    return choose(sorted[plain]?.rate ?? Number.NaN, sorted[fitting]?.rate ?? Number.NaN);
   };
-  return { low: Math.min(...at((1 - confidence) / 2)), high: Math.max(...at((1 + confidence) / 2)) };
+  return { low: at((1 - confidence) / 2, Math.min), high: at((1 + confidence) / 2, Math.max) };
 }
 
 const within01 = (x: number): number => Math.min(1, Math.max(0, x));

@@ -1,5 +1,5 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { ApiError } from './api-error.ts';
 
 /** A request body that would fill the memory. A chat of a whole context has some kilobytes. */
@@ -20,10 +20,14 @@ export function checkHost({ headers }: IncomingMessage, port: number): void {
 
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
 
-/** Compares digests: neither time nor length tells anything of the token. */
+/** Compares digests: neither time nor length tells anything of the secret. */
+export function isSameSecret(given: string, secret: string): boolean {
+  return timingSafeEqual(digest(given), digest(secret));
+}
+
 export function checkToken({ headers }: IncomingMessage, token: string): void {
   const given = /^Bearer (.+)$/i.exec(headers.authorization ?? '')?.[1] ?? '';
-  if (timingSafeEqual(digest(given), digest(token))) return;
+  if (isSameSecret(given, token)) return;
   throw new ApiError(401, given === '' ? 'no bearer token was given' : 'the bearer token is wrong', {
     code: 'invalid_api_key',
     headers: { 'www-authenticate': 'Bearer' },
@@ -54,4 +58,19 @@ export async function readJson(request: IncomingMessage): Promise<unknown> {
   } catch {
     throw new ApiError(400, 'the body is not JSON in UTF-8', { code: 'invalid_json' });
   }
+}
+
+export function requireMethod({ method }: IncomingMessage, expected: 'GET' | 'POST'): void {
+  if (method === expected) return;
+  throw new ApiError(405, `got ${method}, expected ${expected}`, { headers: { allow: expected } });
+}
+
+export function sendJson(
+  response: ServerResponse,
+  status: number,
+  body: object,
+  headers: Readonly<Record<string, string>> = {},
+) {
+  response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store', ...headers });
+  response.end(JSON.stringify(body));
 }

@@ -1,11 +1,11 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { FloodgateError, registerSecret } from '../base/errors.ts';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { registerSecret } from '../base/errors.ts';
 import { type AnswerRequest, answer } from './answer.ts';
 import { ApiError, toApiError } from './api-error.ts';
 import { parseChatWish, parseTextWish } from './completion-request.ts';
 import { GenerationQueue } from './generation-queue.ts';
-import { checkHost, checkToken, readJson } from './http-guard.ts';
+import { checkHost, checkToken, readJson, requireMethod, sendJson } from './http-guard.ts';
+import { HOST, listenOnLoopback } from './loopback.ts';
 import { type AnswerShape, createChatShape, createTextShape } from './openai-shapes.ts';
 import type { ServedModel } from './served-model.ts';
 
@@ -26,8 +26,6 @@ export interface RunningServer {
   close(): Promise<void>;
 }
 
-/** Only this machine reaches the server. */
-const HOST = '127.0.0.1';
 /** Connections at once, and the time that a client may take to send a request. */
 const MAX_CONNECTIONS = 128;
 const HEADERS_TIMEOUT_MS = 10_000;
@@ -152,21 +150,6 @@ function decodePath(text: string): string {
   }
 }
 
-function requireMethod({ method }: IncomingMessage, expected: 'GET' | 'POST'): void {
-  if (method === expected) return;
-  throw new ApiError(405, `got ${method}, expected ${expected}`, { headers: { allow: expected } });
-}
-
-function sendJson(
-  response: ServerResponse,
-  status: number,
-  body: object,
-  headers: Readonly<Record<string, string>> = {},
-) {
-  response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store', ...headers });
-  response.end(JSON.stringify(body));
-}
-
 /** Writes an error as a whole answer, or as the last event of a stream that has begun. */
 function sendError(response: ServerResponse, error: ApiError): void {
   if (response.destroyed) return;
@@ -188,17 +171,6 @@ function createEvents(response: ServerResponse) {
       response.end();
     },
   };
-}
-
-function listen(server: Server, port: number): Promise<number> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      const reason = error.code === 'EADDRINUSE' ? 'another program uses it' : (error.code ?? error.message);
-      const hint = 'choose another port with --port; 0 takes any free one';
-      reject(new FloodgateError('usage', `serve: port ${port} cannot be opened: ${reason}`, { hint, cause: error }));
-    });
-    server.listen(port, HOST, () => resolve((server.address() as AddressInfo).port));
-  });
 }
 
 /** Keeps a connection longer than its client was told: one that is closed at that moment loses a request under way. */
@@ -224,7 +196,7 @@ export async function serveModel(model: ServedModel, options: ServeOptions): Pro
     keepLonger(request, response);
     void app.handle(request, response);
   });
-  const port = await listen(server, options.port);
+  const port = await listenOnLoopback('serve', server, options.port);
   return {
     url: `http://${HOST}:${port}/v1`,
     port,

@@ -55,6 +55,7 @@ class RunningProgram implements Program {
     });
     this.ended = new Promise((resolve) => {
       this.child.once('error', (error) => this.end(`it cannot be started: ${error.message}`, resolve));
+      this.child.once('exit', () => this.letGo());
       this.child.once('close', (code, signal) => this.end(`it ended with ${signal ?? `code ${code}`}`, resolve));
     });
   }
@@ -107,7 +108,17 @@ class RunningProgram implements Program {
     this.why ??= reason;
     this.isAlive = false;
     this.child.kill('SIGKILL');
-    // A child of the program may hold the pipes open. Without them it is not waited for.
+    this.dropPipes();
+  }
+
+  /** The program has ended; its last words are read, unless a child of its own keeps the pipes open. */
+  private letGo(): void {
+    const timer = setTimeout(() => this.dropPipes(), CLOSE_MS);
+    this.child.once('close', () => clearTimeout(timer));
+  }
+
+  /** Without pipes a program is not waited for, whoever holds their other ends. */
+  private dropPipes(): void {
     for (const pipe of [this.child.stdin, this.child.stdout, this.child.stderr]) pipe?.destroy();
   }
 

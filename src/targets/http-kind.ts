@@ -8,16 +8,8 @@ import { parseJsonPath } from '../wire/json-path.ts';
 import { isLasting, WireFailure } from '../wire/wire-failure.ts';
 import { httpMethod, webAddress } from '../wire/wire-fields.ts';
 import { type ReplyPaths, readHttpReply } from './http-reply.ts';
-import {
-  type Before,
-  beforeField,
-  callOf,
-  compileBefore,
-  requestBody,
-  type Session,
-  SessionKeeper,
-  templateHeaders,
-} from './http-session.ts';
+import { callOf, type Session, SessionKeeper } from './http-session.ts';
+import { type Before, beforeField, compileBefore, requestBody, templateHeaders } from './http-steps.ts';
 import {
   contactedHosts,
   countWarnings,

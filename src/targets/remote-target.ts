@@ -103,11 +103,11 @@ class WatchedCalls implements CallGate {
       this.refusal ??= error;
       throw error;
     });
-    let isBrokenOff = signal.aborted;
+    let isBrokenOff = false;
     try {
       signal.throwIfAborted();
       return await task().catch((error: unknown) => {
-        isBrokenOff = false;
+        isBrokenOff = signal.aborted;
         throw error;
       });
     } finally {

@@ -32,17 +32,17 @@ export class BudgetStop {
     return this.controller.signal;
   }
 
-  /** The work of calls. An end of time in between waits for it, so that no paid answer is lost. */
+  /** The work of calls. A budget that is spent meanwhile waits for it, so that no paid answer is lost. */
   async heed<T>(work: Promise<T>): Promise<T> {
     this.underWay++;
     try {
       return await work;
     } catch (error) {
-      if (error instanceof BudgetSpent) this.stop(error);
+      if (error instanceof BudgetSpent) this.spent ??= error;
       throw error;
     } finally {
       this.underWay--;
-      this.checkTime();
+      this.stopWhenIdle();
     }
   }
 
@@ -52,18 +52,14 @@ export class BudgetStop {
     this.outer.removeEventListener('abort', this.follow);
   }
 
-  private stop(reason: BudgetSpent): void {
-    this.spent ??= reason;
-    this.controller.abort();
-  }
-
-  private checkTime(): void {
-    const reason = this.underWay > 0 || this.signal.aborted ? undefined : this.budget.timeSpent();
-    if (reason !== undefined) this.stop(reason);
+  private stopWhenIdle(): void {
+    if (this.underWay > 0 || this.signal.aborted) return;
+    this.spent ??= this.budget.timeSpent();
+    if (this.spent !== undefined) this.controller.abort();
   }
 
   private watchTime(): void {
-    this.checkTime();
+    this.stopWhenIdle();
     const ms = 1000 * this.budget.secondsLeft;
     if (this.signal.aborted || ms === Number.POSITIVE_INFINITY || ms <= 0) return;
     this.timer = setTimeout(() => this.watchTime(), Math.min(Math.ceil(ms), LONGEST_TIMER_MS));

@@ -61,6 +61,7 @@ export interface Budget {
 /** @param rest what the run would still ask by its plan, in words. */
 export function createBudget(caps: BudgetCaps, log: CallLog, rest: () => string = () => ''): Budget {
   let reserved = NOTHING_SPENT;
+  let ended: BudgetSpent | undefined; // the run stops: a smaller call that would still fit is not begun either
   const waiting: (() => void)[] = [];
   const amountOf = (spent: Spent, cap: keyof BudgetCaps): number => (cap === 'hours' ? log.seconds / 3600 : spent[cap]);
   const exceeded = (spent: Spent): keyof BudgetCaps | undefined =>
@@ -91,7 +92,8 @@ export function createBudget(caps: BudgetCaps, log: CallLog, rest: () => string 
     admit: async (most) => {
       for (;;) {
         const alone = exceeded(addSpent(log.spent, most));
-        if (alone !== undefined) throw spentError(alone, most);
+        if (alone !== undefined) ended ??= spentError(alone, most);
+        if (ended !== undefined) throw ended;
         if (exceeded(addSpent(addSpent(log.spent, reserved), most)) === undefined) break;
         await new Promise<void>((resolve) => waiting.push(resolve));
       }

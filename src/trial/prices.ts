@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import { nonNegative } from '../base/config-fields.ts';
 import type { TargetAnswer } from '../targets/target.ts';
+import type { TargetConfig } from '../targets/target-kind.ts';
+import { AUTO_LIMITS } from '../wire/limiter.ts';
 
 const perMillion = nonNegative.max(1e9).default(0);
 
@@ -31,6 +33,12 @@ const CHARACTERS_PER_TOKEN = 4;
 /** Tokens that a prompt has, where nobody has counted them. */
 export function estimatePromptTokens(text: string): number {
   return Math.ceil(text.length / CHARACTERS_PER_TOKEN);
+}
+
+/** Calls under way at once, for an estimate of time: those that `auto` begins with. */
+export function callsAtOnceOf({ concurrency }: TargetConfig): number {
+  if (concurrency === 'auto') return AUTO_LIMITS.first;
+  return typeof concurrency === 'number' ? concurrency : 1;
 }
 
 /** The price of so many calls and tokens. */

@@ -8,6 +8,7 @@ import {
   type TargetCheck,
   type TargetConfig,
 } from '../targets/target-kind.ts';
+import { callsAtOnceOf, estimatePromptTokens, moneyOfAnswer, type Prices } from './prices.ts';
 import { rehearse, wantsRehearsal } from './target-rehearsal.ts';
 
 /** One harmless prompt put to a target, and what more of them would take. It holds no secrets. */
@@ -25,8 +26,16 @@ export interface TargetCheckResult {
   readonly ms: number;
   readonly stopReason: string | null;
   readonly abilities: Readonly<Record<string, Ability>>;
-  /** 1,000 calls like this one, as many at once as the config allows. */
-  readonly thousandCalls: { readonly seconds: number; readonly tokens: number; readonly atOnce: number };
+  /** 1,000 calls like this one, as many at once as the config allows; without a price they have no `money`. */
+  readonly thousandCalls: ThousandCalls;
+}
+
+export interface ThousandCalls {
+  readonly seconds: number;
+  readonly tokens: number;
+  readonly atOnce: number;
+  readonly money?: number;
+  readonly currency?: string;
 }
 
 /** For a kind that shows no request: one answer, timed. */
@@ -58,6 +67,19 @@ async function rehearsalWarnings(planned: PlannedTarget, config: TargetConfig, s
   }
 }
 
+function thousandCallsOf(
+  { answer, ms }: { readonly answer: TargetAnswer; readonly ms: number },
+  config: TargetConfig,
+  prices: Prices | undefined,
+): ThousandCalls {
+  const atOnce = callsAtOnceOf(config);
+  const time = { seconds: ms / atOnce, tokens: 1000 * answer.usage.tokens, atOnce };
+  if (prices?.target === undefined) return time;
+  const { systemPrompt = '' } = config as { readonly systemPrompt?: string };
+  const promptTokens = estimatePromptTokens(HARMLESS_PROMPT) + estimatePromptTokens(systemPrompt);
+  return { ...time, money: 1000 * moneyOfAnswer(prices.target, answer, promptTokens), currency: prices.currency };
+}
+
 /**
  * Puts one harmless prompt to a target that passed its checks. @throws FloodgateError `target` when no answer comes
  * back; `interrupted` on abort.
@@ -66,13 +88,13 @@ export async function checkTarget(
   planned: PlannedTarget,
   config: TargetConfig,
   signal: AbortSignal,
+  prices?: Prices,
 ): Promise<TargetCheckResult> {
   const { facts, hosts = [] } = planned;
   const check = await (planned.check?.(signal) ?? askOnce(planned, config, signal));
   const { answer, ms, stopReason = null, request = null, abilities } = check;
   if (answer === undefined || answer.kind === 'failed')
     throw new FloodgateError('target', `check target: got no answer: ${answer?.reason ?? 'none came'}`);
-  const atOnce = typeof config.concurrency === 'number' ? config.concurrency : 1;
   return {
     kind: facts.kind,
     model: facts.model,
@@ -84,6 +106,6 @@ export async function checkTarget(
     ms,
     stopReason,
     abilities,
-    thousandCalls: { seconds: ms / atOnce, tokens: 1000 * answer.usage.tokens, atOnce },
+    thousandCalls: thousandCallsOf({ answer, ms }, config, prices),
   };
 }

@@ -63,8 +63,8 @@ export interface HttpClient {
   close(): Promise<void>;
 }
 
-/** Servers on this machine are asked directly, whatever proxy the environment names. */
-function isLoopback({ hostname }: URL): boolean {
+/** Whether a server is on this machine: it is asked directly, whatever proxy the environment names. */
+export function isLoopback({ hostname }: URL): boolean {
   const host = hostname.replace(/^\[|\]$/g, '');
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
 }

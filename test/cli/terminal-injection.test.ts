@@ -87,6 +87,19 @@ describe('names and texts of a hostile run', () => {
     }
   });
 
+  it.each(['jsonl', 'junit', 'sarif', 'markdown', 'inspect-log'])(
+    'move no terminal as an export: %s',
+    async (format) => {
+      const { code, stdout, stderr } = await cli([
+        ...['export', place(), '--runs-dir', runsDir],
+        ...['--format', format, '--show-attacks'],
+      ]);
+      expect(code, stderr).toBe(0);
+      expectHarmless(stdout);
+      expectHarmless(stderr);
+    },
+  );
+
   it('are whole in JSON', async () => {
     const { stdout } = await cli(['list', '--json', '--runs-dir', runsDir]);
     expect(JSON.parse(stdout)).toMatchObject({ runs: [{ name: NAME }] });
@@ -115,6 +128,7 @@ describe('the output of commands', () => {
       const program = createBareProgram('floodgate', write);
       program.command('speak').action(() => {
         context.progress.start(HOSTILE, undefined, HOSTILE).finish(HOSTILE);
+        context.writeFileText(json ? '' : `\ufeffa\r\nb${HOSTILE}`);
         context.out(json ? JSON.stringify({ HOSTILE }) : `first ${HOSTILE}\nsecond`);
         throw new Error(HOSTILE);
       });
@@ -125,7 +139,8 @@ describe('the output of commands', () => {
     for (const json of [false, true]) {
       const { stdout, stderr } = await speaking(json);
       expect(stdout.split('\n').length).toBeGreaterThan(2);
-      expectHarmless(stdout);
+      // A byte order mark and line ends are part of a file.
+      expectHarmless(stdout.replace('\ufeffa\r\n', ''));
       expectHarmless(stderr);
     }
   });

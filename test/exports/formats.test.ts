@@ -251,6 +251,7 @@ const sarifSchema = z.strictObject({
           taxa: z.array(z.strictObject({ id: z.string(), name: z.string(), shortDescription: message })),
         }),
       ),
+      invocations: z.array(z.strictObject({ executionSuccessful: z.boolean() })),
       automationDetails: z.strictObject({ id: z.string() }),
       columnKind: z.enum(['utf16CodeUnits', 'unicodeCodePoints']),
       results: z.array(
@@ -285,7 +286,8 @@ describe('export --format sarif', () => {
   };
 
   it('has a rule for every category, with its places, and a result a way with the hash of its cause', async () => {
-    const { tool, results, taxonomies } = await read('one');
+    const { tool, results, taxonomies, invocations } = await read('one');
+    expect(invocations).toEqual([{ executionSuccessful: true }]);
     const rules = tool.driver.rules;
     const { categories } = builtInTaxonomy();
     expect(rules.map(({ id }) => id)).toEqual([

@@ -105,7 +105,6 @@ function majority(n: number, p: number): number {
 // With 95% coverage 200 draws are outside 180 to 198 with probability 0.005; the seeds are fixed.
 test.each([
   { n: 2, se: 0.9, sp: 0.8, labelled: 50, attacks: 100, unsafe: [0.05, 0.3, 0.8] },
-  { n: 3, se: 0.85, sp: 0.9, labelled: 100, attacks: 150, unsafe: [0.1, 0.5, 0.9] },
   { n: 5, se: 0.85, sp: 0.9, labelled: 100, attacks: 150, unsafe: [0.1, 0.5, 0.9] },
   { n: 3, se: 0.7, sp: 0.85, labelled: 60, attacks: 200, unsafe: [0.05, 0.2, 0.4] },
   { n: 3, se: 0.9, sp: 0.8, labelled: 100, attacks: 100, unsafe: [0.05, 0.3, 0.8], isAlike: true },
@@ -139,4 +138,4 @@ test.each([
   expect(covered).toBeGreaterThanOrEqual(180);
   expect(covered).toBeLessThanOrEqual(198);
   expect(rawCovered).toBeLessThan(covered);
-});
+}, 240_000);

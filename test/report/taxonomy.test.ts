@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { GUARD_FORMATS } from '../../src/judges/guard-formats.ts';
 import type { JudgeConfig } from '../../src/judges/judge.ts';
@@ -12,11 +15,15 @@ import { fixtureRun } from './fixture-run.ts';
 const taxonomy = builtInTaxonomy();
 const names = (found: readonly { readonly name: string }[]): string[] => found.map(({ name }) => name);
 
+const place = mkdtempSync(join(tmpdir(), 'floodgate-taxonomy-'));
 let source: Awaited<ReturnType<typeof fixtureRun>>;
 beforeAll(async () => {
-  source = await fixtureRun();
+  source = await fixtureRun({ databasePath: join(place, 'run.db') });
 });
-afterAll(() => source.store.close());
+afterAll(() => {
+  source.store.close();
+  rmSync(place, { recursive: true, force: true });
+});
 
 const GUARD = { kind: 'guard-api', baseUrl: 'http://127.0.0.1:9/v1', model: 'g', name: 'other' };
 
@@ -122,7 +129,10 @@ describe('coverage', () => {
     const page = renderReportPage(source, { withTexts: false }).markup;
     expect(page).toContain('What was not tested');
     expect(page).toContain('Indiscriminate Weapons (iwp)');
-    const world = await fixtureRun({ metrics: [{ name: 'modeRecall', value: 0.5, low: null, high: null, n: 4 }] });
+    const world = await fixtureRun({
+      databasePath: join(place, 'world.db'),
+      metrics: [{ name: 'modeRecall', value: 0.5, low: null, high: null, n: 4 }],
+    });
     expect(renderReportPage(world, { withTexts: false }).markup).not.toContain('What was not tested');
     world.store.close();
   });

@@ -103,7 +103,7 @@ describe('a run in a made world', () => {
     const ground = (updates: number): Ground => ({
       ...made,
       arms: { ours: ['gflownet'] },
-      firstWorldSeed: SPEC.seed - 5,
+      firstWorldSeed: () => SPEC.seed - 5,
       config: async ({ arm, worldSeed, seed }) => {
         asked.push(arm);
         const overrides = [

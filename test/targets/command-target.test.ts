@@ -77,6 +77,27 @@ describe('a command target', () => {
     expect(performance.now() - began).toBeLessThan(10_000);
   });
 
+  it('sees that a program has ended, although its own child keeps its pipes open', async () => {
+    const { target } = await open(
+      { timeoutSeconds: 100, restarts: 5 },
+      `
+      import { spawn } from 'node:child_process';
+      import { createInterface } from 'node:readline';
+      createInterface({ input: process.stdin }).on('line', (line) => {
+        const { id, attack } = JSON.parse(line);
+        if (attack.includes('leave')) spawn('sleep', ['20'], { stdio: 'inherit' }).once('spawn', () => process.exit(3));
+        else console.log(JSON.stringify({ id, text: 'hello' }));
+      });
+      `,
+    );
+    const began = performance.now();
+    expect(await target.ask([request('leave')], asking(1))).toMatchObject([
+      [{ kind: 'failed', reason: 'it ended with code 3' }],
+    ]);
+    await target.close();
+    expect(performance.now() - began).toBeLessThan(15_000);
+  });
+
   it('keeps its program running, and starts it again when it has ended', async () => {
     const { target, starts } = await open();
     await target.ask([request('a'), request('b')], asking(2));

@@ -7,8 +7,11 @@ import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { redactSecrets } from '../../src/base/errors.ts';
+import { callOf, SessionKeeper } from '../../src/targets/http-session.ts';
+import { compileBefore } from '../../src/targets/http-steps.ts';
 import { targetSchema } from '../../src/targets/registry.ts';
 import type { Target } from '../../src/targets/target.ts';
+import type { Caller } from '../../src/wire/caller.ts';
 import { type Certificate, selfSigned } from './certificates.ts';
 import { openFrom, planFrom } from './open-target.ts';
 import { type SeenRequest, sendJson, startTestServer, type TestServer } from './openai-server.ts';
@@ -192,6 +195,31 @@ describe('the calls before an attack', () => {
       /headers.X-A: got \{\{attack\}\}/,
     );
   });
+});
+
+it('a cookie that is marked secure is sent over no open connection, but to this machine', async () => {
+  const caller: Caller = {
+    call: async (_call, read) => {
+      const setCookies = ['sid=of-tls; Path=/; Secure; HttpOnly', 'theme=dark'];
+      return read({ status: 200, contentType: '', text: '', ms: 1, setCookies });
+    },
+  };
+  for (const [host, open] of [
+    ['app.example', 'theme=dark'],
+    ['127.0.0.1', 'sid=of-tls; theme=dark'],
+  ] as const) {
+    const step = { method: 'POST', url: `https://${host}/login`, headers: {}, body: undefined, take: {}, every: 'run' };
+    const keeper = new SessionKeeper(compileBefore([step] as Parameters<typeof compileBefore>[0]), caller);
+    const draw = { id: 'a', seed: 1, turn: 1, maxTokens: 8, temperature: 1 };
+    const { session } = await keeper.join(draw, new AbortController().signal);
+    const cookieTo = (url: string) =>
+      callOf('POST', { url: new URL(url), headers: {}, body: undefined, contentType: undefined }, session).headers
+        .cookie;
+    expect([cookieTo(`https://${host}/chat`), cookieTo(`http://${host}/chat`)]).toEqual([
+      'sid=of-tls; theme=dark',
+      open,
+    ]);
+  }
 });
 
 describe('an answer of server-sent events', () => {

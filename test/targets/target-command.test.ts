@@ -77,6 +77,20 @@ describe('floodgate target test', () => {
     });
   });
 
+  it('says what 1,000 calls cost by the prices of the config, with as many at once as auto begins with', async () => {
+    const file = join(tiny.folder, 'priced.yaml');
+    const target = JSON.stringify(openAi({ concurrency: 'auto', systemPrompt: 'Be kind.' }));
+    const prices =
+      'prices: { currency: EUR, target: { perCall: 0.01, perMillionTokens: 1000, perMillionPromptTokens: 100 } }';
+    await writeFile(file, `${tiny.configText.replace(/target:\n( .*\n)+/, `target: ${target}\n`)}${prices}\n`);
+    const { stdout } = await cli(['target', 'test', file]);
+    // 10 for the calls, 3 for 3,000 tokens of answers, 1 for 10 tokens of each prompt: 8 and 2.
+    expect(stdout).toMatch(/^1,000 calls +about .* with 4 at once, 3,000 tokens of answers, about 14 EUR$/m);
+    const { thousandCalls } = JSON.parse((await cli(['target', 'test', file, '--json'])).stdout);
+    expect(thousandCalls).toMatchObject({ atOnce: 4, currency: 'EUR' });
+    expect(thousandCalls.money).toBeCloseTo(14, 6);
+  });
+
   it('works for every other kind: an app, fixed rules on this machine', async () => {
     const app = await startTestServer((response) => sendJson(response, { text: 'hello\u001b[31m you' }));
     const http = { kind: 'http', url: `${app.url}/chat`, body: { json: { q: '{{attack}}' } }, answer: '$.text' };

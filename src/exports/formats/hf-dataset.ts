@@ -5,7 +5,7 @@ import type { FolderFormat } from '../export-format.ts';
 import { type Phase, TEXT_WORDS } from '../export-row.ts';
 import type { ExportSource } from '../export-source.ts';
 import { type FlatColumn, flatRows } from '../flat-rows.ts';
-import { markdownTable, runTable } from '../markdown-text.ts';
+import { codeSpan, markdownTable, runTable } from '../markdown-text.ts';
 import { createParquetAppender, type ParquetAppender } from './parquet.ts';
 
 /** The splits of the data set: what an attack was for. */
@@ -45,7 +45,7 @@ function card(source: ExportSource, splits: readonly Split[], columns: readonly 
     ],
   };
   const described = columns.map(({ name, type }) => [
-    `\`${name}\``,
+    codeSpan(name),
     type,
     name.startsWith('unsafe:')
       ? 'P(unsafe) by this judge'
@@ -57,9 +57,9 @@ function card(source: ExportSource, splits: readonly Split[], columns: readonly 
   return `---
 ${stringify(header)}---
 
-# Attacks of run ${provenance.run}
+# Attacks of run ${codeSpan(provenance.run)}
 
-Floodgate attacked a language model, ${'`'}${target.replaceAll('`', "'")}${'`'}, and stored every attack with the answers and the judges’ verdicts.
+Floodgate attacked a language model, ${codeSpan(target)}, and stored every attack with the answers and the judges’ verdicts.
 One row is one response. In this copy, ${TEXT_WORDS[texts]}.
 
 ${markdownTable(['split', 'rows'], counts)}

@@ -1,6 +1,7 @@
 import { rowsText, rowText } from '../../report/taxonomy/coverage.ts';
 import { counted, percentText, type ReportMeasure } from '../../report/words/number-words.ts';
 import { stageWords } from '../../report/words/stage-words.ts';
+import { stages } from '../../stages/registry.ts';
 import type { TextFormat } from '../export-format.ts';
 import { TEXT_WORDS } from '../export-row.ts';
 import type { ExportSource } from '../export-source.ts';
@@ -27,7 +28,7 @@ function attackersTable({ report }: ExportSource): string {
   const rows = report.stages
     .filter(({ metrics }) => metrics.asr !== undefined)
     .map(({ name, metrics, causes }) => [
-      stageWords(name).label.replaceAll('|', '\\|'),
+      stages.has(name) ? stageWords(name).label : codeSpan(name),
       shareText(metrics.asr),
       (metrics.asr?.n ?? 0).toLocaleString('en-US'),
       countText(causes?.metrics.ways),
@@ -84,7 +85,7 @@ export const markdown: TextFormat = {
     const found = source.ways();
     yield `# Red-team summary of ${codeSpan(source.target)}
 
-Run ${codeSpan(source.provenance.run)} is ${source.report.run.status}. In this summary, ${TEXT_WORDS[source.texts]}.
+Run ${codeSpan(source.provenance.run)} is ${codeSpan(source.report.run.status)}. In this summary, ${TEXT_WORDS[source.texts]}.
 
 ## Attackers
 

@@ -118,6 +118,8 @@ export const sarif: TextFormat = {
             },
           },
           taxonomies: taxonomiesOf(source),
+          // Without results, a run that is not done is not clean.
+          invocations: [{ executionSuccessful: source.report.run.status === 'done' }],
           automationDetails: { id: `floodgate/${source.provenance.run}` },
           columnKind: 'utf16CodeUnits',
           results,

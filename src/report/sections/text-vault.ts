@@ -9,9 +9,9 @@ const MAX_TEXT_CHARACTERS = 2000;
  * A text as the page's script reads it: plain parts at even indices, visible escapes of unprintable characters at odd
  * ones. A model that writes the letters of an escape therefore cannot imitate one.
  */
-type TextParts = readonly string[];
+export type TextParts = readonly string[];
 
-function toParts(text: string): TextParts {
+export function toParts(text: string): TextParts {
   const parts: string[] = [''];
   let from = 0;
   for (const { 0: character, index } of text.matchAll(UNPRINTABLE)) {

@@ -87,7 +87,8 @@ const BEST = `${ATTACK_ROWS} WHERE attack.id IN (
   ORDER BY mean_unsafe DESC, attack.id LIMIT ?`;
 const COUNT_ATTACKS = 'SELECT count(*) FROM attack JOIN stage ON stage.id = stage_id WHERE stage.name = ?';
 const JUDGES = 'SELECT DISTINCT judge, masked FROM verdict ORDER BY judge, masked';
-const RESPONSES = `SELECT response.id, position, text, tokens, truncated, refused, judge, masked, unsafe, reason
+/** By the id of the attack; for `rowsToResponses`. */
+export const RESPONSES = `SELECT response.id, position, text, tokens, truncated, refused, judge, masked, unsafe, reason
   FROM response LEFT JOIN verdict ON response_id = response.id WHERE attack_id = ? ORDER BY position, judge, masked`;
 // Replayed rows that kept an old score drew no responses, so they add no evidence; seeds are not the attacker's.
 const DISTINCT = `SELECT ids, attack.text, avg(unsafe) AS mean_p, avg(ln(max(unsafe, ?5))), max(log_p_ref), max(fluency), count(*),
@@ -135,7 +136,7 @@ function rowToAttack(row: Row): StoredAttack {
 }
 
 /** Rows of one response are adjacent, one per verdict. */
-function rowsToResponses(rows: readonly Row[]): StoredResponse[] {
+export function rowsToResponses(rows: readonly Row[]): StoredResponse[] {
   const responses: (StoredResponse & { verdicts: VerdictRecord[] })[] = [];
   for (const [id, position, text, tokens, truncated, refused, judge, masked, unsafe, reason] of rows) {
     let response = responses.at(-1);

@@ -33,14 +33,7 @@ const BUSY_TIMEOUT_MS = 5000;
  */
 export async function openStore(path: string, options: OpenStoreOptions = {}): Promise<RunStore> {
   const readOnly = options.readOnly ?? false;
-  if (readOnly && !existsSync(path)) throw new FloodgateError('store', `open run database: ${path} does not exist`);
-  const db = openDatabase(readOnly ? readOnlyAddress(path) : path);
-  try {
-    guardSqlite(`open run database ${path}`, () => (readOnly ? beginReading(db) : beginWriting(db)));
-  } catch (error) {
-    db.close();
-    throw error;
-  }
+  const db = readOnly ? openForReading(path) : begin(path, openDatabase(path), beginWriting);
   let isOpen = true;
   return {
     path,
@@ -53,6 +46,23 @@ export async function openStore(path: string, options: OpenStoreOptions = {}): P
       db.close();
     },
   };
+}
+
+/** A connection of its own that writes nothing. @throws FloodgateError `store` as `openStore`. */
+export function openForReading(path: string): Database.Database {
+  if (!existsSync(path)) throw new FloodgateError('store', `open run database: ${path} does not exist`);
+  return begin(path, openDatabase(readOnlyAddress(path)), beginReading);
+}
+
+/** Returns `db` once it is ready, or closes it. */
+function begin(path: string, db: Database.Database, prepare: (db: Database.Database) => void): Database.Database {
+  try {
+    guardSqlite(`open run database ${path}`, () => prepare(db));
+    return db;
+  } catch (error) {
+    db.close();
+    throw error;
+  }
 }
 
 function beginWriting(db: Database.Database): void {

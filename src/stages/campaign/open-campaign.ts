@@ -132,7 +132,7 @@ export async function openCampaign(
       targets: [config.target],
       rest: (spent) => restText(config, parts.seeds.attacks.length, spent),
     });
-    closers.unshift(async () => calls.close());
+    closers.push(async () => calls.close()); // last: closing a target waits for calls under way, whose answers are kept
     const openJudge = async (judge: JudgeConfig) => keep(calls.judge(await models.openJudge(judge), judge));
     const trainingJudge = await openJudge(config.judges.training);
     const evaluationJudges: Judge[] = [];

@@ -1,6 +1,6 @@
 import { monotonicMs } from '../../base/clock.ts';
 import { HARMLESS_PROMPT, type PlannedTarget } from '../../targets/target-kind.ts';
-import { estimatePromptTokens, moneyOf } from '../../trial/prices.ts';
+import { callsAtOnceOf, estimatePromptTokens, moneyOf } from '../../trial/prices.ts';
 import { hostsNamed } from '../../wire/wire-fields.ts';
 import type { Config } from '../config/config.ts';
 
@@ -38,8 +38,7 @@ export async function measureLatency(
 
 /** The stage with the time in which it waits for answers, as many at once as the config allows. */
 export function withWaiting<Plan extends PlannedCost>(stage: Plan, { target }: Config, latencyMs: number): Plan {
-  const atOnce = typeof target.concurrency === 'number' ? target.concurrency : 1;
-  return { ...stage, seconds: stage.seconds + (stage.targetCalls * latencyMs) / atOnce / 1000 };
+  return { ...stage, seconds: stage.seconds + (stage.targetCalls * latencyMs) / callsAtOnceOf(target) / 1000 };
 }
 
 /** Tokens of one prompt at most, as far as its length tells: the attack and what is sent around it. */

@@ -1,9 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { type ProgressSink, silentProgress } from '../../../src/base/progress.ts';
+import { causeWords, comparableWords, holdsCause } from '../../../src/metrics/causes.ts';
 import { buildReport, type Report } from '../../../src/report/figures/report-json.ts';
 import { readManifest } from '../../../src/runs/manifest.ts';
 import { openRunFolder, type RunFolder } from '../../../src/runs/run-folder.ts';
 import { openStore, type RunStore } from '../../../src/runs/store/run-store.ts';
+import { evaluationStage } from '../../../src/runs/store/stage-name.ts';
 import { planRun } from '../../../src/stages/campaign/plan-run.ts';
 import { evaluateRun, resumeRun, startRun } from '../../../src/stages/campaign/run-campaign.ts';
 import { causesPlan } from '../../../src/stages/evaluation/causes-plan.ts';
@@ -86,6 +88,19 @@ describe('the causes of an evaluated stage', () => {
     expect(causes.searched).toBeLessThanOrEqual(20);
     const known = causes.ways.reduce((sum, { successes }) => sum + successes, 0);
     expect(known + causes.unstable + causes.unknown).toBeGreaterThanOrEqual(causes.successes);
+    // With its variants, a way explains every success that it counts.
+    const asked = await read((store) => new Set(rowsOf(store).map(({ text }) => text)));
+    const texts = await read((store) => store.attacks({ stage: evaluationStage('sft') }).map(({ text }) => text));
+    for (const { cause, variants = [], searches, successes } of stored?.ways ?? []) {
+      expect(new Set([cause, ...variants]).size).toBe(1 + variants.length);
+      expect(variants.length).toBeLessThan(searches);
+      expect(variants.filter((each) => !asked.has(each))).toEqual([]);
+      const holding = texts.filter((text) =>
+        [cause, ...variants].some((each) => holdsCause(comparableWords(causeWords(text)), causeWords(each))),
+      );
+      expect(holding.length).toBeGreaterThanOrEqual(successes);
+    }
+    expect(stored?.ways.some(({ variants }) => variants !== undefined)).toBe(true);
     expect(causes.metrics.waysMissingMass?.n).toBeGreaterThan(0);
     expect(causes.discovery.length).toBe(causes.unknown === 0 ? 16 : causes.discovery.length);
   });

@@ -1,0 +1,201 @@
+// @ts-check
+// The viewer's page: a list of runs, and one run with its figures, curves and attacks.
+import { attacksPart } from './attacks.js';
+import { ask, chartFigure, make, RequestError, row, table } from './parts.js';
+
+const REFRESH_MS = 5000;
+const main = /** @type {HTMLElement} */ (document.getElementById('main'));
+const state = /** @type {HTMLElement} */ (document.getElementById('state'));
+/** Counts the pages that were opened, so that a slow answer never replaces a later page. */
+let opened = 0;
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let timer;
+
+/** @param {any} figure */
+const figureText = (figure) =>
+  figure === null ? '–' : `${figure.text}${figure.interval === null ? '' : ` (${figure.interval})`}`;
+
+/** A status in words: a run that was killed counts as interrupted. @param {string} status */
+const statusWords = (status) => (status === 'interrupted' ? 'interrupted: floodgate resume continues it' : status);
+
+const RUN_HEADINGS = ['run', 'status', 'created', 'seed', 'stages', 'last attacker', 'its success rate'];
+
+async function showRuns() {
+  const { runs } = await ask('/api/runs');
+  const rows = runs.map((/** @type {any} */ run) => {
+    const link = make('a', { href: `#/run/${encodeURIComponent(run.key)}` }, run.name);
+    const created = run.createdAt?.slice(0, 16).replace('T', ' ') ?? '–';
+    const stages = run.problem ?? (run.stages.join(', ') || '–');
+    return row(RUN_HEADINGS, [
+      link,
+      run.status,
+      created,
+      run.seed ?? '–',
+      stages,
+      run.attacker ?? '–',
+      figureText(run.asr),
+    ]);
+  });
+  return {
+    title: 'Runs',
+    parts: [
+      make(
+        'div',
+        { class: 'view-part' },
+        rows.length === 0 ? 'There is no run here.' : table('Runs by name.', RUN_HEADINGS, rows),
+      ),
+    ],
+    refresh: undefined,
+  };
+}
+
+const PROGRESS_HEADINGS = ['stage', 'status', 'updates', 'planned'];
+const FIGURE_HEADINGS = ['figure', 'value', 'interval', 'from'];
+
+/** @param {any} overview */
+function overviewParts({ facts, progress, stages }) {
+  const steps = progress.map((/** @type {any} */ step) =>
+    row(PROGRESS_HEADINGS, [step.name, step.status, step.updates, step.updatesPlanned]),
+  );
+  const about =
+    facts === null
+      ? ''
+      : `Seed ${facts.seed} · target ${facts.models.find((/** @type {any} */ { role }) => role === 'target')?.spec ?? 'unknown'} · trained by the judge ${facts.trainingJudge}, counted by ${facts.reportedJudge}`;
+  const figures = stages
+    .filter((/** @type {any} */ stage) => stage.figures.length > 0)
+    .map((/** @type {any} */ { label, time, figures }) => {
+      const rows = figures.map((/** @type {any} */ figure) =>
+        row(FIGURE_HEADINGS, [figure.label, figure.text, figure.interval ?? '–', figure.n]),
+      );
+      return make(
+        'div',
+        { class: 'facts' },
+        table(`${label}: figures of its evaluation, with their intervals; ${time} of work.`, FIGURE_HEADINGS, rows),
+      );
+    });
+  return [
+    make('p', { class: 'quiet' }, about),
+    steps.length === 0
+      ? make('p', {}, 'No stage has begun.')
+      : make('div', { class: 'facts' }, table('How far each stage is.', PROGRESS_HEADINGS, steps)),
+    ...figures,
+  ];
+}
+
+/** @param {any} curves */
+function curveParts({ stages }) {
+  if (stages.length === 0) return [make('p', { class: 'quiet' }, 'No stage has learnt yet.')];
+  return stages.map((/** @type {any} */ { label, updates, charts }) => {
+    /** @param {boolean} isMain */
+    const drawn = (isMain) =>
+      charts
+        .filter((/** @type {any} */ each) => each.isMain === isMain)
+        .map((/** @type {any} */ { chart }) => chartFigure(chart));
+    const others = drawn(false);
+    return make(
+      'div',
+      { class: 'stage-curves' },
+      make('h3', {}, label, ' ', make('span', { class: 'quiet' }, `${updates.toLocaleString('en-US')} updates`)),
+      make('div', { class: 'charts' }, drawn(true)),
+      others.length === 0
+        ? null
+        : make('details', {}, make('summary', {}, `${others.length} more`), make('div', { class: 'charts' }, others)),
+    );
+  });
+}
+
+/** @param {string} id @param {string} title */
+function part(id, title) {
+  const body = make('div', {});
+  return {
+    body,
+    element: make('section', { class: 'view-part', 'aria-labelledby': id }, make('h2', { id }, title), body),
+  };
+}
+
+/** Folds that a reader has opened stay open when their part is drawn again. @param {HTMLElement} body @param {readonly Node[]} nodes */
+function redraw(body, nodes) {
+  const open = [...body.querySelectorAll('details')].map((fold) => fold.open);
+  body.replaceChildren(...nodes);
+  for (const [i, fold] of [...body.querySelectorAll('details')].entries()) fold.open = open[i] ?? false;
+}
+
+/** @param {string} key */
+async function showRun(key) {
+  const base = `/api/runs/${encodeURIComponent(key)}`;
+  const load = () => Promise.all([ask(base), ask(`${base}/curves`)]);
+  const [[overview, curves], { sources }] = await Promise.all([load(), ask('/api/choices')]);
+  const status = make('p', { class: 'lead' }, statusWords(overview.status));
+  const figures = part('figures-title', 'Figures');
+  const learning = part('curves-title', 'Learning');
+  redraw(figures.body, overviewParts(overview));
+  redraw(learning.body, curveParts(curves));
+  const refresh = async () => {
+    const [now, drawn] = await load();
+    status.textContent = statusWords(now.status);
+    redraw(figures.body, overviewParts(now));
+    redraw(learning.body, curveParts(drawn));
+    return now.status === 'running';
+  };
+  return {
+    title: overview.name,
+    parts: [status, figures.element, learning.element, attacksPart(base, overview, sources)],
+    refresh: overview.status === 'running' ? refresh : undefined,
+  };
+}
+
+/** @param {unknown} error */
+function showProblem(error) {
+  const message = error instanceof RequestError ? error.message : String(error);
+  main.replaceChildren(make('p', { class: 'problem', role: 'alert' }, message));
+}
+
+/** @param {() => Promise<boolean>} refresh @param {number} page */
+function keepFresh(refresh, page) {
+  timer = setTimeout(async () => {
+    try {
+      const goesOn = await refresh();
+      if (page !== opened) return;
+      state.textContent = goesOn ? `refreshed at ${new Date().toLocaleTimeString()}` : 'the run has ended';
+      if (goesOn) keepFresh(refresh, page);
+    } catch (error) {
+      if (page === opened) state.textContent = error instanceof Error ? error.message : String(error);
+    }
+  }, REFRESH_MS);
+}
+
+async function route() {
+  const page = ++opened;
+  clearTimeout(timer);
+  state.textContent = '';
+  const key = /^#\/run\/(.+)$/.exec(location.hash)?.[1];
+  try {
+    const { title, parts, refresh } = await (key === undefined ? showRuns() : showRun(decodeURIComponent(key)));
+    if (page !== opened) return;
+    document.title = `${title} – Floodgate`;
+    main.replaceChildren(make('h1', {}, title), ...parts);
+    if (page > 1) main.focus();
+    if (refresh !== undefined) keepFresh(refresh, page);
+  } catch (error) {
+    if (page === opened) showProblem(error);
+  }
+}
+
+/** Exchanges the token of the address for a cookie, and takes it out of the address and the history. */
+async function begin() {
+  const token = /^#token=([\w-]+)$/.exec(location.hash)?.[1];
+  if (token === undefined) return;
+  history.replaceState(null, '', '#/');
+  await ask('/api/session', { method: 'POST', body: JSON.stringify({ token }) });
+}
+
+for (const answer of ['yes', 'no']) {
+  const dialog = /** @type {HTMLDialogElement} */ (document.getElementById('confirm'));
+  document.getElementById(`confirm-${answer}`)?.addEventListener('click', () => dialog.close(answer));
+}
+document.querySelector('.skip')?.addEventListener('click', (event) => {
+  event.preventDefault();
+  main.focus();
+});
+addEventListener('hashchange', route);
+begin().then(route, showProblem);

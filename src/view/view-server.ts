@@ -1,0 +1,156 @@
+import { readFileSync } from 'node:fs';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { registerSecret } from '../base/errors.ts';
+import { packageFile } from '../base/package-root.ts';
+import { ApiError, toApiError } from '../serve/api-error.ts';
+import { checkHost, requireMethod, sendJson } from '../serve/http-guard.ts';
+import { HOST, listenOnLoopback } from '../serve/loopback.ts';
+import { ATTACK_SOURCES, attackAnswer, attacksAnswer } from './attack-answers.ts';
+import { curvesAnswer, listAnswer, overviewAnswer } from './run-answers.ts';
+import { checkOrigin, ViewSession } from './session.ts';
+import type { ViewedRuns } from './viewed-runs.ts';
+
+export interface ViewOptions {
+  /** 0: any free port. */
+  readonly port: number;
+  /** Told errors that no client may read. */
+  readonly log?: (line: string) => void;
+}
+
+export interface RunningView {
+  /** Address with the token in its fragment, which no request carries. */
+  readonly url: string;
+  readonly port: number;
+  /** Ends every request at once. */
+  close(): Promise<void>;
+}
+
+/** Files of the page: a request names one of these or gets none. */
+const ASSETS: Readonly<Record<string, readonly [file: string, type: string]>> = {
+  '/': ['view/view.html', 'text/html; charset=utf-8'],
+  '/page.css': ['report/page.css', 'text/css; charset=utf-8'],
+  '/view.css': ['view/view.css', 'text/css; charset=utf-8'],
+  '/view.js': ['view/view.js', 'text/javascript; charset=utf-8'],
+  '/parts.js': ['view/parts.js', 'text/javascript; charset=utf-8'],
+  '/attacks.js': ['view/attacks.js', 'text/javascript; charset=utf-8'],
+};
+
+/** On every answer. The page may load its own files and ask its own server, and nothing else. */
+const HEADERS: Readonly<Record<string, string>> = {
+  'content-security-policy': [
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "connect-src 'self'",
+    "img-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+    "require-trusted-types-for 'script'",
+    "trusted-types 'none'",
+  ].join('; '),
+  'x-content-type-options': 'nosniff',
+  'x-frame-options': 'DENY',
+  'referrer-policy': 'no-referrer',
+  'cross-origin-opener-policy': 'same-origin',
+  'cross-origin-resource-policy': 'same-origin',
+  'cache-control': 'no-store',
+};
+
+/** A browser that is led to an answer of the API saves it under this name, and shows it nowhere. */
+const SAVED_AS = { 'content-disposition': 'attachment; filename="floodgate.json"' };
+
+const MAX_CONNECTIONS = 64;
+const HEADERS_TIMEOUT_MS = 10_000;
+const REQUEST_TIMEOUT_MS = 30_000;
+
+function decodePart(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    throw new ApiError(404, 'there is no such page here', { code: 'unknown_url' });
+  }
+}
+
+class ViewServer {
+  readonly session = new ViewSession();
+  private readonly runs: ViewedRuns;
+  private readonly log: ViewOptions['log'];
+
+  constructor(runs: ViewedRuns, log: ViewOptions['log']) {
+    this.runs = runs;
+    this.log = log;
+  }
+
+  async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    for (const [name, value] of Object.entries(HEADERS)) response.setHeader(name, value);
+    const gone = new AbortController();
+    response.on('close', () => gone.abort());
+    try {
+      checkHost(request, request.socket.localPort ?? 0);
+      checkOrigin(request);
+      await this.route(request, response, gone.signal);
+    } catch (error) {
+      const failure = toApiError(error);
+      if (failure.status === 500) this.log?.(`error: ${error instanceof Error ? error.message : String(error)}`);
+      if (!response.destroyed && !response.headersSent)
+        sendJson(response, failure.status, failure.body, { ...SAVED_AS, ...failure.details.headers });
+    }
+  }
+
+  private async route(request: IncomingMessage, response: ServerResponse, signal: AbortSignal): Promise<void> {
+    // No parser of addresses: it would fold `..` before it is seen.
+    const [path = '', search = ''] = (request.url ?? '').split('?', 2);
+    if (path === '/api/session') {
+      requireMethod(request, 'POST');
+      return this.session.begin(request, response);
+    }
+    requireMethod(request, 'GET');
+    const asset = ASSETS[path];
+    if (asset !== undefined) return sendAsset(response, asset);
+    if (path === '/favicon.ico') return void response.writeHead(204).end();
+    this.session.check(request);
+    const answer = await this.answer(path, new URLSearchParams(search), signal);
+    if (!response.destroyed) sendJson(response, 200, answer, SAVED_AS);
+  }
+
+  private async answer(path: string, query: URLSearchParams, signal: AbortSignal): Promise<object> {
+    const [empty, api, runs, key, part, id, ...more] = path.split('/').map(decodePart);
+    if (path === '/api/choices') return { sources: ATTACK_SOURCES };
+    if (empty === '' && api === 'api' && runs === 'runs' && more.length === 0) {
+      if (key === undefined) return listAnswer(this.runs);
+      const folder = await this.runs.find(key);
+      if (part === undefined) return overviewAnswer(folder);
+      if (part === 'curves' && id === undefined) return curvesAnswer(folder);
+      if (part === 'attacks')
+        return id === undefined ? attacksAnswer(folder, query, signal) : attackAnswer(folder, id, query);
+    }
+    throw new ApiError(404, 'there is no such page here', { code: 'unknown_url' });
+  }
+}
+
+function sendAsset(response: ServerResponse, [file, type]: readonly [file: string, type: string]): void {
+  response.writeHead(200, { 'content-type': type }).end(readFileSync(packageFile(`assets/${file}`)));
+}
+
+/**
+ * Shows runs to a browser on this machine. Run databases are opened read-only, for one answer at a time.
+ * @throws FloodgateError `usage` when the port cannot be opened.
+ */
+export async function viewRuns(runs: ViewedRuns, { port: wanted, log }: ViewOptions): Promise<RunningView> {
+  const app = new ViewServer(runs, log);
+  registerSecret(app.session.token);
+  const server = createServer({ headersTimeout: HEADERS_TIMEOUT_MS, requestTimeout: REQUEST_TIMEOUT_MS });
+  server.maxConnections = MAX_CONNECTIONS;
+  server.on('request', (request, response) => void app.handle(request, response));
+  const port = await listenOnLoopback('view', server, wanted);
+  return {
+    url: `http://${HOST}:${port}/#token=${app.session.token}`,
+    port,
+    close: async () => {
+      const closed = new Promise((resolve) => server.close(resolve));
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+}

@@ -1,0 +1,199 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { acquireLock } from '../../src/base/lock.ts';
+import { openStore } from '../../src/runs/store/run-store.ts';
+import { DESKTOP, launchBrowser, PHONE, scrollsSideways } from '../report/page-browser.ts';
+import { HOSTILE, makeRun, type StartedView, startView } from './viewed.ts';
+
+let started: StartedView;
+let browser: Browser;
+beforeAll(async () => {
+  started = await startView(async (parent) => {
+    await makeRun(parent, 'first');
+    await makeRun(parent, 'live', { status: 'running' });
+  });
+  browser = await launchBrowser();
+});
+afterAll(async () => {
+  await browser.close();
+  await started.close();
+});
+
+/** The page as a reader opens it, and everything that it complained of or asked another place for. */
+async function open(options: BrowserContextOptions = DESKTOP, hash = '') {
+  const context = await browser.newContext(options);
+  const page = await context.newPage();
+  const complaints: string[] = [];
+  page.on('console', (message) => complaints.push(`${message.type()}: ${message.text()}`));
+  page.on('pageerror', (error) => complaints.push(String(error)));
+  page.on('request', (request) => {
+    if (!request.url().startsWith(`${started.base}/`)) complaints.push(`asked for ${request.url()}`);
+  });
+  await page.goto(started.view.url);
+  await page.getByRole('heading', { level: 1, name: 'Runs' }).waitFor();
+  if (hash !== '') await page.evaluate(`location.hash = ${JSON.stringify(hash)}`);
+  return { context, page, complaints };
+}
+
+async function openRun(options: BrowserContextOptions = DESKTOP) {
+  const opened = await open(options, '#/run/first');
+  await opened.page.getByText(/^Page 1: 50 attacks/).waitFor();
+  return opened;
+}
+
+const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+/** The violations that axe finds, one line each. Playwright's evaluation is above the page's policy. */
+async function violations(page: Page): Promise<string[]> {
+  await page.evaluate(axeSource);
+  return page.evaluate<string[]>(
+    `axe.run().then(({ violations }) => violations.map(({ id, nodes }) => id + ': ' + nodes.map(({ html }) => html).join(' ')))`,
+  );
+}
+
+const rowsOf = (page: Page) => page.locator('.attacks tbody tr');
+
+describe('the page', () => {
+  it('exchanges the token for a cookie that its script cannot read, and forgets the token', async () => {
+    const { context, page, complaints } = await open();
+    expect(page.url()).toBe(`${started.base}/#/`);
+    expect(await page.evaluate('document.cookie + JSON.stringify(localStorage) + JSON.stringify(sessionStorage)')).toBe(
+      '{}{}',
+    );
+    expect(await context.cookies()).toMatchObject([{ httpOnly: true, sameSite: 'Strict' }]);
+    expect(await page.locator('tbody tr').allInnerTexts()).toEqual([
+      expect.stringMatching(/^first\s+done/),
+      expect.stringMatching(/^live\s+interrupted/),
+    ]);
+    await page.getByRole('link', { name: 'first' }).click();
+    await page.getByRole('heading', { level: 1, name: 'first' }).waitFor();
+    expect(complaints).toEqual([]);
+  });
+
+  it('without a session says what to do, and shows no run', async () => {
+    const page = await (await browser.newContext()).newPage();
+    for (const hash of ['', '#token=wrong', '#/run/first']) {
+      await page.goto('about:blank');
+      await page.goto(`${started.base}/${hash}`);
+      expect(await page.getByRole('alert').innerText()).toMatch(/open the address that floodgate view printed/);
+      expect(await page.locator('table').count()).toBe(0);
+    }
+  });
+
+  it('shows a run with its figures and curves, each with words', async () => {
+    const { page, complaints } = await openRun();
+    const text = await page.locator('main').innerText();
+    expect(text).toMatch(/success rate\s+64%\s+50–77%\s+45/i);
+    expect(await page.locator('figure.chart svg[role=img]').count()).toBeGreaterThan(8);
+    expect(await page.locator('figure.chart svg').first().getAttribute('aria-label')).toMatch(/from .* at update 0/);
+    expect(complaints).toEqual([]);
+  });
+});
+
+describe('attacks', () => {
+  it('turn pages, filter and search, also by the keyboard alone', async () => {
+    const { page, complaints } = await openRun();
+    await page.getByRole('button', { name: 'Older' }).click();
+    await page.getByText('Page 2: 15 attacks.').waitFor();
+    expect(await page.getByRole('button', { name: 'Older' }).isDisabled()).toBe(true);
+    await page.getByRole('button', { name: 'Newer' }).press('Enter');
+    await page.getByText('Page 1: 50 attacks.').waitFor();
+    await page.getByLabel('Outcome').selectOption('failure');
+    await page.getByText('Page 1: 24 attacks.').waitFor();
+    await page.getByLabel('Search in attacks').fill('kind3');
+    await page.keyboard.press('Enter');
+    await page.getByText('Page 1: 12 attacks.').waitFor();
+    await page.getByLabel('Search in attacks').fill('nothing like it');
+    await page.keyboard.press('Enter');
+    await page.getByText('No attack matches.').waitFor();
+    expect(complaints).toEqual([]);
+  });
+
+  it('are hidden until asked for, one by one or all until the page is reloaded', async () => {
+    const { page, complaints } = await openRun();
+    const content = () => page.content();
+    expect(await content()).not.toContain('onerror');
+    await page.getByRole('button', { name: 'Show attack 65' }).click();
+    await page.getByRole('button', { name: 'Hide attack 65' }).waitFor();
+    expect(await rowsOf(page).first().locator('.veil-body').innerText()).toBe(HOSTILE.at(-1)?.text);
+    expect(await page.locator('.veil.shown').count()).toBe(1);
+    await page.getByRole('button', { name: 'Hide attack 65' }).click();
+    expect(await page.locator('.veil.shown').count()).toBe(0);
+    await page.getByRole('button', { name: /Show all texts/ }).click();
+    await page.getByRole('button', { name: 'Keep them hidden' }).click();
+    expect(await content()).not.toContain('onerror');
+    await page.getByRole('button', { name: /Show all texts/ }).click();
+    await page.getByRole('button', { name: 'Show all', exact: true }).click();
+    await page.locator('.veil.shown').nth(49).waitFor();
+    await page.reload();
+    await page.getByText('Page 1: 50 attacks.').waitFor();
+    expect(await page.locator('.veil.shown').count()).toBe(0);
+    expect(complaints).toEqual([]);
+  });
+
+  it('are text and nothing else, whatever a model wrote', async () => {
+    const { page, complaints } = await openRun();
+    await page.getByRole('button', { name: /Show all texts/ }).click();
+    await page.getByRole('button', { name: 'Show all', exact: true }).click();
+    await page.locator('.veil.shown').nth(49).waitFor();
+    for (let i = 0; i < HOSTILE.length; i++) await rowsOf(page).nth(i).locator('summary').click();
+    await page
+      .locator('.answers .veil.shown')
+      .nth(2 * HOSTILE.length - 1)
+      .waitFor();
+    const body = rowsOf(page).nth(HOSTILE.length - 1);
+    expect(await body.locator('.attack-text > .veil .veil-body').innerText()).toBe(HOSTILE[0]?.text);
+    expect(await body.locator('.answers .veil-body').first().innerText()).toBe(HOSTILE[0]?.responses[0]);
+    expect(await page.locator('.veil-body *:not(.escape):not(.veil-note)').count()).toBe(0);
+    expect(await page.locator('main :is(img, script, iframe, b)').count()).toBe(0);
+    expect(await page.evaluate('window.ran')).toBeUndefined();
+    expect(await rowsOf(page).nth(1).locator('.attack-text > .veil .escape').count()).toBe(3);
+    expect(complaints).toEqual([]);
+  });
+});
+
+it('refreshes figures and curves while a run trains, and says when it has ended', async () => {
+  const folder = join(started.parent, 'live');
+  const lock = await acquireLock(join(folder, 'lock'), 'a test');
+  const { page, complaints } = await open(DESKTOP, '#/run/live');
+  const status = page.locator('.lead');
+  await status.getByText('running').waitFor();
+  const store = await openStore(join(folder, 'run.db'));
+  store.beginStage('reinforce', 2);
+  for (const update of [0, 1])
+    store.recordUpdate({
+      stage: 'reinforce',
+      update,
+      metrics: [{ name: 'loss', value: 2 - update, low: null, high: null, n: 1 }],
+    });
+  store.close();
+  await page.getByRole('rowheader', { name: 'reinforce', exact: true }).waitFor();
+  await page.locator('.stage-curves h3', { hasText: '2 updates' }).waitFor();
+  await lock.release();
+  await status.getByText('interrupted').waitFor();
+  expect(complaints).toEqual([]);
+});
+
+describe.each([
+  ['desktop, light', DESKTOP],
+  ['phone, dark', { ...PHONE, colorScheme: 'dark' }],
+] as const)('on a %s', (name, options) => {
+  it('has nothing that axe objects to, and never scrolls sideways', async () => {
+    const { page, complaints } = await open(options);
+    expect(await violations(page)).toEqual([]);
+    const run = await openRun(options);
+    await run.page.getByRole('button', { name: /Show all texts/ }).click();
+    expect(await violations(run.page)).toEqual([]);
+    await run.page.getByRole('button', { name: 'Show all', exact: true }).click();
+    await run.page.locator('.veil.shown').nth(49).waitFor();
+    expect(await violations(run.page)).toEqual([]);
+    for (const each of [page, run.page]) expect(await scrollsSideways(each)).toBe(false);
+    const folder = process.env.FLOODGATE_SCREENSHOTS;
+    if (folder !== undefined)
+      await run.page.screenshot({ path: join(folder, `view-${name.replace(', ', '-')}.png`), fullPage: true });
+    expect([...complaints, ...run.complaints]).toEqual([]);
+  });
+});
