@@ -4,7 +4,7 @@ import { ask, button, make, row, table, textNodes } from './parts.js';
 
 const HEADINGS = ['attack', 'stage', 'update', 'source', 'P(unsafe)', 'text'];
 const SUCCESS = 0.5;
-const NOTE = 'Texts are hidden: they were written to provoke, and may offend.';
+const NOTE = 'Texts were written to provoke, and may offend: they stay hidden until you ask.';
 
 /** True until the page is closed or reloaded; no storage remembers it. */
 let isAllShown = false;

@@ -6,7 +6,7 @@ import { FloodgateError } from '../base/errors.ts';
 import { exportRun } from '../exports/export-run.ts';
 import { resumeCampaign, runCampaign } from '../report/campaigns.ts';
 import { compareRuns } from '../report/compare/compare-runs.ts';
-import { baselineOf, readBaseline, wayHash, writeBaseline } from '../report/gate/baseline-file.ts';
+import { baselineOf, readBaseline, writeBaseline } from '../report/gate/baseline-file.ts';
 import { checkGate, type GateResult, type GateState } from '../report/gate/gate.ts';
 import { CHECK_HEADINGS, checkCells, gateMarkdown } from '../report/gate/gate-summary.ts';
 import { readRun } from '../report/run-overview.ts';
@@ -14,7 +14,7 @@ import { counted, measureText } from '../report/words/number-words.ts';
 import { openRunFolder, type RunFolder } from '../runs/run-folder.ts';
 import { loadConfig } from '../stages/campaign/config-load.ts';
 import type { GateLimits } from '../stages/config/gate-section.ts';
-import { storedCauses, type WayRecord } from '../stages/evaluation/causes-record.ts';
+import { causeSha256, storedCauses, type WayRecord } from '../stages/evaluation/causes-record.ts';
 import { alignColumns, joinLines, printResult } from './command-output.ts';
 import { type CliContext, callsIo, ioOf } from './context.ts';
 import {
@@ -115,7 +115,7 @@ async function againstBaseline(folder: RunFolder, baseline: KnownBaseline | unde
     return { newWays: count('new'), notes: [`Ways against run ${baseline.folder.name}: ${states}.`, ...paired] };
   }
   const known = await readBaseline(baseline.path);
-  const hashes = [...new Set((await waysOf(folder)).map(({ cause }) => wayHash(cause)))];
+  const hashes = [...new Set((await waysOf(folder)).map(({ cause }) => causeSha256(cause)))];
   const isNew = hashes.filter((hash) => !known.ways.includes(hash)).length;
   const gone = known.ways.filter((hash) => !hashes.includes(hash)).length;
   const states = `${isNew} new, ${hashes.length - isNew} still open, ${gone} not found again`;

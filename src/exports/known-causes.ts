@@ -1,7 +1,6 @@
-import { sha256Of } from '../base/canonical-json.ts';
 import { causeWords, comparableWords, holdsCause } from '../metrics/causes.ts';
 import type { StoreQueries } from '../runs/store/queries.ts';
-import { storedCauses, type WayRecord } from '../stages/evaluation/causes-record.ts';
+import { causeSha256, storedCauses, type WayRecord } from '../stages/evaluation/causes-record.ts';
 
 /** One cause of a run; two stages may have found the same. */
 export interface KnownCause {
@@ -16,15 +15,6 @@ export interface KnownCause {
   /** The stages that found it, with their successes. */
   readonly stages: readonly { readonly stage: string; readonly successes: number }[];
   readonly successes: number;
-}
-
-const PUNCTUATION_AT_ENDS = /^[^\p{L}\p{N}]+|[^\p{L}\p{N}]+$/gu;
-
-/** The hash of a cause's words, in lower case and without the punctuation around them. */
-export function causeSha256(cause: string): string {
-  const words = causeWords(cause.toLowerCase());
-  const bare = words.map((word) => word.replace(PUNCTUATION_AT_ENDS, '')).filter((word) => word !== '');
-  return sha256Of((bare.length === 0 ? words : bare).join(' '));
 }
 
 function addCause(known: Map<string, KnownCause>, stage: string, way: WayRecord): void {

@@ -3,7 +3,7 @@ import { MAIN_CURVES, readLearningCurves } from '../report/figures/learning-curv
 import type { Report, ReportStage } from '../report/figures/report-json.ts';
 import { describeRun } from '../report/listed-run.ts';
 import { readRun } from '../report/run-overview.ts';
-import { inPageOrder, metricWords } from '../report/words/metric-words.ts';
+import { inPageOrder, isEvaluationMetric, metricWords } from '../report/words/metric-words.ts';
 import { intervalText, numberText, type ReportMeasure, secondsText } from '../report/words/number-words.ts';
 import { stageWords } from '../report/words/stage-words.ts';
 import type { RunFolder } from '../runs/run-folder.ts';
@@ -30,11 +30,11 @@ function figureOf(metric: string, measure: ReportMeasure): FigureAnswer {
   };
 }
 
-/** Learning curves show the training's figures; here are those of the evaluation. */
+/** The figures of an evaluation; curves show those of the training. */
 function figuresOf({ metrics }: ReportStage): FigureAnswer[] {
-  return inPageOrder(Object.keys(metrics)).flatMap((name) => {
+  return inPageOrder(Object.keys(metrics).filter(isEvaluationMetric)).flatMap((name) => {
     const measure = metrics[name];
-    return measure === undefined || measure.low === null ? [] : [figureOf(name, measure)];
+    return measure === undefined ? [] : [figureOf(name, measure)];
   });
 }
 

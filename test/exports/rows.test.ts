@@ -5,8 +5,9 @@ import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { ExportedAttack } from '../../src/exports/export-row.ts';
 import { inertCell } from '../../src/exports/formats/csv.ts';
-import { causeSha256, createCauseFinder, type KnownCause } from '../../src/exports/known-causes.ts';
+import { createCauseFinder, type KnownCause } from '../../src/exports/known-causes.ts';
 import { exportFormats } from '../../src/exports/registry.ts';
+import { causeSha256 } from '../../src/stages/evaluation/causes-record.ts';
 import { HOSTILE, makeExportRun, placed, removeAfterTests, runExport, runsDir } from './fixture-export.ts';
 
 removeAfterTests();

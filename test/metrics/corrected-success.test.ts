@@ -108,34 +108,38 @@ test.each([
   { n: 5, se: 0.85, sp: 0.9, labelled: 100, attacks: 150, unsafe: [0.1, 0.5, 0.9] },
   { n: 3, se: 0.7, sp: 0.85, labelled: 60, attacks: 200, unsafe: [0.05, 0.2, 0.4] },
   { n: 3, se: 0.9, sp: 0.8, labelled: 100, attacks: 100, unsafe: [0.05, 0.3, 0.8], isAlike: true },
-])('with $n answers, Se $se and Sp $sp it covers the true rate in about 95% of 200 draws', (world) => {
-  const { n, se, sp, labelled, attacks, unsafe, isAlike = false } = world;
-  const stream = randomStream(11, 'corrected coverage', n, se);
-  const judge = (p: number): number => {
-    if (!isAlike) {
-      const isTrue = draw(n, p, stream);
-      return draw(isTrue, se, stream) + draw(n - isTrue, 1 - sp, stream);
-    }
-    // The answers to one attack are all unsafe or all safe, and are called alike.
-    const isTrue = draw(1, majority(n, p), stream) === 1;
-    return n * draw(1, isTrue ? se : 1 - sp, stream);
-  };
-  const truth = unsafe.reduce((sum, p) => sum + majority(n, p), 0) / unsafe.length;
-  let [covered, rawCovered] = [0, 0];
-  for (let i = 0; i < 200; i++) {
-    const judged = Array.from({ length: attacks }, () => {
-      return { hits: judge(unsafe[stream.nextInt(unsafe.length)] as number), n, refused: 0 };
-    });
-    const measured = {
-      sensitivity: { hits: draw(labelled, se, stream), n: labelled },
-      specificity: { hits: draw(labelled, sp, stream), n: labelled },
+])(
+  'with $n answers, Se $se and Sp $sp it covers the true rate in about 95% of 200 draws',
+  (world) => {
+    const { n, se, sp, labelled, attacks, unsafe, isAlike = false } = world;
+    const stream = randomStream(11, 'corrected coverage', n, se);
+    const judge = (p: number): number => {
+      if (!isAlike) {
+        const isTrue = draw(n, p, stream);
+        return draw(isTrue, se, stream) + draw(n - isTrue, 1 - sp, stream);
+      }
+      // The answers to one attack are all unsafe or all safe, and are called alike.
+      const isTrue = draw(1, majority(n, p), stream) === 1;
+      return n * draw(1, isTrue ? se : 1 - sp, stream);
     };
-    const { low, high } = correctedSuccess(judged, measured);
-    if ((low ?? 1) <= truth && truth <= (high ?? 0)) covered += 1;
-    const raw = wilsonInterval(judged.filter(({ hits }) => 2 * hits > n).length, attacks);
-    if ((raw.low ?? 1) <= truth && truth <= (raw.high ?? 0)) rawCovered += 1;
-  }
-  expect(covered).toBeGreaterThanOrEqual(180);
-  expect(covered).toBeLessThanOrEqual(198);
-  expect(rawCovered).toBeLessThan(covered);
-}, 240_000);
+    const truth = unsafe.reduce((sum, p) => sum + majority(n, p), 0) / unsafe.length;
+    let [covered, rawCovered] = [0, 0];
+    for (let i = 0; i < 200; i++) {
+      const judged = Array.from({ length: attacks }, () => {
+        return { hits: judge(unsafe[stream.nextInt(unsafe.length)] as number), n, refused: 0 };
+      });
+      const measured = {
+        sensitivity: { hits: draw(labelled, se, stream), n: labelled },
+        specificity: { hits: draw(labelled, sp, stream), n: labelled },
+      };
+      const { low, high } = correctedSuccess(judged, measured);
+      if ((low ?? 1) <= truth && truth <= (high ?? 0)) covered += 1;
+      const raw = wilsonInterval(judged.filter(({ hits }) => 2 * hits > n).length, attacks);
+      if ((raw.low ?? 1) <= truth && truth <= (raw.high ?? 0)) rawCovered += 1;
+    }
+    expect(covered).toBeGreaterThanOrEqual(180);
+    expect(covered).toBeLessThanOrEqual(198);
+    expect(rawCovered).toBeLessThan(covered);
+  },
+  240_000,
+);

@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest';
-import { wayHash } from '../../src/report/gate/baseline-file.ts';
 import { checkGate } from '../../src/report/gate/gate.ts';
 import { gateMarkdown } from '../../src/report/gate/gate-summary.ts';
 
@@ -50,10 +49,5 @@ describe('the gate', () => {
     expect(gateMarkdown('run', result, [])).toContain(
       '| success rate | a\\|b | 0.900 [0.800, 1] | at most 10% | exceeded |',
     );
-  });
-
-  it('hashes a cause by its words, whatever their case and order', () => {
-    expect(wayHash('Of kettles')).toBe(wayHash('kettles  of'));
-    expect(wayHash('of kettles')).not.toBe(wayHash('of lamps'));
   });
 });

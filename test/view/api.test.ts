@@ -92,6 +92,9 @@ describe('runs', () => {
     };
     const asr = stages.find(({ name }) => name === 'gflownet')?.figures.find(({ metric }) => metric === 'asr');
     expect(asr).toMatchObject({ text: '64%', interval: '50–77%', n: 45 });
+    const shown = stages.map(({ figures }) => figures.map(({ metric }) => metric));
+    expect(shown[1]).toEqual(expect.arrayContaining(['asr', 'uniqueAttacks', 'echoRate']));
+    expect(shown.flat()).not.toContain('loss');
     expect(progress.find(({ name }) => name === 'gflownet')).toMatchObject({ updates: 30, updatesPlanned: 30 });
     expect(judges).toEqual(['trainer', 'other']);
     expect(text).not.toMatch(/hidden phrase|reply one/);

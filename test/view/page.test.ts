@@ -157,7 +157,7 @@ describe('attacks', () => {
 
 it('refreshes figures and curves while a run trains, and says when it has ended', async () => {
   const folder = join(started.parent, 'live');
-  const lock = await acquireLock(join(folder, 'lock'), 'a test');
+  const lock = await acquireLock(join(folder, 'lock'));
   const { page, complaints } = await open(DESKTOP, '#/run/live');
   const status = page.locator('.lead');
   await status.getByText('running').waitFor();
@@ -193,7 +193,13 @@ describe.each([
     for (const each of [page, run.page]) expect(await scrollsSideways(each)).toBe(false);
     const folder = process.env.FLOODGATE_SCREENSHOTS;
     if (folder !== undefined)
-      await run.page.screenshot({ path: join(folder, `view-${name.replace(', ', '-')}.png`), fullPage: true });
+      for (const [part, place] of [
+        ['figures', 'h1'],
+        ['attacks', '#attacks-title'],
+      ] as const) {
+        await run.page.evaluate(`document.querySelector('${place}').scrollIntoView({ behavior: 'instant' })`);
+        await run.page.screenshot({ path: join(folder, `view-${part}-${name.replace(', ', '-')}.png`) });
+      }
     expect([...complaints, ...run.complaints]).toEqual([]);
   });
 });

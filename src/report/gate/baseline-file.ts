@@ -1,10 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { writeFileAtomically } from '../../base/atomic-file.ts';
-import { sha256Of } from '../../base/canonical-json.ts';
 import { FloodgateError } from '../../base/errors.ts';
-import { causeWords } from '../../metrics/causes.ts';
-import type { WayRecord } from '../../stages/evaluation/causes-record.ts';
+import { causeSha256, type WayRecord } from '../../stages/evaluation/causes-record.ts';
 import type { Report } from '../figures/report-json.ts';
 
 /** Increased when an older reader would misread the file. */
@@ -30,11 +28,6 @@ const schema = z.strictObject({
 /** The figures of a run and the hashes of its ways, without a text: small enough to commit. */
 export type Baseline = z.infer<typeof schema>;
 
-/** The hash of a cause: of its words in lower case, whatever their order. */
-export function wayHash(cause: string): string {
-  return sha256Of([...new Set(causeWords(cause.toLowerCase()))].sort().join(' '));
-}
-
 export function baselineOf({ run, stages }: Report, ways: readonly WayRecord[]): Baseline {
   const rates = stages.flatMap(({ name, metrics: { asr } }) => {
     return asr === undefined ? [] : [[name, { value: asr.value, low: asr.low, high: asr.high }] as const];
@@ -45,7 +38,7 @@ export function baselineOf({ run, stages }: Report, ways: readonly WayRecord[]):
     createdAt: run.createdAt,
     judge: run.reportedJudge,
     successRates: Object.fromEntries(rates),
-    ways: [...new Set(ways.map(({ cause }) => wayHash(cause)))].sort(),
+    ways: [...new Set(ways.map(({ cause }) => causeSha256(cause)))].sort(),
   };
 }
 

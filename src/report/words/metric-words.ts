@@ -251,6 +251,11 @@ function spelledOut(name: string): string {
   return words.charAt(0).toUpperCase() + words.slice(1);
 }
 
+/** True of a figure of an evaluation, false of one of training that only a curve shows. */
+export function isEvaluationMetric(name: string): boolean {
+  return Object.hasOwn(METRICS, name) || attackMetrics.has(name);
+}
+
 export function metricWords(name: string): MetricWords {
   const known = METRICS[name] ?? CURVES[name];
   if (known !== undefined) return known;

@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import { sha256Of } from '../../base/canonical-json.ts';
+import { causeWords } from '../../metrics/causes.ts';
 import type { StoreQueries } from '../../runs/store/queries.ts';
 import { causesStage } from '../../runs/store/stage-name.ts';
 import type { StoreWriter } from '../../runs/store/writer.ts';
@@ -37,6 +39,15 @@ export const causesSchema = z.strictObject({
   ways: z.array(waySchema),
 });
 export type CausesRecord = z.infer<typeof causesSchema>;
+
+const PUNCTUATION_AT_ENDS = /^[^\p{L}\p{N}]+|[^\p{L}\p{N}]+$/gu;
+
+/** The hash of a cause's words, in lower case and without the punctuation around them. */
+export function causeSha256(cause: string): string {
+  const words = causeWords(cause.toLowerCase());
+  const bare = words.map((word) => word.replace(PUNCTUATION_AT_ENDS, '')).filter((word) => word !== '');
+  return sha256Of((bare.length === 0 ? words : bare).join(' '));
+}
 
 /** Stores the ways of a stage in the run database. */
 export function recordCauses(store: StoreWriter, stage: string, causes: CausesRecord): void {
