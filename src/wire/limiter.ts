@@ -16,6 +16,8 @@ class Places {
   underWay = 0;
   limit: number;
   private readonly waiting = new Set<() => void>();
+  /** Those that wait, by their signal, which has one listener: thousands of listeners would be walked at every call. */
+  private readonly leaving = new Map<AbortSignal, { readonly tasks: Set<() => void>; release(): void }>();
 
   constructor(limit: number) {
     this.limit = limit;
@@ -31,7 +33,7 @@ class Places {
   private wait(signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       const enter = (): void => {
-        signal.removeEventListener('abort', leave);
+        this.forget(signal, leave);
         resolve();
       };
       const leave = (): void => {
@@ -39,8 +41,30 @@ class Places {
         reject(signal.reason);
       };
       this.waiting.add(enter);
-      signal.addEventListener('abort', leave, { once: true });
+      this.follow(signal).add(leave);
     });
+  }
+
+  /** The tasks that leave when the signal is aborted. */
+  private follow(signal: AbortSignal): Set<() => void> {
+    const known = this.leaving.get(signal);
+    if (known !== undefined) return known.tasks;
+    const tasks = new Set<() => void>();
+    const leaveAll = (): void => {
+      this.leaving.delete(signal);
+      for (const leave of tasks) leave();
+    };
+    signal.addEventListener('abort', leaveAll, { once: true });
+    this.leaving.set(signal, { tasks, release: () => signal.removeEventListener('abort', leaveAll) });
+    return tasks;
+  }
+
+  private forget(signal: AbortSignal, leave: () => void): void {
+    const known = this.leaving.get(signal);
+    known?.tasks.delete(leave);
+    if (known?.tasks.size !== 0) return;
+    known.release();
+    this.leaving.delete(signal);
   }
 
   /** Hands the place on, so that nobody takes it between the end of one task and the start of the next. */
