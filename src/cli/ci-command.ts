@@ -155,13 +155,13 @@ async function gate(file: string, options: CiOptions, context: CliContext): Prom
   const summary = await writeResult(out, folder.name, result, notes);
   await writeExports(out, folder, file, context);
   const lines = [
-    alignColumns([CHECK_HEADINGS, ...result.checks.map(checkCells)]),
     ...notes,
     `Summary: ${summary}`,
     `Report to read in a browser: ${pagePath}`,
     `${result.state} (exit code ${EXIT_CODES[result.state]})`,
   ];
-  printResult(context, { text: joinLines(lines), json: { run: folder.name, ...result, notes, out } });
+  const table = alignColumns([CHECK_HEADINGS, ...result.checks.map(checkCells)]);
+  printResult(context, { text: `${table}\n${joinLines(lines)}`, json: { run: folder.name, ...result, notes, out } });
   context.exitWith(EXIT_CODES[result.state]);
 }
 

@@ -37,6 +37,13 @@ describe('floodgate ci', () => {
   it('ends with 0 where the whole interval is within the limit', async () => {
     const { code, stdout } = await call(['ci', config, '--name', 'safe'], SAFE, 'gate.successRate=0.05', 'gate.ways=0');
     expect(stdout).toContain('passed (exit code 0)');
+    // A check a line, under a line of headings.
+    expect(
+      stdout
+        .split('\n')
+        .slice(0, 3)
+        .map((line) => line.split('  ')[0]),
+    ).toEqual(['figure', 'success rate', 'ways of success']);
     expect(code).toBe(0);
   });
 
