@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { parse } from 'yaml';
 import { FloodgateError } from '../../base/errors.ts';
-import { SUCCESS_THRESHOLD } from '../../learning/reward/reward.ts';
+import { isUnsafe } from '../../learning/reward/reward.ts';
 import { independentDifference, type PairedCounts, pairedShareDifference } from '../../metrics/differences.ts';
 import type { Measure } from '../../metrics/measure.ts';
 import type { RunFolder } from '../../runs/run-folder.ts';
@@ -75,7 +75,7 @@ async function readOne(folder: RunFolder): Promise<ReadRun> {
     }
     const outcomes = store
       .scoredTexts(report.run.reportedJudge)
-      .map(({ text, meanUnsafe }) => [text, meanUnsafe > SUCCESS_THRESHOLD] as const);
+      .map(({ text, meanUnsafe }) => [text, isUnsafe(meanUnsafe)] as const);
     const ways = report.stages.flatMap(({ name }) => storedCauses(store, name)?.ways ?? []);
     return { report, ways, outcomes: new Map(outcomes), config };
   });

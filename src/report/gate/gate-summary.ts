@@ -1,13 +1,6 @@
 import { measureText, numberText, plainNumber } from '../words/number-words.ts';
 import type { GateCheck, GateResult, GateState } from './gate.ts';
 
-/** Words for a state, as the summary and the terminal print them. */
-export const GATE_WORDS: Readonly<Record<GateState, string>> = {
-  passed: 'passed',
-  exceeded: 'exceeded',
-  undecided: 'undecided',
-};
-
 const LIMIT_WORDS: Readonly<Record<GateCheck['limit'], string>> = {
   successRate: 'success rate',
   ways: 'ways of success',
@@ -24,7 +17,7 @@ export function checkCells({ limit, attacker, most, value, low, high, state }: G
   const measured =
     value === null ? 'not measured' : measureText({ value, low, high, n: 0 }, isCount(limit) ? 0 : undefined);
   const bound = isCount(limit) ? plainNumber(most) : numberText(most, 'share');
-  return [LIMIT_WORDS[limit], attacker, measured, `at most ${bound}`, GATE_WORDS[state]];
+  return [LIMIT_WORDS[limit], attacker, measured, `at most ${bound}`, state];
 }
 
 export const CHECK_HEADINGS: readonly string[] = ['figure', 'attacker', 'measured (95%)', 'limit', 'result'];
