@@ -74,11 +74,11 @@ function followSignal(outer: AbortSignal | undefined) {
   return { controller, release: () => outer?.removeEventListener('abort', stop) };
 }
 
-/** Waits until what follows the end of a task has run: its answer is counted before its place is given away. */
-const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+/** Waits until everything that follows from what has come by now has run. It is sooner than any input or output. */
+const settled = (): Promise<void> => new Promise((resolve) => process.nextTick(resolve));
 
 /** The calls of one `ask`: bounded by the target's limiter, admitted by whoever watches. */
-class WatchedCalls implements CallGate {
+class WatchedCalls {
   /** Why no more calls may begin. */
   refusal: unknown;
   private readonly underWay = new Set<Promise<unknown>>();
@@ -90,36 +90,56 @@ class WatchedCalls implements CallGate {
     this.watch = watch;
   }
 
-  run<T>(task: () => Promise<T>, signal: AbortSignal, calls = 1): Promise<T> {
-    const call = this.limiter.run(() => this.begin(task, signal, calls), signal);
-    this.underWay.add(call);
-    call.catch(() => undefined).then(() => this.underWay.delete(call));
-    return call;
+  /** The gate of one request, given by its index. */
+  of(request: number): CallGate {
+    return { run: (task, signal, calls = 1) => this.run(task, signal, { request, calls }) };
   }
 
-  private async begin<T>(task: () => Promise<T>, signal: AbortSignal, calls: number): Promise<T> {
-    if (this.watch === undefined) return task();
-    const end = await this.watch.admit(calls).catch((error: unknown) => {
+  /** The result, or its error, comes before the place is given away: an answer is stored before the next call begins. */
+  private run<T>(task: () => Promise<T>, signal: AbortSignal, asked: AskedCalls): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      const isBrokenOff = (): Promise<boolean> =>
+        task().then(
+          (result) => {
+            resolve(result);
+            return false;
+          },
+          (error: unknown) => {
+            reject(error);
+            return signal.aborted;
+          },
+        );
+      const call = this.limiter.run(() => this.begin(isBrokenOff, signal, asked), signal);
+      this.underWay.add(call);
+      call.catch(reject).then(() => this.underWay.delete(call));
+    });
+  }
+
+  private async begin(task: () => Promise<boolean>, signal: AbortSignal, { request, calls }: AskedCalls) {
+    if (this.watch === undefined) return void (await task());
+    const end = await this.watch.admit(calls, request).catch((error: unknown) => {
       this.refusal ??= error;
       throw error;
     });
-    let isBrokenOff = false;
-    try {
-      signal.throwIfAborted();
-      return await task().catch((error: unknown) => {
-        isBrokenOff = signal.aborted;
-        throw error;
-      });
-    } finally {
-      void settled().then(() => end(isBrokenOff));
+    if (signal.aborted) {
+      end();
+      throw signal.reason;
     }
+    const isBrokenOff = await task();
+    await settled();
+    end(isBrokenOff);
   }
 
   /** Ends when no call is under way and every answer has arrived. */
   async finish(): Promise<void> {
     while (this.underWay.size > 0) await Promise.allSettled(this.underWay);
-    await settled();
   }
+}
+
+interface AskedCalls {
+  /** Index of the request that they belong to. */
+  readonly request: number;
+  readonly calls: number;
 }
 
 /** The answers of one request as they come. */
@@ -158,7 +178,7 @@ export function createRemoteTarget(options: RemoteTargetOptions): Target {
       const arrived = createArrivals(index, watch);
       const responses = samples.length;
       try {
-        const answering = { responses, samples, decode, signal: controller.signal, limiter: calls, arrived };
+        const answering = { responses, samples, decode, signal: controller.signal, limiter: calls.of(index), arrived };
         return (await answer(request, answering)).map(arrived);
       } catch (error) {
         if (error === calls.refusal) throw error; // those under way continue, so that no paid answer is lost

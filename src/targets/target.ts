@@ -43,10 +43,11 @@ export type EndOfCalls = (isBrokenOff?: boolean) => void;
 /** Watches the single calls of a target that `isOneByOne`. */
 export interface CallWatch {
   /**
-   * Waits until `calls` more calls may begin; the result is called when they have ended. @throws FloodgateError
-   * `interrupted` when no more may begin: those under way end, and their answers arrive.
+   * Waits until `calls` more calls of one request may begin; the result is called when they have ended.
+   * @param request its index.
+   * @throws FloodgateError `interrupted` when no more may begin: those under way end, and their answers arrive.
    */
-  admit(calls: number): Promise<EndOfCalls>;
+  admit(calls: number, request: number): Promise<EndOfCalls>;
   /** An answer has come. `position` is its place in the result: request and response. */
   arrived(answer: TargetAnswer, position: { readonly request: number; readonly response: number }): void;
 }

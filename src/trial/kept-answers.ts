@@ -1,7 +1,7 @@
 import { canonicalJson, sha256Of } from '../base/canonical-json.ts';
 import { FloodgateError } from '../base/errors.ts';
 import type { AskOptions, EndOfCalls, Target, TargetAnswer, TargetRequest, TargetStatus } from '../targets/target.ts';
-import { beginCalls, type CallLog } from './call-log.ts';
+import { BegunCalls, type CallLog } from './call-log.ts';
 import type { CallMeter, MostTokens } from './call-meter.ts';
 import { estimatePromptTokens } from './prices.ts';
 
@@ -51,10 +51,10 @@ function read(log: CallLog, key: string): TargetAnswer | undefined {
 }
 
 /** Begins calls within the budget; the log notes them as long as they are not answered. */
-async function admit({ log, meter }: KeptAnswers, calls: number, most: MostTokens): Promise<EndOfCalls> {
+async function admit(meter: CallMeter, begun: BegunCalls, calls: number, most: MostTokens): Promise<EndOfCalls> {
   const release = await meter.admitTarget(calls, most);
   try {
-    const end = beginCalls(log, { targetCalls: calls });
+    const end = begun.begin(calls);
     return (isBrokenOff) => {
       end(isBrokenOff);
       release();
@@ -73,23 +73,24 @@ async function admit({ log, meter }: KeptAnswers, calls: number, most: MostToken
 export function keepAnswers(target: Target, kept: KeptAnswers): Target {
   const { identity, log, meter, reads } = kept;
 
-  const keep = (answer: TargetAnswer, attack: string, key: string): void => {
+  const keep = (answer: TargetAnswer, attack: string, key: string, begun: BegunCalls): void => {
     const paid = meter.priceOf(answer, attack);
-    if (answer.kind === 'failed') log.fail(key, answer.reason, paid);
-    else log.keep(key, JSON.stringify(answer), paid);
+    if (answer.kind === 'failed') log.fail(key, answer.reason, paid, begun.came());
+    else log.keep(key, JSON.stringify(answer), paid, begun.came());
   };
 
   /** A target that shows no single calls is asked whole requests, all of them or none. */
   const askWhole = async (requests: readonly TargetRequest[], options: AskOptions): Promise<TargetAnswer[][]> => {
     const calls = requests.length * options.responses;
-    const end = await admit(kept, calls, mostOf(requests, options));
+    const begun = new BegunCalls(log, 'targetCalls');
+    const end = await admit(meter, begun, calls, mostOf(requests, options));
     let isBrokenOff = true;
     try {
       const answers = await target.ask(requests, options);
       isBrokenOff = false;
       for (const [i, request] of requests.entries())
         for (const [sample, answer] of (answers[i] ?? []).entries())
-          keep(answer, request.attack, keyOf(identity, request, options, sample));
+          keep(answer, request.attack, keyOf(identity, request, options, sample), begun);
       return answers;
     } finally {
       end(isBrokenOff && options.signal?.aborted);
@@ -113,12 +114,13 @@ export function keepAnswers(target: Target, kept: KeptAnswers): Target {
       return;
     }
     const most = mostOf(requests, options);
+    const begun = missing.map(() => new BegunCalls(log, 'targetCalls'));
     const watch: AskOptions['watch'] = {
-      admit: (calls) => admit(kept, calls, most),
+      admit: (calls, request) => admit(meter, begun[request] as BegunCalls, calls, most),
       arrived: (answer, position) => {
         const { i, request, samples } = missing[position.request] as (typeof missing)[number];
         const sample = samples[position.response] as number;
-        keep(answer, request.attack, keyOf(identity, request, options, sample));
+        keep(answer, request.attack, keyOf(identity, request, options, sample), begun[position.request] as BegunCalls);
         (answers[i] as Answers[number])[sample] = answer;
       },
     };

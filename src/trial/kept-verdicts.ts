@@ -1,7 +1,7 @@
 import { canonicalJson, sha256Of } from '../base/canonical-json.ts';
 import { FloodgateError } from '../base/errors.ts';
 import type { Exchange, Judge, ScoreOptions, Verdict } from '../judges/judge.ts';
-import { beginCalls, type CallLog, type EndOfBegun } from './call-log.ts';
+import { BegunCalls, type CallLog, type EndOfBegun } from './call-log.ts';
 import type { CallMeter } from './call-meter.ts';
 
 export interface KeptVerdicts {
@@ -35,20 +35,21 @@ export function keepVerdicts(judge: Judge, { identity, log, meter, reads }: Kept
     return value === undefined ? undefined : (JSON.parse(value) as Verdict);
   };
 
-  const keep = (key: string, verdict: Verdict, exchange: Exchange): void => {
+  const keep = (key: string, verdict: Verdict, exchange: Exchange, begun: BegunCalls): void => {
     const paid = meter.priceOfVerdict(verdict, textOf(exchange));
-    if (verdict.kind === 'scored') log.keep(key, JSON.stringify(verdict), paid);
-    else log.fail(key, verdict.reason, paid);
+    if (verdict.kind === 'scored') log.keep(key, JSON.stringify(verdict), paid, begun.came());
+    else log.fail(key, verdict.reason, paid, begun.came());
   };
 
   type Missing = readonly (readonly [key: string, exchange: Exchange])[];
 
   const scoreTogether = async (missing: Missing, verdicts: Map<string, Verdict>, options: ScoreOptions) => {
     const end = await meter.admitJudge(missing.length, missing.map(([, exchange]) => textOf(exchange)).join(''));
+    const begun = new BegunCalls(log, 'judgeCalls');
     let ended: EndOfBegun | undefined;
     // A concurrent judge is given single exchanges and holds most of them back: one is begun when its first call is.
     const onCall = (): void => {
-      ended ??= beginCalls(log, { judgeCalls: missing.length });
+      ended ??= begun.begin(missing.length);
     };
     let isBrokenOff = true;
     try {
@@ -59,7 +60,7 @@ export function keepVerdicts(judge: Judge, { identity, log, meter, reads }: Kept
       );
       isBrokenOff = false;
       for (const [i, [key, exchange]] of missing.entries()) {
-        keep(key, scored[i] as Verdict, exchange);
+        keep(key, scored[i] as Verdict, exchange, begun);
         verdicts.set(key, scored[i] as Verdict);
       }
     } finally {

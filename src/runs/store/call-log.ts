@@ -60,8 +60,10 @@ function openUnanswered(
     'UPDATE unanswered SET target_calls = max(0, target_calls + ?), judge_calls = max(0, judge_calls + ?)',
   );
   const reset = db.prepare('UPDATE unanswered SET target_calls = 0, judge_calls = 0');
-  const count = ({ targetCalls = 0, judgeCalls = 0 }: Partial<Unanswered>, sign: 1 | -1): void =>
+  const count = ({ targetCalls = 0, judgeCalls = 0 }: Partial<Unanswered>, sign: 1 | -1): void => {
+    if (targetCalls + judgeCalls === 0) return;
     guardSqlite('write call log', () => void add.run([sign * targetCalls, sign * judgeCalls]));
+  };
   return {
     begin: (calls) => count(calls, 1),
     answered: (calls) => count(calls, -1),
@@ -98,17 +100,18 @@ export function openCallLog(path: string): CallLog {
   const selectFailures = db.prepare('SELECT key, reason FROM failed ORDER BY key').raw();
   const count = db.prepare('SELECT count(*) FROM kept').raw();
   const update = db.prepare('UPDATE spent SET target_calls = ?, judge_calls = ?, tokens = ?, money = ?, seconds = ?');
-  const write = (paid: Partial<Spent>, also: () => void): void => {
+  const calls = openUnanswered(db);
+  const write = (paid: Partial<Spent>, came: Partial<Unanswered>, also: () => void): void => {
     const sum = addSpent(spent, paid);
     guardSqlite('write call log', () =>
       transact(db, () => {
         also();
+        calls.answered(came);
         update.run([sum.targetCalls, sum.judgeCalls, sum.tokens, sum.money, seconds()]);
       }),
     );
     spent = sum;
   };
-  const calls = openUnanswered(db);
   return {
     begin: calls.begin,
     answered: calls.answered,
@@ -117,13 +120,14 @@ export function openCallLog(path: string): CallLog {
     },
     forgetUnanswered: calls.forgetUnanswered,
     find: (key) => guardSqlite('read call log', () => (select.get([key]) as [string] | undefined)?.[0]),
-    keep: (key, value, paid) =>
-      write(paid, () => {
+    keep: (key, value, paid, came = {}) =>
+      write(paid, came, () => {
         insert.run([key, value]);
         answered.run([key]);
       }),
-    spend: (paid) => write(paid, () => undefined),
-    fail: (key, reason, paid) => write(paid, () => void insertFailure.run([key, JSON.stringify(reason)])),
+    spend: (paid) => write(paid, {}, () => undefined),
+    fail: (key, reason, paid, came = {}) =>
+      write(paid, came, () => void insertFailure.run([key, JSON.stringify(reason)])),
     failures: () =>
       guardSqlite('read call log', () => selectFailures.all() as [string, string][]).map(([key, reason]) => ({
         key,
@@ -141,7 +145,7 @@ export function openCallLog(path: string): CallLog {
     close: () => {
       if (!isOpen) return;
       isOpen = false;
-      closeLog(db, () => write({}, () => undefined));
+      closeLog(db, () => write({}, {}, () => undefined));
     },
   };
 }
