@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openCallLog } from '../../src/runs/store/call-log.ts';
@@ -164,5 +164,27 @@ describe('a run against a server that must be paid', () => {
     expect(asked()).toBe(96);
     expect(spentIn('whole').targetCalls).toBe(before + 192);
     expect((await costsOf('whole')).again).toBe(192);
+  });
+
+  it('uses the answers of other runs in the folder where that is asked for, and says so', async () => {
+    server.seen.length = 0;
+    const words = ['run', place.configFile, ...place.overrides.flatMap((override) => ['--set', override])];
+    const again = await startProcess(place, [...words, '--name', 'again'], { env: ENV }).outcome;
+    expect(again.code, again.stderr).toBe(0);
+    expect(asked(), 'an app may have changed: each run asks anew').toBe(calls / 2);
+    server.seen.length = 0;
+    writeFileSync(path.join(place.runsFolder, 'capped', 'calls.db'), 'damaged: the other runs have each answer');
+    const sharing = [...words, '--name', 'sharing', '--set', 'sharedAnswers=true', '--budget', 'targetCalls=2'];
+    const shared = await startProcess(place, sharing, { env: ENV }).outcome;
+    expect(shared.code, shared.stderr).toBe(0);
+    expect(asked()).toBe(0);
+    expect(spentIn('sharing').targetCalls).toBe(0);
+    const { sum, events } = await costsOf('sharing');
+    expect(sum, 'the cost of the evidence, whoever paid').toBe(calls);
+    expect(events.find(({ code }) => code === 'kept-answers')?.message).toContain(
+      `0 target calls were paid for since the run began; ${calls} answers and verdicts of other runs in this folder`,
+    );
+    const own = readRunContent(path.join(place.runsFolder, 'again'));
+    expect(contentDifferences(own, readRunContent(path.join(place.runsFolder, 'sharing')))).toEqual([]);
   });
 });

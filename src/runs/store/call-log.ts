@@ -5,7 +5,7 @@ import { addSpent, type CallLog, type Spent, type Unanswered } from '../../trial
 import { guardSqlite, transact } from './sqlite.ts';
 
 /** `Fgca`: tells a call log from any other SQLite file. */
-const APPLICATION_ID = 0x46676361;
+export const APPLICATION_ID = 0x46676361;
 
 const SCHEMA = `
   CREATE TABLE IF NOT EXISTS kept (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -50,6 +50,11 @@ function readSpent(db: Database.Database): { readonly spent: Spent; readonly sec
   return { spent: { targetCalls, judgeCalls, tokens, money }, seconds };
 }
 
+function readFailures(db: Database.Database): { readonly key: string; readonly reason: string }[] {
+  const rows = db.prepare('SELECT key, reason FROM failed ORDER BY key').raw().all() as [string, string][];
+  return rows.map(([key, reason]) => ({ key, reason: JSON.parse(reason) as string }));
+}
+
 /** The count of calls that were begun and not answered. */
 function openUnanswered(
   db: Database.Database,
@@ -78,9 +83,10 @@ function openUnanswered(
 /**
  * Opens the log of paid calls at `path`, and makes it when missing. It is a file of its own: an answer is written when
  * it arrives, while the update that it belongs to is stored whole or not at all.
+ * @param others where a value is looked up that is not in this log. It is then kept here too, and costs nothing.
  * @throws FloodgateError `store` when the file is foreign, damaged, or cannot be written.
  */
-export function openCallLog(path: string): CallLog {
+export function openCallLog(path: string, others?: Pick<CallLog, 'find'>): CallLog {
   const db = openDatabase(path);
   try {
     guardSqlite(`open call log ${path}`, () => prepare(db, path));
@@ -97,7 +103,6 @@ export function openCallLog(path: string): CallLog {
   const insert = db.prepare('INSERT OR REPLACE INTO kept (key, value) VALUES (?, ?)');
   const answered = db.prepare('DELETE FROM failed WHERE key = ?');
   const insertFailure = db.prepare('INSERT OR REPLACE INTO failed (key, reason) VALUES (?, ?)');
-  const selectFailures = db.prepare('SELECT key, reason FROM failed ORDER BY key').raw();
   const count = db.prepare('SELECT count(*) FROM kept').raw();
   const update = db.prepare('UPDATE spent SET target_calls = ?, judge_calls = ?, tokens = ?, money = ?, seconds = ?');
   const calls = openUnanswered(db);
@@ -112,6 +117,16 @@ export function openCallLog(path: string): CallLog {
     );
     spent = sum;
   };
+  const keep: CallLog['keep'] = (key, value, paid, came = {}) =>
+    write(paid, came, () => {
+      insert.run([key, value]);
+      answered.run([key]);
+    });
+  const takeOver = (key: string): string | undefined => {
+    const value = others?.find(key);
+    if (value !== undefined) keep(key, value, {});
+    return value;
+  };
   return {
     begin: calls.begin,
     answered: calls.answered,
@@ -119,20 +134,13 @@ export function openCallLog(path: string): CallLog {
       return calls.unanswered;
     },
     forgetUnanswered: calls.forgetUnanswered,
-    find: (key) => guardSqlite('read call log', () => (select.get([key]) as [string] | undefined)?.[0]),
-    keep: (key, value, paid, came = {}) =>
-      write(paid, came, () => {
-        insert.run([key, value]);
-        answered.run([key]);
-      }),
+    find: (key) =>
+      guardSqlite('read call log', () => (select.get([key]) as [string] | undefined)?.[0]) ?? takeOver(key),
+    keep,
     spend: (paid) => write(paid, {}, () => undefined),
     fail: (key, reason, paid, came = {}) =>
       write(paid, came, () => void insertFailure.run([key, JSON.stringify(reason)])),
-    failures: () =>
-      guardSqlite('read call log', () => selectFailures.all() as [string, string][]).map(([key, reason]) => ({
-        key,
-        reason: JSON.parse(reason) as string,
-      })),
+    failures: () => guardSqlite('read call log', () => readFailures(db)),
     get size() {
       return guardSqlite('read call log', () => (count.get() as [number])[0]);
     },

@@ -3,6 +3,7 @@ import { FloodgateError } from '../../base/errors.ts';
 import type { ProgressSink } from '../../base/progress.ts';
 import type { Judge, JudgeConfig } from '../../judges/judge.ts';
 import { openCallLog } from '../../runs/store/call-log.ts';
+import { type OtherCallLogs, openOtherCallLogs } from '../../runs/store/other-call-logs.ts';
 import { isFreeTarget } from '../../targets/registry.ts';
 import type { Target, TargetStatus } from '../../targets/target.ts';
 import type { TargetConfig, TargetFacts } from '../../targets/target-kind.ts';
@@ -55,6 +56,8 @@ const systemPromptOf = (config: TargetConfig): string =>
 interface CallParts {
   readonly campaign: Pick<Campaign, 'config' | 'store'>;
   readonly log: CallLog;
+  /** Undefined: answers of other runs are not used. */
+  readonly others: OtherCallLogs | undefined;
   readonly meter: CallMeter;
   /** False: every call is made again. */
   readonly reads: boolean;
@@ -107,22 +110,26 @@ function createRunCalls(parts: CallParts): RunCalls {
     },
     close: () => {
       stop.release();
-      closeLog(log, store, meter);
+      closeLog(parts);
     },
   };
 }
 
-/** Says what came from the log. A full disk cannot take that either: the error before it gives the reason. */
-function closeLog(log: CallLog, store: Campaign['store'], { counts: { found, begun } }: CallMeter): void {
+/** Says what came from the logs. A full disk cannot take that either: the error before it gives the reason. */
+function closeLog({ log, others, campaign: { store }, meter: { counts } }: CallParts): void {
+  const { found, begun } = counts;
+  const shared = others?.found ?? 0;
   const message =
     `${found} answers came from the log of this run, ${begun} new ones were asked for; ` +
-    `${log.spent.targetCalls} target calls were paid for since the run began`;
+    `${log.spent.targetCalls} target calls were paid for since the run began` +
+    (shared === 0 ? '' : `; ${shared} answers and verdicts of other runs in this folder cost nothing`);
   try {
-    if (found > 0) store.recordEvent({ level: 'info', code: 'kept-answers', message });
+    if (found + shared > 0) store.recordEvent({ level: 'info', code: 'kept-answers', message });
   } catch (error) {
     if (!(error instanceof FloodgateError)) throw error;
   } finally {
     log.close();
+    others?.close();
   }
 }
 
@@ -157,13 +164,14 @@ export function openRunCalls(
     const same = <T>(each: T): T => each;
     return { target: same, judge: same, signal, progress, spent: undefined, close: () => undefined };
   }
-  const log = openCallLog(join(folder.path, 'calls.db'));
+  const others = config.sharedAnswers && io.asksAgain !== true ? openOtherCallLogs(folder.path) : undefined;
+  const log = openCallLog(join(folder.path, 'calls.db'), others);
   recordUnanswered(log, store);
   const budget = createBudget(caps, log, () => rest(log.spent.targetCalls));
   const meter = createCallMeter({ budget, prices });
   const stop = new BudgetStop(io.signal, budget);
   const { progress } = io;
-  return createRunCalls({ campaign, log, meter, reads: io.asksAgain !== true, stop, progress, isElsewhere });
+  return createRunCalls({ campaign, log, others, meter, reads: io.asksAgain !== true, stop, progress, isElsewhere });
 }
 
 /** Closes the calls after `work`. Where the budget ended it, the error says so. */

@@ -22,8 +22,13 @@ const attacker = z
     from: line
       .optional()
       .describe(
-        'start from an attacker trained earlier: run:NAME or the path of a run folder; its SFT is not repeated',
+        'start from an attacker trained earlier: run:NAME, attacker:NAME (imported), or the path of either folder; its SFT is not repeated',
       ),
+    fromStage: z
+      .string()
+      .regex(RUN_NAME_PATTERN, 'must be the name of a stage')
+      .optional()
+      .describe('stage of the run in `from` whose attacker is taken; sft when absent'),
     metaPrompt: z
       .string()
       .min(1)
@@ -166,6 +171,13 @@ export const tailShape = {
   tuning: tuningSection,
   gate: gateSection,
   budget: budgetSection,
+  sharedAnswers: z
+    .boolean()
+    .default(false)
+    .describe(
+      'use answers and verdicts that other runs in the same folder have paid for; ' +
+        'only for a target and judges that have not changed since',
+    ),
   prices: pricesSection,
 };
 
