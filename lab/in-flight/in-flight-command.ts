@@ -85,8 +85,11 @@ async function fly(beside: string, policy: PolicySession | undefined, options: I
     decode: { temperature: 1, topP: 1, topK: 0, maxNewTokens: 8 },
   });
   try {
-    const requests = Array.from({ length: calls }, (_, i) => ({ attack: `attack ${i}`, streamName: ['in flight', i] }));
     const decode = { temperature: 1, topP: 1, topK: 0, maxNewTokens: 8 };
+    const requestsOf = (count: number) =>
+      Array.from({ length: count }, (_, i) => ({ attack: `attack ${i}`, streamName: ['in flight', i] }));
+    await target.ask(requestsOf(atOnce), { responses: 1, decode }); // opens the connections
+    const requests = requestsOf(calls);
     const delay = monitorEventLoopDelay({ resolution: 5 });
     delay.enable();
     const started = monotonicMs();
