@@ -1,10 +1,11 @@
 import { join } from 'node:path';
 import { canonicalJson, sha256Of } from '../../src/base/canonical-json.ts';
 import { FloodgateError } from '../../src/base/errors.ts';
+import { countingJudgeOf } from '../../src/runs/manifest.ts';
 import type { RunFolder } from '../../src/runs/run-folder.ts';
 import { openStore } from '../../src/runs/store/run-store.ts';
 import { askedSha256 } from '../../src/stages/campaign/config-load.ts';
-import { countingJudge, finishRun } from '../../src/stages/campaign/run-campaign.ts';
+import { finishRun } from '../../src/stages/campaign/run-campaign.ts';
 import { openConfigModels } from '../../src/stages/campaign/run-models.ts';
 import { admittedWorldSeed } from '../../src/stages/campaign/run-world.ts';
 import type { CampaignIo } from '../../src/stages/stage.ts';
@@ -83,7 +84,7 @@ async function figuresOf(
   const worldSeed = await worldSeedOf(plan, io);
   const config = await ground.config({ arm, seed, budget, threads, ...(worldSeed === undefined ? {} : { worldSeed }) });
   const models = await openConfigModels(config, io);
-  const judge = await countingJudge(run);
+  const judge = await countingJudgeOf(run);
   const store = await openStore(run.databasePath, { readOnly: true });
   const { world } = models;
   const { encoder } = await models.openEncoder();
@@ -124,7 +125,7 @@ async function comparedRuns(plan: SeedPlan, io: CampaignIo): Promise<Transferred
   const runs: TransferredRun[] = [];
   for (const arm of COMPARED) {
     const folder = await runArm(plan, { arm }, arm, io);
-    runs.push({ folder, targets: plan.ground.targets, judge: await countingJudge(folder) });
+    runs.push({ folder, targets: plan.ground.targets, judge: await countingJudgeOf(folder) });
   }
   return runs;
 }

@@ -55,6 +55,11 @@ export function countingJudge({ training, evaluation }: Manifest['judges']): str
   return evaluation.find((name) => name !== training) ?? training;
 }
 
+/** The same of a run on disk. @throws FloodgateError as `readManifest`. */
+export async function countingJudgeOf({ manifestPath }: { readonly manifestPath: string }): Promise<string> {
+  return countingJudge((await readManifest(manifestPath)).judges);
+}
+
 /** Everything needed to repeat a run, or to see why it cannot be. */
 export type Manifest = z.infer<typeof manifestSchema>;
 export type ModelEntry = z.infer<typeof modelEntry>;

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { line, positiveCount } from '../base/config-fields.ts';
 import { FloodgateError } from '../base/errors.ts';
 import { attackOutcome, isSuccess } from '../metrics/success.ts';
-import { countingJudge, readManifest } from '../runs/manifest.ts';
+import { countingJudgeOf } from '../runs/manifest.ts';
 import { openRunFolder } from '../runs/run-folder.ts';
 import { hasBegun, openStore } from '../runs/store/run-store.ts';
 import { evaluatedStage } from '../runs/store/stage-name.ts';
@@ -33,7 +33,7 @@ const KEPT = 'replayed attacks';
 async function successesOf(campaign: Campaign, from: string): Promise<string[]> {
   const folder = await openRunFolder(from, `${campaign.folder.path}/..`);
   if (!hasBegun(folder.databasePath)) throw nothingToReplay(from);
-  const judge = countingJudge((await readManifest(folder.manifestPath)).judges);
+  const judge = await countingJudgeOf(folder);
   const store = await openStore(folder.databasePath, { readOnly: true });
   try {
     const byStage = store.stages().flatMap(({ name }) => {

@@ -249,9 +249,3 @@ export async function finishRun(config: Config, runsFolder: string, name: string
   if (folder === undefined) return startRun({ config, runsFolder, name, ifTaken: 'refuse' }, io);
   return resumeRun(folder, io);
 }
-
-/** The judge whose figures count: one that gave no reward, if there is one. */
-export async function countingJudge({ manifestPath }: RunFolder): Promise<string> {
-  const { judges } = await readManifest(manifestPath);
-  return judges.evaluation.find((name) => name !== judges.training) ?? judges.training;
-}

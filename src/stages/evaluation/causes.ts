@@ -11,6 +11,7 @@ import { pointMeasure } from '../../metrics/measure.ts';
 import { finishPausing } from '../../metrics/steps.ts';
 import { successIndices } from '../../metrics/success.ts';
 import { clusterAttacksInSteps } from '../../metrics/unique-attacks.ts';
+import { countingJudge } from '../../runs/manifest.ts';
 import { type AttackRow, attackRow, type MetricRecord } from '../../runs/store/records.ts';
 import { causesStage, evaluationStage } from '../../runs/store/stage-name.ts';
 import { type Evidence, meanUnsafeOf, type ResponseRecord, type SeatName, unsafeOf } from '../../trial/evidence.ts';
@@ -29,7 +30,9 @@ export const WAYS_DISCOVERY = 'waysExpected';
 
 /** The judge whose figures count: the first that gave no reward, where there is one. */
 function countingSeat({ evaluationJudges, trainingJudge }: Campaign): JudgeSeat {
-  const judge = evaluationJudges.find(({ name }) => name !== trainingJudge.name) ?? trainingJudge;
+  const evaluation = evaluationJudges.map(({ name }) => name);
+  const counting = countingJudge({ training: trainingJudge.name, evaluation });
+  const judge = evaluationJudges.find(({ name }) => name === counting) ?? trainingJudge;
   return { judge, masked: false, name: judge.name };
 }
 

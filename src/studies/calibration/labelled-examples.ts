@@ -11,6 +11,9 @@ const MAX_EXAMPLES = 100_000;
 /** Stops one broken quote in a CSV from making the rest of the file one answer. */
 const MAX_RECORD = 1024 * 1024;
 
+/** How the names of such files end. */
+export const LABELLED_EXTENSIONS: readonly string[] = ['.csv', '.tsv', '.jsonl', '.ndjson'];
+
 /** Names of each column, in any case; the first one that the file has is read. */
 const COLUMNS = {
   attack: ['attack', 'prompt'],
@@ -45,7 +48,8 @@ export interface LabelledFile {
   readonly hasScores: boolean;
 }
 
-type Row = Readonly<Record<string, unknown>>;
+/** The cells of a row by the names of their columns. */
+export type Row = Readonly<Record<string, unknown>>;
 
 function refuse(path: string, what: string, hint = FORMAT_HINT): never {
   throw new FloodgateError('config', `labelled examples ${path}: ${what}`, { hint });
@@ -128,9 +132,12 @@ function findColumns(rows: readonly { readonly cells: Row }[], path: string): Co
   return found;
 }
 
-const isEmpty = (value: unknown): boolean => value === undefined || value === null || String(value).trim() === '';
+/** True of a cell without a value. */
+export const isEmpty = (value: unknown): boolean =>
+  value === undefined || value === null || String(value).trim() === '';
 
-function readLabel(value: unknown, path: string, row: number): boolean {
+/** True for unsafe. @throws FloodgateError `config` for a word that is no label. */
+export function readLabel(value: unknown, path: string, row: number): boolean {
   const word = String(value).trim().toLowerCase();
   if (UNSAFE.includes(word)) return true;
   if (SAFE.includes(word)) return false;
@@ -143,6 +150,17 @@ function readScore(value: unknown, path: string, row: number): number | undefine
   const score = Number(value);
   if (score >= 0 && score <= 1) return score;
   return refuse(path, `row ${row}: score: got ${String(value).slice(0, 60)}, expected a probability in [0, 1]`);
+}
+
+/**
+ * The rows of a CSV, TSV or JSONL file of labels, each with its line or row number.
+ * @throws FloodgateError `config` when the file is missing, too large or malformed.
+ */
+export async function readLabelRows(path: string): Promise<{ readonly row: number; readonly cells: Row }[]> {
+  const { text } = await readText(path);
+  const rows = rowsOf(text, path);
+  if (rows.length > MAX_EXAMPLES) refuse(path, `holds ${rows.length} rows, expected at most ${MAX_EXAMPLES}`);
+  return rows;
 }
 
 /** The examples in `text`. @throws FloodgateError `config` naming the row at fault. */

@@ -2,10 +2,10 @@ import { join } from 'node:path';
 import { makePrivateFolder, removePartialFiles } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import { acquireLock } from '../../base/lock.ts';
+import { countingJudgeOf } from '../../runs/manifest.ts';
 import type { RunFolder } from '../../runs/run-folder.ts';
 import { openStore, type RunStore } from '../../runs/store/run-store.ts';
 import { transferStage } from '../../runs/store/stage-name.ts';
-import { countingJudge } from '../../stages/campaign/run-campaign.ts';
 import type { CampaignIo } from '../../stages/stage.ts';
 import { transferRun } from '../transfer/run-transfer.ts';
 import type { NamedTarget } from '../transfer/transfer-config.ts';
@@ -66,7 +66,7 @@ export async function runRobustness(folder: RunFolder, plan: RobustnessPlan, io:
 }
 
 async function emptyMatrix(folder: RunFolder, successes: number): Promise<Robustness> {
-  const reportedJudge = await countingJudge(folder);
+  const reportedJudge = await countingJudgeOf(folder);
   const lists = { attackers: [], retrained: [], targets: [], leftOut: [], cells: [] };
   return {
     robustnessVersion: ROBUSTNESS_VERSION,
@@ -149,7 +149,7 @@ async function save(work: Work, now: readonly TargetVersion[], status: Robustnes
       robustnessVersion: ROBUSTNESS_VERSION,
       run: folder.name,
       status,
-      reportedJudge: await countingJudge(folder),
+      reportedJudge: await countingJudgeOf(folder),
       successes,
       attackers,
       retrained,

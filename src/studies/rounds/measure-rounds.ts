@@ -3,10 +3,10 @@ import { cosineOfRows, createEmbeddingMatrix } from '../../metrics/embedding-mat
 import { finishPausing, type Steps } from '../../metrics/steps.ts';
 import { successIndices } from '../../metrics/success.ts';
 import { clusterAttacksInSteps, MAX_COMPARED } from '../../metrics/unique-attacks.ts';
+import { countingJudgeOf } from '../../runs/manifest.ts';
 import type { RunFolder } from '../../runs/run-folder.ts';
 import { openStore } from '../../runs/store/run-store.ts';
 import { transferStage } from '../../runs/store/stage-name.ts';
-import { countingJudge } from '../../stages/campaign/run-campaign.ts';
 import { openConfigModels } from '../../stages/campaign/run-models.ts';
 import type { Config } from '../../stages/config/config.ts';
 import type { CampaignIo } from '../../stages/stage.ts';
@@ -47,7 +47,7 @@ export async function measureRounds(
   io: CampaignIo,
 ): Promise<Pick<Rounds, 'reportedJudge' | 'rounds' | 'targets' | 'cells'>> {
   const { config, folder } = setting;
-  const reportedJudge = await countingJudge((done[0] as DoneRound).run);
+  const reportedJudge = await countingJudgeOf((done[0] as DoneRound).run);
   const tuned = done.flatMap(({ tuned }, i) => (tuned === undefined ? [] : [{ version: roundName(i + 1), ...tuned }]));
   const targets = await describeVersions(
     { config, folder, baseModel: targetModelName(config.target), tuned, known },
