@@ -10,15 +10,12 @@ const data = new URL('../../docs/claims-data/', import.meta.url);
 /** Summaries of grounds that were measured, as `npm run lab -- claims` left them. */
 const summaries = readdirSync(data).filter((name) => name.endsWith('.json'));
 
-it('docs/results.md says of every ground what its seeds say', () => {
-  let filled = readFileSync(page, 'utf8');
-  const before = filled;
-  for (const name of summaries) {
-    const results = JSON.parse(readFileSync(new URL(name, data), 'utf8')) as GroundResults;
-    expect(`${resultsName(results)}.json`).toBe(name);
-    expect(filled).toContain(`<!-- claims:${resultsName(results)} -->`);
-    filled = fillClaims(filled, resultsName(results), claimsMarkdown(results));
-  }
+it.each(summaries)('docs/results.md says of %s what its seeds say', (name) => {
+  const results = JSON.parse(readFileSync(new URL(name, data), 'utf8')) as GroundResults;
+  expect(`${resultsName(results)}.json`).toBe(name);
+  const before = readFileSync(page, 'utf8');
+  expect(before).toContain(`<!-- claims:${resultsName(results)} -->`);
+  const filled = fillClaims(before, resultsName(results), claimsMarkdown(results));
   if (process.env.UPDATE_DOCS) writeFileSync(page, filled);
   else expect(before).toBe(filled);
 });
