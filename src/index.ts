@@ -1,6 +1,8 @@
 /**
  * The public library of Floodgate. `floodgate` on the command line is a face of it: a run through these functions leaves
  * the same folder, report included. See docs/extending.md for parts of one's own.
+ *
+ * @module floodgate
  */
 
 /** The schema library, so that sections of one's own are of the same version as ours. */
@@ -10,8 +12,10 @@ export { type ErrorCode, FloodgateError } from './base/errors.ts';
 export { type ProgressSink, silentProgress } from './base/progress.ts';
 // Parts of one's own: one file each, defined before a config is read.
 export { type RandomStream, randomStream } from './base/random.ts';
-// A run in the formats of other tools.
+// A run in the formats of other tools, and its attacker.
+export { type ExportedAttackerFolder, exportAttacker } from './exports/export-attacker.ts';
 export { type ExportedRun, type ExportRunOptions, exportRun } from './exports/export-run.ts';
+export { type ImportAttackerOptions, type ImportedAttacker, importAttacker } from './exports/import-attacker.ts';
 export {
   createBatchedJudge,
   type Exchange,
@@ -54,12 +58,17 @@ export {
 export { type Comparison, compareRuns } from './report/compare/compare-runs.ts';
 export type { Report } from './report/figures/report-json.ts';
 export { checkGate, type GateCheck, type GateResult } from './report/gate/gate.ts';
+export { type AttackerFolder, findAttackerFolder, listAttackerFolders } from './runs/attacker-folder.ts';
+export { type LabelWish, labelRun } from './runs/labelled-run.ts';
 export { type Manifest, readManifest } from './runs/manifest.ts';
+export { removeAttacker } from './runs/remove-attacker.ts';
 export { removeRunFolder } from './runs/remove-run.ts';
 export { listRunFolders, openRunFolder, type RunFolder } from './runs/run-folder.ts';
+export { readLabels } from './runs/store/label-store.ts';
+export { answerKey, attackKey, type Label, type Labels } from './runs/store/labels.ts';
 export { openStore, type RunStore } from './runs/store/run-store.ts';
 export { type RunningServer, type ServeOptions, serveModel } from './serve/serve.ts';
-export { openServedAttacker, openServedModel, type ServedModel } from './serve/served-model.ts';
+export { openServedAttacker, openServedExport, openServedModel, type ServedModel } from './serve/served-model.ts';
 export { loadConfig, loadRunConfig, parseConfig } from './stages/campaign/config-load.ts';
 export { configJsonSchema } from './stages/campaign/config-schema.ts';
 export { type OpenPartOptions, openJudge, openTarget, testTarget } from './stages/campaign/open-parts.ts';

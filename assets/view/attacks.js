@@ -1,5 +1,6 @@
 // @ts-check
 // The attacks of one run: filters, search, pages, and their texts once somebody asks for them.
+import { attackLabels, truthGroup } from './labels.js';
 import { ask, button, make, row, table, textNodes } from './parts.js';
 
 const HEADINGS = ['attack', 'stage', 'update', 'source', 'P(unsafe)', 'text'];
@@ -18,7 +19,7 @@ const score = (value) => (value === null ? '–' : value.toFixed(2));
  * @param {string} name for a screen reader
  * @param {() => Promise<string[]>} load
  */
-function veil(text, name, load) {
+export function veil(text, name, load) {
   const body = make('div', { class: 'veil-body' });
   const toggle = make('button', { type: 'button', class: 'reveal' });
   const element = make('div', { class: 'veil' }, toggle, body);
@@ -49,6 +50,26 @@ function veil(text, name, load) {
 /** @param {string} base @param {number} id @param {boolean} isShown */
 const askOne = (base, id, isShown) => ask(`${base}/attacks/${id}${isShown ? '?show=1' : ''}`);
 
+/** What is known of an answer: each verdict, and whether a label calls it wrong. @param {any} response */
+function answerFacts({ isRefused, truncated, verdicts }) {
+  const words = verdicts.map(
+    (/** @type {any} */ { judge, masked, unsafe, isWrong }) =>
+      `${judge}${masked ? ', own words masked' : ''}: ${score(unsafe)}${isWrong === true ? ', wrong' : ''}`,
+  );
+  return [...(isRefused ? ['refused'] : []), ...(truncated ? ['cut off'] : []), ...words].join(' · ');
+}
+
+/** @param {string} base @param {number} id @param {any} response @param {number} place */
+function answerItem(base, id, response, place) {
+  const load = async () => (await askOne(base, id, true)).responses[place].text.parts;
+  const name = `answer ${place + 1} to attack ${id}`;
+  const facts = make('p', { class: 'quiet' }, answerFacts(response));
+  const truth = truthGroup(base, name, { attack: id, response }, async () => {
+    facts.textContent = answerFacts((await askOne(base, id, false)).responses[place]);
+  });
+  return make('li', {}, veil(response.text, name, load), facts, response.isRefused ? null : truth);
+}
+
 /** The answers to one attack, fetched when the fold is opened first. @param {string} base @param {any} attack */
 function answersFold(base, { id, responseCount }) {
   const list = make('ul', { class: 'answers' });
@@ -62,20 +83,9 @@ function answersFold(base, { id, responseCount }) {
     if (!fold.open || list.childElementCount > 0) return;
     const { responses } = await askOne(base, id, isAllShown);
     list.replaceChildren(
-      ...responses.map((/** @type {any} */ response, /** @type {number} */ place) => {
-        const load = async () => (await askOne(base, id, true)).responses[place].text.parts;
-        const verdicts = response.verdicts.map(
-          (/** @type {any} */ { judge, masked, unsafe }) =>
-            `${judge}${masked ? ', own words masked' : ''}: ${score(unsafe)}`,
-        );
-        const name = `answer ${place + 1} to attack ${id}`;
-        const facts = [
-          ...(response.isRefused ? ['refused'] : []),
-          ...(response.truncated ? ['cut off'] : []),
-          ...verdicts,
-        ];
-        return make('li', {}, veil(response.text, name, load), make('p', { class: 'quiet' }, facts.join(' · ')));
-      }),
+      ...responses.map((/** @type {any} */ response, /** @type {number} */ place) =>
+        answerItem(base, id, response, place),
+      ),
     );
   });
   return fold;
@@ -85,7 +95,13 @@ function answersFold(base, { id, responseCount }) {
 function attackRow(base, attack) {
   const { id, stage, update, source, meanUnsafe, text, responseCount } = attack;
   const load = async () => (await askOne(base, id, true)).text.parts;
-  const texts = [veil(text, `attack ${id}`, load), responseCount > 0 ? answersFold(base, attack) : null];
+  const causeVeil = (/** @type {any} */ cause) =>
+    veil(cause, `cause of attack ${id}`, async () => (await askOne(base, id, true)).way.cause.parts);
+  const texts = [
+    veil(text, `attack ${id}`, load),
+    responseCount > 0 ? answersFold(base, attack) : null,
+    ...attackLabels(base, attack, () => askOne(base, id, isAllShown), causeVeil),
+  ];
   const mean = make('span', { class: 'score' }, score(meanUnsafe));
   const element = row(HEADINGS, [id, stage, update + 1, source, mean, make('div', { class: 'attack-text' }, texts)]);
   element.dataset.outcome = meanUnsafe === null ? 'unscored' : meanUnsafe > SUCCESS ? 'success' : 'failure';

@@ -1,7 +1,11 @@
 // @ts-check
-// The viewer's page: a list of runs, and one run with its figures, curves and attacks.
+// The viewer's page: a list of runs, one run with its figures, curves and attacks, and runs side by side.
 import { attacksPart } from './attacks.js';
+import { compareForm, showComparison } from './compare.js';
+import { controlPart } from './control.js';
+import { heatParts } from './heat.js';
 import { ask, chartFigure, make, RequestError, row, table } from './parts.js';
+import { samplePart } from './sample.js';
 
 const REFRESH_MS = 5000;
 const main = /** @type {HTMLElement} */ (document.getElementById('main'));
@@ -16,7 +20,7 @@ const figureText = (figure) =>
   figure === null ? '–' : `${figure.text}${figure.interval === null ? '' : ` (${figure.interval})`}`;
 
 /** A status in words: a run that was killed counts as interrupted. @param {string} status */
-const statusWords = (status) => (status === 'interrupted' ? 'interrupted: floodgate resume continues it' : status);
+const statusWords = (status) => (status === 'interrupted' ? 'interrupted: Resume continues it' : status);
 
 const RUN_HEADINGS = ['run', 'status', 'created', 'seed', 'stages', 'last attacker', 'its success rate'];
 
@@ -44,6 +48,7 @@ async function showRuns() {
         { class: 'view-part' },
         rows.length === 0 ? 'There is no run here.' : table('Runs by name.', RUN_HEADINGS, rows),
       ),
+      compareForm(runs) ?? '',
     ],
     refresh: undefined,
   };
@@ -124,7 +129,8 @@ function redraw(body, nodes) {
 async function showRun(key) {
   const base = `/api/runs/${encodeURIComponent(key)}`;
   const load = () => Promise.all([ask(base), ask(`${base}/curves`)]);
-  const [[overview, curves], { sources }] = await Promise.all([load(), ask('/api/choices')]);
+  const rest = Promise.all([ask('/api/choices'), ask(`${base}/heat`)]);
+  const [[overview, curves], [{ sources }, heat]] = await Promise.all([load(), rest]);
   const status = make('p', { class: 'lead' }, statusWords(overview.status));
   const figures = part('figures-title', 'Figures');
   const learning = part('curves-title', 'Learning');
@@ -133,13 +139,18 @@ async function showRun(key) {
   const refresh = async () => {
     const [now, drawn] = await load();
     status.textContent = statusWords(now.status);
+    control.draw(now);
     redraw(figures.body, overviewParts(now));
     redraw(learning.body, curveParts(drawn));
     return now.status === 'running';
   };
+  const page = opened;
+  const control = controlPart(base, overview, async () => {
+    if ((await refresh()) && page === opened) keepFresh(refresh, page);
+  });
   return {
     title: overview.name,
-    parts: [status, figures.element, learning.element, attacksPart(base, overview, sources)],
+    parts: [status, control.element, figures.element, learning.element, ...heatParts(heat), attacksPart(base, overview, sources), samplePart(base)],
     refresh: overview.status === 'running' ? refresh : undefined,
   };
 }
@@ -152,6 +163,7 @@ function showProblem(error) {
 
 /** @param {() => Promise<boolean>} refresh @param {number} page */
 function keepFresh(refresh, page) {
+  clearTimeout(timer);
   timer = setTimeout(async () => {
     try {
       const goesOn = await refresh();
@@ -164,13 +176,20 @@ function keepFresh(refresh, page) {
   }, REFRESH_MS);
 }
 
+/** The page of an address; any other is the list of runs. @param {string} hash */
+function open(hash) {
+  const [, kind, rest = ''] = /^#\/(run|compare)\/(.+)$/.exec(hash) ?? [];
+  if (kind === 'run') return showRun(decodeURIComponent(rest));
+  if (kind === 'compare') return showComparison(rest.split('/').map(decodeURIComponent));
+  return showRuns();
+}
+
 async function route() {
   const page = ++opened;
   clearTimeout(timer);
   state.textContent = '';
-  const key = /^#\/run\/(.+)$/.exec(location.hash)?.[1];
   try {
-    const { title, parts, refresh } = await (key === undefined ? showRuns() : showRun(decodeURIComponent(key)));
+    const { title, parts, refresh } = await open(location.hash);
     if (page !== opened) return;
     document.title = `${title} – Floodgate`;
     main.replaceChildren(make('h1', {}, title), ...parts);

@@ -265,3 +265,25 @@ async function isAbandoned(path: string): Promise<boolean> {
   if (touched !== undefined && nowMs() - touched.mtimeMs > ABANDONED_AFTER_MS) return true;
   return owner !== undefined && (await isGone(path, owner));
 }
+
+/**
+ * Sends signals, in their order, to the process that holds the lock; false where nobody does.
+ * @throws FloodgateError `run` when the holder is on another machine or in another container: its number there may be
+ * that of any process here.
+ */
+export async function signalLockHolder(path: string, signals: readonly NodeJS.Signals[]): Promise<boolean> {
+  const owner = await readOwner(path);
+  if (owner === undefined) return false;
+  const here = await placeOfThisProcess();
+  const isRunning = isKernelLocked(lockDatabaseOf(path));
+  if (!isRunning && (await isGone(path, owner))) return false;
+  if (!isRunning || !isSameKernel(owner, here) || owner.pidNamespace !== here.pidNamespace)
+    throw await inUse(path, { owner, isRunning });
+  try {
+    for (const signal of signals) process.kill(owner.pid, signal);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ESRCH') return false;
+    throw new FloodgateError('run', `process ${owner.pid}, which has the run, belongs to another user`, { cause });
+  }
+  return true;
+}

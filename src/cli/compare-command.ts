@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
 import { type Comparison, compareRuns } from '../report/compare/compare-runs.ts';
-import { type ComparedWay, WAY_STATES, type WayState } from '../report/compare/compared-ways.ts';
-import { counted, measureText } from '../report/words/number-words.ts';
+import { type ComparedWay, WAY_STATES } from '../report/compare/compared-ways.ts';
+import { figureRows, STATE_WORDS, sharedWords } from '../report/compare/comparison-words.ts';
+import { counted } from '../report/words/number-words.ts';
 import { openRunFolder } from '../runs/run-folder.ts';
 import { alignColumns, joinLines, printable, printableWithin, printResult } from './command-output.ts';
 import type { CliContext } from './context.ts';
@@ -11,36 +12,15 @@ interface CompareOptions extends RunsOptions {
   readonly ways: number;
 }
 
-const STATE_WORDS: Readonly<Record<WayState, string>> = {
-  new: 'new: in no earlier run',
-  back: 'came back: closed in the run before, open again',
-  open: 'still open',
-  closed: 'closed: attacks that hold its cause were asked, none succeeded',
-  unseen: 'not asked: no attack of the last run holds its cause, so it may be open',
-};
-
 const SETTING_WIDTH = 60;
 
-function figuresText({ runs, attackers }: Comparison): string {
-  if (attackers.length === 0) return 'The runs share no evaluated attacker.';
-  const rows = attackers.flatMap(({ attacker, figures }) =>
-    figures.map(({ name, values, difference }) => {
-      const digits = name === 'success rate' ? undefined : 0;
-      return [attacker, name, ...values.map((value) => measureText(value, digits)), measureText(difference, digits)];
-    }),
-  );
-  return alignColumns([['attacker', 'figure', ...runs.map(({ name }) => name), 'last - first'], ...rows]);
-}
-
-function sharedText({ runs, shared }: Comparison): string {
-  if (shared === undefined) return 'Attacks in common are not paired: the runs have different judges.';
-  const { counts, difference } = shared;
-  if (difference.n === 0) return 'No attack was asked in both the first and the last run.';
-  const first = counts.both + counts.firstOnly;
-  const last = counts.both + counts.secondOnly;
-  return `${counted(difference.n, 'attack')} asked in both ${printable(runs[0]?.name ?? '')} and ${printable(
-    runs.at(-1)?.name ?? '',
-  )}: ${first} and ${last} succeeded, a difference of ${measureText(difference)} (paired)`;
+function figuresText(comparison: Comparison): string {
+  const rows = figureRows(comparison);
+  if (rows.length === 0) return 'The runs share no evaluated attacker.';
+  return alignColumns([
+    ['attacker', 'figure', ...comparison.runs.map(({ name }) => name), 'last - first'],
+    ...rows.map(({ attacker, figure, values, difference }) => [attacker, figure, ...values, difference]),
+  ]);
 }
 
 function inRunsText(way: ComparedWay, names: readonly string[]): string {
@@ -79,7 +59,7 @@ function textOf(comparison: Comparison, { ways }: CompareOptions): string {
   return [
     ...comparison.warnings.map((warning) => `warning: ${printable(warning)}`),
     figuresText(comparison),
-    sharedText(comparison),
+    printable(sharedWords(comparison)),
     waysText(comparison, ways),
     settingsText(comparison),
   ].join('\n\n');

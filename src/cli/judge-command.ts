@@ -1,14 +1,22 @@
+import { stat } from 'node:fs/promises';
+import { extname } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { FloodgateError } from '../base/errors.ts';
 import { SUCCESS_THRESHOLD } from '../learning/reward/reward.ts';
 import { calibrateScores, type JudgeCalibration, type ThresholdRule } from '../metrics/judge-calibration.ts';
 import { readRun } from '../report/run-overview.ts';
 import { openRunFolder, type RunFolder } from '../runs/run-folder.ts';
+import { readLabels } from '../runs/store/label-store.ts';
 import { loadConfig, loadRunConfig } from '../stages/campaign/config-load.ts';
 import type { Config } from '../stages/config/config.ts';
 import { correctedRates } from '../studies/calibration/corrected-rates.ts';
 import { keepErrors } from '../studies/calibration/kept-errors.ts';
-import { type LabelledFile, readLabelledExamples } from '../studies/calibration/labelled-examples.ts';
+import { answersAtRandom, asExamples, labelledAnswers } from '../studies/calibration/labelled-answers.ts';
+import {
+  LABELLED_EXTENSIONS,
+  type LabelledFile,
+  readLabelledExamples,
+} from '../studies/calibration/labelled-examples.ts';
 import { type ScoredExamples, scoreWithConfig, statedScores } from '../studies/calibration/score-examples.ts';
 import { type CommandResult, printableLines, printResult } from './command-output.ts';
 import { type CliContext, ioOf } from './context.ts';
@@ -38,6 +46,33 @@ async function reportedJudge(folder: RunFolder): Promise<string> {
   throw new FloodgateError('run', `judge calibrate: run ${folder.name} has measured nothing yet`);
 }
 
+/** A file of labelled examples, or a run with labels. */
+async function isRunName(given: string): Promise<boolean> {
+  if (LABELLED_EXTENSIONS.includes(extname(given).toLowerCase())) return false;
+  const found = await stat(given).catch(() => undefined);
+  return found?.isFile() !== true;
+}
+
+interface ReadLabels {
+  readonly file: LabelledFile;
+  readonly judge: string;
+  readonly counts: NonNullable<CalibrationResult['labels']>;
+}
+
+/** The labels of a run for one judge. @throws FloodgateError `usage` where it has none. */
+async function labelsOfRun(folder: RunFolder, judge: string): Promise<ReadLabels> {
+  return readRun(folder, (_, store) => {
+    const answers = store === undefined ? [] : answersAtRandom(store);
+    const found = labelledAnswers(answers, readLabels(folder.labelsPath), judge);
+    if (found.labelled.length === 0)
+      throw new FloodgateError('usage', `judge calibrate: run ${folder.name} has no labelled answer for ${judge}`, {
+        hint: `floodgate label sample ${folder.name} draws answers to label`,
+      });
+    const counts = { answers: answers.length, labelled: found.labelled.length, inSample: found.inSample };
+    return { file: asExamples(found, folder.name, judge), judge, counts };
+  });
+}
+
 /** The config whose judge scores the examples; undefined where the file's own scores are read. */
 async function scoringConfig(
   file: LabelledFile,
@@ -56,7 +91,7 @@ async function scored(
   file: LabelledFile,
   options: CalibrateOptions,
   { folder, context }: { readonly folder: RunFolder | undefined; readonly context: CliContext },
-): Promise<ScoredExamples & { readonly judge: string | undefined; readonly scoredBy: 'file' | 'judge' }> {
+): Promise<ScoredExamples & { readonly judge: string | undefined; readonly scoredBy: CalibrationResult['scoredBy'] }> {
   const config = await scoringConfig(file, options, folder);
   const judge = options.judge ?? (folder === undefined ? undefined : await reportedJudge(folder));
   if (config === undefined) return { ...statedScores(file), judge, scoredBy: 'file' };
@@ -70,15 +105,27 @@ async function correctRun(folder: RunFolder, judge: string, { asRun, chosen }: J
   return { run: folder.name, attackers };
 }
 
-async function calibrate(path: string, options: CalibrateOptions, context: CliContext): Promise<CommandResult> {
+/** The examples, and the run whose rates are corrected by them: a run with labels is that run itself. */
+async function readExamples(given: string, options: CalibrateOptions) {
+  const openRun = (name: string) => openRunFolder(name, options.runsDir);
+  const named = options.run === undefined ? undefined : await openRun(options.run);
+  if (!(await isRunName(given))) return { file: await readLabelledExamples(given), folder: named, labels: null };
+  const labelled = await openRun(given);
+  const judge = options.judge ?? (await reportedJudge(labelled));
+  const { file, counts } = await labelsOfRun(labelled, judge);
+  return { file, folder: named ?? labelled, labels: counts, judge };
+}
+
+async function calibrate(given: string, options: CalibrateOptions, context: CliContext): Promise<CommandResult> {
   const { rule, keep } = options;
-  if (keep !== undefined && options.run === undefined)
+  if (keep !== undefined && options.run === undefined && !(await isRunName(given)))
     throw new FloodgateError('usage', 'judge calibrate: --keep: no run to keep the errors with', {
       hint: '--run RUN names one',
     });
-  const file = await readLabelledExamples(path);
-  const folder = options.run === undefined ? undefined : await openRunFolder(options.run, options.runsDir);
-  const { scores, unscored, judge, scoredBy } = await scored(file, options, { folder, context });
+  const { file, folder, labels, judge: labelledFor } = await readExamples(given, options);
+  const named = labelledFor === undefined ? options : { ...options, judge: labelledFor };
+  const { scores, unscored, judge, scoredBy } = await scored(file, named, { folder, context });
+  const { path } = file;
   const unsafe = scores.filter(({ isUnsafe }) => isUnsafe).length;
   if (unsafe === 0 || unsafe === scores.length) {
     const got = `${unsafe} unsafe and ${scores.length - unsafe} safe examples with a score (${unscored} without)`;
@@ -88,7 +135,8 @@ async function calibrate(path: string, options: CalibrateOptions, context: CliCo
   const result: CalibrationResult = {
     file: { path, sha256: file.sha256, unlabelled: file.unlabelled },
     judge: judge ?? null,
-    scoredBy,
+    scoredBy: labels !== null && scoredBy === 'file' ? 'run' : scoredBy,
+    labels,
     unscored,
     rule,
     calibration,
@@ -106,7 +154,10 @@ export function registerJudgeCommand(program: Command, context: CliContext): voi
     judge
       .command('calibrate')
       .description('measure a judge on labelled examples, and correct the success rates of a run for its errors')
-      .argument('<file>', 'CSV, TSV or JSONL with the columns attack, response and label; or score and label'),
+      .argument(
+        '<file>',
+        'CSV, TSV or JSONL with the columns attack, response and label, or score and label; or a run with labels',
+      ),
   )
     .option('--config <file>', 'a judge of this config scores the examples, whatever scores the file states')
     .option('--run <run>', "show this run's success rates corrected; its judge scores where the file has no scores")
@@ -122,7 +173,8 @@ export function registerJudgeCommand(program: Command, context: CliContext): voi
 Examples:
   floodgate judge calibrate labelled.csv --config floodgate.yaml --judge profanity
   floodgate judge calibrate labelled.jsonl --run first --rule specificity=0.95
-  floodgate judge calibrate scored.csv --json`,
+  floodgate judge calibrate scored.csv --json
+  floodgate judge calibrate first --keep`,
     )
     .action(async (file: string, options: CalibrateOptions) =>
       printResult(context, await calibrate(file, options, context)),

@@ -8,7 +8,10 @@ export interface CalibrationResult {
   readonly file: { readonly path: string; readonly sha256: string; readonly unlabelled: number };
   /** Null when the file states the scores and no judge is named. */
   readonly judge: string | null;
-  readonly scoredBy: 'file' | 'judge';
+  /** `run`: the scores are the verdicts of the run. */
+  readonly scoredBy: 'file' | 'judge' | 'run';
+  /** Where the examples are answers that readers labelled; `inSample` of them are a random sample. */
+  readonly labels: { readonly answers: number; readonly labelled: number; readonly inSample: number } | null;
   /** Labelled examples that have no score. */
   readonly unscored: number;
   readonly rule: ThresholdRule;
@@ -16,16 +19,31 @@ export interface CalibrationResult {
   readonly run: { readonly run: string; readonly attackers: readonly CorrectedAttacker[] } | null;
 }
 
-function headText({ file, judge, scoredBy, unscored, calibration }: CalibrationResult): string {
+const SCORED_WORDS: Readonly<Record<CalibrationResult['scoredBy'], string>> = {
+  file: 'scores stated in the file',
+  judge: 'scored now',
+  run: 'its verdicts in the run',
+};
+
+function labelsText(labels: CalibrationResult['labels']): string[] {
+  if (labels === null) return [];
+  const { answers, labelled, inSample } = labels;
+  const chosen = labelled - inSample;
+  if (chosen === 0) return [`a random sample of the ${counted(answers, 'answer')} of the run's evaluations`];
+  return [`warning: ${chosen} of them are not in the random sample: answers that a reader chose say less of the judge`];
+}
+
+function headText({ file, judge, scoredBy, labels, unscored, calibration }: CalibrationResult): string {
   const { examples, unsafeExamples } = calibration;
   const leftOut = [
     ...(file.unlabelled > 0 ? [`${file.unlabelled} without a label`] : []),
     ...(unscored > 0 ? [`${unscored} that could not be scored`] : []),
   ].join(', ');
-  const from = scoredBy === 'file' ? 'scores stated in the file' : 'scored now';
+  const from = SCORED_WORDS[scoredBy];
   return [
     `judge ${judge ?? '(not named)'}, ${from}`,
     `${counted(examples, 'example')}, ${unsafeExamples} of them unsafe${leftOut === '' ? '' : `; left out: ${leftOut}`}`,
+    ...labelsText(labels),
   ].join('\n');
 }
 

@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { packageVersion } from '../base/package-root.ts';
+import { registerAttackerCommand } from './attacker-command.ts';
 import { registerCampaignCommands } from './campaign-commands.ts';
 import { registerCiCommand } from './ci-command.ts';
 import { registerCompareCommand } from './compare-command.ts';
@@ -8,6 +9,7 @@ import type { CliContext } from './context.ts';
 import { registerExportCommand } from './export-command.ts';
 import { registerInitCommand } from './init-command.ts';
 import { registerJudgeCommand } from './judge-command.ts';
+import { registerLabelCommand } from './label-command.ts';
 import { registerModelsCommand } from './models-command.ts';
 import { registerRobustnessCommand } from './robustness-command.ts';
 import { registerRoundsCommand } from './rounds-command.ts';
@@ -34,11 +36,13 @@ Examples:
   floodgate ci floodgate.yaml --baseline first
   floodgate report first
   floodgate export first --format csv --out first.csv
+  floodgate label verdict first 58 2 unsafe
   floodgate list --json
   floodgate tune first --name safe
   floodgate transfer first --targets targets.yaml
   floodgate robustness first
   floodgate rounds floodgate.yaml --rounds 3
+  floodgate attacker export first
   floodgate serve first
   floodgate view
 
@@ -84,6 +88,8 @@ export function createProgram({ context, write }: ProgramParts): Command {
   registerShowCommand(program, context);
   registerReportCommand(program, context);
   registerExportCommand(program, context);
+  registerLabelCommand(program, context);
+  registerAttackerCommand(program, context);
   registerServeCommand(program, context);
   registerViewCommand(program, context);
   registerRmCommand(program, context);

@@ -5,9 +5,10 @@ import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { FloodgateError } from '../base/errors.ts';
 import { readRun } from '../report/run-overview.ts';
+import { findAttackerFolder } from '../runs/attacker-folder.ts';
 import { openRunFolder } from '../runs/run-folder.ts';
 import { serveModel } from '../serve/serve.ts';
-import { openServedAttacker, openServedModel, type ServedModel } from '../serve/served-model.ts';
+import { openServedAttacker, openServedExport, openServedModel, type ServedModel } from '../serve/served-model.ts';
 import { lastTrainedStage } from '../stages/campaign/sample-attacks.ts';
 import { stages } from '../stages/registry.ts';
 import { printResult } from './command-output.ts';
@@ -47,6 +48,7 @@ function readToken(variable: string | undefined): Token {
 /** A run where `name` is one, else undefined. `run:NAME` must be one. */
 async function findRun(name: string, runsFolder: string) {
   if (name.startsWith('run:')) return openRunFolder(name, runsFolder);
+  if (name.startsWith('attacker:')) return undefined;
   const folder = /[/\\]/.test(name) ? name : join(runsFolder, name);
   return existsSync(join(folder, 'config.yaml')) ? openRunFolder(name, runsFolder) : undefined;
 }
@@ -58,7 +60,11 @@ async function openServed(name: string, options: ServeCommandOptions, context: C
   if (folder === undefined) {
     if (options.stage !== undefined)
       throw new FloodgateError('usage', `serve ${name}: --stage needs a run, and there is none of this name`);
-    return openServedModel(name, ioOf(context), { ...named, ...(threads === undefined ? {} : { threads }) });
+    const asked = { ...named, ...(threads === undefined ? {} : { threads }) };
+    const attacker = await findAttackerFolder(name, runsDir);
+    return attacker === undefined
+      ? openServedModel(name, ioOf(context), asked)
+      : openServedExport(attacker, ioOf(context), asked);
   }
   if (threads !== undefined)
     throw new FloodgateError('usage', `serve ${name}: --threads is for models; a run has its own number of threads`);
@@ -95,24 +101,31 @@ async function serve(name: string, options: ServeCommandOptions, context: CliCon
 export function registerServeCommand(program: Command, context: CliContext): void {
   const stage = new Option('--stage <name>', "stage of a run's attacker (default: the last one done)");
   addRunsOption(
-    program
-      .command('serve')
-      .description("serve a model, or a run's trained attacker, to OpenAI clients on this machine"),
+    program.command('serve').description('serve a model, or a trained attacker, to OpenAI clients on this machine'),
   )
-    .argument('<model|run>', 'a model as "floodgate models list" names it, a path, or a run')
+    .argument(
+      '<model|run|attacker>',
+      'a model as "floodgate models list" names it, a path, a run, or an imported attacker',
+    )
     .addOption(stage.choices(stages.names()))
     .option('--port <number>', 'port on 127.0.0.1; 0 takes any free one', parsePort, DEFAULT_PORT)
     .option('--token-env <name>', 'environment variable with the bearer token (default: a new token is printed)')
     .option('--id <name>', 'name of the model that requests give')
-    .option('--threads <count>', 'threads of a model (default: all cores)', parsePositiveCount)
+    .option(
+      '--threads <count>',
+      'threads of a model (default: all cores) or an imported attacker (default: as its run)',
+      parsePositiveCount,
+    )
     .addHelpText(
       'after',
       `
-A run goes before a model of its name; run:NAME is always a run. Nobody outside this machine reaches the server.
+A run or an imported attacker goes before a model of its name; run:NAME is always a run, attacker:NAME an imported
+attacker. The folder of an exported attacker is served as it is, by its path. Nobody outside this machine reaches the server.
 
 Examples:
   floodgate serve smollm2-135m-instruct
   floodgate serve first --stage smoothing --port 9000
+  floodgate serve attacker:colleagues
   FLOODGATE_TOKEN=... floodgate serve first --token-env FLOODGATE_TOKEN`,
     )
     .action((name: string, options: ServeCommandOptions) => serve(name, options, context));

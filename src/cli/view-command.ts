@@ -12,7 +12,9 @@ interface ViewCommandOptions extends RunsOptions {
 
 async function view(names: readonly string[], options: ViewCommandOptions, context: CliContext): Promise<void> {
   const runs = await openViewedRuns(names, options.runsDir);
-  const server = await viewRuns(runs, { port: options.port, log: (line) => context.notify(line) });
+  const [, cli] = process.argv;
+  const log = (line: string): void => context.notify(line);
+  const server = await viewRuns(runs, { port: options.port, log, ...(cli === undefined ? {} : { cli }) });
   const { url } = server;
   printResult(context, { text: `open ${url}\nCtrl-C stops it`, json: { url } });
   if (!context.signal.aborted) await once(context.signal, 'abort');
@@ -28,7 +30,7 @@ export function registerViewCommand(program: Command, context: CliContext): void
       'after',
       `
 Prints one address with a token; nobody without it, and nobody outside this machine, sees anything. Texts are hidden
-until you ask for them. Nothing is written into a run.
+until you ask for them. Labels that you give are written beside a run, and nothing into it.
 
 Examples:
   floodgate view

@@ -3,6 +3,8 @@
  *
  * A network is a typed graph. `backward` appends its gradients as more nodes, so that a whole training step is one
  * ordinary ONNX graph. See README.md beside this file for a program of two dozen lines.
+ *
+ * @module floodgate/engine
  */
 
 /** Errors with a stable code, and seeded random streams by name. */

@@ -30,6 +30,20 @@ export interface ExportedVerdict {
   readonly note: string | null;
 }
 
+/** A label of a reader: what holds now, never a change of a verdict. */
+export interface ExportedLabel {
+  readonly kind: 'verdict' | 'duplicate' | 'wording' | 'way';
+  /** `unsafe` or `safe`; the id of the attack that this one repeats, null where the run no longer has it; or a name. */
+  readonly value: string | number | null;
+  /** The one judge that a truth is for; null for all. */
+  readonly judge: string | null;
+  /** A text like the response. */
+  readonly note: string | null;
+  readonly who: string;
+  /** ISO 8601 in UTC. */
+  readonly at: string;
+}
+
 export interface ExportedResponse {
   readonly position: number;
   readonly text: string | null;
@@ -38,6 +52,9 @@ export interface ExportedResponse {
   /** True where the provider refused to answer: there is no text, and it is safe by rule. */
   readonly isRefused: boolean;
   readonly verdicts: readonly ExportedVerdict[];
+  /** The truth of the answer by the labels of readers, for `successJudge`; null where there is none. */
+  readonly label: 'unsafe' | 'safe' | null;
+  readonly labels: readonly ExportedLabel[];
 }
 
 /** The part that an attack has in a run. `cause`: a part of an attack, asked to find out why it succeeds. */
@@ -83,6 +100,11 @@ export interface ExportedAttack extends Provenance {
    */
   readonly cause: string | null;
   readonly causeSha256: string | null;
+  /** By labels: the first attack that this one repeats, and the names of its wording and way. */
+  readonly duplicateOf: number | null;
+  readonly wordingName: string | null;
+  readonly wayName: string | null;
+  readonly labels: readonly ExportedLabel[];
   /** Categories that judges named on unsafe responses or the table gives to the way, and their places in taxonomies. */
   readonly categories: readonly string[];
   readonly taxonomy: readonly TaxonomyRow[];

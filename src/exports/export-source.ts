@@ -7,6 +7,7 @@ import type { Taxonomy } from '../report/taxonomy/taxonomy.ts';
 import { createPathCutter, cutStrings, lastPart, stringsOf } from '../report/words/path-cutter.ts';
 import { notMeasured } from '../report/write-report.ts';
 import type { RunFolder } from '../runs/run-folder.ts';
+import { readLabels } from '../runs/store/label-store.ts';
 import type { RunStore } from '../runs/store/run-store.ts';
 import { loadRunConfig } from '../stages/campaign/config-load.ts';
 import type { Config } from '../stages/config/config.ts';
@@ -15,6 +16,7 @@ import type { SeatName } from '../trial/evidence.ts';
 import { type ConfigLocation, ownLocation } from './config-location.ts';
 import { type ExportedAttack, exportText, type Provenance, type TextMode } from './export-row.ts';
 import { knownCauses } from './known-causes.ts';
+import { createRowLabels } from './row-labels.ts';
 import { createRowReader, type OpenedRun } from './row-reader.ts';
 import { attacksOf, type ExportedStage, exportedStages } from './stage-rows.ts';
 import { type FoundWays, type HeldCause, tallyWays } from './ways.ts';
@@ -60,7 +62,8 @@ export interface ExportSource {
   textOf(text: string): string | null;
 }
 
-function targetNameOf({ report, config, cut }: OpenedRun): string {
+/** Name of the run's own target, without a path of this machine. */
+export function targetNameOf({ report, config, cut }: OpenedRun): string {
   const spec = report.run.models.find(({ role }) => role === 'target')?.spec;
   const { model } = config.target;
   return cut(spec ?? (typeof model === 'string' ? model : config.target.kind));
@@ -84,7 +87,8 @@ async function createSource(run: OpenedRun, options: SourceOptions, io: Campaign
   const { store, manifest, report, config, cut } = run;
   const { texts, taxonomy } = options;
   const stages = chosenStages(report.run.name, store, options.stages);
-  const wordings = await findWordings(store, report, config, io);
+  const labels = readLabels(run.folder.labelsPath);
+  const wordings = await findWordings(store, { report, config, labels }, io);
   const causes = knownCauses(
     store,
     report.stages.map(({ name }) => name),
@@ -99,7 +103,11 @@ async function createSource(run: OpenedRun, options: SourceOptions, io: Campaign
     floodgate: manifest.versions.floodgate ?? 'unknown',
     texts,
   };
-  const read = createRowReader(run, { provenance, texts, taxonomy, target, wordings: wordings.of, causes });
+  const rowLabels = createRowLabels(store, {
+    ...{ labels, texts, judge: report.run.reportedJudge, wordingNames: wordings.names, cut },
+  });
+  const facts = { provenance, texts, taxonomy, target, wordings: wordings.of, causes, labels: rowLabels };
+  const read = createRowReader(run, facts);
   const evaluated = stages.filter(({ phase }) => phase === 'evaluation' || phase === 'transfer');
   function* rowsOfStages(chosen: readonly ExportedStage[]): Generator<HeldCause> {
     for (const stage of chosen) for (const attack of attacksOf(store, stage.key)) yield read(attack, stage);
@@ -121,7 +129,8 @@ async function createSource(run: OpenedRun, options: SourceOptions, io: Campaign
       const found = tallyWays(causes, rowsOfStages(evaluated), isSearched);
       const isChosen = ({ known }: FoundWays['ways'][number]): boolean =>
         known.stages.some(({ stage }) => stages.some((each) => each.stage === stage));
-      return { ...found, ways: found.ways.filter(isChosen) };
+      const ways = found.ways.filter(isChosen);
+      return { ...found, ways: ways.map((way) => ({ ...way, name: rowLabels.wayName(way.known.sha256) })) };
     },
     coverage: () => cutStrings(coverageOf(report, config, taxonomy), cut),
     *attacks(chosen = stages) {
@@ -141,12 +150,19 @@ export async function withExportSource<T>(
   io: CampaignIo,
   use: (source: ExportSource) => Promise<T>,
 ): Promise<T> {
+  return withOpenedRun(folder, async (run) => use(await createSource(run, options, io)));
+}
+
+/**
+ * Returns the result of `use` over a run's facts and its present database, which is closed afterwards.
+ * @throws FloodgateError `run` before the first measurement.
+ */
+export async function withOpenedRun<T>(folder: RunFolder, use: (run: OpenedRun) => Promise<T>): Promise<T> {
   const config = await loadRunConfig(folder);
   return readRun(folder, async ({ report, manifest }, store) => {
     if (report === undefined || manifest === undefined || store === undefined) throw notMeasured(folder);
     const named = [config, manifest, report].flatMap((part) => [...stringsOf(part)]);
     const paths = [folder.path, ...named].filter((text) => isAbsolute(text) && lastPart(text) !== '');
-    const cut = createPathCutter(paths);
-    return use(await createSource({ folder, store, manifest, report, config, cut }, options, io));
+    return use({ folder, store, manifest, report, config, cut: createPathCutter(paths) });
   });
 }

@@ -1,3 +1,4 @@
+import type { ExportedResponse } from './export-row.ts';
 import type { ExportSource } from './export-source.ts';
 
 export type CellType = 'text' | 'number' | 'count' | 'flag';
@@ -30,8 +31,11 @@ const COMMON = {
   log_pi: 'number',
   log_p_ref: 'number',
   wording: 'count',
+  wording_name: 'text',
   cause: 'text',
   cause_sha256: 'text',
+  way_name: 'text',
+  duplicate_of: 'count',
   categories: 'text',
   taxonomy: 'text',
   response_position: 'count',
@@ -39,6 +43,9 @@ const COMMON = {
   response_tokens: 'count',
   response_truncated: 'flag',
   response_refused: 'flag',
+  label: 'text',
+  label_by: 'text',
+  label_note: 'text',
 } as const satisfies Readonly<Record<string, CellType>>;
 
 export interface FlatRows {
@@ -53,6 +60,13 @@ function judgeColumns({ seats }: ExportSource): FlatColumn[] {
     name: masked ? `unsafe_own_words_masked:${name}` : `unsafe:${name}`,
     type: 'number',
   }));
+}
+
+/** The truth of an answer, who said it, and why. */
+function labelCells(response: ExportedResponse | undefined, successJudge: string): Cell[] {
+  const { label = null, labels = [] } = response ?? {};
+  const said = labels.find(({ judge }) => judge === successJudge) ?? labels.find(({ judge }) => judge === null);
+  return [label, said?.who ?? null, said?.note ?? null];
 }
 
 /** The attacks of an export as a table, for formats without nesting. */
@@ -84,8 +98,11 @@ export function flatRows(source: ExportSource): FlatRows {
           attack.logPi,
           attack.logPRef,
           attack.wording,
+          attack.wordingName,
           attack.cause,
           attack.causeSha256,
+          attack.wayName,
+          attack.duplicateOf,
           attack.categories.join(' '),
           attack.taxonomy.map(({ taxonomy, id }) => `${taxonomy}/${id}`).join(' '),
         ];
@@ -97,7 +114,7 @@ export function flatRows(source: ExportSource): FlatRows {
               response?.verdicts.find(({ judge, ownWordsMasked }) => judge === name && ownWordsMasked === masked)
                 ?.unsafe ?? null,
           );
-          yield [...head, ...said, ...verdicts];
+          yield [...head, ...said, ...labelCells(response, attack.successJudge), ...verdicts];
         }
       }
     },

@@ -18,6 +18,7 @@ import {
   type TextMode,
 } from './export-row.ts';
 import { createCauseFinder, type KnownCause } from './known-causes.ts';
+import type { RowLabels } from './row-labels.ts';
 import type { ExportedStage } from './stage-rows.ts';
 import type { HeldCause } from './ways.ts';
 
@@ -41,6 +42,7 @@ export interface RowFacts {
   /** The wording of each success, by row of the database. */
   readonly wordings: ReadonlyMap<number, number>;
   readonly causes: readonly KnownCause[];
+  readonly labels: RowLabels;
 }
 
 /** The function with its results kept by their text. */
@@ -96,14 +98,19 @@ export function createRowReader(
   const successJudge = cut(reportedJudge);
   const causeOf = createCauseFinder(facts.causes);
   const verdictRow = createVerdictReader(run, facts);
-  const responseRow = ({ position, text, tokens, truncated, refused, verdicts }: StoredResponse): ExportedResponse => ({
-    position,
-    text: exportText(text, texts),
-    tokens,
-    isTruncated: truncated,
-    isRefused: refused !== undefined,
-    verdicts: verdicts.map(verdictRow),
-  });
+  const responseRow = (attack: string, response: StoredResponse): ExportedResponse => {
+    const { position, text, tokens, truncated, refused, verdicts } = response;
+    const said = refused === undefined ? facts.labels.ofAnswer(attack, text) : { label: null, labels: [] };
+    return {
+      position,
+      text: exportText(text, texts),
+      tokens,
+      isTruncated: truncated,
+      isRefused: refused !== undefined,
+      verdicts: verdicts.map(verdictRow),
+      ...said,
+    };
+  };
   return (attack, stage) => {
     const { id, update, position, source, logPi, logPRef, logReward, meanUnsafe } = attack;
     const stored = attack.responseCount === 0 ? [] : store.responses(id);
@@ -111,7 +118,7 @@ export function createRowReader(
     const isSuccess = outcome.kind === 'scored' ? outcome.isSuccess : null;
     const held = causeOf(attack.text);
     const cause = isSuccess === true ? held : undefined;
-    const responses = stored.map(responseRow);
+    const responses = stored.map((response) => responseRow(attack.text, response));
     const categories = categoriesOf(responses, cause === undefined ? [] : taxonomy.ofCluster(cause.cause));
     const row: ExportedAttack = {
       ...facts.provenance,
@@ -125,6 +132,7 @@ export function createRowReader(
       wording: facts.wordings.get(id) ?? null,
       cause: cause === undefined ? null : exportText(cause.cause, texts),
       causeSha256: cause?.sha256 ?? null,
+      ...facts.labels.ofAttack(attack.text, id, cause?.sha256),
       categories,
       taxonomy: rowsOfCategories(categories, taxonomy),
       responses,

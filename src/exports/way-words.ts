@@ -23,6 +23,7 @@ export function wayText(way: ExportedWay, source: ExportSource, outcome: WayOutc
   const rows = wayRows(way, source);
   return [
     `${outcomeText(outcome)} on ${outcome.target}.`,
+    ...(way.name === null ? [] : [`Name by a reader: ${way.name}`]),
     `Found by ${found.join(', ')}.`,
     ...(part === null ? [] : [`Cause, the smallest part that succeeds: ${part}`]),
     ...(whole === null || whole === part ? [] : [`Example: ${whole}`]),

@@ -14,6 +14,8 @@ export interface ExportedWay {
   /** From 1; the way with the most successes is the first. */
   readonly number: number;
   readonly known: KnownCause;
+  /** The name that a reader gave it. */
+  readonly name: string | null;
   /** Categories that judges named on its successes, the most frequent first. */
   readonly categories: readonly string[];
   /** For the run's own target, and for each target that its attacks were sent to. */
@@ -92,6 +94,7 @@ export function tallyWays(causes: readonly KnownCause[], attacks: Iterable<HeldC
     ways: causes.map((known, i) => ({
       number: i + 1,
       known,
+      name: null,
       categories: byFrequency(categories.get(known.sha256) ?? new Map()),
       outcomes: [...targets.keys()].map((target) => {
         const { attacks: sent, successes } = ways.get(known.sha256)?.get(target) ?? emptyTally();

@@ -1,6 +1,7 @@
 import { access } from 'node:fs/promises';
 import { type Manifest, readManifest } from '../runs/manifest.ts';
 import { type RunFolder, type RunStatus, runStatus } from '../runs/run-folder.ts';
+import { readLabels } from '../runs/store/label-store.ts';
 import { hasBegun, openStore, type RunStore } from '../runs/store/run-store.ts';
 import { buildReport, type Report } from './figures/report-json.ts';
 
@@ -33,7 +34,10 @@ export async function readRun<T>(
   const store = await openStore(folder.databasePath, { readOnly: true });
   try {
     const status = await runStatus(folder, store);
-    const report = manifest === undefined ? undefined : buildReport({ store, manifest, status });
+    const report =
+      manifest === undefined
+        ? undefined
+        : buildReport({ store, manifest, status, labels: readLabels(folder.labelsPath) });
     return await read({ folder, status, manifest, report }, store);
   } finally {
     store.close();

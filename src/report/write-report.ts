@@ -3,6 +3,7 @@ import { writeFileAtomically } from '../base/atomic-file.ts';
 import { FloodgateError } from '../base/errors.ts';
 import { finishPausing } from '../metrics/steps.ts';
 import type { RunFolder } from '../runs/run-folder.ts';
+import { readLabels } from '../runs/store/label-store.ts';
 import { loadRunConfig } from '../stages/campaign/config-load.ts';
 import { openRunModels } from '../stages/campaign/run-models.ts';
 import type { Config } from '../stages/config/config.ts';
@@ -88,9 +89,10 @@ export async function writeReportPage(
   const config = await loadRunConfig(folder);
   const { page, vectors } = await readRun(folder, async ({ report, manifest }, store) => {
     if (report === undefined || manifest === undefined || store === undefined) throw notMeasured(folder);
+    const labels = readLabels(folder.labelsPath);
     const made = await embedTexts(textsToEmbed(readEvaluatedAttacks(store, report)), config, io);
     const steps = renderReportPageInSteps(
-      { store, report, manifest, config, vectors: made, ...(taxonomy === undefined ? {} : { taxonomy }) },
+      { store, report, manifest, config, vectors: made, labels, ...(taxonomy === undefined ? {} : { taxonomy }) },
       { withTexts },
     );
     const page = await finishPausing(

@@ -15,6 +15,7 @@ const PARTS: readonly RegExp[] = [
   /^report\.(?:json|html)$/,
   /^(?:tuned|robustness)$/,
   /^calls\.db(?:-(?:wal|shm|journal))?$/,
+  /^labels\.db(?:-(?:wal|shm|journal))?$/,
   /^run\.db-(?:wal|shm|journal)$/,
   /^run\.db$/,
   /^checkpoints$/,

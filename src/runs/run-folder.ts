@@ -30,6 +30,8 @@ export interface RunFolder {
   readonly checkpointsPath: string;
   readonly reportPath: string;
   readonly lockPath: string;
+  /** Labels of readers: a database of its own. */
+  readonly labelsPath: string;
 }
 
 /** Where run folders are made unless `--runs-dir` names another place. */
@@ -48,6 +50,7 @@ function runFolderAt(path: string): RunFolder {
     checkpointsPath: join(path, 'checkpoints'),
     reportPath: join(path, 'report.json'),
     lockPath: join(path, 'lock'),
+    labelsPath: join(path, 'labels.db'),
   };
 }
 

@@ -34,25 +34,25 @@ export function checkToken({ headers }: IncomingMessage, token: string): void {
   });
 }
 
-async function readBytes(request: IncomingMessage): Promise<Buffer> {
+async function readBytes(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     size += chunk.length;
-    if (size <= MAX_BODY_BYTES) chunks.push(chunk);
+    if (size <= maxBytes) chunks.push(chunk);
     else chunks.length = 0;
     if (size > MAX_DROPPED_BYTES) break;
   }
-  if (size > MAX_BODY_BYTES) {
+  if (size > maxBytes) {
     const details = { code: 'request_too_large', headers: { connection: 'close' } };
-    throw new ApiError(413, `the body has more than ${MAX_BODY_BYTES} bytes`, details);
+    throw new ApiError(413, `the body has more than ${maxBytes} bytes`, details);
   }
   return Buffer.concat(chunks);
 }
 
 /** The JSON body of a request. @throws ApiError 400, 413. */
-export async function readJson(request: IncomingMessage): Promise<unknown> {
-  const bytes = await readBytes(request);
+export async function readJson(request: IncomingMessage, maxBytes = MAX_BODY_BYTES): Promise<unknown> {
+  const bytes = await readBytes(request, maxBytes);
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch {

@@ -8,8 +8,11 @@ import { createOpenModels } from '../models/open-models.ts';
 import type { ChatMessage } from '../models/tokenizer/chat-template.ts';
 import { encodePlainPrompt, renderChatIds } from '../models/tokenizer/prompt-ids.ts';
 import type { Tokenizer } from '../models/tokenizer/tokenizer.ts';
+import type { AttackerFolder } from '../runs/attacker-folder.ts';
 import type { RunFolder } from '../runs/run-folder.ts';
-import { openTrainedAttacker, sampleStream, type TrainedAttacker } from '../stages/campaign/sample-attacks.ts';
+import { openExportedAttacker } from '../stages/campaign/exported-attacker.ts';
+import { openTrainedAttacker, sampleStream } from '../stages/campaign/sample-attacks.ts';
+import type { StageAttacker } from '../stages/checkpoints.ts';
 import type { CampaignIo } from '../stages/stage.ts';
 import { answerBans, answerContext } from '../targets/local-target.ts';
 
@@ -110,28 +113,53 @@ export async function openServedAttacker(
 ): Promise<ServedModel> {
   const { folder, stage } = run;
   const trained = await openTrainedAttacker(folder, stage, io);
-  const { attacker, state } = trained;
-  const { tokenizer, contextTokens } = attacker.spec;
-  return {
+  return servedAttacker(trained, {
     id: options.id ?? `${folder.name}/${stage}`,
     fingerprint: `fp_${folder.name}_${stage}`,
+  });
+}
+
+/**
+ * Opens the attacker of a folder, exported or imported. With the run's number of threads, its default, it answers as the
+ * run's attacker does, to the last bit.
+ * @throws FloodgateError as `openExportedAttacker`.
+ */
+export async function openServedExport(
+  folder: AttackerFolder,
+  io: CampaignIo,
+  { id = folder.name, ...options }: ServeModelOptions = {},
+): Promise<ServedModel> {
+  const exported = await openExportedAttacker(folder, io, options);
+  const { adapter, policy } = exported.file;
+  const threads = options.threads ?? policy.threads;
+  return servedAttacker(exported, { id, fingerprint: `fp_${adapter.sha256.slice(0, PREFIX)}_${threads}` });
+}
+
+/** An attacker that its `close` closes. */
+type OpenedAttacker = StageAttacker & { close(): Promise<void> };
+
+function servedAttacker(opened: OpenedAttacker, names: Pick<ServedModel, 'id' | 'fingerprint'>): ServedModel {
+  const { attacker, state } = opened;
+  const { tokenizer, contextTokens } = attacker.spec;
+  return {
+    ...names,
     tokenizer,
     contextTokens,
     isTrimmed: true,
-    chatPrompt: () => attackPrompt(trained, []),
-    textPrompt: (prompt) => attackPrompt(trained, typeof prompt === 'string' ? beginningOf(trained, prompt) : prompt),
+    chatPrompt: () => attackPrompt(opened, []),
+    textPrompt: (prompt) => attackPrompt(opened, typeof prompt === 'string' ? beginningOf(opened, prompt) : prompt),
     streamOf: (seed, prompt, choice) =>
       prompt === 0 ? sampleStream(seed, choice) : randomStream(seed, 'serve', prompt, choice),
     generate: (request) => attacker.generate({ ...request, state }),
-    close: () => trained.close(),
+    close: () => opened.close(),
   };
 }
 
-function beginningOf({ attacker }: TrainedAttacker, text: string): readonly number[] {
+function beginningOf({ attacker }: StageAttacker, text: string): readonly number[] {
   return text.trim() === '' ? [] : attacker.tokensOf(text).tokens;
 }
 
-function attackPrompt({ attacker }: TrainedAttacker, beginning: readonly number[]): ServedPrompt {
+function attackPrompt({ attacker }: StageAttacker, beginning: readonly number[]): ServedPrompt {
   const { minTokens, maxTokens } = attacker.spec;
   return {
     ids: [...attacker.prompt, ...beginning],

@@ -74,12 +74,17 @@ export async function openStageAttacker(
 ): Promise<StageAttacker> {
   const attacker = await run.attackerOf(stage);
   const parameters = attacker.createParameters();
-  await loadParameters(await finalCheckpoint(run.folder, stage), parameters);
+  await loadParameters(await stageCheckpoint(run.folder, stage), parameters);
   return { attacker, state: attacker.stateOf(parameters) };
 }
 
-/** The best checkpoint by held-out ASR x unique attacks where that was measured, else the last one. */
-async function finalCheckpoint(folder: RunFolder, stage: string): Promise<string> {
+/**
+ * Path of the parameters that a stage left: the best by held-out ASR x unique attacks where that was measured, else the
+ * last.
+ *
+ * @throws FloodgateError `run` when the stage has left no checkpoint.
+ */
+export async function stageCheckpoint(folder: RunFolder, stage: string): Promise<string> {
   const best = checkpointFile(folder, bestCheckpoint(stage));
   const exists = await access(best).then(
     () => true,

@@ -6,15 +6,18 @@ import { createAdamWState } from '../engine/optimizer/adamw.ts';
 import type { ParameterVector } from '../engine/optimizer/flat-parameters.ts';
 import type { AttackTokens } from '../learning/attack.ts';
 import { loadLatestCheckpoint, saveCheckpoint } from '../learning/checkpoints/checkpoint-folder.ts';
+import { loadParameters } from '../learning/checkpoints/trainer-state.ts';
 import { type LikelihoodUpdate, trainLikelihood } from '../learning/loops/likelihood.ts';
 import type { PolicySession } from '../models/decoder/policy-session.ts';
+import { readAttackerAdapter, setAdapter } from '../runs/attacker-adapter.ts';
+import { type AttackerFolder, findAttackerFolder, readAttackerFile } from '../runs/attacker-folder.ts';
 import { readManifest } from '../runs/manifest.ts';
 import { openRunFolder } from '../runs/run-folder.ts';
-import { loopControl, resumeStage, SFT, type StageStart } from './checkpoints.ts';
+import { loopControl, resumeStage, SFT, type StageStart, stageCheckpoint } from './checkpoints.ts';
 import { createSection } from './config/config.ts';
 import { plainMetric } from './metric-records.ts';
 import { openAttackerPolicy } from './rewarded-training.ts';
-import { type Campaign, checkWarmup, type Stage } from './stage.ts';
+import { type Campaign, checkWarmup, problemAt, type Stage } from './stage.ts';
 
 const section = createSection(
   SFT,
@@ -59,20 +62,52 @@ export function recordLikelihood({ store }: Campaign, stage: string, record: Lik
   });
 }
 
-/** Copies the SFT adapter of another run, whose attacker continues here. */
+function otherModel(campaign: Campaign, from: string, theirs: string | undefined): FloodgateError {
+  return new FloodgateError(
+    'run',
+    `attacker.from ${from}: its attacker is ${theirs}, this run's is ${campaign.attackerModel.spec}`,
+    { hint: 'use the same attacker.model in both configs' },
+  );
+}
+
+/** Copies the adapter of another run, or of an imported attacker, which continues here. */
 async function inheritAttacker(campaign: Campaign, from: string, parameters: ParameterVector): Promise<void> {
-  const other = await openRunFolder(from, `${campaign.folder.path}/..`);
+  const runsFolder = `${campaign.folder.path}/..`;
+  const folder = await findAttackerFolder(from, runsFolder);
+  if (folder !== undefined) return inheritExported(campaign, folder, parameters);
+  const other = await openRunFolder(from, runsFolder);
   const manifest = await readManifest(other.manifestPath);
   const theirs = manifest.models.find(({ role }) => role === 'attacker');
-  if (theirs?.sha256 !== campaign.attackerModel.sha256) {
-    throw new FloodgateError(
-      'run',
-      `attacker.from ${from}: its attacker is ${theirs?.spec}, this run's is ${campaign.attackerModel.spec}`,
-      { hint: 'use the same attacker.model in both configs' },
-    );
-  }
+  if (theirs?.sha256 !== campaign.attackerModel.sha256) throw otherModel(campaign, from, theirs?.spec);
+  const { fromStage = SFT } = campaign.config.attacker;
+  if (fromStage !== SFT) return loadParameters(await stageCheckpoint(other, fromStage), parameters);
   const found = await loadLatestCheckpoint({ folder: other.checkpointsPath, stage: SFT }, parameters);
   if (found === undefined) throw new FloodgateError('run', `attacker.from ${from}: that run has no trained attacker`);
+}
+
+/** An adapter trained with another scale or rank would be another attacker, so its shape must be this config's. */
+async function inheritExported(campaign: Campaign, folder: AttackerFolder, parameters: ParameterVector): Promise<void> {
+  const { attacker, attackerModel } = campaign;
+  const what = `attacker.from ${folder.name}`;
+  if (campaign.config.attacker.fromStage !== undefined)
+    throw new FloodgateError('config', `${what}: attacker.fromStage is for a run, it is an imported attacker`, {
+      hint: 'leave attacker.fromStage out',
+    });
+  const file = await readAttackerFile(folder);
+  if (file.base.sha256 !== attackerModel.sha256) throw otherModel(campaign, folder.name, file.base.spec);
+  const { trainable } = attacker.spec;
+  const { rank, alpha } = file.adapter;
+  if (trainable.kind !== 'lora')
+    throw new FloodgateError('config', `${what}: it is an adapter, but attacker.method is full, expected lora`);
+  if (trainable.spec.rank !== rank || trainable.spec.alpha !== alpha) {
+    const { spec } = trainable;
+    throw new FloodgateError(
+      'config',
+      `${what}: attacker.lora has rank ${spec.rank} and alpha ${spec.alpha}, expected its ${rank} and ${alpha}`,
+      { hint: `attacker: { lora: { rank: ${rank}, alpha: ${alpha} } }` },
+    );
+  }
+  setAdapter(parameters, await readAttackerAdapter(folder, file, attackerModel), what);
 }
 
 async function trainOnSeeds(campaign: Campaign, policy: PolicySession, start: StageStart): Promise<void> {
@@ -140,7 +175,12 @@ export const sft: Stage = {
   },
   knowsTarget: 'no',
   hasDensity: true,
-  check: (config) => checkWarmup(SFT, section.of(config)),
+  check: (config) => [
+    ...checkWarmup(SFT, section.of(config)),
+    ...(config.attacker.fromStage === undefined || config.attacker.from !== undefined
+      ? []
+      : [problemAt('attacker.fromStage', 'needs attacker.from, which is missing')]),
+  ],
   plan: (config) => {
     const { updates, batchSize } = section.of(config);
     return { attacks: 0, tried: 0, trainedRows: updates * batchSize, passRows: batchSize };

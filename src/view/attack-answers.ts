@@ -1,10 +1,15 @@
 import { z } from 'zod';
 import type { AttackSource } from '../learning/attack.ts';
+import { isUnsafe } from '../learning/reward/reward.ts';
 import { type TextParts, toParts } from '../report/sections/text-vault.ts';
 import type { RunFolder } from '../runs/run-folder.ts';
 import { type AttackPages, openAttackPages, type PagedAttack } from '../runs/store/attack-pages.ts';
+import { readLabels } from '../runs/store/label-store.ts';
+import { answerKey, type Labels } from '../runs/store/labels.ts';
+import type { StoredResponse } from '../runs/store/records.ts';
 import { hasBegun } from '../runs/store/run-store.ts';
 import { ApiError } from '../serve/api-error.ts';
+import { answerLabel, attackLabels, wayOf } from './label-answers.ts';
 
 /** Every source, so that a new one does not compile until it is here. */
 const SOURCES: Readonly<Record<AttackSource, true>> = {
@@ -53,12 +58,39 @@ function parseQuery<T extends z.ZodType>(schema: T, given: URLSearchParams): z.i
 }
 
 /** A text as it leaves: its length always, itself only where the request asks to show it. */
-function textAnswer(text: string, isShown: boolean): { readonly characters: number; readonly parts?: TextParts } {
+export function textAnswer(
+  text: string,
+  isShown: boolean,
+): { readonly characters: number; readonly parts?: TextParts } {
   return { characters: [...text].length, ...(isShown ? { parts: toParts(text) } : {}) };
 }
 
-function rowAnswer({ text, ...row }: PagedAttack, isShown: boolean) {
-  return { ...row, text: textAnswer(text, isShown) };
+function rowAnswer({ text, ...row }: PagedAttack, labels: Labels, isShown: boolean) {
+  return { ...row, text: textAnswer(text, isShown), labels: attackLabels(labels, text) };
+}
+
+function responseAnswer(attack: string, response: StoredResponse, { labels, isShown }: Shown) {
+  const { text, position, refused, verdicts, tokens, truncated } = response;
+  const subject = answerKey(attack, text);
+  return {
+    ...{ position, tokens, truncated, isRefused: refused !== undefined, text: textAnswer(text, isShown) },
+    ...{ subject, label: answerLabel(labels, subject) },
+    // A judge's reason may quote the text that it read.
+    verdicts: verdicts.map(({ judge, masked, unsafe, reason }) => {
+      const truth = masked ? undefined : labels.find('verdict', subject, judge)?.value;
+      return {
+        ...{ judge, masked, unsafe },
+        // By the labels of readers; null where they say nothing, or the judge did not.
+        isWrong: truth === undefined || unsafe === null ? null : isUnsafe(unsafe) !== (truth === 'unsafe'),
+        ...(reason === undefined ? {} : { reason: textAnswer(reason, isShown) }),
+      };
+    }),
+  };
+}
+
+interface Shown {
+  readonly labels: Labels;
+  readonly isShown: boolean;
 }
 
 async function withPages<T>(folder: RunFolder, none: T, use: (pages: AttackPages) => T | Promise<T>): Promise<T> {
@@ -78,7 +110,8 @@ export async function attacksAnswer(folder: RunFolder, given: URLSearchParams, s
   const none = { attacks: [], next: null, isFull: true };
   return withPages(folder, none, async (pages) => {
     const { attacks, ...rest } = await pages.page({ ...defined, limit: Math.max(1, limit), signal });
-    return { attacks: attacks.map((row) => rowAnswer(row, show === '1')), ...rest };
+    const labels = readLabels(folder.labelsPath);
+    return { attacks: attacks.map((row) => rowAnswer(row, labels, show === '1')), ...rest };
   });
 }
 
@@ -89,15 +122,12 @@ export async function attackAnswer(folder: RunFolder, id: string, given: URLSear
     ? await withPages(folder, undefined, (pages) => pages.attack(Number(id)))
     : undefined;
   if (found === undefined) throw new ApiError(404, 'there is no such attack here', { code: 'unknown_attack' });
+  const labels = readLabels(folder.labelsPath);
+  const { text } = found.attack;
+  const way = await wayOf(folder, labels, text);
   return {
-    ...rowAnswer(found.attack, isShown),
-    responses: found.responses.map(({ text, refused, verdicts, tokens, truncated }) => ({
-      ...{ tokens, truncated, isRefused: refused !== undefined, text: textAnswer(text, isShown) },
-      // A judge's reason may quote the text that it read.
-      verdicts: verdicts.map(({ judge, masked, unsafe, reason }) => ({
-        ...{ judge, masked, unsafe },
-        ...(reason === undefined ? {} : { reason: textAnswer(reason, isShown) }),
-      })),
-    })),
+    ...rowAnswer(found.attack, labels, isShown),
+    way: way === null ? null : { ...way, cause: textAnswer(way.cause, isShown) },
+    responses: found.responses.map((response) => responseAnswer(text, response, { labels, isShown })),
   };
 }

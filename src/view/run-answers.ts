@@ -8,6 +8,7 @@ import { intervalText, numberText, type ReportMeasure, secondsText } from '../re
 import { stageWords } from '../report/words/stage-words.ts';
 import type { RunFolder } from '../runs/run-folder.ts';
 import type { RunStore } from '../runs/store/run-store.ts';
+import { workOf } from './run-work.ts';
 import type { ViewedRuns } from './viewed-runs.ts';
 
 /** A figure with its words, so that the page and the report write it alike. */
@@ -80,6 +81,7 @@ export async function overviewAnswer(folder: RunFolder) {
       ...new Set([...(manifest === undefined ? [] : [manifest.judges.training, ...manifest.judges.evaluation])]),
     ],
     progress: progressOf(store),
+    work: workOf(folder, status, store),
     stages: report?.stages.map(stageAnswer) ?? [],
   }));
 }

@@ -1,12 +1,17 @@
 import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { fileURLToPath } from 'node:url';
 import { registerSecret } from '../base/errors.ts';
 import { packageFile } from '../base/package-root.ts';
 import { ApiError, toApiError } from '../serve/api-error.ts';
 import { checkHost, requireMethod, sendJson } from '../serve/http-guard.ts';
 import { HOST, listenOnLoopback } from '../serve/loopback.ts';
 import { ATTACK_SOURCES, attackAnswer, attacksAnswer } from './attack-answers.ts';
+import { compareAnswer } from './compare-answers.ts';
+import { heatAnswer } from './heat-answers.ts';
+import { addedLabel, labelsAnswer, sampleAnswer } from './label-answers.ts';
 import { curvesAnswer, listAnswer, overviewAnswer } from './run-answers.ts';
+import { controlRun } from './run-control.ts';
 import { checkOrigin, ViewSession } from './session.ts';
 import type { ViewedRuns } from './viewed-runs.ts';
 
@@ -15,6 +20,8 @@ export interface ViewOptions {
   readonly port: number;
   /** Told errors that no client may read. */
   readonly log?: (line: string) => void;
+  /** The script of the command line, which resumes runs; the package's own when absent. */
+  readonly cli?: string;
 }
 
 export interface RunningView {
@@ -32,7 +39,12 @@ const ASSETS: Readonly<Record<string, readonly [file: string, type: string]>> = 
   '/view.css': ['view/view.css', 'text/css; charset=utf-8'],
   '/view.js': ['view/view.js', 'text/javascript; charset=utf-8'],
   '/parts.js': ['view/parts.js', 'text/javascript; charset=utf-8'],
+  '/heat.js': ['view/heat.js', 'text/javascript; charset=utf-8'],
+  '/control.js': ['view/control.js', 'text/javascript; charset=utf-8'],
+  '/compare.js': ['view/compare.js', 'text/javascript; charset=utf-8'],
   '/attacks.js': ['view/attacks.js', 'text/javascript; charset=utf-8'],
+  '/labels.js': ['view/labels.js', 'text/javascript; charset=utf-8'],
+  '/sample.js': ['view/sample.js', 'text/javascript; charset=utf-8'],
 };
 
 /** On every answer. The page may load its own files and ask its own server, and nothing else. */
@@ -60,6 +72,9 @@ const HEADERS: Readonly<Record<string, string>> = {
 /** A browser that is led to an answer of the API saves it under this name, and shows it nowhere. */
 const SAVED_AS = { 'content-disposition': 'attachment; filename="floodgate.json"' };
 
+/** The addresses that take something. */
+const TAKING = /^\/api\/runs\/([^/]+)\/(labels|control)$/;
+
 const MAX_CONNECTIONS = 64;
 const HEADERS_TIMEOUT_MS = 10_000;
 const REQUEST_TIMEOUT_MS = 30_000;
@@ -76,10 +91,12 @@ class ViewServer {
   readonly session = new ViewSession();
   private readonly runs: ViewedRuns;
   private readonly log: ViewOptions['log'];
+  private readonly cli: string;
 
-  constructor(runs: ViewedRuns, log: ViewOptions['log']) {
+  constructor(runs: ViewedRuns, { log, cli }: ViewOptions) {
     this.runs = runs;
     this.log = log;
+    this.cli = cli ?? fileURLToPath(packageFile('dist/cli/main.js'));
   }
 
   async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -105,6 +122,15 @@ class ViewServer {
       requireMethod(request, 'POST');
       return this.session.begin(request, response);
     }
+    const [, run, taking] = (request.method === 'POST' ? TAKING.exec(path) : null) ?? [];
+    if (run !== undefined) {
+      this.session.check(request);
+      const folder = await this.runs.find(decodePart(run));
+      const taken =
+        taking === 'labels' ? await addedLabel(folder, request) : await controlRun(folder, request, this.cli);
+      if (!response.destroyed) sendJson(response, 201, taken, SAVED_AS);
+      return;
+    }
     requireMethod(request, 'GET');
     const asset = ASSETS[path];
     if (asset !== undefined) return sendAsset(response, asset);
@@ -116,12 +142,16 @@ class ViewServer {
 
   private async answer(path: string, query: URLSearchParams, signal: AbortSignal): Promise<object> {
     const [empty, api, runs, key, part, id, ...more] = path.split('/').map(decodePart);
+    if (path === '/api/compare') return compareAnswer(this.runs, query);
     if (path === '/api/choices') return { sources: ATTACK_SOURCES };
     if (empty === '' && api === 'api' && runs === 'runs' && more.length === 0) {
       if (key === undefined) return listAnswer(this.runs);
       const folder = await this.runs.find(key);
       if (part === undefined) return overviewAnswer(folder);
       if (part === 'curves' && id === undefined) return curvesAnswer(folder);
+      if (part === 'heat' && id === undefined) return heatAnswer(folder);
+      if (part === 'labels' && id === undefined) return labelsAnswer(folder);
+      if (part === 'sample' && id === undefined) return sampleAnswer(folder);
       if (part === 'attacks')
         return id === undefined ? attacksAnswer(folder, query, signal) : attackAnswer(folder, id, query);
     }
@@ -137,13 +167,13 @@ function sendAsset(response: ServerResponse, [file, type]: readonly [file: strin
  * Shows runs to a browser on this machine. Run databases are opened read-only, for one answer at a time.
  * @throws FloodgateError `usage` when the port cannot be opened.
  */
-export async function viewRuns(runs: ViewedRuns, { port: wanted, log }: ViewOptions): Promise<RunningView> {
-  const app = new ViewServer(runs, log);
+export async function viewRuns(runs: ViewedRuns, options: ViewOptions): Promise<RunningView> {
+  const app = new ViewServer(runs, options);
   registerSecret(app.session.token);
   const server = createServer({ headersTimeout: HEADERS_TIMEOUT_MS, requestTimeout: REQUEST_TIMEOUT_MS });
   server.maxConnections = MAX_CONNECTIONS;
   server.on('request', (request, response) => void app.handle(request, response));
-  const port = await listenOnLoopback('view', server, wanted);
+  const port = await listenOnLoopback('view', server, options.port);
   return {
     url: `http://${HOST}:${port}/#token=${app.session.token}`,
     port,

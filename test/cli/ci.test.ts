@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { sarifErrors } from '../exports/sarif-schema.ts';
 import { createTinyCampaign, type TinyCampaign } from '../stages/tiny-campaign.ts';
 import { cli } from './cli-runner.ts';
 
@@ -78,8 +79,9 @@ describe('floodgate ci', () => {
     expect(summary).toContain("| the baseline's successes that succeed again | replay | 0 [0, ");
     expect(JSON.parse(readFileSync(path.join(out, 'gate.json'), 'utf8')).state).toBe('passed');
     expect(readFileSync(path.join(out, 'junit.xml'), 'utf8')).toContain('<testsuite ');
-    const { runs: found } = JSON.parse(readFileSync(path.join(out, 'results.sarif'), 'utf8'));
-    expect(found[0].tool.driver.name).toBe('Floodgate');
+    const sarif = JSON.parse(readFileSync(path.join(out, 'results.sarif'), 'utf8'));
+    expect(sarifErrors(sarif)).toEqual([]);
+    expect(sarif.runs[0].tool.driver.name).toBe('Floodgate');
   });
 
   it('compares with a file of figures and hashes, which holds no text', async () => {

@@ -10,6 +10,7 @@ import { causeSha256 } from '../../src/stages/evaluation/causes-record.ts';
 import { FIXTURE_CAUSES } from '../report/fixture-run.ts';
 import { launchBrowser } from '../report/page-browser.ts';
 import { HOSTILE, makeExportRun, placed, removeAfterTests, runExport } from './fixture-export.ts';
+import { sarifErrors } from './sarif-schema.ts';
 
 removeAfterTests();
 
@@ -18,6 +19,13 @@ const [SAY = '', ECHO = ''] = FIXTURE_CAUSES.ways.map(({ cause }) => causeSha256
 beforeAll(async () => {
   await makeExportRun('one', { withHostile: true, withTransfer: true });
   await makeExportRun('plain', { withoutCauses: true });
+  await makeExportRun('hostile', {
+    causes: {
+      ...FIXTURE_CAUSES,
+      ways: HOSTILE.map((cause) => ({ cause, example: cause, isEcho: false, successes: 1, searches: 1 })),
+    },
+    withHostile: true,
+  });
 });
 
 async function exported(run: string, format: string, ...args: string[]): Promise<string> {
@@ -193,13 +201,6 @@ describe('export --format junit', () => {
   });
 
   it('is well-formed whatever the texts, which are masked unless asked for', async () => {
-    await makeExportRun('hostile', {
-      causes: {
-        ...FIXTURE_CAUSES,
-        ways: HOSTILE.map((cause) => ({ cause, example: cause, isEcho: false, successes: 1, searches: 1 })),
-      },
-      withHostile: true,
-    });
     const shown = await readSuites(await exported('hostile', 'junit', '--show-attacks'));
     const messages = shown[0]?.cases.map(({ message }) => message) ?? [];
     expect(messages.some((text) => text.includes(']]>&<b>\\u{0}\\u{1b}[31m\\u{202e}\\u{fffe}'))).toBe(true);
@@ -215,10 +216,7 @@ describe('export --format junit', () => {
   });
 });
 
-/**
- * The parts of SARIF 2.1.0 that this format writes, with the properties that its schema requires; no package with the
- * official schema is among the dependencies. An object may have no other property.
- */
+/** The parts of SARIF 2.1.0 that this format writes, as the tests read them. An object may have no other property. */
 const message = z.strictObject({ text: z.string() });
 const reference = z.strictObject({ id: z.string(), toolComponent: z.strictObject({ name: z.string() }) });
 const sarifSchema = z.strictObject({
@@ -279,8 +277,22 @@ const sarifSchema = z.strictObject({
 });
 
 describe('export --format sarif', () => {
+  it.each(['one', 'plain', 'hostile'])('writes a log that the official schema takes: run %s', async (run) => {
+    for (const texts of [[], ['--show-attacks']]) {
+      const log: unknown = JSON.parse(await exported(run, 'sarif', ...texts));
+      expect(sarifErrors(log)).toEqual([]);
+      const broken = { ...(log as { runs: object[] }), version: '2.0.0', extra: 1 };
+      expect(sarifErrors(broken)).toEqual([
+        '(log) should NOT have additional properties',
+        '.version should be equal to one of the allowed values',
+      ]);
+    }
+  });
+
   const read = async (run: string, ...args: string[]) => {
-    const [first] = sarifSchema.parse(JSON.parse(await exported(run, 'sarif', ...args))).runs;
+    const log: unknown = JSON.parse(await exported(run, 'sarif', ...args));
+    expect(sarifErrors(log)).toEqual([]);
+    const [first] = sarifSchema.parse(log).runs;
     if (first === undefined) throw new Error('no run');
     return first;
   };

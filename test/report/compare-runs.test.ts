@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { compareRuns } from '../../src/report/compare/compare-runs.ts';
+import { figureRows } from '../../src/report/compare/comparison-words.ts';
 import { writeManifest } from '../../src/runs/manifest.ts';
 import { createRunFolder, type RunFolder, recordRunStatus } from '../../src/runs/run-folder.ts';
 import { openStore } from '../../src/runs/store/run-store.ts';
@@ -121,6 +122,14 @@ describe('a comparison of runs', () => {
     expect(rate?.difference?.high).toBeCloseTo(-0.4 + Math.hypot(0.1, 0.1), 12);
     expect(settings).toEqual([{ key: 'seed', values: ['0', '7'] }]);
     expect(warnings).toEqual([]);
+  });
+
+  it('says that a figure is lower or higher only where the whole interval of its difference is', async () => {
+    const directionOf = async (...names: string[]) =>
+      figureRows(await compareRuns(of(...names))).find(({ figure }) => figure === 'success rate')?.direction;
+    expect(await directionOf('before', 'after')).toBe('lower');
+    expect(await directionOf('after', 'before')).toBe('higher');
+    expect(await directionOf('between', 'after')).toBe('unclear');
   });
 
   it('pairs nothing and warns where the judges differ', async () => {

@@ -1,11 +1,10 @@
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { acquireLock } from '../../src/base/lock.ts';
 import { openStore } from '../../src/runs/store/run-store.ts';
 import { DESKTOP, launchBrowser, PHONE, scrollsSideways } from '../report/page-browser.ts';
+import { openPage, violations } from './opened-page.ts';
 import { HOSTILE, makeRun, type StartedView, startView } from './viewed.ts';
 
 let started: StartedView;
@@ -22,36 +21,12 @@ afterAll(async () => {
   await started.close();
 });
 
-/** The page as a reader opens it, and everything that it complained of or asked another place for. */
-async function open(options: BrowserContextOptions = DESKTOP, hash = '') {
-  const context = await browser.newContext(options);
-  const page = await context.newPage();
-  const complaints: string[] = [];
-  page.on('console', (message) => complaints.push(`${message.type()}: ${message.text()}`));
-  page.on('pageerror', (error) => complaints.push(String(error)));
-  page.on('request', (request) => {
-    if (!request.url().startsWith(`${started.base}/`)) complaints.push(`asked for ${request.url()}`);
-  });
-  await page.goto(started.view.url);
-  await page.getByRole('heading', { level: 1, name: 'Runs' }).waitFor();
-  if (hash !== '') await page.evaluate(`location.hash = ${JSON.stringify(hash)}`);
-  return { context, page, complaints };
-}
+const open = (options: BrowserContextOptions = DESKTOP, hash = '') => openPage(browser, started, options, hash);
 
 async function openRun(options: BrowserContextOptions = DESKTOP) {
   const opened = await open(options, '#/run/first');
   await opened.page.getByText(/^Page 1: 50 attacks/).waitFor();
   return opened;
-}
-
-const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-
-/** The violations that axe finds, one line each. Playwright's evaluation is above the page's policy. */
-async function violations(page: Page): Promise<string[]> {
-  await page.evaluate(axeSource);
-  return page.evaluate<string[]>(
-    `axe.run().then(({ violations }) => violations.map(({ id, nodes }) => id + ': ' + nodes.map(({ html }) => html).join(' ')))`,
-  );
 }
 
 const rowsOf = (page: Page) => page.locator('.attacks tbody tr');
@@ -139,7 +114,8 @@ describe('attacks', () => {
     await page.getByRole('button', { name: /Show all texts/ }).click();
     await page.getByRole('button', { name: 'Show all', exact: true }).click();
     await page.locator('.veil.shown').nth(49).waitFor();
-    for (let i = 0; i < HOSTILE.length; i++) await rowsOf(page).nth(i).locator('summary').click();
+    for (let i = 0; i < HOSTILE.length; i++)
+      await rowsOf(page).nth(i).locator('summary', { hasText: 'answers' }).click();
     await page
       .locator('.answers .veil.shown')
       .nth(2 * HOSTILE.length - 1)

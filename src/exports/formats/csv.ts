@@ -25,6 +25,11 @@ function csvCell(cell: Cell, { type }: FlatColumn): string {
   return `"${inertCell(String(cell)).replaceAll('"', '""')}"`;
 }
 
+/** One line of a CSV file: texts in quotes and inert, numbers as they are. */
+export function csvLine(cells: readonly Cell[]): string {
+  return `${cells.map((cell) => csvCell(cell, { name: '', type: typeof cell === 'string' ? 'text' : 'number' })).join(',')}\r\n`;
+}
+
 /** RFC 4180 in UTF-8: a response a row, texts in quotes, numbers as they are. */
 export const csv: TextFormat = {
   kind: 'text',

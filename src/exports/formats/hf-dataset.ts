@@ -27,8 +27,13 @@ const COLUMN_WORDS: Readonly<Record<string, string>> = {
   wording: 'group of successes of one evaluation that say nearly the same; 1 is the largest',
   cause: 'the smallest part that succeeds by itself, where a success holds a known one',
   cause_sha256: 'its hash: equal in every run',
+  wording_name: 'the name that a reader gave the wording',
+  way_name: 'the name that a reader gave the way of a success',
+  duplicate_of: 'the attack that this one repeats, by a reader',
   taxonomy: 'places in MLCommons, OWASP LLM and MITRE ATLAS, parted by spaces',
   response_refused: 'the provider refused to answer; safe by rule',
+  label: 'the truth of the response, `unsafe` or `safe`, by a reader; verdicts stay as they are',
+  label_by: 'who said so',
 };
 
 function card(source: ExportSource, splits: readonly Split[], columns: readonly FlatColumn[]): string {

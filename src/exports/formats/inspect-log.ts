@@ -55,7 +55,7 @@ function sampleOf(attack: ExportedAttack, response: ExportedResponse | undefined
             completion: response.text ?? '',
           },
     scores: scoresOf(response ?? {}),
-    metadata,
+    metadata: { ...metadata, responseLabels: response?.labels ?? [] },
   };
 }
 

@@ -57,7 +57,7 @@ function waysPart(found: FoundWays, source: ExportSource): string {
   const rows = found.ways
     .slice(0, MAX_WAYS)
     .map((way) => [
-      String(way.number),
+      way.name === null ? String(way.number) : `${way.number} ${codeSpan(way.name)}`,
       String(way.known.successes),
       `\`${way.known.sha256.slice(0, 12)}\``,
       ...cause(source.textOf(way.known.cause)),

@@ -8,8 +8,8 @@ import { type LoraAdapter, refuseForeignAdapter } from '../decoder/merge-lora.ts
 import { parseFields, readJsonFile } from '../formats/json-file.ts';
 import { readSafetensors, type Tensor, writeSafetensors } from '../formats/safetensors.ts';
 
-const CONFIG_FILE = 'adapter_config.json';
-const WEIGHTS_FILE = 'adapter_model.safetensors';
+export const ADAPTER_CONFIG = 'adapter_config.json';
+export const ADAPTER_WEIGHTS = 'adapter_model.safetensors';
 /** A config of gigabytes. */
 const MAX_CONFIG_BYTES = 1024 * 1024;
 /** PEFT wraps the causal language model twice: `base_model.model.` precedes the model's own module path. */
@@ -47,7 +47,7 @@ export async function writePeftAdapter({ folder, config, adapter, base }: WriteA
     ['format', 'pt'],
     ['floodgate.baseSha256', base.sha256],
   ]);
-  await writeSafetensors(join(folder, WEIGHTS_FILE), tensors, metadata);
+  await writeSafetensors(join(folder, ADAPTER_WEIGHTS), tensors, metadata);
   const json = {
     peft_type: 'LORA',
     task_type: 'CAUSAL_LM',
@@ -65,7 +65,7 @@ export async function writePeftAdapter({ folder, config, adapter, base }: WriteA
     use_dora: false,
     modules_to_save: null,
   };
-  await writeFileAtomically(join(folder, CONFIG_FILE), (file) => file.writeFile(`${JSON.stringify(json, null, 2)}\n`));
+  await writeFileAtomically(join(folder, ADAPTER_CONFIG), (file) => file.writeFile(`${JSON.stringify(json, null, 2)}\n`));
 }
 
 const configFields = z.looseObject({
@@ -88,9 +88,9 @@ const configFields = z.looseObject({
  * @throws FloodgateError `format` for damaged files or another kind of adapter; `model` when it does not fit the base.
  */
 export async function readPeftAdapter(folder: string, config: DecoderConfig): Promise<LoraAdapter> {
-  const path = join(folder, CONFIG_FILE);
+  const path = join(folder, ADAPTER_CONFIG);
   const fields = parseFields(configFields, await readJsonFile(path, MAX_CONFIG_BYTES), `read ${path}`);
-  const { tensors } = await readSafetensors(join(folder, WEIGHTS_FILE));
+  const { tensors } = await readSafetensors(join(folder, ADAPTER_WEIGHTS));
   const prefix = peftPrefix(config);
   const named = [...tensors].map(([name, tensor]): [string, Tensor] => [
     name.startsWith(prefix) ? name.slice(prefix.length) : name,

@@ -35,11 +35,17 @@ export function sizeBar(size: number, largest: number): Html {
 /** Steps of shade, of which each has its class in page.css. */
 const SHADES = 10;
 
+/** The step of shade of a figure by its part of `most`, 0 to 10; undefined where there is no figure. */
+export function heatShade(measure: ReportMeasure | undefined, most: number): number | undefined {
+  if (measure === undefined || measure.value === null) return undefined;
+  return Math.round((most === 0 ? 0 : Math.min(1, measure.value / most)) * SHADES);
+}
+
 /** A figure shaded by its part of `most`. The shade repeats the number in the cell, so it needs no legend. */
 export function heatCell(measure: ReportMeasure | undefined, form: NumberForm, most: number): Html | string {
-  if (measure === undefined || measure.value === null) return UNKNOWN;
-  const part = most === 0 ? 0 : Math.min(1, measure.value / most);
-  return html`<span class="heat heat-${Math.round(part * SHADES)}"><span class="value">${numberText(measure.value, form)}</span>${intervalWords(measure, form)}</span>`;
+  const shade = heatShade(measure, most);
+  if (measure === undefined || shade === undefined) return UNKNOWN;
+  return html`<span class="heat heat-${shade}"><span class="value">${numberText(measure.value, form)}</span>${intervalWords(measure, form)}</span>`;
 }
 
 const WIDTH = 240;

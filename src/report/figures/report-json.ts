@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { writeFileAtomically } from '../../base/atomic-file.ts';
 import { causeWords } from '../../metrics/causes.ts';
 import { countingJudge, type Manifest } from '../../runs/manifest.ts';
+import { type Labels, NO_LABELS } from '../../runs/store/labels.ts';
 import type { StoreQueries } from '../../runs/store/queries.ts';
 import type { CostRecord, StageStatus, StoredMetric } from '../../runs/store/records.ts';
 import {
@@ -19,6 +20,7 @@ import { CONTROL_ASR, OVER_REFUSAL } from '../../stages/evaluation/controls.ts';
 import { DISCOVERY_METRIC } from '../../stages/evaluation/unseen-metrics.ts';
 import { correctedAttacker } from '../../studies/calibration/corrected-rates.ts';
 import { storedErrors } from '../../studies/calibration/kept-errors.ts';
+import { createLabelErrors } from '../../studies/calibration/labelled-answers.ts';
 import { robustnessSchema, storedRobustness } from '../../studies/robustness/robustness-file.ts';
 import { cost, measure, metrics, toMeasure, toMeasures } from './report-measures.ts';
 import { buildTransfer, transferSchema } from './transfer-report.ts';
@@ -45,6 +47,8 @@ const judge = z.strictObject({
       isPlausible: z.boolean(),
       sensitivity: z.strictObject({ hits: z.number(), n: z.number() }),
       specificity: z.strictObject({ hits: z.number(), n: z.number() }),
+      /** Where the errors were measured on answers of this run that readers labelled; absent for a file of examples. */
+      from: z.literal('labels').optional(),
     })
     .optional(),
 });
@@ -120,6 +124,8 @@ export interface ReportSource {
   readonly store: StoreQueries;
   readonly manifest: Manifest;
   readonly status: string;
+  /** Default: none. */
+  readonly labels?: Labels;
 }
 
 /** The attacker that a stage measures: by its evaluation, or by the causes of its successes. */
@@ -144,7 +150,13 @@ function judgeRole(name: string, { training, evaluation }: Manifest['judges']): 
   return evaluation.includes(name) ? 'training and evaluation' : 'training';
 }
 
-function buildStage({ store, manifest }: ReportSource, name: string, status: StageStatus): ReportStage {
+type ErrorsOf = ReturnType<typeof createErrorsOf>;
+
+function buildStage(
+  { store, manifest, errorsOf }: ReportSource & { readonly errorsOf: ErrorsOf },
+  name: string,
+  status: StageStatus,
+): ReportStage {
   // The evaluation's figures come last: they replace those of training of the same name.
   const stored = [...store.metrics(name), ...store.metrics(evaluationStage(name))];
   const reported = countingJudge(manifest.judges);
@@ -158,7 +170,7 @@ function buildStage({ store, manifest }: ReportSource, name: string, status: Sta
       role: judgeRole(judgeName, manifest.judges),
       reported: judgeName === reported,
       metrics: toMeasures(stored.filter((metric) => metric.judge === judgeName)),
-      ...buildCorrected(store, name, judgeName),
+      ...buildCorrected(store, name, { judgeName, errorsOf }),
     })),
     discovery: discoveryOf(
       store.metrics(evaluationStage(name), DISCOVERY_METRIC).filter((metric) => metric.judge === reported),
@@ -170,12 +182,32 @@ function buildStage({ store, manifest }: ReportSource, name: string, status: Sta
   };
 }
 
-/** The shares of an evaluated attacker by a judge whose errors the run keeps. */
-function buildCorrected(store: StoreQueries, attacker: string, judgeName: string) {
-  const kept = storedErrors(store).find((each) => each.judge === judgeName);
-  if (kept === undefined) return {};
-  const found = correctedAttacker(store, attacker, { judge: judgeName, asRun: kept, chosen: null });
-  return found === undefined ? {} : { corrected: { ...found.asRun, ...kept.errors } };
+/** The errors of each judge: those that the run keeps, else those on answers that readers labelled. */
+function createErrorsOf(store: StoreQueries, labels: Labels) {
+  const kept = storedErrors(store);
+  const fromLabels = createLabelErrors(store, labels);
+  const labelled = new Map<string, ReturnType<typeof fromLabels>>();
+  return (judgeName: string) => {
+    const known = kept.find((each) => each.judge === judgeName);
+    if (known !== undefined) return { decision: known, from: undefined };
+    if (!labelled.has(judgeName)) labelled.set(judgeName, fromLabels(judgeName));
+    const decision = labelled.get(judgeName);
+    return decision === undefined ? undefined : { decision, from: 'labels' as const };
+  };
+}
+
+/** The shares of an evaluated attacker by a judge whose errors are known. */
+function buildCorrected(
+  store: StoreQueries,
+  attacker: string,
+  { judgeName, errorsOf }: { readonly judgeName: string; readonly errorsOf: ErrorsOf },
+) {
+  const known = errorsOf(judgeName);
+  if (known === undefined) return {};
+  const { decision, from } = known;
+  const found = correctedAttacker(store, attacker, { judge: judgeName, asRun: decision, chosen: null });
+  if (found === undefined) return {};
+  return { corrected: { ...found.asRun, ...decision.errors, ...(from === undefined ? {} : { from }) } };
 }
 
 function discoveryOf(points: readonly StoredMetric[]): z.infer<typeof discovery> {
@@ -215,8 +247,9 @@ function buildControls(store: StoreQueries): Report['controls'] {
 
 /** Returns the report of a run from its present database, checked against its own schema. */
 export function buildReport(source: ReportSource): Report {
-  const { store, manifest } = source;
+  const { store, manifest, labels = NO_LABELS } = source;
   const reportedJudge = countingJudge(manifest.judges);
+  const errorsOf = createErrorsOf(store, labels);
   // A stage that is not trained has an evaluation only.
   const stages = new Map<string, StageStatus>();
   for (const { name, status } of store.stages()) {
@@ -242,7 +275,7 @@ export function buildReport(source: ReportSource): Report {
       models: manifest.models.map(({ role, spec, sha256 }) => ({ role, spec, sha256 })),
     },
     ...(controls === undefined ? {} : { controls }),
-    stages: [...stages].map(([name, status]) => buildStage(source, name, status)),
+    stages: [...stages].map(([name, status]) => buildStage({ ...source, errorsOf }, name, status)),
     ...(transfer === undefined ? {} : { transfer }),
     ...(robustness === undefined ? {} : { robustness }),
   });

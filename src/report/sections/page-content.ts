@@ -2,11 +2,12 @@ import type { JudgeMeasures } from '../../judges/judge.ts';
 import { judgeConfigOf, judgeMeasures } from '../../judges/judge-names.ts';
 import type { Steps } from '../../metrics/steps.ts';
 import type { Manifest } from '../../runs/manifest.ts';
+import { type Labels, NO_LABELS, wordingName } from '../../runs/store/labels.ts';
 import type { StoreQueries } from '../../runs/store/queries.ts';
 import type { StoredEvent } from '../../runs/store/records.ts';
 import { evaluationStage } from '../../runs/store/stage-name.ts';
 import type { Config } from '../../stages/config/config.ts';
-import { type CausesRecord, storedCauses } from '../../stages/evaluation/causes-record.ts';
+import { type CausesRecord, causeSha256, storedCauses } from '../../stages/evaluation/causes-record.ts';
 import { clusterSuccesses, type SuccessClusters } from '../attacks/attack-clusters.ts';
 import { type AttackMap, mapAttacks } from '../attacks/attack-map.ts';
 import { type EvaluatedStage, readEvaluatedAttacks, type TextVectors } from '../attacks/evaluated-attacks.ts';
@@ -32,6 +33,9 @@ export interface PageContent {
   readonly clusters: SuccessClusters | undefined;
   /** The ways of the headline's successes, with their texts; undefined where they were not looked for. */
   readonly ways: CausesRecord | undefined;
+  /** The names that readers gave to the ways and to the clusters, in their order; null for none. */
+  readonly wayNames: readonly (string | null)[];
+  readonly wordingNames: readonly (string | null)[];
   readonly map: AttackMap | undefined;
   readonly vectors: TextVectors;
   /** The quality that the reported judge takes for unsafe; undefined where that is meant to be harm. */
@@ -50,11 +54,13 @@ export interface PageSource {
   readonly vectors: TextVectors;
   /** Default: the table that ships with Floodgate. */
   readonly taxonomy?: Taxonomy;
+  /** Default: none. */
+  readonly labels?: Labels;
 }
 
 /** Returns the content of a run's page, from its present database. May pause. */
 export function* collectPageContent(source: PageSource): Steps<PageContent> {
-  const { store, report, manifest, config, vectors, taxonomy = builtInTaxonomy() } = source;
+  const { store, report, manifest, config, vectors, taxonomy = builtInTaxonomy(), labels = NO_LABELS } = source;
   const evaluations = readEvaluatedAttacks(store, report);
   const headline = headlineStage(report);
   const measured = report.stages.flatMap(({ name }) => store.metrics(evaluationStage(name)));
@@ -66,6 +72,7 @@ export function* collectPageContent(source: PageSource): Steps<PageContent> {
     evaluated === undefined
       ? undefined
       : yield* clusterSuccesses(store, evaluated, { vectors, threshold, judge: report.run.reportedJudge });
+  const ways = headline === undefined ? undefined : storedCauses(store, headline.name);
   return {
     report,
     manifest,
@@ -76,7 +83,14 @@ export function* collectPageContent(source: PageSource): Steps<PageContent> {
     curves: report.stages.map(({ name }) => readLearningCurves(store, name)).filter(({ curves }) => curves.length > 0),
     evaluationMetrics: new Set(measured.map(({ name }) => name)),
     clusters,
-    ways: headline === undefined ? undefined : storedCauses(store, headline.name),
+    ways,
+    wayNames: (ways?.ways ?? []).map(({ cause }) => labels.find('way', causeSha256(cause))?.value ?? null),
+    wordingNames: (clusters?.clusters ?? []).map(({ members }) =>
+      wordingName(
+        labels,
+        members.map((row) => evaluated?.attacks[row]?.text ?? ''),
+      ),
+    ),
     map: yield* mapAttacks(evaluations, vectors, clusters),
     vectors,
     measures: reported === undefined ? undefined : judgeMeasures(reported),

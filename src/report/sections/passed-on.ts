@@ -5,7 +5,7 @@ import type { PageContent } from './page-content.ts';
 
 /** The content with base names in place of paths, and without the prompts of attacker and targets. */
 export function copyToPassOn(content: PageContent): PageContent {
-  const { report, manifest, config, headline, events, vectors, coverage } = content;
+  const { report, manifest, config, headline, events, vectors, coverage, wayNames, wordingNames } = content;
   const named = [config, manifest, report, vectors.encoder].flatMap((part) => [...stringsOf(part)]);
   const cut = createPathCutter(named.filter((text) => isAbsolute(text) && lastPart(text) !== ''));
   const mapped = <T>(value: T): T => cutStrings(value, cut);
@@ -18,6 +18,8 @@ export function copyToPassOn(content: PageContent): PageContent {
     headline: mapped(headline),
     events: mapped(events),
     coverage: mapped(coverage),
+    wayNames: mapped(wayNames),
+    wordingNames: mapped(wordingNames),
     vectors:
       vectors.kind === 'missing' ? { ...vectors, encoder, reason: cut(vectors.reason) } : { ...vectors, encoder },
   };

@@ -1,54 +1,16 @@
-import {
-  BASE,
-  type Robustness,
-  type RobustnessCell,
-  type TargetVersion,
-} from '../../studies/robustness/robustness-file.ts';
-import { heatCell, intervalWords } from '../charts/measure-marks.ts';
+import type { Robustness, TargetVersion } from '../../studies/robustness/robustness-file.ts';
+import { robustnessGrids, versionWords } from '../charts/heat-grids.ts';
+import { intervalWords } from '../charts/measure-marks.ts';
 import { type Html, html } from '../words/html.ts';
 import { numberText, type ReportMeasure, UNKNOWN } from '../words/number-words.ts';
 import { stageWords } from '../words/stage-words.ts';
+import { heatMap } from './heat-map.ts';
 import type { PageContent } from './page-content.ts';
 import { dataTable, type PageSection } from './page-section.ts';
-
-const versionWords = (name: string): string => (name === BASE ? 'Untuned' : `Tuned on ${stageWords(name).label}`);
 
 function share(measure: ReportMeasure | undefined): Html | string {
   if (measure === undefined || measure.value === null) return UNKNOWN;
   return html`${numberText(measure.value, 'share')}${intervalWords(measure, 'share')}`;
-}
-
-function cellWords(cell: RobustnessCell | undefined, judge: string): Html | string {
-  if (cell?.status === 'nothing-collected') return html`<span class="quiet">found nothing to learn from</span>`;
-  const asr = cell?.judges.find(({ name }) => name === judge)?.asr;
-  const seen = cell?.isLearned === true ? html`<span class="quiet">learned these</span>` : '';
-  return html`${heatCell(asr, 'share', 1)}${seen}`;
-}
-
-function matrix({ attackers, targets, cells }: Robustness, judge: string, how: RobustnessCell['how']): Html {
-  const rows = attackers.flatMap((attacker) => {
-    const found = targets.map(({ name }) =>
-      cells.find((cell) => cell.attacker === attacker && cell.target === name && cell.how === how),
-    );
-    // An attacker that was not retrained has a figure against the base only.
-    if (found.filter((cell) => cell !== undefined).length < (how === 'retrained' ? 2 : 1)) return [];
-    return [
-      [
-        html`${stageWords(attacker).label}<span class="quiet">${attacker}</span>`,
-        ...found.map((cell) => cellWords(cell, judge)),
-      ],
-    ];
-  });
-  if (rows.length === 0) return html``;
-  const what =
-    how === 'replayed'
-      ? 'Success rate of the attacks that were found against the untuned target'
-      : 'Success rate of retrained attackers, against each version';
-  const columns = [
-    { heading: 'Attacker' },
-    ...targets.map(({ name }) => ({ heading: versionWords(name), isNumber: true })),
-  ];
-  return html`<div class="wide" role="region" aria-label="${what}" tabindex="0">${dataTable(`${what}, by the judge ${judge}. Darker is more.`, columns, rows)}</div>`;
 }
 
 /** The change in nats a token; empty for the base itself. */
@@ -98,7 +60,7 @@ function usefulness({ targets }: Robustness): Html {
 export function robustnessSection({ report }: PageContent): PageSection | undefined {
   const { robustness } = report;
   if (robustness === undefined || robustness.targets.length === 0) return undefined;
-  const { reportedJudge, leftOut, status } = robustness;
+  const { leftOut, status } = robustness;
   const left = leftOut.map(
     ({ data, tried }) =>
       html`<p>No target was tuned on ${stageWords(data).label}: none of its ${tried} attacks succeeded.</p>`,
@@ -107,6 +69,6 @@ export function robustnessSection({ report }: PageContent): PageSection | undefi
     id: 'robustness',
     title: 'Does tuning help?',
     note: html`The target was tuned to refuse each attacker’s successes, then attacked again. A version that refuses everything looks safe: read both tables.${status === 'running' ? ' Some cells are still missing.' : ''}`,
-    body: html`${matrix(robustness, reportedJudge, 'replayed')}${matrix(robustness, reportedJudge, 'retrained')}${usefulness(robustness)}${left}`,
+    body: html`${robustnessGrids(robustness).map(heatMap)}${usefulness(robustness)}${left}`,
   };
 }

@@ -28,14 +28,24 @@ function whyItWorks({ cause, example }: WayRecord): string {
   return `Why: all ${whole} words of this example together; no smaller part was found to succeed.`;
 }
 
-function wayItem(way: WayRecord, number: number, largest: number, vault: TextVault): Html {
+/** A way or wording: its number, and the name that a reader gave it. */
+export const numberedName = (what: string, number: number, name: string | null | undefined): string =>
+  name == null ? `${what} ${number}` : `${what} ${number}: ${name}`;
+
+interface WayPlace {
+  readonly number: number;
+  readonly name: string | null | undefined;
+  readonly largest: number;
+}
+
+function wayItem(way: WayRecord, { number, name, largest }: WayPlace, vault: TextVault): Html {
   const { cause, example, isEcho, successes, searches, wordings } = way;
   const facts = [
     ...(wordings === undefined ? [] : [counted(wordings, 'wording')]),
     `found by ${counted(searches, 'search', 'searches')}`,
     isEcho ? 'repeats its own words' : 'answered in other words',
   ];
-  return html`<li class="way"><h3 class="way-name">Way ${number}</h3><div class="way-cause">${vault.veil(cause, 'cause', `cause of way ${number}`)}</div><div class="way-size">${sizeBar(successes, largest)}<span>${counted(successes, 'success', 'successes')}</span></div><div class="way-more"><p class="quiet">${facts.join(' · ')}. ${whyItWorks(way)}</p>${vault.veil(example, 'attack', `example of way ${number}`)}</div></li>`;
+  return html`<li class="way"><h3 class="way-name">${numberedName('Way', number, name)}</h3><div class="way-cause">${vault.veil(cause, 'cause', `cause of way ${number}`)}</div><div class="way-size">${sizeBar(successes, largest)}<span>${counted(successes, 'success', 'successes')}</span></div><div class="way-more"><p class="quiet">${facts.join(' · ')}. ${whyItWorks(way)}</p>${vault.veil(example, 'attack', `example of way ${number}`)}</div></li>`;
 }
 
 function remainder(ways: readonly WayRecord[]): Html {
@@ -64,7 +74,9 @@ export function waysSection(content: PageContent, vault: TextVault): PageSection
     return { ...COMMON, note: what, body: withoutWays(content) };
   const { ways, successes, searched, unstable, unknown } = record;
   const largest = ways[0]?.successes ?? 1;
-  const items = ways.slice(0, MAX_SHOWN_WAYS).map((way, i) => wayItem(way, i + 1, largest, vault));
+  const items = ways
+    .slice(0, MAX_SHOWN_WAYS)
+    .map((way, i) => wayItem(way, { number: i + 1, name: content.wayNames[i], largest }, vault));
   const again = `${counted(searched, 'success', 'successes')} searched; ${unstable} of them did not succeed again.`;
   const left =
     unknown === 0

@@ -6,6 +6,7 @@ import { counted, percentText } from '../words/number-words.ts';
 import { stageWords } from '../words/stage-words.ts';
 import type { PageContent } from './page-content.ts';
 import type { PageSection } from './page-section.ts';
+import { numberedName } from './section-ways.ts';
 import type { TextVault } from './text-vault.ts';
 
 function exampleItem({ text, isEcho, responses }: ExampleAttack, name: string, vault: TextVault): Html {
@@ -17,14 +18,20 @@ function exampleItem({ text, isEcho, responses }: ExampleAttack, name: string, v
   return html`<li class="example">${attack}${isEcho === true ? html`<p class="quiet">An echo: fails once its own words are masked.</p>` : ''}<ul class="answers">${answers}</ul></li>`;
 }
 
-function wordingItem(cluster: SuccessCluster, number: number, largest: number, vault: TextVault): Html {
+interface WordingPlace {
+  readonly number: number;
+  readonly name: string | null | undefined;
+  readonly largest: number;
+}
+
+function wordingItem(cluster: SuccessCluster, { number, name, largest }: WordingPlace, vault: TextVault): Html {
   const { members, meanUnsafe, echoShare, distinctTexts, examples } = cluster;
   const facts = [
     `${percentText(meanUnsafe)} unsafe on average`,
     ...(echoShare === null ? [] : [`${percentText(echoShare)} echoes`]),
     ...(members.length === distinctTexts ? [] : [counted(distinctTexts, 'different text')]),
   ];
-  return html`<li><details class="cluster"><summary><span class="cluster-name">Wording ${number}</span>${sizeBar(members.length, largest)}<span class="cluster-size">${counted(members.length, 'attack')}</span><span class="quiet">${facts.join(' · ')}</span></summary><ol class="examples">${examples.map((example, i) => exampleItem(example, `attack ${i + 1} of wording ${number}`, vault))}</ol></details></li>`;
+  return html`<li><details class="cluster"><summary><span class="cluster-name">${numberedName('Wording', number, name)}</span>${sizeBar(members.length, largest)}<span class="cluster-size">${counted(members.length, 'attack')}</span><span class="quiet">${facts.join(' · ')}</span></summary><ol class="examples">${examples.map((example, i) => exampleItem(example, `attack ${i + 1} of wording ${number}`, vault))}</ol></details></li>`;
 }
 
 function remainder(clusters: readonly SuccessCluster[]): Html {
@@ -50,7 +57,9 @@ export function wordingsSection(content: PageContent, vault: TextVault): PageSec
   if (clusters === undefined) return undefined;
   const list = clusters.clusters;
   const largest = list[0]?.members.length ?? 1;
-  const items = list.slice(0, MAX_SHOWN_CLUSTERS).map((cluster, i) => wordingItem(cluster, i + 1, largest, vault));
+  const items = list
+    .slice(0, MAX_SHOWN_CLUSTERS)
+    .map((cluster, i) => wordingItem(cluster, { number: i + 1, name: content.wordingNames[i], largest }, vault));
   const body =
     list.length === 0
       ? html`<p>No attack succeeded.</p>`

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import Database from 'libsql';
 import { monotonicMs } from '../../base/clock.ts';
 import { FloodgateError } from '../../base/errors.ts';
@@ -156,6 +157,17 @@ export function openCallLog(path: string, others?: Pick<CallLog, 'find'>): CallL
       closeLog(db, () => write({}, {}, () => undefined));
     },
   };
+}
+
+/** The sums of the log at `path`, read beside a process that writes it; undefined where there is none. */
+export function readSpentOf(path: string): Spent | undefined {
+  if (!existsSync(path)) return undefined;
+  const db = new Database(path, { readonly: true, timeout: BUSY_TIMEOUT_MS });
+  try {
+    return guardSqlite('read call log', () => readSpent(db)).spent;
+  } finally {
+    db.close();
+  }
 }
 
 /** The log of SQLite itself goes with the last connection: a full disk leaves it, and the next opening reads it. */

@@ -20,7 +20,7 @@ export interface AttackerBase {
 /**
  * Positions that the attacker's graphs can hold: the meta-prompt, the attack, and a spare one for a cut attack's end.
  */
-function attackerContext(config: Config, promptTokens: number, maxPositions: number): number {
+function attackerContext(config: Pick<Config, 'attacker'>, promptTokens: number, maxPositions: number): number {
   return Math.min(maxPositions, promptTokens + config.attacker.maxTokens + 2);
 }
 
@@ -57,7 +57,7 @@ function trainableOf({ method, lora }: Config['attacker']): Trainable {
  * @throws FloodgateError `config` when the longest attack does not fit its context.
  */
 export async function openRunAttacker(
-  config: Config,
+  config: Pick<Config, 'attacker'>,
   model: DecoderCheckpoint,
   compute: ComputeOptions,
   base: AttackerBase = { weights: model.weights, trainable: trainableOf(config.attacker) },

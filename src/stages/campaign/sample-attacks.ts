@@ -88,11 +88,14 @@ export async function sampleAttacks(folder: RunFolder, plan: SamplePlan, io: Cam
   }
 }
 
-/** The last stage, in the order of training, that has left an attacker; undefined when none has. */
-export function lastTrainedStage(store: RunStore): string | undefined {
+/** The last stage, in the order of training, that has left a wanted attacker; undefined when none has. */
+export function lastTrainedStage(
+  store: RunStore,
+  isWanted: (stage: string) => boolean = () => true,
+): string | undefined {
   const done = store.stages().filter(({ status }) => status === 'done');
   return stages
     .names()
     .reverse()
-    .find((name) => done.some((row) => row.name === name) && !leftNoAttacker(store, name));
+    .find((name) => isWanted(name) && done.some((row) => row.name === name) && !leftNoAttacker(store, name));
 }

@@ -1,0 +1,62 @@
+// @ts-check
+// The work on a run: how it goes, and the buttons that pause, stop and resume it.
+import { ask, make, RequestError } from './parts.js';
+
+const MEANINGS = {
+  pause: 'Pause after the step in hand',
+  stop: 'Stop at once',
+  resume: 'Resume',
+};
+
+/** @param {number} seconds */
+const timeText = (seconds) =>
+  seconds < 90 ? `${Math.round(seconds)} s` : seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
+
+/** How the work goes, in one line. @param {any} overview */
+function workText({ status, work }) {
+  const calls = `${work.targetCalls.toLocaleString('en-US')} target calls`;
+  const money = work.money === null ? '' : ` · ${work.money.toFixed(2)} ${work.currency} paid`;
+  const stage =
+    status !== 'running' || work.stage === null
+      ? ''
+      : ` · ${work.stage}${work.secondsLeft === null ? '' : `: about ${timeText(work.secondsLeft)} left`}`;
+  return `${calls}${money}${stage}`;
+}
+
+/**
+ * @param {string} base address of the run
+ * @param {any} overview
+ * @param {() => Promise<unknown>} refresh
+ */
+export function controlPart(base, overview, refresh) {
+  const line = make('p', { class: 'quiet' }, '');
+  const said = make('p', { role: 'status' }, '');
+  const buttons = make('p', { class: 'buttons' });
+  /** @param {'pause' | 'stop' | 'resume'} action */
+  const button = (action) => {
+    const element = /** @type {HTMLButtonElement} */ (make('button', { type: 'button' }, MEANINGS[action]));
+    element.addEventListener('click', async () => {
+      element.disabled = true;
+      said.textContent = action === 'resume' ? 'Resuming …' : 'Stopping …';
+      try {
+        await ask(`${base}/control`, { method: 'POST', body: JSON.stringify({ action }) });
+        said.textContent = action === 'resume' ? 'A process of its own works on it now.' : 'The process was told.';
+      } catch (error) {
+        said.textContent = error instanceof RequestError ? error.message : String(error);
+      }
+      element.disabled = false;
+      await refresh();
+    });
+    return element;
+  };
+  const all = { pause: button('pause'), stop: button('stop'), resume: button('resume') };
+  /** @param {any} now */
+  const draw = (now) => {
+    line.textContent = workText(now);
+    const isRunning = now.status === 'running';
+    const isOpen = now.status === 'interrupted' || now.status === 'failed';
+    buttons.replaceChildren(...(isRunning ? [all.pause, all.stop] : isOpen ? [all.resume] : []));
+  };
+  draw(overview);
+  return { element: make('div', {}, line, buttons, said), draw };
+}

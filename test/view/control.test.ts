@@ -1,0 +1,105 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type RunningView, viewRuns } from '../../src/view/view-server.ts';
+import { openViewedRuns } from '../../src/view/viewed-runs.ts';
+import { type CampaignPlace, startRunProcess } from '../stages/campaign-process.ts';
+import { contentDifferences, readRunContent } from '../stages/run-content.ts';
+import { createTinyCampaign, placeOfTiny, type TinyCampaign } from '../stages/tiny-campaign.ts';
+import { type CompiledSource, compileSource } from '../support/compiled-source.ts';
+
+let tiny: TinyCampaign;
+let compiled: CompiledSource;
+let place: CampaignPlace;
+let view: RunningView;
+let cookie: string;
+
+const base = (): string => `http://127.0.0.1:${view.port}`;
+
+async function wish(run: string, action: string, headers: Readonly<Record<string, string>> = {}) {
+  const sent = { method: 'POST', headers: { origin: base(), cookie, ...headers }, body: JSON.stringify({ action }) };
+  const answer = await fetch(`${base()}/api/runs/${run}/control`, sent);
+  return { status: answer.status, body: (await answer.json()) as { error?: { message: string } } };
+}
+
+const overview = async (run: string): Promise<{ status: string; progress: { updates: number }[]; work: unknown }> =>
+  (await fetch(`${base()}/api/runs/${run}`, { headers: { cookie } })).json() as never;
+
+const statusOf = async (run: string) => (await overview(run)).status;
+
+async function until(test: () => Promise<boolean>): Promise<void> {
+  while (!(await test())) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
+const hasBegun = async (run: string): Promise<boolean> =>
+  (await overview(run).catch(() => undefined))?.progress?.some(({ updates }) => updates > 3) === true;
+
+beforeAll(async () => {
+  tiny = await createTinyCampaign();
+  compiled = compileSource();
+  place = { ...placeOfTiny(tiny, compiled.folder), overrides: ['attackers=[gflownet]', 'evaluation.controls=0'] };
+  mkdirSync(place.runsFolder, { recursive: true });
+  view = await viewRuns(await openViewedRuns([], place.runsFolder), { port: 0, cli: place.mainPath });
+  const [, token] = view.url.split('#token=');
+  const begun = await fetch(`${base()}/api/session`, {
+    method: 'POST',
+    headers: { origin: base() },
+    body: JSON.stringify({ token }),
+  });
+  cookie = (begun.headers.get('set-cookie') ?? '').split(';')[0] as string;
+});
+afterAll(async () => {
+  await view?.close();
+  compiled?.remove();
+  await tiny?.remove();
+});
+
+describe('a run in the viewer', () => {
+  it('pauses, resumes in a process of its own, and ends as one that was never paused', async () => {
+    const whole = startRunProcess(place, 'whole');
+    expect((await whole.outcome).code).toBe(0);
+    const run = startRunProcess(place, 'paused');
+    await until(() => hasBegun('paused'));
+    expect((await wish('paused', 'resume')).body.error?.message).toBe('a process works on this run');
+    expect((await wish('paused', 'pause')).status).toBe(201);
+    const { code, stderr } = await run.outcome;
+    expect(code).toBe(130);
+    expect(stderr).toContain('stopping after the step in hand');
+    expect(await statusOf('paused')).toBe('interrupted');
+    expect((await wish('paused', 'resume')).status).toBe(201);
+    await until(async () => (await statusOf('paused')) === 'done');
+    const [expected, got] = ['whole', 'paused'].map((name) => readRunContent(path.join(place.runsFolder, name)));
+    expect(contentDifferences(expected as never, got as never)).toEqual([]);
+    expect(readFileSync(path.join(place.runsFolder, 'paused', 'resume.log'), 'utf8')).toContain('gflownet: 60/60');
+  });
+
+  it('stops at once', async () => {
+    const run = startRunProcess(place, 'stopped');
+    await until(() => hasBegun('stopped'));
+    expect((await wish('stopped', 'stop')).status).toBe(201);
+    const { code, stderr } = await run.outcome;
+    expect(code).toBe(130);
+    expect(stderr).toContain('ended at once; what was stored is kept');
+    expect((await wish('stopped', 'pause')).body.error?.message).toBe('no process works on this run');
+  });
+
+  it('says why it does not resume', async () => {
+    writeFileSync(path.join(place.runsFolder, 'stopped', 'config.yaml'), 'not: a config\n');
+    const { status, body } = await wish('stopped', 'resume');
+    expect(status).toBe(409);
+    expect(body.error?.message).toMatch(/^error: .*config/);
+  });
+
+  it('obeys nobody else, and signals no process of another machine', async () => {
+    expect((await wish('paused', 'pause', { cookie: '' })).status).toBe(401);
+    expect((await wish('paused', 'pause', { origin: 'http://127.0.0.1:1' })).status).toBe(403);
+    expect((await wish('paused', 'erase')).status).toBe(400);
+    // Our own number, on another machine that has just shown life: a signal would end this test.
+    const owner = { pid: process.pid, host: 'elsewhere', bootId: 'another', pidNamespace: null };
+    const lock = path.join(place.runsFolder, 'stopped', 'lock');
+    writeFileSync(lock, JSON.stringify({ ...owner, sinceMs: Date.now(), token: 'x' }));
+    const { status, body } = await wish('stopped', 'stop');
+    expect(status).toBe(409);
+    expect(body.error?.message).toContain('in use by');
+  });
+});
