@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { Worker } from 'node:worker_threads';
 import { monotonicMs } from '../../src/base/clock.ts';
@@ -8,7 +11,11 @@ import { parsePositiveCount } from '../../src/cli/options.ts';
 import { directWeights } from '../../src/learning/objectives/objective.ts';
 import { openPolicySession, type PolicySession } from '../../src/models/decoder/policy-session.ts';
 import { createOpenModels } from '../../src/models/open-models.ts';
+import { openCallLog } from '../../src/runs/store/call-log.ts';
 import { openTarget } from '../../src/stages/campaign/open-parts.ts';
+import { createBudget } from '../../src/trial/budget.ts';
+import { createCallMeter } from '../../src/trial/call-meter.ts';
+import { keepAnswers } from '../../src/trial/kept-answers.ts';
 import { type Experiment, examples } from '../experiment.ts';
 
 interface InFlightOptions {
@@ -84,18 +91,22 @@ async function fly(beside: string, policy: PolicySession | undefined, options: I
     responses: 1,
     decode: { temperature: 1, topP: 1, topK: 0, maxNewTokens: 8 },
   });
+  const folder = mkdtempSync(join(tmpdir(), 'floodgate-in-flight-'));
+  const log = openCallLog(join(folder, 'calls.db'));
+  const meter = createCallMeter({ budget: createBudget({}, log), prices: undefined });
+  const kept = keepAnswers(target, { identity: 'in flight', log, meter, reads: true });
   try {
     const decode = { temperature: 1, topP: 1, topK: 0, maxNewTokens: 8 };
     const requestsOf = (count: number) =>
-      Array.from({ length: count }, (_, i) => ({ attack: `attack ${i}`, streamName: ['in flight', i] }));
-    await target.ask(requestsOf(atOnce), { responses: 1, decode }); // opens the connections
+      Array.from({ length: count }, (_, i) => ({ attack: `attack ${i}`, streamName: ['in flight', count, i] }));
+    await kept.ask(requestsOf(atOnce), { responses: 1, decode }); // opens the connections
     const requests = requestsOf(calls);
     const delay = monitorEventLoopDelay({ resolution: 5 });
     delay.enable();
     const started = monotonicMs();
     let isDone = false;
     let steps = 0;
-    const asking = target.ask(requests, { responses: 1, decode }).finally(() => {
+    const asking = kept.ask(requests, { responses: 1, decode }).finally(() => {
       isDone = true;
     });
     while (policy !== undefined && !isDone) {
@@ -109,6 +120,8 @@ async function fly(beside: string, policy: PolicySession | undefined, options: I
   } finally {
     await close();
     await server.close();
+    log.close();
+    rmSync(folder, { recursive: true });
   }
 }
 
@@ -118,7 +131,9 @@ async function measure(options: InFlightOptions): Promise<Flight[]> {
     const policy = await openStep(ownThread);
     try {
       await stepOnce(policy); // the first step allocates
-      flights.push(await fly(ownThread ? 'steps in their own thread' : 'steps on this thread', policy, options));
+      // On this thread the calls wait for every step: a tenth of them says it.
+      const asked = ownThread ? options : { ...options, calls: Math.ceil(options.calls / 10) };
+      flights.push(await fly(ownThread ? 'steps in their own thread' : 'steps on this thread', policy, asked));
     } finally {
       await policy.close();
     }
@@ -144,9 +159,9 @@ export const inFlight: Experiment = {
   description: 'how close calls come to the ideal rate while SmolLM2 learns (docs/performance.md)',
   define: (command, context) =>
     command
-      .option('--calls <count>', 'calls of one measurement', parsePositiveCount, 1280)
+      .option('--calls <count>', 'calls of one measurement', parsePositiveCount, 6400)
       .option('--at-once <count>', 'calls in flight', parsePositiveCount, 64)
       .option('--latency <ms>', "the server's, ms", parsePositiveCount, 200)
-      .addHelpText('after', examples('in-flight', 'in-flight --calls 320'))
+      .addHelpText('after', examples('in-flight', 'in-flight --calls 1280'))
       .action((options: InFlightOptions) => report(options, context)),
 };

@@ -13,6 +13,7 @@ import {
 import { removeAttacker } from '../runs/remove-attacker.ts';
 import { openRunFolder } from '../runs/run-folder.ts';
 import { alignColumns, type CommandResult, joinLines, printResult } from './command-output.ts';
+import { COMMAND_WORDS } from './command-words.ts';
 import { type CliContext, ioOf } from './context.ts';
 import { addRunsOption, type RunsOptions } from './options.ts';
 
@@ -30,7 +31,7 @@ interface ImportOptions extends RunsOptions {
 export function registerAttackerCommand(program: Command, context: CliContext): void {
   const attacker = program
     .command('attacker')
-    .description('hand a trained attacker on, with its card, and take one')
+    .description(COMMAND_WORDS.attacker)
     .addHelpText(
       'after',
       `

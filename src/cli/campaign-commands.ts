@@ -6,6 +6,7 @@ import { openRunFolder, type RunFolder } from '../runs/run-folder.ts';
 import { lastTrainedStage, sampleAttacks } from '../stages/campaign/sample-attacks.ts';
 import { stages } from '../stages/registry.ts';
 import { type CommandResult, joinLines, printResult } from './command-output.ts';
+import { COMMAND_WORDS } from './command-words.ts';
 import { type CliContext, callsIo, ioOf } from './context.ts';
 import {
   addCallOptions,
@@ -19,8 +20,9 @@ import {
 import { campaignResult } from './run-command.ts';
 import { announceEvaluation, announceResume } from './start-line.ts';
 
-function registerResume(program: Command, context: CliContext): void {
-  const command = program.command('resume').description('continue a run that was stopped, interrupted or killed');
+/** Adds `floodgate resume`. */
+export function registerResumeCommand(program: Command, context: CliContext): void {
+  const command = program.command('resume').description(COMMAND_WORDS.resume);
   addCallOptions(addRunsOption(command))
     .argument('<run>', 'name or path of the run')
     .addHelpText(
@@ -43,9 +45,10 @@ interface EvaluateOptions extends RunsOptions, CallOptions {
   readonly replace?: boolean;
 }
 
-function registerEvaluate(program: Command, context: CliContext): void {
+/** Adds `floodgate evaluate`. */
+export function registerEvaluateCommand(program: Command, context: CliContext): void {
   const stage = new Option('--stage <name...>', 'stages to measure (default: as the config says)');
-  const command = program.command('evaluate').description('measure the trained attackers of a run with fresh attacks');
+  const command = program.command('evaluate').description(COMMAND_WORDS.evaluate);
   addCallOptions(addRunsOption(command))
     .argument('<run>', 'name or path of the run')
     .addOption(stage.choices(stages.names()))
@@ -97,9 +100,10 @@ async function sample(run: string, options: SampleOptions, context: CliContext):
   return { text, json: { run: folder.name, stage, attacks } };
 }
 
-function registerSample(program: Command, context: CliContext): void {
+/** Adds `floodgate sample`. */
+export function registerSampleCommand(program: Command, context: CliContext): void {
   const stage = new Option('--stage <name>', 'stage of the attacker (default: the last one done)');
-  addRunsOption(program.command('sample').description('write attacks from a trained attacker'))
+  addRunsOption(program.command('sample').description(COMMAND_WORDS.sample))
     .argument('<run>', 'name or path of the run')
     .addOption(stage.choices(stages.names()))
     .option('--count <number>', 'attacks to write', parsePositiveCount, 20)
@@ -107,11 +111,4 @@ function registerSample(program: Command, context: CliContext): void {
     .addOption(seedOption())
     .addHelpText('after', '\nExamples:\n  floodgate sample smollm2 --count 100 --json')
     .action(async (run: string, options: SampleOptions) => printResult(context, await sample(run, options, context)));
-}
-
-/** Adds the commands on an earlier run: `floodgate resume`, `evaluate` and `sample`. */
-export function registerCampaignCommands(program: Command, context: CliContext): void {
-  registerResume(program, context);
-  registerEvaluate(program, context);
-  registerSample(program, context);
 }

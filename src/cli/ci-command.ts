@@ -16,6 +16,7 @@ import { loadConfig } from '../stages/campaign/config-load.ts';
 import type { GateLimits } from '../stages/config/gate-section.ts';
 import { causeSha256, storedCauses, type WayRecord } from '../stages/evaluation/causes-record.ts';
 import { alignColumns, joinLines, printResult } from './command-output.ts';
+import { COMMAND_WORDS } from './command-words.ts';
 import { type CliContext, callsIo, ioOf } from './context.ts';
 import {
   addCallOptions,
@@ -167,9 +168,7 @@ async function gate(file: string, options: CiOptions, context: CliContext): Prom
 
 /** Adds `floodgate ci`. */
 export function registerCiCommand(program: Command, context: CliContext): void {
-  const command = program
-    .command('ci')
-    .description('a gate for pipelines: replays a baseline, searches, and judges limits');
+  const command = program.command('ci').description(COMMAND_WORDS.ci);
   addCallOptions(addSetOption(addRunsOption(command)))
     .argument('<config>', 'config file with limits under gate')
     .option('--baseline <run or file>', 'a run whose successes are sent again first, or a file of --save-baseline')

@@ -13,6 +13,11 @@ export function printResult(context: CliContext, { text, json }: CommandResult):
   context.out(context.json ? JSON.stringify(json, null, 2) : text);
 }
 
+/** An argument as a POSIX shell reads it back. */
+export function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
 /** A sum of money without its currency. */
 export function moneyWords(money: number): string {
   return money.toLocaleString('en-US', { maximumFractionDigits: money < 1 ? 4 : 2 });

@@ -5,6 +5,7 @@ import { figureRows, STATE_WORDS, sharedWords } from '../report/compare/comparis
 import { counted } from '../report/words/number-words.ts';
 import { openRunFolder } from '../runs/run-folder.ts';
 import { alignColumns, joinLines, printable, printableWithin, printResult } from './command-output.ts';
+import { COMMAND_WORDS } from './command-words.ts';
 import type { CliContext } from './context.ts';
 import { addRunsOption, parseCount, type RunsOptions } from './options.ts';
 
@@ -73,9 +74,7 @@ function jsonOf(comparison: Comparison, { ways }: CompareOptions): object {
 
 /** Adds `floodgate compare`. */
 export function registerCompareCommand(program: Command, context: CliContext): void {
-  addRunsOption(
-    program.command('compare').description('what changed between runs: rates, ways that opened or closed, settings'),
-  )
+  addRunsOption(program.command('compare').description(COMMAND_WORDS.compare))
     .argument('<runs...>', 'names or paths of two or more runs, the oldest first')
     .option(
       '--ways <count>',

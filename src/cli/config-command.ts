@@ -4,6 +4,7 @@ import { UNPRINTABLE } from '../base/unprintable.ts';
 import { loadConfig } from '../stages/campaign/config-load.ts';
 import { configJsonSchema, configReference } from '../stages/campaign/config-schema.ts';
 import { printResult } from './command-output.ts';
+import { COMMAND_WORDS } from './command-words.ts';
 import type { CliContext } from './context.ts';
 import { addSetOption, type SetOptions } from './options.ts';
 
@@ -27,7 +28,7 @@ function printableYaml(value: unknown): string {
 
 /** Adds `floodgate config show` and `floodgate config schema`. */
 export function registerConfigCommand(program: Command, context: CliContext): void {
-  const config = program.command('config').description('check and explain config files');
+  const config = program.command('config').description(COMMAND_WORDS.config);
 
   addSetOption(
     config

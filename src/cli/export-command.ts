@@ -9,6 +9,7 @@ import { type Destination, needsPlace } from '../exports/write-export.ts';
 import { counted } from '../report/words/number-words.ts';
 import { openRunFolder } from '../runs/run-folder.ts';
 import { joinLines, printResult } from './command-output.ts';
+import { COMMAND_WORDS } from './command-words.ts';
 import { type CliContext, ioOf } from './context.ts';
 import { addRunsOption, type RunsOptions } from './options.ts';
 
@@ -74,7 +75,7 @@ export function registerExportCommand(program: Command, context: CliContext): vo
   const formats = exportFormats.all();
   const width = maxOf(formats.map(({ name }) => name.length));
   const listed = formats.map(({ name, describe }) => `  ${name.padEnd(width)}  ${describe}`).join('\n');
-  addRunsOption(program.command('export').description('hand on what a run found, in a format of other tools'))
+  addRunsOption(program.command('export').description(COMMAND_WORDS.export))
     .argument('<run>', 'name or path of the run')
     .addOption(
       new Option('--format <name>', 'format of the export').choices(exportFormats.names()).makeOptionMandatory(),

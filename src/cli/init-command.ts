@@ -7,11 +7,11 @@ import { type ListedModel, listModels } from '../models/sources/manage-models.ts
 import { testTarget } from '../stages/campaign/open-parts.ts';
 import { type FoundEndpoint, findEndpoint } from '../targets/endpoint-probe.ts';
 import type { TargetCheckResult } from '../trial/target-check.ts';
-import { printResult } from './command-output.ts';
+import { printResult, shellWord } from './command-output.ts';
+import { COMMAND_WORDS } from './command-words.ts';
 import { type CliContext, ioOf } from './context.ts';
 import { judgesHere, judgesServed } from './init-judges.ts';
 import { LOCAL_TEMPLATE, SEEDS_TEMPLATE, wireConfigText } from './init-template.ts';
-import { shellWord } from './start-line.ts';
 import { checkText } from './target-command.ts';
 
 interface InitOptions {
@@ -125,7 +125,7 @@ function parseHeader(text: string, earlier: Readonly<Record<string, string>>): R
 export function registerInitCommand(program: Command, context: CliContext): void {
   program
     .command('init')
-    .description('write a config and a few seeds to start from')
+    .description(COMMAND_WORDS.init)
     .argument('[file]', 'config file to write', 'floodgate.yaml')
     .option('--target <url>', 'find out how this endpoint is asked, by harmless requests, and write a config for it')
     .option('--api-key-env <name>', 'environment variable that holds its key, sent as a bearer token')

@@ -19,6 +19,7 @@ import {
 } from '../studies/calibration/labelled-examples.ts';
 import { type ScoredExamples, scoreWithConfig, statedScores } from '../studies/calibration/score-examples.ts';
 import { type CommandResult, printableLines, printResult } from './command-output.ts';
+import { COMMAND_WORDS } from './command-words.ts';
 import { type CliContext, ioOf } from './context.ts';
 import { registerAgreeCommand } from './judge-agree-command.ts';
 import { type CalibrationResult, calibrationText } from './judge-text.ts';
@@ -149,7 +150,7 @@ async function calibrate(given: string, options: CalibrateOptions, context: CliC
 
 /** Adds `floodgate judge calibrate` and `floodgate judge agree`. */
 export function registerJudgeCommand(program: Command, context: CliContext): void {
-  const judge = program.command('judge').description('measure a judge');
+  const judge = program.command('judge').description(COMMAND_WORDS.judge);
   addRunsOption(
     judge
       .command('calibrate')

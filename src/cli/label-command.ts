@@ -14,6 +14,7 @@ import type { Label } from '../runs/store/labels.ts';
 import { readLabelFile } from '../studies/calibration/label-file.ts';
 import { answersAtRandom, labelledAnswers } from '../studies/calibration/labelled-answers.ts';
 import { alignColumns, joinLines, printResult } from './command-output.ts';
+import { COMMAND_WORDS } from './command-words.ts';
 import type { CliContext } from './context.ts';
 import { addRunsOption, parsePositiveCount, type RunsOptions } from './options.ts';
 
@@ -229,10 +230,7 @@ function registerFiles(label: Command, context: CliContext): void {
 
 /** Adds `floodgate label`. */
 export function registerLabelCommand(program: Command, context: CliContext): void {
-  const label = program
-    .command('label')
-    .description('say that a verdict is wrong or an attack a duplicate, and name wordings and ways')
-    .addHelpText('after', EXAMPLES);
+  const label = program.command('label').description(COMMAND_WORDS.label).addHelpText('after', EXAMPLES);
   registerVerdict(label, context);
   registerOthers(label, context);
   registerFiles(label, context);

@@ -11,6 +11,7 @@ import {
 import { pullModel } from '../models/sources/pull-model.ts';
 import { type ResolvedModel, resolveModel } from '../models/sources/resolve-model.ts';
 import { alignColumns, printResult } from './command-output.ts';
+import { COMMAND_WORDS } from './command-words.ts';
 import { type CliContext, ioOf } from './context.ts';
 
 const SPEC_HELP = `
@@ -23,7 +24,7 @@ A model is named by:
 
 /** Adds `floodgate models list|pull|path|verify|rm`. */
 export function registerModelsCommand(program: Command, context: CliContext): void {
-  const models = program.command('models').description('fetch, find and check models').addHelpText('after', SPEC_HELP);
+  const models = program.command('models').description(COMMAND_WORDS.models).addHelpText('after', SPEC_HELP);
   addList(models, context);
   addPull(models, context);
   addPath(models, context);

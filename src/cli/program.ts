@@ -1,27 +1,39 @@
 import { Command } from 'commander';
 import { packageVersion } from '../base/package-root.ts';
-import { registerAttackerCommand } from './attacker-command.ts';
-import { registerCampaignCommands } from './campaign-commands.ts';
-import { registerCiCommand } from './ci-command.ts';
-import { registerCompareCommand } from './compare-command.ts';
-import { registerConfigCommand } from './config-command.ts';
+import { COMMAND_WORDS, type CommandName } from './command-words.ts';
 import type { CliContext } from './context.ts';
-import { registerExportCommand } from './export-command.ts';
-import { registerInitCommand } from './init-command.ts';
-import { registerJudgeCommand } from './judge-command.ts';
-import { registerLabelCommand } from './label-command.ts';
-import { registerModelsCommand } from './models-command.ts';
-import { registerRobustnessCommand } from './robustness-command.ts';
-import { registerRoundsCommand } from './rounds-command.ts';
-import { registerRunCommand } from './run-command.ts';
-import { registerListCommand, registerReportCommand, registerRmCommand } from './runs-commands.ts';
-import { registerServeCommand } from './serve-command.ts';
-import { registerShowCommand } from './show-command.ts';
-import { registerTargetCommand } from './target-command.ts';
-import { registerTransferCommand } from './transfer-command.ts';
-import { registerTuneCommand } from './tune-command.ts';
-import { registerViewCommand } from './view-command.ts';
-import { registerDemoCommand, registerWorldCommand } from './world-commands.ts';
+
+type Register = (program: Command, context: CliContext) => void;
+
+/** Each command's own module, with all that it needs. */
+const COMMANDS: Readonly<Record<CommandName, () => Promise<Register>>> = {
+  init: async () => (await import('./init-command.ts')).registerInitCommand,
+  config: async () => (await import('./config-command.ts')).registerConfigCommand,
+  models: async () => (await import('./models-command.ts')).registerModelsCommand,
+  target: async () => (await import('./target-command.ts')).registerTargetCommand,
+  judge: async () => (await import('./judge-command.ts')).registerJudgeCommand,
+  run: async () => (await import('./run-command.ts')).registerRunCommand,
+  resume: async () => (await import('./campaign-commands.ts')).registerResumeCommand,
+  evaluate: async () => (await import('./campaign-commands.ts')).registerEvaluateCommand,
+  sample: async () => (await import('./campaign-commands.ts')).registerSampleCommand,
+  demo: async () => (await import('./world-commands.ts')).registerDemoCommand,
+  tune: async () => (await import('./tune-command.ts')).registerTuneCommand,
+  transfer: async () => (await import('./transfer-command.ts')).registerTransferCommand,
+  robustness: async () => (await import('./robustness-command.ts')).registerRobustnessCommand,
+  rounds: async () => (await import('./rounds-command.ts')).registerRoundsCommand,
+  world: async () => (await import('./world-commands.ts')).registerWorldCommand,
+  list: async () => (await import('./runs-commands.ts')).registerListCommand,
+  compare: async () => (await import('./compare-command.ts')).registerCompareCommand,
+  ci: async () => (await import('./ci-command.ts')).registerCiCommand,
+  show: async () => (await import('./show-command.ts')).registerShowCommand,
+  report: async () => (await import('./runs-commands.ts')).registerReportCommand,
+  export: async () => (await import('./export-command.ts')).registerExportCommand,
+  label: async () => (await import('./label-command.ts')).registerLabelCommand,
+  attacker: async () => (await import('./attacker-command.ts')).registerAttackerCommand,
+  serve: async () => (await import('./serve-command.ts')).registerServeCommand,
+  view: async () => (await import('./view-command.ts')).registerViewCommand,
+  rm: async () => (await import('./runs-commands.ts')).registerRmCommand,
+};
 
 const EXAMPLES = `
 Examples:
@@ -64,34 +76,27 @@ export function createBareProgram(name: string, write: ProgramParts['write']): C
     .configureOutput({ writeOut: write, writeErr: write, outputError: () => undefined });
 }
 
-/** Returns the command line of Floodgate. It throws commander's errors and never exits. */
-export function createProgram({ context, write }: ProgramParts): Command {
+const isCommand = (word: string | undefined): word is CommandName => word !== undefined && word in COMMANDS;
+
+/** The command that a command line calls, or asks the help of; undefined for the help of all, and for none of ours. */
+function calledCommand(args: readonly string[]): CommandName | undefined {
+  const words = args.filter((arg, i) => !arg.startsWith('-') && args[i - 1] !== '--cache-dir');
+  const [word] = words[0] === 'help' ? words.slice(1) : words;
+  return isCommand(word) ? word : undefined;
+}
+
+/**
+ * Returns the command line of Floodgate. It throws commander's errors and never exits.
+ * @param args only the command that they call is loaded, the others are named alone; absent: all are.
+ */
+export async function createProgram({ context, write }: ProgramParts, args?: readonly string[]): Promise<Command> {
   const program = createBareProgram('floodgate', write)
     .description('Finds the many different ways a language model can be made to misbehave.')
     .addHelpText('after', EXAMPLES);
-  registerInitCommand(program, context);
-  registerConfigCommand(program, context);
-  registerModelsCommand(program, context);
-  registerTargetCommand(program, context);
-  registerJudgeCommand(program, context);
-  registerRunCommand(program, context);
-  registerCampaignCommands(program, context);
-  registerDemoCommand(program, context);
-  registerTuneCommand(program, context);
-  registerTransferCommand(program, context);
-  registerRobustnessCommand(program, context);
-  registerRoundsCommand(program, context);
-  registerWorldCommand(program, context);
-  registerListCommand(program, context);
-  registerCompareCommand(program, context);
-  registerCiCommand(program, context);
-  registerShowCommand(program, context);
-  registerReportCommand(program, context);
-  registerExportCommand(program, context);
-  registerLabelCommand(program, context);
-  registerAttackerCommand(program, context);
-  registerServeCommand(program, context);
-  registerViewCommand(program, context);
-  registerRmCommand(program, context);
+  const called = args === undefined ? undefined : calledCommand(args);
+  for (const [name, load] of Object.entries(COMMANDS) as [CommandName, () => Promise<Register>][]) {
+    if (args === undefined || name === called) (await load())(program, context);
+    else program.command(name).description(COMMAND_WORDS[name]);
+  }
   return program;
 }

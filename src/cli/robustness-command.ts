@@ -11,6 +11,7 @@ import {
   type Utility,
 } from '../studies/robustness/robustness-file.ts';
 import { alignColumns, type CommandResult, printResult } from './command-output.ts';
+import { COMMAND_WORDS } from './command-words.ts';
 import { type CliContext, callsIo } from './context.ts';
 import {
   addCallOptions,
@@ -123,8 +124,7 @@ async function measure(run: string, options: RobustnessOptions, context: CliCont
 
 /** Adds `floodgate robustness`. */
 export function registerRobustnessCommand(program: Command, context: CliContext): void {
-  const description = 'every attacker of a run against versions of its target that were tuned to refuse';
-  addCallOptions(addSetOption(addRunsOption(program.command('robustness').description(description))))
+  addCallOptions(addSetOption(addRunsOption(program.command('robustness').description(COMMAND_WORDS.robustness))))
     .argument('<run>', 'name or path of the run')
     .option(
       '--data <name...>',

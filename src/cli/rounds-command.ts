@@ -7,6 +7,7 @@ import { stages } from '../stages/registry.ts';
 import type { Rounds } from '../studies/rounds/rounds-file.ts';
 import { loadRoundsConfig, runRounds } from '../studies/rounds/run-rounds.ts';
 import { alignColumns, type CommandResult, printResult } from './command-output.ts';
+import { COMMAND_WORDS } from './command-words.ts';
 import { type CliContext, callsIo } from './context.ts';
 import {
   addCallOptions,
@@ -91,7 +92,7 @@ async function attackInRounds(file: string, options: RoundsOptions, context: Cli
 /** Adds `floodgate rounds`. */
 export function registerRoundsCommand(program: Command, context: CliContext): void {
   const learners = stages.all().filter(({ knowsTarget }) => knowsTarget === 'learns');
-  const command = program.command('rounds').description('attack, tune, attack the tuned target again, in rounds');
+  const command = program.command('rounds').description(COMMAND_WORDS.rounds);
   addCallOptions(addSetOption(addRunsOption(command)))
     .argument('<config>', 'config file')
     .requiredOption('--rounds <count>', 'rounds', parsePositiveCount)

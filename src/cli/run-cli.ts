@@ -1,13 +1,12 @@
 import { parseArgs } from 'node:util';
-import { CommanderError } from 'commander';
+import { type Command, CommanderError } from 'commander';
 import { exitCodeOf, FloodgateError, redactSecrets } from '../base/errors.ts';
 import { silentProgress } from '../base/progress.ts';
 import { printableJson } from '../base/unprintable.ts';
-import { BudgetSpent } from '../trial/budget.ts';
-import { inertFileText, printableLines } from './command-output.ts';
+import { BudgetSpent } from '../trial/budget-spent.ts';
+import { inertFileText, printableLines, shellWord } from './command-output.ts';
 import type { CliContext } from './context.ts';
-import { createProgram } from './program.ts';
-import { shellWord } from './start-line.ts';
+import { createProgram, type ProgramParts } from './program.ts';
 
 /** The JSON object that `--json` prints when a command fails. */
 interface ErrorJson {
@@ -154,7 +153,11 @@ function createContext(
  *
  * @param create makes the program: Floodgate's own, or another set of commands.
  */
-export async function runCli(args: readonly string[], io: CliIo, create = createProgram): Promise<number> {
+export async function runCli(
+  args: readonly string[],
+  io: CliIo,
+  create: (parts: ProgramParts, args: readonly string[]) => Command | Promise<Command> = createProgram,
+): Promise<number> {
   const flags = readGlobalFlags(args);
   const terminal = createTerminalProgress(io.stderr);
   let resumption: string | undefined;
@@ -168,7 +171,7 @@ export async function runCli(args: readonly string[], io: CliIo, create = create
     exitCode = code;
   };
   const context = createContext({ ...io, continueWith: remember, exitWith }, flags, terminal, commandLine);
-  const program = create({ context, write: (text) => void io.stdout.write(printableLines(text)) });
+  const program = await create({ context, write: (text) => void io.stdout.write(printableLines(text)) }, args);
   try {
     await program.parseAsync(args, { from: 'user' });
     return exitCode;

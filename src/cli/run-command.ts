@@ -10,6 +10,7 @@ import type { StartRunOptions } from '../stages/campaign/run-campaign.ts';
 import type { Config } from '../stages/config/config.ts';
 import { parseBudget } from '../trial/budget.ts';
 import { alignColumns, type CommandResult, moneyWords, printResult } from './command-output.ts';
+import { COMMAND_WORDS } from './command-words.ts';
 import { type CliContext, callsIo, ioOf } from './context.ts';
 import {
   addCallOptions,
@@ -125,7 +126,7 @@ async function run(file: string, options: RunOptions, context: CliContext): Prom
 
 /** Adds `floodgate run`. */
 export function registerRunCommand(program: Command, context: CliContext): void {
-  const command = program.command('run').description('train and measure an attacker as a config says');
+  const command = program.command('run').description(COMMAND_WORDS.run);
   addCallOptions(addSetOption(addRunsOption(command)))
     .argument('<config>', 'config file')
     .option('--name <name>', 'name of the run (default: from the config, numbered when taken)')

@@ -8,6 +8,7 @@ import { writeReportPage } from '../report/write-report.ts';
 import { removeRunFolder } from '../runs/remove-run.ts';
 import { listRunFolders, openRunFolder } from '../runs/run-folder.ts';
 import { alignColumns, joinLines, printable, printResult } from './command-output.ts';
+import { COMMAND_WORDS } from './command-words.ts';
 import { type CliContext, ioOf } from './context.ts';
 import { addRunsOption, type RunsOptions } from './options.ts';
 
@@ -27,7 +28,7 @@ function listText(runs: readonly ListedRun[], runsDir: string): string {
 
 /** Adds `floodgate list`. */
 export function registerListCommand(program: Command, context: CliContext): void {
-  addRunsOption(program.command('list').description('list the runs with their status'))
+  addRunsOption(program.command('list').description(COMMAND_WORDS.list))
     .addHelpText('after', '\nExamples:\n  floodgate list\n  floodgate list --json --runs-dir /data/runs')
     .action(async ({ runsDir }: RunsOptions) => {
       const runs = await Promise.all((await listRunFolders(runsDir)).map(describeRun));
@@ -46,7 +47,7 @@ interface ReportOptions extends RunsOptions {
 
 /** Adds `floodgate report`. */
 export function registerReportCommand(program: Command, context: CliContext): void {
-  addRunsOption(program.command('report').description('write what a run found as one HTML file to read in a browser'))
+  addRunsOption(program.command('report').description(COMMAND_WORDS.report))
     .argument('<run>', 'name or path of the run')
     .option(
       '--out <file>',
@@ -94,7 +95,7 @@ async function remove(names: readonly string[], runsDir: string, isSure: boolean
 
 /** Adds `floodgate rm`. */
 export function registerRmCommand(program: Command, context: CliContext): void {
-  addRunsOption(program.command('rm').description('delete runs with everything in them'))
+  addRunsOption(program.command('rm').description(COMMAND_WORDS.rm))
     .argument('<run...>', 'names or paths of runs')
     .option('--yes', 'delete without asking')
     .addHelpText('after', '\nExamples:\n  floodgate rm first-try --yes')

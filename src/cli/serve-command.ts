@@ -12,6 +12,7 @@ import { openServedAttacker, openServedExport, openServedModel, type ServedModel
 import { lastTrainedStage } from '../stages/campaign/sample-attacks.ts';
 import { stages } from '../stages/registry.ts';
 import { printResult } from './command-output.ts';
+import { COMMAND_WORDS } from './command-words.ts';
 import { type CliContext, ioOf } from './context.ts';
 import { addRunsOption, parsePort, parsePositiveCount, type RunsOptions } from './options.ts';
 
@@ -100,9 +101,7 @@ async function serve(name: string, options: ServeCommandOptions, context: CliCon
 /** Adds `floodgate serve`. */
 export function registerServeCommand(program: Command, context: CliContext): void {
   const stage = new Option('--stage <name>', "stage of a run's attacker (default: the last one done)");
-  addRunsOption(
-    program.command('serve').description('serve a model, or a trained attacker, to OpenAI clients on this machine'),
-  )
+  addRunsOption(program.command('serve').description(COMMAND_WORDS.serve))
     .argument(
       '<model|run|attacker>',
       'a model as "floodgate models list" names it, a path, a run, or an imported attacker',

@@ -16,6 +16,7 @@ import {
   printableWithin,
   printResult,
 } from './command-output.ts';
+import { COMMAND_WORDS } from './command-words.ts';
 import type { CliContext } from './context.ts';
 import { addRunsOption, parseCount, type RunsOptions } from './options.ts';
 import { eventsText } from './run-text.ts';
@@ -184,7 +185,7 @@ function describe(overview: RunOverview, store: RunStore | undefined, options: S
 
 /** Adds `floodgate show`. */
 export function registerShowCommand(program: Command, context: CliContext): void {
-  addRunsOption(program.command('show').description('show what a run measured, what it cost, and its attacks'))
+  addRunsOption(program.command('show').description(COMMAND_WORDS.show))
     .argument('<run>', 'name or path of the run')
     .option(
       '--attacks <count>',

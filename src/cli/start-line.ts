@@ -9,13 +9,9 @@ import type { StartRunOptions } from '../stages/campaign/run-campaign.ts';
 import type { Config } from '../stages/config/config.ts';
 import { loadSeeds, seedsText } from '../stages/config/seeds.ts';
 import { worldKindOf } from '../worlds/world-registry.ts';
+import { shellWord } from './command-output.ts';
 import { type CliContext, ioOf } from './context.ts';
 import { durationWords } from './terminal-progress.ts';
-
-/** An argument as a POSIX shell reads it back. */
-export function shellWord(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
-}
 
 /** The command that continues a run from here, whole: with the folders that it does not find by itself. */
 function resumeCommand(name: string, runsDir: string, { cacheDir }: CliContext): string {

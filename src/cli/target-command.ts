@@ -5,6 +5,7 @@ import { planTarget } from '../targets/registry.ts';
 import type { TargetAnswer } from '../targets/target.ts';
 import { checkTarget, type TargetCheckResult } from '../trial/target-check.ts';
 import { alignColumns, type CommandResult, moneyWords, printResult } from './command-output.ts';
+import { COMMAND_WORDS } from './command-words.ts';
 import { type CliContext, ioOf } from './context.ts';
 import { addSetOption, type SetOptions } from './options.ts';
 import { durationWords } from './terminal-progress.ts';
@@ -56,7 +57,7 @@ async function testTarget(file: string, { set }: SetOptions, context: CliContext
 
 /** Adds `floodgate target test`. */
 export function registerTargetCommand(program: Command, context: CliContext): void {
-  const target = program.command('target').description('try the target of a config');
+  const target = program.command('target').description(COMMAND_WORDS.target);
   addSetOption(
     target
       .command('test')

@@ -7,6 +7,7 @@ import { openRunFolder } from '../runs/run-folder.ts';
 import type { TransferOutcome } from '../studies/transfer/run-transfer.ts';
 import { loadTransferTargets } from '../studies/transfer/transfer-config.ts';
 import { alignColumns, type CommandResult, printResult } from './command-output.ts';
+import { COMMAND_WORDS } from './command-words.ts';
 import { type CliContext, callsIo } from './context.ts';
 import { addCallOptions, addRunsOption, type CallOptions, parsePositiveCount, type RunsOptions } from './options.ts';
 import { announceStudy } from './start-line.ts';
@@ -106,7 +107,7 @@ const collect = (value: string, earlier: readonly string[]): readonly string[] =
 
 /** Adds `floodgate transfer`. */
 export function registerTransferCommand(program: Command, context: CliContext): void {
-  const command = program.command('transfer').description("send a run's attacks to further targets");
+  const command = program.command('transfer').description(COMMAND_WORDS.transfer);
   addCallOptions(addRunsOption(command))
     .argument('<run>', 'name or path of the run')
     .option('--targets <file or model>', 'what to attack; may be repeated', collect, [] as readonly string[])

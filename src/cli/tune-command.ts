@@ -7,6 +7,7 @@ import type { CheckResult } from '../studies/tune/tune-check.ts';
 import type { TuneFile, TuneFolder } from '../studies/tune/tune-record.ts';
 import { tuneRun } from '../studies/tune/tune-run.ts';
 import { alignColumns, type CommandResult, printResult } from './command-output.ts';
+import { COMMAND_WORDS } from './command-words.ts';
 import { type CliContext, callsIo } from './context.ts';
 import {
   addCallOptions,
@@ -115,7 +116,7 @@ async function runTune(run: string, options: TuneOptions, context: CliContext): 
 
 /** Adds `floodgate tune`. */
 export function registerTuneCommand(program: Command, context: CliContext): void {
-  const command = program.command('tune').description('tune a target to refuse the successful attacks of a run');
+  const command = program.command('tune').description(COMMAND_WORDS.tune);
   addCallOptions(addSetOption(addRunsOption(command)))
     .argument('<run>', 'name or path of the run')
     .option('--target <model>', "model to tune (default: the run's own target)")

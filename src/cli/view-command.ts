@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { viewRuns } from '../view/view-server.ts';
 import { openViewedRuns } from '../view/viewed-runs.ts';
 import { printResult } from './command-output.ts';
+import { COMMAND_WORDS } from './command-words.ts';
 import type { CliContext } from './context.ts';
 import { addRunsOption, parsePort, type RunsOptions } from './options.ts';
 
@@ -23,7 +24,7 @@ async function view(names: readonly string[], options: ViewCommandOptions, conte
 
 /** Adds `floodgate view`. */
 export function registerViewCommand(program: Command, context: CliContext): void {
-  addRunsOption(program.command('view').description('show runs in a browser on this machine, also while they train'))
+  addRunsOption(program.command('view').description(COMMAND_WORDS.view))
     .argument('[run...]', 'names or paths of runs (default: all of the folder)')
     .option('--port <number>', 'port on 127.0.0.1; 0 takes any free one', parsePort, 0)
     .addHelpText(

@@ -9,6 +9,7 @@ import { requireWorld, type World } from '../worlds/world.ts';
 import { languageWorldOf, madeWorld } from '../worlds/world-registry.ts';
 import { DEFAULT_WORLD } from '../worlds/world-spec.ts';
 import { alignColumns, type CommandResult, printResult } from './command-output.ts';
+import { COMMAND_WORDS } from './command-words.ts';
 import { type CliContext, ioOf } from './context.ts';
 import { describeLanguageWorld } from './language-world-text.ts';
 import {
@@ -76,7 +77,7 @@ function languageConfig({ worldSeed = DEFAULT_LANGUAGE_WORLD.seed, set = [] }: S
 
 /** Adds `floodgate world`. */
 export function registerWorldCommand(program: Command, context: CliContext): void {
-  const command = program.command('world').description('make a synthetic world and show what is true in it');
+  const command = program.command('world').description(COMMAND_WORDS.world);
   addSetOption(addWorldOptions(command))
     .addOption(new Option('--kind <kind>', 'of the world').choices(['made', 'language']).default('made'))
     .addHelpText(
@@ -104,11 +105,7 @@ const DEMO = 'name: demo\nworld: {}\nattackers: [sft, best-of-n, ppo, smoothing,
 
 /** Adds `floodgate demo`. */
 export function registerDemoCommand(program: Command, context: CliContext): void {
-  addWorldOptions(
-    addRunsOption(
-      program.command('demo').description('the whole method in a synthetic world where the truth is known'),
-    ),
-  )
+  addWorldOptions(addRunsOption(program.command('demo').description(COMMAND_WORDS.demo)))
     .addHelpText(
       'after',
       `

@@ -214,6 +214,27 @@ export function correctedSuccess(
   // Negated, so that a rate without examples (NaN) has no value either.
   if (isTooLong || !(se + sp > 1)) return pointMeasure(null, total, methodOf('independent'));
   const groups = groupsOf(attacks);
+  return remember(JSON.stringify([groups, errors, confidence]), () => fitted(groups, errors, { total, confidence }));
+}
+
+/** More evaluations than one page shows. */
+const MAX_REMEMBERED = 256;
+const remembered = new Map<string, Measure>();
+
+/** A fit takes a second, is the same for the same counts, and a page that refreshes asks for it again and again. */
+function remember(key: string, fit: () => Measure): Measure {
+  const known = remembered.get(key) ?? fit();
+  if (remembered.size >= MAX_REMEMBERED) remembered.clear();
+  remembered.set(key, known);
+  return known;
+}
+
+function fitted(
+  groups: readonly Group[],
+  errors: JudgeErrors,
+  { total, confidence }: { readonly total: number; readonly confidence: number },
+): Measure {
+  const [se, sp] = [rateOf(errors.sensitivity), rateOf(errors.specificity)];
   const draws = drawAll(groups, errors, total);
   const contradicting = draws.filter((drawn) => discordBeyondErrors(groups, drawn) < 0).length;
   const how = contradicting > CONTRADICTED * draws.length ? 'alike' : 'independent';

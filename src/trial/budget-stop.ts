@@ -1,5 +1,6 @@
 import { setMaxListeners } from 'node:events';
-import { type Budget, BudgetSpent } from './budget.ts';
+import type { Budget } from './budget.ts';
+import { BudgetSpent } from './budget-spent.ts';
 
 /** Longest time that a timer takes, in ms. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { positive, positiveCount } from '../base/config-fields.ts';
 import { FloodgateError } from '../base/errors.ts';
+import { BudgetSpent } from './budget-spent.ts';
 import { addSpent, type CallLog, NOTHING_SPENT, type Spent } from './call-log.ts';
 
 /** The section `budget` of a config: hard caps over the whole run. */
@@ -19,18 +20,6 @@ export const budgetSection = z
 export type BudgetCaps = { readonly [Cap in keyof NonNullable<z.output<typeof budgetSection>>]?: number | undefined };
 
 export const BUDGET_CAPS = Object.keys(budgetSection.unwrap().shape) as readonly (keyof BudgetCaps)[];
-
-/** The run has spent what it may. Not a fault: what is stored is kept, and a higher cap continues. */
-export class BudgetSpent extends FloodgateError {
-  /** The option that continues the run, e.g. `--budget targetCalls=4000`. */
-  readonly option: string;
-
-  constructor(cap: keyof BudgetCaps, message: string, raised: number) {
-    super('interrupted', message, { hint: `a higher cap continues: --budget ${cap}=${raised}` });
-    this.name = 'BudgetSpent';
-    this.option = `--budget ${cap}=${raised}`;
-  }
-}
 
 const WORDS: Readonly<Record<keyof BudgetCaps, string>> = {
   targetCalls: 'target calls',

@@ -45,6 +45,9 @@ function mostOf(requests: readonly TargetRequest[], { decode }: AskOptions): Mos
 /** Answers of one `ask`, by request and response; undefined while missing. */
 type Answers = (TargetAnswer | undefined)[][];
 
+/** Names of the draws of one `ask`, by request and response. */
+type Keys = readonly (readonly string[])[];
+
 function read(log: CallLog, key: string): TargetAnswer | undefined {
   const value = log.find(key);
   return value === undefined ? undefined : (JSON.parse(value) as TargetAnswer);
@@ -80,7 +83,7 @@ export function keepAnswers(target: Target, kept: KeptAnswers): Target {
   };
 
   /** A target that shows no single calls is asked whole requests, all of them or none. */
-  const askWhole = async (requests: readonly TargetRequest[], options: AskOptions): Promise<TargetAnswer[][]> => {
+  const askWhole = async (requests: readonly TargetRequest[], options: AskOptions, keys: Keys) => {
     const calls = requests.length * options.responses;
     const begun = new BegunCalls(log, 'targetCalls');
     const end = await admit(meter, begun, calls, mostOf(requests, options));
@@ -88,16 +91,16 @@ export function keepAnswers(target: Target, kept: KeptAnswers): Target {
     try {
       const answers = await target.ask(requests, options);
       isBrokenOff = false;
-      for (const [i, request] of requests.entries())
+      for (const [i, { attack }] of requests.entries())
         for (const [sample, answer] of (answers[i] ?? []).entries())
-          keep(answer, request.attack, keyOf(identity, request, options, sample), begun);
+          keep(answer, attack, keys[i]?.[sample] as string, begun);
       return answers;
     } finally {
       end(isBrokenOff && options.signal?.aborted);
     }
   };
 
-  const askMissing = async (requests: readonly TargetRequest[], options: AskOptions, answers: Answers) => {
+  const askMissing = async (requests: readonly TargetRequest[], options: AskOptions, answers: Answers, keys: Keys) => {
     const missing = requests.flatMap((request, i) => {
       const samples = (answers[i] as Answers[number]).flatMap((answer, sample) =>
         answer === undefined ? [sample] : [],
@@ -109,6 +112,7 @@ export function keepAnswers(target: Target, kept: KeptAnswers): Target {
       const asked = await askWhole(
         missing.map(({ request }) => request),
         options,
+        missing.map(({ i }) => keys[i] as readonly string[]),
       );
       for (const [k, { i }] of missing.entries()) answers[i] = asked[k] as TargetAnswer[];
       return;
@@ -120,7 +124,7 @@ export function keepAnswers(target: Target, kept: KeptAnswers): Target {
       arrived: (answer, position) => {
         const { i, request, samples } = missing[position.request] as (typeof missing)[number];
         const sample = samples[position.response] as number;
-        keep(answer, request.attack, keyOf(identity, request, options, sample), begun[position.request] as BegunCalls);
+        keep(answer, request.attack, keys[i]?.[sample] as string, begun[position.request] as BegunCalls);
         (answers[i] as Answers[number])[sample] = answer;
       },
     };
@@ -135,13 +139,12 @@ export function keepAnswers(target: Target, kept: KeptAnswers): Target {
     ...(target.status === undefined ? {} : { status: () => (target.status as () => TargetStatus)() }),
     ask: async (requests, options) => {
       if (options.signal?.aborted) throw new FloodgateError('interrupted', `${target.name}: interrupted`);
-      const answers: Answers = requests.map((request) =>
-        Array.from({ length: options.responses }, (_, sample) =>
-          reads ? read(log, keyOf(identity, request, options, sample)) : undefined,
-        ),
+      const keys = requests.map((request) =>
+        Array.from({ length: options.responses }, (_, sample) => keyOf(identity, request, options, sample)),
       );
+      const answers: Answers = keys.map((each) => each.map((key) => (reads ? read(log, key) : undefined)));
       meter.found(answers.flat().filter((answer) => answer !== undefined).length);
-      await askMissing(requests, options, answers);
+      await askMissing(requests, options, answers, keys);
       return answers as TargetAnswer[][];
     },
     close: () => target.close(),

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { shellWord } from '../../src/cli/start-line.ts';
+import { shellWord } from '../../src/cli/command-output.ts';
 import { durationWords } from '../../src/cli/terminal-progress.ts';
 import { createTinyCampaign, type TinyCampaign } from '../stages/tiny-campaign.ts';
 import { cli } from './cli-runner.ts';

@@ -37,7 +37,7 @@ const hasBegun = async (run: string): Promise<boolean> =>
 beforeAll(async () => {
   tiny = await createTinyCampaign();
   compiled = compileSource();
-  place = { ...placeOfTiny(tiny, compiled.folder), overrides: ['attackers=[gflownet]', 'evaluation.controls=0'] };
+  place = { ...placeOfTiny(tiny, compiled.folder), overrides: ['attackers=[gflownet]', 'gflownet.updates=24', 'evaluation.controls=0'] };
   mkdirSync(place.runsFolder, { recursive: true });
   view = await viewRuns(await openViewedRuns([], place.runsFolder), { port: 0, cli: place.mainPath });
   const [, token] = view.url.split('#token=');
@@ -70,7 +70,7 @@ describe('a run in the viewer', () => {
     await until(async () => (await statusOf('paused')) === 'done');
     const [expected, got] = ['whole', 'paused'].map((name) => readRunContent(path.join(place.runsFolder, name)));
     expect(contentDifferences(expected as never, got as never)).toEqual([]);
-    expect(readFileSync(path.join(place.runsFolder, 'paused', 'resume.log'), 'utf8')).toContain('gflownet: 60/60');
+    expect(readFileSync(path.join(place.runsFolder, 'paused', 'resume.log'), 'utf8')).toContain('gflownet: 24/24');
   });
 
   it('stops at once', async () => {

@@ -20,6 +20,9 @@ const SCHEMA = `
   INSERT OR IGNORE INTO unanswered VALUES (1, 0, 0);
   PRAGMA application_id = ${APPLICATION_ID};`;
 
+/** 32 MiB: the answers of some 1,500 calls. */
+const CHECKPOINT_PAGES = 8192;
+
 /** How long a writer waits for another process before it fails. */
 const BUSY_TIMEOUT_MS = 5000;
 
@@ -42,7 +45,20 @@ function prepare(db: Database.Database, path: string): void {
   // A killed process loses nothing that was written. A power cut may lose the last seconds: a commit that waits for the
   // disk would hold up every other call.
   db.exec('PRAGMA synchronous = NORMAL');
+  // Each call takes some pages of SQLite's log. A checkpoint waits for the disk, and every call under way with it.
+  db.exec(`PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
   db.exec(SCHEMA);
+}
+
+function openPrepared(path: string): Database.Database {
+  const db = openDatabase(path);
+  try {
+    guardSqlite(`open call log ${path}`, () => prepare(db, path));
+    return db;
+  } catch (error) {
+    db.close();
+    throw error;
+  }
 }
 
 function readSpent(db: Database.Database): { readonly spent: Spent; readonly seconds: number } {
@@ -88,13 +104,7 @@ function openUnanswered(
  * @throws FloodgateError `store` when the file is foreign, damaged, or cannot be written.
  */
 export function openCallLog(path: string, others?: Pick<CallLog, 'find'>): CallLog {
-  const db = openDatabase(path);
-  try {
-    guardSqlite(`open call log ${path}`, () => prepare(db, path));
-  } catch (error) {
-    db.close();
-    throw error;
-  }
+  const db = openPrepared(path);
   const before = guardSqlite('read call log', () => readSpent(db));
   const startedMs = monotonicMs();
   const seconds = (): number => before.seconds + (monotonicMs() - startedMs) / 1000;
@@ -104,7 +114,6 @@ export function openCallLog(path: string, others?: Pick<CallLog, 'find'>): CallL
   const insert = db.prepare('INSERT OR REPLACE INTO kept (key, value) VALUES (?, ?)');
   const answered = db.prepare('DELETE FROM failed WHERE key = ?');
   const insertFailure = db.prepare('INSERT OR REPLACE INTO failed (key, reason) VALUES (?, ?)');
-  const count = db.prepare('SELECT count(*) FROM kept').raw();
   const update = db.prepare('UPDATE spent SET target_calls = ?, judge_calls = ?, tokens = ?, money = ?, seconds = ?');
   const calls = openUnanswered(db);
   const write = (paid: Partial<Spent>, came: Partial<Unanswered>, also: () => void): void => {
@@ -118,10 +127,11 @@ export function openCallLog(path: string, others?: Pick<CallLog, 'find'>): CallL
     );
     spent = sum;
   };
+  let hasFailures = guardSqlite('read call log', () => readFailures(db).length > 0);
   const keep: CallLog['keep'] = (key, value, paid, came = {}) =>
     write(paid, came, () => {
       insert.run([key, value]);
-      answered.run([key]);
+      if (hasFailures) answered.run([key]);
     });
   const takeOver = (key: string): string | undefined => {
     const value = others?.find(key);
@@ -139,11 +149,13 @@ export function openCallLog(path: string, others?: Pick<CallLog, 'find'>): CallL
       guardSqlite('read call log', () => (select.get([key]) as [string] | undefined)?.[0]) ?? takeOver(key),
     keep,
     spend: (paid) => write(paid, {}, () => undefined),
-    fail: (key, reason, paid, came = {}) =>
-      write(paid, came, () => void insertFailure.run([key, JSON.stringify(reason)])),
+    fail: (key, reason, paid, came = {}) => {
+      write(paid, came, () => void insertFailure.run([key, JSON.stringify(reason)]));
+      hasFailures = true;
+    },
     failures: () => guardSqlite('read call log', () => readFailures(db)),
     get size() {
-      return guardSqlite('read call log', () => (count.get() as [number])[0]);
+      return guardSqlite('read call log', () => (db.prepare('SELECT count(*) FROM kept').raw().get() as [number])[0]);
     },
     get spent() {
       return spent;

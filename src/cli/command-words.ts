@@ -1,0 +1,31 @@
+/** The commands in the order of the help, each in one line. Only the command that is called is loaded. */
+export const COMMAND_WORDS = {
+  init: 'write a config and a few seeds to start from',
+  config: 'check and explain config files',
+  models: 'fetch, find and check models',
+  target: 'try the target of a config',
+  judge: 'measure a judge',
+  run: 'train and measure an attacker as a config says',
+  resume: 'continue a run that was stopped, interrupted or killed',
+  evaluate: 'measure the trained attackers of a run with fresh attacks',
+  sample: 'write attacks from a trained attacker',
+  demo: 'the whole method in a synthetic world where the truth is known',
+  tune: 'tune a target to refuse the successful attacks of a run',
+  transfer: "send a run's attacks to further targets",
+  robustness: 'every attacker of a run against versions of its target that were tuned to refuse',
+  rounds: 'attack, tune, attack the tuned target again, in rounds',
+  world: 'make a synthetic world and show what is true in it',
+  list: 'list the runs with their status',
+  compare: 'what changed between runs: rates, ways that opened or closed, settings',
+  ci: 'a gate for pipelines: replays a baseline, searches, and judges limits',
+  show: 'show what a run measured, what it cost, and its attacks',
+  report: 'write what a run found as one HTML file to read in a browser',
+  export: 'hand on what a run found, in a format of other tools',
+  label: 'say that a verdict is wrong or an attack a duplicate, and name wordings and ways',
+  attacker: 'hand a trained attacker on, with its card, and take one',
+  serve: 'serve a model, or a trained attacker, to OpenAI clients on this machine',
+  view: 'show runs in a browser on this machine, also while they train',
+  rm: 'delete runs with everything in them',
+} as const;
+
+export type CommandName = keyof typeof COMMAND_WORDS;
