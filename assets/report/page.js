@@ -58,14 +58,4 @@
       setAll(true);
     });
   }
-
-  // On paper nothing can be unfolded: unfold it all, and fold back afterwards.
-  let folded = [];
-  addEventListener('beforeprint', () => {
-    folded = [...document.querySelectorAll('details:not([open])')];
-    for (const details of folded) details.open = true;
-  });
-  addEventListener('afterprint', () => {
-    for (const details of folded) details.open = false;
-  });
 })();

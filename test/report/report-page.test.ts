@@ -93,6 +93,19 @@ describe('the page in a browser', () => {
     expect(blocked).toEqual(['https://floodgate.invalid/a.png csp']);
   });
 
+  it('is printed on at most four pages, without what is folded', async () => {
+    const texts = Array.from({ length: 40 }, (_, i) =>
+      fixtureAttacks().map((attack) => ({ ...attack, text: `${attack.text} ${i}` })),
+    );
+    for (const options of [{ causes: FIXTURE_CAUSES }, { attacks: texts.flat() }]) {
+      const { page } = await openMarkup(browser, await renderFixture(options), DESKTOP);
+      const pdf = (await page.pdf({ preferCSSPageSize: true })).toString('latin1');
+      const pages = pdf.match(/\/Type\s*\/Page\b(?!s)/g) ?? [];
+      expect(pages.length).toBeGreaterThan(1);
+      expect(pages.length).toBeLessThanOrEqual(4);
+    }
+  });
+
   it('its policy holds even where markup came in', async () => {
     const bad =
       '<script>window.ran = true</script><p style="position:fixed" onclick="window.ran = true" id="bad">x</p>';
