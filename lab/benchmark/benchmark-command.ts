@@ -144,7 +144,7 @@ export const benchmark: Experiment = {
       .option('--first-seed <seed>', 'the first of them', parseCount, 0)
       .option('--first-world <seed>', 'worlds to try settings in (3000 to 3999): they judge nothing', parseCount)
       .option('--threads <count>', 'threads of the model runtime', parsePositiveCount, 1)
-      .addHelpText('after', examples('benchmark', 'benchmark lab/benchmark/hill-climber.ts --budget 500 --worlds 3'))
+      .addHelpText('after', examples('benchmark lab/benchmark/hill-climber.ts --budget 500 --worlds 3'))
       .action(async (file: string, options: BenchmarkOptions) =>
         printResult(context, await runBenchmark(file, options, context)),
       ),
