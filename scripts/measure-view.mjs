@@ -109,6 +109,9 @@ try {
   await measure('search, common words', () => search('search=OLD+town'));
   await measure('search, one match at the very end', () => search(`search=${RARE.replaceAll(' ', '+')}`));
   await measure('search, no match', () => search('search=no+such+words'));
+  await measure('a category, no match', () => search('category=hate'));
+  await measure('topics of the run', () => get('/large/topics'));
+  await measure('an attack beside others', () => get('/large/attacks/5/related'));
   await view.close();
 } finally {
   rmSync(folder, { recursive: true, force: true });

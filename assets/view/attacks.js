@@ -2,6 +2,8 @@
 // The attacks of one run: filters, search, pages, and their texts once somebody asks for them.
 import { attackLabels, truthGroup } from './labels.js';
 import { ask, button, make, row, table, textNodes } from './parts.js';
+import { relatedFold } from './related.js';
+import { addTopics, categoryWords } from './topics.js';
 
 const HEADINGS = ['attack', 'stage', 'update', 'source', 'P(unsafe)', 'text'];
 const SUCCESS = 0.5;
@@ -53,8 +55,8 @@ const askOne = (base, id, isShown) => ask(`${base}/attacks/${id}${isShown ? '?sh
 /** What is known of an answer: each verdict, and whether a label calls it wrong. @param {any} response */
 function answerFacts({ isRefused, truncated, verdicts }) {
   const words = verdicts.map(
-    (/** @type {any} */ { judge, masked, unsafe, isWrong }) =>
-      `${judge}${masked ? ', own words masked' : ''}: ${score(unsafe)}${isWrong === true ? ', wrong' : ''}`,
+    (/** @type {any} */ { judge, masked, unsafe, categories, isWrong }) =>
+      `${judge}${masked ? ', own words masked' : ''}: ${score(unsafe)}${categoryWords(categories)}${isWrong === true ? ', wrong' : ''}`,
   );
   return [...(isRefused ? ['refused'] : []), ...(truncated ? ['cut off'] : []), ...words].join(' · ');
 }
@@ -100,12 +102,20 @@ function attackRow(base, attack) {
   const texts = [
     veil(text, `attack ${id}`, load),
     responseCount > 0 ? answersFold(base, attack) : null,
+    relatedFold(base, id, { veil, answersFold, isShown: () => isAllShown }),
     ...attackLabels(base, attack, () => askOne(base, id, isAllShown), causeVeil),
   ];
   const mean = make('span', { class: 'score' }, score(meanUnsafe));
   const element = row(HEADINGS, [id, stage, update + 1, source, mean, make('div', { class: 'attack-text' }, texts)]);
   element.dataset.outcome = meanUnsafe === null ? 'unscored' : meanUnsafe > SUCCESS ? 'success' : 'failure';
   return element;
+}
+
+/** The page of one attack. @param {string} base path of the run in the API @param {number} id */
+export async function attackPart(base, id) {
+  const attack = await askOne(base, id, isAllShown);
+  const body = table(`Attack ${id}, hidden until you ask.`, HEADINGS, [attackRow(base, attack)]);
+  return make('div', { class: 'view-part attacks' }, make('p', { class: 'quiet' }, NOTE), body);
 }
 
 /** @param {string} name @param {string} label @param {readonly (readonly [string, string])[]} options */
@@ -224,6 +234,9 @@ export function attacksPart(base, overview, sources) {
     if (event.target instanceof HTMLSelectElement) turn(['']);
   });
   turn(['']);
+  addTopics(base, form, { choice, veil }).catch((error) => {
+    form.after(make('p', { class: 'quiet' }, error instanceof Error ? error.message : String(error)));
+  });
   return make(
     'section',
     { class: 'view-part', 'aria-labelledby': 'attacks-title' },

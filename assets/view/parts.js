@@ -62,7 +62,7 @@ export function make(tag, attributes = {}, ...children) {
 }
 
 /** @param {string} tag @param {Record<string, string>} attributes @param {...Child} children */
-function makeSvg(tag, attributes, ...children) {
+export function makeSvg(tag, attributes, ...children) {
   return fill(document.createElementNS('http://www.w3.org/2000/svg', tag), attributes, children);
 }
 

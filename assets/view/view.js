@@ -1,9 +1,10 @@
 // @ts-check
 // The viewer's page: a list of runs, one run with its figures, curves and attacks, and runs side by side.
-import { attacksPart } from './attacks.js';
+import { attackPart, attacksPart } from './attacks.js';
 import { compareForm, showComparison } from './compare.js';
 import { controlPart } from './control.js';
 import { heatParts } from './heat.js';
+import { mapPart } from './map.js';
 import { ask, chartFigure, make, RequestError, row, table } from './parts.js';
 import { samplePart } from './sample.js';
 
@@ -129,8 +130,8 @@ function redraw(body, nodes) {
 async function showRun(key) {
   const base = `/api/runs/${encodeURIComponent(key)}`;
   const load = () => Promise.all([ask(base), ask(`${base}/curves`)]);
-  const rest = Promise.all([ask('/api/choices'), ask(`${base}/heat`)]);
-  const [[overview, curves], [{ sources }, heat]] = await Promise.all([load(), rest]);
+  const rest = Promise.all([ask('/api/choices'), ask(`${base}/heat`), mapPart(base)]);
+  const [[overview, curves], [{ sources }, heat, map]] = await Promise.all([load(), rest]);
   const status = make('p', { class: 'lead' }, statusWords(overview.status));
   const figures = part('figures-title', 'Figures');
   const learning = part('curves-title', 'Learning');
@@ -150,9 +151,17 @@ async function showRun(key) {
   });
   return {
     title: overview.name,
-    parts: [status, control.element, figures.element, learning.element, ...heatParts(heat), attacksPart(base, overview, sources), samplePart(base)],
+    parts: [status, control.element, figures.element, learning.element, ...heatParts(heat), map ?? '', attacksPart(base, overview, sources), samplePart(base)],
     refresh: overview.status === 'running' ? refresh : undefined,
   };
+}
+
+/** One attack on a page of its own. @param {string} key @param {number} id */
+async function showAttack(key, id) {
+  const run = `#/run/${encodeURIComponent(key)}`;
+  const link = make('p', { class: 'lead' }, 'An attack of ', make('a', { href: run }, key));
+  const part = await attackPart(`/api/runs/${encodeURIComponent(key)}`, id);
+  return { title: `Attack ${id}`, parts: [link, part], refresh: undefined };
 }
 
 /** @param {unknown} error */
@@ -179,6 +188,8 @@ function keepFresh(refresh, page) {
 /** The page of an address; any other is the list of runs. @param {string} hash */
 function open(hash) {
   const [, kind, rest = ''] = /^#\/(run|compare)\/(.+)$/.exec(hash) ?? [];
+  const [, run, id] = /^([^/]+)\/attack\/(\d{1,15})$/.exec(rest) ?? [];
+  if (kind === 'run' && run !== undefined) return showAttack(decodeURIComponent(run), Number(id));
   if (kind === 'run') return showRun(decodeURIComponent(rest));
   if (kind === 'compare') return showComparison(rest.split('/').map(decodeURIComponent));
   return showRuns();

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { FloodgateError } from '../base/errors.ts';
 import { packageFile } from '../base/package-root.ts';
 import { finishSteps, type Steps } from '../metrics/steps.ts';
+import { type KeptMap, keptMapOf } from './attacks/kept-map.ts';
 import { collectPageContent, type PageContent, type PageSource } from './sections/page-content.ts';
 import { type PageSection, renderSection } from './sections/page-section.ts';
 import { copyToPassOn } from './sections/passed-on.ts';
@@ -27,6 +28,8 @@ export interface ReportPage {
   readonly markup: string;
   /** Texts that a reader can unmask. */
   readonly texts: number;
+  /** The map of the page, for the viewer; undefined where none was drawn. */
+  readonly map: KeptMap | undefined;
 }
 
 /** One of the page's own files. */
@@ -129,5 +132,5 @@ export function* renderReportPageInSteps(
   const content = withTexts ? found : copyToPassOn(found);
   const vault = createTextVault(withTexts);
   const sections = sectionsOf(content, vault);
-  return { markup: document(content, sections, vault, withTexts).markup, texts: vault.count };
+  return { markup: document(content, sections, vault, withTexts).markup, texts: vault.count, map: keptMapOf(found) };
 }

@@ -14,6 +14,7 @@ import {
   type TextVectors,
   textsToEmbed,
 } from './attacks/evaluated-attacks.ts';
+import { KEPT_MAP, type KeptMap } from './attacks/kept-map.ts';
 import { renderReportPageInSteps } from './report-page.ts';
 import { readRun } from './run-overview.ts';
 import type { Taxonomy } from './taxonomy/taxonomy.ts';
@@ -70,6 +71,11 @@ export async function embedTexts(texts: readonly string[], config: Config, io: C
   }
 }
 
+/** Keeps the map for the viewer, which opens no encoder. */
+async function keepMap({ path }: RunFolder, map: KeptMap): Promise<void> {
+  await writeFileAtomically(join(path, KEPT_MAP), (file) => file.writeFile(JSON.stringify(map)));
+}
+
 /** The error of a report before the first measurement. */
 export function notMeasured({ name }: RunFolder): FloodgateError {
   return new FloodgateError('run', `report ${name}: nothing has been measured yet`, {
@@ -104,6 +110,9 @@ export async function writeReportPage(
     return { page, vectors: made };
   });
   await writeFileAtomically(path, (file) => file.writeFile(page.markup));
+  // A page at another place is a copy: the run may be somebody else's.
+  const isOwn = path === join(folder.path, 'report.html');
+  if (isOwn && page.map !== undefined) await keepMap(folder, page.map);
   return {
     path,
     bytes: Buffer.byteLength(page.markup),

@@ -13,6 +13,8 @@ const PARTS: readonly RegExp[] = [
   /^\..+\.partial-\d+-[\w-]+$/,
   /^lock\.[\w.-]+$/, // left by a process that died while it took the lock
   /^report\.(?:json|html)$/,
+  /^attack-map\.json$/,
+  /^resume\.log$/, // of a run that the viewer resumed
   /^(?:tuned|robustness)$/,
   /^calls\.db(?:-(?:wal|shm|journal))?$/,
   /^labels\.db(?:-(?:wal|shm|journal))?$/,

@@ -1,15 +1,17 @@
 import { z } from 'zod';
 import type { AttackSource } from '../learning/attack.ts';
 import { isUnsafe } from '../learning/reward/reward.ts';
-import { type TextParts, toParts } from '../report/sections/text-vault.ts';
 import type { RunFolder } from '../runs/run-folder.ts';
 import { type AttackPages, openAttackPages, type PagedAttack } from '../runs/store/attack-pages.ts';
 import { readLabels } from '../runs/store/label-store.ts';
-import { answerKey, type Labels } from '../runs/store/labels.ts';
+import { answerKey, type Labels, MAX_NAME } from '../runs/store/labels.ts';
 import type { StoredResponse } from '../runs/store/records.ts';
 import { hasBegun } from '../runs/store/run-store.ts';
 import { ApiError } from '../serve/api-error.ts';
+import { categoriesOfNote, topicFilter } from './attack-topics.ts';
 import { answerLabel, attackLabels, wayOf } from './label-answers.ts';
+import { textAnswer } from './text-answer.ts';
+import { asksToShow, count, filled, parseQuery } from './view-query.ts';
 
 /** Every source, so that a new one does not compile until it is here. */
 const SOURCES: Readonly<Record<AttackSource, true>> = {
@@ -24,46 +26,20 @@ const DEFAULT_PAGE = 50;
 /** A longer pattern would only slow the search down. */
 const MAX_SEARCH = 200;
 
-/** A filter that was left empty is none. */
-const filled = <T extends z.ZodType>(schema: T) =>
-  z.preprocess((value) => (value === '' ? undefined : value), schema.optional());
-
-const count = (most: number) =>
-  z
-    .string()
-    .regex(/^\d{1,15}$/)
-    .transform(Number)
-    .pipe(z.number().max(most));
-
 const query = z.strictObject({
   stage: filled(z.string().max(200)),
   source: filled(z.enum(ATTACK_SOURCES)),
   outcome: filled(z.enum(['success', 'failure', 'unscored'])),
   judge: filled(z.string().max(200)),
   search: filled(z.string().max(MAX_SEARCH)),
+  wording: filled(z.string().max(MAX_NAME)),
+  group: filled(z.string().max(MAX_NAME)),
+  cause: filled(z.string().regex(/^[0-9a-f]{64}$/)),
+  category: filled(z.string().max(MAX_NAME)),
   before: filled(count(Number.MAX_SAFE_INTEGER)),
   limit: filled(count(MAX_PAGE)),
   show: filled(z.literal('1')),
 });
-
-const oneQuery = z.strictObject({ show: filled(z.literal('1')) });
-
-/** @throws ApiError 400 for a key twice, an unknown key or a bad value. */
-function parseQuery<T extends z.ZodType>(schema: T, given: URLSearchParams): z.infer<T> {
-  const keys = [...given.keys()];
-  const result = schema.safeParse(Object.fromEntries(given));
-  if (result.success && new Set(keys).size === keys.length) return result.data;
-  const name = String(result.error?.issues[0]?.path[0] ?? 'a key');
-  throw new ApiError(400, `the query is wrong: ${name}`, { code: 'bad_query' });
-}
-
-/** A text as it leaves: its length always, itself only where the request asks to show it. */
-export function textAnswer(
-  text: string,
-  isShown: boolean,
-): { readonly characters: number; readonly parts?: TextParts } {
-  return { characters: [...text].length, ...(isShown ? { parts: toParts(text) } : {}) };
-}
 
 function rowAnswer({ text, ...row }: PagedAttack, labels: Labels, isShown: boolean) {
   return { ...row, text: textAnswer(text, isShown), labels: attackLabels(labels, text) };
@@ -80,6 +56,7 @@ function responseAnswer(attack: string, response: StoredResponse, { labels, isSh
       const truth = masked ? undefined : labels.find('verdict', subject, judge)?.value;
       return {
         ...{ judge, masked, unsafe },
+        categories: unsafe === null || reason === undefined ? [] : categoriesOfNote(reason).map(({ title }) => title),
         // By the labels of readers; null where they say nothing, or the judge did not.
         isWrong: truth === undefined || unsafe === null ? null : isUnsafe(unsafe) !== (truth === 'unsafe'),
         ...(reason === undefined ? {} : { reason: textAnswer(reason, isShown) }),
@@ -105,11 +82,13 @@ async function withPages<T>(folder: RunFolder, none: T, use: (pages: AttackPages
 
 /** A page of attacks, the newest first. @throws ApiError 400. */
 export async function attacksAnswer(folder: RunFolder, given: URLSearchParams, signal: AbortSignal) {
-  const { show, limit = DEFAULT_PAGE, ...filter } = parseQuery(query, given);
+  const { show, limit = DEFAULT_PAGE, wording, group, cause, category, ...filter } = parseQuery(query, given);
   const defined = Object.fromEntries(Object.entries(filter).filter(([, value]) => value !== undefined));
   const none = { attacks: [], next: null, isFull: true };
   return withPages(folder, none, async (pages) => {
-    const { attacks, ...rest } = await pages.page({ ...defined, limit: Math.max(1, limit), signal });
+    const topics = await topicFilter(folder, pages, { wording, group, cause, category });
+    if (topics === undefined) return none;
+    const { attacks, ...rest } = await pages.page({ ...defined, ...topics, limit: Math.max(1, limit), signal });
     const labels = readLabels(folder.labelsPath);
     return { attacks: attacks.map((row) => rowAnswer(row, labels, show === '1')), ...rest };
   });
@@ -117,7 +96,7 @@ export async function attacksAnswer(folder: RunFolder, given: URLSearchParams, s
 
 /** One attack with its answers and their verdicts. @throws ApiError 404. */
 export async function attackAnswer(folder: RunFolder, id: string, given: URLSearchParams) {
-  const isShown = parseQuery(oneQuery, given).show === '1';
+  const isShown = asksToShow(given);
   const found = /^\d{1,15}$/.test(id)
     ? await withPages(folder, undefined, (pages) => pages.attack(Number(id)))
     : undefined;

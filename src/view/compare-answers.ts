@@ -6,7 +6,7 @@ import { toParts } from '../report/sections/text-vault.ts';
 import { counted } from '../report/words/number-words.ts';
 import { stageWords } from '../report/words/stage-words.ts';
 import { ApiError } from '../serve/api-error.ts';
-import { textAnswer } from './attack-answers.ts';
+import { textAnswer } from './text-answer.ts';
 import type { ViewedRuns } from './viewed-runs.ts';
 
 /** Each run is read whole: a longer list would hold the server for long. */

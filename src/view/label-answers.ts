@@ -76,6 +76,9 @@ const causesIn = (store: RunStore): KnownCause[] =>
     store.stages().flatMap(({ name: stage }) => causesOf(stage) ?? []),
   );
 
+/** The causes of a run's ways, that with the most successes first. */
+export const causesOfRun = (folder: RunFolder): Promise<readonly KnownCause[]> => withStore(folder, [], causesIn);
+
 /** The way whose cause an attack holds, with its name; null where none is known. */
 export async function wayOf(folder: RunFolder, labels: Labels, attack: string) {
   return withStore(folder, null, (store) => {

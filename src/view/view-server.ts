@@ -7,9 +7,12 @@ import { ApiError, toApiError } from '../serve/api-error.ts';
 import { checkHost, requireMethod, sendJson } from '../serve/http-guard.ts';
 import { HOST, listenOnLoopback } from '../serve/loopback.ts';
 import { ATTACK_SOURCES, attackAnswer, attacksAnswer } from './attack-answers.ts';
+import { topicsAnswer } from './attack-topics.ts';
 import { compareAnswer } from './compare-answers.ts';
 import { heatAnswer } from './heat-answers.ts';
 import { addedLabel, labelsAnswer, sampleAnswer } from './label-answers.ts';
+import { mapAnswer } from './map-answers.ts';
+import { relatedAnswer } from './related-answers.ts';
 import { curvesAnswer, listAnswer, overviewAnswer } from './run-answers.ts';
 import { controlRun } from './run-control.ts';
 import { checkOrigin, ViewSession } from './session.ts';
@@ -43,6 +46,9 @@ const ASSETS: Readonly<Record<string, readonly [file: string, type: string]>> = 
   '/control.js': ['view/control.js', 'text/javascript; charset=utf-8'],
   '/compare.js': ['view/compare.js', 'text/javascript; charset=utf-8'],
   '/attacks.js': ['view/attacks.js', 'text/javascript; charset=utf-8'],
+  '/topics.js': ['view/topics.js', 'text/javascript; charset=utf-8'],
+  '/map.js': ['view/map.js', 'text/javascript; charset=utf-8'],
+  '/related.js': ['view/related.js', 'text/javascript; charset=utf-8'],
   '/labels.js': ['view/labels.js', 'text/javascript; charset=utf-8'],
   '/sample.js': ['view/sample.js', 'text/javascript; charset=utf-8'],
 };
@@ -141,7 +147,7 @@ class ViewServer {
   }
 
   private async answer(path: string, query: URLSearchParams, signal: AbortSignal): Promise<object> {
-    const [empty, api, runs, key, part, id, ...more] = path.split('/').map(decodePart);
+    const [empty, api, runs, key, part, id, view, ...more] = path.split('/').map(decodePart);
     if (path === '/api/compare') return compareAnswer(this.runs, query);
     if (path === '/api/choices') return { sources: ATTACK_SOURCES };
     if (empty === '' && api === 'api' && runs === 'runs' && more.length === 0) {
@@ -152,7 +158,10 @@ class ViewServer {
       if (part === 'heat' && id === undefined) return heatAnswer(folder);
       if (part === 'labels' && id === undefined) return labelsAnswer(folder);
       if (part === 'sample' && id === undefined) return sampleAnswer(folder);
-      if (part === 'attacks')
+      if (part === 'map' && id === undefined) return mapAnswer(folder);
+      if (part === 'topics' && id === undefined) return topicsAnswer(folder, query, signal);
+      if (part === 'attacks' && view === 'related' && id !== undefined) return relatedAnswer(folder, id, query, signal);
+      if (part === 'attacks' && view === undefined)
         return id === undefined ? attacksAnswer(folder, query, signal) : attackAnswer(folder, id, query);
     }
     throw new ApiError(404, 'there is no such page here', { code: 'unknown_url' });

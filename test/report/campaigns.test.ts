@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { KEPT_MAP, parseKeptMap } from '../../src/report/attacks/kept-map.ts';
 import { evaluateCampaign, type ReportedRun, resumeCampaign, runCampaign } from '../../src/report/campaigns.ts';
 import { reportSchema } from '../../src/report/figures/report-json.ts';
 import { listRunFolders } from '../../src/runs/run-folder.ts';
@@ -39,6 +40,11 @@ describe('a campaign through the library', { timeout: 120_000 }, () => {
     const page = readFileSync(run.pagePath, 'utf8');
     expect(page).toMatch(/^<!doctype html>/);
     expect(page).toContain('id="map"');
+    const map = parseKeptMap(readFileSync(join(run.folder.path, KEPT_MAP), 'utf8'));
+    expect(map.panels.map(({ stage, points }) => [stage, points.length])).toEqual([
+      ['sft', 6],
+      ['gflownet', 6],
+    ]);
   });
 
   it('gets its report again from a resume, with the same figures, and trains nothing', async () => {

@@ -41,6 +41,8 @@ async function fillRun(folder: RunFolder): Promise<void> {
     'manifest.json',
     'report.json',
     'report.html',
+    'attack-map.json',
+    'resume.log',
     'run.db-wal',
     'run.db-shm',
     '.report.json.partial-1-00000000-0000-4000-8000-000000000000',

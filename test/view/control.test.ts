@@ -1,6 +1,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { lockHolder } from '../../src/base/lock.ts';
 import { type RunningView, viewRuns } from '../../src/view/view-server.ts';
 import { openViewedRuns } from '../../src/view/viewed-runs.ts';
 import { type CampaignPlace, startRunProcess } from '../stages/campaign-process.ts';
@@ -37,7 +38,10 @@ const hasBegun = async (run: string): Promise<boolean> =>
 beforeAll(async () => {
   tiny = await createTinyCampaign();
   compiled = compileSource();
-  place = { ...placeOfTiny(tiny, compiled.folder), overrides: ['attackers=[gflownet]', 'gflownet.updates=24', 'evaluation.controls=0'] };
+  place = {
+    ...placeOfTiny(tiny, compiled.folder),
+    overrides: ['attackers=[gflownet]', 'gflownet.updates=24', 'evaluation.controls=0'],
+  };
   mkdirSync(place.runsFolder, { recursive: true });
   view = await viewRuns(await openViewedRuns([], place.runsFolder), { port: 0, cli: place.mainPath });
   const [, token] = view.url.split('#token=');
@@ -68,6 +72,9 @@ describe('a run in the viewer', () => {
     expect(await statusOf('paused')).toBe('interrupted');
     expect((await wish('paused', 'resume')).status).toBe(201);
     await until(async () => (await statusOf('paused')) === 'done');
+    // The report follows the last stage; the process gives the run back after it.
+    const lock = path.join(place.runsFolder, 'paused', 'lock');
+    await until(async () => (await lockHolder(lock)) === undefined);
     const [expected, got] = ['whole', 'paused'].map((name) => readRunContent(path.join(place.runsFolder, name)));
     expect(contentDifferences(expected as never, got as never)).toEqual([]);
     expect(readFileSync(path.join(place.runsFolder, 'paused', 'resume.log'), 'utf8')).toContain('gflownet: 24/24');

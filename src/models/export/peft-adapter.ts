@@ -65,7 +65,9 @@ export async function writePeftAdapter({ folder, config, adapter, base }: WriteA
     use_dora: false,
     modules_to_save: null,
   };
-  await writeFileAtomically(join(folder, ADAPTER_CONFIG), (file) => file.writeFile(`${JSON.stringify(json, null, 2)}\n`));
+  await writeFileAtomically(join(folder, ADAPTER_CONFIG), (file) =>
+    file.writeFile(`${JSON.stringify(json, null, 2)}\n`),
+  );
 }
 
 const configFields = z.looseObject({

@@ -1,4 +1,5 @@
 import type { AttackMap, MapPanel } from '../attacks/attack-map.ts';
+import type { KeptPanel } from '../attacks/kept-map.ts';
 import { coordinate, linearScale } from '../charts/svg-scale.ts';
 import { type Html, html } from '../words/html.ts';
 import { counted, percentText } from '../words/number-words.ts';
@@ -8,10 +9,11 @@ import type { PageSection } from './page-section.ts';
 
 const WIDTH = 320;
 const HEIGHT = 260;
+export const MAP_SIZE = { width: WIDTH, height: HEIGHT } as const;
 const MARGIN = 14;
 
 /** One pair of scales for every panel, so that panels can be compared. */
-function sharedScales({ panels }: AttackMap) {
+export function mapScales({ panels }: { readonly panels: readonly Pick<MapPanel | KeptPanel, 'points'>[] }) {
   const points = panels.flatMap((panel) => panel.points);
   const range = (pick: (point: { x: number; y: number }) => number): readonly [number, number] =>
     points.reduce<readonly [number, number]>(
@@ -35,7 +37,7 @@ function withoutOverlap(labels: MapPanel['numbered']): MapPanel['numbered'] {
   );
 }
 
-function panelFigure({ stage, points, numbered, leftOut }: MapPanel, { x, y }: ReturnType<typeof sharedScales>): Html {
+function panelFigure({ stage, points, numbered, leftOut }: MapPanel, { x, y }: ReturnType<typeof mapScales>): Html {
   // Successes are drawn last, on top: the reader looks for them.
   const marks = [...points].sort((a, b) => Number(a.isSuccess) - Number(b.isSuccess));
   const successes = points.filter(({ isSuccess }) => isSuccess).length;
@@ -55,7 +57,7 @@ function panelFigure({ stage, points, numbered, leftOut }: MapPanel, { x, y }: R
 
 /** The map as small multiples: one panel for each stage. */
 function scatterPanels(map: AttackMap): Html {
-  const scales = sharedScales(map);
+  const scales = mapScales(map);
   return html`<div class="panels">${map.panels.map((panel) => panelFigure(panel, scales))}</div>`;
 }
 

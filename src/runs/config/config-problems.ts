@@ -74,6 +74,7 @@ type MovedKeys = Readonly<Record<string, string>>;
 function adviceFor(parent: string, key: string, keys: readonly ConfigKey[], moved: MovedKeys): string {
   const now = moved[parent === '' ? key : `${parent}.${key}`];
   if (now !== undefined) return `it is ${now} now`;
+  if (keys.some(({ path }) => path === `${parent}.${key}`)) return `it belongs to another kind of ${parent}`;
   const nearest = nearestConfigKey(keys, parent, key);
   const siblings = keys
     .filter((known) => known.path.slice(0, Math.max(known.path.lastIndexOf('.'), 0)) === parent)

@@ -22,7 +22,7 @@ export interface AttackPageFilter {
   readonly texts?: readonly string[];
   /** ASCII words: each attack that `accepts` can take holds one of them. They spare it most of the others. */
   readonly holds?: readonly string[];
-  /** What else a text must be. */
+  /** A further condition on the text. */
   readonly accepts?: (text: string) => boolean;
   /** Only attacks with an unsafe verdict whose note this takes: one of `judge`, where that is given. */
   readonly noted?: (note: string) => boolean;
@@ -116,7 +116,9 @@ function textConditions({ search, texts, holds }: AttackPageFilter): string[] {
     ...(search === undefined ? [] : ["text LIKE $search ESCAPE '\\'"]),
     ...(texts === undefined ? [] : [ONE_OF_TEXTS]),
     // LIKE reads a BLOB to its first NUL.
-    ...(words.length === 0 || words.length > MAX_HELD_WORDS ? [] : [`(typeof(text) = 'blob' OR ${words.join(' OR ')})`]),
+    ...(words.length === 0 || words.length > MAX_HELD_WORDS
+      ? []
+      : [`(typeof(text) = 'blob' OR ${words.join(' OR ')})`]),
   ];
 }
 

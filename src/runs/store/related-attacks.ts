@@ -11,6 +11,7 @@ import {
 } from './attack-pages.ts';
 import { descend } from './attack-slices.ts';
 import { openForReading } from './run-store.ts';
+import { cellToText } from './sqlite.ts';
 
 /** The outcome of one attack by one judge, over the answers that it could score. */
 export interface JudgedOutcome {
@@ -42,15 +43,17 @@ export interface Elsewhere {
 export interface RelatedAttacks {
   /** Undefined where there is no attack of this id. */
   attack(id: number): JudgedAttack | undefined;
+  /** The text of one attack; undefined where there is none of this id. */
+  text(id: number): string | undefined;
   /** Where else the text of an attack was sent. */
   elsewhere(id: number, signal?: AbortSignal): Promise<Elsewhere>;
-  /** The first successes of an evaluation by one judge, at most `MAX_SUCCESSES`. */
+  /** The successes by one judge among the first 4,096 attacks of an evaluation. */
   successes(stage: string, judge: string): PagedAttack[];
   close(): void;
 }
 
 /** As many attacks of an evaluation as a report reads. */
-export const MAX_SUCCESSES = 4096;
+const MAX_EVALUATED = 4096;
 /** An attacker that repeats itself would fill the answer. */
 const MOST_OF_STAGE = 3;
 
@@ -59,8 +62,10 @@ const JUDGED = `SELECT attack_id, judge, avg(unsafe) FROM response JOIN verdict 
   WHERE attack_id ${OF_IDS} AND masked = 0 AND unsafe BETWEEN 0 AND 1 GROUP BY attack_id, judge ORDER BY attack_id, judge`;
 const SAME = `SELECT id, stage_id FROM attack WHERE id < $before AND id >= $from AND +stage_id <> $stage
   AND text = (SELECT text FROM attack WHERE id = $id) ORDER BY id DESC`;
-const SUCCESSES = `${attackColumns(MEAN_BY_JUDGE)} WHERE stage_id = $stage AND source = 'evaluation'
-  AND ${MEAN_BY_JUDGE} > ${SUCCESS_THRESHOLD} ORDER BY attack.id LIMIT ${MAX_SUCCESSES}`;
+// The index of updates hands out the first rows of a stage without a sort.
+const SUCCESSES = `${attackColumns(MEAN_BY_JUDGE)} WHERE attack.id IN (SELECT id FROM attack WHERE stage_id = $stage
+  AND source = 'evaluation' ORDER BY update_index, position LIMIT ${MAX_EVALUATED})
+  AND ${MEAN_BY_JUDGE} > ${SUCCESS_THRESHOLD} ORDER BY attack.id`;
 
 class Reader implements RelatedAttacks {
   private readonly db: Database.Database;
@@ -95,6 +100,11 @@ class Reader implements RelatedAttacks {
     return this.judged([id])[0];
   }
 
+  text(id: number): string | undefined {
+    const [row] = this.select('SELECT text FROM attack WHERE id = ?', [id]);
+    return row === undefined ? undefined : cellToText(row[0]);
+  }
+
   async elsewhere(id: number, signal?: AbortSignal): Promise<Elsewhere> {
     const [[stage] = []] = this.select('SELECT stage_id FROM attack WHERE id = ?', [id]);
     const [[low, high] = []] = this.select('SELECT (SELECT min(id) FROM attack), (SELECT max(id) FROM attack)', []);
@@ -110,9 +120,11 @@ class Reader implements RelatedAttacks {
       }
       return { top: from };
     });
-    const stages = [...found].sort(([a], [b]) => a - b).map(([other, { count, ids }]) => ({
-      ...{ stage: this.stages.get(other) ?? '', count, attacks: this.judged(ids) },
-    }));
+    const stages = [...found]
+      .sort(([a], [b]) => a - b)
+      .map(([other, { count, ids }]) => ({
+        ...{ stage: this.stages.get(other) ?? '', count, attacks: this.judged(ids) },
+      }));
     return { stages, isFull: top <= low };
   }
 

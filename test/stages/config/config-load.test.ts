@@ -71,6 +71,12 @@ describe('parseConfig', () => {
     expect(message).toContain('gflownet.evaluation: unknown key, it is watch now');
   });
 
+  it('knows a key of another kind of target', () => {
+    expect(messageOf(() => parse(minimalConfigText, ['target.concurrency=16']))).toContain(
+      'target.concurrency: unknown key, it belongs to another kind of target',
+    );
+  });
+
   it('lists what is possible when nothing is near', () => {
     expect(messageOf(() => parse(`${minimalConfigText}collect:\n  qqqqqqqqq: 1\n`))).toContain(
       'collect.qqqqqqqqq: unknown key, expected one of minUnsafe, minLogPRef',
