@@ -222,8 +222,8 @@ const MAX_REMEMBERED = 256;
 const remembered = new Map<string, Measure>();
 
 /** A fit takes a second, is the same for the same counts, and a page that refreshes asks for it again and again. */
-function remember(key: string, fit: () => Measure): Measure {
-  const known = remembered.get(key) ?? fit();
+function remember(key: string, compute: () => Measure): Measure {
+  const known = remembered.get(key) ?? compute();
   if (remembered.size >= MAX_REMEMBERED) remembered.clear();
   remembered.set(key, known);
   return known;
