@@ -1,7 +1,6 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { lockHolder } from '../../src/base/lock.ts';
 import { type RunningView, viewRuns } from '../../src/view/view-server.ts';
 import { openViewedRuns } from '../../src/view/viewed-runs.ts';
 import { type CampaignPlace, startRunProcess } from '../stages/campaign-process.ts';
@@ -72,12 +71,12 @@ describe('a run in the viewer', () => {
     expect(await statusOf('paused')).toBe('interrupted');
     expect((await wish('paused', 'resume')).status).toBe(201);
     await until(async () => (await statusOf('paused')) === 'done');
-    // The report follows the last stage; the process gives the run back after it.
-    const lock = path.join(place.runsFolder, 'paused', 'lock');
-    await until(async () => (await lockHolder(lock)) === undefined);
+    // The report follows the last stage, and the process says so at its end.
+    const log = path.join(place.runsFolder, 'paused', 'resume.log');
+    await until(async () => readFileSync(log, 'utf8').includes('Report to read in a browser'));
     const [expected, got] = ['whole', 'paused'].map((name) => readRunContent(path.join(place.runsFolder, name)));
     expect(contentDifferences(expected as never, got as never)).toEqual([]);
-    expect(readFileSync(path.join(place.runsFolder, 'paused', 'resume.log'), 'utf8')).toContain('gflownet: 24/24');
+    expect(readFileSync(log, 'utf8')).toContain('gflownet: 24/24');
   });
 
   it('stops at once', async () => {
