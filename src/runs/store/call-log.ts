@@ -3,7 +3,7 @@ import Database from 'libsql';
 import { monotonicMs } from '../../base/clock.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import { addSpent, type CallLog, type Spent, type Unanswered } from '../../trial/call-log.ts';
-import { guardSqlite, transact } from './sqlite.ts';
+import { BUSY_TIMEOUT_MS, guardSqlite, openDatabaseOf, transact } from './sqlite.ts';
 
 /** `Fgca`: tells a call log from any other SQLite file. */
 export const APPLICATION_ID = 0x46676361;
@@ -23,20 +23,6 @@ const SCHEMA = `
 /** 32 MiB: the answers of some 1,500 calls. */
 const CHECKPOINT_PAGES = 8192;
 
-/** How long a writer waits for another process before it fails. */
-const BUSY_TIMEOUT_MS = 5000;
-
-function openDatabase(path: string): Database.Database {
-  try {
-    return new Database(path, { timeout: BUSY_TIMEOUT_MS });
-  } catch (cause) {
-    throw new FloodgateError('store', `open call log: ${path} cannot be opened or made`, {
-      cause,
-      hint: 'check that the run folder exists and can be written',
-    });
-  }
-}
-
 function prepare(db: Database.Database, path: string): void {
   const [id] = db.prepare('PRAGMA application_id').raw().get() as [number];
   if (id !== 0 && id !== APPLICATION_ID)
@@ -51,7 +37,7 @@ function prepare(db: Database.Database, path: string): void {
 }
 
 function openPrepared(path: string): Database.Database {
-  const db = openDatabase(path);
+  const db = openDatabaseOf('call log', path);
   try {
     guardSqlite(`open call log ${path}`, () => prepare(db, path));
     return db;

@@ -1,7 +1,7 @@
-import { accessSync, closeSync, constants, existsSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { pathToFileURL } from 'node:url';
-import Database from 'libsql';
+import type Database from 'libsql';
 import { z } from 'zod';
 import { nowMs } from '../../base/clock.ts';
 import { FloodgateError } from '../../base/errors.ts';
@@ -18,11 +18,10 @@ import {
   refuseCircle,
   rowNumber,
 } from './labels.ts';
-import { cellToText, guardSqlite, textToCell, transact } from './sqlite.ts';
+import { canWrite, cellToText, guardSqlite, openDatabaseOf, textToCell, transact } from './sqlite.ts';
 
 /** `Fgla`: tells labels from any other SQLite file. */
 const APPLICATION_ID = 0x46676c61;
-const BUSY_TIMEOUT_MS = 5000;
 const MOVE = 'move the file away: the run itself is whole';
 
 /** The name under which a label is stored unless another is given. */
@@ -81,17 +80,6 @@ function readRows(db: Database.Database, path: string): GrowingLabels {
   }
 }
 
-function openDatabase(path: string): Database.Database {
-  try {
-    return new Database(path, { timeout: BUSY_TIMEOUT_MS });
-  } catch (cause) {
-    throw new FloodgateError('store', `open labels: ${path} cannot be opened or made`, {
-      cause,
-      hint: 'check that the run folder exists and can be written',
-    });
-  }
-}
-
 /** Where SQLite counts the transactions of a file, and how many bytes the count has. */
 const COUNTER = { at: 24, bytes: 4 };
 /** More runs than one process shows at once; a map without a bound would grow with every run. */
@@ -112,18 +100,9 @@ function markOf(path: string): string | undefined {
   }
 }
 
-function canWrite(path: string): boolean {
-  try {
-    accessSync(path, constants.W_OK);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 function readFile(path: string): Labels {
   // A writer that was killed leaves its journal: only who may write can take the half row back.
-  const db = openDatabase(canWrite(path) ? path : `${pathToFileURL(path).href}?mode=ro`);
+  const db = openDatabaseOf('labels', canWrite(path) ? path : `${pathToFileURL(path).href}?mode=ro`);
   try {
     return guardSqlite('read labels', () => (isEmptyOrOurs(db, path) === 'empty' ? NO_LABELS : readRows(db, path)));
   } finally {
@@ -158,7 +137,7 @@ export function readLabels(path: string): Labels {
 export function addLabels(path: string, given: readonly NewLabel[], name = systemUser()): Label[] {
   const labels = given.map(parseLabel);
   const who = parseWho(name);
-  const db = openDatabase(path);
+  const db = openDatabaseOf('labels', path);
   try {
     return guardSqlite('write labels', () => {
       db.exec('PRAGMA synchronous = FULL');

@@ -1,11 +1,11 @@
-import { accessSync, constants, existsSync, statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import Database from 'libsql';
+import type Database from 'libsql';
 import { FloodgateError } from '../../base/errors.ts';
 import { createStoreQueries, type StoreQueries } from './queries.ts';
 import { hasRunSchema, isEmptyDatabase, migrate, presentAsNewest } from './schema.ts';
-import { guardSqlite } from './sqlite.ts';
+import { canWrite, guardSqlite, openDatabaseOf } from './sqlite.ts';
 import { createRefusingWriter, createStoreWriter, type StoreWriter } from './writer.ts';
 
 /** The database of one run. */
@@ -20,9 +20,6 @@ export interface OpenStoreOptions {
   readonly readOnly?: boolean;
 }
 
-/** How long a reader or writer waits for the other before it fails. */
-const BUSY_TIMEOUT_MS = 5000;
-
 /**
  * Opens the run database at `path` and makes it when missing.
  *
@@ -33,7 +30,7 @@ const BUSY_TIMEOUT_MS = 5000;
  */
 export async function openStore(path: string, options: OpenStoreOptions = {}): Promise<RunStore> {
   const readOnly = options.readOnly ?? false;
-  const db = readOnly ? openForReading(path) : begin(path, openDatabase(path), beginWriting);
+  const db = readOnly ? openForReading(path) : begin(path, openDatabaseOf('run database', path), beginWriting);
   let isOpen = true;
   return {
     path,
@@ -51,7 +48,7 @@ export async function openStore(path: string, options: OpenStoreOptions = {}): P
 /** A connection of its own that writes nothing. @throws FloodgateError `store` as `openStore`. */
 export function openForReading(path: string): Database.Database {
   if (!existsSync(path)) throw new FloodgateError('store', `open run database: ${path} does not exist`);
-  return begin(path, openDatabase(readOnlyAddress(path)), beginReading);
+  return begin(path, openDatabaseOf('run database', readOnlyAddress(path)), beginReading);
 }
 
 /** Returns `db` once it is ready, or closes it. */
@@ -91,15 +88,6 @@ function hasLog(path: string): boolean {
   return (statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0) > 0;
 }
 
-function canWrite(path: string): boolean {
-  try {
-    accessSync(path, constants.W_OK);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 /**
  * The address under which SQLite opens a database for reading and leaves it as it is.
  * - With a write-ahead log beside it: without the right to write, so that the log is read and never merged.
@@ -119,7 +107,7 @@ export function isRunDatabase(path: string): boolean {
   if (!existsSync(path)) return false;
   let db: Database.Database | undefined;
   try {
-    db = openDatabase(readOnlyAddress(path));
+    db = openDatabaseOf('run database', readOnlyAddress(path));
     return hasRunSchema(db);
   } catch {
     return false; // damaged, or no database
@@ -136,23 +124,11 @@ export function hasBegun(path: string): boolean {
   if (!existsSync(path)) return false;
   let db: Database.Database | undefined;
   try {
-    db = openDatabase(readOnlyAddress(path));
+    db = openDatabaseOf('run database', readOnlyAddress(path));
     return !isEmptyDatabase(db);
   } catch {
     return true; // damaged, or no database
   } finally {
     db?.close();
-  }
-}
-
-function openDatabase(path: string): Database.Database {
-  try {
-    return new Database(path, { timeout: BUSY_TIMEOUT_MS });
-  } catch (cause) {
-    // libsql gives no code here, only `ConnectionFailed(...)`.
-    throw new FloodgateError('store', `open run database: ${path} cannot be opened or made`, {
-      cause,
-      hint: 'check that the run folder exists and can be written',
-    });
   }
 }

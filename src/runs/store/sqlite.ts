@@ -1,5 +1,31 @@
-import type Database from 'libsql';
+import { accessSync, constants } from 'node:fs';
+import Database from 'libsql';
 import { FloodgateError } from '../../base/errors.ts';
+
+/** How long a writer waits for another process before it fails. */
+export const BUSY_TIMEOUT_MS = 5000;
+
+/** Opens a database that may be missing. @param what it is, for messages. @throws FloodgateError `store`. */
+export function openDatabaseOf(what: string, path: string): Database.Database {
+  try {
+    return new Database(path, { timeout: BUSY_TIMEOUT_MS });
+  } catch (cause) {
+    // libsql gives no code here, only `ConnectionFailed(...)`.
+    throw new FloodgateError('store', `open ${what}: ${path} cannot be opened or made`, {
+      cause,
+      hint: 'check that the run folder exists and can be written',
+    });
+  }
+}
+
+export function canWrite(path: string): boolean {
+  try {
+    accessSync(path, constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 /** How values cross between JavaScript and SQLite without loss. */
 
