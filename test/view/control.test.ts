@@ -1,8 +1,11 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import Database from 'libsql';
+import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type RunningView, viewRuns } from '../../src/view/view-server.ts';
 import { openViewedRuns } from '../../src/view/viewed-runs.ts';
+import { launchBrowser } from '../report/page-browser.ts';
 import { type CampaignPlace, startRunProcess } from '../stages/campaign-process.ts';
 import { contentDifferences, readRunContent } from '../stages/run-content.ts';
 import { createTinyCampaign, placeOfTiny, type TinyCampaign } from '../stages/tiny-campaign.ts';
@@ -13,6 +16,16 @@ let compiled: CompiledSource;
 let place: CampaignPlace;
 let view: RunningView;
 let cookie: string;
+let browser: Browser;
+
+/** The page of a run, opened by the printed address. */
+async function openRun(run: string): Promise<Page> {
+  const page = await browser.newPage();
+  await page.goto(view.url);
+  await page.getByRole('link', { name: run }).click();
+  await page.getByRole('heading', { name: run, level: 1 }).waitFor();
+  return page;
+}
 
 const base = (): string => `http://127.0.0.1:${view.port}`;
 
@@ -22,7 +35,13 @@ async function wish(run: string, action: string, headers: Readonly<Record<string
   return { status: answer.status, body: (await answer.json()) as { error?: { message: string } } };
 }
 
-const overview = async (run: string): Promise<{ status: string; progress: { updates: number }[]; work: unknown }> =>
+interface Overview {
+  readonly status: string;
+  readonly progress: readonly { readonly updates: number }[];
+  readonly work: { readonly stage: string | null; readonly secondsLeft: number | null };
+}
+
+const overview = async (run: string): Promise<Overview> =>
   (await fetch(`${base()}/api/runs/${run}`, { headers: { cookie } })).json() as never;
 
 const statusOf = async (run: string) => (await overview(run)).status;
@@ -35,11 +54,12 @@ const hasBegun = async (run: string): Promise<boolean> =>
   (await overview(run).catch(() => undefined))?.progress?.some(({ updates }) => updates > 3) === true;
 
 beforeAll(async () => {
+  browser = await launchBrowser();
   tiny = await createTinyCampaign();
   compiled = compileSource();
   place = {
     ...placeOfTiny(tiny, compiled.folder),
-    overrides: ['attackers=[gflownet]', 'gflownet.updates=24', 'evaluation.controls=0'],
+    overrides: ['attackers=[gflownet]', 'gflownet.updates=24', 'evaluation.controls=0', 'watch.everyUpdates=0'],
   };
   mkdirSync(place.runsFolder, { recursive: true });
   view = await viewRuns(await openViewedRuns([], place.runsFolder), { port: 0, cli: place.mainPath });
@@ -52,6 +72,7 @@ beforeAll(async () => {
   cookie = (begun.headers.get('set-cookie') ?? '').split(';')[0] as string;
 });
 afterAll(async () => {
+  await browser?.close();
   await view?.close();
   compiled?.remove();
   await tiny?.remove();
@@ -77,12 +98,23 @@ describe('a run in the viewer', () => {
     const [expected, got] = ['whole', 'paused'].map((name) => readRunContent(path.join(place.runsFolder, name)));
     expect(contentDifferences(expected as never, got as never)).toEqual([]);
     expect(readFileSync(log, 'utf8')).toContain('gflownet: 24/24');
+    const { work } = await overview('paused');
+    const db = new Database(path.join(place.runsFolder, 'paused', 'run.db'), { readonly: true });
+    const [responses] = db.prepare('SELECT count(*) FROM response').raw().get() as [number];
+    db.close();
+    expect(responses).toBeGreaterThan(100);
+    expect(work).toEqual({ targetCalls: responses, money: null, currency: null, stage: null, secondsLeft: null });
   });
 
-  it('stops at once', async () => {
-    const run = startRunProcess(place, 'stopped');
-    await until(() => hasBegun('stopped'));
-    expect((await wish('stopped', 'stop')).status).toBe(201);
+  it('says how it goes, and stops at once, at a press in the page', async () => {
+    const long = { ...place, overrides: [...place.overrides, 'gflownet.updates=4000'] };
+    const run = startRunProcess(long, 'stopped');
+    const work = async () => (await overview('stopped').catch(() => undefined))?.work;
+    await until(async () => (await work())?.stage === 'gflownet' && (await work())?.secondsLeft !== null);
+    expect((await work())?.secondsLeft).toBeGreaterThan(1);
+    const page = await openRun('stopped');
+    await page.getByRole('button', { name: 'Stop at once' }).click();
+    await page.getByText('The process was told.').waitFor();
     const { code, stderr } = await run.outcome;
     expect(code).toBe(130);
     expect(stderr).toContain('ended at once; what was stored is kept');
@@ -94,6 +126,10 @@ describe('a run in the viewer', () => {
     const { status, body } = await wish('stopped', 'resume');
     expect(status).toBe(409);
     expect(body.error?.message).toMatch(/^error: .*config/);
+    const page = await openRun('stopped');
+    await page.getByRole('button', { name: 'Resume' }).click();
+    await page.getByText(body.error?.message as string).waitFor();
+    expect(await page.getByRole('button', { name: 'Pause' }).count()).toBe(0);
   });
 
   it('obeys nobody else, and signals no process of another machine', async () => {
