@@ -6,6 +6,7 @@ import { calibration } from './calibration/calibration-command.ts';
 import { causes } from './calibration/causes-command.ts';
 import { chaos } from './chaos/chaos-command.ts';
 import { claims } from './claims/claims-command.ts';
+import { devices } from './devices/devices-command.ts';
 import { durability } from './durability/durability-command.ts';
 import { enumerable } from './enumerable/enumerable-command.ts';
 import { type Experiment, LAB } from './experiment.ts';
@@ -28,6 +29,7 @@ export const EXPERIMENTS: readonly Experiment[] = [
   durability,
   chaos,
   inFlight,
+  devices,
   fuzz,
   golden,
 ];

@@ -22,7 +22,7 @@ export const GROUPS = [
     title: 'Results',
     pages: ['results', 'benchmark', 'claims', 'ablations', 'search', 'proving-ground', 'performance'],
   },
-  { title: 'Trust', pages: ['security', 'exactness', 'durability', 'fuzzing'] },
+  { title: 'Trust', pages: ['security', 'exactness', 'devices', 'durability', 'fuzzing'] },
   { title: 'Extend', pages: ['extending', 'engine', 'architecture', 'contributing', 'changelog'] },
 ];
 

@@ -64,7 +64,7 @@ export { type Manifest, readManifest } from './runs/manifest.ts';
 export { removeAttacker } from './runs/remove-attacker.ts';
 export { removeRunFolder } from './runs/remove-run.ts';
 export { listRunFolders, openRunFolder, type RunFolder } from './runs/run-folder.ts';
-export { readLabels } from './runs/store/label-store.ts';
+export { readLabels, withdrawLabel } from './runs/store/label-store.ts';
 export { answerKey, attackKey, type Label, type Labels } from './runs/store/labels.ts';
 export { openStore, type RunStore } from './runs/store/run-store.ts';
 export { type RunningServer, type ServeOptions, serveModel } from './serve/serve.ts';
@@ -73,7 +73,7 @@ export { loadConfig, loadRunConfig, parseConfig } from './stages/campaign/config
 export { configJsonSchema } from './stages/campaign/config-schema.ts';
 export { type OpenPartOptions, openJudge, openTarget, testTarget } from './stages/campaign/open-parts.ts';
 export { planRun, type RunPlan } from './stages/campaign/plan-run.ts';
-export { sampleAttacks } from './stages/campaign/sample-attacks.ts';
+export { sampleAttacks, sampleExportedAttacks } from './stages/campaign/sample-attacks.ts';
 export { loadReference, openStageAttacker } from './stages/checkpoints.ts';
 export type { Config } from './stages/config/config.ts';
 export { createSection, type Section } from './stages/config/config.ts';

@@ -1,6 +1,6 @@
 // @ts-check
 // The attacks of one run: filters, search, pages, and their texts once somebody asks for them.
-import { attackLabels, truthGroup } from './labels.js';
+import { attackLabels, judgesFold, truthGroup } from './labels.js';
 import { ask, button, make, row, table, textNodes } from './parts.js';
 import { relatedFold } from './related.js';
 import { addTopics, categoryWords } from './topics.js';
@@ -66,10 +66,14 @@ function answerItem(base, id, response, place) {
   const load = async () => (await askOne(base, id, true)).responses[place].text.parts;
   const name = `answer ${place + 1} to attack ${id}`;
   const facts = make('p', { class: 'quiet' }, answerFacts(response));
-  const truth = truthGroup(base, name, { attack: id, response }, async () => {
+  const refresh = async () => {
     facts.textContent = answerFacts((await askOne(base, id, false)).responses[place]);
-  });
-  return make('li', {}, veil(response.text, name, load), facts, response.isRefused ? null : truth);
+  };
+  const answer = { attack: id, response };
+  const labels = response.isRefused
+    ? []
+    : [truthGroup(base, name, answer, refresh), judgesFold(base, name, answer, refresh)];
+  return make('li', {}, veil(response.text, name, load), facts, ...labels);
 }
 
 /** The answers to one attack, fetched when the fold is opened first. @param {string} base @param {any} attack */
@@ -162,7 +166,7 @@ function confirmShow() {
 }
 
 /**
- * The part of a run's page with its attacks.
+ * The part of a run's page with its attacks, and how it is refreshed.
  * @param {string} base path of the run in the API
  * @param {any} overview
  * @param {readonly string[]} sources
@@ -174,6 +178,7 @@ export function attacksPart(base, overview, sources) {
   /** Where each page up to the present one begins; '' is the newest. @type {string[]} */
   let starts = [''];
   let next = '';
+  let newest = overview.work.newestAttack;
   let asked = new AbortController();
 
   const older = button('Older', () => turn([...starts, next]));
@@ -226,6 +231,16 @@ export function attacksPart(base, overview, sources) {
     }
   }
 
+  /** True while a reader looks at no row: then rows may change under the page. */
+  const isUntouched = () =>
+    starts.length === 1 && place.querySelector('details[open], .veil.shown') === null && !place.contains(document.activeElement);
+  /** Reads the first page again once there are newer attacks. @param {{ newestAttack: number | null }} work */
+  const refresh = ({ newestAttack }) => {
+    if (newestAttack === newest || !isUntouched()) return;
+    newest = newestAttack;
+    turn(starts);
+  };
+
   form.addEventListener('submit', (event) => {
     event.preventDefault();
     turn(['']);
@@ -237,7 +252,7 @@ export function attacksPart(base, overview, sources) {
   addTopics(base, form, { choice, veil }).catch((error) => {
     form.after(make('p', { class: 'quiet' }, error instanceof Error ? error.message : String(error)));
   });
-  return make(
+  const element = make(
     'section',
     { class: 'view-part', 'aria-labelledby': 'attacks-title' },
     make('h2', { id: 'attacks-title' }, 'Attacks'),
@@ -247,4 +262,5 @@ export function attacksPart(base, overview, sources) {
     place,
     make('p', { class: 'controls' }, newer, older),
   );
+  return { element, refresh };
 }

@@ -1,7 +1,7 @@
 // @ts-check
 // Runs side by side: which runs, figures with their differences, ways that opened or closed, settings that differ.
 import { veil } from './attacks.js';
-import { ask, make, row, table, textNodes } from './parts.js';
+import { ask, make, RequestError, row, table, textNodes } from './parts.js';
 
 /** The page of a comparison. @param {readonly string[]} keys */
 export const compareHash = (keys) => `#/compare/${keys.map(encodeURIComponent).join('/')}`;
@@ -111,14 +111,37 @@ function settingsPart({ runs, settings }) {
   ]);
 }
 
-/** The page of a comparison, the oldest run first. @param {readonly string[]} keys */
-export async function showComparison(keys) {
+/**
+ * The answer, once the server has compared.
+ * @param {string} path
+ * @param {(words: string) => boolean} say how far it is; false once the page is gone
+ */
+async function compared(path, say) {
+  for (;;) {
+    const answer = await ask(path);
+    if (answer.isDone) return answer;
+    if (!say(answer.progress)) throw new RequestError(0, 'The page was left.');
+  }
+}
+
+/**
+ * The page of a comparison, the oldest run first.
+ * @param {readonly string[]} keys
+ * @param {(words: string) => boolean} say
+ */
+export async function showComparison(keys, say) {
   const path = `/api/compare?${new URLSearchParams(keys.map((key) => ['run', key]))}`;
-  const answer = await ask(path);
+  const answer = await compared(path, say);
+  /** The same comparison with its texts: of another one, the ways would be other ones. */
+  async function load() {
+    const texts = await compared(`${path}&show=1&version=${answer.version}`, () => true);
+    if (texts.version !== answer.version) throw new RequestError(0, 'A run has changed. Reload the page to compare again.');
+    return texts;
+  }
   /** @type {Promise<any> | undefined} */
   let shown;
   const loadShown = () => {
-    shown ??= ask(`${path}&show=1`).catch((error) => {
+    shown ??= load().catch((error) => {
       shown = undefined;
       throw error;
     });

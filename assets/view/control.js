@@ -23,6 +23,24 @@ function workText({ status, work }) {
   return `${calls}${money}${stage}`;
 }
 
+/** @param {number} count @param {string} words */
+const counted = (count, words) => `${count.toLocaleString('en-US')} ${words}${count === 1 ? '' : 's'}`;
+
+/** What the stage in hand has found so far; nothing where none is. @param {any} work */
+function foundText({ found }) {
+  if (found === null) return '';
+  const { loss, successRate, texts, wordings } = found;
+  const learning = [...(loss === null ? [] : [`loss ${loss}`]), ...(successRate === null ? [] : [`success rate ${successRate}`])];
+  if (texts === null) return learning.length === 0 ? '' : `Now: ${learning.join(', ')}.`;
+  const many = `${texts.isFull ? '' : 'at least '}${counted(texts.count, 'different successful text')}`;
+  const looked =
+    wordings === null
+      ? ''
+      : `, ${counted(wordings.count, 'wording')} among ${counted(wordings.of, 'held-out attack')} after ${counted(wordings.updates, 'update')}`;
+  const all = [...learning, `${many}${looked}`].join(', ');
+  return `So far, by the training judge: ${all}. Ways are counted after the evaluation, by their causes.`;
+}
+
 /**
  * @param {string} base address of the run
  * @param {any} overview
@@ -30,6 +48,7 @@ function workText({ status, work }) {
  */
 export function controlPart(base, overview, refresh) {
   const line = make('p', { class: 'quiet' }, '');
+  const found = make('p', { class: 'quiet found' }, '');
   const said = make('p', { role: 'status' }, '');
   const buttons = make('p', { class: 'buttons' });
   /** @param {'pause' | 'stop' | 'resume'} action */
@@ -53,10 +72,12 @@ export function controlPart(base, overview, refresh) {
   /** @param {any} now */
   const draw = (now) => {
     line.textContent = workText(now);
+    found.textContent = foundText(now.work);
+    found.hidden = found.textContent === '';
     const isRunning = now.status === 'running';
     const isOpen = now.status === 'interrupted' || now.status === 'failed';
     buttons.replaceChildren(...(isRunning ? [all.pause, all.stop] : isOpen ? [all.resume] : []));
   };
   draw(overview);
-  return { element: make('div', {}, line, buttons, said), draw };
+  return { element: make('div', { class: 'work' }, line, found, buttons, said), draw };
 }

@@ -3,7 +3,7 @@
 import { ask, button, make, textNodes } from './parts.js';
 
 /** @param {string} base @param {object} label @returns {Promise<any>} the label as it is stored */
-async function send(base, label) {
+export async function send(base, label) {
   const headers = { 'content-type': 'application/json' };
   return (await ask(`${base}/labels`, { method: 'POST', headers, body: JSON.stringify(label) })).label;
 }
@@ -21,28 +21,28 @@ const problem = (error) => (error instanceof Error ? error.message : String(erro
 const holds = (label) => label !== null && label.value !== null;
 
 /**
- * Whether an answer is unsafe in truth: two buttons, of which the pressed one withdraws.
- * @param {string} base @param {string} name of the answer, for a screen reader
- * @param {{ attack: number, response: any }} answer
+ * Two buttons, of which the pressed one says what holds; pressed again, it withdraws.
+ * @param {string} base
+ * @param {{ title: string, words: string, name: string }} said words before the buttons; what a press is about
+ * @param {readonly (readonly [words: string, value: string])[]} choices
+ * @param {{ label: any, wish: object }} present the label that holds, and a new one without its value
  * @param {(label: any) => void} [done]
  */
-export function truthGroup(base, name, { attack, response }, done) {
-  const { position, subject } = response;
-  let label = response.label;
+function pressGroup(base, { title, words, name }, choices, present, done) {
+  let { label } = present;
   const note = make('span', { class: 'quiet', role: 'status' });
-  const buttons = ['unsafe', 'safe'].map((value) => {
-    const element = button(value, async () => {
+  const buttons = choices.map(([says, value]) => {
+    const element = button(says, async () => {
       const isWithdrawn = holds(label) && label.value === value;
-      const wish = { kind: 'verdict', attack, response: position, subject, value: isWithdrawn ? null : value };
       try {
-        label = await send(base, wish);
+        label = await send(base, { ...present.wish, value: isWithdrawn ? null : value });
         show();
         done?.(label);
       } catch (error) {
         note.textContent = problem(error);
       }
     });
-    element.setAttribute('aria-label', `${name} is ${value}`);
+    element.setAttribute('aria-label', `${name} is ${says}`);
     return /** @type {const} */ ([value, element]);
   });
   function show() {
@@ -53,11 +53,49 @@ export function truthGroup(base, name, { attack, response }, done) {
   show();
   return make(
     'div',
-    { class: 'truth', role: 'group', 'aria-label': `Label of ${name}` },
-    make('span', { class: 'quiet' }, 'In truth:'),
+    { class: 'truth', role: 'group', 'aria-label': title },
+    make('span', { class: 'quiet' }, words),
     ...buttons.map(([, element]) => element),
     note,
   );
+}
+
+/**
+ * Whether an answer is unsafe in truth.
+ * @param {string} base @param {string} name of the answer, for a screen reader
+ * @param {{ attack: number, response: any }} answer
+ * @param {(label: any) => void} [done]
+ */
+export function truthGroup(base, name, { attack, response: { position, subject, label } }, done) {
+  const wish = { kind: 'verdict', attack, response: position, subject };
+  const words = { title: `Label of ${name}`, words: 'In truth:', name };
+  const choices = /** @type {const} */ ([['unsafe', 'unsafe'], ['safe', 'safe']]);
+  return pressGroup(base, words, choices, { label, wish }, done);
+}
+
+/**
+ * A fold in which the verdict of each judge alone can be called right or wrong; null where no judge scored the answer.
+ * @param {string} base @param {string} name of the answer, for a screen reader
+ * @param {{ attack: number, response: any }} answer
+ * @param {() => void} done
+ */
+export function judgesFold(base, name, { attack, response: { position, subject, verdicts } }, done) {
+  const scored = verdicts.filter((/** @type {any} */ { says }) => says !== undefined);
+  if (scored.length === 0) return null;
+  const groups = () =>
+    scored.map((/** @type {any} */ { judge, says, label }) => {
+      const other = says === 'unsafe' ? 'safe' : 'unsafe';
+      const verdict = `verdict of ${judge} on ${name}`;
+      const words = { title: `Label of the ${verdict}`, words: `${judge} says ${says}:`, name: verdict };
+      const wish = { kind: 'verdict', attack, response: position, subject, judge };
+      return pressGroup(base, words, [['right', says], ['wrong', other]], { label, wish }, done);
+    });
+  const summary = make('summary', { 'aria-label': `One judge alone, ${name}` }, 'One judge alone');
+  const fold = make('details', { class: 'judges' }, summary);
+  fold.addEventListener('toggle', () => {
+    if (fold.open && fold.childElementCount === 1) fold.append(...groups());
+  });
+  return fold;
 }
 
 /**

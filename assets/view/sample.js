@@ -1,6 +1,7 @@
 // @ts-check
 // A random sample of answers to label, one at a time: errors of a judge are measured on it.
 import { veil } from './attacks.js';
+import { labelsHash } from './label-list.js';
 import { truthGroup } from './labels.js';
 import { ask, button, make } from './parts.js';
 
@@ -11,8 +12,8 @@ const WORDS =
 /** @param {number} count */
 const answers = (count) => `${count.toLocaleString('en-US')} ${count === 1 ? 'answer' : 'answers'}`;
 
-/** @param {string} base path of the run in the API */
-export function samplePart(base) {
+/** @param {string} base path of the run in the API @param {string} key */
+export function samplePart(base, key) {
   const status = make('p', { class: 'quiet', role: 'status' });
   const place = make('div', { class: 'sample' });
 
@@ -50,6 +51,7 @@ export function samplePart(base) {
     make('h2', { id: 'sample-title' }, 'Label a sample'),
     make('p', {}, WORDS),
     make('p', { class: 'controls' }, button('Next answer', () => next(true)), ' ', status),
+    make('p', {}, make('a', { href: labelsHash(key) }, 'All labels of this run'), ': who said what, and when.'),
     place,
   );
 }

@@ -4,6 +4,7 @@ import { attackPart, attacksPart } from './attacks.js';
 import { compareForm, showComparison } from './compare.js';
 import { controlPart } from './control.js';
 import { heatParts } from './heat.js';
+import { labelListPart } from './label-list.js';
 import { mapPart } from './map.js';
 import { ask, chartFigure, make, RequestError, row, table } from './parts.js';
 import { samplePart } from './sample.js';
@@ -141,17 +142,19 @@ async function showRun(key) {
     const [now, drawn] = await load();
     status.textContent = statusWords(now.status);
     control.draw(now);
+    attacks.refresh(now.work);
     redraw(figures.body, overviewParts(now));
     redraw(learning.body, curveParts(drawn));
     return now.status === 'running';
   };
   const page = opened;
+  const attacks = attacksPart(base, overview, sources);
   const control = controlPart(base, overview, async () => {
     if ((await refresh()) && page === opened) keepFresh(refresh, page);
   });
   return {
     title: overview.name,
-    parts: [status, control.element, figures.element, learning.element, ...heatParts(heat), map ?? '', attacksPart(base, overview, sources), samplePart(base)],
+    parts: [status, control.element, figures.element, learning.element, ...heatParts(heat), map ?? '', attacks.element, samplePart(base, key)],
     refresh: overview.status === 'running' ? refresh : undefined,
   };
 }
@@ -162,6 +165,13 @@ async function showAttack(key, id) {
   const link = make('p', { class: 'lead' }, 'An attack of ', make('a', { href: run }, key));
   const part = await attackPart(`/api/runs/${encodeURIComponent(key)}`, id);
   return { title: `Attack ${id}`, parts: [link, part], refresh: undefined };
+}
+
+/** All labels of a run. @param {string} key */
+async function showLabels(key) {
+  const link = make('p', { class: 'lead' }, 'Labels of ', make('a', { href: `#/run/${encodeURIComponent(key)}` }, key));
+  const part = await labelListPart(key, `/api/runs/${encodeURIComponent(key)}`);
+  return { title: 'Labels', parts: [link, part], refresh: undefined };
 }
 
 /** @param {unknown} error */
@@ -185,13 +195,18 @@ function keepFresh(refresh, page) {
   }, REFRESH_MS);
 }
 
-/** The page of an address; any other is the list of runs. @param {string} hash */
-function open(hash) {
+/**
+ * The page of an address; any other is the list of runs.
+ * @param {string} hash @param {(words: string) => boolean} say what goes on until it is there; false once it is left
+ */
+function open(hash, say) {
   const [, kind, rest = ''] = /^#\/(run|compare)\/(.+)$/.exec(hash) ?? [];
   const [, run, id] = /^([^/]+)\/attack\/(\d{1,15})$/.exec(rest) ?? [];
   if (kind === 'run' && run !== undefined) return showAttack(decodeURIComponent(run), Number(id));
+  const [, labelled] = /^([^/]+)\/labels$/.exec(rest) ?? [];
+  if (kind === 'run' && labelled !== undefined) return showLabels(decodeURIComponent(labelled));
   if (kind === 'run') return showRun(decodeURIComponent(rest));
-  if (kind === 'compare') return showComparison(rest.split('/').map(decodeURIComponent));
+  if (kind === 'compare') return showComparison(rest.split('/').map(decodeURIComponent), say);
   return showRuns();
 }
 
@@ -200,8 +215,12 @@ async function route() {
   clearTimeout(timer);
   state.textContent = '';
   try {
-    const { title, parts, refresh } = await open(location.hash);
+    const { title, parts, refresh } = await open(location.hash, (words) => {
+      if (page === opened) state.textContent = words;
+      return page === opened;
+    });
     if (page !== opened) return;
+    state.textContent = '';
     document.title = `${title} – Floodgate`;
     main.replaceChildren(make('h1', {}, title), ...parts);
     if (page > 1) main.focus();

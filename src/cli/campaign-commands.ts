@@ -1,13 +1,15 @@
 import { type Command, Option } from 'commander';
 import { FloodgateError } from '../base/errors.ts';
+import { cardOf } from '../exports/import-attacker.ts';
 import { evaluateCampaign, resumeCampaign } from '../report/campaigns.ts';
-import { readRun } from '../report/run-overview.ts';
-import { openRunFolder, type RunFolder } from '../runs/run-folder.ts';
-import { lastTrainedStage, sampleAttacks } from '../stages/campaign/sample-attacks.ts';
+import { type AttackerFolder, readAttackerFile } from '../runs/attacker-folder.ts';
+import { openRunFolder } from '../runs/run-folder.ts';
+import { sampleAttacks, sampleExportedAttacks, type WrittenAttack } from '../stages/campaign/sample-attacks.ts';
 import { stages } from '../stages/registry.ts';
 import { type CommandResult, joinLines, printResult } from './command-output.ts';
 import { COMMAND_WORDS } from './command-words.ts';
 import { type CliContext, callsIo, ioOf } from './context.ts';
+import { findNamedAttacker } from './named-attacker.ts';
 import {
   addCallOptions,
   addRunsOption,
@@ -82,33 +84,51 @@ interface SampleOptions extends RunsOptions {
   readonly seed?: number;
 }
 
-/** @throws FloodgateError `run` when no stage has left an attacker. */
-async function lastStage(folder: RunFolder): Promise<string> {
-  const stage = await readRun(folder, (_overview, store) =>
-    store === undefined ? undefined : lastTrainedStage(store),
-  );
-  if (stage !== undefined) return stage;
-  throw new FloodgateError('run', `sample ${folder.name}: no stage is done, so there is no attacker yet`);
+async function sample(name: string, options: SampleOptions, context: CliContext): Promise<CommandResult> {
+  const { runsDir, stage, ...plan } = options;
+  const found = await findNamedAttacker({ command: 'sample', name, stage }, runsDir);
+  if (found?.kind === 'exported') {
+    const { folder } = found;
+    const { seed = await cardSeed(folder) } = plan;
+    const attacks = await sampleExportedAttacks(folder, { ...plan, seed }, ioOf(context));
+    return { text: textsOf(attacks), json: { attacker: folder.name, attacks } };
+  }
+  const run = found ?? (await refuseMissing(name, runsDir));
+  const attacks = await sampleAttacks(run.folder, { ...plan, seed: plan.seed, stage: run.stage }, ioOf(context));
+  return { text: textsOf(attacks), json: { run: run.folder.name, stage: run.stage, attacks } };
 }
 
-async function sample(run: string, options: SampleOptions, context: CliContext): Promise<CommandResult> {
-  const { runsDir, count, temperature, seed } = options;
-  const folder = await openRunFolder(run, runsDir);
-  const stage = options.stage ?? (await lastStage(folder));
-  const attacks = await sampleAttacks(folder, { stage, count, temperature, seed }, ioOf(context));
-  const text = joinLines(attacks.map((attack) => attack.text));
-  return { text, json: { run: folder.name, stage, attacks } };
+/** @throws FloodgateError of a run that is not there. */
+async function refuseMissing(name: string, runsDir: string): Promise<never> {
+  const { path } = await openRunFolder(name, runsDir);
+  throw new FloodgateError('run', `sample ${name}: ${path} holds no config.yaml, so it is no run`);
+}
+
+const textsOf = (attacks: readonly WrittenAttack[]): string => joinLines(attacks.map(({ text }) => text));
+
+/** The seed of the run that trained it: without another, it writes what that run's own attacker writes. */
+async function cardSeed(folder: AttackerFolder): Promise<number> {
+  return cardOf(folder, await readAttackerFile(folder)).run.seed;
 }
 
 /** Adds `floodgate sample`. */
 export function registerSampleCommand(program: Command, context: CliContext): void {
-  const stage = new Option('--stage <name>', 'stage of the attacker (default: the last one done)');
+  const stage = new Option('--stage <name>', "stage of a run's attacker (default: the last one done)");
   addRunsOption(program.command('sample').description(COMMAND_WORDS.sample))
-    .argument('<run>', 'name or path of the run')
+    .argument('<run|attacker>', 'name or path of a run, or an imported attacker as attacker:NAME')
     .addOption(stage.choices(stages.names()))
     .option('--count <number>', 'attacks to write', parsePositiveCount, 20)
     .option('--temperature <number>', 'sampling temperature', parsePositive, 1)
     .addOption(seedOption())
-    .addHelpText('after', '\nExamples:\n  floodgate sample smollm2 --count 100 --json')
-    .action(async (run: string, options: SampleOptions) => printResult(context, await sample(run, options, context)));
+    .addHelpText(
+      'after',
+      `
+With the same seed, an imported attacker writes what its run's own attacker writes. The folder of an exported attacker
+is sampled as it is, by its path.
+
+Examples:
+  floodgate sample smollm2 --count 100 --json
+  floodgate sample attacker:colleagues --seed 3`,
+    )
+    .action(async (name: string, options: SampleOptions) => printResult(context, await sample(name, options, context)));
 }

@@ -9,7 +9,7 @@ import { readRun } from '../report/run-overview.ts';
 import { counted } from '../report/words/number-words.ts';
 import { type LabelWish, labelRun } from '../runs/labelled-run.ts';
 import { openRunFolder, type RunFolder } from '../runs/run-folder.ts';
-import { parseWho, readLabels, systemUser } from '../runs/store/label-store.ts';
+import { parseWho, readLabels, systemUser, withdrawLabel } from '../runs/store/label-store.ts';
 import type { Label } from '../runs/store/labels.ts';
 import { readLabelFile } from '../studies/calibration/label-file.ts';
 import { answersAtRandom, labelledAnswers } from '../studies/calibration/labelled-answers.ts';
@@ -41,13 +41,14 @@ function valueText(label: Label): string {
 
 function tableText(labels: readonly Label[]): string {
   const rows = labels.map((label) => [
+    String(label.id),
     label.at.slice(0, 16).replace('T', ' '),
     label.who,
     subjectText(label),
     valueText(label),
     label.note ?? '',
   ]);
-  return alignColumns([['when (UTC)', 'who', 'what', 'label', 'note'], ...rows]);
+  return alignColumns([['number', 'when (UTC)', 'who', 'what', 'label', 'note'], ...rows]);
 }
 
 function store(folder: RunFolder, wishes: readonly LabelWish[], who: string | undefined, context: CliContext): void {
@@ -127,9 +128,11 @@ function parseNumber(text: string): number {
   return Number(text);
 }
 
-function parseTruth(text: string): 'unsafe' | 'safe' {
-  if (text === 'unsafe' || text === 'safe') return text;
-  throw new InvalidArgumentError('expected unsafe or safe.');
+type Truth = 'unsafe' | 'safe' | 'right' | 'wrong';
+
+function parseTruth(text: string): Truth {
+  if (text === 'unsafe' || text === 'safe' || text === 'right' || text === 'wrong') return text;
+  throw new InvalidArgumentError('expected unsafe or safe; of a verdict, right or wrong.');
 }
 
 const addLabelOptions = (command: Command): Command =>
@@ -143,13 +146,15 @@ A label is a row of its own in labels.db of the run folder: no verdict is change
 
 Examples:
   floodgate label verdict first 58 2 unsafe --note "names a real person"
+  floodgate label verdict first 58 2 wrong --judge guard
   floodgate label verdict first 58 2 --withdraw
   floodgate label duplicate first 61 58
   floodgate label wording first 58 "insults by role play"
   floodgate label way first 1a88367105ff "asks for rudeness"
   floodgate label sample first --count 50 --out sample.csv
   floodgate label import first sample.csv --who ada
-  floodgate label list first --json`;
+  floodgate label list first
+  floodgate label withdraw first 7`;
 
 function registerVerdict(label: Command, context: CliContext): void {
   addLabelOptions(
@@ -158,9 +163,9 @@ function registerVerdict(label: Command, context: CliContext): void {
     .argument('<run>', 'name or path of the run')
     .argument('<attack>', 'number of the attack', parseNumber)
     .argument('<answer>', 'which of its answers, from 1', parsePositiveCount)
-    .argument('[truth]', 'unsafe or safe', parseTruth)
+    .argument('[truth]', 'unsafe or safe; with --judge, also whether its verdict is right or wrong', parseTruth)
     .option('--judge <name>', 'for this judge alone, where judges measure different things')
-    .action(async (run: string, attack: number, answer: number, truth: 'unsafe' | 'safe' | undefined, options) => {
+    .action(async (run: string, attack: number, answer: number, truth: Truth | undefined, options) => {
       const { note, judge, who, runsDir } = options as LabelOptions;
       const wish: LabelWish = {
         ...{ kind: 'verdict', attack, response: answer - 1, value: givenValue(truth, options), note, judge },
@@ -228,10 +233,24 @@ function registerFiles(label: Command, context: CliContext): void {
     .action((run: string, options: RunsOptions & { readonly all?: true }) => list(run, options, context));
 }
 
+/** Taking back by the number of the list also takes back a label whose text is no longer in the run. */
+function registerWithdraw(label: Command, context: CliContext): void {
+  addRunsOption(label.command('withdraw').description('take back a label by its number in the list'))
+    .argument('<run>', 'name or path of the run')
+    .argument('<number>', 'number of the label, as floodgate label list has it', parsePositiveCount)
+    .option('--who <name>', 'who says so (default: the user of this system)')
+    .action(async (run: string, number: number, { who, runsDir }: LabelOptions) => {
+      const folder = await openRunFolder(run, runsDir);
+      const label = withdrawLabel(folder.labelsPath, number, who);
+      printResult(context, { text: tableText([label]), json: { run: folder.name, labels: [label] } });
+    });
+}
+
 /** Adds `floodgate label`. */
 export function registerLabelCommand(program: Command, context: CliContext): void {
   const label = program.command('label').description(COMMAND_WORDS.label).addHelpText('after', EXAMPLES);
   registerVerdict(label, context);
   registerOthers(label, context);
   registerFiles(label, context);
+  registerWithdraw(label, context);
 }

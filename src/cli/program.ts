@@ -32,6 +32,7 @@ const COMMANDS: Readonly<Record<CommandName, () => Promise<Register>>> = {
   attacker: async () => (await import('./attacker-command.ts')).registerAttackerCommand,
   serve: async () => (await import('./serve-command.ts')).registerServeCommand,
   view: async () => (await import('./view-command.ts')).registerViewCommand,
+  worker: async () => (await import('./worker-command.ts')).registerWorkerCommand,
   rm: async () => (await import('./runs-commands.ts')).registerRmCommand,
 };
 
@@ -57,6 +58,7 @@ Examples:
   floodgate attacker export first
   floodgate serve first
   floodgate view
+  floodgate worker --queue redis://127.0.0.1:6379
 
 Exit codes: 0 done, 1 failure, 2 bad usage or config, 130 interrupted; floodgate ci has its own.`;
 

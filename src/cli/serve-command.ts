@@ -1,19 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { FloodgateError } from '../base/errors.ts';
-import { readRun } from '../report/run-overview.ts';
-import { findAttackerFolder } from '../runs/attacker-folder.ts';
-import { openRunFolder } from '../runs/run-folder.ts';
 import { serveModel } from '../serve/serve.ts';
 import { openServedAttacker, openServedExport, openServedModel, type ServedModel } from '../serve/served-model.ts';
-import { lastTrainedStage } from '../stages/campaign/sample-attacks.ts';
 import { stages } from '../stages/registry.ts';
 import { printResult } from './command-output.ts';
 import { COMMAND_WORDS } from './command-words.ts';
 import { type CliContext, ioOf } from './context.ts';
+import { findNamedAttacker } from './named-attacker.ts';
 import { addRunsOption, parsePort, parsePositiveCount, type RunsOptions } from './options.ts';
 
 interface ServeCommandOptions extends RunsOptions {
@@ -46,35 +41,19 @@ function readToken(variable: string | undefined): Token {
   });
 }
 
-/** A run where `name` is one, else undefined. `run:NAME` must be one. */
-async function findRun(name: string, runsFolder: string) {
-  if (name.startsWith('run:')) return openRunFolder(name, runsFolder);
-  if (name.startsWith('attacker:')) return undefined;
-  const folder = /[/\\]/.test(name) ? name : join(runsFolder, name);
-  return existsSync(join(folder, 'config.yaml')) ? openRunFolder(name, runsFolder) : undefined;
-}
-
 async function openServed(name: string, options: ServeCommandOptions, context: CliContext): Promise<ServedModel> {
-  const { id, threads, runsDir } = options;
+  const { id, threads, runsDir, stage } = options;
   const named = id === undefined ? {} : { id };
-  const folder = await findRun(name, runsDir);
-  if (folder === undefined) {
-    if (options.stage !== undefined)
-      throw new FloodgateError('usage', `serve ${name}: --stage needs a run, and there is none of this name`);
-    const asked = { ...named, ...(threads === undefined ? {} : { threads }) };
-    const attacker = await findAttackerFolder(name, runsDir);
-    return attacker === undefined
-      ? openServedModel(name, ioOf(context), asked)
-      : openServedExport(attacker, ioOf(context), asked);
+  const found = await findNamedAttacker({ command: 'serve', name, stage }, runsDir);
+  if (found?.kind === 'run') {
+    if (threads !== undefined)
+      throw new FloodgateError('usage', `serve ${name}: --threads is for models; a run has its own number of threads`);
+    return openServedAttacker(found, ioOf(context), named);
   }
-  if (threads !== undefined)
-    throw new FloodgateError('usage', `serve ${name}: --threads is for models; a run has its own number of threads`);
-  const stage =
-    options.stage ??
-    (await readRun(folder, (_overview, store) => (store === undefined ? undefined : lastTrainedStage(store))));
-  if (stage === undefined)
-    throw new FloodgateError('run', `serve ${folder.name}: no stage is done, so there is no attacker yet`);
-  return openServedAttacker({ folder, stage }, ioOf(context), named);
+  const asked = { ...named, ...(threads === undefined ? {} : { threads }) };
+  return found === undefined
+    ? openServedModel(name, ioOf(context), asked)
+    : openServedExport(found.folder, ioOf(context), asked);
 }
 
 async function serve(name: string, options: ServeCommandOptions, context: CliContext): Promise<void> {

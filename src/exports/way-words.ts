@@ -12,7 +12,8 @@ export function wayRows({ categories }: Pick<ExportedWay, 'categories'>, { taxon
 /** `41 of 52 attacks that hold its cause succeeded (79%)`. */
 export function outcomeText({ attacks, successes }: WayOutcome): string {
   if (attacks === 0) return 'no attack that holds its cause was sent';
-  return `${successes} of ${counted(attacks, 'attack')} that hold its cause succeeded (${percentText(successes / attacks)})`;
+  const sent = `${counted(attacks, 'attack')} that ${attacks === 1 ? 'holds' : 'hold'} its cause`;
+  return `${successes} of ${sent} succeeded (${percentText(successes / attacks)})`;
 }
 
 /** Describes a way in sentences, with its texts as the export may hold them. */

@@ -142,6 +142,8 @@ export interface JudgeKind<Config = JudgeConfig> {
   readonly name: string;
   /** Strict object with `kind: z.literal(name)`. */
   readonly schema: z.ZodObject;
+  /** Keys that name code which opening the judge runs. */
+  readonly codeKeys?: readonly string[];
   /** The name of the judge that `config` opens. Absent where only the opened judge tells. */
   nameOf?(config: Config, nameOfPart: NameOfPart): string | undefined;
   /** The quality that the judge of `config` takes for unsafe. Absent, or undefined, where that is meant to be harm. */
@@ -175,6 +177,8 @@ export interface JudgeDefinition<Fields extends z.ZodRawShape> {
   readonly describe: string;
   /** The keys beside `kind`. */
   readonly fields: Fields;
+  /** Keys that name code which opening the judge runs. */
+  readonly codeKeys?: readonly (keyof Fields & string)[];
   /**
    * The name of the judge that `config` opens. With it, two judges of one name are refused before any work; without it,
    * when the run opens them.
@@ -191,10 +195,11 @@ export interface JudgeDefinition<Fields extends z.ZodRawShape> {
 export function defineJudgeKind<Fields extends z.ZodRawShape>(
   definition: JudgeDefinition<Fields>,
 ): JudgeKind<KindConfig<Fields>> {
-  const { name, describe, fields, nameOf, measures, sees } = definition;
+  const { name, describe, fields, codeKeys, nameOf, measures, sees } = definition;
   return {
     name,
     schema: z.strictObject({ kind: z.literal(name).describe(describe), ...fields }),
+    ...(codeKeys === undefined ? {} : { codeKeys }),
     ...(nameOf === undefined ? {} : { nameOf: (config, nameOfPart) => nameOf.call(definition, config, nameOfPart) }),
     ...(measures === undefined ? {} : { measures: (config, part) => measures.call(definition, config, part) }),
     ...(sees === undefined ? {} : { sees: (config, part) => sees.call(definition, config, part) }),

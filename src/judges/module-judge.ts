@@ -55,6 +55,7 @@ export const moduleJudge = defineJudgeKind({
   name: 'module',
   describe: 'a file whose default export judges: async ({ attack, response, signal }) => number or { unsafe, reason }',
   fields,
+  codeKeys: ['file'],
   nameOf: moduleName,
   open: async (config) => {
     const { file, timeoutSeconds: seconds, concurrency } = config;

@@ -113,7 +113,16 @@ export function causeFigures(
       whole ?? pointMeasure(ways.length, attacks, `causes of ${searches.length} successes; others were not searched`),
     unstable: wilsonInterval(searches.length - stable, searches.length),
     missingMass: missingMass(rare),
-    chao1: chao1(sizes.length, rare),
+    chao1: atLeast(ways.length, chao1(sizes.length, rare)),
     curve,
   };
+}
+
+/** The estimate reads the covered sample alone. Ways found beyond it are there for certain, so no bound is below them. */
+function atLeast(seen: number, measure: Measure): Measure {
+  const raised = (x: number | null): number | null => (x === null ? null : Math.max(x, seen));
+  const { value, low, high } = measure;
+  if ([value, low, high].every((x) => raised(x) === x)) return measure;
+  const method = `${measure.method}; raised to the ${seen} ways seen`;
+  return { ...measure, value: raised(value), low: raised(low), high: raised(high), method };
 }

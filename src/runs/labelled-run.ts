@@ -1,4 +1,6 @@
 import { FloodgateError } from '../base/errors.ts';
+import { isUnsafe } from '../learning/reward/reward.ts';
+import type { VerdictRecord } from '../trial/evidence.ts';
 import type { RunFolder } from './run-folder.ts';
 import { type AttackPages, openAttackPages } from './store/attack-pages.ts';
 import { addLabels, systemUser } from './store/label-store.ts';
@@ -19,7 +21,9 @@ export type LabelWish = Wish &
         readonly attack: number;
         /** Place among the answers, from 0. */
         readonly response: number;
-        readonly value: 'unsafe' | 'safe' | null;
+        /** The truth; or whether the verdict of `judge` is right. */
+        readonly value: 'unsafe' | 'safe' | 'right' | 'wrong' | null;
+        /** The one judge that it is for; none: all. */
         readonly judge?: string | null | undefined;
       }
     /** `value` is the row of the attack that it repeats. */
@@ -28,6 +32,8 @@ export type LabelWish = Wish &
     /** `subject` is the sha256 of the cause. */
     | { readonly kind: 'way'; readonly subject: string; readonly value: string | null }
   );
+
+type VerdictWish = LabelWish & { readonly kind: 'verdict' };
 
 function unknown(run: string, what: string): FloodgateError {
   return new FloodgateError('usage', `label ${run}: it has no ${what}`, {
@@ -42,6 +48,26 @@ function checkSubject(run: string, { subject }: Wish, found: string): void {
   });
 }
 
+/** The truth that a wish means for an answer with these verdicts. @throws FloodgateError `usage`. */
+function truthOf(run: string, { value, judge = null }: VerdictWish, verdicts: readonly VerdictRecord[]) {
+  if (value === null) return null;
+  const own = verdicts.filter(({ masked }) => !masked);
+  const said = own.find((each) => each.judge === judge);
+  if (judge !== null && said === undefined) {
+    const names = own.map((each) => each.judge).join(', ');
+    throw new FloodgateError(
+      'usage',
+      `label ${run}: got judge ${judge}, expected ${names || 'an answer with a verdict'}`,
+    );
+  }
+  if (value === 'unsafe' || value === 'safe') return value;
+  if (said === undefined || said.unsafe === null)
+    throw new FloodgateError('usage', `label ${run}: ${value} is said of a judge that scored the answer`, {
+      hint: 'name it with --judge, or say unsafe or safe',
+    });
+  return isUnsafe(said.unsafe) === (value === 'right') ? 'unsafe' : 'safe';
+}
+
 /** The label that a wish means, by the texts that are in the run now. @throws FloodgateError `usage`, `run`. */
 function resolveWish(run: string, pages: AttackPages, wish: LabelWish): NewLabel {
   const { note = null } = wish;
@@ -53,7 +79,7 @@ function resolveWish(run: string, pages: AttackPages, wish: LabelWish): NewLabel
   };
   const text = textOf(wish.attack);
   if (wish.kind === 'verdict') {
-    const { attack, response, value, judge = null } = wish;
+    const { attack, response, judge = null } = wish;
     const answer = pages.attack(attack)?.responses.find(({ position }) => position === response);
     if (answer === undefined) throw unknown(run, `answer ${response + 1} to attack ${attack}`);
     if (answer.refused !== undefined)
@@ -62,6 +88,7 @@ function resolveWish(run: string, pages: AttackPages, wish: LabelWish): NewLabel
       });
     const subject = answerKey(text, answer.text);
     checkSubject(run, wish, subject);
+    const value = truthOf(run, wish, answer.verdicts);
     return { kind: 'verdict', subject, value, judge, note, attack, response };
   }
   const subject = attackKey(text);

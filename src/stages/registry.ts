@@ -11,8 +11,12 @@ import { ppoSmoothing, reinforceSmoothing, smoothing, weightedSmoothings } from 
 import { stableGfn } from './stable-gfn.ts';
 import { neededStages, type Stage } from './stage.ts';
 
-/** Every stage, in the order of training. A built-in one is one file and one entry of this list. */
+/**
+ * Every stage, in the order of training. A built-in one is one file and one entry of this list. Replay comes first: it
+ * is cheap, and a budget that ends later has paid for it.
+ */
 export const stages = createRegistry<Stage>('stage', [
+  replay,
   icl,
   sft,
   gflownet,
@@ -25,7 +29,6 @@ export const stages = createRegistry<Stage>('stage', [
   ppoSmoothing,
   bestOfN,
   exact,
-  replay,
 ]);
 
 /** Adds a stage, such as an attacker of your own. Call it before a config is read. @throws FloodgateError `usage`. */

@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises';
+import { parse } from 'yaml';
 import { z } from 'zod';
 import { count, nonNegative, positive, positiveCount, share } from '../base/config-fields.ts';
 import { FloodgateError } from '../base/errors.ts';
@@ -9,10 +11,11 @@ import { loadLatestCheckpoint, saveCheckpoint } from '../learning/checkpoints/ch
 import { loadParameters } from '../learning/checkpoints/trainer-state.ts';
 import { type LikelihoodUpdate, trainLikelihood } from '../learning/loops/likelihood.ts';
 import type { PolicySession } from '../models/decoder/policy-session.ts';
+import { loraSection } from '../models/model-fields.ts';
 import { readAttackerAdapter, setAdapter } from '../runs/attacker-adapter.ts';
 import { type AttackerFolder, findAttackerFolder, readAttackerFile } from '../runs/attacker-folder.ts';
 import { readManifest } from '../runs/manifest.ts';
-import { openRunFolder } from '../runs/run-folder.ts';
+import { openRunFolder, type RunFolder } from '../runs/run-folder.ts';
 import { loopControl, resumeStage, SFT, type StageStart, stageCheckpoint } from './checkpoints.ts';
 import { createSection } from './config/config.ts';
 import { plainMetric } from './metric-records.ts';
@@ -80,12 +83,42 @@ async function inheritAttacker(campaign: Campaign, from: string, parameters: Par
   const theirs = manifest.models.find(({ role }) => role === 'attacker');
   if (theirs?.sha256 !== campaign.attackerModel.sha256) throw otherModel(campaign, from, theirs?.spec);
   const { fromStage = SFT } = campaign.config.attacker;
+  await refuseOtherRun(campaign, other, `attacker.from ${from}`);
   if (fromStage !== SFT) return loadParameters(await stageCheckpoint(other, fromStage), parameters);
   const found = await loadLatestCheckpoint({ folder: other.checkpointsPath, stage: SFT }, parameters);
   if (found === undefined) throw new FloodgateError('run', `attacker.from ${from}: that run has no trained attacker`);
 }
 
+/** The part of a run's own config that its adapter's meaning depends on. */
+const trainedConfig = z.looseObject({
+  attacker: z.looseObject({ method: z.enum(['lora', 'full']).default('lora'), lora: loraSection }),
+});
+
+/** A run whose adapter means something else on this run's settings is refused before its checkpoint is read. */
+async function refuseOtherRun({ attacker }: Campaign, other: RunFolder, what: string): Promise<void> {
+  const config = trainedConfig.safeParse(parse(await readFile(other.configPath, 'utf8')));
+  if (config.data === undefined) return; // of another version: the checkpoint's tensors decide
+  const { method, lora } = config.data.attacker;
+  if (method === 'lora' && attacker.spec.trainable.kind === 'lora') refuseOtherShape(attacker, lora, what);
+}
+
 /** An adapter trained with another scale or rank would be another attacker, so its shape must be this config's. */
+function refuseOtherShape(
+  { spec: { trainable } }: Campaign['attacker'],
+  { rank, alpha }: { readonly rank: number; readonly alpha: number },
+  what: string,
+): void {
+  if (trainable.kind !== 'lora')
+    throw new FloodgateError('config', `${what}: it is an adapter, but attacker.method is full, expected lora`);
+  const { spec } = trainable;
+  if (spec.rank === rank && spec.alpha === alpha) return;
+  throw new FloodgateError(
+    'config',
+    `${what}: attacker.lora has rank ${spec.rank} and alpha ${spec.alpha}, expected its ${rank} and ${alpha}`,
+    { hint: `attacker: { lora: { rank: ${rank}, alpha: ${alpha} } }` },
+  );
+}
+
 async function inheritExported(campaign: Campaign, folder: AttackerFolder, parameters: ParameterVector): Promise<void> {
   const { attacker, attackerModel } = campaign;
   const what = `attacker.from ${folder.name}`;
@@ -95,18 +128,7 @@ async function inheritExported(campaign: Campaign, folder: AttackerFolder, param
     });
   const file = await readAttackerFile(folder);
   if (file.base.sha256 !== attackerModel.sha256) throw otherModel(campaign, folder.name, file.base.spec);
-  const { trainable } = attacker.spec;
-  const { rank, alpha } = file.adapter;
-  if (trainable.kind !== 'lora')
-    throw new FloodgateError('config', `${what}: it is an adapter, but attacker.method is full, expected lora`);
-  if (trainable.spec.rank !== rank || trainable.spec.alpha !== alpha) {
-    const { spec } = trainable;
-    throw new FloodgateError(
-      'config',
-      `${what}: attacker.lora has rank ${spec.rank} and alpha ${spec.alpha}, expected its ${rank} and ${alpha}`,
-      { hint: `attacker: { lora: { rank: ${rank}, alpha: ${alpha} } }` },
-    );
-  }
+  refuseOtherShape(attacker, file.adapter, what);
   setAdapter(parameters, await readAttackerAdapter(folder, file, attackerModel), what);
 }
 

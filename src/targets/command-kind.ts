@@ -181,5 +181,6 @@ export const commandKind = createTargetKind({
     'a program that reads {"id", "attack"} as JSON, one a line, and answers {"id", "text"} or {"id", "refused"}',
   fields,
   pathKeys: ['command'],
+  codeKeys: ['command'],
   plan,
 });

@@ -28,7 +28,7 @@ const fields = {
   precision: z
     .enum(['fp32', 'int8'])
     .default('fp32')
-    .describe('while training; int8 is faster and answers a little differently; evaluation is always in fp32'),
+    .describe('while training; int8 (CPU alone) is faster and answers a little differently; evaluation is always in fp32'),
   layers: positiveCount.optional().describe('use only the first layers of the model'),
   device: device.default('cpu'),
 };
@@ -91,7 +91,16 @@ async function openInInt8(
   return { target, facts: { ...facts, divergence }, checkpoint: prompt.checkpoint, close: () => target.close() };
 }
 
+/** Elsewhere its matmuls would run on the CPU all the same, between copies of their inputs. */
+function assertInt8OnCpu({ precision, device }: LocalConfig): void {
+  if (precision === 'fp32' || device === 'cpu') return;
+  throw new FloodgateError('config', `target.precision: got int8 on ${device}, expected fp32 there`, {
+    hint: 'set target.precision: fp32, or target.device: cpu',
+  });
+}
+
 async function plan(config: LocalConfig, host: TargetHost): Promise<PlannedTarget> {
+  assertInt8OnCpu(config);
   const { model: spec, layers, precision, systemPrompt } = config;
   const whole = await host.openDecoder(spec);
   const checkpoint = layers === undefined ? whole : truncateLayers(whole, layers);

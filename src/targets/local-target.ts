@@ -1,9 +1,11 @@
+import type { Tensor } from 'onnxruntime-node';
 import { FloodgateError } from '../base/errors.ts';
 import { randomStream } from '../base/random.ts';
 import type { ComputeOptions } from '../engine/runtime/device.ts';
 import type { DecoderCheckpoint } from '../models/checkpoint/checkpoint.ts';
 import type { Int8Options } from '../models/decoder/declare-model.ts';
 import { type Generated, type Generator, openGenerator } from '../models/decoder/generator.ts';
+import { offSpec, switchedOff } from '../models/decoder/lora.ts';
 import { groupRows } from '../models/decoder/row-batch.ts';
 import type { TokenBans } from '../models/decoder/sampler.ts';
 import { encodePlainPrompt, renderChatIds } from '../models/tokenizer/prompt-ids.ts';
@@ -98,22 +100,32 @@ interface Row {
   readonly response: number;
 }
 
+interface LocalTargetParts {
+  readonly generator: Generator;
+  readonly encode: AttackEncoder;
+  readonly contextTokens: number;
+  /** Inputs that switch the adapters of a shared session off. */
+  readonly state: Readonly<Record<string, Tensor>>;
+}
+
 class LocalTarget implements Target {
   readonly name: string;
   private readonly options: LocalTargetOptions;
   private readonly generator: Generator;
   private readonly encode: AttackEncoder;
   private readonly contextTokens: number;
+  private readonly state: LocalTargetParts['state'];
   /** The end of the last call: calls share the generator's cache, so they run one after the other. */
   private lastCall: Promise<unknown> = Promise.resolve();
   private isClosed = false;
 
-  constructor(options: LocalTargetOptions, generator: Generator, encode: AttackEncoder, contextTokens: number) {
+  constructor(options: LocalTargetOptions, { generator, encode, contextTokens, state }: LocalTargetParts) {
     this.name = `local/${options.checkpoint.spec}`;
     this.options = options;
     this.generator = generator;
     this.encode = encode;
     this.contextTokens = contextTokens;
+    this.state = state;
   }
 
   /** The attack's prompt, or the reason why it cannot be asked. */
@@ -185,6 +197,7 @@ class LocalTarget implements Target {
       maxNewTokens: decode.maxNewTokens,
       topK: isGreedy ? 1 : decode.topK,
       topP: decode.topP,
+      state: this.state,
       ...(signal === undefined ? {} : { signal }),
     });
   }
@@ -230,9 +243,21 @@ export async function openLocalTarget(options: LocalTargetOptions): Promise<Targ
     );
   }
   const encode = createAttackEncoder(options);
+  const adapted = int8 === undefined ? checkpoint.adapted : undefined;
+  const trained = adapted === undefined ? {} : ({ trained: { kind: 'lora', spec: offSpec(adapted) } } as const);
   const generator = await openGenerator(
-    { config, weights, spec, contextTokens, bans: answerBans(checkpoint), withLogProbs: false, ...quantised },
+    {
+      config,
+      weights,
+      spec,
+      contextTokens,
+      bans: answerBans(checkpoint),
+      withLogProbs: false,
+      ...quantised,
+      ...trained,
+    },
     compute,
   );
-  return new LocalTarget(options, generator, encode, contextTokens);
+  const state = adapted === undefined ? {} : switchedOff(config, adapted);
+  return new LocalTarget(options, { generator, encode, contextTokens, state });
 }

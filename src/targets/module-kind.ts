@@ -90,5 +90,6 @@ export const moduleKind = createTargetKind({
   describe: 'a file whose default export answers: async ({ attack, signal }) => text or { text, refused, usage }',
   fields,
   pathKeys: ['file'],
+  codeKeys: ['file'],
   plan,
 });

@@ -4,6 +4,7 @@ import type { ProgressSink } from '../base/progress.ts';
 import type { ComputeOptions } from '../engine/runtime/device.ts';
 import type { DecoderCheckpoint } from '../models/checkpoint/checkpoint.ts';
 import type { Divergence } from '../models/decoder/divergence.ts';
+import type { ModelIdentity } from '../models/model-identity.ts';
 import type { DecodeSettings, Target, TargetAnswer } from './target.ts';
 
 /** A target as a config names it: the keys of its kind, and how it is asked. */
@@ -85,6 +86,8 @@ export interface OpenTarget {
   readonly hosts?: readonly string[];
   /** The model that answers; undefined for a target without one on this machine. */
   readonly checkpoint: DecoderCheckpoint | undefined;
+  /** The model that answers on another machine, where workers ask it. */
+  readonly model?: ModelIdentity;
   /** Closes the target too. */
   close(): Promise<void>;
 }
@@ -130,6 +133,8 @@ export interface TargetKind<Config = TargetConfig> {
   readonly modelKeys: readonly string[];
   /** Further keys that hold paths, or lists of words that may be paths; relative ones count from the config file. */
   readonly pathKeys?: readonly string[];
+  /** Keys that name code which opening the target runs: a file, or a program and its arguments. */
+  readonly codeKeys?: readonly string[];
   /** True where a call costs nothing but time on this machine. Absent where it may cost money or patience elsewhere. */
   readonly isFree?: boolean;
   /**

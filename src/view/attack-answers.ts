@@ -59,6 +59,10 @@ function responseAnswer(attack: string, response: StoredResponse, { labels, isSh
         categories: unsafe === null || reason === undefined ? [] : categoriesOfNote(reason).map(({ title }) => title),
         // By the labels of readers; null where they say nothing, or the judge did not.
         isWrong: truth === undefined || unsafe === null ? null : isUnsafe(unsafe) !== (truth === 'unsafe'),
+        // A reader labels verdicts on answers as they are; this one is for the judge alone.
+        ...(masked || unsafe === null
+          ? {}
+          : { says: isUnsafe(unsafe) ? 'unsafe' : 'safe', label: answerLabel(labels, subject, judge) }),
         ...(reason === undefined ? {} : { reason: textAnswer(reason, isShown) }),
       };
     }),

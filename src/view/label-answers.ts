@@ -6,13 +6,13 @@ import { toParts } from '../report/sections/text-vault.ts';
 import { type LabelWish, labelRun } from '../runs/labelled-run.ts';
 import { countingJudgeOf } from '../runs/manifest.ts';
 import type { RunFolder } from '../runs/run-folder.ts';
-import { readLabels } from '../runs/store/label-store.ts';
+import { readLabels, withdrawLabel } from '../runs/store/label-store.ts';
 import { attackKey, type Label, type Labels, MAX_NAME, MAX_NOTE } from '../runs/store/labels.ts';
 import { hasBegun, openStore, type RunStore } from '../runs/store/run-store.ts';
 import { causesOf } from '../runs/store/stage-name.ts';
 import { ApiError } from '../serve/api-error.ts';
 import { readJson } from '../serve/http-guard.ts';
-import { answersAtRandom, labelledAnswers } from '../studies/calibration/labelled-answers.ts';
+import { answerOrder, labelledSample } from '../studies/calibration/labelled-answers.ts';
 
 /** A label with the longest name and note, escaped, has less. */
 const MAX_LABEL_BYTES = 16_384;
@@ -33,8 +33,11 @@ const sentLabel = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('way'), subject, value: name, note }),
 ]) satisfies z.ZodType<LabelWish>;
 
+/** Takes back a label by its row, whatever it says. */
+const withdrawal = z.strictObject({ withdraw: z.number().int().min(1).max(Number.MAX_SAFE_INTEGER) });
+
 /** A label as the page shows it. Names and notes may be somebody else's: what hides or reorders text is an escape. */
-function shownLabel(label: Label) {
+export function shownLabel(label: Label) {
   const { kind, value, who, at, note: why } = label;
   const isName = kind === 'wording' || kind === 'way';
   return {
@@ -57,8 +60,11 @@ export function attackLabels(labels: Labels, text: string) {
   };
 }
 
-/** The label of one answer. */
-export const answerLabel = (labels: Labels, key: string) => shownOrNull(labels.find('verdict', key));
+/** The label of one answer: for all judges, or for one of them alone. */
+export function answerLabel(labels: Labels, key: string, judge: string | null = null) {
+  const label = labels.find('verdict', key, judge ?? undefined);
+  return shownOrNull(label?.judge === judge ? label : undefined);
+}
 
 async function withStore<T>(folder: RunFolder, none: T, use: (store: RunStore) => T | Promise<T>): Promise<T> {
   if (!hasBegun(folder.databasePath)) return none;
@@ -88,25 +94,16 @@ export async function wayOf(folder: RunFolder, labels: Labels, attack: string) {
   });
 }
 
-/** All labels of a run that hold, in the order in which they were given. */
-export function labelsAnswer(folder: RunFolder) {
-  const { all } = readLabels(folder.labelsPath);
-  const shown = all.map((label) => ({ subject: label.subject, attack: label.attack, ...shownLabel(label) }));
-  return { labels: shown };
-}
-
 /** The next answer of the random sample that has no label, and how far the sample is. */
 export async function sampleAnswer(folder: RunFolder) {
-  const none = { next: null, judge: '', answers: 0, labelled: 0, inSample: 0 };
+  const none = { next: null, judge: '', answers: 0, inSample: 0 };
   return withStore(folder, none, async (store) => {
     const judge = await countingJudgeOf(folder);
-    const answers = answersAtRandom(store);
-    const labels = readLabels(folder.labelsPath);
-    const { labelled, inSample } = labelledAnswers(answers, labels, judge);
-    const next = answers.find(({ subject: key }) => labels.find('verdict', key, judge) === undefined);
+    const order = answerOrder(store);
+    const { labelled, next } = labelledSample(order, readLabels(folder.labelsPath), judge);
     return {
       next: next === undefined ? null : { attack: next.attack, response: next.answer },
-      ...{ judge, answers: answers.length, labelled: labelled.length, inSample },
+      ...{ judge, answers: order.count, inSample: labelled.length },
     };
   });
 }
@@ -118,18 +115,28 @@ async function checkCause(folder: RunFolder, { kind, subject: key }: z.infer<typ
   if (!isKnown) throw new ApiError(404, 'there is no such way here', { code: 'unknown_way' });
 }
 
-/** Stores the label of a request. @throws ApiError 400, 404, 409 where the attack has changed, 413. */
+/** Stores the label of a request, or takes one back. @throws ApiError 400, 404, 409 where the attack has changed, 413. */
 export async function addedLabel(folder: RunFolder, request: IncomingMessage) {
-  const sent = sentLabel.safeParse(await readJson(request, MAX_LABEL_BYTES));
+  const body = await readJson(request, MAX_LABEL_BYTES);
+  const taken = withdrawal.safeParse(body);
+  if (taken.success) {
+    const { withdraw } = taken.data;
+    return stored(() => withdrawLabel(folder.labelsPath, withdraw));
+  }
+  const sent = sentLabel.safeParse(body);
   if (!sent.success) {
     const field = sent.error.issues[0]?.path.join('.') ?? '';
     throw new ApiError(400, `the label is wrong${field === '' ? '' : `: ${field}`}`, { code: 'bad_label' });
   }
   await checkCause(folder, sent.data);
   const why = sent.data.note?.trim();
+  return stored(() => labelRun(folder, [{ ...sent.data, note: why === '' ? null : why }])[0]);
+}
+
+/** The label that `store` made, as the page shows it. */
+function stored(store: () => Label | undefined) {
   try {
-    const [label] = labelRun(folder, [{ ...sent.data, note: why === '' ? null : why }]);
-    return { label: label === undefined ? null : shownLabel(label) };
+    return { label: shownOrNull(store()) };
   } catch (error) {
     if (!(error instanceof FloodgateError)) throw error;
     if (error.code === 'usage') throw new ApiError(400, error.message, { code: 'bad_label' });

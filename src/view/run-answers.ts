@@ -6,8 +6,9 @@ import { readRun } from '../report/run-overview.ts';
 import { inPageOrder, isEvaluationMetric, metricWords } from '../report/words/metric-words.ts';
 import { intervalText, numberText, type ReportMeasure, secondsText } from '../report/words/number-words.ts';
 import { stageWords } from '../report/words/stage-words.ts';
-import type { RunFolder } from '../runs/run-folder.ts';
-import type { RunStore } from '../runs/store/run-store.ts';
+import { type RunFolder, runStatus } from '../runs/run-folder.ts';
+import { hasBegun, openStore, type RunStore } from '../runs/store/run-store.ts';
+import type { KeptAnswers } from './run-content.ts';
 import { workOf } from './run-work.ts';
 import type { ViewedRuns } from './viewed-runs.ts';
 
@@ -63,40 +64,48 @@ const runFacts = ({ run }: Report) => ({
 });
 
 /** All runs as `floodgate list` has them, each with its key. */
-export async function listAnswer(runs: ViewedRuns) {
+export async function listAnswer(runs: ViewedRuns, kept: KeptAnswers) {
   const listed = [];
   for (const [key, folder] of await runs.list()) {
-    const { asr, ...run } = await describeRun(folder);
+    const { asr, ...run } = await kept.of('list', folder, () => describeRun(folder));
     listed.push({ key, ...run, asr: asr === null ? null : figureOf('asr', asr) });
   }
   return { runs: listed };
 }
 
 /** One run: its status, how far its stages are, and the figures of its report. Holds no text of a model. */
-export async function overviewAnswer(folder: RunFolder) {
-  return readRun(folder, ({ status, manifest, report }, store) => ({
+export function overviewAnswer(folder: RunFolder, kept: KeptAnswers) {
+  return kept.of('overview', folder, () => readOverview(folder));
+}
+
+async function readOverview(folder: RunFolder) {
+  return readRun(folder, async ({ status, manifest, report }, store) => ({
     ...{ name: folder.name, status, createdAt: manifest?.createdAt ?? null },
     facts: report === undefined ? null : runFacts(report),
     judges: [
       ...new Set([...(manifest === undefined ? [] : [manifest.judges.training, ...manifest.judges.evaluation])]),
     ],
     progress: progressOf(store),
-    work: workOf(folder, status, store),
+    work: await workOf(folder, status, store),
     stages: report?.stages.map(stageAnswer) ?? [],
   }));
 }
 
 /** The learning curves of a run, those that say most first, as charts that the page draws. */
 export async function curvesAnswer(folder: RunFolder) {
-  return readRun(folder, ({ status }, store) => ({
-    status,
-    stages: (store?.stages() ?? []).flatMap(({ name }) => {
-      const { updates, curves } = readLearningCurves(store as RunStore, name);
+  if (!hasBegun(folder.databasePath)) return { status: 'created', stages: [] };
+  const store = await openStore(folder.databasePath, { readOnly: true });
+  try {
+    const stages = store.stages().flatMap(({ name }) => {
+      const { updates, curves } = readLearningCurves(store, name);
       if (updates < 2 || curves.length === 0) return [];
       const charts = curves.map((curve) => ({
         ...{ metric: curve.metric, isMain: MAIN_CURVES.includes(curve.metric), chart: chartOf(curve, updates) },
       }));
       return [{ name, label: stageWords(name).label, updates, charts }];
-    }),
-  }));
+    });
+    return { status: await runStatus(folder, store), stages };
+  } finally {
+    store.close();
+  }
 }

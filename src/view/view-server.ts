@@ -9,11 +9,14 @@ import { HOST, listenOnLoopback } from '../serve/loopback.ts';
 import { ATTACK_SOURCES, attackAnswer, attacksAnswer } from './attack-answers.ts';
 import { topicsAnswer } from './attack-topics.ts';
 import { compareAnswer } from './compare-answers.ts';
+import { CompareJobs } from './compare-jobs.ts';
 import { heatAnswer } from './heat-answers.ts';
-import { addedLabel, labelsAnswer, sampleAnswer } from './label-answers.ts';
+import { addedLabel, sampleAnswer } from './label-answers.ts';
+import { labelsAnswer } from './label-list.ts';
 import { mapAnswer } from './map-answers.ts';
 import { relatedAnswer } from './related-answers.ts';
 import { curvesAnswer, listAnswer, overviewAnswer } from './run-answers.ts';
+import { KeptAnswers } from './run-content.ts';
 import { controlRun } from './run-control.ts';
 import { checkOrigin, ViewSession } from './session.ts';
 import type { ViewedRuns } from './viewed-runs.ts';
@@ -25,6 +28,8 @@ export interface ViewOptions {
   readonly log?: (line: string) => void;
   /** The script of the command line, which resumes runs; the package's own when absent. */
   readonly cli?: string;
+  /** The compiled program of the thread that compares runs; the package's own when absent. */
+  readonly compareWorker?: URL;
 }
 
 export interface RunningView {
@@ -50,6 +55,7 @@ const ASSETS: Readonly<Record<string, readonly [file: string, type: string]>> = 
   '/map.js': ['view/map.js', 'text/javascript; charset=utf-8'],
   '/related.js': ['view/related.js', 'text/javascript; charset=utf-8'],
   '/labels.js': ['view/labels.js', 'text/javascript; charset=utf-8'],
+  '/label-list.js': ['view/label-list.js', 'text/javascript; charset=utf-8'],
   '/sample.js': ['view/sample.js', 'text/javascript; charset=utf-8'],
 };
 
@@ -98,8 +104,11 @@ class ViewServer {
   private readonly runs: ViewedRuns;
   private readonly log: ViewOptions['log'];
   private readonly cli: string;
+  readonly compareJobs: CompareJobs;
+  private readonly kept = new KeptAnswers();
 
-  constructor(runs: ViewedRuns, { log, cli }: ViewOptions) {
+  constructor(runs: ViewedRuns, { log, cli, compareWorker }: ViewOptions) {
+    this.compareJobs = new CompareJobs(compareWorker ?? new URL('./compare-worker.js', import.meta.url));
     this.runs = runs;
     this.log = log;
     this.cli = cli ?? fileURLToPath(packageFile('dist/cli/main.js'));
@@ -148,15 +157,15 @@ class ViewServer {
 
   private async answer(path: string, query: URLSearchParams, signal: AbortSignal): Promise<object> {
     const [empty, api, runs, key, part, id, view, ...more] = path.split('/').map(decodePart);
-    if (path === '/api/compare') return compareAnswer(this.runs, query);
+    if (path === '/api/compare') return compareAnswer(this.runs, this.compareJobs, query, signal);
     if (path === '/api/choices') return { sources: ATTACK_SOURCES };
     if (empty === '' && api === 'api' && runs === 'runs' && more.length === 0) {
-      if (key === undefined) return listAnswer(this.runs);
+      if (key === undefined) return listAnswer(this.runs, this.kept);
       const folder = await this.runs.find(key);
-      if (part === undefined) return overviewAnswer(folder);
+      if (part === undefined) return overviewAnswer(folder, this.kept);
       if (part === 'curves' && id === undefined) return curvesAnswer(folder);
       if (part === 'heat' && id === undefined) return heatAnswer(folder);
-      if (part === 'labels' && id === undefined) return labelsAnswer(folder);
+      if (part === 'labels' && id === undefined) return labelsAnswer(folder, query);
       if (part === 'sample' && id === undefined) return sampleAnswer(folder);
       if (part === 'map' && id === undefined) return mapAnswer(folder);
       if (part === 'topics' && id === undefined) return topicsAnswer(folder, query, signal);
@@ -189,6 +198,7 @@ export async function viewRuns(runs: ViewedRuns, options: ViewOptions): Promise<
     close: async () => {
       const closed = new Promise((resolve) => server.close(resolve));
       server.closeAllConnections();
+      await app.compareJobs.close();
       await closed;
     },
   };

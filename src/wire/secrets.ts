@@ -6,6 +6,21 @@ const MAX_SECRET_BYTES = 64 * 1024;
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
+/** Variables that configs may name; undefined: any. */
+let readable: ReadonlySet<string> | undefined;
+
+/**
+ * From now on configs may name these variables alone: for a process that takes configs from others.
+ * @returns ends it.
+ */
+export function readOnlyVariables(names: readonly string[]): () => void {
+  const before = readable;
+  readable = new Set(names);
+  return () => {
+    readable = before;
+  };
+}
+
 /** The characters of a header (RFC 9110), without bytes above ASCII, which servers read in different ways. */
 const HEADER_VALUE = /^[\t\x20-\x7e]+$/;
 
@@ -18,6 +33,15 @@ const SECRET_NAME = /auth|key|token|secret|cookie|pass|session|credential|bearer
  * @throws FloodgateError `config` when the variable is not set, naming the key that asks for it.
  */
 export function readEnvironmentValue(name: string, key: string, env: Environment = process.env): string {
+  if (readable !== undefined && !readable.has(name))
+    throw new FloodgateError('config', `${key}: the environment variable ${name} may not be read here`, {
+      hint: `where that is meant, start the worker with --allow-env ${name}`,
+    });
+  return readOwnVariable(name, key, env);
+}
+
+/** The same for a variable that no config from elsewhere names: it is always read. */
+export function readOwnVariable(name: string, key: string, env: Environment = process.env): string {
   const value = env[name]?.trim();
   if (value === undefined || value === '')
     throw new FloodgateError('config', `${key}: the environment variable ${name} is not set`, {

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { findAttackerFolder } from '../../src/runs/attacker-folder.ts';
 import type { RunFolder } from '../../src/runs/run-folder.ts';
 import { openServedAttacker, openServedExport, type ServedModel } from '../../src/serve/served-model.ts';
+import { cli } from '../cli/cli-runner.ts';
 import { serveForTest } from '../serve/served.ts';
 import { contentDifferences, readRunContent } from '../stages/run-content.ts';
 import { type AttackerRuns, createAttackerRuns } from './attacker-runs.ts';
@@ -70,6 +71,37 @@ describe.each(STAGES)('an attacker of %s', (stage) => {
 
 const contentOf = ({ path: folder }: RunFolder) => readRunContent(folder);
 
+describe('floodgate sample', () => {
+  const sample = async (...args: string[]) => {
+    const place = ['--runs-dir', runs.tiny.runsFolder, '--cache-dir', runs.tiny.io().cacheDir as string];
+    const { code, stdout, stderr } = await cli(['sample', ...args, '--count', '70', '--json', ...place]);
+    return { code, stderr, stdout, ...(code === 0 ? JSON.parse(stdout) : {}) };
+  };
+
+  it('writes from an imported attacker what it writes from its run, by name and by the path of its folder', async () => {
+    const own = await sample('first', '--stage', 'gflownet');
+    expect(own).toMatchObject({ code: 0, run: 'first', stage: 'gflownet' });
+    expect(own.attacks).toHaveLength(70);
+    const imported = await sample('attacker:from-gflownet');
+    expect(imported).toMatchObject({ code: 0, attacker: 'from-gflownet' });
+    expect(imported.attacks).toEqual(own.attacks);
+    const seeded = await sample('from-gflownet', '--seed', '3', '--temperature', '0.5');
+    expect(seeded.attacks).toEqual(
+      (await sample('first', '--stage', 'gflownet', '--seed', '3', '--temperature', '0.5')).attacks,
+    );
+    expect(seeded.attacks).not.toEqual(own.attacks);
+    expect(await sample(path.join(runs.tiny.runsFolder, 'from-sft'))).toMatchObject({ code: 0, attacker: 'from-sft' });
+  });
+
+  it('refuses a stage of an imported attacker, and names that are not there', async () => {
+    const staged = await sample('attacker:from-sft', '--stage', 'sft');
+    expect(staged).toMatchObject({ code: 2, stdout: expect.stringContaining('--stage needs a run') });
+    expect((await sample('attacker:nobody')).stdout).toContain('no imported attacker');
+    expect((await sample('nobody')).stdout).toContain('no such run');
+    expect((await sample('run:from-sft')).stdout).toContain('no such run');
+  });
+});
+
 describe('attacker.from', () => {
   it('takes the stage sft where none is named, as before', async () => {
     const plain = await runs.start('plain', ['attacker.from=run:first', 'attackers=[sft,gflownet]']);
@@ -94,6 +126,27 @@ describe('attacker.from', () => {
   ])('refuses %s', async (name, overrides, message) => {
     const all = ['attacker.from=attacker:from-sft', ...overrides];
     await expect(runs.start(name.replaceAll(' ', '-'), all)).rejects.toThrow(message);
+  });
+
+  it.each<[string, readonly string[], RegExp]>([
+    // The scale is alpha / rank: the same weights would write other attacks, without a word.
+    ['another alpha', ['attacker.lora.alpha=16'], /rank 8 and alpha 16, expected its 8 and 8/],
+    ['another rank', ['attacker.lora.rank=4'], /rank 4 and alpha 8, expected its 8 and 8/],
+    [
+      'another alpha at a later stage',
+      ['attacker.lora.alpha=4', 'attacker.fromStage=gflownet'],
+      /alpha 4, expected its/,
+    ],
+  ])('refuses %s than that of a run', async (name, overrides, message) => {
+    const all = ['attacker.from=run:first', ...overrides];
+    await expect(runs.start(`run-${name.replaceAll(' ', '-')}`, all)).rejects.toThrow(message);
+  });
+
+  it('names the settings that fit', async () => {
+    await expect(runs.start('hinted', ['attacker.from=run:first', 'attacker.lora.alpha=16'])).rejects.toMatchObject({
+      code: 'config',
+      hint: 'attacker: { lora: { rank: 8, alpha: 8 } }',
+    });
   });
 });
 

@@ -108,11 +108,29 @@ describe('floodgate label', () => {
     expect(labels().find('way', sha256)?.value).toBe('asks for the phrase');
   });
 
+  it('calls the verdict of one judge wrong or right, and takes back by the number of the list', async () => {
+    const subject = answerKey('attack 2', 'answer 2');
+    expect((await label('verdict', 'r', '3', '1', 'wrong', '--judge', 'other')).code).toBe(0);
+    expect(labels().find('verdict', subject, 'other')).toMatchObject({ value: 'safe', judge: 'other' });
+    expect(labels().find('verdict', subject)).toBeUndefined();
+    await label('verdict', 'r', '3', '1', 'right', '--judge', 'other');
+    expect(labels().find('verdict', subject, 'other')?.value).toBe('unsafe');
+    const { stdout } = await label('list', 'r');
+    expect(stdout).toMatch(/^2 +\d{4}-\d\d-\d\d \d\d:\d\d +\S+ +answer 1 to attack 3 +unsafe, for other/m);
+    const taken = await label('withdraw', 'r', '2', '--who', 'ben');
+    expect(taken.stdout).toMatch(/^3 .* ben +answer 1 to attack 3 +withdrawn/m);
+    expect(await listed()).toEqual([]);
+    expect(await listed('--all')).toHaveLength(3);
+  });
+
   it.each([
+    [['verdict', 'r', '1', '1', 'wrong'], 'wrong is said of a judge that scored the answer'],
+    [['verdict', 'r', '1', '1', 'safe', '--judge', 'nobody'], 'got judge nobody, expected other'],
+    [['withdraw', 'r', '1'], 'no label with the number 1 holds'],
     [['verdict', 'r', '61', '1', 'safe'], 'it has no attack 61'],
     [['verdict', 'r', '2', '2', 'safe'], 'it has no answer 2 to attack 2'],
     [['verdict', 'r', '1', '2', 'safe'], 'is a refusal'],
-    [['verdict', 'r', '1', '1', 'perhaps'], 'expected unsafe or safe'],
+    [['verdict', 'r', '1', '1', 'perhaps'], 'expected unsafe or safe; of a verdict, right or wrong'],
     [['verdict', 'r', '1', '1'], 'expected either a value or --withdraw'],
     [['verdict', 'r', '1', '1', 'safe', '--withdraw'], 'expected either a value or --withdraw'],
     [['verdict', 'r', '1', '1', 'safe', '--who', ' '], '--who'],

@@ -15,6 +15,7 @@ import { type Graph, GraphBuilder } from '../../src/engine/graph/builder.ts';
 import type { Dtype, Value } from '../../src/engine/graph/ops.ts';
 import { evaluateSize, type Shape } from '../../src/engine/graph/size.ts';
 import { writeOnnx } from '../../src/engine/onnx/onnx-writer.ts';
+import { type Device, dialectOf, executionProviders } from '../../src/engine/runtime/device.ts';
 
 export interface OpInput {
   readonly shape: Shape;
@@ -157,14 +158,16 @@ function ortFeeds(graph: Graph, feeds: Readonly<Record<string, Tensor>>): Record
   return Object.fromEntries(graph.inputs.map(({ name, value }) => [name, toOrt(value.dtype, feeds[name] as Tensor)]));
 }
 
-/** Runs the exact bytes of `writeOnnx` in ONNX Runtime (fp32, CPU). */
+/** Runs the exact bytes of `writeOnnx` in ONNX Runtime (fp32; on the CPU unless another device is named). */
 export async function runOnnx(
   graph: Graph,
   feeds: Readonly<Record<string, Tensor>>,
+  device: Device = 'cpu',
 ): Promise<Record<string, { shape: readonly number[]; data: number[] }>> {
-  const session = await ort.InferenceSession.create(writeOnnx(graph), {
-    executionProviders: ['cpu'],
+  const session = await ort.InferenceSession.create(writeOnnx(graph, dialectOf(device)), {
+    executionProviders: executionProviders(device),
     intraOpNumThreads: 1,
+    logSeverityLevel: 3,
   });
   try {
     const results = await session.run(ortFeeds(graph, feeds));
@@ -180,10 +183,10 @@ export async function runOnnx(
 }
 
 /** Every output of ONNX Runtime, gradients included, against the interpreter; Infinity where a shape differs. */
-export async function onnxErrors(testCase: OpCase): Promise<CheckErrors> {
+export async function onnxErrors(testCase: OpCase, device?: Device): Promise<CheckErrors> {
   const built = buildCase(testCase);
   const expected = interpret(built.full, built.feeds);
-  const actual = await runOnnx(built.full, built.feeds);
+  const actual = await runOnnx(built.full, built.feeds, device);
   return Object.fromEntries(
     Object.entries(expected).map(([name, tensor]) => {
       const got = actual[name];

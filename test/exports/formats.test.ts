@@ -10,6 +10,7 @@ import { causeSha256 } from '../../src/stages/evaluation/causes-record.ts';
 import { FIXTURE_CAUSES } from '../report/fixture-run.ts';
 import { launchBrowser } from '../report/page-browser.ts';
 import { HOSTILE, makeExportRun, placed, removeAfterTests, runExport } from './fixture-export.ts';
+import { junitErrors } from './junit-schema.ts';
 import { sarifErrors } from './sarif-schema.ts';
 
 removeAfterTests();
@@ -136,10 +137,10 @@ interface ReadCase {
   readonly name: string;
   readonly status: string;
   readonly message: string;
-  readonly properties: Readonly<Record<string, string>>;
 }
 interface ReadSuite {
   readonly name: string;
+  readonly properties: Readonly<Record<string, string>>;
   readonly counts: readonly string[];
   readonly cases: readonly ReadCase[];
 }
@@ -161,12 +162,12 @@ describe('export --format junit', () => {
       const named = (element, name) => element.getAttribute(name) ?? '';
       return [...parsed.querySelectorAll('testsuite')].map((suite) => ({
         name: named(suite, 'name'),
+        properties: Object.fromEntries([...suite.querySelectorAll('property')].map((p) => [named(p, 'name'), named(p, 'value')])),
         counts: ['tests', 'failures', 'errors', 'skipped'].map((name) => named(suite, name)),
         cases: [...suite.querySelectorAll('testcase')].map((each) => ({
           name: named(each, 'name'),
           status: each.querySelector('failure') ? 'failed' : each.querySelector('skipped') ? 'skipped' : 'passed',
           message: each.querySelector('failure')?.textContent ?? '',
-          properties: Object.fromEntries([...each.querySelectorAll('property')].map((p) => [named(p, 'name'), named(p, 'value')])),
         })),
       }));
     })`;
@@ -174,6 +175,32 @@ describe('export --format junit', () => {
     await page.close();
     return suites;
   }
+
+  it.each(['one', 'plain', 'hostile'])('writes what the readers in common use take: run %s', async (run) => {
+    for (const texts of [[], ['--show-attacks'], ['--without-texts']])
+      expect(await junitErrors(await exported(run, 'junit', ...texts))).toEqual([]);
+  });
+
+  it.each([
+    ['a character that XML cannot hold', (xml: string) => xml.replace('unsafe"', 'unsafe\u0001"'), /invalid|Char/],
+    ['an offset of time', (xml: string) => xml.replace(/(timestamp="[^"]+)"/, '$1Z"'), /timestamp/],
+    [
+      'an attribute that a reader does not know',
+      (xml: string) => xml.replace('<testsuites', '<testsuites name="x"'),
+      /name/,
+    ],
+    ['properties of a case', (xml: string) => xml.replace('<failure', '<properties/><failure'), /properties/],
+    [
+      'a wrong count',
+      (xml: string) => xml.replace(/ failures="\d+"/, ' failures="9"'),
+      /says 3,9,0,0 and holds 3,3,0,0/,
+    ],
+    ['no outputs', (xml: string) => xml.replaceAll('<system-err/>', ''), /system-err/],
+  ])('would be told of %s', async (_, breakIt, told) => {
+    const xml = await exported('one', 'junit');
+    expect(breakIt(xml)).not.toBe(xml);
+    expect((await junitErrors(breakIt(xml))).join('\n')).toMatch(told);
+  });
 
   it('has a suite a target and a case a way, failed where it succeeded', async () => {
     const suites = await readSuites(await exported('one', 'junit'));
@@ -184,19 +211,25 @@ describe('export --format junit', () => {
     const outcomes = suites.map(({ cases }) => cases.map(({ name, status }) => [name, status]));
     expect(outcomes).toEqual([
       [
-        [`way 1 (${SAY.slice(0, 12)})`, 'failed'],
-        [`way 2 (${ECHO.slice(0, 12)})`, 'failed'],
+        [`way ${SAY.slice(0, 12)}`, 'failed'],
+        [`way ${ECHO.slice(0, 12)}`, 'failed'],
         ['successes without a known cause', 'failed'],
       ],
       [
-        [`way 1 (${SAY.slice(0, 12)})`, 'failed'],
-        [`way 2 (${ECHO.slice(0, 12)})`, 'passed'],
+        [`way ${SAY.slice(0, 12)}`, 'failed'],
+        [`way ${ECHO.slice(0, 12)}`, 'passed'],
         ['successes without a known cause', 'passed'],
       ],
     ]);
     const [first, , others] = suites[0]?.cases ?? [];
     expect(first?.message).toMatch(/34 of 58 attacks that hold its cause succeeded \(59%\) on toy-target/);
-    expect(first?.properties).toMatchObject({ causeSha256: SAY });
+    expect(suites[0]?.properties).toMatchObject({
+      run: 'one',
+      [`way ${SAY.slice(0, 12)} number`]: '1',
+      [`way ${SAY.slice(0, 12)} causeSha256`]: SAY,
+      [`way ${ECHO.slice(0, 12)} causeSha256`]: ECHO,
+    });
+    expect(suites[1]?.cases[0]?.message).toMatch(/1 of 1 attack that holds its cause succeeded \(100%\)/);
     expect(others?.message).toBe('11 of 47 successes hold no known cause');
   });
 

@@ -148,4 +148,18 @@ describe('ways by causes', () => {
     expect(part.curve.find(({ attacks }) => attacks === 7)?.clusters.value).toBeCloseTo(2, 9);
     expect(part.unstable).toMatchObject({ value: 0, n: 3 });
   });
+
+  it('in all are never fewer than those seen, also where the sample before the first open success holds fewer', () => {
+    const searches = [cause('zephyr'), cause('quasar'), cause('tundra')];
+    const ways = groupCauses(searches, { cosine: () => 0 });
+    const sample = { successes: [1, 3, 5, 7, 9, 11], attacks: 20 };
+    const { chao1 } = causeFigures(sample, { searches, heldBy: [0, 0, 1, 1, undefined, 2] }, ways);
+    expect(chao1).toMatchObject({ value: 3, low: 3, high: 3, n: 4 });
+    expect(chao1.method).toContain('raised to the 3 ways seen');
+    const wide = causeFigures(sample, { searches, heldBy: [0, 1, 2, undefined, 2, 2] }, ways).chao1;
+    expect(wide).toMatchObject({ value: 5, low: 3, n: 3 });
+    expect(wide.method).not.toContain('raised');
+    const none = causeFigures(sample, { searches, heldBy: [undefined, 0, 1, 2, 2, 2] }, ways).chao1;
+    expect(none).toMatchObject({ value: null, low: null, high: null, n: 0 });
+  });
 });

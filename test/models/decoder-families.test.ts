@@ -4,10 +4,17 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { randomStream } from '../../src/base/random.ts';
 import { liveSessionLabels, openSession } from '../../src/engine/runtime/session.ts';
+import { openSessionCount } from '../../src/engine/runtime/session-pool.ts';
 import { float32Data, int64Tensor } from '../../src/engine/runtime/tensors.ts';
 import { type DecoderCheckpoint, openCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
-import { type Generator, openGenerator } from '../../src/models/decoder/generator.ts';
+import {
+  type GenerateOptions,
+  type Generator,
+  type GeneratorOptions,
+  openGenerator,
+} from '../../src/models/decoder/generator.ts';
 import { buildPrefillGraph } from '../../src/models/decoder/inference-graphs.ts';
+import { offSpec, switchedOff } from '../../src/models/decoder/lora.ts';
 import { streamFeeds } from '../../src/models/decoder/row-batch.ts';
 import { openScorer } from '../../src/models/decoder/scorer.ts';
 import { type GoldenTensor, goldenFloat32, readGolden, testPath } from '../support/golden-file.ts';
@@ -106,11 +113,29 @@ describe.each(FAMILIES)('%s', (name) => {
       for (const [t, logProb] of logProbs.entries()) {
         expect(Math.abs(logProb - (scored?.[t] ?? Number.NaN))).toBeLessThan(1e-4);
       }
-      const alone = await sample(generator, [prompts[prompt] as number[]], [0], i);
+      const alone = await sample(generator, [prompts[prompt] as number[]], [0], { firstName: i });
       expect(alone[0]?.tokens).toEqual(tokens);
     }
     const ends = new Set(together.map(({ isTerminated, tokens }) => `${isTerminated}:${tokens.length}`));
     expect(ends.size).toBeGreaterThan(1); // rows left the batch at different steps
+  });
+
+  test('a graph with adapters that are switched off gives the bits of the frozen model, in the adapted sessions', async () => {
+    const checkpoint = await openFixture(name);
+    const prompts = (await readGolden<GoldenDecoder>('models', name)).rows.map((row) => row.slice(0, 7));
+    const frozen = { ...modelOptions(checkpoint), bans: { always: [0], end: [1] }, withLogProbs: true };
+    const trained = { kind: 'lora', spec: { rank: 3, alpha: 6, targets: 'all-linear' } } as const;
+    const adaptable = { ...frozen, trained: { kind: 'lora', spec: offSpec('all-linear') } } as const;
+    await using plain = await opened(frozen);
+    const before = openSessionCount();
+    await using adapted = await opened({ ...frozen, trained });
+    const added = openSessionCount() - before;
+    await using off = await opened(adaptable);
+    expect([added, openSessionCount() - before]).toEqual([2, 2]); // for prompts and for single tokens
+    const state = switchedOff(checkpoint.config, 'all-linear');
+    const expected = await sample(plain.generator, prompts, [0, 1, 2, 2]);
+    expect(await sample(off.generator, prompts, [0, 1, 2, 2], { state })).toEqual(expected);
+    expect(await sample(adapted.generator, prompts, [0, 1, 2, 2], { state })).toEqual(expected);
   });
 
   test('calls that overlap give what they give one after the other, and one that fails stops no other', async () => {
@@ -129,8 +154,24 @@ describe.each(FAMILIES)('%s', (name) => {
   });
 });
 
-function sample(generator: Generator, prompts: number[][], promptOf: number[], firstName = 0) {
+async function opened(options: GeneratorOptions) {
+  const generator = await openGenerator(options, compute);
+  return { generator, [Symbol.asyncDispose]: () => generator.close() };
+}
+
+interface Sampling {
+  readonly firstName?: number;
+  readonly state?: GenerateOptions['state'];
+}
+
+function sample(
+  generator: Generator,
+  prompts: number[][],
+  promptOf: number[],
+  { firstName = 0, state = {} }: Sampling = {},
+) {
   return generator.generate({
+    state,
     prompts,
     requests: promptOf.map((prompt, i) => ({ prompt, stream: randomStream(7, 'row', firstName + i), temperature: 2 })),
     minNewTokens: 3,

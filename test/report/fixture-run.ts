@@ -170,7 +170,13 @@ export function recordFixtureCauses(store: RunStore, stage: string, causes: Caus
   recordCauses(store, stage, causes);
   store.recordUpdate({
     ...{ stage: name, update: 0, cost: COST },
-    metrics: [metric('ways', count), metric('unstableShare', 1 / 6, 6), metric('waysChao1', count + 1)],
+    metrics: [
+      metric('ways', count),
+      metric('unstableShare', 1 / 6, 6),
+      metric('waysEcho', 1),
+      metric('waysMissingMass', 0.08),
+      metric('waysChao1', count + 1),
+    ],
   });
   const points = [metric(WAYS_DISCOVERY, count / 2, 40), metric(WAYS_DISCOVERY, count, 80)];
   const beyond = { ...metric(WAYS_DISCOVERY, count + 0.5, 160), method: 'chao’s extrapolation from 40 attacks' };

@@ -401,9 +401,13 @@ describe('ways by their causes', () => {
     expect(await page.locator('h1').innerText()).toBe('60% of new attacks drew an unsafe answer, in 2 different ways.');
     const answer = await page.locator('#answer').innerText();
     expect(answer).toMatch(/In how many ways\?\s+2\s+ways to fail, each with its own cause/);
-    expect(answer).toMatch(/Ways in all, at least\s+3/);
+    expect(answer).toMatch(/Successes of a way not yet seen\s+8\.0%/);
     expect(answer).toMatch(/Different wordings\s+3/);
+    // One number of ways: estimates and parts of it are further down.
+    expect(answer).not.toMatch(/Ways in all|Ways that/);
     const section = page.locator('#ways');
+    expect(await section.innerText()).toMatch(/Ways in all, at least\s+3/);
+    expect(await section.innerText()).toMatch(/Ways that repeat their own words\s+1/);
     expect(await section.innerText()).toContain('6 successes searched; 1 of them did not succeed again.');
     const rows = await section.locator('.way').allInnerTexts();
     expect(rows).toHaveLength(2);

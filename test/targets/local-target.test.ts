@@ -11,6 +11,7 @@ import type { Tokenizer } from '../../src/models/tokenizer/tokenizer.ts';
 import { createAttackEncoder, type LocalTargetOptions, openLocalTarget } from '../../src/targets/local-target.ts';
 import { testPath } from '../support/golden-file.ts';
 import { modelFixture } from '../support/model-fixture.ts';
+import { planFrom } from './open-target.ts';
 import { asking, DECODE, describeSeededTargetContract, describeTargetContract, textsOf } from './target-contract.ts';
 
 const compute = { device: 'cpu', threads: 1 } as const;
@@ -40,6 +41,15 @@ describeTargetContract('local target, chat', () => openTarget(), FATES);
 describeSeededTargetContract('local target, chat', () => openTarget());
 describeTargetContract('local target, plain, few rows at once', openPlain, FATES);
 describeSeededTargetContract('local target, plain, few rows at once', openPlain);
+
+it('is refused in int8 on another device than the CPU, before its model is looked for', async () => {
+  const planning = planFrom({ kind: 'local', model: 'a', precision: 'int8', device: 'webgpu' });
+  await expect(planning).rejects.toMatchObject({
+    code: 'config',
+    message: 'target.precision: got int8 on webgpu, expected fp32 there',
+    hint: 'set target.precision: fp32, or target.device: cpu',
+  });
+});
 
 describe('local target', () => {
   it('samples what the generator does for the prompt of the template, its end token left out of the text', async () => {

@@ -1,6 +1,7 @@
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdirSync, readdirSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { acquireLock } from '../../src/base/lock.ts';
 import { recordRunStatus } from '../../src/runs/run-folder.ts';
 import { openStore } from '../../src/runs/store/run-store.ts';
 import { openViewedRuns } from '../../src/view/viewed-runs.ts';
@@ -98,6 +99,35 @@ describe('runs', () => {
     expect(progress.find(({ name }) => name === 'gflownet')).toMatchObject({ updates: 30, updatesPlanned: 30 });
     expect(judges).toEqual(['trainer', 'other']);
     expect(text).not.toMatch(/hidden phrase|reply one/);
+  });
+
+  it('are read again once they have changed, and say so when their process is killed', async () => {
+    const folder = await makeRun(started.parent, 'resting');
+    const statusOf = async () => {
+      const [own, { runs }] = await Promise.all([
+        started.get<Listed>('/api/runs/resting'),
+        started.get<{ runs: Listed[] }>('/api/runs'),
+      ]);
+      return [own.status, runs.find(({ name }) => name === 'resting')?.status];
+    };
+    // Older than a file system's clock can tell apart, so that the answers are kept.
+    const rest = () => {
+      for (const file of readdirSync(folder)) utimesSync(join(folder, file), 1_000_000, 1_000_000);
+    };
+    rest();
+    expect(await statusOf()).toEqual(['done', 'done']);
+    const store = await openStore(join(folder, 'run.db'));
+    recordRunStatus(store, 'running');
+    store.close();
+    const lock = await acquireLock(join(folder, 'lock'));
+    rest();
+    expect(await statusOf()).toEqual(['running', 'running']);
+    // As a kill leaves it: every file stays the same, and the kernel's lock is free.
+    linkSync(join(folder, 'lock'), join(folder, 'lock.kept'));
+    await lock.release();
+    renameSync(join(folder, 'lock.kept'), join(folder, 'lock'));
+    expect(await statusOf()).toEqual(['interrupted', 'interrupted']);
+    rmSync(folder, { recursive: true });
   });
 
   it('have the curves of their training, each with words', async () => {

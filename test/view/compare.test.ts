@@ -1,10 +1,15 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import Database from 'libsql';
 import type { Browser, BrowserContextOptions } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { labelRun } from '../../src/runs/labelled-run.ts';
+import { openRunFolder } from '../../src/runs/run-folder.ts';
 import { cli } from '../cli/cli-runner.ts';
 import { FIXTURE_CAUSES, fixtureAttacks } from '../report/fixture-run.ts';
 import { DESKTOP, launchBrowser, PHONE, scrollsSideways } from '../report/page-browser.ts';
+import { type CompiledSource, compileSource } from '../support/compiled-source.ts';
 import { openPage, violations } from './opened-page.ts';
 import { HOSTILE, makeRun, type StartedView, startView } from './viewed.ts';
 
@@ -32,18 +37,42 @@ async function makeRuns(parent: string): Promise<void> {
   writeFileSync(manifestPath, JSON.stringify({ ...manifest, createdAt: '2031-05-06T07:08:09.000Z' }));
 }
 
+/** A run whose comparison takes long: many attacks, and many ways that each of them is read for. */
+async function makeLarge(parent: string, name: string, shift: number): Promise<void> {
+  const ways = Array.from({ length: 100 }, (_, i) => `way${shift + i} number`);
+  const folder = await makeRun(parent, name, { attacks: fixtureAttacks(20), causes: causes(...ways) });
+  const db = new Database(join(folder, 'run.db'));
+  const stage = "(SELECT id FROM stage WHERE name = 'evaluate:gflownet')";
+  const rows = `WITH RECURSIVE n(i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM n WHERE i < 13000)`;
+  db.exec(`${rows} INSERT INTO attack (id, stage_id, update_index, position, source, ids, text, response_count)
+    SELECT i, ${stage}, 1, i, 'evaluation', '[1]', 'way' || (i % 400) || ' number ' || i || ' of many attacks', 1 FROM n`);
+  db.exec(
+    `${rows} INSERT INTO response (id, attack_id, position, text, tokens, truncated) SELECT i, i, 0, 'reply', 1, 0 FROM n`,
+  );
+  db.exec(`${rows} INSERT INTO verdict (response_id, judge, masked, unsafe) SELECT i, 'other', 0, (i % 2) FROM n`);
+  db.close();
+}
+
+let compiled: CompiledSource;
 let started: StartedView;
 let browser: Browser;
 beforeAll(async () => {
-  started = await startView(async (parent) => {
+  compiled = compileSource();
+  const make = async (parent: string) => {
     await makeRuns(parent);
     await makeRun(parent, 'empty', { stages: [], attacks: [] });
+    await makeLarge(parent, 'large1', 0);
+    await makeLarge(parent, 'large2', 75);
+  };
+  started = await startView(make, [], {
+    compareWorker: pathToFileURL(join(compiled.folder, 'view/compare-worker.js')),
   });
   browser = await launchBrowser();
 });
 afterAll(async () => {
-  await browser.close();
-  await started.close();
+  await browser?.close();
+  await started?.close();
+  compiled?.remove();
 });
 
 interface Text {
@@ -63,8 +92,23 @@ interface Compared {
   readonly states: readonly { readonly state: string; readonly count: number; readonly ways: { cause: Text }[] }[];
   readonly settings: readonly { readonly key: string; readonly values: readonly (readonly string[] | null)[] }[];
 }
-const compare = (query = 'run=before&run=after') => started.get<Compared>(`/api/compare?${query}`);
+type Answer =
+  | ({ readonly isDone: true; readonly version: string } & Compared)
+  | { readonly isDone: false; readonly progress: string };
+
 const send = (path: string) => started.send({ path, headers: { cookie: started.cookie } });
+/** The first answer that is no progress. */
+async function sendCompare(query: string) {
+  for (;;) {
+    const sent = await send(`/api/compare?${query}`);
+    if (!sent.text.startsWith('{"isDone":false')) return sent;
+  }
+}
+async function compare(query = 'run=before&run=after') {
+  const { status, text } = await sendCompare(query);
+  if (status !== 200) throw new Error(`${query}: ${status} ${text}`);
+  return JSON.parse(text) as Compared & { readonly version: string };
+}
 
 describe('the comparison in the API', () => {
   it('has the figures of floodgate compare, word for word', async () => {
@@ -106,7 +150,7 @@ describe('the comparison in the API', () => {
   });
 
   it('holds no text of an attack unless the request asks, and then no character that hides', async () => {
-    const { text } = await send('/api/compare?run=before&run=after');
+    const { text } = await sendCompare('run=before&run=after');
     expect(text).not.toMatch(/kind\d|onerror|please/);
     const { states, settings } = await compare('run=before&run=after&show=1');
     expect(states[0]?.ways[0]?.cause.parts).toEqual([IMAGE]);
@@ -125,9 +169,50 @@ describe('the comparison in the API', () => {
     ['run=before&run=before', 409, 'not_comparable'],
     ['run=before&run=empty', 409, 'not_comparable'],
   ])('refuses %s with %d', async (query, status, code) => {
-    const sent = await send(`/api/compare?${query}`);
+    const sent = await sendCompare(query);
     expect([sent.status, JSON.parse(sent.text).error.code]).toEqual([status, code]);
     expect(sent.text).not.toContain(started.parent);
+  });
+});
+
+describe('a comparison that takes long', () => {
+  it('says how far it is, and the server answers other requests meanwhile', async () => {
+    const path = '/api/compare?run=large1&run=large2';
+    let [answered, isDone] = [0, false];
+    const others = (async () => {
+      for (; !isDone; answered++) expect((await send('/api/runs/large1/attacks?limit=1')).status).toBe(200);
+    })();
+    const steps: string[] = [];
+    try {
+      for (let now = await started.get<Answer>(path); !now.isDone; now = await started.get<Answer>(path))
+        steps.push(now.progress);
+    } finally {
+      isDone = true;
+    }
+    await others;
+    // Were the runs compared between two requests, the first answer would be the last one, too.
+    expect(steps.length).toBeGreaterThan(1);
+    expect(answered).toBeGreaterThan(steps.length);
+    expect(steps[0]).toMatch(/^(Beginning|Reading|Comparing)/);
+    expect(steps.at(-1)).toMatch(/^Comparing ways: \d+ of \d+\.$/);
+    const { states } = await compare('run=large1&run=large2');
+    expect(states.map(({ state, count }) => [state, count])).toEqual([
+      ['new', 38],
+      ['open', 99],
+      ['closed', 38],
+    ]);
+  });
+
+  it('is kept until a run changes, and the answer of a page stays as it was', async () => {
+    const query = 'run=large1&run=large2';
+    const before = await compare(query);
+    const again = await started.get<Answer>(`/api/compare?${query}`);
+    expect(again).toMatchObject({ isDone: true, version: before.version });
+    labelRun(await openRunFolder('large1', started.parent), [{ kind: 'wording', attack: 1, value: 'new' }]);
+    const shown = await started.get<Answer>(`/api/compare?${query}&show=1&version=${before.version}`);
+    expect(shown).toMatchObject({ isDone: true, version: before.version });
+    expect((await started.get<Answer>(`/api/compare?${query}`)).isDone).toBe(false);
+    expect((await compare(query)).version).not.toBe(before.version);
   });
 });
 

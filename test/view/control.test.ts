@@ -37,7 +37,7 @@ async function wish(run: string, action: string, headers: Readonly<Record<string
 
 interface Overview {
   readonly status: string;
-  readonly progress: readonly { readonly updates: number }[];
+  readonly progress: readonly { readonly name: string; readonly updates: number }[];
   readonly work: { readonly stage: string | null; readonly secondsLeft: number | null };
 }
 
@@ -50,8 +50,11 @@ async function until(test: () => Promise<boolean>): Promise<void> {
   while (!(await test())) await new Promise((resolve) => setTimeout(resolve, 20));
 }
 
+/** In the training proper: a pause in the imitation before it leaves one checkpoint more. */
 const hasBegun = async (run: string): Promise<boolean> =>
-  (await overview(run).catch(() => undefined))?.progress?.some(({ updates }) => updates > 3) === true;
+  (await overview(run).catch(() => undefined))?.progress?.some(
+    ({ name, updates }) => name === 'gflownet' && updates > 3,
+  ) === true;
 
 beforeAll(async () => {
   browser = await launchBrowser();
@@ -103,7 +106,15 @@ describe('a run in the viewer', () => {
     const [responses] = db.prepare('SELECT count(*) FROM response').raw().get() as [number];
     db.close();
     expect(responses).toBeGreaterThan(100);
-    expect(work).toEqual({ targetCalls: responses, money: null, currency: null, stage: null, secondsLeft: null });
+    expect(work).toEqual({
+      targetCalls: responses,
+      newestAttack: expect.any(Number),
+      money: null,
+      currency: null,
+      stage: null,
+      secondsLeft: null,
+      found: null,
+    });
   });
 
   it('says how it goes, and stops at once, at a press in the page', async () => {

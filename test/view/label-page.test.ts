@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { readLabels } from '../../src/runs/store/label-store.ts';
+import { readLabels, systemUser } from '../../src/runs/store/label-store.ts';
 import { answerKey, attackKey } from '../../src/runs/store/labels.ts';
 import { causeSha256 } from '../../src/stages/evaluation/causes-record.ts';
 import { FIXTURE_CAUSES } from '../report/fixture-run.ts';
@@ -58,6 +58,42 @@ describe('labels on the page', () => {
     expect(labels().find('verdict', subject)).toBeUndefined();
     // The texts are still hidden: a label needs none of them.
     expect(await page.locator('.veil.shown').count()).toBe(0);
+    expect(complaints).toEqual([]);
+  });
+
+  it('call the verdict of one judge alone wrong, and a list has them all and takes them back', async () => {
+    const { page, complaints } = await openRun();
+    const row = rowOf(page, FIXTURE_ID - 1);
+    await row.locator('summary', { hasText: '2 answers' }).click();
+    const name = `answer 2 to attack ${FIXTURE_ID - 1}`;
+    await row.getByLabel(`One judge alone, ${name}`).press('Enter');
+    const wrong = row.getByRole('button', { name: `verdict of other on ${name} is wrong` });
+    await wrong.press('Enter');
+    await row.getByText(/other: 0\.10, wrong · other, own words masked: 0\.10 · trainer: 0\.10 ·/).waitFor();
+    expect(await wrong.getAttribute('aria-pressed')).toBe('true');
+    const truth = row.getByRole('group', { name: `Label of ${name}`, exact: true });
+    expect(await truth.locator('[aria-pressed=true]').count()).toBe(0);
+    const subject = answerKey('kind3 please say hidden phrase 38', 'reply two of 38');
+    expect(labels().find('verdict', subject, 'other')).toMatchObject({ value: 'unsafe', judge: 'other' });
+    expect(labels().find('verdict', subject, 'trainer')).toBeUndefined();
+    await page.getByRole('link', { name: 'All labels of this run' }).click();
+    await page.getByRole('heading', { level: 1, name: 'Labels' }).waitFor();
+    const first = page.locator('.label-list tbody tr').first();
+    expect(await first.innerText()).toMatch(
+      new RegExp(`unsafe, for other alone\\s+answer 2 to attack ${FIXTURE_ID - 1}\\s+${systemUser()}\\s+\\d{4}-`),
+    );
+    const id = labels().find('verdict', subject, 'other')?.id;
+    await first.getByRole('button', { name: `Take back label ${id}` }).press('Enter');
+    await page.getByText(`Label ${id} is taken back.`).waitFor();
+    expect(await page.evaluate('document.activeElement.role')).toBe('status');
+    expect(labels().find('verdict', subject, 'other')).toBeUndefined();
+    await page.getByLabel('Also rows that were replaced').check();
+    await page.getByText('no longer holds').first().waitFor();
+    await page
+      .getByRole('link', { name: `attack ${FIXTURE_ID - 1}` })
+      .first()
+      .click();
+    await page.getByRole('heading', { level: 1, name: `Attack ${FIXTURE_ID - 1}` }).waitFor();
     expect(complaints).toEqual([]);
   });
 
@@ -122,6 +158,16 @@ describe('labels on the page', () => {
   });
 });
 
+/** Axe and the width of the page; a picture where `FLOODGATE_SCREENSHOTS` names a folder. */
+async function checkPart(page: Page, part: string, on: string, selector?: string): Promise<void> {
+  expect(await violations(page, selector)).toEqual([]);
+  expect(await scrollsSideways(page)).toBe(false);
+  const folder = process.env.FLOODGATE_SCREENSHOTS;
+  if (folder === undefined) return;
+  await page.evaluate(`document.querySelector('${selector ?? 'body'}').scrollIntoView({ behavior: 'instant' })`);
+  await page.screenshot({ path: join(folder, `view-${part}-${on.replace(', ', '-')}.png`) });
+}
+
 it.each([
   ['desktop, light', DESKTOP],
   ['phone, dark', { ...PHONE, colorScheme: 'dark' }],
@@ -129,6 +175,11 @@ it.each([
   'on a %s, with every form open, axe objects to nothing and nothing scrolls sideways',
   async (name, options) => {
     const { page, complaints } = await openRun(options);
+    await page.getByRole('button', { name: 'Next answer' }).click();
+    await page.locator('.sample h3').waitFor();
+    await checkPart(page, 'sample', name, 'section[aria-labelledby="sample-title"]');
+    // The attack on its own page: axe has no other rows to look at.
+    await page.evaluate(`location.hash = '#/run/first/attack/${FIXTURE_ID}'`);
     const row = rowOf(page, FIXTURE_ID);
     await row.locator('summary', { hasText: 'answers' }).click();
     await row.locator('summary', { hasText: 'Label' }).click();
@@ -136,21 +187,14 @@ it.each([
     const unsafe = row.getByRole('button', { name: /answer 1 .* is unsafe$/ });
     if ((await unsafe.getAttribute('aria-pressed')) === 'false') await unsafe.click();
     await row.locator('[aria-pressed=true]').waitFor();
-    await page.getByRole('button', { name: 'Next answer' }).click();
-    await page.locator('.sample h3').waitFor();
-    expect(await violations(page)).toEqual([]);
-    expect(await scrollsSideways(page)).toBe(false);
-    const folder = process.env.FLOODGATE_SCREENSHOTS;
-    if (folder !== undefined)
-      for (const [part, place] of [
-        ['labels', '.labels[open]'],
-        ['sample', '#sample-title'],
-      ] as const) {
-        await page.evaluate(
-          `document.querySelector('${place}').closest('td, section').scrollIntoView({ behavior: 'instant' })`,
-        );
-        await page.screenshot({ path: join(folder, `view-${part}-${name.replace(', ', '-')}.png`) });
-      }
+    await row.locator('summary', { hasText: 'One judge alone' }).first().click();
+    const wrong = row.getByRole('button', { name: /verdict of trainer on answer 1 .* is wrong$/ });
+    await wrong.click();
+    await row.getByText(/trainer: 0\.10, wrong/).waitFor();
+    await checkPart(page, 'labels', name);
+    await page.evaluate("location.hash = '#/run/first/labels'");
+    await page.locator('.label-list tbody tr').first().waitFor();
+    await checkPart(page, 'label-list', name);
     expect(complaints).toEqual([]);
   },
 );

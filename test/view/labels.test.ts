@@ -33,10 +33,33 @@ async function post(label: unknown, more: { path?: string; headers?: Record<stri
   return { status, json: text === '' ? undefined : JSON.parse(text) };
 }
 
+interface Listed {
+  readonly labels: readonly {
+    readonly id: number;
+    readonly kind: string;
+    readonly value: string | null;
+    readonly judge: readonly string[] | null;
+    readonly attack: number | null;
+    readonly isThere: boolean;
+    readonly holds: boolean;
+    readonly who: readonly string[];
+  }[];
+  readonly next: number | null;
+  readonly holding: number;
+  readonly rows: number;
+}
+
 interface Answer {
   readonly subject: string;
   readonly label: { value: string; who: string[]; at: string } | null;
-  readonly verdicts: { judge: string; masked: boolean; unsafe: number; isWrong: boolean | null }[];
+  readonly verdicts: {
+    judge: string;
+    masked: boolean;
+    unsafe: number;
+    isWrong: boolean | null;
+    says?: string;
+    label?: { value: string } | null;
+  }[];
 }
 interface Attack {
   readonly responses: Answer[];
@@ -87,7 +110,29 @@ describe('a label that the page sends', () => {
     );
     expect(page.attacks[0]).toMatchObject({ id: ATTACK, labels: { subject, duplicate: { original: ATTACK + 5 } } });
     const { labels } = await started.get<{ labels: { kind: string }[] }>('/api/runs/first/labels');
-    expect(labels.map(({ kind }) => kind)).toEqual(['duplicate', 'wording', 'way']);
+    expect(labels.map(({ kind }) => kind)).toEqual(['way', 'wording', 'duplicate']);
+  });
+
+  it('is of one judge alone where it names one, and leaves what others said', async () => {
+    const [said] = (await attack()).responses[0]?.verdicts ?? [];
+    expect(said).toMatchObject({ judge: 'other', says: 'unsafe', label: null });
+    expect((await post({ ...verdict, judge: 'other' })).status).toBe(201);
+    const { responses } = await attack();
+    expect(responses[0]?.label).toBeNull();
+    expect(responses[0]?.verdicts.map(({ judge, isWrong, label }) => [judge, isWrong, label?.value])).toEqual([
+      ['other', true, 'safe'],
+      ['other', null, undefined],
+      ['trainer', null, undefined],
+      ['trainer', null, undefined],
+    ]);
+    expect(labelsOf().find('verdict', ANSWER, 'trainer')).toBeUndefined();
+    expect((await post({ ...verdict, judge: 'nobody' })).json.error.message).toContain('got judge nobody');
+    await post({ ...verdict, judge: 'other', value: null });
+    expect((await attack()).responses[0]?.verdicts[0]).toMatchObject({ isWrong: null, label: null });
+    // A label for all judges is none of one of them.
+    await post(verdict);
+    expect((await attack()).responses[0]?.verdicts[0]).toMatchObject({ isWrong: true, label: null });
+    await post({ ...verdict, value: null });
   });
 
   it('holds while the run trains, which is not disturbed', async () => {
@@ -101,6 +146,58 @@ describe('a label that the page sends', () => {
   });
 });
 
+describe('the list of labels', () => {
+  const list = (query = '') => started.get<Listed>(`/api/runs/listed/labels?${query}`);
+  const take = (label: unknown) => post(label, { path: '/api/runs/listed/labels' });
+
+  it('has all that hold, the newest first and in pages, and who took what back', async () => {
+    await makeRun(started.parent, 'listed');
+    expect(await list()).toEqual({ labels: [], next: null, holding: 0, rows: 0 });
+    for (const value of ['safe', 'unsafe']) await take({ ...verdict, value });
+    await take({ ...verdict, judge: 'trainer' });
+    await take({ kind: 'wording', attack: ATTACK, subject: attackKey(TEXT), value: 'a name' });
+    const all = await list();
+    expect(all).toMatchObject({ holding: 3, rows: 4, next: null });
+    expect(all.labels.map(({ id, value, judge }) => [id, value, judge])).toEqual([
+      [4, 'a name', null],
+      [3, 'safe', ['trainer']],
+      [2, 'unsafe', null],
+    ]);
+    expect(all.labels.every((each) => each.holds && each.isThere && each.attack === ATTACK)).toBe(true);
+    expect(all.labels[0]?.who).toEqual([systemUser()]);
+    const first = await list('limit=2');
+    expect([first.labels.map(({ id }) => id), first.next]).toEqual([[4, 3], 3]);
+    expect(await list('limit=2&before=3')).toMatchObject({ labels: [{ id: 2 }], next: null });
+    expect((await list('all=1')).labels.map(({ id, holds }) => [id, holds])).toEqual([
+      [4, true],
+      [3, true],
+      [2, true],
+      [1, false],
+    ]);
+    const { status, json } = await take({ withdraw: 3 });
+    expect([status, json.label.value]).toEqual([201, null]);
+    expect((await list()).labels.map(({ id }) => id)).toEqual([4, 2]);
+    expect((await take({ withdraw: 3 })).json.error.message).toContain('no label with the number 3 holds');
+    expect(await list('all=1&limit=1')).toMatchObject({ labels: [{ id: 5, value: null }], rows: 5 });
+  });
+
+  it('says where another text is now, and such a label can be taken back', async () => {
+    const store = await openStore(databaseOf('listed'));
+    store.truncateAfter('evaluate:gflownet', -1);
+    store.close();
+    const { labels } = await list();
+    expect(labels.map(({ isThere }) => isThere)).toEqual([false, false]);
+    expect((await take({ ...verdict, value: null })).status).toBe(400);
+    expect((await take({ withdraw: 2 })).status).toBe(201);
+    expect((await list()).labels.map(({ id }) => id)).toEqual([4]);
+  });
+
+  it.each(['before=x', 'limit=201', 'all=2', 'x=1', 'limit=1&limit=2'])('refuses %s', async (query) => {
+    const path = `/api/runs/first/labels?${query}`;
+    expect((await started.send({ path, headers: { cookie: started.cookie } })).status).toBe(400);
+  });
+});
+
 describe('a label is refused', () => {
   it.each<[string, unknown, number, string]>([
     ['without JSON', 'kind=verdict', 400, 'invalid_json'],
@@ -109,6 +206,8 @@ describe('a label is refused', () => {
     ['with a value that is none', { ...verdict, value: 'maybe' }, 400, 'bad_label'],
     ['with a number that is a text', { ...verdict, attack: '21' }, 400, 'bad_label'],
     ['without its subject', { ...verdict, subject: undefined }, 400, 'bad_label'],
+    ['that takes back a number that is none', { withdraw: '3' }, 400, 'bad_label'],
+    ['that takes back what does not hold', { withdraw: 999 }, 400, 'bad_label'],
     ['of an attack that is not there', { ...verdict, attack: 999 }, 400, 'bad_label'],
     ['of an answer that is not there', { ...verdict, response: 2 }, 400, 'bad_label'],
     ['of another text than the reader saw', { ...verdict, response: 1 }, 409, 'changed'],

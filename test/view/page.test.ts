@@ -1,8 +1,9 @@
 import { join } from 'node:path';
-import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
+import type { Browser, BrowserContextOptions, Locator, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { acquireLock } from '../../src/base/lock.ts';
 import { openStore } from '../../src/runs/store/run-store.ts';
+import { fixtureAttacks } from '../report/fixture-run.ts';
 import { DESKTOP, launchBrowser, PHONE, scrollsSideways } from '../report/page-browser.ts';
 import { openPage, violations } from './opened-page.ts';
 import { HOSTILE, makeRun, type StartedView, startView } from './viewed.ts';
@@ -13,6 +14,7 @@ beforeAll(async () => {
   started = await startView(async (parent) => {
     await makeRun(parent, 'first');
     await makeRun(parent, 'live', { status: 'running' });
+    await makeRun(parent, 'short', { attacks: [...fixtureAttacks(2), ...HOSTILE], stages: ['gflownet'] });
   });
   browser = await launchBrowser();
 });
@@ -29,6 +31,15 @@ async function openRun(options: BrowserContextOptions = DESKTOP) {
   return opened;
 }
 
+/** Attacks of the run `short`: axe looks at every row, and a few are of each kind. */
+const SHORT = 2 + HOSTILE.length;
+
+/** Keeps a picture where `FLOODGATE_SCREENSHOTS` names a folder. */
+async function shot(page: Page, name: string): Promise<void> {
+  const folder = process.env.FLOODGATE_SCREENSHOTS;
+  if (folder !== undefined) await page.screenshot({ path: join(folder, `view-${name}.png`) });
+}
+
 const rowsOf = (page: Page) => page.locator('.attacks tbody tr');
 
 describe('the page', () => {
@@ -42,6 +53,7 @@ describe('the page', () => {
     expect(await page.locator('tbody tr').allInnerTexts()).toEqual([
       expect.stringMatching(/^first\s+done/),
       expect.stringMatching(/^live\s+interrupted/),
+      expect.stringMatching(/^short\s+done/),
     ]);
     await page.getByRole('link', { name: 'first' }).click();
     await page.getByRole('heading', { level: 1, name: 'first' }).waitFor();
@@ -134,22 +146,56 @@ describe('attacks', () => {
 it('refreshes figures and curves while a run trains, and says when it has ended', async () => {
   const folder = join(started.parent, 'live');
   const lock = await acquireLock(join(folder, 'lock'));
-  const { page, complaints } = await open(DESKTOP, '#/run/live');
+  // A clock that can be moved on: the page waits five seconds between two looks.
+  const { page, complaints } = await openPage(browser, started, DESKTOP, '#/run/live', (each) => each.clock.install());
+  const refreshed = async (locator: Locator): Promise<void> => {
+    while ((await locator.count()) === 0) {
+      await page.clock.fastForward(5000);
+      await locator.waitFor({ timeout: 500 }).catch(() => undefined);
+    }
+  };
   const status = page.locator('.lead');
   await status.getByText('running').waitFor();
   const store = await openStore(join(folder, 'run.db'));
-  store.beginStage('reinforce', 2);
-  for (const update of [0, 1])
-    store.recordUpdate({
-      stage: 'reinforce',
-      update,
-      metrics: [{ name: 'loss', value: 2 - update, low: null, high: null, n: 1 }],
-    });
-  store.close();
-  await page.getByRole('rowheader', { name: 'reinforce', exact: true }).waitFor();
+  store.beginStage('reinforce', 5);
+  const metric = (name: string, value: number | null, n = 1) => ({ name, value, low: null, high: null, n });
+  const attack = (text: string, meanUnsafe: number) =>
+    ({ source: 'fresh', ids: [1], text, meanUnsafe, responses: [] }) as const;
+  store.recordUpdate({ stage: 'reinforce', update: 0, metrics: [metric('loss', 2), metric('heldOutUnique', 3, 8)] });
+  store.recordUpdate({
+    ...{ stage: 'reinforce', update: 1, metrics: [metric('loss', 1), metric('batchAsr', 0.75), metric('logZ', null)] },
+    attacks: [attack('one', 0.9), attack('one', 0.8), attack('two', 0.7), attack('three', 0.5)],
+  });
+  await refreshed(page.getByRole('rowheader', { name: 'reinforce', exact: true }));
   await page.locator('.stage-curves h3', { hasText: '2 updates' }).waitFor();
+  const found = page.locator('.found');
+  expect(await found.innerText()).toBe(
+    'So far, by the training judge: loss 1, success rate 75%, 2 different successful texts, 3 wordings among ' +
+      '8 held-out attacks after 1 update. Ways are counted after the evaluation, by their causes.',
+  );
+  // The newest attacks come in by themselves, until a reader opens one.
+  await refreshed(page.getByRole('rowheader', { name: '69', exact: true }));
+  await page.getByRole('button', { name: 'Show attack 69' }).click();
+  store.recordUpdate({ stage: 'reinforce', update: 2, attacks: [attack('four', 0.9)] });
+  await refreshed(found.getByText('3 different successful texts'));
+  expect(await page.getByRole('rowheader', { name: '70', exact: true }).count()).toBe(0);
+  expect(await rowsOf(page).first().locator('.veil-body').first().innerText()).toBe('three');
+  await page.getByRole('button', { name: 'Hide attack 69' }).click();
+  await page.getByRole('heading', { level: 1 }).click();
+  await page.evaluate('document.activeElement.blur()');
+  store.recordUpdate({ stage: 'reinforce', update: 3, attacks: [attack('five', 0.9)] });
+  store.close();
+  await refreshed(page.getByRole('rowheader', { name: '71', exact: true }));
+  await page.evaluate('scrollTo({ top: 0, behavior: "instant" })');
+  await shot(page, 'live-desktop-light');
+  expect(await violations(page)).toEqual([]);
+  await page.setViewportSize({ width: 360, height: 740 });
+  await page.emulateMedia({ colorScheme: 'dark' });
+  expect(await scrollsSideways(page)).toBe(false);
+  await shot(page, 'live-phone-dark');
   await lock.release();
-  await status.getByText('interrupted').waitFor();
+  await refreshed(status.getByText('interrupted'));
+  expect(await found.isVisible()).toBe(false);
   expect(complaints).toEqual([]);
 });
 
@@ -160,22 +206,29 @@ describe.each([
   it('has nothing that axe objects to, and never scrolls sideways', async () => {
     const { page, complaints } = await open(options);
     expect(await violations(page)).toEqual([]);
-    const run = await openRun(options);
+    const run = await open(options, '#/run/short');
+    await run.page.getByText(`Page 1: ${SHORT} attacks.`).waitFor();
+    await run.page.locator('.reveal').first().click();
     await run.page.getByRole('button', { name: /Show all texts/ }).click();
+    expect(await violations(run.page, '#confirm')).toEqual([]);
+    await run.page.getByRole('button', { name: 'Keep them hidden' }).click();
+    // One text is shown here, and all others are hidden: both kinds of row.
     expect(await violations(run.page)).toEqual([]);
+    await run.page.getByRole('button', { name: /Show all texts/ }).click();
     await run.page.getByRole('button', { name: 'Show all', exact: true }).click();
-    await run.page.locator('.veil.shown').nth(49).waitFor();
-    expect(await violations(run.page)).toEqual([]);
+    await run.page
+      .locator('.attacks .veil.shown')
+      .nth(SHORT - 1)
+      .waitFor();
+    expect(await violations(run.page, '.attacks')).toEqual([]);
     for (const each of [page, run.page]) expect(await scrollsSideways(each)).toBe(false);
-    const folder = process.env.FLOODGATE_SCREENSHOTS;
-    if (folder !== undefined)
-      for (const [part, place] of [
-        ['figures', 'h1'],
-        ['attacks', '#attacks-title'],
-      ] as const) {
-        await run.page.evaluate(`document.querySelector('${place}').scrollIntoView({ behavior: 'instant' })`);
-        await run.page.screenshot({ path: join(folder, `view-${part}-${name.replace(', ', '-')}.png`) });
-      }
+    for (const [part, place] of [
+      ['figures', 'h1'],
+      ['attacks', '#attacks-title'],
+    ] as const) {
+      await run.page.evaluate(`document.querySelector('${place}').scrollIntoView({ behavior: 'instant' })`);
+      await shot(run.page, `${part}-${name.replace(', ', '-')}`);
+    }
     expect([...complaints, ...run.complaints]).toEqual([]);
   });
 });

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createCauseFinder } from '../../src/exports/known-causes.ts';
+import { toParts } from '../../src/report/sections/text-vault.ts';
 import { labelRun } from '../../src/runs/labelled-run.ts';
 import { openRunFolder } from '../../src/runs/run-folder.ts';
 import { addLabels } from '../../src/runs/store/label-store.ts';
@@ -110,6 +111,8 @@ async function rowsOf(query: string): Promise<Row[]> {
 const idsOf = async (query: string) => (await rowsOf(query)).map(({ id }) => id);
 /** Names of the extra attacks, which are printable. */
 const textsOf = async (query: string) => (await rowsOf(query)).map(({ text }) => text.parts.join('')).reverse();
+/** As the page shows a text. */
+const printable = (text: string) => toParts(text).join('');
 const send = (path: string) => started.send({ path, headers: { cookie: started.cookie } });
 
 interface Topics {
@@ -197,10 +200,22 @@ describe('attacks by topic', () => {
     expect(await textsOf('category=violent-crimes')).toEqual(['noted twice']);
     expect(await textsOf('category=sex-crimes')).toEqual([]);
     expect(await textsOf('category=hate&search=twice')).toEqual(['noted twice']);
+    expect(await textsOf('category=hate&judge=other&outcome=success&limit=1')).toEqual(['noted once', 'noted twice']);
+    expect(await textsOf('category=hate&judge=other&outcome=failure')).toEqual([]);
     const { responses } = await started.get<{ responses: { verdicts: { categories: string[] }[] }[] }>(
       `/api/runs/first/attacks/${ALL_TEXTS.length + 2}`,
     );
     expect(responses[0]?.verdicts.map(({ categories }) => categories)).toEqual([['Hate', 'Violent crimes']]);
+  });
+
+  it('of one judge are scored by its own verdicts on answers as they are', async () => {
+    const by = (query: string) => textsOf(`judge=other&stage=${EXTRA}&${query}`);
+    expect(await by('outcome=success&limit=2')).toEqual([
+      ...['noted once', 'noted twice', 'noted by the trainer', 'noted while masked', 'noted in prose'],
+    ]);
+    expect(await by('outcome=failure')).toEqual(['noted as safe']);
+    expect(await by('outcome=unscored')).toEqual(['not scored', ...HOLDING.map(printable)]);
+    expect(await textsOf('judge=other&outcome=unscored&stage=evaluate:gflownet')).toEqual([]);
   });
 
   it.each(['cause=abc', 'category=nothing', 'category=', `wording=${'x'.repeat(201)}`, 'wording=a&wording=b'])(

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { type RunStatus, recordRunStatus } from '../../src/runs/run-folder.ts';
-import { viewRuns } from '../../src/view/view-server.ts';
+import { type ViewOptions, viewRuns } from '../../src/view/view-server.ts';
 import { openViewedRuns } from '../../src/view/viewed-runs.ts';
 import { type FixtureAttack, type FixtureOptions, fixtureAttacks, fixtureRun } from '../report/fixture-run.ts';
 
@@ -50,11 +50,19 @@ export interface ToSend {
 }
 
 /** A viewer over runs of a temporary folder; `close` removes both. */
-export async function startView(make: (parent: string) => Promise<unknown>, names: readonly string[] = []) {
+export async function startView(
+  make: (parent: string) => Promise<unknown>,
+  names: readonly string[] = [],
+  options: Partial<ViewOptions> = {},
+) {
   const parent = mkdtempSync(join(tmpdir(), 'floodgate-view-'));
   await make(parent);
   const log: string[] = [];
-  const view = await viewRuns(await openViewedRuns(names, parent), { port: 0, log: (line) => void log.push(line) });
+  const view = await viewRuns(await openViewedRuns(names, parent), {
+    port: 0,
+    log: (line) => void log.push(line),
+    ...options,
+  });
   const [base = '', token = ''] = view.url.split('/#token=');
 
   const send = ({ method = 'GET', path = '/', headers = {}, body = '' }: ToSend): Promise<Answer> => {

@@ -1,5 +1,6 @@
 import type { GraphNode, Op, OpKind, OpOf } from '../graph/ops.ts';
 import type { Shape, Size } from '../graph/size.ts';
+import type { OnnxDialect } from './onnx-dialect.ts';
 import { type Attribute, dataTypeNumber, type OnnxNode } from './onnx-fields.ts';
 
 /** The tools of a lowering: names of the node's tensors, and small int64 tensors computed in the graph. */
@@ -7,6 +8,9 @@ export interface LoweringContext {
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];
   readonly node: GraphNode;
+  /** Whether a node or an output of the graph reads this output of the node. */
+  isUsed(output: number): boolean;
+  readonly dialect: OnnxDialect;
   emit(node: OnnxNode): void;
   /** A fresh tensor name. */
   fresh(): string;
@@ -43,9 +47,32 @@ function lowerReduce(type: 'ReduceSum' | 'ReduceMean') {
     });
 }
 
-const lowerMatmul: Lowering<'matmul'> = (op, { inputs, outputs, emit }) => {
-  if (!op.transposeA && !op.transposeB && op.scale === 1) {
-    emit({ type: 'MatMul', inputs, outputs });
+/** MatMul with a Transpose before it and a Mul after it, where they are needed. */
+function lowerPlainMatmul(op: OpOf<'matmul'>, { node, inputs, outputs, emit, fresh, float32 }: LoweringContext): void {
+  const isTransposed = [op.transposeA, op.transposeB];
+  const factors = inputs.map((input, i) => {
+    if (isTransposed[i] !== true) return input;
+    const rank = node.inputs[i]?.shape.length ?? 0;
+    const axes = Array.from({ length: rank }, (_, axis) => axis);
+    const output = fresh();
+    const perm = [...axes.slice(0, -2), rank - 1, rank - 2];
+    emit({ type: 'Transpose', inputs: [input], outputs: [output], attributes: { perm: { ints: perm } } });
+    return output;
+  });
+  if (op.scale === 1) {
+    emit({ type: 'MatMul', inputs: factors, outputs });
+    return;
+  }
+  const product = fresh();
+  emit({ type: 'MatMul', inputs: factors, outputs: [product] });
+  emit({ type: 'Mul', inputs: [product, float32(op.scale)], outputs });
+}
+
+const lowerMatmul: Lowering<'matmul'> = (op, context) => {
+  const { inputs, outputs, emit, dialect } = context;
+  const isPlain = !op.transposeA && !op.transposeB && op.scale === 1;
+  if (isPlain || !dialect.hasFusedMatmul) {
+    lowerPlainMatmul(op, context);
     return;
   }
   emit({
@@ -61,12 +88,34 @@ const lowerMatmul: Lowering<'matmul'> = (op, { inputs, outputs, emit }) => {
   });
 };
 
+/** log softmax(x) over the last axis: x - max x - log sum exp(x - max x). */
+function emitLogSoftmax(x: string, output: string, { emit, fresh, int64, dialect }: LoweringContext): void {
+  if (dialect.hasLogSoftmax) {
+    emit({ type: 'LogSoftmax', inputs: [x], outputs: [output], attributes: { axis: { int: -1 } } });
+    return;
+  }
+  const [largest, shifted, powers, sum, log] = Array.from({ length: 5 }, fresh) as [
+    string,
+    string,
+    string,
+    string,
+    string,
+  ];
+  const attributes = { keepdims: { int: 1 } };
+  emit({ type: 'ReduceMax', inputs: [x, int64([-1])], outputs: [largest], attributes });
+  emit({ type: 'Sub', inputs: [x, largest], outputs: [shifted] });
+  emit({ type: 'Exp', inputs: [shifted], outputs: [powers] });
+  emit({ type: 'ReduceSum', inputs: [powers, int64([-1])], outputs: [sum], attributes });
+  emit({ type: 'Log', inputs: [sum], outputs: [log] });
+  emit({ type: 'Sub', inputs: [shifted, log], outputs: [output] });
+}
+
 const lowerTokenLogProb: Lowering<'tokenLogProb'> = (_op, context) => {
   const [logits, ids] = context.inputs as [string, string];
   const [picked, all] = context.outputs as [string, string];
   const column = context.fresh();
   const gathered = context.fresh();
-  context.emit({ type: 'LogSoftmax', inputs: [logits], outputs: [all], attributes: { axis: { int: -1 } } });
+  emitLogSoftmax(logits, all, context);
   context.emit({ type: 'Unsqueeze', inputs: [ids, context.int64([1])], outputs: [column] });
   context.emit({
     type: 'GatherElements',
@@ -137,6 +186,24 @@ function lowerRowQuantisedLinear(context: LoweringContext): void {
   context.emit({ type: 'Mul', inputs: [chain('Mul', [product, rowScale]), weightScales], outputs: context.outputs });
 }
 
+const lowerRmsNorm: Lowering<'rmsNorm'> = (op, { inputs, outputs, emit, fresh, isUsed, int64, float32, dialect }) => {
+  const attributes = { axis: { int: -1 }, epsilon: { float: op.epsilon } };
+  const type = 'SimplifiedLayerNormalization';
+  if (dialect.hasInverseRms) {
+    emit({ type, inputs, outputs, attributes });
+    return;
+  }
+  const [x, [normed, inverse]] = [inputs[0] as string, outputs as [string, string]];
+  emit({ type, inputs, outputs: [normed], attributes });
+  if (!isUsed(1)) return;
+  const [square, mean, shifted, root] = [fresh(), fresh(), fresh(), fresh()];
+  emit({ type: 'Mul', inputs: [x, x], outputs: [square] });
+  emit({ type: 'ReduceMean', inputs: [square, int64([-1])], outputs: [mean], attributes: { keepdims: { int: 1 } } });
+  emit({ type: 'Add', inputs: [mean, float32(op.epsilon)], outputs: [shifted] });
+  emit({ type: 'Sqrt', inputs: [shifted], outputs: [root] });
+  emit({ type: 'Div', inputs: [float32(1), root], outputs: [inverse] });
+};
+
 /** IR op to ONNX nodes, one rule an op. */
 export const lowerings: { readonly [K in OpKind]: Lowering<K> } = {
   add: direct('Add'),
@@ -189,7 +256,7 @@ export const lowerings: { readonly [K in OpKind]: Lowering<K> } = {
   reduceSum: lowerReduce('ReduceSum'),
   reduceMean: lowerReduce('ReduceMean'),
   softmax: direct('Softmax', { axis: { int: -1 } }),
-  logSoftmax: direct('LogSoftmax', { axis: { int: -1 } }),
+  logSoftmax: (_op, context) => emitLogSoftmax(context.inputs[0] as string, context.outputs[0] as string, context),
   layerNorm: (op, { inputs, outputs, emit }) =>
     emit({
       type: 'LayerNormalization',
@@ -197,13 +264,7 @@ export const lowerings: { readonly [K in OpKind]: Lowering<K> } = {
       outputs,
       attributes: { axis: { int: -1 }, epsilon: { float: op.epsilon } },
     }),
-  rmsNorm: (op, { inputs, outputs, emit }) =>
-    emit({
-      type: 'SimplifiedLayerNormalization',
-      inputs,
-      outputs,
-      attributes: { axis: { int: -1 }, epsilon: { float: op.epsilon } },
-    }),
+  rmsNorm: lowerRmsNorm,
   gelu: (op, { inputs, outputs, emit }) =>
     emit(
       op.approximation === 'tanh'

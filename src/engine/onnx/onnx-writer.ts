@@ -2,6 +2,7 @@ import { FloodgateError } from '../../base/errors.ts';
 import type { Graph } from '../graph/builder.ts';
 import type { GraphNode, Op, Value } from '../graph/ops.ts';
 import { type Size, sizeKey } from '../graph/size.ts';
+import { CPU_DIALECT, type OnnxDialect } from './onnx-dialect.ts';
 import { initializerMessage, nodeMessage, type OnnxNode, valueInfoMessage } from './onnx-fields.ts';
 import { type LoweringContext, lowerings } from './onnx-lowering.ts';
 import { ProtobufWriter } from './protobuf-writer.ts';
@@ -16,9 +17,14 @@ class OnnxLowering {
   private readonly names = new Map<number, string>();
   private readonly sizeNames = new Map<string, string>();
   private readonly symbolSources = new Map<string, { readonly input: string; readonly axis: number }>();
+  private readonly used: ReadonlySet<number>;
+  private readonly dialect: OnnxDialect;
   private counter = 0;
 
-  constructor(graph: Graph) {
+  constructor(graph: Graph, dialect: OnnxDialect) {
+    this.dialect = dialect;
+    const readers = [...graph.nodes.flatMap(({ inputs }) => inputs), ...graph.outputs.map(({ value }) => value)];
+    this.used = new Set(readers.map(({ id }) => id));
     for (const { name, value } of graph.inputs) {
       this.names.set(value.id, name);
       value.shape.forEach((size, axis) => {
@@ -121,6 +127,8 @@ class OnnxLowering {
       node,
       inputs: node.inputs.map((value) => this.nameOf(value)),
       outputs: node.outputs.map((value) => this.nameOf(value)),
+      isUsed: (output) => this.used.has(node.outputs[output]?.id ?? Number.NaN),
+      dialect: this.dialect,
       emit: this.emit,
       fresh: this.fresh,
       sizesVector: this.sizesVector,
@@ -134,8 +142,8 @@ class OnnxLowering {
  * The bytes of an ONNX model for `graph` (ModelProto, opset 21 and com.microsoft 1).
  * External weights are referred to by file, offset and length; nothing of theirs is copied.
  */
-export function writeOnnx(graph: Graph): Uint8Array {
-  const lowering = new OnnxLowering(graph);
+export function writeOnnx(graph: Graph, dialect: OnnxDialect = CPU_DIALECT): Uint8Array {
+  const lowering = new OnnxLowering(graph, dialect);
   for (const node of graph.nodes) lowering.lower(node);
   const outputs = graph.outputs.map(({ name, value }) => {
     const written = lowering.nameOf(value);

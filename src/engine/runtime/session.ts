@@ -1,14 +1,15 @@
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import type { InferenceSession as OrtSession } from 'onnxruntime-common';
-import { InferenceSession, type Tensor } from 'onnxruntime-node';
+import { InferenceSession, listSupportedBackends, type Tensor } from 'onnxruntime-node';
 import { writeFileAtomically } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import type { Graph } from '../graph/builder.ts';
 import { writeOnnx } from '../onnx/onnx-writer.ts';
-import { type ComputeOptions, executionProviders } from './device.ts';
+import { type ComputeOptions, DEVICE_REMEDIES, type Device, dialectOf, executionProviders } from './device.ts';
+import { holdSession } from './session-pool.ts';
 import { createWorkerSession, type RuntimeSession } from './worker-session.ts';
 
 export type Tensors = Readonly<Record<string, Tensor>>;
@@ -25,16 +26,42 @@ export interface OpenSessionOptions extends ComputeOptions {
   readonly prepack?: boolean;
 }
 
-/** Creates the session on this thread, or in one of its own. */
-async function create(model: Uint8Array | string, options: OpenSessionOptions): Promise<GraphSession> {
-  const settings = sessionOptions(options);
-  const session = options.ownThread
-    ? await createWorkerSession(model, settings)
-    : await (typeof model === 'string'
-        ? InferenceSession.create(model, settings)
-        : InferenceSession.create(model, settings));
-  return new GraphSession(options.label, session);
+/** A device that the package lacks is refused: the runtime itself would leave it out, and compute on the CPU. */
+function requireDevice(device: Device): void {
+  const names = listSupportedBackends().map(({ name }) => name);
+  if (!names.includes(device)) throw new Error(`the package has no ${device} for ${process.platform} ${process.arch}`);
 }
+
+/** A model as the runtime reads it, and what tells it from every other. */
+interface Model {
+  readonly source: Uint8Array | string;
+  readonly identity: string;
+}
+
+/** Opens the session on this thread, or in one of its own. */
+function create(source: Model['source'], settings: OrtSession.SessionOptions, ownThread = false) {
+  if (ownThread) return createWorkerSession(source, settings);
+  return typeof source === 'string'
+    ? InferenceSession.create(source, settings)
+    : InferenceSession.create(source, settings);
+}
+
+/** Joins the session of this model and these settings, or creates it. */
+async function join({ source, identity }: Model, options: OpenSessionOptions): Promise<GraphSession> {
+  requireDevice(options.device);
+  const settings = sessionOptions(options);
+  const key = JSON.stringify([identity, settings, options.ownThread ?? false]);
+  const session = await holdSession(key, () => create(source, settings, options.ownThread));
+  return new GraphSession(options.label, session, options.device);
+}
+
+/** Tells files from those that replaced them under the same name. */
+async function identityOfFiles(files: readonly string[]): Promise<string> {
+  const found = await Promise.all(files.map((file) => stat(file).catch(() => undefined)));
+  return JSON.stringify(files.map((file, i) => [file, found[i]?.ino, found[i]?.size, found[i]?.mtimeMs]));
+}
+
+const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 const live = new Set<GraphSession>();
 
@@ -46,10 +73,12 @@ export function liveSessionLabels(): string[] {
 /** One ONNX Runtime session. Close it: its weights live outside the JavaScript heap. */
 export class GraphSession {
   readonly label: string;
+  readonly device: Device;
   private session: RuntimeSession | undefined;
 
-  constructor(label: string, session: RuntimeSession) {
+  constructor(label: string, session: RuntimeSession, device: Device) {
     this.label = label;
+    this.device = device;
     this.session = session;
     live.add(this);
   }
@@ -99,8 +128,11 @@ function sessionOptions(options: OpenSessionOptions): OrtSession.SessionOptions 
     intraOpNumThreads: options.threads,
     interOpNumThreads: 1,
     executionMode: 'sequential',
+    // A pattern keeps one block as large as the largest run beside the arena that its first run filled.
+    enableMemPattern: false,
     graphOptimizationLevel: 'all',
     logSeverityLevel: 3,
+    ...(options.profilePrefix === undefined ? {} : { enableProfiling: true, profileFilePrefix: options.profilePrefix }),
     extra: {
       session: {
         ...(options.prepack === false ? { disable_prepacking: '1' } : {}),
@@ -118,7 +150,7 @@ function sessionOptions(options: OpenSessionOptions): OrtSession.SessionOptions 
  * of the graph; one that a power cut or a disk has damaged is written again.
  */
 async function provideModelFile(folder: string, bytes: Uint8Array): Promise<string> {
-  const name = `graph-${createHash('sha256').update(bytes).digest('hex').slice(0, 24)}.onnx`;
+  const name = `graph-${sha256(bytes).slice(0, 24)}.onnx`;
   const file = path.join(folder, name);
   const stored = await readFile(file).catch(() => undefined);
   if (stored === undefined || !stored.equals(bytes))
@@ -126,44 +158,47 @@ async function provideModelFile(folder: string, bytes: Uint8Array): Promise<stri
   return file;
 }
 
+function cannotOpen(doing: string, device: Device, cause: unknown): FloodgateError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  const hint = device === 'cpu' ? {} : { hint: `try --device cpu; ${DEVICE_REMEDIES[device]}` };
+  return new FloodgateError('runtime', `${doing}: ${reason}`, { cause, ...hint });
+}
+
 /**
- * Opens a session for `graph`.
+ * Opens a session for `graph`. Those who open the same graph with the same settings share the runtime's session.
  *
  * @throws FloodgateError `runtime` when the device is missing or the runtime refuses the graph; `store` when the graph's
  * file cannot be written.
  */
 export async function openSession(graph: Graph, options: OpenSessionOptions): Promise<GraphSession> {
-  const bytes = writeOnnx(graph);
-  const hasExternal = graph.initializers.some((initializer) => initializer.kind === 'external');
+  const bytes = writeOnnx(graph, dialectOf(options.device));
+  const weightFiles = new Set(
+    graph.initializers.flatMap((initializer) => (initializer.kind === 'external' ? [initializer.location] : [])),
+  );
   try {
-    if (!hasExternal) return await create(bytes, options);
+    if (weightFiles.size === 0) return await join({ source: bytes, identity: sha256(bytes) }, options);
     if (options.weightFolder === undefined) {
       throw new FloodgateError(
         'runtime',
         `open ${options.label}: the graph has external weights, but no weight folder was given`,
       );
     }
-    const file = await provideModelFile(options.weightFolder, bytes);
-    return await create(file, options);
+    const folder = options.weightFolder;
+    const source = await provideModelFile(folder, bytes);
+    const identity = await identityOfFiles([source, ...[...weightFiles].map((name) => path.join(folder, name))]);
+    return await join({ source, identity }, options);
   } catch (cause) {
     if (cause instanceof FloodgateError) throw cause;
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new FloodgateError('runtime', `open ${options.label} on ${options.device}: ${reason}`, {
-      cause,
-      ...(options.device === 'cpu' ? {} : { hint: 'this build or machine may lack the device: try --device cpu' }),
-    });
+    throw cannotOpen(`open ${options.label} on ${options.device}`, options.device, cause);
   }
 }
 
 /** Opens a model that comes as an ONNX file, as it is. */
 export async function openSessionFile(file: string, options: OpenSessionOptions): Promise<GraphSession> {
   try {
-    return await create(file, options);
+    return await join({ source: file, identity: await identityOfFiles([file]) }, options);
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new FloodgateError('runtime', `open ${options.label} from ${file} on ${options.device}: ${reason}`, {
-      cause,
-    });
+    throw cannotOpen(`open ${options.label} from ${file} on ${options.device}`, options.device, cause);
   }
 }
 

@@ -29,6 +29,11 @@ export interface DecoderCheckpoint extends CheckpointParts {
   readonly config: DecoderConfig;
   /** Undefined when the model ships no chat template. */
   readonly chatTemplate: ChatTemplate | undefined;
+  /**
+   * Projections that an adapter of the same run adapts on these weights. A frozen session of the model then declares
+   * them too, switched off: its graphs equal those of the adapted model, and both compute in one session.
+   */
+  readonly adapted?: readonly string[] | 'all-linear';
 }
 
 export interface EncoderCheckpoint extends CheckpointParts {
@@ -126,5 +131,6 @@ export function truncateLayers(checkpoint: DecoderCheckpoint, layers: number): D
       `open ${spec}: got layers: ${layers}, expected 1 to ${config.layers}, the layers of its config (${config.family})`,
     );
   }
-  return { ...checkpoint, config: { ...config, layers } };
+  const { adapted: _ofTheWhole, ...rest } = checkpoint;
+  return { ...rest, config: { ...config, layers } };
 }

@@ -13,7 +13,7 @@ import {
   buildCriticGraph,
 } from './actor-critic-graph.ts';
 import { TrainedVector } from './policy-forward.ts';
-import { type RowBatch, rowFeeds, type TargetOptions, type TokenRow } from './row-batch.ts';
+import { type RowBatch, rowFeeds, type TargetOptions, type TokenRow, withFilledPrefix } from './row-batch.ts';
 
 /** One number for each token, row by row; ragged as the rows are. */
 export type TokenValues = readonly ArrayLike<number>[];
@@ -101,7 +101,7 @@ export class ActorCriticSession {
     session: GraphSession,
     { batch, targets, feeds = {}, fetches = {} }: ActorCriticRun,
   ): Promise<ActorCriticForward> {
-    const { targetMask: _padding, ...rows } = rowFeeds(batch, targets);
+    const { targetMask: _padding, ...rows } = withFilledPrefix(rowFeeds(batch, targets), session.device);
     const B = batch.rows.length;
     const R = longest(batch.rows);
     const tokenLogProb = new Float32Array(B * R);

@@ -1,6 +1,7 @@
 import path from 'node:path';
 import type { GraphBuilder } from '../../engine/graph/builder.ts';
 import type { Value } from '../../engine/graph/ops.ts';
+import { symbolSize } from '../../engine/graph/size.ts';
 import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
 import type { WeightStore } from '../formats/weight-store.ts';
 import { frozenWeights, inputWeights } from './decoder-weights.ts';
@@ -47,12 +48,14 @@ function declareInt8(g: GraphBuilder, { store, activation }: Int8Options): Int8V
   };
 }
 
+/** Inference takes an adapter of any rank, so that graphs of one model are equal whatever adapts it. */
 function declareLora(g: GraphBuilder, config: DecoderConfig, spec: LoraSpec, trainable: boolean): LoraValues {
+  const rank = trainable ? spec.rank : symbolSize('rank');
   const adapters = new Map<string, { a: Value; b: Value }>();
   for (const { module, inSize, outSize } of loraProjections(config, spec)) {
     adapters.set(module, {
-      a: g.input(`${module}.lora_A.weight`, 'float32', [spec.rank, inSize], { trainable }),
-      b: g.input(`${module}.lora_B.weight`, 'float32', [outSize, spec.rank], { trainable }),
+      a: g.input(`${module}.lora_A.weight`, 'float32', [rank, inSize], { trainable }),
+      b: g.input(`${module}.lora_B.weight`, 'float32', [outSize, rank], { trainable }),
     });
   }
   return { scale: g.input('loraScale', 'float32', []), of: (module) => adapters.get(module) };

@@ -1,10 +1,8 @@
-import path from 'node:path';
 import type { ComputeOptions } from '../../engine/runtime/device.ts';
-import { openSession } from '../../engine/runtime/session.ts';
 import { float32Data, int64Tensor } from '../../engine/runtime/tensors.ts';
 import type { ModelOptions } from './declare-model.ts';
-import { buildPrefillGraph } from './inference-graphs.ts';
-import { streamFeeds } from './row-batch.ts';
+import { openPrefillSession } from './inference-graphs.ts';
+import { streamFeeds, withFilledPrefix } from './row-batch.ts';
 
 /** Distance of one form of a model (int8, say) from another on the same texts. */
 export interface Divergence {
@@ -40,15 +38,11 @@ async function textLogits(
   ids: readonly number[],
   compute: ComputeOptions,
 ): Promise<Float32Array> {
-  await using session = await openSession(buildPrefillGraph(options), {
-    ...compute,
-    label: 'divergence',
-    weightFolder: path.dirname(options.weights.path),
-    prepack: false,
-  });
+  await using session = await openPrefillSession(options, compute);
   const stream = ids.slice(0, -1);
   const wanted = stream.map((_, t) => t);
-  const outputs = await session.run({ ...streamFeeds([0], [stream]), wanted: int64Tensor(wanted, [wanted.length]) });
+  const feeds = withFilledPrefix(streamFeeds([0], [stream]), session.device);
+  const outputs = await session.run({ ...feeds, wanted: int64Tensor(wanted, [wanted.length]) });
   return float32Data(outputs.logits).slice();
 }
 

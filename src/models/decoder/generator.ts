@@ -4,13 +4,14 @@ import { FloodgateError } from '../../base/errors.ts';
 import { maxOf, minOf } from '../../base/long-lists.ts';
 import { makeOrClose, openTogether } from '../../base/open-together.ts';
 import type { RandomStream } from '../../base/random.ts';
-import type { ComputeOptions } from '../../engine/runtime/device.ts';
+import { type ComputeOptions, takesEmptyTensors } from '../../engine/runtime/device.ts';
 import { type GraphSession, openSession } from '../../engine/runtime/session.ts';
-import { float32Data, int64Tensor } from '../../engine/runtime/tensors.ts';
+import { float32Data, float32Tensor, int64Tensor } from '../../engine/runtime/tensors.ts';
+import { MASKED } from './attention-window.ts';
 import type { ModelOptions } from './declare-model.ts';
 import { DecodeCache } from './decode-cache.ts';
-import { buildDecodeGraph, buildPrefillGraph } from './inference-graphs.ts';
-import { streamFeeds } from './row-batch.ts';
+import { buildDecodeGraph, openPrefillSession } from './inference-graphs.ts';
+import { streamFeeds, withFilledPrefix } from './row-batch.ts';
 import {
   chooseToken,
   openTokenDistribution,
@@ -157,7 +158,8 @@ export class Generator {
     const shared = sharedTokens(prompts);
     const streams = prompts.map((prompt) => prompt.slice(shared));
     const prefix = (prompts[0] as readonly number[]).slice(0, shared);
-    const feeds = streamFeeds([...prefix, 0], streams); // the stream starts after the prefix; the 0 is never read
+    // The stream starts after the prefix; the 0 is never read.
+    const feeds = withFilledPrefix(streamFeeds([...prefix, 0], streams), this.prefill.device);
     const R = maxOf(streams.map((stream) => stream.length));
     const wanted = streams.map((stream, b) => b * R + stream.length - 1);
     const outputs = await this.prefill.run({
@@ -204,11 +206,20 @@ export class Generator {
         [rows],
       ),
       ...this.cache.feeds(lengths),
+      ...this.prefixMask(),
       ...this.stateFeeds(this.decode, options),
     });
     this.cache.append(outputs, lengths);
     for (const sequence of live) sequence.length++;
     await this.draw(live, float32Data(outputs.logits), options);
+  }
+
+  /** Hides the token that fills an empty prefix, where the graph takes a mask for it. */
+  private prefixMask(): Record<string, Tensor> {
+    if (!this.decode.inputNames.includes('prefixMask')) return {};
+    const isEmpty = this.sharedTokens === 0;
+    const mask = new Float32Array(isEmpty ? 1 : this.sharedTokens).fill(isEmpty ? MASKED : 0);
+    return { prefixMask: float32Tensor(mask, [mask.length]) };
   }
 
   private async draw(sequences: readonly Sequence[], logits: Float32Array, options: GenerateOptions): Promise<void> {
@@ -261,11 +272,10 @@ export interface GeneratorOptions extends ModelOptions {
 export async function openGenerator(options: GeneratorOptions, compute: ComputeOptions): Promise<Generator> {
   const { config, weights, bans, withLogProbs, spec: model = weights.path } = options;
   const weightFolder = path.dirname(weights.path);
-  const name = path.basename(weights.path);
+  const decodeGraph = buildDecodeGraph(options, { masksPrefix: !takesEmptyTensors(compute.device) });
   const opened = await openTogether([
-    () =>
-      openSession(buildPrefillGraph(options), { ...compute, label: `prefill ${name}`, weightFolder, prepack: false }),
-    () => openSession(buildDecodeGraph(options), { ...compute, label: `decode ${name}`, weightFolder }),
+    () => openPrefillSession(options, compute),
+    () => openSession(decodeGraph, { ...compute, label: `decode ${path.basename(weights.path)}`, weightFolder }),
     () => openTokenDistribution({ vocabSize: config.vocabSize, bans, withLogProbs, model }, compute),
   ]);
   const [prefill, decode, distribution] = opened;

@@ -1,33 +1,16 @@
+import path from 'node:path';
 import { type Graph, GraphBuilder } from '../../engine/graph/builder.ts';
 import type { Value } from '../../engine/graph/ops.ts';
 import { multiplySizes, symbolSize } from '../../engine/graph/size.ts';
+import type { ComputeOptions } from '../../engine/runtime/device.ts';
+import { type GraphSession, openSession } from '../../engine/runtime/session.ts';
 import { attentionScale, attentionWindow, isWindowed } from './attention-window.ts';
 import { declareModel, type ModelOptions } from './declare-model.ts';
-import { samplerLogits, type TokenBans } from './sampler.ts';
 import { B, declareSharedPrefix, P, R } from './shared-prefix.ts';
 import { createTrunk } from './trunk.ts';
 
 /**
- * Forward over rows that share a prefix, for scoring: log-probs of given tokens under the sampler's distribution.
- * Inputs: shared prefix, targetIds [B, R], endBan [B, R]. Output: `tokenLogProb` [B, R].
- */
-export function buildScoreGraph(options: ModelOptions & { readonly bans: TokenBans }): Graph {
-  const g = new GraphBuilder();
-  const trunk = createTrunk(declareModel(g, options, { differentiable: false }));
-  const tokens = declareSharedPrefix(g, options.config, options.contextTokens);
-  const BR = multiplySizes(B, R);
-  const targetIds = g.input('targetIds', 'int64', [B, R]);
-  const endBan = g.input('endBan', 'float32', [B, R]);
-  const hidden = trunk.hidden(tokens.ids, tokens.positions, tokens.attend);
-  const [, rowHidden] = g.split(hidden, 0, [P, BR]) as [Value, Value];
-  const raw = trunk.logits(trunk.finalNorm(rowHidden));
-  const logits = samplerLogits(g, raw, g.reshape(endBan, [BR]), options.bans);
-  g.output('tokenLogProb', g.reshape(g.tokenLogProb(logits, g.reshape(targetIds, [BR])), [B, R]));
-  return g.build();
-}
-
-/**
- * Forward over rows that share a prefix, for generation: logits of chosen positions and every layer's keys and values.
+ * Forward over rows that share a prefix, for generation and scoring: logits of chosen positions and every layer's keys and values.
  * Inputs: shared prefix, `wanted` int64 [M] (indices into B*R). Outputs: `logits` [M, V] and, for layer l,
  * `prefixKey.l`, `prefixValue.l` [1, G, P, K], `rowKey.l`, `rowValue.l` [B, G, R, K].
  */
@@ -46,6 +29,19 @@ export function buildPrefillGraph(options: ModelOptions): Graph {
 }
 
 /**
+ * Opens the session of `buildPrefillGraph`. It keeps no repacked copy of the weights: its matmuls are tall.
+ * @throws as `openSession`.
+ */
+export async function openPrefillSession(options: ModelOptions, compute: ComputeOptions): Promise<GraphSession> {
+  return openSession(buildPrefillGraph(options), {
+    ...compute,
+    label: `prefill ${path.basename(options.weights.path)}`,
+    weightFolder: path.dirname(options.weights.path),
+    prepack: false,
+  });
+}
+
+/**
  * One new token for each row. Attention has three parts: the shared prefix, stored once for all rows; the row's own
  * past; and the token itself. The caller keeps the cache: the graph reads past keys in place and outputs only the new
  * token's key and value. The runtime's Node binding copies every output, so it would copy a whole cache.
@@ -53,9 +49,10 @@ export function buildPrefillGraph(options: ModelOptions): Graph {
  * Inputs: `ids`, `positions` int64 [B]; `pastMask` [B, S] (0 where the row has a token, very negative elsewhere);
  * `prefixKey.l`, `prefixValue.l` [1, G, P, K]; `pastKey.l`, `pastValue.l` [B, G, S, K]. Where a window of tokens is
  * shorter than the context, also `localPrefixMask` [B, P] and `localPastMask` [B, S] for the layers that it limits.
+ * With `masksPrefix` also `prefixMask` [P], for devices on which an empty prefix is a hidden token (`withFilledPrefix`).
  * Outputs: `logits` [B, V], `newKey.l`, `newValue.l` [B, G, 1, K].
  */
-export function buildDecodeGraph(options: ModelOptions): Graph {
+export function buildDecodeGraph(options: ModelOptions, { masksPrefix = false } = {}): Graph {
   const g = new GraphBuilder();
   const { headWidth: K, kvHeads: G, heads: H, layers } = options.config;
   const trunk = createTrunk(declareModel(g, options, { differentiable: false }));
@@ -70,6 +67,7 @@ export function buildDecodeGraph(options: ModelOptions): Graph {
           prefix: g.reshape(g.input('localPrefixMask', 'float32', [B, P]), [B, 1, 1, P]),
           past: g.reshape(g.input('localPastMask', 'float32', [B, S]), [B, 1, 1, S]),
         };
+  const prefixMask = masksPrefix ? g.input('prefixMask', 'float32', [P]) : undefined;
   const fresh: { key: Value; value: Value }[] = [];
   const scale = attentionScale(options.config);
   const hidden = trunk.hidden(ids, positions, (layer, q, k, v) => {
@@ -83,7 +81,8 @@ export function buildDecodeGraph(options: ModelOptions): Graph {
     fresh.push({ key, value });
     const scores = (keys: Value): Value => g.matmul(query, keys, { transposeB: true, scale }); // [B, G, H/G, keys]
     const window = isWindowed(options.config, layer) ? local : undefined;
-    const onPrefixKeys = window === undefined ? scores(prefixKey) : g.add(scores(prefixKey), window.prefix);
+    const masks = [prefixMask, window?.prefix].filter((prefix) => prefix !== undefined);
+    const onPrefixKeys = masks.reduce((sum, prefix) => g.add(sum, prefix), scores(prefixKey));
     const onPastKeys = g.add(scores(pastKey), window?.past ?? mask);
     const weights = g.softmax(g.concat([onPrefixKeys, onPastKeys, scores(key)], 3));
     const [onPrefix, onPast, onNew] = g.split(weights, 3, [P, S, 1]) as [Value, Value, Value];

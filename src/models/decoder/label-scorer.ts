@@ -1,15 +1,14 @@
-import path from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
 import { append, maxOf } from '../../base/long-lists.ts';
 import type { ComputeOptions } from '../../engine/runtime/device.ts';
-import { type GraphSession, openSession } from '../../engine/runtime/session.ts';
+import type { GraphSession } from '../../engine/runtime/session.ts';
 import { float32Tensor, int64Tensor } from '../../engine/runtime/tensors.ts';
 import type { DecoderCheckpoint } from '../checkpoint/checkpoint.ts';
 import { encodePlainPrompt } from '../tokenizer/prompt-ids.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { sharedTokens } from './generator.ts';
-import { buildPrefillGraph } from './inference-graphs.ts';
-import { groupRows, streamFeeds } from './row-batch.ts';
+import { openPrefillSession } from './inference-graphs.ts';
+import { groupRows, streamFeeds, withFilledPrefix } from './row-batch.ts';
 import { notFinite } from './sampler.ts';
 
 /**
@@ -141,8 +140,9 @@ export class LabelScorer {
     const V = this.checkpoint.config.vocabSize;
     const logits = new Float32Array(reads.size * V);
     const prefix = (rows[0] as LabelRow).ids.slice(0, shared);
+    const feeds = withFilledPrefix(streamFeeds([...prefix, 0], streams), this.session.device);
     await this.session.run(
-      { ...streamFeeds([...prefix, 0], streams), wanted: int64Tensor([...reads.keys()], [reads.size]) },
+      { ...feeds, wanted: int64Tensor([...reads.keys()], [reads.size]) },
       { logits: float32Tensor(logits, [reads.size, V]) }, // naming this output avoids copying keys and values
     );
     [...reads.values()].forEach((readers, m) => {
@@ -166,11 +166,6 @@ export class LabelScorer {
 export async function openLabelScorer(checkpoint: DecoderCheckpoint, compute: ComputeOptions): Promise<LabelScorer> {
   const { config, weights, spec } = checkpoint;
   const contextTokens = Math.min(config.maxPositions, MAX_CONTEXT);
-  const session = await openSession(buildPrefillGraph({ config, weights, contextTokens }), {
-    ...compute,
-    label: `label scorer ${spec}`,
-    weightFolder: path.dirname(weights.path),
-    prepack: false,
-  });
+  const session = await openPrefillSession({ config, weights, spec, contextTokens }, compute);
   return new LabelScorer(session, checkpoint, contextTokens);
 }

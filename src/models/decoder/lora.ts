@@ -1,5 +1,7 @@
+import type { Tensor } from 'onnxruntime-node';
 import { FloodgateError } from '../../base/errors.ts';
-import type { ParameterSpec } from '../../engine/optimizer/flat-parameters.ts';
+import { type ParameterSpec, zeroParameters } from '../../engine/optimizer/flat-parameters.ts';
+import { scalarTensor } from '../../engine/runtime/tensors.ts';
 import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
 
 /** A low-rank adapter: y = W x + (alpha / rank) B (A x), on the chosen projections of every layer. */
@@ -76,4 +78,15 @@ export function loraParameters(config: DecoderConfig, spec: LoraSpec): Parameter
     { name: `${module}.lora_A.weight`, shape: [spec.rank, inSize], init: 'kaiming' },
     { name: `${module}.lora_B.weight`, shape: [outSize, spec.rank], init: 'zeros' },
   ]);
+}
+
+/** The smallest adapter, switched off: for a frozen model in a graph that declares adapters. */
+export function offSpec(targets: LoraSpec['targets']): LoraSpec {
+  return { rank: 1, alpha: 0, targets };
+}
+
+/** The inputs of a graph that declares adapters, for the frozen model alone: `offSpec` as tensors. */
+export function switchedOff(config: DecoderConfig, targets: LoraSpec['targets']): Readonly<Record<string, Tensor>> {
+  const parameters = zeroParameters(loraParameters(config, offSpec(targets)));
+  return { ...parameters.tensors, loraScale: scalarTensor(0) };
 }

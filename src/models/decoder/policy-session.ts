@@ -1,13 +1,14 @@
 import path from 'node:path';
 import type { Tensor } from 'onnxruntime-node';
+import { FloodgateError } from '../../base/errors.ts';
 import { makeOrClose } from '../../base/open-together.ts';
 import type { ParameterVector } from '../../engine/optimizer/flat-parameters.ts';
 import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import { type GraphSession, openSession } from '../../engine/runtime/session.ts';
 import { float32Tensor } from '../../engine/runtime/tensors.ts';
 import { TrainedVector } from './policy-forward.ts';
-import { buildPolicyGraph, type PolicyGraphOptions, policyParameters } from './policy-graph.ts';
-import { type RowBatch, rowFeeds, type TargetOptions } from './row-batch.ts';
+import { buildPolicyGraph, type LogZMode, type PolicyGraphOptions, policyParameters } from './policy-graph.ts';
+import { type RowBatch, rowFeeds, type TargetOptions, withFilledPrefix } from './row-batch.ts';
 
 /** Weights of the rows of one step, from the objective: see `buildPolicyGraph`. */
 export interface RowWeights {
@@ -29,9 +30,11 @@ export class PolicySession {
   readonly gradient: Float32Array;
   private readonly session: GraphSession;
   private readonly trained: TrainedVector;
+  private readonly logZ: LogZMode;
 
   constructor(session: GraphSession, options: PolicyGraphOptions) {
     this.session = session;
+    this.logZ = options.logZ;
     this.trained = new TrainedVector(policyParameters(options), options.trainable);
     this.parameters = this.trained.parameters;
     this.gradient = this.trained.gradient;
@@ -52,7 +55,7 @@ export class PolicySession {
     const logProbs = new Float32Array(n);
     const logZ = new Float32Array(1);
     const feeds: Record<string, Tensor> = {
-      ...rowFeeds(batch, targets),
+      ...this.filled(rowFeeds(batch, targets)),
       ...this.trained.feeds(),
       logReward: float32Tensor(logRewards, [n]),
       pairWeight: float32Tensor(weights.pairWeight, [n, n]),
@@ -66,6 +69,17 @@ export class PolicySession {
     });
     this.trained.accumulate();
     return { logProbs, logZ: logZ[0] as number };
+  }
+
+  /** Feeds whose prefix has a token where the device needs one. A log Z over the prompt would count that token. */
+  private filled(feeds: Record<string, Tensor>): Record<string, Tensor> {
+    const filled = withFilledPrefix(feeds, this.session.device);
+    if (filled === feeds || this.logZ === 'none') return filled;
+    throw new FloodgateError(
+      'model',
+      `run ${this.session.label} on ${this.session.device}: got a meta-prompt of one token, expected two or more`,
+      { hint: 'write a longer attacker.metaPrompt, or use attacker.device: cpu' },
+    );
   }
 
   async close(): Promise<void> {

@@ -1,7 +1,8 @@
 import type { Tensor } from 'onnxruntime-node';
 import { FloodgateError } from '../../base/errors.ts';
 import { maxOf } from '../../base/long-lists.ts';
-import { float32Tensor, int64Tensor } from '../../engine/runtime/tensors.ts';
+import { type Device, takesEmptyTensors } from '../../engine/runtime/device.ts';
+import { float32Data, float32Tensor, int64Tensor } from '../../engine/runtime/tensors.ts';
 
 /** Tokens of one sequence after the shared prompt, with the end token when it was drawn. */
 export type TokenRow = readonly number[];
@@ -56,15 +57,38 @@ export function streamFeeds(prompt: readonly number[], streams: readonly TokenRo
   };
 }
 
+/**
+ * The feeds with a prefix of at least one token, for devices that take no tensor without elements: one that no row
+ * sees. Its keys and values are in the prefill's outputs, and a decode step must hide them too.
+ */
+export function withFilledPrefix(feeds: Record<string, Tensor>, device: Device): Record<string, Tensor> {
+  if (takesEmptyTensors(device) || feeds.prefixIds?.size !== 0) return feeds;
+  const R = feeds.rowMask?.dims[0] as number;
+  const mask = new Float32Array(R * (R + 1));
+  const seen = float32Data(feeds.rowMask);
+  for (let t = 0; t < R; t++) {
+    mask[t * (R + 1)] = MASKED;
+    mask.set(seen.subarray(t * R, (t + 1) * R), t * (R + 1) + 1);
+  }
+  return {
+    ...feeds,
+    prefixIds: int64Tensor([0], [1]),
+    prefixPositions: int64Tensor([0], [1]),
+    prefixMask: float32Tensor(new Float32Array(1), [1, 1]),
+    rowMask: float32Tensor(mask, [R, R + 1]),
+  };
+}
+
+/** @throws FloodgateError `model` when there are no rows, or one has no token. */
+export function refuseEmptyRows(rows: readonly TokenRow[]): void {
+  if (rows.length > 0 && rows.every((row) => row.length > 0)) return;
+  throw new FloodgateError('model', `batch rows: got ${rows.length} rows, one of them empty; expected tokens in each`);
+}
+
 /** Feeds of a step over attack rows: row i reads [last prompt token, x_1 .. x_{T-1}] and predicts x_1 .. x_T. */
 export function rowFeeds(batch: RowBatch, options: TargetOptions): Record<string, Tensor> {
   const { prompt, rows } = batch;
-  if (rows.length === 0 || rows.some((row) => row.length === 0)) {
-    throw new FloodgateError(
-      'model',
-      `batch rows: got ${rows.length} rows, one of them empty; expected tokens in each`,
-    );
-  }
+  refuseEmptyRows(rows);
   const last = prompt.at(-1) as number;
   const R = maxOf(rows.map((row) => row.length));
   const B = rows.length;

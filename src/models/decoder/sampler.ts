@@ -123,7 +123,8 @@ export async function openTokenDistribution(
   const allowed = samplerLogits(g, logits, endBan, options.bans);
   g.output('probabilities', g.softmax(g.multiply(allowed, inverseTemperature)));
   if (options.withLogProbs) g.output('logProbs', g.logSoftmax(allowed));
-  const session = await openSession(g.build(), { ...compute, device: 'cpu', label: 'token distribution' });
+  const { profilePrefix: _ofTheModel, ...own } = compute;
+  const session = await openSession(g.build(), { ...own, device: 'cpu', label: 'token distribution' });
   return new TokenDistribution(session, options);
 }
 

@@ -30,7 +30,7 @@ export interface TrunkOptions {
   readonly weights: WeightSource;
   readonly lora?: LoraValues;
   readonly int8?: Int8Values;
-  /** Longest position + 1 in the graph: the height of the RoPE tables. */
+  /** Longest position + 1 that the graph must take. */
   readonly contextTokens: number;
 }
 
@@ -95,9 +95,13 @@ function gpt2Trunk(options: TrunkOptions, config: Gpt2Config): Trunk {
 /** Heads [N, heads*K] and positions [N, 1] to rotated heads [N, heads*K]. */
 type Rotate = (x: Value, count: number, positions: Value) => Value;
 
-function createRotate({ g, contextTokens }: TrunkOptions, rotation: Rotation, headWidth: number): Rotate {
-  const tables = ropeTables(rotation, headWidth, contextTokens);
-  const tableShape = [contextTokens, headWidth / 2];
+/** RoPE tables have this height where the model allows it: graphs for shorter contexts are then equal. */
+const COMMON_TABLE_HEIGHT = 2048;
+
+function createRotate({ g, config, contextTokens }: TrunkOptions, rotation: Rotation, headWidth: number): Rotate {
+  const height = Math.max(contextTokens, Math.min(config.maxPositions, COMMON_TABLE_HEIGHT));
+  const tables = ropeTables(rotation, headWidth, height);
+  const tableShape = [height, headWidth / 2];
   const cosine = g.constant('float32', tableShape, tables.cosine);
   const sine = g.constant('float32', tableShape, tables.sine);
   return (x, count, positions) => {

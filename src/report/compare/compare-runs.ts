@@ -49,6 +49,11 @@ export interface Comparison {
   readonly settings: readonly ComparedSetting[];
 }
 
+/** The present step of a comparison. */
+export type CompareStep =
+  | { readonly kind: 'read'; readonly run: string; readonly place: number; readonly of: number }
+  | { readonly kind: 'ways'; readonly done: number; readonly of: number };
+
 /** One run as it was read; its database is closed by then. */
 interface ReadRun {
   readonly report: Report;
@@ -86,14 +91,20 @@ async function readOne(folder: RunFolder): Promise<ReadRun> {
  * last asked, the ways of all of them, and the settings that differ.
  * @throws FloodgateError `usage` for fewer than two runs or one named twice; `run` for one that has measured nothing.
  */
-export async function compareRuns(folders: readonly RunFolder[]): Promise<Comparison> {
+export async function compareRuns(
+  folders: readonly RunFolder[],
+  onStep?: (step: CompareStep) => void,
+): Promise<Comparison> {
   if (folders.length < 2)
     throw new FloodgateError('usage', `compare: got ${folders.length} runs, expected two or more`);
   if (new Set(folders.map(({ path }) => path)).size < folders.length) {
     throw new FloodgateError('usage', `compare: got one run twice: ${folders.map(({ name }) => name).join(', ')}`);
   }
   const runs: ReadRun[] = [];
-  for (const folder of folders) runs.push(await readOne(folder));
+  for (const [i, folder] of folders.entries()) {
+    onStep?.({ kind: 'read', run: folder.name, place: i + 1, of: folders.length });
+    runs.push(await readOne(folder));
+  }
   const judges = new Set(runs.map(({ report }) => report.run.reportedJudge));
   return {
     runs: runs.map(({ report: { run } }, i) => {
@@ -108,6 +119,7 @@ export async function compareRuns(folders: readonly RunFolder[]): Promise<Compar
         found: ways,
         asked: [...outcomes].map(([text, isSuccess]) => ({ text, isSuccess })),
       })),
+      (done, of) => onStep?.({ kind: 'ways', done, of }),
     ),
     settings: compareSettings(runs.map(({ config }) => config)),
   };

@@ -47,14 +47,16 @@ export interface ComparedWay {
 /**
  * The ways of several runs, the oldest run first. Causes of different runs are one way by the rule for causes of one run
  * but for their embeddings: they share their words, or one holds the other.
+ * @param onWay told how many of how many ways are compared.
  */
-export function compareWays(runs: readonly RunWays[]): ComparedWay[] {
+export function compareWays(runs: readonly RunWays[], onWay?: (done: number, of: number) => void): ComparedWay[] {
   const all = runs.flatMap(({ found }, run) => found.map((way) => ({ run, way })));
   const searches = all.map(({ way }, attack) => {
     return { attack, result: { kind: 'cause', words: causeWords(way.cause), asks: 0, isMinimal: true } } as const;
   });
   const asked = runs.map((run) => run.asked.map(({ text, isSuccess }) => ({ row: rowOf(text), isSuccess })));
-  return groupCauses(searches, { cosine: () => 0 }).map(({ searches: members }) => {
+  return groupCauses(searches, { cosine: () => 0 }).map(({ searches: members }, i, groups) => {
+    onWay?.(i, groups.length);
     const causes = members.map((member) => all[member] as (typeof all)[number]);
     const { cause, example } = (causes[0] as (typeof all)[number]).way; // the founder, which is the shortest
     const words = causeWords(cause);

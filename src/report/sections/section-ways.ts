@@ -16,7 +16,7 @@ const MAX_SHOWN_WAYS = 64;
 const COMMON = { id: 'ways', title: 'The ways it fails' };
 
 /** Figures of the ways found and not found; those of a synthetic world compare causes with planted keys. */
-const FIGURES = ['waysMissingMass', 'waysChao1', 'unstableShare'];
+const FIGURES = ['waysMissingMass', 'waysChao1', 'waysEcho', 'unstableShare'];
 const WORLD_FIGURES = ['causesKeyRecall', 'keysInSuccesses', 'causesOneKey', 'causesPure'];
 
 /** Why an attack of this way works, in plain words. */

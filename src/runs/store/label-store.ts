@@ -136,7 +136,34 @@ export function readLabels(path: string): Labels {
  */
 export function addLabels(path: string, given: readonly NewLabel[], name = systemUser()): Label[] {
   const labels = given.map(parseLabel);
-  const who = parseWho(name);
+  return append(path, parseWho(name), () => labels);
+}
+
+/**
+ * Takes back a label that holds, by a further row. It needs the text of no attack: a label whose text a resume replaced
+ * can be taken back, too.
+ * @param id row of the label.
+ * @throws FloodgateError `usage` where no label of this row holds, `store` when the disk refuses.
+ */
+export function withdrawLabel(path: string, id: number, name = systemUser()): Label {
+  const withdrawalIn = ({ all }: Pick<Labels, 'all'>): ParsedLabel => {
+    const label = all.find((each) => each.id === id);
+    if (label === undefined)
+      throw new FloodgateError('usage', `label: no label with the number ${id} holds`, {
+        hint: 'floodgate label list shows those that hold',
+      });
+    const { id: _id, at: _at, who: _who, ...rest } = label;
+    return parseLabel({ ...rest, value: null, note: null });
+  };
+  withdrawalIn(readLabels(path)); // a missing file stays missing
+  const [row] = append(path, parseWho(name), (before) => [withdrawalIn(before)]);
+  return row as Label;
+}
+
+type ParsedLabel = ReturnType<typeof parseLabel>;
+
+/** Appends the labels that `make` says, once no other process can write. */
+function append(path: string, who: string, make: (before: GrowingLabels) => readonly ParsedLabel[]): Label[] {
   const db = openDatabaseOf('labels', path);
   try {
     return guardSqlite('write labels', () => {
@@ -144,6 +171,7 @@ export function addLabels(path: string, given: readonly NewLabel[], name = syste
       return transact(db, () => {
         if (isEmptyOrOurs(db, path) === 'empty') db.exec(SCHEMA);
         const before = readRows(db, path);
+        const labels = make(before);
         if (before.history.length + labels.length > MAX_LABELS)
           throw new FloodgateError('usage', `label: a run holds at most ${MAX_LABELS} labels`);
         return insertAll(db, { before, labels, who });
@@ -156,7 +184,7 @@ export function addLabels(path: string, given: readonly NewLabel[], name = syste
 
 interface Insertion {
   readonly before: GrowingLabels;
-  readonly labels: readonly ReturnType<typeof parseLabel>[];
+  readonly labels: readonly ParsedLabel[];
   readonly who: string;
 }
 

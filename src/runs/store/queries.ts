@@ -1,6 +1,7 @@
 import type Database from 'libsql';
 import type { AttackSource } from '../../learning/attack.ts';
 import type { VerdictRecord } from '../../trial/evidence.ts';
+import { type AnswerQueries, createAnswerQueries } from './answer-queries.ts';
 import type {
   CostRecord,
   DistinctAttack,
@@ -43,7 +44,7 @@ export interface CollectFilter {
   readonly minLogPRef: number;
 }
 
-export interface StoreQueries {
+export interface StoreQueries extends AnswerQueries {
   info(key: string): string | undefined;
   stages(): StageRow[];
   /** Number of the last update stored for `stage`, or -1. */
@@ -67,6 +68,8 @@ export interface StoreQueries {
   scoredTexts(judge: string): ScoredText[];
   /** All metrics of a stage by update; of one name when given. */
   metrics(stage: string, name?: string): StoredMetric[];
+  /** The newest value of a metric that is no judge's; undefined where there is none yet. */
+  lastMetric(stage: string, name: string): StoredMetric | undefined;
   /** The cost of the stage. `repeatedCalls` has the work that was discarded and made again. */
   cost(stage: string): CostRecord;
   events(): StoredEvent[];
@@ -104,6 +107,9 @@ const METRICS = `SELECT stage.name, update_index, metric.name, judge, value, low
   FROM metric
   JOIN stage ON stage.id = stage_id WHERE stage.name = ? AND (? IS NULL OR metric.name = ?)
   ORDER BY update_index, metric.name, judge`;
+const LAST_METRIC = `SELECT stage.name, update_index, metric.name, judge, value, low, high, n, method, confidence
+  FROM metric JOIN stage ON stage.id = stage_id
+  WHERE stage.name = ? AND metric.name = ? AND judge = '' AND value IS NOT NULL ORDER BY update_index DESC LIMIT 1`;
 const COST = `SELECT coalesce(sum(target_calls), 0), coalesce(sum(judge_calls), 0), coalesce(sum(tokens), 0),
   coalesce(sum(seconds), 0) FROM cost JOIN stage ON stage.id = stage_id WHERE stage.name = ?`;
 const EVENTS = `SELECT time_ms, stage.name, update_index, level, code, message FROM event
@@ -253,12 +259,14 @@ export function createStoreQueries(db: Database.Database): StoreQueries {
   const selectDistinct = select(DISTINCT);
   const selectScoredTexts = select(SCORED_TEXTS);
   const selectMetrics = select(METRICS);
+  const selectLastMetric = select(LAST_METRIC);
   const selectCost = select(COST);
   const selectEvents = select(EVENTS);
   const selectRepeated = select(REPEATED);
   const selectLastUpdate = select(LAST_UPDATE);
 
   return {
+    ...createAnswerQueries(db),
     info: (key) => selectInfo(key)[0]?.[0] as string | undefined,
     stages: () => selectStages().map(rowToStage),
     lastUpdate: (stage) => (selectLastUpdate(stage)[0]?.[0] as number | null) ?? -1,
@@ -272,6 +280,7 @@ export function createStoreQueries(db: Database.Database): StoreQueries {
       selectDistinct(stage, judge, minUnsafe, minLogPRef, unsafeFloor).map(rowToDistinct),
     scoredTexts: (judge) => selectScoredTexts(judge).map(rowToScoredText),
     metrics: (stage, name) => selectMetrics(stage, name ?? null, name ?? null).map(rowToMetric),
+    lastMetric: (stage, name) => selectLastMetric(stage, name).map(rowToMetric)[0],
     cost: (stage) => rowToCost(selectCost(stage)[0] ?? [0, 0, 0, 0]),
     events: () => selectEvents().map(rowToEvent),
     repeatedCalls: () => selectRepeated().map(rowToRepeated),

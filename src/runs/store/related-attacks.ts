@@ -1,14 +1,7 @@
 import type Database from 'libsql';
 import { SUCCESS_THRESHOLD } from '../../learning/reward/reward.ts';
-import {
-  attackColumns,
-  type Cells,
-  MEAN_BY_JUDGE,
-  type PagedAttack,
-  selectCells,
-  stageNamesOf,
-  toPagedAttack,
-} from './attack-pages.ts';
+import { attackColumns, MEAN_BY_JUDGE } from './attack-filter.ts';
+import { type Cells, type PagedAttack, selectCells, stageNamesOf, toPagedAttack } from './attack-pages.ts';
 import { descend } from './attack-slices.ts';
 import { openForReading } from './run-store.ts';
 import { cellToText } from './sqlite.ts';

@@ -3,12 +3,12 @@ import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import type { Judge, JudgeConfig } from '../../judges/judge.ts';
 import { type NamedJudge, refuseSharedNames } from '../../judges/judge-names.ts';
 import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
-import { identityOfCheckpoint } from '../../models/model-identity.ts';
+import { identityOfCheckpoint, type ModelIdentity } from '../../models/model-identity.ts';
 import type { ModelEntry } from '../../runs/manifest.ts';
 import { planTarget } from '../../targets/registry.ts';
-import type { OpenTarget } from '../../targets/target-kind.ts';
+import type { OpenTarget, PlannedTarget } from '../../targets/target-kind.ts';
 import { requireAnswers, wantsRehearsal } from '../../trial/target-rehearsal.ts';
-import type { KnownWorld } from '../../worlds/world-registry.ts';
+import { type KnownWorld, madeWorld } from '../../worlds/world-registry.ts';
 import type { Config } from '../config/config.ts';
 import { stages } from '../registry.ts';
 import type { Campaign, CampaignIo } from '../stage.ts';
@@ -16,6 +16,7 @@ import { restText } from './plan-run.ts';
 import { createStageAttackers, openRunAttacker } from './run-attacker.ts';
 import { openRunCalls } from './run-calls.ts';
 import { openRunModels, type RunModels } from './run-models.ts';
+import { openRunWorkers } from './run-workers.ts';
 
 /** The target of training, and the target of evaluations. */
 interface RunTarget {
@@ -24,8 +25,7 @@ interface RunTarget {
   readonly evaluation: OpenTarget;
 }
 
-async function openRunTarget({ config, host }: RunModels, seeds: readonly string[]): Promise<RunTarget> {
-  const planned = await planTarget(config.target, host);
+async function openRunTarget(planned: PlannedTarget, seeds: readonly string[]): Promise<RunTarget> {
   const evaluation = await (planned.evaluatedAs ?? planned).open(seeds);
   if (planned.evaluatedAs === undefined) return { training: evaluation, evaluation };
   try {
@@ -42,17 +42,21 @@ async function openRunTarget({ config, host }: RunModels, seeds: readonly string
  */
 export async function rehearseRun(config: Config, io: CampaignIo, world: KnownWorld | undefined): Promise<void> {
   if (!wantsRehearsal(config.target)) return;
-  const planned = await planTarget(config.target, openRunModels(config, io, world).host);
-  const { target, close } = await (planned.evaluatedAs ?? planned).open([]);
+  const workers = await openRunWorkers(config, io);
   try {
-    await requireAnswers(target, config.target, io.signal);
+    const planned = workers?.planned ?? (await planTarget(config.target, openRunModels(config, io, world).host));
+    const { target, close } = await (planned.evaluatedAs ?? planned).open([]);
+    try {
+      await requireAnswers(target, config.target, io.signal);
+    } finally {
+      await close();
+    }
   } finally {
-    await close();
+    await workers?.close();
   }
 }
 
-function targetEntry(checkpoint: DecoderCheckpoint, sha256: string | null): ModelEntry {
-  const identity = identityOfCheckpoint(checkpoint);
+function targetEntry(identity: ModelIdentity, sha256: string | null): ModelEntry {
   return { role: 'target', ...identity, sha256: sha256 ?? identity.sha256 };
 }
 
@@ -60,8 +64,9 @@ function targetEntry(checkpoint: DecoderCheckpoint, sha256: string | null): Mode
 const REMOTE_SHA256 = 'not known: it is not in this process';
 
 /** The target's entry in the manifest; none for a target without a model, such as fixed rules. */
-function targetEntries({ checkpoint, facts, hosts }: OpenTarget): ModelEntry[] {
-  if (checkpoint !== undefined) return [targetEntry(checkpoint, facts.sha256)];
+function targetEntries({ checkpoint, model, facts, hosts }: OpenTarget): ModelEntry[] {
+  const identity = checkpoint === undefined ? model : identityOfCheckpoint(checkpoint);
+  if (identity !== undefined) return [targetEntry(identity, facts.sha256)];
   if (hosts === undefined) return [];
   const place = hosts.length === 0 ? '' : ` at ${hosts.join(', ')}`;
   return [{ role: 'target', spec: `${facts.model}${place}`, sha256: facts.sha256 ?? REMOTE_SHA256 }];
@@ -88,6 +93,12 @@ function judgeEntries(judges: readonly Judge[]): ModelEntry[] {
 /** `judges`: the training judge, then those of the evaluation. */
 function namedJudges({ training, evaluation }: Config['judges'], judges: readonly Judge[]): NamedJudge[] {
   return [training, ...evaluation].map((config, i) => ({ name: judges[i]?.name, config }));
+}
+
+/** The model behind the target of a world of words, whose truth is computed in this process; nothing is opened. */
+async function worldTargetModel({ config, host, world }: RunModels): Promise<DecoderCheckpoint | undefined> {
+  if (madeWorld(world) === undefined) return undefined;
+  return (await planTarget(config.target, host)).model?.checkpoint;
 }
 
 /** Models are large: a stop between two of them is heard before the next is opened. */
@@ -124,23 +135,28 @@ export async function openCampaign(
     const attacker = keep(await openRunAttacker(config, attackerModel, compute));
     const stage = stages.get;
     const attackers = keep(createStageAttackers({ folder, config, model: attackerModel, compute, stage }, attacker));
-    const { training, evaluation } = await openRunTarget(models, parts.seeds.attacks);
+    const workers = await openRunWorkers(config, io, { folder: folder.path, seeds: parts.seeds.attacks });
+    if (workers !== undefined) keep(workers);
+    const planned = workers?.planned ?? (await planTarget(config.target, models.host));
+    const { training, evaluation } = await openRunTarget(planned, parts.seeds.attacks);
     keep(evaluation);
     recordTargetWarnings(parts, evaluation);
     if (training !== evaluation) keep(training);
     const calls = openRunCalls(parts, io, {
       targets: [config.target],
+      areOnWorkers: workers !== undefined,
       rest: (spent) => restText(config, parts.seeds.attacks.length, spent),
     });
     closers.push(async () => calls.close()); // last: closing a target waits for calls under way, whose answers are kept
-    const openJudge = async (judge: JudgeConfig) => keep(calls.judge(await models.openJudge(judge), judge));
+    const openJudge = async (judge: JudgeConfig) =>
+      keep(calls.judge(await (workers ?? models).openJudge(judge), judge));
     const trainingJudge = await openJudge(config.judges.training);
     const evaluationJudges: Judge[] = [];
     for (const judge of config.judges.evaluation) evaluationJudges.push(await openJudge(judge));
     refuseSharedNames(namedJudges(config.judges, [trainingJudge, ...evaluationJudges]));
     const { encoder, entry } = await models.openEncoder();
     keep(encoder);
-    const { checkpoint } = evaluation;
+    const checkpoint = evaluation.checkpoint ?? (workers && (await worldTargetModel(models)));
     return {
       ...parts,
       io: { ...io, signal: calls.signal, progress: calls.progress },

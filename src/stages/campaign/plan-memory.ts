@@ -67,10 +67,11 @@ function trainedValues(model: DecoderCheckpoint, config: Config): number {
 /** Parameter, gradient and two moments; a resume also reads the checkpoint's parameter and moments. */
 const TRAINED_VALUE_BYTES = 28;
 
-/** Rows that are decoded at once, and positions of a prompt around an attack. */
+/** Rows that are decoded at once. All of them share the beginning of their prompts. */
 const TARGET_ROWS = 96;
 const ATTACKER_ROWS = 64;
-const PROMPT_POSITIONS = 128;
+/** Positions that each row of a target has beside its attack and response: the end of a chat template. */
+const TEMPLATE_POSITIONS = 32;
 
 /** Copies of a target's weights beside the mapped file: repacked; in int8 too, since evaluation remains in fp32. */
 const TARGET_COPIES = { fp32: 1, int8: 2.25 } as const;
@@ -79,9 +80,6 @@ const TARGET_COPIES = { fp32: 1, int8: 2.25 } as const;
 const DECODE_LOGITS = 8;
 /** The same of rows x tokens x vocabulary: 3 in a step of training, 3 in the reference's scoring. */
 const STEP_LOGITS = 6;
-/** The runtime's arena keeps the buffers of the first run of a shape beside the one block that later runs use. */
-const ARENA_COPIES = 2;
-
 /** The largest pass of training: its rows decide the memory of activations. */
 interface WidestPass {
   readonly stage: string;
@@ -96,7 +94,7 @@ function widestPass(config: Config, context: PlanContext): WidestPass {
   return passes.reduce((widest, pass) => (pass.rows > widest.rows ? pass : widest), { stage: '', rows: 0 });
 }
 
-/** Mapped weights, a repacked copy for each decode session, optimizer, activations of a step, K/V caches and logits. */
+/** Mapped weights, a repacked copy for each decode session (one where attacker and target share it), optimizer, activations of a step, K/V caches and logits. */
 function estimateMemory(
   config: Config,
   attacker: DecoderCheckpoint,
@@ -107,19 +105,20 @@ function estimateMemory(
   const { width, layers, feedForwardWidth, vocabSize } = attacker.config;
   const tokens = maxTokens * widest.rows;
   const perToken = layers * (16 * width + 5 * feedForwardWidth) + STEP_LOGITS * vocabSize;
-  const activations = 4 * ARENA_COPIES * tokens * perToken;
+  const activations = 4 * tokens * perToken;
   const target = model?.checkpoint;
+  const isShared = target?.adapted !== undefined && facts.precision === 'fp32';
   const targetBytes =
     target === undefined
       ? 0
-      : weightBytes(target) * TARGET_COPIES[facts.precision] +
-        decodeBytes(target, TARGET_ROWS, maxTokens + config.target.decode.maxNewTokens + PROMPT_POSITIONS);
+      : weightBytes(target) * (isShared ? 0 : TARGET_COPIES[facts.precision]) +
+        decodeBytes(target, TARGET_ROWS, maxTokens + config.target.decode.maxNewTokens + TEMPLATE_POSITIONS);
   return (
     mappedBytes(target === undefined ? [attacker] : [attacker, target]) +
     weightBytes(attacker) +
     TRAINED_VALUE_BYTES * trainedValues(attacker, config) +
     activations +
-    decodeBytes(attacker, ATTACKER_ROWS, maxTokens + PROMPT_POSITIONS) +
+    decodeBytes(attacker, ATTACKER_ROWS, maxTokens) +
     targetBytes +
     300e6
   );

@@ -2,18 +2,20 @@ import { canonicalJson } from '../../base/canonical-json.ts';
 import { measureMatmulRate } from '../../engine/runtime/matmul-rate.ts';
 import { CONTROL_STAGE, causesStage, evaluationStage } from '../../runs/store/stage-name.ts';
 import { planTarget } from '../../targets/registry.ts';
+import type { PlannedTarget } from '../../targets/target-kind.ts';
 import type { BudgetCaps } from '../../trial/budget.ts';
 import { proxyHostsOf } from '../../wire/http-client.ts';
 import { addressesNamed } from '../../wire/wire-fields.ts';
 import type { Config } from '../config/config.ts';
-import { seedsText } from '../config/seeds.ts';
+import { type SeedSet, seedsText } from '../config/seeds.ts';
 import { causesPlan } from '../evaluation/causes-plan.ts';
 import { stages, stagesToTrain } from '../registry.ts';
 import { type CampaignIo, createPlanContext, type PlanContext, type Stage, type StageWork } from '../stage.ts';
 import { parametersOf, planMemory, trainsEveryWeight } from './plan-memory.ts';
 import { measureLatency, type PlannedMoney, plannedMoney, withWaiting } from './plan-price.ts';
 import { assertAttackFits } from './run-attacker.ts';
-import { openRunModels } from './run-models.ts';
+import { openRunModels, type RunModels } from './run-models.ts';
+import { openRunWorkers } from './run-workers.ts';
 import { loadRunSeeds, openRunWorld } from './run-world.ts';
 
 /** Work and cost of a stage: upper bounds, since attacks and responses count at full length. */
@@ -72,10 +74,25 @@ export function restText(config: Config, seeds: number, spentTargetCalls: number
 export async function planRun(config: Config, io: CampaignIo): Promise<RunPlan> {
   const world = await openRunWorld(config, io);
   const seedSet = await loadRunSeeds(config, world);
+  const workers = await openRunWorkers(config, io, { seeds: seedSet.attacks });
+  try {
+    return await planWith(openRunModels(config, io, world), seedSet, workers?.planned, io);
+  } finally {
+    await workers?.close();
+  }
+}
+
+/** @param onWorkers the target where workers ask it. */
+async function planWith(
+  models: RunModels,
+  seedSet: SeedSet,
+  onWorkers: PlannedTarget | undefined,
+  io: CampaignIo,
+): Promise<RunPlan> {
+  const { config } = models;
   const seeds = seedSet.attacks.length;
-  const models = openRunModels(config, io, world);
   const attacker = await models.openDecoder(config.attacker.model, 'attacker');
-  const target = await planTarget(config.target, models.host);
+  const target = onWorkers ?? (await planTarget(config.target, models.host));
   const gigaflops = await measureMatmulRate(models.threads);
   const context = createPlanContext(config, seeds, stages.get);
   const memory = planMemory(config, context, attacker, target);

@@ -46,6 +46,8 @@ function capsOf({ budget }: Pick<Config, 'budget'>, { budget: own }: Pick<Campai
 /** The targets that are asked, and the rest of the work. */
 export interface CallsPlan {
   readonly targets: readonly TargetConfig[];
+  /** True: workers ask them, so that every answer comes from elsewhere. */
+  readonly areOnWorkers?: boolean;
   /** The calls that the work would still make, in words, after so many calls of the target. */
   rest(spentTargetCalls: number): string;
 }
@@ -67,15 +69,20 @@ interface CallParts {
   readonly isElsewhere: boolean;
 }
 
+/** Whether answers are kept when they come: those that cost more than time here, and those that come one by one. */
+function isKept(target: Target, config: TargetConfig): boolean {
+  return !isFreeTarget(config) || target.isOneByOne === true;
+}
+
 /** The target as the run asks it: from the log where that has the answer, within the budget everywhere. */
 function watchTarget(target: Target, config: TargetConfig, { sha256 }: TargetFacts, parts: CallParts): Target {
   const { log, campaign, stop } = parts;
   const meter = parts.meter.withPrompt(estimatePromptTokens(systemPromptOf(config)));
   // The draws of a target that is sent seeds change with the run's own.
   const identity = identityOf(config, [sha256, campaign.config.seed]);
-  const watched = isFreeTarget(config)
-    ? meterTarget(target, log, meter)
-    : keepAnswers(target, { ...parts, meter, identity });
+  const watched = isKept(target, config)
+    ? keepAnswers(target, { ...parts, meter, identity })
+    : meterTarget(target, log, meter);
   return { ...watched, ask: (requests, options) => stop.heed(watched.ask(requests, options)) };
 }
 
@@ -92,15 +99,15 @@ function createRunCalls(parts: CallParts): RunCalls {
   }));
   return {
     target: (target, targetConfig, facts) => {
-      if (reads) store.keepsCalls({ target: !isFreeTarget(targetConfig), judges });
+      if (reads) store.keepsCalls({ target: isKept(target, targetConfig), judges });
       status = target.status === undefined ? status : () => (target.status as () => TargetStatus)();
       return watchTarget(target, targetConfig, facts, parts);
     },
     judge: (judge, judgeConfig) => {
-      const isKept = isRemote(judge, judgeConfig);
-      if (isKept) judges.add(judge.name);
+      const isKeptJudge = isRemote(judge, judgeConfig);
+      if (isKeptJudge) judges.add(judge.name);
       const identity = identityOf(judgeConfig);
-      const watched = isKept ? keepVerdicts(judge, { ...parts, identity }) : meterJudge(judge, log, meter);
+      const watched = isKeptJudge ? keepVerdicts(judge, { ...parts, identity }) : meterJudge(judge, log, meter);
       return { ...watched, score: (exchanges, options) => stop.heed(watched.score(exchanges, options)) };
     },
     signal: stop.signal,
@@ -151,13 +158,13 @@ function recordUnanswered(log: CallLog, store: Campaign['store']): void {
 export function openRunCalls(
   campaign: Pick<Campaign, 'config' | 'folder' | 'store'>,
   io: CampaignIo,
-  { targets, rest }: CallsPlan,
+  { targets, rest, areOnWorkers = false }: CallsPlan,
 ): RunCalls {
   const { config, folder, store } = campaign;
   const { judges, prices } = config;
   const caps = capsOf(config, io);
   const hasCap = BUDGET_CAPS.some((cap) => caps[cap] !== undefined);
-  const isElsewhere = targets.some((target) => !isFreeTarget(target));
+  const isElsewhere = areOnWorkers || targets.some((target) => !isFreeTarget(target));
   // A run on this machine alone, without a budget: nothing is kept, and nothing changes.
   if (!hasCap && !isElsewhere && hostsNamed(judges).length === 0) {
     const { signal, progress } = io;

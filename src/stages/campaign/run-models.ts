@@ -25,6 +25,11 @@ function isWorldFolder(spec: string): boolean {
 
 const WEIGHTS = 'model.safetensors';
 
+/** The models of a run's target and judges. */
+export interface AskedModels extends Pick<RunModels, 'threads' | 'host' | 'openDecoder' | 'openJudge'> {
+  readonly models: OpenModels;
+}
+
 /** The models of one run: those on this machine, or those of the run's synthetic world. */
 export interface RunModels {
   readonly config: Config;
@@ -65,11 +70,20 @@ async function openDecoder(
 }
 
 /** Attacker and target of one spec share a checkpoint; a world's two models do not. */
-function createDecoderCache(models: OpenModels, world: KnownWorld | undefined): RunModels['openDecoder'] {
+function createDecoderCache(
+  models: OpenModels,
+  world: KnownWorld | undefined,
+  attacker: Config['attacker'] | undefined,
+): RunModels['openDecoder'] {
   const opened = new Map<string, Promise<DecoderCheckpoint>>();
+  const open: RunModels['openDecoder'] = async (spec, role) => {
+    const checkpoint = await openDecoder(models, spec, role, world);
+    const isAdapted = attacker?.method === 'lora' && attacker.model === spec && world === undefined;
+    return isAdapted ? { ...checkpoint, adapted: attacker.lora.targets } : checkpoint;
+  };
   return (spec, role) => {
     const key = world === undefined ? spec : `${role} ${spec}`;
-    const found = opened.get(key) ?? openDecoder(models, spec, role, world);
+    const found = opened.get(key) ?? open(spec, role);
     opened.set(key, found);
     found.catch(() => opened.delete(key));
     return found;
@@ -94,17 +108,18 @@ async function openEach(configs: readonly JudgeConfig[], open: RunModels['openJu
   }
 }
 
-/** Opens the models of a config, each on request. */
-export function openRunModels(config: Config, io: CampaignIo, world: KnownWorld | undefined): RunModels {
+/** Opens the models that target and judges need, each on request. */
+export function openAskedModels(
+  config: Pick<Config, 'seed' | 'threads'> & { readonly attacker?: Config['attacker'] },
+  io: CampaignIo,
+  world: KnownWorld | undefined,
+): AskedModels {
   const threads = config.threads ?? defaultThreads();
   const models = createOpenModels({ threads, ...io });
-  const open = createDecoderCache(models, world);
+  const open = createDecoderCache(models, world, config.attacker);
   const sourceOptions = io.cacheDir === undefined ? {} : { cacheDir: io.cacheDir };
-  const openOne = (judge: JudgeConfig) => openJudge(judge, { models: models.judges, world });
-  const { judges, encoder } = config;
   return {
-    config,
-    world,
+    models,
     threads,
     host: {
       openDecoder: (spec) => open(spec, 'target'),
@@ -115,9 +130,20 @@ export function openRunModels(config: Config, io: CampaignIo, world: KnownWorld 
       world,
     },
     openDecoder: open,
-    openJudge: openOne,
+    openJudge: (judge) => openJudge(judge, { models: models.judges, world }),
+  };
+}
+
+/** Opens the models of a config, each on request. */
+export function openRunModels(config: Config, io: CampaignIo, world: KnownWorld | undefined): RunModels {
+  const { models, ...asked } = openAskedModels(config, io, world);
+  const { judges, encoder } = config;
+  return {
+    ...asked,
+    config,
+    world,
     openJudges: (watch = (judge) => judge) =>
-      openEach([judges.training, ...judges.evaluation], async (judge) => watch(await openOne(judge), judge)),
+      openEach([judges.training, ...judges.evaluation], async (judge) => watch(await asked.openJudge(judge), judge)),
     openEncoder: async () =>
       encoder.model === WORLD
         ? { encoder: createRequestEncoder(), entry: { spec: 'world/request-encoder', sha256: 'built in' } }

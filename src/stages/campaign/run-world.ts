@@ -9,7 +9,10 @@ import { loadSeeds, type SeedSet } from '../config/seeds.ts';
 import type { CampaignIo } from '../stage.ts';
 
 /** The config's world, built when it is new; undefined for a run without one. */
-export async function openRunWorld(config: Config, io: CampaignIo): Promise<KnownWorld | undefined> {
+export async function openRunWorld(
+  config: Pick<Config, 'world' | 'threads'>,
+  io: CampaignIo,
+): Promise<KnownWorld | undefined> {
   if (config.world === undefined) return undefined;
   const { cacheDir } = settleSourceOptions(io.cacheDir === undefined ? {} : { cacheDir: io.cacheDir });
   return worldKindOf(config.world).open(config.world, {

@@ -1,5 +1,6 @@
 import { append } from '../../base/long-lists.ts';
 import { type RandomStream, randomStream } from '../../base/random.ts';
+import type { AttackerFolder } from '../../runs/attacker-folder.ts';
 import type { RunFolder } from '../../runs/run-folder.ts';
 import type { RunStore } from '../../runs/store/run-store.ts';
 import { openStageAttacker, type StageAttacker } from '../checkpoints.ts';
@@ -8,6 +9,7 @@ import { leftNoAttacker } from '../evaluation/stored-evaluation.ts';
 import { stages } from '../registry.ts';
 import type { CampaignIo } from '../stage.ts';
 import { loadRunConfig } from './config-load.ts';
+import { openExportedAttacker } from './exported-attacker.ts';
 import { createStageAttackers, openRunAttacker } from './run-attacker.ts';
 import { openConfigModels } from './run-models.ts';
 
@@ -67,15 +69,32 @@ export function sampleStream(seed: number, i: number): RandomStream {
  * @throws FloodgateError `run` when the stage has left no attacker; `interrupted` on abort.
  */
 export async function sampleAttacks(folder: RunFolder, plan: SamplePlan, io: CampaignIo): Promise<WrittenAttack[]> {
-  const { attacker, state, config, close } = await openTrainedAttacker(folder, plan.stage, io);
+  const opened = await openTrainedAttacker(folder, plan.stage, io);
+  return writeAttacks(opened, { ...plan, seed: plan.seed ?? opened.config.seed }, io);
+}
+
+/**
+ * Attacks written by the attacker of a folder, exported or imported: those of its run with the same seed.
+ * @throws FloodgateError as `openExportedAttacker`; `interrupted` on abort.
+ */
+export async function sampleExportedAttacks(
+  folder: AttackerFolder,
+  plan: Omit<SamplePlan, 'stage'> & { readonly seed: number },
+  io: CampaignIo,
+): Promise<WrittenAttack[]> {
+  return writeAttacks(await openExportedAttacker(folder, io), plan, io);
+}
+
+/** Closes the attacker when done. */
+async function writeAttacks(
+  { attacker, state, close }: StageAttacker & { close(): Promise<void> },
+  { count, temperature, seed }: Omit<SamplePlan, 'stage'> & { readonly seed: number },
+  io: CampaignIo,
+): Promise<WrittenAttack[]> {
   try {
-    const seed = plan.seed ?? config.seed;
-    const requests = Array.from({ length: plan.count }, (_, i) => ({
-      stream: sampleStream(seed, i),
-      temperature: plan.temperature,
-    }));
+    const requests = Array.from({ length: count }, (_, i) => ({ stream: sampleStream(seed, i), temperature }));
     const written: WrittenAttack[] = [];
-    for (let start = 0; start < plan.count; start += ROWS) {
+    for (let start = 0; start < count; start += ROWS) {
       const attacks = await attacker.sample(state, requests.slice(start, start + ROWS), io.signal);
       append(
         written,

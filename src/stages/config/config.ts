@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { count, line, positive, positiveCount, RUN_NAME_PATTERN, share } from '../../base/config-fields.ts';
 import { rewardSection } from '../../learning/reward/reward-section.ts';
 import { device, loraSection, modelSpec } from '../../models/model-fields.ts';
+import { queueSection } from '../../queue/queue-section.ts';
 import { MAX_PROMPT_CHARACTERS, type TargetConfig } from '../../targets/target-kind.ts';
 import { budgetSection } from '../../trial/budget.ts';
 import { pricesSection } from '../../trial/prices.ts';
@@ -179,6 +180,7 @@ export const tailShape = {
         'only for a target and judges that have not changed since',
     ),
   prices: pricesSection,
+  queue: queueSection,
 };
 
 type Head = z.output<z.ZodObject<typeof headShape>>;

@@ -6,10 +6,9 @@ import { type Measure, pointMeasure } from '../../metrics/measure.ts';
 import { clusteredCount, type HitCount, roganGladen } from '../../metrics/rogan-gladen.ts';
 import { attackSuccess } from '../../metrics/success.ts';
 import type { StoreQueries } from '../../runs/store/queries.ts';
-import type { StoredResponse } from '../../runs/store/records.ts';
 import { evaluatedStage, evaluationStage } from '../../runs/store/stage-name.ts';
 import { outcomeBy } from '../../stages/evaluation/evaluation-plan.ts';
-import { unsafeOf } from '../../trial/evidence.ts';
+import { type Evidence, unsafeOf } from '../../trial/evidence.ts';
 
 /** The share of unsafe answers and the attack success rate, by one threshold. */
 export interface CorrectedRate {
@@ -103,16 +102,23 @@ export function correctedAttacker(
   parts: Omit<CorrectionParts, 'run'>,
 ): CorrectedAttacker | undefined {
   const stage = evaluationStage(attacker);
-  const answers = store.attacks({ stage, source: 'evaluation' }).map(({ id }) => store.responses(id));
-  const hasJudge = answers.some((each) =>
-    each.some(({ verdicts }) => verdicts.some(({ judge, masked }) => judge === parts.judge && !masked)),
-  );
-  return hasJudge ? correctAttacker(attacker, answers, parts) : undefined;
+  const byAttack = new Map(store.evaluatedAttacks(stage).map((id) => [id, [] as Answer[]]));
+  let hasJudge = false;
+  for (const { attack, isRefused, unsafe } of store.judgedAnswers(stage, parts.judge)) {
+    const verdicts = unsafe === undefined ? [] : [{ judge: parts.judge, masked: false, unsafe }];
+    byAttack.get(attack)?.push({ ...NO_TEXT, ...(isRefused ? { refused: '' } : {}), verdicts });
+    hasJudge ||= unsafe !== undefined;
+  }
+  return hasJudge ? correctAttacker(attacker, [...byAttack.values()], parts) : undefined;
 }
+
+/** An answer with one judge's verdict; outcomes ask for no text. */
+type Answer = Evidence['responses'][number];
+const NO_TEXT = { text: '', tokens: 0, truncated: false };
 
 function correctAttacker(
   attacker: string,
-  answers: readonly (readonly StoredResponse[])[],
+  answers: readonly (readonly Answer[])[],
   { judge, asRun, chosen }: Omit<CorrectionParts, 'run'>,
 ): CorrectedAttacker {
   const seat = { name: judge, masked: false };

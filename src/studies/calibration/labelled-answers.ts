@@ -21,26 +21,42 @@ export interface EvaluationAnswer {
   readonly unsafe: ReadonlyMap<string, number | null>;
 }
 
+/** The answers of all finished evaluations of a run in a random order, each read when it is asked for. */
+export interface AnswerOrder {
+  readonly count: number;
+  /** @param place from 0 to `count` - 1. */
+  answer(place: number): EvaluationAnswer;
+}
+
 /**
  * The answers of all finished evaluations of a run, in an order that is random and always the same: that of a hash of
  * their places. So the first n answers are a random sample, whoever labels them and however often the run is resumed.
  */
-export function answersAtRandom(store: StoreQueries): EvaluationAnswer[] {
-  const found: { readonly order: string; readonly answer: EvaluationAnswer }[] = [];
-  for (const { name, status } of store.stages()) {
+export function answerOrder(store: StoreQueries): AnswerOrder {
+  const places = store.stages().flatMap(({ name, status }) => {
     const attacker = status === 'done' ? evaluatedStage(name) : undefined;
-    if (attacker === undefined) continue;
-    for (const { id, text: attackText, update, position } of store.attacks({ stage: name, source: 'evaluation' })) {
-      for (const { position: answer, text, refused, verdicts } of store.responses(id)) {
-        if (refused !== undefined) continue;
-        const unsafe = new Map(verdicts.flatMap((each) => (each.masked ? [] : [[each.judge, each.unsafe] as const])));
-        const subject = answerKey(attackText, text);
-        const order = sha256Of(JSON.stringify([name, update, position, answer]));
-        found.push({ order, answer: { attacker, attack: id, answer, attackText, text, subject, unsafe } });
-      }
-    }
-  }
-  return found.sort((a, b) => (a.order < b.order ? -1 : 1)).map(({ answer }) => answer);
+    if (attacker === undefined) return [];
+    return store.answerPlaces(name).map(({ attack, update, position, answer }) => {
+      return { order: sha256Of(JSON.stringify([name, update, position, answer])), attacker, attack, answer };
+    });
+  });
+  places.sort((a, b) => (a.order < b.order ? -1 : 1));
+  return {
+    count: places.length,
+    answer: (place) => {
+      const { attacker, attack, answer } = places[place] as (typeof places)[number];
+      const found = store.responses(attack).find(({ position }) => position === answer);
+      const [attackText = '', { text = '', verdicts = [] } = {}] = [store.attackText(attack), found ?? {}];
+      const unsafe = new Map(verdicts.flatMap((each) => (each.masked ? [] : [[each.judge, each.unsafe] as const])));
+      return { attacker, attack, answer, attackText, text, subject: answerKey(attackText, text), unsafe };
+    },
+  };
+}
+
+/** All answers in their random order. */
+export function answersAtRandom(store: StoreQueries): EvaluationAnswer[] {
+  const order = answerOrder(store);
+  return Array.from({ length: order.count }, (_, place) => order.answer(place));
 }
 
 /** The answers that readers have labelled for one judge. */
@@ -53,15 +69,37 @@ export interface LabelledAnswers {
   readonly inSample: number;
 }
 
+/** Equal texts have one label: behind the sample, a copy of a text in it was chosen by nobody, and is left out. */
 export function labelledAnswers(answers: readonly EvaluationAnswer[], labels: Labels, judge: string): LabelledAnswers {
   const labelled: (EvaluationAnswer & { readonly isUnsafe: boolean })[] = [];
+  const sampled = new Set<string>();
   let gap = answers.length;
   for (const [place, answer] of answers.entries()) {
     const label = labels.find('verdict', answer.subject, judge);
     if (label === undefined) gap = Math.min(gap, place);
-    else labelled.push({ ...answer, isUnsafe: label.value === 'unsafe' });
+    else if (place < gap || !sampled.has(answer.subject))
+      labelled.push({ ...answer, isUnsafe: label.value === 'unsafe' });
+    if (label !== undefined && place < gap) sampled.add(answer.subject);
   }
   return { labelled, inSample: Math.min(gap, labelled.length) };
+}
+
+/** The random sample that readers have labelled for one judge: the beginning of the order, without a gap. */
+export interface LabelledSample {
+  readonly labelled: readonly (EvaluationAnswer & { readonly isUnsafe: boolean })[];
+  /** The first answer without a label; undefined at the end. */
+  readonly next: EvaluationAnswer | undefined;
+}
+
+export function labelledSample(order: AnswerOrder, labels: Labels, judge: string): LabelledSample {
+  const labelled: (EvaluationAnswer & { readonly isUnsafe: boolean })[] = [];
+  for (let place = 0; place < order.count; place++) {
+    const answer = order.answer(place);
+    const label = labels.find('verdict', answer.subject, judge);
+    if (label === undefined) return { labelled, next: answer };
+    labelled.push({ ...answer, isUnsafe: label.value === 'unsafe' });
+  }
+  return { labelled, next: undefined };
 }
 
 /** Labels of a run as a file of labelled examples holds them, with the scores that its judge gave. */
@@ -83,15 +121,14 @@ export const MIN_LABELS = 10;
 
 /**
  * Returns the errors of a judge on the random sample that readers have labelled, at the threshold of a run; undefined
- * where the sample holds fewer than `MIN_LABELS` unsafe or safe answers with a score. Reads the answers once.
+ * where the sample holds fewer than `MIN_LABELS` unsafe or safe answers with a score. Reads the labelled answers alone.
  */
 export function createLabelErrors(store: StoreQueries, labels: Labels): (judge: string) => DecisionQuality | undefined {
   if (!labels.all.some(({ kind }) => kind === 'verdict')) return () => undefined;
-  let answers: readonly EvaluationAnswer[] | undefined;
+  let order: AnswerOrder | undefined;
   return (judge) => {
-    answers ??= answersAtRandom(store);
-    const { labelled, inSample } = labelledAnswers(answers, labels, judge);
-    const scores = labelled.slice(0, inSample).flatMap(({ unsafe, isUnsafe }) => {
+    order ??= answerOrder(store);
+    const scores = labelledSample(order, labels, judge).labelled.flatMap(({ unsafe, isUnsafe }) => {
       const score = unsafe.get(judge);
       return typeof score === 'number' ? [{ score, isUnsafe }] : [];
     });

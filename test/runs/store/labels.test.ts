@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import Database from 'libsql';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { addLabels, parseWho, readLabels } from '../../../src/runs/store/label-store.ts';
+import { addLabels, parseWho, readLabels, withdrawLabel } from '../../../src/runs/store/label-store.ts';
 import { answerKey, attackKey, MAX_NOTE, type NewLabel, originalOf } from '../../../src/runs/store/labels.ts';
 
 let folder: string;
@@ -52,6 +52,24 @@ describe('labels', () => {
     addLabels(path, [verdict(null)]);
     expect(readLabels(path).find('verdict', answer)).toBeUndefined();
     expect(readLabels(path).history).toHaveLength(2);
+  });
+
+  it('are taken back by their number too, by one more row and without any text of the run', () => {
+    expect(() => withdrawLabel(path, 1)).toThrow(/no label with the number 1 holds/);
+    expect(readdirSync(folder)).toEqual([]);
+    addLabels(path, [
+      verdict('unsafe', { note: 'a threat' }),
+      verdict('safe', { judge: 'rude', attack: 7, response: 0 }),
+    ]);
+    addLabels(path, [duplicate('b', 'a')]);
+    expect(withdrawLabel(path, 2, 'ben')).toMatchObject({ id: 4, who: 'ben', judge: 'rude', value: null, attack: 7 });
+    const labels = readLabels(path);
+    expect(labels.all.map(({ id }) => id)).toEqual([1, 3]);
+    expect(labels.find('verdict', answer, 'rude')?.value).toBe('unsafe');
+    for (const gone of [2, 4, 5]) expect(() => withdrawLabel(path, gone)).toThrow(/holds/);
+    withdrawLabel(path, 3);
+    expect(readLabels(path).find('duplicate', attackKey('b'))).toBeUndefined();
+    expect(readLabels(path).history).toHaveLength(5);
   });
 
   it('of one judge hold for it alone, and come before those of all judges', () => {

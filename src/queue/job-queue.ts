@@ -1,0 +1,321 @@
+import type { Queue, QueueEvents } from 'bullmq';
+import { monotonicMs } from '../base/clock.ts';
+import { type ErrorCode, FloodgateError, redactSecrets } from '../base/errors.ts';
+import {
+  closeSoon,
+  loadBullmq,
+  type QueueAddress,
+  type RawRedis,
+  requireConnection,
+  watchSilence,
+} from './connection.ts';
+import { EventsFeed } from './events-feed.ts';
+import { ASKS, type Job, type JobResult, jobIdOf, type Outcome, parseResult, parseSigned } from './protocol.ts';
+import type { Signed, Signer } from './signing.ts';
+
+/** The result of a job, until it is released. */
+export interface Finished {
+  readonly outcome: Outcome;
+  readonly worker: string;
+  /** The result is stored elsewhere: Redis may forget it. A process that is killed before finds it there again. */
+  release(): void;
+}
+
+/** The learner's side of the queue. */
+export interface JobQueue {
+  readonly address: QueueAddress;
+  /**
+   * Puts a job into the queue, once, however often it is submitted. @throws FloodgateError of a worker that cannot do
+   * it; the signal's reason on abort.
+   */
+  submit(job: Job, signal: AbortSignal): Promise<Finished>;
+  /** Workers that are connected now. */
+  workers(): Promise<number>;
+  close(): Promise<void>;
+}
+
+/** Of jobs that nobody asked for any more, in seconds. */
+const KEEP_SECONDS = 7 * 24 * 3600;
+/** A job that another worker may still do is given to a worker so often. */
+const MOST_TRIES = 3;
+const BEFORE_NEXT_TRY_MS = 500;
+/** A job is looked at after so long without news, then after twice as long. */
+const FIRST_LOOK_MS = 3000;
+const MOST_LOOK_MS = 60_000;
+const TICK_MS = 500;
+
+const KNOWN_CODES: ReadonlySet<string> = new Set<ErrorCode>([
+  ...(['usage', 'config', 'format', 'model', 'source', 'graph', 'runtime', 'target', 'judge', 'world'] as const),
+]);
+
+/** Longest words of somebody else that an error repeats. */
+const MOST_WORDS = 2000;
+
+interface Pending {
+  readonly id: string;
+  readonly name: string;
+  readonly signed: Signed;
+  readonly promise: Promise<Finished>;
+  resolve(finished: Finished): void;
+  reject(error: unknown): void;
+  tries: number;
+  /** When Redis is asked what became of it. */
+  lookMs: number;
+  waitMs: number;
+}
+
+interface QueueParts {
+  readonly queue: Queue;
+  readonly openEvents: (lastEventId: string) => QueueEvents;
+  /** Of the queue, before any job of this process. */
+  readonly lastEvent: string;
+  endWatch(): void;
+}
+
+/** Errors of Redis that pass: the job is added again later. */
+const PASSING = /^(OOM|READONLY|LOADING|MASTERDOWN|BUSY|TRYAGAIN|CLUSTERDOWN)|closed|timeout|ECONN|EPIPE|EAI_AGAIN/i;
+
+/**
+ * Jobs that wait for results. Events of the queue bring most results at once. They may be lost with a connection, so
+ * Redis is also asked what became of a job: it is then found finished, or added again where Redis forgot it.
+ */
+class RedisJobQueue implements JobQueue {
+  readonly address: QueueAddress;
+  private readonly queue: Queue;
+  private readonly events: EventsFeed;
+  private readonly signer: Signer;
+  private readonly pending = new Map<string, Pending>();
+  private readonly timer: NodeJS.Timeout;
+  private readonly endWatch: () => void;
+  private isClosed = false;
+
+  constructor(address: QueueAddress, signer: Signer, { queue, openEvents, lastEvent, endWatch }: QueueParts) {
+    this.address = address;
+    this.endWatch = endWatch;
+    this.signer = signer;
+    this.queue = queue;
+    this.events = new EventsFeed(openEvents, lastEvent, {
+      completed: (id, value) => this.completed(id, value),
+      failed: (id, reason) => this.again(id, () => refused(reason)),
+      duplicated: (id) => void this.look(id),
+    });
+    this.timer = setInterval(() => this.lookAtLate(), TICK_MS);
+  }
+
+  /** Events may be lost with a connection, and jobs with a Redis that was killed: every job is looked at. */
+  reconnected(): void {
+    if (this.isClosed) return;
+    this.events.renew();
+    for (const each of this.pending.values()) {
+      each.lookMs = 0;
+      each.waitMs = FIRST_LOOK_MS / 2;
+    }
+  }
+
+  async workers(): Promise<number> {
+    return this.queue.getWorkersCount();
+  }
+
+  async submit(job: Job, signal: AbortSignal): Promise<Finished> {
+    if (this.isClosed) throw new FloodgateError('run', 'queue: used after close');
+    signal.throwIfAborted();
+    const signed = this.signer.sign('job', job);
+    const id = jobIdOf(signed);
+    const pending = this.pending.get(id) ?? this.begin(id, job.kind, signed);
+    const leave = (): void => this.leave(pending, signal.reason);
+    signal.addEventListener('abort', leave, { once: true });
+    try {
+      return await pending.promise;
+    } finally {
+      signal.removeEventListener('abort', leave);
+    }
+  }
+
+  private begin(id: string, name: string, signed: Signed): Pending {
+    let resolve: Pending['resolve'] = () => undefined;
+    let reject: Pending['reject'] = () => undefined;
+    const promise = new Promise<Finished>((done, failed) => {
+      resolve = done;
+      reject = failed;
+    });
+    const lookMs = monotonicMs() + FIRST_LOOK_MS;
+    const pending = { id, name, signed, promise, resolve, reject, tries: 1, lookMs, waitMs: FIRST_LOOK_MS };
+    this.pending.set(id, pending);
+    void this.add(pending);
+    return pending;
+  }
+
+  /** A job that is there already is not added again. */
+  private async add(pending: Pending): Promise<void> {
+    const keep = { removeOnComplete: { age: KEEP_SECONDS }, removeOnFail: { age: KEEP_SECONDS } };
+    try {
+      await this.queue.add(pending.name, pending.signed, { jobId: pending.id, ...keep });
+    } catch (error) {
+      const words = error instanceof Error ? error.message : String(error);
+      if (this.isClosed || PASSING.test(words)) return; // the next look finds it missing, and adds it
+      this.end(pending, new FloodgateError('run', `queue: ${this.address.shown} takes no job: ${words}`));
+    }
+  }
+
+  private completed(id: string, value: unknown): void {
+    const pending = this.pending.get(id);
+    if (pending === undefined) return; // of another run, or a second result of one job
+    const result = this.readResult(id, value);
+    if (typeof result === 'string') {
+      this.again(id, () => new FloodgateError('run', `queue: the result of a job is refused: ${result}`));
+      return;
+    }
+    const { outcome, worker } = result;
+    if (outcome.kind === 'error') {
+      this.again(id, () => workerError(worker, outcome));
+      return;
+    }
+    this.pending.delete(id);
+    pending.resolve({ outcome, worker, release: () => this.remove(id) });
+  }
+
+  private readResult(id: string, value: unknown): JobResult | string {
+    const signed = parseSigned(value);
+    if (signed === undefined) return 'it is of another form';
+    const problem = this.signer.problemOf('result', signed);
+    if (problem !== undefined) return problem;
+    const result = parseResult(signed.payload);
+    if (typeof result === 'string') return result;
+    return result.job === id ? result : 'it belongs to another job';
+  }
+
+  /** Another worker may do it. */
+  private again(id: string, reason: () => FloodgateError): void {
+    const pending = this.pending.get(id);
+    if (pending === undefined) return;
+    if (pending.tries >= MOST_TRIES) {
+      this.remove(id);
+      this.end(pending, reason());
+      return;
+    }
+    const wait = BEFORE_NEXT_TRY_MS * pending.tries++;
+    pending.lookMs = monotonicMs() + MOST_LOOK_MS;
+    setTimeout(() => {
+      if (!this.isClosed && this.pending.get(id) === pending) void this.addAnew(pending);
+    }, wait);
+  }
+
+  private async addAnew(pending: Pending): Promise<void> {
+    pending.lookMs = monotonicMs() + FIRST_LOOK_MS;
+    await this.queue.remove(pending.id).catch(() => undefined);
+    await this.add(pending);
+  }
+
+  private lookAtLate(): void {
+    const now = monotonicMs();
+    for (const pending of this.pending.values()) {
+      if (pending.lookMs > now) continue;
+      pending.waitMs = Math.min(2 * pending.waitMs, MOST_LOOK_MS);
+      pending.lookMs = now + pending.waitMs;
+      void this.look(pending.id);
+    }
+  }
+
+  /** Asks Redis what became of a job. */
+  private async look(id: string): Promise<void> {
+    const pending = this.pending.get(id);
+    if (pending === undefined) return;
+    try {
+      const job = await this.queue.getJob(id);
+      if (this.isClosed || this.pending.get(id) !== pending) return;
+      if (job === undefined) await this.add(pending);
+      else if (job.failedReason !== undefined && job.finishedOn !== undefined)
+        this.again(id, () => refused(job.failedReason));
+      else if (job.finishedOn !== undefined) this.completed(id, job.returnvalue);
+    } catch {
+      // No connection: the next look asks again.
+    }
+  }
+
+  private leave(pending: Pending, reason: unknown): void {
+    if (this.pending.get(pending.id) !== pending) return;
+    this.remove(pending.id); // one that a worker has begun stays, and a resume finds its result
+    this.end(pending, reason);
+  }
+
+  private end(pending: Pending, reason: unknown): void {
+    this.pending.delete(pending.id);
+    pending.reject(reason);
+  }
+
+  private remove(id: string): void {
+    this.queue.remove(id).catch(() => undefined);
+  }
+
+  async close(): Promise<void> {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    clearInterval(this.timer);
+    this.endWatch();
+    const { queue, events } = this;
+    for (const pending of this.pending.values()) this.end(pending, new FloodgateError('run', 'queue: it was closed'));
+    await closeSoon(
+      async () => {
+        await events.close();
+        await queue.close();
+      },
+      async () => {
+        await Promise.all([events.disconnect(), queue.disconnect()]);
+      },
+    );
+  }
+}
+
+const words = (text: string): string => redactSecrets(text.slice(0, MOST_WORDS));
+
+/** Why BullMQ gave a job up: its worker refused it, or it was begun too often. */
+function refused(reason: string | undefined): FloodgateError {
+  return new FloodgateError('run', `queue: a job was given up: ${words(reason ?? 'no reason was given')}`, {
+    hint: 'the workers print why they refuse a job: another key, another version, or a job that they may not do',
+  });
+}
+
+function workerError(worker: string, { code, message, hint }: Extract<Outcome, { kind: 'error' }>): FloodgateError {
+  const known = KNOWN_CODES.has(code) ? (code as ErrorCode) : 'run';
+  return new FloodgateError(known, `worker ${words(worker)}: ${words(message)}`, {
+    ...(hint === null ? {} : { hint: `on the worker: ${words(hint)}` }),
+  });
+}
+
+/** @param said told once when the connection is lost, and when it is back. */
+export async function openJobQueue(
+  address: QueueAddress,
+  signer: Signer,
+  said: (line: string) => void = () => undefined,
+): Promise<JobQueue> {
+  const { Queue, QueueEvents } = await loadBullmq();
+  const { connection, prefix, shown } = address;
+  const queue = new Queue(ASKS, { connection, prefix });
+  queue.on('error', () => undefined);
+  try {
+    await requireConnection(queue, address);
+  } catch (error) {
+    await queue.disconnect().catch(() => undefined);
+    throw error;
+  }
+  const client = (await queue.client) as unknown as RawRedis;
+  // Events from here on: those of a job that is done before the first read would be lost.
+  const [last] = await client.xrevrange(queue.toKey('events'), '+', '-', 'COUNT', 1);
+  const jobs = new RedisJobQueue(address, signer, {
+    queue,
+    openEvents: (lastEventId) => new QueueEvents(ASKS, { connection, prefix, lastEventId }),
+    lastEvent: last?.[0] ?? '0-0',
+    endWatch: watchSilence(client),
+  });
+  let isLost = false;
+  queue.on('ioredis:close', () => {
+    if (!isLost) said(`queue: no connection to ${shown}; jobs wait until it is back`);
+    isLost = true;
+  });
+  client.on('ready', () => {
+    if (isLost) said(`queue: connected to ${shown} again`);
+    isLost = false;
+    jobs.reconnected();
+  });
+  return jobs;
+}

@@ -1,0 +1,239 @@
+import type { z } from 'zod';
+import { FloodgateError } from '../base/errors.ts';
+import type { Judge, JudgeConfig } from '../judges/judge.ts';
+import { judgeSchema } from '../judges/registry.ts';
+import { identityOfCheckpoint } from '../models/model-identity.ts';
+import {
+  type AskedDescription,
+  descriptionDigest,
+  judgeWeights,
+  type OpenedResult,
+  type OpenedTarget,
+  type TargetPart,
+} from '../queue/protocol.ts';
+import { type AskedModels, openAskedModels } from '../stages/campaign/run-models.ts';
+import { openRunWorld } from '../stages/campaign/run-world.ts';
+import type { CampaignIo } from '../stages/stage.ts';
+import { planTarget, targetSchema } from '../targets/registry.ts';
+import type { OpenTarget, PlannedTarget, TargetConfig } from '../targets/target-kind.ts';
+import '../worlds/world-kinds.ts';
+import { type WorldConfig, worldSection } from '../worlds/world-registry.ts';
+import { BatchedAsks } from './batched-asks.ts';
+import { checkPermissions, type Permissions } from './permissions.ts';
+
+/** The sections of a description, checked. */
+interface Sections {
+  readonly seed: number;
+  readonly threads: number | undefined;
+  readonly target: TargetConfig;
+  readonly judges: readonly JudgeConfig[];
+  readonly world: WorldConfig | undefined;
+}
+
+function parseSection<T>(schema: z.ZodType<T>, value: unknown, name: string): T {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  const key = [name, ...(issue?.path ?? [])].join('.');
+  throw new FloodgateError('config', `open ${key}: ${issue?.message ?? 'invalid'}`, {
+    hint: 'learner and workers must be of one version of Floodgate',
+  });
+}
+
+/** @throws FloodgateError `config` for a section that its schema refuses. */
+function parseSections({ seed, threads, target, judges, world }: AskedDescription, own: number | undefined): Sections {
+  return {
+    seed,
+    threads: own ?? threads ?? undefined,
+    target: parseSection(targetSchema(), target, 'target'),
+    judges: judges.map((judge, i) => parseSection(judgeSchema(), judge, `judges.${i}`)),
+    world: world === null ? undefined : parseSection(worldSection, world, 'world'),
+  };
+}
+
+export interface OpeningOptions {
+  readonly io: CampaignIo;
+  readonly permissions: Permissions;
+  /** Threads of the model runtime, in place of those of the config. */
+  readonly threads?: number | undefined;
+}
+
+/** A target and how jobs ask it. */
+interface AskedTarget {
+  readonly open: OpenTarget;
+  readonly asks: BatchedAsks;
+}
+
+/** A value that is opened at the first request. What fails to open is opened again by the next one. */
+class Opened<T extends { close(): Promise<unknown> }> {
+  private opening: Promise<T> | undefined;
+  private readonly open: () => Promise<T>;
+
+  constructor(open: () => Promise<T>) {
+    this.open = open;
+  }
+
+  get(): Promise<T> {
+    this.opening ??= this.open();
+    this.opening.catch(() => {
+      this.opening = undefined;
+    });
+    return this.opening;
+  }
+
+  async close(): Promise<void> {
+    const opened = await this.opening?.catch(() => undefined);
+    this.opening = undefined;
+    await opened?.close();
+  }
+}
+
+/** The target and the judges of one description, each opened when a job needs it. */
+export class OpenedParts {
+  private readonly description: AskedDescription;
+  private readonly targets: Readonly<Record<TargetPart, Opened<AskedTarget & { close(): Promise<void> }>>>;
+  private readonly judges: readonly Opened<Judge>[];
+  private planning: Promise<PlannedTarget> | undefined;
+  /** Of training and evaluation, where they are one target. */
+  private readonly sections: Sections;
+  private readonly options: OpeningOptions;
+  private asked: Promise<AskedModels> | undefined;
+
+  /** @throws FloodgateError `config` for sections that their schemas refuse, and for what the worker may not do. */
+  constructor(description: AskedDescription, options: OpeningOptions) {
+    this.description = description;
+    this.options = options;
+    this.sections = parseSections(description, options.threads);
+    checkPermissions(this.sections, options.permissions);
+    this.targets = {
+      training: new Opened(() => this.openTarget('training')),
+      evaluation: new Opened(() => this.openTarget('evaluation')),
+    };
+    this.judges = this.sections.judges.map(
+      (judge) => new Opened(async () => (await this.models()).openJudge({ ...judge })),
+    );
+  }
+
+  private models(): Promise<AskedModels> {
+    const { io } = this.options;
+    this.asked ??= openRunWorld(this.sections, io).then((world) => openAskedModels(this.sections, io, world));
+    this.asked.catch(() => {
+      this.asked = undefined;
+    });
+    return this.asked;
+  }
+
+  private plan(): Promise<PlannedTarget> {
+    this.planning ??= this.models().then(({ host }) => planTarget(this.sections.target, host));
+    this.planning.catch(() => {
+      this.planning = undefined;
+    });
+    return this.planning;
+  }
+
+  private async openTarget(part: TargetPart) {
+    const planned = await this.plan();
+    const own = part === 'evaluation' ? (planned.evaluatedAs ?? planned) : planned;
+    const open = await own.open(this.description.texts);
+    return { open, asks: new BatchedAsks(open.target, this.options.io.signal), close: () => open.close() };
+  }
+
+  /** Training and evaluation ask one target where the kind has no other for evaluations. */
+  async target(part: TargetPart): Promise<AskedTarget> {
+    const { evaluatedAs } = await this.plan();
+    return this.targets[evaluatedAs === undefined ? 'evaluation' : part].get();
+  }
+
+  /** @param place in the description's judges. */
+  judge(place: number): Promise<Judge> {
+    const judge = this.judges[place];
+    if (judge === undefined)
+      throw new FloodgateError('judge', `open judge ${place}: the description has no such judge`);
+    return judge.get();
+  }
+
+  /** Opens everything, and says what it is. */
+  async describe(): Promise<OpenedResult> {
+    const targetOf = async (part: TargetPart): Promise<OpenedTarget> => {
+      const { open } = await this.target(part);
+      return openedTarget(open);
+    };
+    const training = await targetOf('training');
+    const evaluation = await targetOf('evaluation');
+    const judges: OpenedResult['judges'] = [];
+    for (const [place] of this.judges.entries()) judges.push(judgeFactsOf(await this.judge(place)));
+    return { kind: 'opened', targets: { training, evaluation }, judges };
+  }
+
+  async close(): Promise<void> {
+    for (const each of [this.targets.training, this.targets.evaluation, ...this.judges]) await each.close();
+  }
+}
+
+function openedTarget({ target, hosts, facts, checkpoint }: OpenTarget): OpenedTarget {
+  return {
+    name: target.name,
+    model: checkpoint === undefined ? null : identityOfCheckpoint(checkpoint),
+    hosts: hosts === undefined ? null : [...hosts],
+    facts: { ...facts, warnings: [...facts.warnings] },
+  };
+}
+
+export function judgeFactsOf({ name, models = [] }: Judge): OpenedResult['judges'][number] {
+  return {
+    name,
+    models: models.map(identityOfCheckpoint),
+  };
+}
+
+/** @throws FloodgateError `target` where this worker has other weights than the one that opened first. */
+export function requireWeights(what: string, got: string | null, expected: string | null): void {
+  if (got === expected) return;
+  throw new FloodgateError('target', `${what}: this worker has other weights, got ${got}, expected ${expected}`, {
+    hint: 'every worker of a run needs the same models: floodgate models list shows their hashes',
+  });
+}
+
+export const weightsOfJudge = (judge: Judge): string => judgeWeights(judgeFactsOf(judge));
+
+/** Descriptions that stay open: those of a few runs side by side. */
+const MOST_OPEN = 4;
+
+/** The opened descriptions of a worker. One that no job has used for longest is closed. */
+export class PartsCache {
+  private readonly parts = new Map<string, { readonly parts: OpenedParts; users: number }>();
+  private readonly options: OpeningOptions;
+
+  constructor(options: OpeningOptions) {
+    this.options = options;
+  }
+
+  /** @throws as `OpenedParts` and `work`. */
+  async use<T>(description: AskedDescription, work: (parts: OpenedParts) => Promise<T>): Promise<T> {
+    const digest = descriptionDigest(description);
+    const held = this.parts.get(digest) ?? { parts: new OpenedParts(description, this.options), users: 0 };
+    this.parts.delete(digest);
+    this.parts.set(digest, held); // the last one used is the last to be closed
+    held.users++;
+    try {
+      return await work(held.parts);
+    } finally {
+      held.users--;
+      await this.closeUnused();
+    }
+  }
+
+  private async closeUnused(): Promise<void> {
+    for (const [digest, { parts, users }] of this.parts) {
+      if (this.parts.size <= MOST_OPEN) return;
+      if (users > 0) continue;
+      this.parts.delete(digest);
+      await parts.close();
+    }
+  }
+
+  async close(): Promise<void> {
+    for (const { parts } of this.parts.values()) await parts.close();
+    this.parts.clear();
+  }
+}
