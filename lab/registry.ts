@@ -13,7 +13,9 @@ import { type Experiment, LAB } from './experiment.ts';
 import { fewCalls } from './few-calls/few-calls-command.ts';
 import { fuzz } from './fuzz/fuzz-command.ts';
 import { golden } from './golden/golden-command.ts';
+import { growth } from './growth/growth-command.ts';
 import { inFlight } from './in-flight/in-flight-command.ts';
+import { queue } from './queue/queue-command.ts';
 import { search } from './search/search-command.ts';
 
 /** Every experiment: one file and one line here. */
@@ -29,6 +31,8 @@ export const EXPERIMENTS: readonly Experiment[] = [
   durability,
   chaos,
   inFlight,
+  growth,
+  queue,
   devices,
   fuzz,
   golden,

@@ -16,7 +16,7 @@ export const GROUPS = [
     title: 'Work with a run',
     pages: ['report', 'view', 'labels', 'compare', 'transfer', 'safety-tuning', 'robustness', 'attackers'],
   },
-  { title: 'Hand on', pages: ['exports', 'ci', 'serve', 'report-json'] },
+  { title: 'Hand on', pages: ['exports', 'ci', 'serve', 'scale', 'report-json'] },
   { title: 'Concepts', pages: ['method', 'metrics', 'causes', 'unseen', 'language-world', 'paper-map'] },
   {
     title: 'Results',

@@ -15,7 +15,7 @@ const OBJECTIVE = trajectoryBalance();
 const LEARNING_RATE = 1e-4;
 const WEIGHT_DECAY = 0.01;
 
-export const TRAINABLE: Trainable = { kind: 'lora', spec: { rank: RANK, alpha: ALPHA, targets: ['c_attn'] } };
+export const TRAINABLE = { kind: 'lora', spec: { rank: RANK, alpha: ALPHA, targets: ['c_attn'] } } satisfies Trainable;
 
 /** The GPT-2-shaped weights of this bench. */
 export function stepWeights(cacheDir: string, { config }: StepShape): Promise<WeightStore> {

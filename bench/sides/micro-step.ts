@@ -5,6 +5,7 @@ import type { SampledAttack } from '../../src/learning/attack.ts';
 import { type Attacker, openAttacker } from '../../src/learning/attacker.ts';
 import { expectedEncoderTensors } from '../../src/models/checkpoint/expected-tensors.ts';
 import { type Generated, openGenerator } from '../../src/models/decoder/generator.ts';
+import { offSpec, switchedOff } from '../../src/models/decoder/lora.ts';
 import { openTextClassifier } from '../../src/models/encoder/text-classifier.ts';
 import type { WeightStore } from '../../src/models/formats/weight-store.ts';
 import { type AttackerStep, openAttackerStep, randomIds, stepWeights, TRAINABLE } from './attacker-step.ts';
@@ -49,8 +50,12 @@ interface Model {
   readonly weights: WeightStore;
 }
 
+/** Attacker and target have one model here. In fp32 they share its sessions, as in a run. */
 async function openTarget({ shape, weights }: Model, variant: string, compute: ComputeOptions) {
   const { config, tokens } = shape;
+  const { targets } = TRAINABLE.spec;
+  const isShared = variant === 'fp32';
+  const state = isShared ? switchedOff(config, targets) : {};
   const generator = await openGenerator(
     {
       config,
@@ -58,6 +63,7 @@ async function openTarget({ shape, weights }: Model, variant: string, compute: C
       contextTokens: tokens + RESPONSE_TOKENS,
       bans: { always: [], end: [config.vocabSize - 1] },
       withLogProbs: false,
+      ...(isShared ? { trained: { kind: 'lora', spec: offSpec(targets) } } : {}),
       ...(await variantOptions(variant, config, weights)),
     },
     compute,
@@ -76,6 +82,7 @@ async function openTarget({ shape, weights }: Model, variant: string, compute: C
       maxNewTokens: RESPONSE_TOKENS,
       topK: 0,
       topP: 0.95,
+      state,
     });
 }
 

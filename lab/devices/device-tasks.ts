@@ -33,34 +33,38 @@ export interface DeviceTask {
 }
 
 const MIN_TOKENS = 2;
-const INIT = 0.05;
-/** Control tokens of the models lie below. */
-const FIRST_TEXT_ID = 5;
+const INIT = 0.01;
+
+/** Draws ids of plain text: the control tokens of a model are below 300, those of a fixture below 5. */
+function textIds(name: string, vocabSize: number): (count: number) => number[] {
+  const stream = randomStream(0, 'devices', name);
+  const first = vocabSize > 1000 ? 300 : 5;
+  const end = Math.min(vocabSize, 1000);
+  return (count) => Array.from({ length: count }, () => first + stream.nextInt(end - first));
+}
 
 /** The adapter of a task on every projection, so that every gradient is one that training uses. */
 const TRAINABLE: Trainable = { kind: 'lora', spec: { rank: 4, alpha: 8, targets: 'all-linear' } };
 
-/** Ids of a batch that the tokenizers of all models know: no control tokens, rows of unequal length. */
+/** Rows of unequal length, and prompts that share their first half. */
 function batchOf({ decoder, sizes }: DeviceModels) {
-  const stream = randomStream(0, 'devices', 'batch');
-  const below = Math.min(decoder.config.vocabSize, 1000);
-  const ids = (count: number): number[] =>
-    Array.from({ length: count }, () => FIRST_TEXT_ID + stream.nextInt(below - FIRST_TEXT_ID));
+  const ids = textIds('batch', decoder.config.vocabSize);
+  const shared = ids(Math.floor(sizes.prompt / 2));
   return {
     prompt: ids(sizes.prompt),
     rows: Array.from({ length: sizes.rows }, (_, row) => ids(sizes.tokens - (row % 3))),
-    prompts: Array.from({ length: Math.ceil(sizes.responses / 2) }, (_, row) => ids(sizes.prompt - (row % 3))),
+    prompts: Array.from({ length: Math.ceil(sizes.responses / 2) }, (_, row) => [
+      ...shared,
+      ...ids(sizes.prompt - shared.length - (row % 3)),
+    ]),
     answers: Array.from({ length: sizes.responses }, (_, row) => ids(sizes.tokens - (row % 2))),
   };
 }
 
 /** Texts of unequal length in the words of a model's own tokenizer. */
 function textsOf({ tokenizer }: Pick<DecoderCheckpoint, 'tokenizer'>, { responses, tokens }: BatchSizes): string[] {
-  const stream = randomStream(0, 'devices', 'texts');
-  const id = (): number => FIRST_TEXT_ID + stream.nextInt(Math.min(tokenizer.vocabSize, 1000) - FIRST_TEXT_ID);
-  return Array.from({ length: responses }, (_, row) =>
-    tokenizer.decode(Array.from({ length: tokens + (row % 3) }, id)),
-  );
+  const ids = textIds('texts', tokenizer.vocabSize);
+  return Array.from({ length: responses }, (_, row) => tokenizer.decode(ids(tokens + (row % 3))));
 }
 
 function modelOf({ decoder, sizes }: DeviceModels) {
@@ -231,7 +235,8 @@ const guardJudge: DeviceTask = {
     const scorer = await openLabelScorer(models.decoder, compute);
     const { tokenizer } = models.decoder;
     const prompts = textsOf(models.decoder, models.sizes).slice(0, models.sizes.rows);
-    const labels = [tokenizer.decode([FIRST_TEXT_ID]), tokenizer.decode([FIRST_TEXT_ID + 1, FIRST_TEXT_ID + 2])];
+    const ids = textIds('labels', tokenizer.vocabSize);
+    const labels = [tokenizer.decode(ids(1)), tokenizer.decode(ids(2))];
     return {
       async run() {
         const rows = await scorer.scoreLabels(prompts, labels);

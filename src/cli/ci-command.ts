@@ -118,6 +118,7 @@ async function makeRun(
   const io = callsIo(context, options);
   if (options.run !== undefined) {
     const folder = await openRunFolder(options.run, options.runsDir);
+    if ((await readRun(folder, ({ status }) => status)) === 'done') return writeRunReport(folder, ioOf(context));
     await announceResume(folder, options.runsDir, context);
     return untilSpent(
       () => resumeCampaign(folder, io),

@@ -43,6 +43,8 @@ export interface AttackMetric<Name extends string = string> {
   /** Camel case: the name in the run database, in report.json and in exports. */
   readonly name: Name;
   readonly words: MetricText;
+  /** True where the measure depends on texts and embeddings alone: it is then measured once for all judges. */
+  readonly isOfAttacks?: boolean;
   /** Pure and seeded: the same set and options give the same measure. Unknown is a null value, never NaN. */
   measure(set: AttackSet, options: AttackSetOptions): Measure;
   /** The same measure as a computation that may pause; a metric that can take seconds has it. */

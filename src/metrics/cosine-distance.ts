@@ -31,6 +31,7 @@ function* meanCosineDistanceInSteps({ data, rows, width }: EmbeddingMatrix): Ste
 
 export const cosineDistance = attackMetric({
   name: 'cosineDistance',
+  isOfAttacks: true,
   words: {
     label: 'Distance between attacks',
     explain: 'Mean distance in meaning between two attacks: 0 all the same, about 1 unrelated.',

@@ -48,18 +48,21 @@ function* measureOf(set: AttackSet, name: keyof LexicalDiversity): Steps<Measure
 
 export const distinct1 = attackMetric({
   name: 'distinct1',
+  isOfAttacks: true,
   words: { label: 'Distinct words', explain: 'Different words as a share of all words written.', form: 'share' },
   steps: (set) => measureOf(set, 'distinct1'),
 });
 
 export const distinct2 = attackMetric({
   name: 'distinct2',
+  isOfAttacks: true,
   words: { label: 'Distinct word pairs', explain: 'Different pairs of words as a share of all pairs.', form: 'share' },
   steps: (set) => measureOf(set, 'distinct2'),
 });
 
 export const vocabulary = attackMetric({
   name: 'vocabulary',
+  isOfAttacks: true,
   words: { label: 'Vocabulary', explain: 'Different words written.', form: 'count' },
   steps: (set) => measureOf(set, 'vocabulary'),
 });

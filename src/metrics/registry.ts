@@ -72,20 +72,49 @@ export function measureAttackSet(set: AttackSet, options: AttackSetOptions): Att
   return finishSteps(measureAttackSetInSteps(set, options));
 }
 
-/** `measureAttackSet`, which may pause between two metrics and inside the slow ones. */
-export function* measureAttackSetInSteps(set: AttackSet, options: AttackSetOptions): Steps<AttackSetReport> {
+/** The metrics that no judge changes, of attacks without outcomes: those of `measureAttackSet` by every judge. */
+export function* measureAttacksInSteps(
+  attacks: Pick<AttackSet, 'texts' | 'embeddings'>,
+  options: AttackSetOptions,
+): Steps<Readonly<Record<string, Measure>>> {
+  const set = { ...attacks, outcomes: attacks.texts.map(() => ({ kind: 'unscored', unscoredResponses: 0 }) as const) };
   assertParallel(set);
-  const { successes, excluded, unscoredResponses } = attackSuccess(set.outcomes);
-  const clustered = successIndices(set.outcomes).slice(0, MAX_COMPARED);
-  const { clusters } = yield* uniqueAttacksInSteps(set.embeddings, clustered, options.threshold);
+  const ofAttacks = attackMetrics.all().filter(({ isOfAttacks }) => isOfAttacks === true);
+  return Object.fromEntries(yield* measureEach(ofAttacks, set, options));
+}
+
+function* measureEach(
+  metrics: readonly AttackMetric[],
+  set: AttackSet,
+  options: AttackSetOptions,
+): Steps<[string, Measure][]> {
   const measured: [string, Measure][] = [];
-  for (const metric of attackMetrics.all()) {
+  for (const metric of metrics) {
     const steps = metric.steps?.(set, options);
     measured.push([metric.name, steps === undefined ? metric.measure(set, options) : yield* steps]);
     yield;
   }
+  return measured;
+}
+
+/**
+ * `measureAttackSet`, which may pause between two metrics and inside the slow ones.
+ * @param known measures of the same attacks that no judge changes (`measureAttacksInSteps`): they are not measured again.
+ */
+export function* measureAttackSetInSteps(
+  set: AttackSet,
+  options: AttackSetOptions,
+  known: Readonly<Record<string, Measure>> = {},
+): Steps<AttackSetReport> {
+  assertParallel(set);
+  const { successes, excluded, unscoredResponses } = attackSuccess(set.outcomes);
+  const clustered = successIndices(set.outcomes).slice(0, MAX_COMPARED);
+  const { clusters } = yield* uniqueAttacksInSteps(set.embeddings, clustered, options.threshold);
+  const all = attackMetrics.all();
+  const unknown = all.filter(({ name }) => known[name] === undefined);
+  const measured = { ...known, ...Object.fromEntries(yield* measureEach(unknown, set, options)) };
   return {
-    metrics: Object.fromEntries(measured) as AttackSetMetrics,
+    metrics: Object.fromEntries(all.map(({ name }) => [name, measured[name]])) as AttackSetMetrics,
     successes,
     excluded,
     unscoredResponses,

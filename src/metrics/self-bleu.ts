@@ -41,6 +41,7 @@ function* selfBleuAtSizeInSteps(texts: readonly string[], options: SubsamplingOp
 
 export const selfBleuMetric = attackMetric({
   name: 'selfBleu',
+  isOfAttacks: true,
   words: {
     label: 'Likeness of wording',
     explain: 'Self-BLEU: how much of an attack’s wording appears in the other attacks. Lower is more varied.',

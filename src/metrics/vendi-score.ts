@@ -31,6 +31,7 @@ function* vendiScoreInSteps(embeddings: EmbeddingMatrix): Steps<Measure> {
 
 export const vendi = attackMetric({
   name: 'vendi',
+  isOfAttacks: true,
   words: { label: 'Effective number of attacks', explain: 'Vendi score over all attacks.' },
   steps: (set, options) => measureOverRows('vendi', set, options, vendiScoreInSteps),
 });

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { setTimeout as wait } from 'node:timers/promises';
 import { rootCertificates } from 'node:tls';
 import { monotonicMs } from '../base/clock.ts';
 import { FloodgateError } from '../base/errors.ts';
@@ -129,7 +130,7 @@ const PING_MS = 5000;
 const SILENT_MS = 15_000;
 
 /**
- * Drops a connection that does not answer, so that it is made anew: a network that is cut in the middle closes nothing.
+ * Drops a connection that does not answer, so that it is made again: a network that is cut in the middle closes nothing.
  * ioredis has a timeout of its own, whose timer would keep an ended process alive. @returns stops the watch.
  */
 export function watchSilence(client: RawRedis): () => void {
@@ -152,8 +153,9 @@ export function watchSilence(client: RawRedis): () => void {
   return () => clearInterval(timer);
 }
 
-/** Longest wait for a clean end of a connection that may be cut. */
+/** Longest wait for a clean end of a connection that may be cut, and for any end. */
 const CLOSE_MS = 3000;
+const FORCE_MS = 1000;
 
 /** Ends what talks to Redis, without waiting for a Redis that is gone. */
 export async function closeSoon(close: () => Promise<unknown>, force: () => Promise<unknown>): Promise<void> {
@@ -167,5 +169,5 @@ export async function closeSoon(close: () => Promise<unknown>, force: () => Prom
   );
   const end = await Promise.race([closed, late]);
   clearTimeout(timer);
-  if (end === 'late') await force().catch(() => undefined);
+  if (end === 'late') await Promise.race([force().catch(() => undefined), wait(FORCE_MS)]);
 }

@@ -1,6 +1,6 @@
 import type { QueueEvents } from 'bullmq';
 
-/** What is told of jobs: all of the queue, those of other runs among them. */
+/** Told of jobs: of all in the queue, those of other runs among them. */
 export interface EventListeners {
   completed(jobId: string, value: unknown): void;
   failed(jobId: string, reason: string): void;
@@ -10,7 +10,7 @@ export interface EventListeners {
 
 /**
  * Events of a queue. BullMQ's reader waits for seconds after each error of its connection, so a new one takes its place
- * when Redis is back, and goes on behind the last event that was read.
+ * when Redis is back, and continues behind the last event that was read.
  */
 export class EventsFeed {
   private readonly open: (lastEventId: string) => QueueEvents;

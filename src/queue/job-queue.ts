@@ -1,6 +1,6 @@
 import type { Queue, QueueEvents } from 'bullmq';
 import { monotonicMs } from '../base/clock.ts';
-import { type ErrorCode, FloodgateError, redactSecrets } from '../base/errors.ts';
+import { FloodgateError } from '../base/errors.ts';
 import {
   closeSoon,
   loadBullmq,
@@ -10,6 +10,7 @@ import {
   watchSilence,
 } from './connection.ts';
 import { EventsFeed } from './events-feed.ts';
+import { givenUp, workerError } from './job-errors.ts';
 import { ASKS, type Job, type JobResult, jobIdOf, type Outcome, parseResult, parseSigned } from './protocol.ts';
 import type { Signed, Signer } from './signing.ts';
 
@@ -31,6 +32,8 @@ export interface JobQueue {
   submit(job: Job, signal: AbortSignal): Promise<Finished>;
   /** Workers that are connected now. */
   workers(): Promise<number>;
+  /** Redis' own account of its work. */
+  info(): Promise<string>;
   close(): Promise<void>;
 }
 
@@ -43,13 +46,6 @@ const BEFORE_NEXT_TRY_MS = 500;
 const FIRST_LOOK_MS = 3000;
 const MOST_LOOK_MS = 60_000;
 const TICK_MS = 500;
-
-const KNOWN_CODES: ReadonlySet<string> = new Set<ErrorCode>([
-  ...(['usage', 'config', 'format', 'model', 'source', 'graph', 'runtime', 'target', 'judge', 'world'] as const),
-]);
-
-/** Longest words of somebody else that an error repeats. */
-const MOST_WORDS = 2000;
 
 interface Pending {
   readonly id: string;
@@ -96,7 +92,7 @@ class RedisJobQueue implements JobQueue {
     this.queue = queue;
     this.events = new EventsFeed(openEvents, lastEvent, {
       completed: (id, value) => this.completed(id, value),
-      failed: (id, reason) => this.again(id, () => refused(reason)),
+      failed: (id, reason) => this.again(id, () => givenUp(reason)),
       duplicated: (id) => void this.look(id),
     });
     this.timer = setInterval(() => this.lookAtLate(), TICK_MS);
@@ -114,6 +110,10 @@ class RedisJobQueue implements JobQueue {
 
   async workers(): Promise<number> {
     return this.queue.getWorkersCount();
+  }
+
+  async info(): Promise<string> {
+    return (await this.queue.client).info();
   }
 
   async submit(job: Job, signal: AbortSignal): Promise<Finished> {
@@ -225,7 +225,7 @@ class RedisJobQueue implements JobQueue {
       if (this.isClosed || this.pending.get(id) !== pending) return;
       if (job === undefined) await this.add(pending);
       else if (job.failedReason !== undefined && job.finishedOn !== undefined)
-        this.again(id, () => refused(job.failedReason));
+        this.again(id, () => givenUp(job.failedReason));
       else if (job.finishedOn !== undefined) this.completed(id, job.returnvalue);
     } catch {
       // No connection: the next look asks again.
@@ -266,22 +266,6 @@ class RedisJobQueue implements JobQueue {
   }
 }
 
-const words = (text: string): string => redactSecrets(text.slice(0, MOST_WORDS));
-
-/** Why BullMQ gave a job up: its worker refused it, or it was begun too often. */
-function refused(reason: string | undefined): FloodgateError {
-  return new FloodgateError('run', `queue: a job was given up: ${words(reason ?? 'no reason was given')}`, {
-    hint: 'the workers print why they refuse a job: another key, another version, or a job that they may not do',
-  });
-}
-
-function workerError(worker: string, { code, message, hint }: Extract<Outcome, { kind: 'error' }>): FloodgateError {
-  const known = KNOWN_CODES.has(code) ? (code as ErrorCode) : 'run';
-  return new FloodgateError(known, `worker ${words(worker)}: ${words(message)}`, {
-    ...(hint === null ? {} : { hint: `on the worker: ${words(hint)}` }),
-  });
-}
-
 /** @param said told once when the connection is lost, and when it is back. */
 export async function openJobQueue(
   address: QueueAddress,
@@ -295,7 +279,7 @@ export async function openJobQueue(
   try {
     await requireConnection(queue, address);
   } catch (error) {
-    await queue.disconnect().catch(() => undefined);
+    await queue.close().catch(() => undefined); // not connected yet: nothing is waited for
     throw error;
   }
   const client = (await queue.client) as unknown as RawRedis;

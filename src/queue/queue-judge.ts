@@ -67,7 +67,7 @@ interface Waiting {
   reject(error: unknown): void;
 }
 
-/** What waits in groups of one job each, in order. */
+/** Groups of one job each, in order. */
 function groupsOf(all: readonly Waiting[]): Waiting[][] {
   const groups: Waiting[][] = [];
   let characters = 0;

@@ -13,7 +13,7 @@ export interface Signed {
   readonly mac: string | null;
 }
 
-/** What a text is for. A signed result never passes for a job. */
+/** The purpose of a text. A signed result never passes for a job. */
 export type Purpose = 'job' | 'result';
 
 /** Signs texts and checks signatures, with one key or without any. */

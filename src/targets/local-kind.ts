@@ -4,10 +4,12 @@ import { FloodgateError } from '../base/errors.ts';
 import { maxOf } from '../base/long-lists.ts';
 import type { ComputeOptions } from '../engine/runtime/device.ts';
 import { type DecoderCheckpoint, truncateLayers } from '../models/checkpoint/checkpoint.ts';
+import { choosePrecision } from '../models/decoder/chosen-precision.ts';
 import type { Int8Options } from '../models/decoder/declare-model.ts';
 import { type Divergence, measureDivergence } from '../models/decoder/divergence.ts';
 import { openInt8Weights } from '../models/decoder/int8-weights.ts';
 import { device, modelSpec } from '../models/model-fields.ts';
+import { settleSourceOptions } from '../models/sources/source-environment.ts';
 import { assertAnswersFit, createAttackEncoder, type LocalPromptOptions, openLocalTarget } from './local-target.ts';
 import type { DecodeSettings } from './target.ts';
 import {
@@ -26,9 +28,11 @@ const fields = {
   systemPrompt: z.string().min(1).max(MAX_PROMPT_CHARACTERS).optional().describe('the template decides when absent'),
   template: z.enum(['chat', 'plain']).default('chat').describe('plain: the attack unchanged, without chat markers'),
   precision: z
-    .enum(['fp32', 'int8'])
+    .enum(['fp32', 'int8', 'auto'])
     .default('fp32')
-    .describe('while training; int8 (CPU alone) is faster and answers a little differently; evaluation is always in fp32'),
+    .describe(
+      'while training; int8 (CPU alone) answers a little differently; auto: int8 where it is faster on this processor, as measured once; evaluation is always in fp32',
+    ),
   layers: positiveCount.optional().describe('use only the first layers of the model'),
   device: device.default('cpu'),
 };
@@ -93,15 +97,23 @@ async function openInInt8(
 
 /** Elsewhere its matmuls would run on the CPU all the same, between copies of their inputs. */
 function assertInt8OnCpu({ precision, device }: LocalConfig): void {
-  if (precision === 'fp32' || device === 'cpu') return;
+  if (precision !== 'int8' || device === 'cpu') return;
   throw new FloodgateError('config', `target.precision: got int8 on ${device}, expected fp32 there`, {
     hint: 'set target.precision: fp32, or target.device: cpu',
   });
 }
 
+/** The precision to train in: `auto` is the faster one on this processor. */
+async function precisionOf({ precision, device }: LocalConfig, { threads, cacheDir }: TargetHost) {
+  if (precision !== 'auto') return precision;
+  if (device !== 'cpu') return 'fp32';
+  const place = settleSourceOptions(cacheDir === undefined ? {} : { cacheDir });
+  return (await choosePrecision(threads, place.cacheDir)).precision;
+}
+
 async function plan(config: LocalConfig, host: TargetHost): Promise<PlannedTarget> {
   assertInt8OnCpu(config);
-  const { model: spec, layers, precision, systemPrompt } = config;
+  const { model: spec, layers, systemPrompt } = config;
   const whole = await host.openDecoder(spec);
   const checkpoint = layers === undefined ? whole : truncateLayers(whole, layers);
   const { template, warnings } = chooseTemplate(checkpoint, config.template);
@@ -125,6 +137,7 @@ async function plan(config: LocalConfig, host: TargetHost): Promise<PlannedTarge
   const source = await host.sourceOf(spec);
   const model = { checkpoint, source, template, systemPrompt, compute, warnings };
   const inFp32: PlannedTarget = { facts, model, open: () => openInFp32(found) };
+  const precision = await precisionOf(config, host);
   if (precision === 'fp32') return inFp32;
   const int8Facts = { ...facts, precision };
   const open = (texts: readonly string[]) => openInInt8({ ...found, facts: int8Facts }, texts);

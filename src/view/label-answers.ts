@@ -12,7 +12,8 @@ import { hasBegun, openStore, type RunStore } from '../runs/store/run-store.ts';
 import { causesOf } from '../runs/store/stage-name.ts';
 import { ApiError } from '../serve/api-error.ts';
 import { readJson } from '../serve/http-guard.ts';
-import { answerOrder, labelledSample } from '../studies/calibration/labelled-answers.ts';
+import { answerOrder, labelledSample, placesAtRandom } from '../studies/calibration/labelled-answers.ts';
+import type { KeptAnswers } from './run-content.ts';
 
 /** A label with the longest name and note, escaped, has less. */
 const MAX_LABEL_BYTES = 16_384;
@@ -95,11 +96,11 @@ export async function wayOf(folder: RunFolder, labels: Labels, attack: string) {
 }
 
 /** The next answer of the random sample that has no label, and how far the sample is. */
-export async function sampleAnswer(folder: RunFolder) {
+export async function sampleAnswer(folder: RunFolder, kept: KeptAnswers) {
   const none = { next: null, judge: '', answers: 0, inSample: 0 };
   return withStore(folder, none, async (store) => {
     const judge = await countingJudgeOf(folder);
-    const order = answerOrder(store);
+    const order = answerOrder(store, await kept.ofDatabase('places', folder, () => placesAtRandom(store)));
     const { labelled, next } = labelledSample(order, readLabels(folder.labelsPath), judge);
     return {
       next: next === undefined ? null : { attack: next.attack, response: next.answer },

@@ -22,9 +22,15 @@ const filesOf = ({ path, databasePath, labelsPath, configPath, manifestPath, loc
 };
 
 /** The present content of runs; reads no file. */
-export function contentOf(folders: readonly RunFolder[]): RunContent {
+export const contentOf = (folders: readonly RunFolder[]): RunContent => markOf(folders.flatMap(filesOf));
+
+/** The same of the database alone. */
+export const databaseContentOf = ({ databasePath }: RunFolder): RunContent =>
+  markOf([databasePath, `${databasePath}-wal`]);
+
+function markOf(paths: readonly string[]): RunContent {
   let latest = 0;
-  const marks = folders.flatMap(filesOf).map((path) => {
+  const marks = paths.map((path) => {
     const found = statSync(path, { throwIfNoEntry: false, bigint: true });
     // An empty log comes and goes with every reader.
     if (found === undefined || found.size === 0n) return null;
@@ -42,14 +48,26 @@ export class KeptAnswers {
   private readonly kept = new Map<string, { readonly mark: string; readonly answer: object }>();
 
   /** @param make the answer; one about a run that a process works on is not kept, since the process may be killed. */
-  async of<T extends { readonly status: string }>(what: string, folder: RunFolder, make: () => Promise<T>): Promise<T> {
-    const key = `${what} ${folder.path}`;
-    const content = contentOf([folder]);
+  of<T extends { readonly status: string }>(what: string, folder: RunFolder, make: () => T | Promise<T>): Promise<T> {
+    return this.ofContent(`${what} ${folder.path}`, contentOf([folder]), make, ({ status }) => status !== 'running');
+  }
+
+  /** An answer that depends on a run's database alone. */
+  ofDatabase<T extends object>(what: string, folder: RunFolder, make: () => T | Promise<T>): Promise<T> {
+    return this.ofContent(`${what} ${folder.path}`, databaseContentOf(folder), make, () => true);
+  }
+
+  private async ofContent<T extends object>(
+    key: string,
+    content: RunContent,
+    make: () => T | Promise<T>,
+    mayKeep: (answer: T) => boolean,
+  ): Promise<T> {
     const known = this.kept.get(key);
     if (known?.mark === content.mark) return known.answer as T;
     const answer = await make();
     if (this.kept.size >= MAX_KEPT) this.kept.clear();
-    if (content.isSettled && answer.status !== 'running') this.kept.set(key, { mark: content.mark, answer });
+    if (content.isSettled && mayKeep(answer)) this.kept.set(key, { mark: content.mark, answer });
     return answer;
   }
 }

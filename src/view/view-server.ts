@@ -166,7 +166,7 @@ class ViewServer {
       if (part === 'curves' && id === undefined) return curvesAnswer(folder);
       if (part === 'heat' && id === undefined) return heatAnswer(folder);
       if (part === 'labels' && id === undefined) return labelsAnswer(folder, query);
-      if (part === 'sample' && id === undefined) return sampleAnswer(folder);
+      if (part === 'sample' && id === undefined) return sampleAnswer(folder, this.kept);
       if (part === 'map' && id === undefined) return mapAnswer(folder);
       if (part === 'topics' && id === undefined) return topicsAnswer(folder, query, signal);
       if (part === 'attacks' && view === 'related' && id !== undefined) return relatedAnswer(folder, id, query, signal);

@@ -1,10 +1,13 @@
 import { setMaxListeners } from 'node:events';
 import { isIP } from 'node:net';
-import { Agent, type Dispatcher, Pool, ProxyAgent, request } from 'undici';
+import type { Dispatcher, Pool } from 'undici';
 import { monotonicMs, nowMs } from '../base/clock.ts';
 import { FloodgateError } from '../base/errors.ts';
+import { latePackage } from '../base/late-package.ts';
 import { proxyFor } from '../models/sources/proxy.ts';
 import { excerpt, WireFailure, type WireFault } from './wire-failure.ts';
+
+const undici = latePackage<typeof import('undici')>('undici');
 
 /** Longest time to reach a server; the rest of the timeout is for its answer. */
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -89,7 +92,7 @@ class ProxyHangUp extends Error {
  * connects again without an end or a pause (7.30); an error of another code ends the request.
  */
 function connectToProxy(origin: URL, options: object): Pool {
-  const pool = new Pool(origin, options);
+  const pool = new (undici().Pool)(origin, options);
   const connect = pool.connect.bind(pool) as (options: Dispatcher.ConnectOptions) => Promise<Dispatcher.ConnectData>;
   pool.connect = (async (asked: Dispatcher.ConnectOptions) => {
     try {
@@ -115,8 +118,8 @@ function createDispatchers({ connections, env, tls = {}, proxy: own }: HttpClien
       const connect = { timeout: CONNECT_TIMEOUT_MS, ...tls };
       const made =
         proxy === undefined
-          ? new Agent({ ...common, connect })
-          : new ProxyAgent({
+          ? new (undici().Agent)({ ...common, connect })
+          : new (undici().ProxyAgent)({
               ...common,
               uri: proxy.href,
               requestTls: tls as object,
@@ -163,7 +166,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
     const began = monotonicMs();
     try {
       const { method, url, headers, body } = call;
-      const response = await request(url, {
+      const response = await undici().request(url, {
         method: method as Dispatcher.HttpMethod,
         headers: { 'accept-encoding': 'identity', 'user-agent': 'floodgate', ...headers },
         body: body ?? null,

@@ -1,5 +1,8 @@
-import { JSONPathEnvironment, type JSONPathQuery, type JSONValue } from 'json-p3';
+import type { JSONPathEnvironment, JSONPathQuery, JSONValue } from 'json-p3';
 import { FloodgateError } from '../base/errors.ts';
+import { latePackage } from '../base/late-package.ts';
+
+const jsonPath = latePackage<typeof import('json-p3')>('json-p3');
 
 /** Finds values in a JSON document by a path of RFC 9535. */
 export interface JsonPath {
@@ -11,13 +14,18 @@ export interface JsonPath {
 /** Deepest document that a path descends into: stops a reply of a million brackets from filling the stack. */
 const MAX_DEPTH = 100;
 
-const environment = new JSONPathEnvironment({ maxRecursionDepth: MAX_DEPTH });
+let opened: JSONPathEnvironment | undefined;
+
+function environment(): JSONPathEnvironment {
+  opened ??= new (jsonPath().JSONPathEnvironment)({ maxRecursionDepth: MAX_DEPTH });
+  return opened;
+}
 
 /** @param key config key, for messages. @throws FloodgateError `config` for a text that is no path. */
 export function parseJsonPath(text: string, key: string): JsonPath {
   let query: JSONPathQuery;
   try {
-    query = environment.compile(text);
+    query = environment().compile(text);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new FloodgateError('config', `${key}: got ${text}, expected a JSONPath: ${reason}`, {

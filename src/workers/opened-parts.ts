@@ -64,7 +64,7 @@ interface AskedTarget {
   readonly asks: BatchedAsks;
 }
 
-/** A value that is opened at the first request. What fails to open is opened again by the next one. */
+/** A value that is opened at the first request. A failed opening is tried again by the next one. */
 class Opened<T extends { close(): Promise<unknown> }> {
   private opening: Promise<T> | undefined;
   private readonly open: () => Promise<T>;

@@ -4,7 +4,7 @@ import { judgeKinds } from '../judges/registry.ts';
 import { targetKindOf } from '../targets/registry.ts';
 import type { TargetConfig } from '../targets/target-kind.ts';
 
-/** What configs from the queue may name beside models and addresses. */
+/** Code and files that configs from the queue may name. */
 export interface Permissions {
   /** Files and command lines that may be run. */
   readonly code: readonly string[];

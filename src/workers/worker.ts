@@ -84,7 +84,7 @@ function readResult(id: string, result: Signed | undefined, signer: Signer): Sig
   return typeof parsed === 'string' || parsed.job !== id ? undefined : result;
 }
 
-/** What a worker does with each job. */
+/** The work of a worker on each job. */
 class Processing {
   readonly counts: WorkerCounts = { jobs: 0, answers: 0, verdicts: 0, handedBack: 0, refused: 0 };
   private readonly name: string;
@@ -198,8 +198,8 @@ export async function runWorker(
 
 /** Ends both connections of a worker, whatever still waits for them. */
 async function disconnect(worker: object): Promise<void> {
-  const { connection, blockingConnection } = worker as Record<string, { disconnect(wait: boolean): Promise<void> }>;
-  for (const each of [connection, blockingConnection]) each?.disconnect(false).catch(() => undefined);
+  const { connection, blockingConnection } = worker as Record<string, { close(force: boolean): Promise<void> }>;
+  for (const each of [connection, blockingConnection]) await each?.close(true).catch(() => undefined);
 }
 
 /** The part of a BullMQ worker that tells of its connection. */

@@ -1,6 +1,8 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openRunFolder } from '../../src/runs/run-folder.ts';
+import { openStore } from '../../src/runs/store/run-store.ts';
 import { junitErrors } from '../exports/junit-schema.ts';
 import { sarifErrors } from '../exports/sarif-schema.ts';
 import { createTinyCampaign, type TinyCampaign } from '../stages/tiny-campaign.ts';
@@ -85,6 +87,22 @@ describe('floodgate ci', () => {
     const sarif = JSON.parse(readFileSync(path.join(out, 'results.sarif'), 'utf8'));
     expect(sarifErrors(sarif)).toEqual([]);
     expect(sarif.runs[0].tool.driver.name).toBe('Floodgate');
+  });
+
+  it('only reads a run that is done: its target need not be there', async () => {
+    const log = async () => {
+      const { databasePath } = await openRunFolder('release', runsDir);
+      const store = await openStore(databasePath, { readOnly: true });
+      try {
+        return store.events().map(({ code }) => code);
+      } finally {
+        store.close();
+      }
+    };
+    const before = await log();
+    const { code } = await call(['ci', config, '--run', 'release'], 'gate.successRate=1');
+    expect(code).toBe(0);
+    expect(await log()).toEqual(before);
   });
 
   it('ends with 101 where the budget ends the run first, with what is known; the command it names decides', async () => {

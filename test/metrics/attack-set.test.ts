@@ -1,8 +1,15 @@
 import { expect, test } from 'vitest';
 import { meanCosineDistance } from '../../src/metrics/cosine-distance.ts';
 import { createEmbeddingMatrix, selectRows } from '../../src/metrics/embedding-matrix.ts';
-import { measureAttackSet } from '../../src/metrics/registry.ts';
+import { pointMeasure } from '../../src/metrics/measure.ts';
+import {
+  attackMetrics,
+  measureAttackSet,
+  measureAttackSetInSteps,
+  measureAttacksInSteps,
+} from '../../src/metrics/registry.ts';
 import { selfBleu } from '../../src/metrics/self-bleu.ts';
+import { finishSteps } from '../../src/metrics/steps.ts';
 import { attackOutcome } from '../../src/metrics/success.ts';
 import { vendiScore } from '../../src/metrics/vendi-score.ts';
 import { golden, matrixOf } from './golden-values.ts';
@@ -46,6 +53,24 @@ test('is JSON-safe and the same from the same seed', () => {
   expect(JSON.parse(JSON.stringify(report))).toStrictEqual(report);
   expect(measureAttackSet(set, { seed: 1, draws: 20 })).toStrictEqual(report);
   expect(measureAttackSet(set, { seed: 2, draws: 20 })).not.toEqual(report);
+});
+
+test('measures that no judge changes are the same by every judge, and are taken over where they are known', () => {
+  const options = { seed: 1, draws: 20 };
+  const ofAttacks = finishSteps(measureAttacksInSteps(set, options));
+  const names = Object.keys(ofAttacks);
+  expect(names).toEqual(['cosineDistance', 'selfBleu', 'vendi', 'distinct1', 'distinct2', 'vocabulary']);
+  const byAnother = { ...set, outcomes: outcomes.map((_, i) => (i % 2 === 0 ? success : failure)) };
+  for (const each of [set, byAnother]) {
+    const whole = measureAttackSet(each, options);
+    for (const name of names) expect(whole.metrics[name], name).toStrictEqual(ofAttacks[name]);
+    const report = finishSteps(measureAttackSetInSteps(each, options, ofAttacks));
+    expect(report).toStrictEqual(whole);
+    expect(Object.keys(report.metrics)).toEqual(attackMetrics.all().map(({ name }) => name));
+  }
+  const known = pointMeasure(-1, 60, 'known');
+  const { metrics } = finishSteps(measureAttackSetInSteps(set, options, { vendi: known }));
+  expect(metrics.vendi).toBe(known);
 });
 
 test('states diversity at a smaller size for comparison, with the echo rate when masked outcomes are given', () => {

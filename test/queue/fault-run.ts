@@ -1,5 +1,7 @@
 import { existsSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { type CuttableWay, type RedisServer, startRedis, startWay } from '../../lab/queue/redis-server.ts';
+import { startWorker, type WorkerProcess } from '../../lab/queue/worker-process.ts';
 import type { RandomStream } from '../../src/base/random.ts';
 import {
   type CampaignPlace,
@@ -7,8 +9,6 @@ import {
   resumeProcess,
   startRunProcess,
 } from '../stages/campaign-process.ts';
-import { type CuttableWay, type RedisServer, startRedis, startWay } from './redis-server.ts';
-import { startWorker, type WorkerProcess } from './worker-process.ts';
 
 /** The answers of the target of these runs: a function of the attack. Each call leaves a byte in `CALLS`. */
 const TARGET = `
@@ -27,8 +27,10 @@ export function withSlowTarget(place: CampaignPlace, overrides: readonly string[
   return { ...place, overrides: [...place.overrides, target, ...overrides] };
 }
 
-/** What can happen to a run with a queue. */
-export const FAULTS = ['worker killed', 'worker stopped', 'Redis killed', 'network cut', 'learner killed'] as const;
+/** Faults that a run with a queue meets. */
+export const FAULTS = [
+  ...(['worker killed', 'worker stopped', 'Redis killed', 'network cut', 'network frozen', 'learner killed'] as const),
+];
 export type Fault = (typeof FAULTS)[number];
 
 export interface FaultRunOptions {
@@ -96,7 +98,7 @@ class FaultRun {
     return this.learner.child.exitCode !== null;
   }
 
-  /** Ends when the target was called so often since, or the run is over. @returns whether the run goes on. */
+  /** Ends when the target was called so often since, or the run is over. @returns whether the run continues. */
   async reached(calls: number): Promise<boolean> {
     while (this.calls < calls && !this.isOver) await sleep(10);
     return !this.isOver;
@@ -122,6 +124,11 @@ class FaultRun {
         return this.redis.start();
       case 'network cut':
         this.way.cut();
+        await sleep(this.options.cutMs());
+        this.way.mend();
+        return;
+      case 'network frozen':
+        this.way.freeze();
         await sleep(this.options.cutMs());
         this.way.mend();
         return;

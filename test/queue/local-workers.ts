@@ -7,7 +7,7 @@ import { runWorker, type WorkerOptions } from '../../src/workers/worker.ts';
 
 /** A worker in this process. */
 export interface LocalWorker {
-  /** What it said, a line each. */
+  /** Its lines for a person. */
   readonly lines: readonly string[];
   stop(): ReturnType<typeof runWorker>;
 }

@@ -1,10 +1,10 @@
 import { afterAll, beforeAll } from 'vitest';
+import { type RedisServer, startRedis } from '../../lab/queue/redis-server.ts';
 import type { RunWorkers } from '../../src/stages/campaign/run-workers.ts';
 import type { Config } from '../../src/stages/config/config.ts';
 import { describeJudgeContract } from '../judges/judge-contract.ts';
 import { describeSeededTargetContract, describeTargetContract } from '../targets/target-contract.ts';
 import { type LocalWorker, openWorkersOf, queueConfig, startLocalWorker } from './local-workers.ts';
-import { type RedisServer, startRedis } from './redis-server.ts';
 
 const TARGET = {
   kind: 'scripted',

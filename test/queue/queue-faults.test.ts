@@ -55,7 +55,7 @@ describe('a run with a queue and two workers', () => {
     });
     expect(met).toEqual(faults);
     expect(whole.differences('faulty')).toEqual([]);
-    // What was asked twice was counted once.
+    // An answer that was drawn twice was counted once.
     expect(paidOf('faulty')).toBe(paidOf('whole'));
     expect(calls).toBeGreaterThanOrEqual(paidOf('whole'));
   });

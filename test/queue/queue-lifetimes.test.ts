@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Queue } from 'bullmq';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { type RedisServer, startRedis } from '../../lab/queue/redis-server.ts';
+import { startWorker, type WorkerProcess } from '../../lab/queue/worker-process.ts';
 import { FloodgateError } from '../../src/base/errors.ts';
 import { loadBullmq, queueAddress } from '../../src/queue/connection.ts';
 import { type JobQueue, openJobQueue } from '../../src/queue/job-queue.ts';
@@ -12,18 +14,16 @@ import { queueSection } from '../../src/queue/queue-section.ts';
 import { createSigner } from '../../src/queue/signing.ts';
 import { type CompiledSource, compileSource } from '../support/compiled-source.ts';
 import { DEFAULT_JUDGE, openWorkersOf, queueConfig, startLocalWorker } from './local-workers.ts';
-import { type RedisServer, startRedis } from './redis-server.ts';
-import { startWorker, type WorkerProcess } from './worker-process.ts';
 
 /** A target that notes each call; `block` blocks the event loop, `slow` waits until a file is there. */
 const TARGET = `
 import { appendFileSync, existsSync } from 'node:fs';
 const { FOLDER } = process.env;
-export default async ({ attack }) => {
+export default async ({ attack, signal }) => {
   appendFileSync(FOLDER + '/calls', attack + '\\n');
   if (attack.startsWith('block')) for (const end = Date.now() + 3000; Date.now() < end; );
   if (attack.startsWith('slow'))
-    while (!existsSync(FOLDER + '/go')) await new Promise((resolve) => setTimeout(resolve, 20));
+    while (!existsSync(FOLDER + '/go') && !signal.aborted) await new Promise((resolve) => setTimeout(resolve, 20));
   return 'answer to ' + attack;
 };
 `;

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type RedisServer, startRedis } from '../../lab/queue/redis-server.ts';
+import { startWorker } from '../../lab/queue/worker-process.ts';
 import { startRunProcess } from '../stages/campaign-process.ts';
 import { createTinyWholeRun, type TinyWholeRun } from '../stages/whole-run.ts';
-import { type RedisServer, startRedis } from './redis-server.ts';
-import { startWorker } from './worker-process.ts';
 
 let whole: TinyWholeRun;
 let redis: RedisServer;

@@ -3,13 +3,13 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Queue } from 'bullmq';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { type RedisServer, startRedis } from '../../lab/queue/redis-server.ts';
 import { queueAddress } from '../../src/queue/connection.ts';
 import { openJobQueue } from '../../src/queue/job-queue.ts';
 import { type AskedDescription, jobIdOf, PROTOCOL } from '../../src/queue/protocol.ts';
 import { queueSection } from '../../src/queue/queue-section.ts';
 import { createSigner } from '../../src/queue/signing.ts';
 import { DEFAULT_JUDGE, type LocalWorker, openWorkersOf, queueConfig, startLocalWorker } from './local-workers.ts';
-import { type RedisServer, startRedis } from './redis-server.ts';
 
 const KEY = 'the key of this test, long enough';
 const SCRIPTED = { kind: 'scripted', otherwise: ['fine'] };
@@ -149,7 +149,7 @@ describe('signed jobs', () => {
     expect(worker.lines.map((line) => line.replace(/.*: /, '')).sort()).toEqual(
       expect.arrayContaining(['its id is that of another job', 'it is not signed', 'it is of another form']),
     );
-    expect(await openOnce(SCRIPTED)).toBe('scripted'); // the worker goes on
+    expect(await openOnce(SCRIPTED)).toBe('scripted'); // the worker continues
   });
 
   it('whose results are signed with another key end the run', async () => {

@@ -26,6 +26,8 @@ describe('the gate', () => {
     expect(stateOf({ ways: 3 }, stage('a', measure(0.5, 0.4, 0.6), measure(2, 1, 4)))).toBe('undecided');
     expect(stateOf({ ways: 3 }, stage('a', measure(0.5, 0.4, 0.6), measure(2, 1, 3)))).toBe('passed');
     expect(stateOf({ ways: 3 }, stage('a', measure(0.5, 0.4, 0.6)))).toBe('undecided');
+    // Without a success there is no way, whether or not causes were looked for.
+    expect(stateOf({ ways: 0 }, stage('a', measure(0, 0, 0.04)))).toBe('passed');
   });
 
   it('takes the worst attacker, and never passes what nothing measured', () => {

@@ -1,9 +1,11 @@
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, describe, expect, it, vi } from 'vitest';
 import { randomStream } from '../../src/base/random.ts';
 import { liveSessionLabels } from '../../src/engine/runtime/session.ts';
 import { type DecoderCheckpoint, openCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
+import { choosePrecision } from '../../src/models/decoder/chosen-precision.ts';
 import { Generator, openGenerator } from '../../src/models/decoder/generator.ts';
 import { settleSourceOptions } from '../../src/models/sources/source-environment.ts';
 import { renderChatIds } from '../../src/models/tokenizer/prompt-ids.ts';
@@ -11,7 +13,7 @@ import type { Tokenizer } from '../../src/models/tokenizer/tokenizer.ts';
 import { createAttackEncoder, type LocalTargetOptions, openLocalTarget } from '../../src/targets/local-target.ts';
 import { testPath } from '../support/golden-file.ts';
 import { modelFixture } from '../support/model-fixture.ts';
-import { planFrom } from './open-target.ts';
+import { createTargetHost, planFrom } from './open-target.ts';
 import { asking, DECODE, describeSeededTargetContract, describeTargetContract, textsOf } from './target-contract.ts';
 
 const compute = { device: 'cpu', threads: 1 } as const;
@@ -49,6 +51,21 @@ it('is refused in int8 on another device than the CPU, before its model is looke
     message: 'target.precision: got int8 on webgpu, expected fp32 there',
     hint: 'set target.precision: fp32, or target.device: cpu',
   });
+});
+
+it('is planned in the precision that is faster here, as the model cache has it; on another device in fp32', async () => {
+  const cacheDir = await mkdtemp(path.join(tmpdir(), 'floodgate-auto-'));
+  const planned = async (gain: number, device = 'cpu') => {
+    await rm(path.join(cacheDir, 'int8-gain.json'), { force: true });
+    await choosePrecision(1, cacheDir, async () => gain);
+    const host = { ...createTargetHost(), cacheDir, openDecoder: () => openTiny(), sourceOf: async () => undefined };
+    const { facts, evaluatedAs } = await planFrom({ kind: 'local', model: 'a', precision: 'auto', device }, host);
+    return [facts.precision, evaluatedAs?.facts.precision];
+  };
+  expect(await planned(3)).toEqual(['int8', 'fp32']);
+  expect(await planned(0.8)).toEqual(['fp32', undefined]);
+  expect(await planned(3, 'webgpu')).toEqual(['fp32', undefined]);
+  await rm(cacheDir, { recursive: true });
 });
 
 describe('local target', () => {

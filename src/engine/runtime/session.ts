@@ -3,13 +3,14 @@ import { readFile, stat } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import type { InferenceSession as OrtSession } from 'onnxruntime-common';
-import { InferenceSession, listSupportedBackends, type Tensor } from 'onnxruntime-node';
+import type { Tensor } from 'onnxruntime-node';
 import { writeFileAtomically } from '../../base/atomic-file.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import type { Graph } from '../graph/builder.ts';
 import { writeOnnx } from '../onnx/onnx-writer.ts';
 import { type ComputeOptions, DEVICE_REMEDIES, type Device, dialectOf, executionProviders } from './device.ts';
 import { holdSession } from './session-pool.ts';
+import { onnxRuntime } from './tensors.ts';
 import { createWorkerSession, type RuntimeSession } from './worker-session.ts';
 
 export type Tensors = Readonly<Record<string, Tensor>>;
@@ -28,7 +29,9 @@ export interface OpenSessionOptions extends ComputeOptions {
 
 /** A device that the package lacks is refused: the runtime itself would leave it out, and compute on the CPU. */
 function requireDevice(device: Device): void {
-  const names = listSupportedBackends().map(({ name }) => name);
+  const names = onnxRuntime()
+    .listSupportedBackends()
+    .map(({ name }) => name);
   if (!names.includes(device)) throw new Error(`the package has no ${device} for ${process.platform} ${process.arch}`);
 }
 
@@ -41,6 +44,7 @@ interface Model {
 /** Opens the session on this thread, or in one of its own. */
 function create(source: Model['source'], settings: OrtSession.SessionOptions, ownThread = false) {
   if (ownThread) return createWorkerSession(source, settings);
+  const { InferenceSession } = onnxRuntime();
   return typeof source === 'string'
     ? InferenceSession.create(source, settings)
     : InferenceSession.create(source, settings);

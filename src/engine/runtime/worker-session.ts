@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import type { InferenceSession as OrtSession } from 'onnxruntime-common';
-import { Tensor } from 'onnxruntime-node';
+import type { Tensor } from 'onnxruntime-node';
+import { onnxRuntime } from './tensors.ts';
 
 /** The part of ONNX Runtime's session that a graph needs. */
 export type RuntimeSession = Pick<OrtSession, 'inputNames' | 'outputNames' | 'release'> & {
@@ -52,7 +53,9 @@ function toPlain({ type, dims, data }: Tensor): PlainTensor {
   return { type, dims, data: data.slice() as Tensor['data'] };
 }
 
-const toTensor = ({ type, data, dims }: PlainTensor): Tensor => new Tensor(type as 'float32', data as never, dims);
+function toTensor({ type, data, dims }: PlainTensor): Tensor {
+  return new (onnxRuntime().Tensor)(type as 'float32', data as never, dims);
+}
 
 /** Writes an output into the tensor that the caller gave for it. */
 function fill(target: Tensor, { data }: PlainTensor): Tensor {

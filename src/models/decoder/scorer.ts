@@ -1,4 +1,5 @@
 import type { Tensor } from 'onnxruntime-node';
+import { append } from '../../base/long-lists.ts';
 import { makeOrClose, openTogether } from '../../base/open-together.ts';
 import { GraphBuilder } from '../../engine/graph/builder.ts';
 import { symbolSize } from '../../engine/graph/size.ts';
@@ -56,7 +57,7 @@ export class Scorer {
     const lengths = rows.map((row) => row.length);
     const scored: Float32Array[] = [];
     for (const [start, end] of groupRows(lengths, { maxRows: rows.length, maxTokens })) {
-      scored.push(...(await this.scoreGroup({ prompt, rows: rows.slice(start, end) }, minTokens, state)));
+      append(scored, await this.scoreGroup({ prompt, rows: rows.slice(start, end) }, minTokens, state));
     }
     if (!scored.every((row) => row.every(Number.isFinite))) {
       throw notFinite(this.options.spec ?? this.options.weights.path);

@@ -57,7 +57,7 @@ const FIGURES: readonly {
   readonly state: (figure: Pick<GateCheck, 'value' | 'low' | 'high'>, most: number) => GateState;
 }[] = [
   { limit: 'successRate', isReplay: false, of: ({ metrics }) => metrics.asr, state: shareState },
-  { limit: 'ways', isReplay: false, of: ({ causes }) => causes?.metrics.ways, state: countState },
+  { limit: 'ways', isReplay: false, of: waysOf, state: countState },
   { limit: 'replayed', isReplay: true, of: ({ metrics }) => metrics.asr, state: shareState },
   {
     limit: 'referenceFailureRate',
@@ -66,6 +66,12 @@ const FIGURES: readonly {
     state: shareState,
   },
 ];
+
+/** Ways by their causes. Without a success there is none, whether or not causes were looked for. */
+function waysOf({ metrics: { asr }, causes }: ReportStage): ReportMeasure | undefined {
+  if (causes !== undefined || asr?.value !== 0) return causes?.metrics.ways;
+  return { value: 0, low: 0, high: 0, n: asr.n };
+}
 
 const isMeasured = ({ metrics }: ReportStage): boolean => metrics.asr !== undefined;
 

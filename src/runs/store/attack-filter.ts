@@ -43,7 +43,13 @@ export const VERDICTS_OF_SLICE =
 const SCORED = `SELECT attack_id, avg(unsafe) AS mean FROM response JOIN verdict ON response_id = response.id
   WHERE attack_id >= $from AND attack_id < $before AND judge = $judge AND masked = 0 AND unsafe BETWEEN 0 AND 1
   GROUP BY attack_id`;
-/** One row where a judge left an attack of a slice without a score: most slices have none, and need no look at each. */
+/** A judge scored every answer of a slice, and each attack has one, where both pairs are equal: counted without a join. */
+export const SCORED_COUNTS = `SELECT (SELECT count(*) FROM attack WHERE id >= $from AND id < $before),
+  (SELECT count(*) FROM response WHERE attack_id >= $from AND attack_id < $before AND position = 0),
+  (SELECT count(*) FROM response WHERE attack_id >= $from AND attack_id < $before),
+  (SELECT count(*) FROM verdict WHERE response_id BETWEEN $low AND $high AND judge = $judge AND masked = 0
+    AND unsafe BETWEEN 0 AND 1)`;
+/** One row where a judge left an attack of a slice without a score. */
 export const HAS_UNSCORED = `SELECT 1 WHERE (SELECT count(*) FROM attack WHERE id >= $from AND id < $before) >
   (SELECT count(*) FROM (${SCORED}))`;
 

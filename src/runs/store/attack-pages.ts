@@ -7,6 +7,7 @@ import {
   attackColumns,
   HAS_UNSCORED,
   notedBy,
+  SCORED_COUNTS,
   sliceStatement,
   textValues,
   VERDICTS_ALONE,
@@ -153,7 +154,7 @@ class Reader implements AttackPages {
     const top = await descend(descent, (from, until) => {
       const ids = isNoted === undefined ? undefined : this.notedIds({ from, before: until }, judge, isNoted);
       if (ids?.length === 0) return { top: from };
-      if (mayBeUnscored && this.select(HAS_UNSCORED, { from, before: until, judge }).length === 0) return { top: from };
+      if (mayBeUnscored && !this.hasUnscored({ from, before: until }, judge)) return { top: from };
       const most = accepts === undefined ? limit - attacks.length : CANDIDATES;
       const more = ids === undefined ? {} : { ids: JSON.stringify(ids) };
       const rows = this.select(sql, { ...given, ...more, before: until, from, limit: most });
@@ -178,6 +179,17 @@ class Reader implements AttackPages {
     const sql = `SELECT DISTINCT attack_id ${VERDICTS_OF_SLICE} AND ${notedBy(judge)}
       AND attack_id >= $from AND attack_id < $before AND reason IN (SELECT value FROM json_each($notes))`;
     return this.select(sql, { ...given, ...slice, notes: JSON.stringify(meant) }).map(([id]) => id as number);
+  }
+
+  /** True where a judge left an attack of a slice without a score. Most slices have none, and need no look at each. */
+  private hasUnscored(slice: Slice, judge: string): boolean {
+    const [[low, high] = []] = this.select(ANSWERS_OF_SLICE, slice);
+    if (typeof low !== 'number' || typeof high !== 'number') return true;
+    const [counts = []] = this.select(SCORED_COUNTS, { ...slice, low, high, judge });
+    const [attacks, firstAnswers, answers, scored] = counts;
+    // Answers of other attacks may lie between these: then their verdicts are counted, too, and the counts differ.
+    if (attacks === firstAnswers && answers === scored && answers === high - low + 1) return false;
+    return this.select(HAS_UNSCORED, { ...slice, judge }).length > 0;
   }
 
   attack(id: number) {

@@ -43,6 +43,10 @@ const COMPARED_TEXTS = 8;
 /** All that decides how target and judges answer. It goes with every job. */
 function describe({ seed, threads, target, judges, world }: AskedConfig, seeds: readonly string[]): AskedDescription {
   const { precision } = target;
+  if (precision === 'auto')
+    throw new FloodgateError('config', 'target.precision: got auto with a queue, whose workers may differ', {
+      hint: 'set target.precision: int8 or fp32',
+    });
   return {
     seed,
     threads: threads ?? null,
@@ -143,7 +147,7 @@ function plannedOf(asking: AskingParts, opened: OpenedResult, judges: AskJob['ju
 
 /**
  * Has the target and the judges of a config opened by a worker; undefined for a config without a queue.
- * @param folder of the run; absent where nothing of it is kept, as for a plan.
+ * @param folder of the run; absent where none is kept, as for a plan.
  * @throws FloodgateError `run` when Redis or a worker is not there; that of the worker where it cannot open them.
  */
 export async function openRunWorkers(
@@ -157,7 +161,7 @@ export async function openRunWorkers(
   const jobs = await openJobQueue(address, openSigner(address.isLoopback), (line) => io.progress.say?.(line));
   try {
     const known = folder === undefined ? randomUUID() : await queueIdOf(folder);
-    // What is asked again is asked as another run: no earlier result is found.
+    // A call that is made again belongs to another run: no earlier result is found.
     const run = io.asksAgain === true ? `${known} ${randomUUID()}` : known;
     const description = describe(config, seeds);
     const opened = await openParts(jobs, { run, description }, queue, io);

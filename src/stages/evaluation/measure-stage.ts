@@ -1,8 +1,9 @@
 import { append } from '../../base/long-lists.ts';
+import type { AttackSetOptions } from '../../metrics/attack-set.ts';
 import { createEmbeddingMatrix, type EmbeddingMatrix } from '../../metrics/embedding-matrix.ts';
 import { judgeAgreement } from '../../metrics/judge-agreement.ts';
 import { type Measure, perThousandTargetCalls } from '../../metrics/measure.ts';
-import { measureAttackSetInSteps } from '../../metrics/registry.ts';
+import { measureAttackSetInSteps, measureAttacksInSteps } from '../../metrics/registry.ts';
 import { finishPausing, mapInSteps, type Steps } from '../../metrics/steps.ts';
 import { type AttackOutcome, attackSuccess } from '../../metrics/success.ts';
 import type { EventRecord, MetricRecord } from '../../runs/store/records.ts';
@@ -74,9 +75,14 @@ export async function measureStage(campaign: Campaign, stage: string, plan: Eval
     targetCallsPerAttack: store.cost(evaluationStage(stage)).targetCalls / Math.max(1, texts.length),
   });
   const unseen = await finishPausing(steps, signal, `measure ${stage}`);
+  const options = { seed, threshold: config.evaluation.uniqueThreshold };
+  const ofAttacks = await finishPausing(measureAttacksInSteps(measured, options), signal, `measure ${stage}`);
   const byJudge: MetricRecord[] = [];
   for (const judge of judges) {
-    append(byJudge, await finishPausing(judgeMetrics(campaign, measured, judge), signal, `measure ${stage}`));
+    append(
+      byJudge,
+      await finishPausing(judgeMetrics(measured, judge, { ...options, ofAttacks }), signal, `measure ${stage}`),
+    );
   }
   const rate = await referenceRateMetrics(campaign, { stage, temperature, evaluation, judges });
   const metrics: MetricRecord[] = [
@@ -99,14 +105,19 @@ export async function measureStage(campaign: Campaign, stage: string, plan: Eval
 }
 
 /** Metrics of the attacks by one judge's verdicts. */
-function* judgeMetrics({ config }: Campaign, measured: Measured, judge: string): Steps<MetricRecord[]> {
-  const { plan, evaluation, texts, embeddings } = measured;
+function* judgeMetrics(
+  measured: Measured,
+  judge: string,
+  { ofAttacks, ...options }: AttackSetOptions & { readonly ofAttacks: Readonly<Record<string, Measure>> },
+): Steps<MetricRecord[]> {
+  const { evaluation, texts, embeddings } = measured;
   const outcomes = measured.outcomes.get(judge) ?? [];
   const seat = { name: judge, masked: true };
   const maskedOutcomes = yield* mapInSteps(evaluation.responses, (each) => outcomeBy(each, seat));
   const { metrics, excluded } = yield* measureAttackSetInSteps(
     { texts, embeddings, outcomes, maskedOutcomes },
-    { seed: plan.seed, threshold: config.evaluation.uniqueThreshold },
+    options,
+    ofAttacks,
   );
   const perCalls = perThousandTargetCalls(metrics.uniqueAttacks, callsBehind(metrics.uniqueAttacks, measured));
   return [

@@ -28,11 +28,19 @@ export interface AnswerOrder {
   answer(place: number): EvaluationAnswer;
 }
 
+/** One place of the random order, without a text. */
+export interface RandomPlace {
+  readonly attacker: string;
+  readonly attack: number;
+  readonly answer: number;
+}
+
 /**
- * The answers of all finished evaluations of a run, in an order that is random and always the same: that of a hash of
- * their places. So the first n answers are a random sample, whoever labels them and however often the run is resumed.
+ * The places of the answers of all finished evaluations of a run, in an order that is random and always the same: that
+ * of a hash of the place. So the first n answers are a random sample, whoever labels them and however often the run is
+ * resumed.
  */
-export function answerOrder(store: StoreQueries): AnswerOrder {
+export function placesAtRandom(store: StoreQueries): RandomPlace[] {
   const places = store.stages().flatMap(({ name, status }) => {
     const attacker = status === 'done' ? evaluatedStage(name) : undefined;
     if (attacker === undefined) return [];
@@ -41,10 +49,15 @@ export function answerOrder(store: StoreQueries): AnswerOrder {
     });
   });
   places.sort((a, b) => (a.order < b.order ? -1 : 1));
+  return places.map(({ attacker, attack, answer }) => ({ attacker, attack, answer }));
+}
+
+/** The answers at these places; by default all, in their random order. */
+export function answerOrder(store: StoreQueries, places: readonly RandomPlace[] = placesAtRandom(store)): AnswerOrder {
   return {
     count: places.length,
     answer: (place) => {
-      const { attacker, attack, answer } = places[place] as (typeof places)[number];
+      const { attacker, attack, answer } = places[place] as RandomPlace;
       const found = store.responses(attack).find(({ position }) => position === answer);
       const [attackText = '', { text = '', verdicts = [] } = {}] = [store.attackText(attack), found ?? {}];
       const unsafe = new Map(verdicts.flatMap((each) => (each.masked ? [] : [[each.judge, each.unsafe] as const])));

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { connect, createServer } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 
@@ -84,14 +84,17 @@ export interface CuttableWay {
   readonly url: string;
   /** Drops every connection and refuses new ones. */
   cut(): void;
+  /** Carries nothing any more, and closes nothing. */
+  freeze(): void;
   mend(): void;
   close(): Promise<void>;
 }
 
 /** A proxy of our own before a port of this machine. */
 export async function startWay(to: number): Promise<CuttableWay> {
-  const sockets = new Set<{ destroy(): void }>();
+  const sockets = new Set<Socket>();
   let isCut = false;
+  let isFrozen = false;
   const server = createServer((client) => {
     if (isCut) {
       client.destroy();
@@ -109,6 +112,7 @@ export async function startWay(to: number): Promise<CuttableWay> {
         other.destroy();
       });
       from.pipe(other);
+      if (isFrozen) from.pause();
     }
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -122,8 +126,14 @@ export async function startWay(to: number): Promise<CuttableWay> {
       isCut = true;
       drop();
     },
+    freeze: () => {
+      isFrozen = true;
+      for (const socket of sockets) socket.unpipe().pause();
+    },
     mend: () => {
       isCut = false;
+      if (isFrozen) drop(); // what was frozen is not carried later: a cut network has lost it
+      isFrozen = false;
     },
     close: async () => {
       drop();

@@ -1,0 +1,29 @@
+import { type ErrorCode, FloodgateError, redactSecrets } from '../base/errors.ts';
+import type { Outcome } from './protocol.ts';
+
+/** Codes of our errors that a worker may send; any other becomes `run`. */
+const KNOWN_CODES: ReadonlySet<string> = new Set<ErrorCode>([
+  ...(['usage', 'config', 'format', 'model', 'source', 'graph', 'runtime', 'target', 'judge', 'world'] as const),
+]);
+
+/** Longest words of somebody else that an error repeats. */
+const MOST_WORDS = 2000;
+
+const words = (text: string): string => redactSecrets(text.slice(0, MOST_WORDS));
+
+/** Why BullMQ gave a job up: its worker refused it, or it was begun too often. */
+export function givenUp(reason: string | undefined): FloodgateError {
+  return new FloodgateError('run', `queue: a job was given up: ${words(reason ?? 'no reason was given')}`, {
+    hint: 'the workers print why they refuse a job: another key, another version, or a job that they may not do',
+  });
+}
+
+export function workerError(
+  worker: string,
+  { code, message, hint }: Extract<Outcome, { kind: 'error' }>,
+): FloodgateError {
+  const known = KNOWN_CODES.has(code) ? (code as ErrorCode) : 'run';
+  return new FloodgateError(known, `worker ${words(worker)}: ${words(message)}`, {
+    ...(hint === null ? {} : { hint: `on the worker: ${words(hint)}` }),
+  });
+}
