@@ -8,7 +8,7 @@ import { createManifest, writeManifest } from '../../src/runs/manifest.ts';
 import { openRunFolder } from '../../src/runs/run-folder.ts';
 import type { AttackRow } from '../../src/runs/store/records.ts';
 import { openStore } from '../../src/runs/store/run-store.ts';
-import { cpuSeconds, type Growth, type GrowthPoint } from './measured.ts';
+import { cpuSeconds, type Growth, type GrowthPoint, type Measuring } from './measured.ts';
 
 /** Attacks of one update. */
 const BATCH = 64;
@@ -78,15 +78,15 @@ async function fill(path: string, count: number): Promise<void> {
 }
 
 /** A run folder with this many attacks: how long it takes to write, and to answer commands. */
-export async function folderGrowth(sizes: readonly number[], say: (line: string) => void): Promise<Growth[]> {
+export async function folderGrowth(sizes: readonly number[], measuring: Measuring): Promise<Growth[]> {
   const parent = mkdtempSync(join(tmpdir(), 'floodgate-growth-'));
   const points = new Map<string, GrowthPoint[]>();
   const note = async (work: string, size: number, run: () => unknown): Promise<void> => {
-    points.set(work, [...(points.get(work) ?? []), { size, seconds: (await cpuSeconds(run)).seconds }]);
+    points.set(work, [...(points.get(work) ?? []), { size, seconds: await cpuSeconds(run, measuring) }]);
   };
   try {
     for (const size of sizes) {
-      say(`a run of ${size.toLocaleString('en-US')} attacks`);
+      measuring.say(`a run of ${size.toLocaleString('en-US')} attacks`);
       const name = await createRun(parent, size);
       const before = process.cpuUsage();
       await fill(join(parent, name, 'run.db'), size);

@@ -1,7 +1,7 @@
 import { randomStream } from '../../src/base/random.ts';
 import { type Generator, openGenerator } from '../../src/models/decoder/generator.ts';
 import { createOpenModels } from '../../src/models/open-models.ts';
-import { cpuSeconds, type Growth } from './measured.ts';
+import { cpuSeconds, type Growth, type Measuring } from './measured.ts';
 
 const NEW_TOKENS = 8;
 const BATCHES = [1, 4, 16, 64, 256];
@@ -30,7 +30,7 @@ function write(generator: Generator, vocabSize: number, rows: number, prompt: nu
 }
 
 /** A model that writes eight tokens an answer: more answers at once, and longer prompts. */
-export async function generatorGrowth(model: string, threads: number, say: (line: string) => void): Promise<Growth[]> {
+export async function generatorGrowth(model: string, threads: number, measuring: Measuring): Promise<Growth[]> {
   const { config, weights } = await createOpenModels({ threads }).openDecoder(model);
   const options = { config, weights, contextTokens: 1024, bans: { always: [], end: [] }, withLogProbs: false };
   const generator = await openGenerator(options, { device: 'cpu', threads });
@@ -38,14 +38,14 @@ export async function generatorGrowth(model: string, threads: number, say: (line
     const found = [];
     for (const size of sizes) {
       await run(size); // allocates
-      found.push({ size, seconds: (await cpuSeconds(() => run(size))).seconds });
+      found.push({ size, seconds: await cpuSeconds(() => run(size), measuring) });
     }
     return found;
   };
   try {
-    say(`${model}: batches of ${BATCHES.join(', ')}`);
+    measuring.say(`${model}: batches of ${BATCHES.join(', ')}`);
     const batches = await points(BATCHES, (rows) => write(generator, config.vocabSize, rows, PROMPT));
-    say(`${model}: prompts of ${CONTEXTS.join(', ')} tokens`);
+    measuring.say(`${model}: prompts of ${CONTEXTS.join(', ')} tokens`);
     const contexts = await points(CONTEXTS, (prompt) => write(generator, config.vocabSize, ROWS, prompt));
     return [
       {

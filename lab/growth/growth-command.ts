@@ -4,7 +4,7 @@ import { parsePositiveCount } from '../../src/cli/options.ts';
 import { type Experiment, examples } from '../experiment.ts';
 import { folderGrowth } from './folder-growth.ts';
 import { generatorGrowth } from './generator-growth.ts';
-import { type Growth, growthText, slopeOf } from './measured.ts';
+import { type Growth, growthText, type Measuring, slopeOf } from './measured.ts';
 import { metricsGrowth } from './metrics-growth.ts';
 
 interface GrowthOptions {
@@ -22,11 +22,11 @@ function sizesTo(most: number, factor: number): number[] {
 }
 
 async function measure(options: GrowthOptions, context: CliContext): Promise<void> {
-  const say = (line: string): void => context.notify(line);
+  const measuring: Measuring = { say: (line) => context.notify(line) };
   const growths: Growth[] = [
-    ...(await folderGrowth(sizesTo(options.folders, 10), say)),
-    ...(await metricsGrowth(sizesTo(options.sets, 2), say)),
-    ...(options.model === undefined ? [] : await generatorGrowth(options.model, options.threads, say)),
+    ...(await folderGrowth(sizesTo(options.folders, 10), measuring)),
+    ...(await metricsGrowth(sizesTo(options.sets, 2), measuring)),
+    ...(options.model === undefined ? [] : await generatorGrowth(options.model, options.threads, measuring)),
   ];
   const json = { growths: growths.map((growth) => ({ ...growth, exponent: slopeOf(growth) ?? null })) };
   printResult(context, { text: growthText(growths), json });

@@ -18,16 +18,23 @@ export interface GrowthPoint {
 /** Below this a time is mostly what every call costs. */
 const LEAST_SECONDS = 0.02;
 
-/** Processor time of `work`, the least of as many runs as fit into half a second, and its result. */
-export async function cpuSeconds<T>(work: () => T | Promise<T>): Promise<{ seconds: number; value: T }> {
+/** How work is measured, and who is told of it. */
+export interface Measuring {
+  say(line: string): void;
+  /** The same work is repeated for so long; a half second when absent. */
+  readonly repeatMs?: number;
+}
+
+/** Processor time of `work`: the least of its runs. */
+export async function cpuSeconds(work: () => unknown, { repeatMs = 500 }: Measuring): Promise<number> {
   const began = monotonicMs();
   let seconds = Number.POSITIVE_INFINITY;
   for (;;) {
     const before = process.cpuUsage();
-    const value = await work();
+    await work();
     const { user, system } = process.cpuUsage(before);
     seconds = Math.min(seconds, (user + system) / 1e6);
-    if (monotonicMs() - began > 500) return { seconds, value };
+    if (monotonicMs() - began >= repeatMs) return seconds;
   }
 }
 

@@ -4,7 +4,7 @@ import { createEmbeddingMatrix } from '../../src/metrics/embedding-matrix.ts';
 import { attackMetrics, measureAttackSet } from '../../src/metrics/registry.ts';
 import { finishSteps } from '../../src/metrics/steps.ts';
 import { uniqueAttacksInSteps } from '../../src/metrics/unique-attacks.ts';
-import { cpuSeconds, type Growth, type GrowthPoint } from './measured.ts';
+import { cpuSeconds, type Growth, type GrowthPoint, type Measuring } from './measured.ts';
 
 /** MiniLM's. */
 const WIDTH = 384;
@@ -47,24 +47,24 @@ function attackSet(count: number): AttackSet {
 }
 
 /** Every metric of an evaluation, and all together, at these numbers of attacks. */
-export async function metricsGrowth(sizes: readonly number[], say: (line: string) => void): Promise<Growth[]> {
+export async function metricsGrowth(sizes: readonly number[], measuring: Measuring): Promise<Growth[]> {
   const points = new Map<string, GrowthPoint[]>();
   const note = (work: string, size: number, seconds: number): void => {
     points.set(work, [...(points.get(work) ?? []), { size, seconds }]);
   };
   for (const size of sizes) {
-    say(`metrics of ${size.toLocaleString('en-US')} attacks`);
+    measuring.say(`metrics of ${size.toLocaleString('en-US')} attacks`);
     const set = attackSet(size);
     for (const metric of attackMetrics.all()) {
-      note(metric.name, size, (await cpuSeconds(() => metric.measure(set, OPTIONS))).seconds);
+      note(metric.name, size, await cpuSeconds(() => metric.measure(set, OPTIONS), measuring));
     }
     const all = Array.from({ length: size }, (_, i) => i);
     note(
       'wordings of all',
       size,
-      (await cpuSeconds(() => finishSteps(uniqueAttacksInSteps(set.embeddings, all)))).seconds,
+      await cpuSeconds(() => finishSteps(uniqueAttacksInSteps(set.embeddings, all)), measuring),
     );
-    note('all metrics', size, (await cpuSeconds(() => measureAttackSet(set, OPTIONS))).seconds);
+    note('all metrics', size, await cpuSeconds(() => measureAttackSet(set, OPTIONS), measuring));
   }
   return [...points].map(([work, found]) => ({ work, of: 'attacks of an evaluation', points: found }));
 }

@@ -1,11 +1,11 @@
-import { appendFile, cp, readFile, writeFile } from 'node:fs/promises';
+import { appendFile, cp, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { liveSessionLabels } from '../../src/engine/runtime/session.ts';
 import { openJudge } from '../../src/judges/registry.ts';
 import { createOpenModels } from '../../src/models/open-models.ts';
 import { type Manifest, readManifest } from '../../src/runs/manifest.ts';
-import type { RunFolder } from '../../src/runs/run-folder.ts';
+import { type RunFolder, runStatus } from '../../src/runs/run-folder.ts';
 import { openStore } from '../../src/runs/store/run-store.ts';
 import { resumeRun, startRun } from '../../src/stages/campaign/run-campaign.ts';
 import { testPath } from '../support/golden-file.ts';
@@ -159,5 +159,18 @@ describe('the manifest of a run with a classifier judge', () => {
     expect(first[0]).toContain('config or tokenizer of attacker');
     await editJson(at('clf', 'tokenizer_config.json'), (json) => Object.assign(json, { extra: 1 }));
     expect((await warningsAfterResume())[1]).toContain(`config or tokenizer of judge:${judgeName}`);
+  });
+
+  it('is that of a finished run, even where a resume can open a model no longer', async () => {
+    const read = async () => {
+      const store = await openStore(folder.databasePath, { readOnly: true });
+      const seen = { status: await runStatus(folder, store), last: store.events().at(-1)?.code };
+      store.close();
+      return seen;
+    };
+    expect((await read()).status).toBe('done');
+    await rm(at('clf'), { recursive: true });
+    await expect(resumeRun(folder, tiny.io())).rejects.toThrow(/clf/);
+    expect(await read()).toEqual({ status: 'done', last: 'failed' });
   });
 });

@@ -1,5 +1,5 @@
-/** Value of every fp16 bit pattern: 256 kB that turn a branchy conversion into one load. */
-const HALF_VALUES: Float32Array = buildHalfValues();
+/** Value of every fp16 bit pattern: 256 kB that turn a branchy conversion into one load. Made when first used. */
+let halfValues: Float32Array | undefined;
 
 function buildHalfValues(): Float32Array {
   const values = new Float32Array(65_536);
@@ -16,7 +16,8 @@ function buildHalfValues(): Float32Array {
 
 /** The value of the little-endian fp16 number at `offset`, exactly. */
 export function readHalf(bytes: Uint8Array, offset: number): number {
-  return HALF_VALUES[(bytes[offset] as number) | ((bytes[offset + 1] as number) << 8)] as number;
+  halfValues ??= buildHalfValues();
+  return halfValues[(bytes[offset] as number) | ((bytes[offset + 1] as number) << 8)] as number;
 }
 
 /** The values of little-endian fp16 numbers, exactly. */

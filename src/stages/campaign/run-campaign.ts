@@ -7,7 +7,7 @@ import { acquireLock } from '../../base/lock.ts';
 import { packageVersion } from '../../base/package-root.ts';
 import { runtimeVersion } from '../../engine/runtime/session.ts';
 import { createManifest, type Manifest, type ModelEntry, readManifest, writeManifest } from '../../runs/manifest.ts';
-import { createRunFolder, openRunFolder, type RunFolder, recordRunStatus } from '../../runs/run-folder.ts';
+import { createRunFolder, openRunFolder, type RunFolder, recordRunStatus, runStatus } from '../../runs/run-folder.ts';
 import { openStore, type RunStore } from '../../runs/store/run-store.ts';
 import { CONTROL_STAGE } from '../../runs/store/stage-name.ts';
 import { targetDevice } from '../../targets/registry.ts';
@@ -116,13 +116,18 @@ async function withRun(
       store.close();
       throw error;
     }
+    const before = await runStatus(folder, store);
+    let isOpen = false;
     try {
       recordRunStatus(store, 'running');
-      await withCampaign({ folder, config, store }, io, work);
+      await withCampaign({ folder, config, store }, io, (campaign) => {
+        isOpen = true;
+        return work(campaign);
+      });
       recordRunStatus(store, 'done');
       return folder;
     } catch (error) {
-      recordFailure(store, error);
+      recordFailure(store, error, before === 'done' && !isOpen);
       throw error;
     } finally {
       store.close();
@@ -132,13 +137,17 @@ async function withRun(
   }
 }
 
-/** Records how a run ended. A full disk cannot record that either; the first error then gives the reason. */
-function recordFailure(store: RunStore, error: unknown): void {
-  const status = error instanceof FloodgateError && error.code === 'interrupted' ? 'interrupted' : 'failed';
+/**
+ * Records how a run ended. A full disk cannot record that either; the first error then gives the reason.
+ * @param wasDone a finished run of which nothing could be opened now: it is still finished.
+ */
+function recordFailure(store: RunStore, error: unknown, wasDone: boolean): void {
+  const ended = error instanceof FloodgateError && error.code === 'interrupted' ? 'interrupted' : 'failed';
+  const status = wasDone ? 'done' : ended;
   const message = error instanceof Error ? error.message : String(error);
   try {
     recordRunStatus(store, status);
-    store.recordEvent({ level: status === 'failed' ? 'error' : 'info', code: status, message });
+    store.recordEvent({ level: ended === 'failed' ? 'error' : 'info', code: ended, message });
   } catch (cause) {
     if (!(cause instanceof FloodgateError)) throw cause;
   }
