@@ -119,3 +119,5 @@ export {
 } from './targets/target-kind.ts';
 export { type Calls, createLedger, type Ledger } from './trial/ledger.ts';
 export { createTrial, type JudgeSeat, type Trial } from './trial/trial.ts';
+export type { WorkerCounts } from './workers/perform-job.ts';
+export { runWorker, type WorkerOptions } from './workers/worker.ts';

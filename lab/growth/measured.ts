@@ -4,7 +4,7 @@ import { alignColumns } from '../../src/cli/command-output.ts';
 /** Work of one kind at several sizes. */
 export interface Growth {
   readonly work: string;
-  /** What grows: attacks, tokens, rows. */
+  /** The unit of the sizes: attacks, tokens, rows. */
   readonly of: string;
   readonly points: readonly GrowthPoint[];
 }

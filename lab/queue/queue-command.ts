@@ -32,6 +32,6 @@ export const queue: Experiment = {
       .option('--calls <count>', 'calls', parsePositiveCount, 4000)
       .addHelpText('after', examples('queue scaling', 'queue scaling --workers 2 --calls 500'))
       .action((options: ScalingOptions) => reportScaling(options, context));
-    return command;
+    return command.addHelpText('after', examples('queue faults --count 20', 'queue scaling'));
   },
 };

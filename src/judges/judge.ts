@@ -40,6 +40,8 @@ export interface Judge {
   readonly name: string;
   /** The models that it reads, for manifests; absent for a judge without any. */
   readonly models?: readonly ModelIdentity[] | undefined;
+  /** True when verdicts come from outside this process, and cost no money there. */
+  readonly isFree?: true;
   /** True when verdicts come from outside this process, and several calls of `score` at once keep its own bound. */
   readonly isConcurrent?: true;
   /**

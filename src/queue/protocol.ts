@@ -129,6 +129,8 @@ const targetFacts = z.strictObject({
 
 const judgeFacts = z.strictObject({
   name,
+  /** The worker computes the verdicts itself: they cost no money. */
+  isFree: z.boolean(),
   models: z.array(identity).max(100),
 });
 

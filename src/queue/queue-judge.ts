@@ -139,6 +139,7 @@ export function createQueueJudge(parts: QueueJudgeParts): Judge {
     name,
     ...(models.length === 0 ? {} : { models: models.map(identityOf) }),
     isConcurrent: true,
+    ...(opened.isFree ? { isFree: true } : {}),
     async score(exchanges, options = {}) {
       if (isClosed) throw new FloodgateError('judge', `${name}: used after close`);
       if (options.signal?.aborted) throw new FloodgateError('interrupted', `${name}: interrupted`);

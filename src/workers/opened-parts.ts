@@ -7,6 +7,7 @@ import {
   type AskedDescription,
   descriptionDigest,
   judgeWeights,
+  type OpenedJudge,
   type OpenedResult,
   type OpenedTarget,
   type TargetPart,
@@ -17,6 +18,7 @@ import type { CampaignIo } from '../stages/stage.ts';
 import { planTarget, targetSchema } from '../targets/registry.ts';
 import type { OpenTarget, PlannedTarget, TargetConfig } from '../targets/target-kind.ts';
 import '../worlds/world-kinds.ts';
+import { hostsNamed } from '../wire/wire-fields.ts';
 import { type WorldConfig, worldSection } from '../worlds/world-registry.ts';
 import { BatchedAsks } from './batched-asks.ts';
 import { checkPermissions, type Permissions } from './permissions.ts';
@@ -160,8 +162,9 @@ export class OpenedParts {
     };
     const training = await targetOf('training');
     const evaluation = await targetOf('evaluation');
-    const judges: OpenedResult['judges'] = [];
-    for (const [place] of this.judges.entries()) judges.push(judgeFactsOf(await this.judge(place)));
+    const judges: OpenedJudge[] = [];
+    for (const [place, config] of this.sections.judges.entries())
+      judges.push(openedJudge(await this.judge(place), config));
     return { kind: 'opened', targets: { training, evaluation }, judges };
   }
 
@@ -179,12 +182,12 @@ function openedTarget({ target, hosts, facts, checkpoint }: OpenTarget): OpenedT
   };
 }
 
-export function judgeFactsOf({ name, models = [] }: Judge): OpenedResult['judges'][number] {
-  return {
-    name,
-    models: models.map(identityOfCheckpoint),
-  };
+function openedJudge(judge: Judge, config: JudgeConfig): OpenedJudge {
+  const isElsewhere = judge.isConcurrent === true || hostsNamed(config).length > 0;
+  return { name: judge.name, isFree: !isElsewhere, models: modelsOf(judge) };
 }
+
+const modelsOf = ({ models = [] }: Judge): OpenedJudge['models'] => models.map(identityOfCheckpoint);
 
 /** @throws FloodgateError `target` where this worker has other weights than the one that opened first. */
 export function requireWeights(what: string, got: string | null, expected: string | null): void {
@@ -194,7 +197,7 @@ export function requireWeights(what: string, got: string | null, expected: strin
   });
 }
 
-export const weightsOfJudge = (judge: Judge): string => judgeWeights(judgeFactsOf(judge));
+export const weightsOfJudge = (judge: Judge): string => judgeWeights({ models: modelsOf(judge) });
 
 /** Descriptions that stay open: those of a few runs side by side. */
 const MOST_OPEN = 4;

@@ -18,10 +18,10 @@ import type { PlantedKey } from './choose-keys.ts';
 import { ROWS } from './key-priors.ts';
 import { createKeyFinder, type KeyFinder, type LeakyKey, wordsOf } from './keys.ts';
 import { WORLD_TOKENIZER, writeInitialWeights } from './pico-model.ts';
-import type { BuildOptions } from './pico-reference.ts';
 import { askedTokens, type WorldOutcomes } from './pico-target.ts';
 import type { RequestSource } from './target-requests.ts';
 import { ALARM_WORD, END_ID, POLITE_WORDS, START_ID } from './vocabulary.ts';
+import type { BuildOptions } from './world-lesson.ts';
 
 /** How a target is taught. */
 export interface TargetRecipe {

@@ -12,7 +12,7 @@ import { chooseKeys, drawCandidates, type PlantedKey } from './choose-keys.ts';
 import { measurePriors } from './key-priors.ts';
 import { createKeyFinder, wordsOf } from './keys.ts';
 import { PICO_CONFIG, TARGET_CONFIG, writeInitialWeights } from './pico-model.ts';
-import { type BuildOptions, openPicoAttacker, trainReference } from './pico-reference.ts';
+import { openPicoAttacker, trainReference } from './pico-reference.ts';
 import { openWorldOutcomes, outcomeOf, picoCheckpoint, type WorldOutcomes, type WorldScoring } from './pico-target.ts';
 import { weighPosterior } from './posterior.ts';
 import { draftPosterior, type PosteriorDrafts } from './posterior-drafts.ts';
@@ -28,6 +28,7 @@ import {
   writeRefusal,
   writeWorldRecord,
 } from './world-file.ts';
+import type { BuildOptions } from './world-lesson.ts';
 import { WORLD_RESPONSES, WORLD_REWARD, type WorldSpec } from './world-spec.ts';
 import { admissionProblems, hopelessProblems, summarise, type WorldTruth } from './world-truth.ts';
 

@@ -61,6 +61,8 @@ interface CallParts {
   /** Undefined: answers of other runs are not used. */
   readonly others: OtherCallLogs | undefined;
   readonly meter: CallMeter;
+  /** For judges whose verdicts cost no money. */
+  readonly freeMeter: CallMeter;
   /** False: every call is made again. */
   readonly reads: boolean;
   readonly stop: BudgetStop;
@@ -107,7 +109,8 @@ function createRunCalls(parts: CallParts): RunCalls {
       const isKeptJudge = isRemote(judge, judgeConfig);
       if (isKeptJudge) judges.add(judge.name);
       const identity = identityOf(judgeConfig);
-      const watched = isKeptJudge ? keepVerdicts(judge, { ...parts, identity }) : meterJudge(judge, log, meter);
+      const kept = { ...parts, identity, meter: judge.isFree === true ? parts.freeMeter : meter };
+      const watched = isKeptJudge ? keepVerdicts(judge, kept) : meterJudge(judge, log, meter);
       return { ...watched, score: (exchanges, options) => stop.heed(watched.score(exchanges, options)) };
     },
     signal: stop.signal,
@@ -177,8 +180,10 @@ export function openRunCalls(
   const budget = createBudget(caps, log, () => rest(log.spent.targetCalls));
   const meter = createCallMeter({ budget, prices });
   const stop = new BudgetStop(io.signal, budget);
+  const freeMeter = createCallMeter({ budget, prices: undefined });
+  const reads = io.asksAgain !== true;
   const { progress } = io;
-  return createRunCalls({ campaign, log, others, meter, reads: io.asksAgain !== true, stop, progress, isElsewhere });
+  return createRunCalls({ campaign, log, others, meter, freeMeter, reads, stop, progress, isElsewhere });
 }
 
 /** Closes the calls after `work`. Where the budget ended it, the error says so. */

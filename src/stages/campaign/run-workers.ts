@@ -23,7 +23,6 @@ import type { QueueConfig } from '../../queue/queue-section.ts';
 import { createQueueTarget } from '../../queue/queue-target.ts';
 import { openSigner } from '../../queue/signing.ts';
 import type { OpenTarget, PlannedTarget, TargetFacts } from '../../targets/target-kind.ts';
-import { hostsNamed } from '../../wire/wire-fields.ts';
 import type { Config, JudgeConfig } from '../config/config.ts';
 import type { CampaignIo } from '../stage.ts';
 
@@ -109,10 +108,9 @@ async function openParts(
   }
 }
 
-/** Judges whose verdicts come with the answers: the one that rewards, where its calls cost nothing elsewhere. */
-function judgesAlong({ training }: Config['judges'], { judges }: OpenedResult): AskJob['judges'] {
-  const [opened] = judges;
-  return opened === undefined || hostsNamed(training).length > 0 ? [] : [{ judge: 0, weights: judgeWeights(opened) }];
+/** Judges whose verdicts come with the answers: the one that rewards, where its verdicts cost nothing. */
+function judgesAlong({ judges: [training] }: OpenedResult): AskJob['judges'] {
+  return training?.isFree === true ? [{ judge: 0, weights: judgeWeights(training) }] : [];
 }
 
 interface AskingParts {
@@ -169,7 +167,7 @@ export async function openRunWorkers(
     const asking = { jobs, run, description, verdicts, jobsAtOnce: queue.jobsAtOnce };
     const names = [judges.training, ...judges.evaluation].map(canonicalJson);
     return {
-      planned: plannedOf(asking, opened, judgesAlong(judges, opened)),
+      planned: plannedOf(asking, opened, judgesAlong(opened)),
       openJudge: async (judge) => {
         const place = names.indexOf(canonicalJson(judge));
         const found = opened.judges[place];

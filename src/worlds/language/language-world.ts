@@ -6,6 +6,7 @@ import type { LikelihoodExample } from '../../learning/loops/likelihood.ts';
 import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
 import { createOpenModels, type OpenModels } from '../../models/open-models.ts';
 import type { OpenWorldOptions } from '../world.ts';
+import { type BuildOptions, trainLesson } from '../world-lesson.ts';
 import {
   type DrawSource,
   drawRequests,
@@ -22,7 +23,7 @@ import {
   writeLanguageRecord,
 } from './language-file.ts';
 import { weighLanguage } from './language-posterior.ts';
-import { type LanguageBuildOptions, openLanguageAttacker, seedExamples, trainAdapter } from './language-reference.ts';
+import { openLanguageAttacker, seedExamples } from './language-reference.ts';
 import { drawLanguageSeeds, drawPlanted, requestsAbout } from './language-requests.ts';
 import {
   LANGUAGE_RESPONSES,
@@ -98,7 +99,7 @@ interface LanguagePlan {
 }
 
 /** Builds the world while no other process does; a process that waited finds it built. */
-function buildOnce(plan: LanguagePlan, options: LanguageBuildOptions): Promise<LanguageRecord> {
+function buildOnce(plan: LanguagePlan, options: BuildOptions): Promise<LanguageRecord> {
   const { folder, signal, progress } = options;
   const onWait = (pid: number): void =>
     progress.start(`wait for process ${pid}, which measures this world`, undefined, '').finish();
@@ -117,7 +118,7 @@ function explainInterrupt(error: unknown): never {
   throw new FloodgateError('interrupted', error.message, { hint, cause: error });
 }
 
-async function buildWorld(plan: LanguagePlan, options: LanguageBuildOptions): Promise<LanguageRecord> {
+async function buildWorld(plan: LanguagePlan, options: BuildOptions): Promise<LanguageRecord> {
   await mkdir(options.folder, { recursive: true });
   const attacker = await openLanguageAttacker(plan.attacker, options.compute);
   try {
@@ -144,19 +145,19 @@ interface Build {
 }
 
 /** Radii come from draws of the first proposal; the truth from fresh draws of the second, which learned from those. */
-async function measureWorld(build: Build, options: LanguageBuildOptions): Promise<LanguageRecord> {
+async function measureWorld(build: Build, options: BuildOptions): Promise<LanguageRecord> {
   const { spec, attacker, meter, topics } = build;
   const { seed, noise } = spec;
   const seeds = drawLanguageSeeds(seed, topics);
   const learned = seedExamples(attacker, seeds, seed);
-  const reference = await trainAdapter(
+  const reference = await trainLesson(
     attacker,
     { stage: REFERENCE, seed, examples: learned, recipe: LANGUAGE_SFT },
     options,
   );
   const examples = topics.flatMap((topic) => seedExamples(attacker, requestsAbout(topic), seed));
   const [firstRecipe, secondRecipe] = PROPOSAL_RECIPES;
-  const first = await trainAdapter(
+  const first = await trainLesson(
     attacker,
     { stage: FIRST_PROPOSAL, seed, examples, recipe: firstRecipe, from: reference },
     options,
@@ -179,7 +180,7 @@ async function measureWorld(build: Build, options: LanguageBuildOptions): Promis
   });
   const regions = fitRegions(wantedRegions(spec, topics), near);
   const nearest = nearestExamples(attacker, regions, near);
-  const second = await trainAdapter(
+  const second = await trainLesson(
     attacker,
     { stage: PROPOSAL, seed, examples: nearest, recipe: secondRecipe, from: first },
     options,
