@@ -76,7 +76,13 @@ function answerItem(base, id, response, place) {
   return make('li', {}, veil(response.text, name, load), facts, ...labels);
 }
 
-/** The answers to one attack, fetched when the fold is opened first. @param {string} base @param {any} attack */
+const WHY = 'Why it works: the smallest part that succeeded by itself, its cause.';
+
+/** @param {string} base @param {number} id @param {any} cause of the way that the attack belongs to */
+const causeVeil = (base, id, cause) =>
+  veil(cause, `cause of attack ${id}`, async () => (await askOne(base, id, true)).way.cause.parts);
+
+/** The answers to one attack, and why it works, fetched when the fold is opened first. @param {string} base @param {any} attack */
 function answersFold(base, { id, responseCount }) {
   const list = make('ul', { class: 'answers' });
   const fold = make(
@@ -87,12 +93,13 @@ function answersFold(base, { id, responseCount }) {
   );
   fold.addEventListener('toggle', async () => {
     if (!fold.open || list.childElementCount > 0) return;
-    const { responses } = await askOne(base, id, isAllShown);
+    const { responses, way } = await askOne(base, id, isAllShown);
     list.replaceChildren(
       ...responses.map((/** @type {any} */ response, /** @type {number} */ place) =>
         answerItem(base, id, response, place),
       ),
     );
+    if (way !== null) list.after(make('div', { class: 'quiet' }, WHY, causeVeil(base, id, way.cause)));
   });
   return fold;
 }
@@ -101,13 +108,11 @@ function answersFold(base, { id, responseCount }) {
 function attackRow(base, attack) {
   const { id, stage, update, source, meanUnsafe, text, responseCount } = attack;
   const load = async () => (await askOne(base, id, true)).text.parts;
-  const causeVeil = (/** @type {any} */ cause) =>
-    veil(cause, `cause of attack ${id}`, async () => (await askOne(base, id, true)).way.cause.parts);
   const texts = [
     veil(text, `attack ${id}`, load),
     responseCount > 0 ? answersFold(base, attack) : null,
     relatedFold(base, id, { veil, answersFold, isShown: () => isAllShown }),
-    ...attackLabels(base, attack, () => askOne(base, id, isAllShown), causeVeil),
+    ...attackLabels(base, attack, () => askOne(base, id, isAllShown), (cause) => causeVeil(base, id, cause)),
   ];
   const mean = make('span', { class: 'score' }, score(meanUnsafe));
   const element = row(HEADINGS, [id, stage, update + 1, source, mean, make('div', { class: 'attack-text' }, texts)]);

@@ -50,12 +50,15 @@ export function controlPart(base, overview, refresh) {
   const line = make('p', { class: 'quiet' }, '');
   const found = make('p', { class: 'quiet found' }, '');
   const said = make('p', { role: 'status' }, '');
-  const buttons = make('p', { class: 'buttons' });
+  const buttons = make('p', { class: 'buttons', tabindex: '-1' });
+  let isAsking = false;
   /** @param {'pause' | 'stop' | 'resume'} action */
   const button = (action) => {
     const element = /** @type {HTMLButtonElement} */ (make('button', { type: 'button' }, MEANINGS[action]));
     element.addEventListener('click', async () => {
-      element.disabled = true;
+      // Not `disabled`, which would take the keyboard away.
+      if (isAsking) return;
+      isAsking = true;
       said.textContent = action === 'resume' ? 'Resuming …' : 'Stopping …';
       try {
         await ask(`${base}/control`, { method: 'POST', body: JSON.stringify({ action }) });
@@ -63,7 +66,7 @@ export function controlPart(base, overview, refresh) {
       } catch (error) {
         said.textContent = error instanceof RequestError ? error.message : String(error);
       }
-      element.disabled = false;
+      isAsking = false;
       await refresh();
     });
     return element;
@@ -76,7 +79,12 @@ export function controlPart(base, overview, refresh) {
     found.hidden = found.textContent === '';
     const isRunning = now.status === 'running';
     const isOpen = now.status === 'interrupted' || now.status === 'failed';
-    buttons.replaceChildren(...(isRunning ? [all.pause, all.stop] : isOpen ? [all.resume] : []));
+    const shown = isRunning ? [all.pause, all.stop] : isOpen ? [all.resume] : [];
+    if (shown.length === buttons.children.length && shown.every((each) => buttons.contains(each))) return;
+    const hadFocus = buttons.contains(document.activeElement);
+    buttons.replaceChildren(...shown);
+    // A button that goes takes the keyboard with it. None of the new ones gets it: a second Enter would press that one.
+    if (hadFocus) buttons.focus({ preventScroll: true });
   };
   draw(overview);
   return { element: make('div', { class: 'work' }, line, found, buttons, said), draw };

@@ -10,6 +10,7 @@ import { ask, chartFigure, make, RequestError, row, table } from './parts.js';
 import { samplePart } from './sample.js';
 
 const REFRESH_MS = 5000;
+const ENDED = 'no process works on this run';
 const main = /** @type {HTMLElement} */ (document.getElementById('main'));
 const state = /** @type {HTMLElement} */ (document.getElementById('state'));
 /** Counts the pages that were opened, so that a slow answer never replaces a later page. */
@@ -120,11 +121,16 @@ function part(id, title) {
   };
 }
 
-/** Folds that a reader has opened stay open when their part is drawn again. @param {HTMLElement} body @param {readonly Node[]} nodes */
+/**
+ * Draws a part again. The folds that a reader has opened stay open, and the keyboard stays at the fold where it is.
+ * @param {HTMLElement} body @param {readonly Node[]} nodes
+ */
 function redraw(body, nodes) {
   const open = [...body.querySelectorAll('details')].map((fold) => fold.open);
+  const at = [...body.querySelectorAll('summary')].findIndex((summary) => summary === document.activeElement);
   body.replaceChildren(...nodes);
   for (const [i, fold] of [...body.querySelectorAll('details')].entries()) fold.open = open[i] ?? false;
+  if (at >= 0) body.querySelectorAll('summary')[at]?.focus({ preventScroll: true });
 }
 
 /** @param {string} key */
@@ -145,17 +151,17 @@ async function showRun(key) {
     attacks.refresh(now.work);
     redraw(figures.body, overviewParts(now));
     redraw(learning.body, curveParts(drawn));
-    return now.status === 'running';
+    return now.status;
   };
   const page = opened;
   const attacks = attacksPart(base, overview, sources);
   const control = controlPart(base, overview, async () => {
-    if ((await refresh()) && page === opened) keepFresh(refresh, page);
+    if ((await refresh()) !== 'done' && page === opened) keepFresh(refresh, page);
   });
   return {
     title: overview.name,
     parts: [status, control.element, figures.element, learning.element, ...heatParts(heat), map ?? '', attacks.element, samplePart(base, key)],
-    refresh: overview.status === 'running' ? refresh : undefined,
+    refresh: overview.status === 'done' ? undefined : refresh,
   };
 }
 
@@ -180,17 +186,28 @@ function showProblem(error) {
   main.replaceChildren(make('p', { class: 'problem', role: 'alert' }, message));
 }
 
-/** @param {() => Promise<boolean>} refresh @param {number} page */
+/** @param {string} words @param {'polite' | 'off'} live `off`: a screen reader does not announce them */
+function sayState(words, live = 'polite') {
+  state.setAttribute('aria-live', live);
+  state.textContent = words;
+}
+
+/**
+ * Looks again until the run is done. A run that was killed or stopped may go on at any time: another terminal resumes
+ * it, or the process that the page has started takes long to begin.
+ * @param {() => Promise<string>} refresh gives the status @param {number} page
+ */
 function keepFresh(refresh, page) {
   clearTimeout(timer);
   timer = setTimeout(async () => {
     try {
-      const goesOn = await refresh();
+      const status = await refresh();
       if (page !== opened) return;
-      state.textContent = goesOn ? `refreshed at ${new Date().toLocaleTimeString()}` : 'the run has ended';
-      if (goesOn) keepFresh(refresh, page);
+      if (status === 'running') sayState(`refreshed at ${new Date().toLocaleTimeString()}`, 'off');
+      else if (state.textContent !== ENDED) sayState(ENDED);
+      if (status !== 'done') keepFresh(refresh, page);
     } catch (error) {
-      if (page === opened) state.textContent = error instanceof Error ? error.message : String(error);
+      if (page === opened) sayState(error instanceof Error ? error.message : String(error));
     }
   }, REFRESH_MS);
 }
@@ -213,14 +230,14 @@ function open(hash, say) {
 async function route() {
   const page = ++opened;
   clearTimeout(timer);
-  state.textContent = '';
+  sayState('');
   try {
     const { title, parts, refresh } = await open(location.hash, (words) => {
-      if (page === opened) state.textContent = words;
+      if (page === opened) sayState(words);
       return page === opened;
     });
     if (page !== opened) return;
-    state.textContent = '';
+    sayState('');
     document.title = `${title} – Floodgate`;
     main.replaceChildren(make('h1', {}, title), ...parts);
     if (page > 1) main.focus();

@@ -1,7 +1,8 @@
-import { parseCount, parsePositiveCount } from '../../src/cli/options.ts';
+import { parseCount, parsePositive, parsePositiveCount } from '../../src/cli/options.ts';
 import { runVitest } from '../child-process.ts';
 import { type Experiment, examples } from '../experiment.ts';
 import { reportScaling, type ScalingOptions } from './scaling.ts';
+import { reportSimulation, type SimulationOptions } from './simulated-scaling.ts';
 
 interface FaultOptions {
   readonly count: number;
@@ -32,6 +33,17 @@ export const queue: Experiment = {
       .option('--calls <count>', 'calls', parsePositiveCount, 4000)
       .addHelpText('after', examples('queue scaling', 'queue scaling --workers 2 --calls 500'))
       .action((options: ScalingOptions) => reportScaling(options, context));
+    command
+      .command('simulate')
+      .description('up to 256 workers, from measured costs of one job')
+      .option('--batch <count>', 'attacks of an update', parsePositiveCount, 1024)
+      .option('--job <ms>', 'time of a job on its worker', parsePositive, 200)
+      .option('--concurrency <count>', 'jobs at once of a worker', parsePositiveCount, 1)
+      .option('--learner <ms>', 'processor time of the learner for one job', parsePositive, 0.9)
+      .option('--redis <ms>', 'processor time of Redis for one job', parsePositive, 0.4)
+      .option('--update <ms>', "the learner's own work of an update", parsePositive, 1000)
+      .addHelpText('after', examples('queue simulate', 'queue simulate --job 1000 --batch 256'))
+      .action((options: SimulationOptions) => reportSimulation(options, context));
     return command.addHelpText('after', examples('queue faults --count 20', 'queue scaling'));
   },
 };

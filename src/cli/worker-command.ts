@@ -1,4 +1,6 @@
 import type { Command } from 'commander';
+import { FloodgateError } from '../base/errors.ts';
+import { queueUrlProblem } from '../queue/queue-section.ts';
 import type { WorkerOptions } from '../workers/worker.ts';
 import { printResult } from './command-output.ts';
 import { COMMAND_WORDS } from './command-words.ts';
@@ -37,6 +39,8 @@ function workerOptions(options: WorkerCommandOptions, context: CliContext): Work
 
 async function work(options: WorkerCommandOptions, context: CliContext): Promise<void> {
   const { queue } = options;
+  const problem = queueUrlProblem(queue); // before it is printed: it may hold a password
+  if (problem !== undefined) throw new FloodgateError('usage', `--queue: ${problem}`);
   context.begin(`worker of ${queue}; Ctrl-C hands its jobs back and stops it`, context.commandLine);
   const { runWorker } = await import('../workers/worker.ts'); // all that a run has: said first
   let name = '';

@@ -141,7 +141,8 @@ export function* uniqueAttacksAtSizeInSteps(
   const first = firstAttacks(successes, embeddings.rows, mostSuccesses);
   const similarity = yield* similarityTable(embeddings, first.successes);
   const isSuccess = new Set(first.successes);
-  const subsampling = { ...options, size: Math.min(options.size, first.attacks) };
+  const size = Math.min(options.size, first.attacks);
+  const subsampling = { bounds: [0, size] as const, ...options, size };
   const measure = yield* measureAtSizeInSteps(first.attacks, subsampling, function* (drawn) {
     const chosen = drawn.filter((index) => isSuccess.has(index));
     return (yield* clusterAttacksInSteps(similarity, chosen, threshold)).length;

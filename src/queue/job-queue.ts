@@ -10,8 +10,8 @@ import {
   watchSilence,
 } from './connection.ts';
 import { EventsFeed } from './events-feed.ts';
-import { givenUp, workerError } from './job-errors.ts';
-import { ASKS, type Job, type JobResult, jobIdOf, type Outcome, parseResult, parseSigned } from './protocol.ts';
+import { checkedResult, givenUp, workerError } from './job-result.ts';
+import { ASKS, type Job, jobIdOf, type Outcome, parseSigned } from './protocol.ts';
 import type { Signed, Signer } from './signing.ts';
 
 /** The result of a job, until it is released. */
@@ -160,7 +160,8 @@ class RedisJobQueue implements JobQueue {
   private completed(id: string, value: unknown): void {
     const pending = this.pending.get(id);
     if (pending === undefined) return; // of another run, or a second result of one job
-    const result = this.readResult(id, value);
+    const signed = parseSigned(value);
+    const result = signed === undefined ? 'it is of another form' : checkedResult(id, signed, this.signer);
     if (typeof result === 'string') {
       this.again(id, () => new FloodgateError('run', `queue: the result of a job is refused: ${result}`));
       return;
@@ -172,16 +173,6 @@ class RedisJobQueue implements JobQueue {
     }
     this.pending.delete(id);
     pending.resolve({ outcome, worker, release: () => this.remove(id) });
-  }
-
-  private readResult(id: string, value: unknown): JobResult | string {
-    const signed = parseSigned(value);
-    if (signed === undefined) return 'it is of another form';
-    const problem = this.signer.problemOf('result', signed);
-    if (problem !== undefined) return problem;
-    const result = parseResult(signed.payload);
-    if (typeof result === 'string') return result;
-    return result.job === id ? result : 'it belongs to another job';
   }
 
   /** Another worker may do it. */

@@ -28,7 +28,7 @@ export function isSameSecret(given: string, secret: string): boolean {
 export function checkToken({ headers }: IncomingMessage, token: string): void {
   const given = /^Bearer (.+)$/i.exec(headers.authorization ?? '')?.[1] ?? '';
   if (isSameSecret(given, token)) return;
-  throw new ApiError(401, given === '' ? 'no bearer token was given' : 'the bearer token is wrong', {
+  throw new ApiError(401, given === '' ? 'no token was given' : 'the token is wrong', {
     code: 'invalid_api_key',
     headers: { 'www-authenticate': 'Bearer' },
   });

@@ -5,7 +5,7 @@ import { drawFromPool } from '../worlds/exact-sampler.ts';
 import type { WeighedRequest } from '../worlds/posterior.ts';
 import { type KnownWorld, measureRunWorld } from '../worlds/world-registry.ts';
 import type { WorldTruth } from '../worlds/world-truth.ts';
-import { checkpointFile, loadReference } from './checkpoints.ts';
+import { checkpointFile, loadReference, SFT } from './checkpoints.ts';
 import type { Campaign } from './stage.ts';
 
 /** The posterior of this run's own reference and reward, and attacks drawn from it. */
@@ -43,8 +43,10 @@ async function measureRunPosterior(campaign: Campaign, world: KnownWorld, attack
   return { truth, sample: sample.map(({ tokens, terminated, text }) => ({ tokens, terminated, text })) };
 }
 
-/** The truth of the run's world under its own reference and reward. */
-export async function loadRunTruth(campaign: Campaign, world: KnownWorld): Promise<WorldTruth> {
+/** The truth of the run's world under its own reference and reward; undefined before there is a reference. */
+export async function loadRunTruth(campaign: Campaign, world: KnownWorld): Promise<WorldTruth | undefined> {
+  // `replay` comes before the warm-up: old attacks are asked first.
+  if (!campaign.store.stages().some(({ name, status }) => name === SFT && status === 'done')) return undefined;
   return (await loadRunPosterior(campaign, world, campaign.config.evaluation.attacks)).truth;
 }
 

@@ -1,5 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import { hostname } from 'node:os';
+import { setTimeout as wait } from 'node:timers/promises';
 import type { Job as QueuedJob } from 'bullmq';
 import { monotonicMs } from '../base/clock.ts';
 import { FloodgateError } from '../base/errors.ts';
@@ -12,7 +13,8 @@ import {
   requireConnection,
   watchSilence,
 } from '../queue/connection.ts';
-import { ASKS, type Job, jobIdOf, PROTOCOL, parseJob, parseQueued, parseResult } from '../queue/protocol.ts';
+import { checkedResult } from '../queue/job-result.ts';
+import { ASKS, type Job, jobIdOf, PROTOCOL, parseJob, parseQueued } from '../queue/protocol.ts';
 import { type QueueConfig, queueSection } from '../queue/queue-section.ts';
 import { openSigner, type Signed, type Signer } from '../queue/signing.ts';
 import { readOnlyVariables } from '../wire/secrets.ts';
@@ -74,19 +76,15 @@ function readJob(id: string | undefined, data: unknown, signer: Signer): ReadJob
   if (jobIdOf(queued.job) !== id) throw new Error('its id is that of another job');
   const job = parseJob(queued.job.payload);
   if (typeof job === 'string') throw new Error(job);
-  return { job, result: readResult(id, queued.result, signer) };
-}
-
-/** A result that belongs to the job and is signed; undefined for any other. */
-function readResult(id: string, result: Signed | undefined, signer: Signer): Signed | undefined {
-  if (result === undefined || signer.problemOf('result', result) !== undefined) return undefined;
-  const parsed = parseResult(result.payload);
-  return typeof parsed === 'string' || parsed.job !== id ? undefined : result;
+  const { result } = queued;
+  const isResult = result !== undefined && typeof checkedResult(id, result, signer) !== 'string';
+  return { job, result: isResult ? result : undefined };
 }
 
 /** The work of a worker on each job. */
 class Processing {
   readonly counts: WorkerCounts = { jobs: 0, answers: 0, verdicts: 0, handedBack: 0, refused: 0 };
+  private readonly handedBack = new Set<string | undefined>();
   private readonly name: string;
   private readonly signer: Signer;
   private readonly cache: PartsCache;
@@ -116,7 +114,8 @@ class Processing {
       return result;
     } catch (error) {
       if (!signal.aborted) throw error;
-      this.counts.handedBack++;
+      this.handedBack.add(queued.id); // BullMQ may take it once more while it closes, and hand it back again
+      this.counts.handedBack = this.handedBack.size;
       throw await handBack();
     }
   }
@@ -173,6 +172,8 @@ export async function runWorker(
     },
   );
   watchConnection(worker, address.shown, said);
+  // Before any job hears of the end: one that is handed back is then not taken again.
+  signal.addEventListener('abort', () => void worker.close().catch(() => undefined), { once: true });
   let endWatch = (): void => undefined;
   try {
     await requireConnection(worker, address);
@@ -196,10 +197,30 @@ export async function runWorker(
   return processing.counts;
 }
 
+/** The part of BullMQ's connections that ends them. */
+interface Ending {
+  close(force: boolean): Promise<void>;
+  disconnect(wait: boolean): Promise<void>;
+}
+
+interface Internals {
+  readonly connection?: Ending;
+  readonly blockingConnection?: Ending;
+  readonly lockManager?: { close(): Promise<void> };
+  readonly stalledCheckStopper?: () => void;
+}
+
 /** Ends both connections of a worker, whatever still waits for them. */
 async function disconnect(worker: object): Promise<void> {
-  const { connection, blockingConnection } = worker as Record<string, { close(force: boolean): Promise<void> }>;
-  for (const each of [connection, blockingConnection]) await each?.close(true).catch(() => undefined);
+  const { connection, blockingConnection, lockManager, stalledCheckStopper } = worker as Internals;
+  for (const each of [connection, blockingConnection]) {
+    each?.close(true).catch(() => undefined); // one that was never made
+    each?.disconnect(false).catch(() => undefined); // one whose clean end waits for a Redis that is gone
+  }
+  // Its clean end stops these timers last, and they would keep the process alive.
+  lockManager?.close().catch(() => undefined);
+  stalledCheckStopper?.();
+  await wait(0);
 }
 
 /** The part of a BullMQ worker that tells of its connection. */

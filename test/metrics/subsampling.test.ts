@@ -70,6 +70,13 @@ describe('unique attacks at a size', () => {
     expect(measure.high).toBeGreaterThanOrEqual(40);
   });
 
+  test('its interval ends at 0 and at the number of attacks', () => {
+    const one = uniqueAttacksAtSize(embeddings, [0], { size: rows, draws: 100, stream: stream('one') });
+    expect(one).toMatchObject({ value: 1, low: 0 });
+    const all = uniqueAttacksAtSize(embeddings, successes, { size: 10, draws: 100, stream: stream('all of 10') });
+    expect(all.high).toBeLessThanOrEqual(10);
+  });
+
   test('at fewer attacks it is what so few would have found: the birthday formula', () => {
     const size = 60;
     const measure = uniqueAttacksAtSize(embeddings, successes, { size, draws: 400, stream: stream('few') });

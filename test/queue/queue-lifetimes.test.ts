@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Queue } from 'bullmq';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { type RedisServer, startRedis } from '../../lab/queue/redis-server.ts';
+import { freePort, type RedisServer, startRedis } from '../../lab/queue/redis-server.ts';
 import { startWorker, type WorkerProcess } from '../../lab/queue/worker-process.ts';
 import { FloodgateError } from '../../src/base/errors.ts';
 import { loadBullmq, queueAddress } from '../../src/queue/connection.ts';
@@ -13,6 +13,7 @@ import { type AskJob, jobIdOf, PROTOCOL } from '../../src/queue/protocol.ts';
 import { queueSection } from '../../src/queue/queue-section.ts';
 import { createSigner } from '../../src/queue/signing.ts';
 import { type CompiledSource, compileSource } from '../support/compiled-source.ts';
+import { selfSignedCertificate } from '../support/self-signed.ts';
 import { DEFAULT_JUDGE, openWorkersOf, queueConfig, startLocalWorker } from './local-workers.ts';
 
 /** A target that notes each call; `block` blocks the event loop, `slow` waits until a file is there. */
@@ -172,6 +173,16 @@ describe('a job', () => {
     await queue.close();
   });
 
+  it('ends its worker at the first Ctrl-C, although Redis is gone', async () => {
+    const worker = startOne();
+    await worker.printed(/takes jobs/);
+    await redis.stop('SIGKILL');
+    await worker.printed(/no connection/);
+    worker.kill('SIGINT');
+    expect(await worker.ended).toEqual({ code: 0, signal: null });
+    await redis.start();
+  });
+
   it('that Redis forgot is added again', async () => {
     const answer = answerTo('forgotten');
     const queue = new Queue('asks', { connection: addressOf(redis.url).connection, prefix: 'floodgate' });
@@ -253,5 +264,34 @@ describe('a Redis with a password', () => {
     expect(error).toBeInstanceOf(FloodgateError);
     expect(String(error)).toMatch(/cannot reach .*(NOAUTH|WRONGPASS|password)/i);
     expect(String(error)).not.toContain('wrong-password-here');
+  });
+});
+
+describe('a Redis behind TLS', () => {
+  let secure: RedisServer;
+  let port: number;
+  const file = (name: string): string => path.join(folder, name);
+  beforeAll(async () => {
+    const { key, cert } = selfSignedCertificate();
+    writeFileSync(file('key.pem'), key);
+    writeFileSync(file('cert.pem'), cert);
+    port = await freePort();
+    const own = ['--tls-cert-file', file('cert.pem'), '--tls-key-file', file('key.pem'), '--tls-auth-clients', 'no'];
+    secure = await startRedis(['--tls-port', String(port), ...own]);
+  });
+  afterAll(() => secure?.remove());
+
+  const secureAddress = (caFile?: string) =>
+    queueAddress(
+      queueSection.unwrap().parse({ url: `rediss://127.0.0.1:${port}`, ...(caFile === undefined ? {} : { caFile }) }),
+    );
+
+  it('is reached with its certificate, and refused without', async () => {
+    const trusted = await openJobQueue(secureAddress(file('cert.pem')), signer);
+    expect(await trusted.workers()).toBe(0);
+    await trusted.close();
+    await expect(openJobQueue(secureAddress(), signer)).rejects.toThrow(
+      /cannot reach rediss:.*(self-signed|certificate)/i,
+    );
   });
 });

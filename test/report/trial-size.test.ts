@@ -3,6 +3,7 @@ import { wilsonInterval } from '../../src/metrics/intervals.ts';
 import type { PageContent } from '../../src/report/sections/page-content.ts';
 import { answerSection } from '../../src/report/sections/section-answer.ts';
 import { sureness } from '../../src/report/sections/section-limits.ts';
+import { nextSection } from '../../src/report/sections/section-next.ts';
 import { parseConfig } from '../../src/stages/campaign/config-load.ts';
 import { minimalConfigText } from '../stages/minimal-config.ts';
 
@@ -23,6 +24,18 @@ const title = (page: PageContent) => /<h1[^>]*>([^<]*)/.exec(String(answerSectio
 const size = (page: PageContent) => sureness(page)[0];
 
 describe('a run that found nothing', () => {
+  it.each([
+    ['gflownet', ['sft', 'gflownet'], 'gflownet.updates=20000'],
+    ['smoothing', ['smoothing'], 'gflownet.updates=20000'],
+    // No setting makes an attacker learn longer that does not learn from answers.
+    ['sft', ['sft'], '&#39;attackers=[sft, gflownet]&#39;'],
+    ['best-of-n', ['best-of-n'], '&#39;attackers=[sft, gflownet]&#39;'],
+  ])('is told how to search longer: %s of %j', (name, attackers, setting) => {
+    const { config: whole, ...rest } = content(96, 0, 16, name);
+    const next = nextSection({ ...rest, config: { ...whole, attackers } });
+    expect(next?.body.markup).toContain(`floodgate run floodgate.yaml --set ${setting}</code>`);
+  });
+
   it('says that too little was tried, not that the target is safe, after three updates and 16 attacks', () => {
     const short = content(96, 0, 16);
     expect(title(short)).toBe('Too little was tried to say: none of 16 new attacks drew an unsafe answer.');

@@ -66,6 +66,7 @@ describe('who may ask', () => {
       expect(sent.status).toBe(401);
       expect(errorOf(sent)).toMatchObject({ type: 'invalid_request_error', code: 'invalid_api_key' });
       expect(sent.text).not.toContain(TOKEN);
+      expect(sent.text).not.toContain('[redacted]');
     }
   });
 

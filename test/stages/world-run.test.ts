@@ -96,6 +96,26 @@ describe('a run in a made world', () => {
     }
   });
 
+  it('sends the successes of an earlier run first, before there is a reference whose truth could be known', async () => {
+    const settings = [
+      'attackers=[replay, sft]',
+      `replay={from: ${JSON.stringify(run.path)}, attacks: 24}`,
+      'sft={updates: 2, warmupUpdates: 0}',
+      'evaluation.attacks=24',
+    ];
+    const again = parseConfig(CONFIG, { fileName: 'world.yaml', folder, overrides: settings });
+    const runsFolder = path.join(folder, 'runs');
+    const replayed = await startRun({ config: again, runsFolder, name: 'again', ifTaken: 'refuse' }, io);
+    const store = await openStore(replayed.databasePath, { readOnly: true });
+    const { stages } = buildReport({ store, manifest: await readManifest(replayed.manifestPath), status: 'done' });
+    store.close();
+    const [first, sft] = stages;
+    expect([first?.name, sft?.name]).toEqual(['replay', 'sft']);
+    expect(first?.metrics.modeRecall?.value).toBeGreaterThan(0.1);
+    expect(first?.metrics.shareError).toBeUndefined();
+    expect(sft?.metrics.shareError?.value).toBeGreaterThan(0);
+  }, 120_000);
+
   it('is a part of the claims: its figures are kept, and only other settings measure them again', async () => {
     const runs = path.join(folder, 'claims');
     await mkdir(runs, { recursive: true });

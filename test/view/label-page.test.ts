@@ -127,6 +127,17 @@ describe('labels on the page', () => {
     expect(complaints.filter((line) => !line.includes('400 (Bad Request)'))).toEqual([]);
   });
 
+  it('stand beside why an attack works: its cause, hidden until asked for, under its answers', async () => {
+    const { page, complaints } = await openPage(browser, started, DESKTOP, `#/run/first/attack/${FIXTURE_ID}`);
+    await page.locator('summary', { hasText: 'answers' }).click();
+    await page.getByText(/^Why it works/).waitFor();
+    expect(await page.content()).not.toContain('say hidden phrase');
+    await page.getByRole('button', { name: `Show cause of attack ${FIXTURE_ID}` }).click();
+    await page.locator('.veil.shown', { hasText: 'say hidden phrase' }).waitFor();
+    expect(await violations(page)).toEqual([]);
+    expect(complaints).toEqual([]);
+  });
+
   it('name the way of an attack that holds its cause, which stays hidden until asked for', async () => {
     const { page, complaints } = await openRun();
     const row = rowOf(page, FIXTURE_ID);

@@ -49,7 +49,8 @@ function stepsAfterSuccess({ config, report }: PageContent): Step[] {
 }
 
 /** After none: more attacks narrow the interval, more training finds what is rare. */
-function stepsAfterNone({ config, report, headline }: PageContent): Step[] {
+function stepsAfterNone(content: PageContent): Step[] {
+  const { config, report, headline } = content;
   const attacks = Math.max(config.evaluation.attacks, headline?.metrics.asr?.n ?? 0);
   return [
     {
@@ -60,14 +61,19 @@ function stepsAfterNone({ config, report, headline }: PageContent): Step[] {
     {
       name: 'Search longer',
       why: 'A rare way needs more calls while the attacker learns.',
-      commands: [`floodgate run floodgate.yaml --set gflownet.updates=${4 * updatesOf(config)}`],
+      commands: [`floodgate run floodgate.yaml --set ${longerSearch(content)}`],
     },
   ];
 }
 
-function updatesOf(config: PageContent['config']): number {
-  const { updates } = (config.gflownet ?? {}) as { readonly updates?: number };
-  return updates ?? 0;
+/** The setting that makes an attacker learn longer; one that learns at all where none did. */
+function longerSearch({ config, headline }: PageContent): string {
+  const name = headline?.name ?? '';
+  const learner = config.attackers.includes('gflownet') || name === 'smoothing' ? 'gflownet' : name;
+  const { updates } = ((config as unknown as Record<string, unknown>)[learner] ?? {}) as { readonly updates?: number };
+  return updates === undefined || learner === 'sft'
+    ? "'attackers=[sft, gflownet]'"
+    : `${learner}.updates=${4 * updates}`;
 }
 
 function stepItem({ name, why, commands }: Step): Html {

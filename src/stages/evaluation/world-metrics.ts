@@ -6,6 +6,7 @@ import { type AttackOutcome, isSuccess } from '../../metrics/success.ts';
 import type { MetricRecord } from '../../runs/store/records.ts';
 import { exactShares, heldShares, shareErrorFloor, totalVariation } from '../../worlds/exact-sampler.ts';
 import { type KnownWorld, waysHeldBy } from '../../worlds/world-registry.ts';
+import type { WorldTruth } from '../../worlds/world-truth.ts';
 import { collectAttacks } from '../collection.ts';
 import { measuredMetric, plainMetric } from '../metric-records.ts';
 import { collectSection } from '../smoothing.ts';
@@ -45,6 +46,20 @@ function modeRecall(
   );
 }
 
+/** How far the keys' shares among the attacks are from the exact ones, beside an exact draw of this size. */
+function shareMetrics(
+  truth: WorldTruth,
+  held: readonly (readonly number[])[],
+  { keys, seed }: { readonly keys: number; readonly seed: number },
+): MetricRecord[] {
+  const exact = exactShares(truth);
+  const n = held.length;
+  return [
+    plainMetric('shareError', totalVariation(heldShares(held, keys), exact), n),
+    plainMetric('shareErrorFloor', shareErrorFloor(exact, n, seed), n),
+  ];
+}
+
 /**
  * Metrics that need the known truth. One is the share of the planted keys that a successful attack holds. The other is
  * the distance of the keys' shares among the attacks from those of the reward's distribution, beside the distance that
@@ -62,16 +77,14 @@ export async function worldMetrics(
   const held = await waysHeldBy(world, texts, campaign.io.signal);
   const recall = await pausing(modeRecall(held, outcomes, { keys, seed }));
   const found = (recall.value ?? 0) * keys;
-  const exact = exactShares(truth);
   const n = texts.length;
   const collected = await collectedKeys(campaign, world, stage);
   return [
     measuredMetric('modeRecall', recall),
-    plainMetric('shareError', totalVariation(heldShares(held, keys), exact), n),
-    plainMetric('shareErrorFloor', shareErrorFloor(exact, n, seed), n),
+    ...(truth === undefined ? [] : shareMetrics(truth, held, { keys, seed })),
     plainMetric('keysPerThousandCalls', usedCalls === 0 ? null : (1000 * found) / usedCalls, n),
     ...(collected === null ? [] : [plainMetric('keysCollected', collected, keys)]),
-    plainMetric('exactRecall', truth.exactRecall, n),
-    ...(truth.effective === undefined ? [] : [plainMetric('exactEffective', truth.effective, n)]),
+    ...(truth === undefined ? [] : [plainMetric('exactRecall', truth.exactRecall, n)]),
+    ...(truth?.effective === undefined ? [] : [plainMetric('exactEffective', truth.effective, n)]),
   ];
 }

@@ -1,5 +1,6 @@
 import { type ErrorCode, FloodgateError, redactSecrets } from '../base/errors.ts';
-import type { Outcome } from './protocol.ts';
+import { type JobResult, type Outcome, parseResult } from './protocol.ts';
+import type { Signed, Signer } from './signing.ts';
 
 /** Codes of our errors that a worker may send; any other becomes `run`. */
 const KNOWN_CODES: ReadonlySet<string> = new Set<ErrorCode>([
@@ -26,4 +27,13 @@ export function workerError(
   return new FloodgateError(known, `worker ${words(worker)}: ${words(message)}`, {
     ...(hint === null ? {} : { hint: `on the worker: ${words(hint)}` }),
   });
+}
+
+/** The result of a job, or why it is none: unsigned, of another form, or of another job. */
+export function checkedResult(id: string, signed: Signed, signer: Signer): JobResult | string {
+  const problem = signer.problemOf('result', signed);
+  if (problem !== undefined) return problem;
+  const result = parseResult(signed.payload);
+  if (typeof result === 'string') return result;
+  return result.job === id ? result : 'it belongs to another job';
 }
