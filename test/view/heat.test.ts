@@ -140,6 +140,7 @@ describe.each([
     const { page, complaints } = await openPage(browser, started, options, '#/run/heat');
     await page.getByText(/^Page 1: 5 attacks/).waitFor();
     const region = page.getByRole('region', { name: 'Success rate by other' });
+    await region.waitFor(); // it comes after the page
     expect(await region.locator('.heat').allInnerTexts()).toEqual(
       expect.arrayContaining([expect.stringContaining('100%'), expect.stringContaining('10%')]),
     );

@@ -177,6 +177,7 @@ describe.each([
     await page.getByText(/^Page 1: 50 attacks/).waitFor();
     const map = page.locator('section[aria-labelledby="map-title"]');
     const choice = page.getByRole('combobox', { name: 'Wording', exact: true });
+    await choice.waitFor(); // it comes after the page
     expect(await choice.locator('option').allInnerTexts()).toEqual([
       ...['any', 'GFlowNet 1: a <b>name</b>', 'GFlowNet 2: 8 successes', 'GFlowNet 3: 8 successes'],
     ]);

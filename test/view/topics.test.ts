@@ -240,6 +240,7 @@ describe.each([
     await page.getByText(/^Page 1: 50 attacks/).waitFor();
     const filters = page.getByRole('search', { name: 'Attacks' });
     const wayChoice = filters.getByRole('combobox', { name: 'Way', exact: true });
+    await wayChoice.waitFor(); // it comes after the page
     expect(await wayChoice.locator('option').allInnerTexts()).toEqual([
       'any',
       '1: the phrase',
