@@ -11,7 +11,7 @@ const WIDTH = 384;
 /** Distinct subjects of the attacks; each attack is near one of them. */
 const SUBJECTS = 200;
 const SPREAD = 0.35;
-const OPTIONS = { seed: 0, draws: 100 };
+const OPTIONS = { seed: 0 };
 
 /** Attacks of which every second succeeds, with embeddings in clusters. */
 function attackSet(count: number): AttackSet {

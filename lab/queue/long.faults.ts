@@ -29,7 +29,7 @@ beforeAll(async () => {
   tiny = await createTinyCampaign();
   const place = withSlowTarget(placeOfTiny(tiny, compiled.folder), [
     'attackers=[sft,gflownet]',
-    `gflownet.updates=${8 + Math.ceil((2 * COUNT * CALLS_BETWEEN) / CALLS_OF_UPDATE)}`,
+    `gflownet.updates=${8 + Math.ceil((3 * COUNT * CALLS_BETWEEN) / CALLS_OF_UPDATE)}`,
     'watch.everyUpdates=0',
     'evaluation={attacks: 128, responses: 2, controls: 8, causes: {clusters: 0}}',
   ]);
