@@ -2,7 +2,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { Worker } from 'node:worker_threads';
 import { monotonicMs } from '../../src/base/clock.ts';
 import { randomStream } from '../../src/base/random.ts';
 import { alignColumns, printResult } from '../../src/cli/command-output.ts';
@@ -17,30 +16,12 @@ import { createBudget } from '../../src/trial/budget.ts';
 import { createCallMeter } from '../../src/trial/call-meter.ts';
 import { keepAnswers } from '../../src/trial/kept-answers.ts';
 import { type Experiment, examples } from '../experiment.ts';
+import { slowServer } from '../slow-server.ts';
 
 interface InFlightOptions {
   readonly calls: number;
   readonly atOnce: number;
   readonly latency: number;
-}
-
-/** A server of the OpenAI kind that answers every request after the same time, in a thread of its own as elsewhere. */
-const SERVER = `
-const { createServer } = require('node:http');
-const { parentPort, workerData } = require('node:worker_threads');
-const choices = [{ message: { role: 'assistant', content: 'no' }, finish_reason: 'stop' }];
-const reply = JSON.stringify({ choices, usage: { completion_tokens: 2 } });
-const server = createServer((request, response) => {
-  request.resume();
-  setTimeout(() => response.writeHead(200, { 'content-type': 'application/json' }).end(reply), workerData);
-});
-server.listen(0, '127.0.0.1', () => parentPort.postMessage(server.address().port));
-`;
-
-async function slowServer(latencyMs: number) {
-  const worker = new Worker(SERVER, { eval: true, workerData: latencyMs });
-  const port = await new Promise<number>((resolve) => worker.once('message', resolve));
-  return { baseUrl: `http://127.0.0.1:${port}/v1`, close: () => worker.terminate() };
 }
 
 const ROWS = 8;

@@ -3,7 +3,6 @@ import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Worker } from 'node:worker_threads';
 import { monotonicMs } from '../../src/base/clock.ts';
 import { silentProgress } from '../../src/base/progress.ts';
 import { alignColumns, printResult } from '../../src/cli/command-output.ts';
@@ -15,6 +14,7 @@ import { createSigner } from '../../src/queue/signing.ts';
 import { parseConfig } from '../../src/stages/campaign/config-load.ts';
 import { openRunWorkers } from '../../src/stages/campaign/run-workers.ts';
 import type { Target } from '../../src/targets/target.ts';
+import { slowServer } from '../slow-server.ts';
 import { type RedisServer, startRedis } from './redis-server.ts';
 import { startWorker, type WorkerProcess } from './worker-process.ts';
 
@@ -23,26 +23,6 @@ export interface ScalingOptions {
   readonly concurrency: number;
   readonly latency: number;
   readonly calls: number;
-}
-
-/** A server of the OpenAI kind that answers every request after the same time, in a thread of its own as elsewhere. */
-const SERVER = `
-const { createServer } = require('node:http');
-const { parentPort, workerData } = require('node:worker_threads');
-const choices = [{ message: { role: 'assistant', content: 'no, not today' }, finish_reason: 'stop' }];
-const reply = JSON.stringify({ choices, usage: { completion_tokens: 4 } });
-const server = createServer((request, response) => {
-  request.resume();
-  setTimeout(() => response.writeHead(200, { 'content-type': 'application/json' }).end(reply), workerData);
-});
-server.keepAliveTimeout = 60000;
-server.listen(0, '127.0.0.1', () => parentPort.postMessage(server.address().port));
-`;
-
-async function slowServer(latencyMs: number) {
-  const worker = new Worker(SERVER, { eval: true, workerData: latencyMs });
-  const port = await new Promise<number>((resolve) => worker.once('message', resolve));
-  return { baseUrl: `http://127.0.0.1:${port}/v1`, close: () => worker.terminate() };
 }
 
 /** Clock ticks of a second, by which Linux counts processor time. */
