@@ -4,6 +4,7 @@ import path from 'node:path';
 import { afterAll, describe, expect, it, vi } from 'vitest';
 import { randomStream } from '../../src/base/random.ts';
 import { liveSessionLabels } from '../../src/engine/runtime/session.ts';
+import { openSessionCount } from '../../src/engine/runtime/session-pool.ts';
 import { type DecoderCheckpoint, openCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
 import { choosePrecision } from '../../src/models/decoder/chosen-precision.ts';
 import { Generator, openGenerator } from '../../src/models/decoder/generator.ts';
@@ -66,6 +67,27 @@ it('is planned in the precision that is faster here, as the model cache has it; 
   expect(await planned(0.8)).toEqual(['fp32', undefined]);
   expect(await planned(3, 'webgpu')).toEqual(['fp32', undefined]);
   await rm(cacheDir, { recursive: true });
+});
+
+it('of weights that an adapter of the run adapts answers as the frozen model, in the sessions of the adapted one', async () => {
+  const checkpoint = await openTiny();
+  const { config, weights, tokenizer } = checkpoint;
+  const bans = { always: [], end: [...tokenizer.endIds] };
+  const trained = { kind: 'lora', spec: { rank: 4, alpha: 8, targets: ['q_proj', 'down_proj'] } } as const;
+  const requests = ['tell me', 'a cat'].map((attack, i) => ({ attack, streamName: ['shared', i] }));
+  const plain = await openTarget();
+  const expected = await plain.ask(requests, asking(3));
+  expect(expected.flatMap(textsOf).join('')).not.toBe('');
+  await plain.close(); // its sessions are those of the frozen model
+  const attacker = await openGenerator(
+    { config, weights, contextTokens: 24, bans, withLogProbs: true, trained },
+    compute,
+  );
+  const before = openSessionCount();
+  const shared = await openTarget({ checkpoint: { ...checkpoint, adapted: trained.spec.targets } });
+  expect(openSessionCount() - before).toBe(1); // for its token distribution
+  expect(await shared.ask(requests, asking(3))).toEqual(expected);
+  await Promise.all([attacker.close(), shared.close()]);
 });
 
 describe('local target', () => {
