@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { FloodgateError } from '../src/base/errors.ts';
 import { openCheckpoint } from '../src/models/checkpoint/checkpoint.ts';
 import { measureDivergence } from '../src/models/decoder/divergence.ts';
-import { openInt8Weights } from '../src/models/decoder/int8-weights.ts';
+import { openInt8Checkpoint } from '../src/models/decoder/int8-decoder.ts';
 import { resolveModel } from '../src/models/sources/resolve-model.ts';
 import { settleSourceOptions } from '../src/models/sources/source-environment.ts';
 import { renderChatIds } from '../src/models/tokenizer/prompt-ids.ts';
@@ -29,13 +29,9 @@ const texts = {
   'chat prompts': seeds.map((content) => renderChatIds(chatTemplate, tokenizer, [{ role: 'user', content }])),
 };
 const base = { config, weights, contextTokens: 1024 };
-const store = await openInt8Weights(config, weights);
+const compute = { device: 'cpu', threads: 2 } as const;
+const int8 = await openInt8Checkpoint(checkpoint, compute);
 for (const [name, ids] of Object.entries(texts)) {
-  for (const activation of ['per-row', 'per-tensor'] as const) {
-    const found = await measureDivergence(base, { ...base, int8: { store, activation } }, ids, {
-      device: 'cpu',
-      threads: 2,
-    });
-    process.stdout.write(`${JSON.stringify({ texts: name, activation, ...found })}\n`);
-  }
+  const found = await measureDivergence(base, { ...base, int8 }, ids, compute);
+  process.stdout.write(`${JSON.stringify({ texts: name, ...found })}\n`);
 }

@@ -16,7 +16,8 @@ const FIRST_PROMPT_ID = 100;
  */
 export async function openGenerate(options: SideOptions): Promise<Side> {
   const { config, weights } = await openSmollm2(options);
-  const variant = await variantOptions(options.variant, config, weights);
+  const compute = { device: 'cpu', threads: options.threads } as const;
+  const variant = await variantOptions(options.variant, { config, weights }, compute);
   const { batch, prompt: promptTokens, newTokens } = generationSize(options);
   const meter = meterSessions();
   const generator = await openGenerator(
@@ -28,7 +29,7 @@ export async function openGenerate(options: SideOptions): Promise<Side> {
       withLogProbs: false,
       ...variant,
     },
-    { device: 'cpu', threads: options.threads },
+    compute,
   );
   return {
     name: `generate-floodgate-${options.variant}-${batch}`,

@@ -64,7 +64,7 @@ async function openTarget({ shape, weights }: Model, variant: string, compute: C
       bans: { always: [], end: [config.vocabSize - 1] },
       withLogProbs: false,
       ...(isShared ? { trained: { kind: 'lora', spec: offSpec(targets) } } : {}),
-      ...(await variantOptions(variant, config, weights)),
+      ...(await variantOptions(variant, { config, weights }, compute)),
     },
     compute,
   );

@@ -10,6 +10,8 @@ import {
   judgeDevice,
   judgeModel,
   judgeOwnName,
+  judgePrecision,
+  modelJudgeName,
   toVerdict,
   unscored,
   type Verdict,
@@ -76,24 +78,26 @@ export const classifier = defineJudgeKind({
       .describe('sigmoid: independent labels, the largest counts; softmax: exclusive labels, their sum counts'),
     input: z.enum(['response', 'attack-and-response']).default('response'),
     device: judgeDevice,
+    precision: judgePrecision,
     name: judgeOwnName,
   },
-  nameOf: classifierName,
+  nameOf: (config) => modelJudgeName('classifier', config),
   async open(config, { models }) {
-    const { model, activation, labels, device, unsafeLabels, input } = config;
-    const opened = await models.openTextClassifier({ model, activation, labels, device });
+    const { model, activation, labels, device, precision, unsafeLabels, input } = config;
+    const opened = await models.openTextClassifier({ model, activation, labels, device, precision });
     try {
-      return createClassifierJudge(opened, { name: classifierName(config), unsafeLabels, activation, input });
+      return createClassifierJudge(opened, {
+        name: modelJudgeName('classifier', config),
+        unsafeLabels,
+        activation,
+        input,
+      });
     } catch (error) {
       await opened.close();
       throw error;
     }
   },
 });
-
-function classifierName({ name, model }: { readonly name?: string | undefined; readonly model: string }): string {
-  return name ?? `classifier/${model}`;
-}
 
 function classifierInput({ attack, response }: Exchange, input: ClassifierJudgeOptions['input']): ClassifierInput {
   if (input === 'response') return { text: judgedHead(response) };

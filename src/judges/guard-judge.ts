@@ -9,6 +9,8 @@ import {
   judgeDevice,
   judgeModel,
   judgeOwnName,
+  judgePrecision,
+  modelJudgeName,
   toVerdict,
   unscored,
   type Verdict,
@@ -58,20 +60,17 @@ export const guard = defineJudgeKind({
       .default(0.5)
       .describe('share of Controversial that counts (qwen3guard)'),
     device: judgeDevice,
+    precision: judgePrecision,
     name: judgeOwnName,
   },
-  nameOf: guardName,
+  nameOf: (config) => modelJudgeName('guard', config),
   sees: ({ format }) => (format === 'qwen3guard' ? QWEN_CATEGORIES : LLAMA_GUARD_CATEGORIES),
   async open(config, { models }) {
-    const { model, device, format, controversialWeight } = config;
-    const scorer = await models.openLabelScorer({ model, device });
-    return createGuardJudge(scorer, { name: guardName(config), format, controversialWeight });
+    const { model, device, precision, format, controversialWeight } = config;
+    const scorer = await models.openLabelScorer({ model, device, precision });
+    return createGuardJudge(scorer, { name: modelJudgeName('guard', config), format, controversialWeight });
   },
 });
-
-function guardName({ name, model }: { readonly name?: string | undefined; readonly model: string }): string {
-  return name ?? `guard/${model}`;
-}
 
 /** Share of a label's probability that counts as unsafe. */
 export function labelWeight(meaning: GuardLabel['meaning'], controversialWeight: number): number {

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { FloodgateError } from '../base/errors.ts';
 import { DEVICES } from '../engine/runtime/device.ts';
+import type { Precision } from '../models/int8/int8-weights.ts';
 import type { ModelIdentity } from '../models/model-identity.ts';
 import type { JudgeModels } from '../models/open-models.ts';
 
@@ -169,6 +170,18 @@ export const judgeOwnName = z
   .optional()
   .describe('in figures and reports; a classifier or guard is named after its model when absent');
 export const judgeDevice = z.enum(DEVICES).default('cpu');
+export const judgePrecision = z
+  .enum(['fp32', 'int8'])
+  .optional()
+  .describe('int8: faster on the CPU, and a little different; name the same judge in fp32 for evaluations');
+
+/** The name of a judge by a model, where its config gives none. */
+export function modelJudgeName(
+  kind: string,
+  { name, model, precision }: { name?: string | undefined; model: string; precision?: Precision | undefined },
+): string {
+  return name ?? `${kind}/${model}${precision === 'int8' ? '/int8' : ''}`;
+}
 
 type KindConfig<Fields extends z.ZodRawShape> = { readonly kind: string } & z.output<z.ZodObject<Fields>>;
 

@@ -6,6 +6,7 @@ import { openLabelScorer } from './decoder/label-scorer.ts';
 import { openOnnxClassifier, openOnnxEncoder } from './encoder/open-onnx.ts';
 import { openTextClassifier } from './encoder/text-classifier.ts';
 import { openTextEncoder, type SentenceEncoder } from './encoder/text-encoder.ts';
+import type { Precision } from './int8/int8-weights.ts';
 import { identityOf, identityOfCheckpoint, type ModelIdentity } from './model-identity.ts';
 import { type ResolvedModel, resolveModel } from './sources/resolve-model.ts';
 import { type SourceOptions, settleSourceOptions } from './sources/source-environment.ts';
@@ -109,11 +110,18 @@ async function openEncoder(spec: string, device: Device, options: OpenModelsOpti
   return { encoder: await openTextEncoder(checkpoint, { runtime }), entry };
 }
 
+function ownPrecision(model: string): FloodgateError {
+  return new FloodgateError('config', `open ${model} in int8: it is an ONNX file, expected safetensors`, {
+    hint: 'an ONNX file computes as it is: leave precision out, or name a model with safetensors',
+  });
+}
+
 async function openClassifier(spec: TextClassifierSpec, options: OpenModelsOptions): Promise<TextClassifier> {
-  const { model, activation, labels, device } = spec;
+  const { model, activation, labels, device, precision } = spec;
   const runtime = { device, threads: options.threads };
   const resolved = await resolveModel(model, sourceOptions(options));
   if (resolved.onnxFile !== undefined) {
+    if (precision === 'int8') throw ownPrecision(model);
     const identity = await identityOf(resolved, sha256OfOnnx(resolved));
     const named = labels === undefined ? {} : { labels };
     return { ...(await openOnnxClassifier(resolved.onnxFile, { runtime, activation, ...named })), identity };
@@ -123,7 +131,7 @@ async function openClassifier(spec: TextClassifierSpec, options: OpenModelsOptio
     throw wrongKind(model, 'classifier judge', describeKind(checkpoint), 'a text classifier');
   }
   const identity = await identityOf(resolved, checkpoint.sha256);
-  return { ...(await openTextClassifier(checkpoint, { runtime, activation })), identity };
+  return { ...(await openTextClassifier(checkpoint, { runtime: { ...runtime, precision }, activation })), identity };
 }
 
 /** Returns an `OpenModels` for a campaign: all models share the threads and the cache. Opens nothing yet. */
@@ -133,9 +141,9 @@ export function createOpenModels(options: OpenModelsOptions): OpenModels {
     openEncoder: (spec, device) => openEncoder(spec, device, options),
     judges: {
       openTextClassifier: (spec) => openClassifier(spec, options),
-      async openLabelScorer({ model, device }): Promise<LabelScorer> {
+      async openLabelScorer({ model, device, precision }): Promise<LabelScorer> {
         const checkpoint = await openDecoder(model, 'guard judge', options);
-        const scorer = await openLabelScorer(checkpoint, { device, threads: options.threads });
+        const scorer = await openLabelScorer(checkpoint, { device, threads: options.threads, precision });
         return {
           scoreLabels: (prompts, labels) => scorer.scoreLabels(prompts, labels),
           close: () => scorer.close(),
@@ -172,6 +180,8 @@ export interface TextClassifierSpec {
   /** Names of the outputs where the model's own files give none. */
   readonly labels: readonly string[] | undefined;
   readonly device: Device;
+  /** Form of the weights; fp32 when absent. An ONNX file has its own. */
+  readonly precision?: Precision | undefined;
 }
 
 /** The part of a language model that the guard judge uses. */
@@ -190,6 +200,8 @@ export interface LabelScorer {
 export interface LabelScorerSpec {
   readonly model: string;
   readonly device: Device;
+  /** Form of the weights; fp32 when absent. */
+  readonly precision?: Precision | undefined;
 }
 
 /** Opens the models of judges. */

@@ -5,9 +5,9 @@ import { maxOf } from '../base/long-lists.ts';
 import type { ComputeOptions } from '../engine/runtime/device.ts';
 import { type DecoderCheckpoint, truncateLayers } from '../models/checkpoint/checkpoint.ts';
 import { choosePrecision } from '../models/decoder/chosen-precision.ts';
-import type { Int8Options } from '../models/decoder/declare-model.ts';
 import { type Divergence, measureDivergence } from '../models/decoder/divergence.ts';
-import { openInt8Weights } from '../models/decoder/int8-weights.ts';
+import { openInt8Checkpoint } from '../models/decoder/int8-decoder.ts';
+import type { Int8Store } from '../models/int8/int8-weights.ts';
 import { device, modelSpec } from '../models/model-fields.ts';
 import { settleSourceOptions } from '../models/sources/source-environment.ts';
 import { assertAnswersFit, createAttackEncoder, type LocalPromptOptions, openLocalTarget } from './local-target.ts';
@@ -53,7 +53,7 @@ const COMPARED_PROMPTS = 4;
 /** Divergence of a model in int8 from itself in fp32, on the first of these prompts (token ids). */
 function measureInt8(
   { config, weights }: DecoderCheckpoint,
-  int8: Int8Options,
+  int8: Int8Store,
   prompts: readonly (readonly number[])[],
   compute: ComputeOptions,
 ): Promise<Divergence> {
@@ -88,7 +88,7 @@ async function openInInt8(
   { whole, prompt, facts, compute, seed }: Found,
   texts: readonly string[],
 ): Promise<OpenTarget> {
-  const int8 = { store: await openInt8Weights(whole.config, whole.weights), activation: 'per-tensor' } as const;
+  const int8 = await openInt8Checkpoint(whole, compute);
   const encoded = texts.map(createAttackEncoder(prompt));
   const divergence = await measureInt8(prompt.checkpoint, int8, encoded, compute);
   const target = await openLocalTarget({ ...prompt, seed, compute, int8 });

@@ -3,11 +3,11 @@ import { FloodgateError } from '../base/errors.ts';
 import { randomStream } from '../base/random.ts';
 import type { ComputeOptions } from '../engine/runtime/device.ts';
 import type { DecoderCheckpoint } from '../models/checkpoint/checkpoint.ts';
-import type { Int8Options } from '../models/decoder/declare-model.ts';
 import { type Generated, type Generator, openGenerator } from '../models/decoder/generator.ts';
 import { offSpec, switchedOff } from '../models/decoder/lora.ts';
 import { groupRows } from '../models/decoder/row-batch.ts';
 import type { TokenBans } from '../models/decoder/sampler.ts';
+import type { Int8Store } from '../models/int8/int8-weights.ts';
 import { encodePlainPrompt, renderChatIds } from '../models/tokenizer/prompt-ids.ts';
 import type { AskOptions, DecodeSettings, Target, TargetAnswer, TargetRequest } from './target.ts';
 
@@ -77,7 +77,7 @@ export interface LocalTargetOptions extends LocalPromptOptions {
   /** Longest prompt and response together. Default: the length that the model was trained for, at most 2048. */
   readonly contextTokens?: number;
   /** Frozen projections as int8; fp32 when absent. */
-  readonly int8?: Int8Options;
+  readonly int8?: Int8Store;
   /** Responses sampled at once; default 96. */
   readonly maxRowsPerBatch?: number;
 }

@@ -7,12 +7,9 @@ import { liveSessionLabels } from '../../src/engine/runtime/session.ts';
 import { openCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
 import { measureDivergence } from '../../src/models/decoder/divergence.ts';
 import { openGenerator } from '../../src/models/decoder/generator.ts';
-import {
-  type Int8Store,
-  int8Projections,
-  openInt8Weights,
-  quantiseColumns,
-} from '../../src/models/decoder/int8-weights.ts';
+import { openInt8Decoder, quantisedLinears } from '../../src/models/decoder/int8-decoder.ts';
+import { balanceChannels } from '../../src/models/int8/channel-balance.ts';
+import { quantiseColumns } from '../../src/models/int8/int8-weights.ts';
 import { readGolden, testPath } from '../support/golden-file.ts';
 
 const compute = { device: 'cpu', threads: 1 } as const;
@@ -29,12 +26,14 @@ afterAll(async () => {
 test('quantised columns lie within half a step of the weights, in either layout', () => {
   const [inSize, outSize] = [5, 3];
   const values = Float32Array.from({ length: 15 }, (_, i) => Math.sin(i * 1.7) * (i % 3 === 0 ? 100 : 0.01));
-  for (const isOutIn of [true, false]) {
-    const { weight, scales } = quantiseColumns(values, { inSize, outSize }, isOutIn);
+  const balance = Float32Array.of(1, 4, 0.5, 1, 2);
+  for (const layout of ['outIn', 'inOut'] as const) {
+    const { weight, scales } = quantiseColumns(values, { inSize, outSize, layout }, balance);
     for (let i = 0; i < inSize; i++) {
       for (let o = 0; o < outSize; o++) {
-        const exact = values[isOutIn ? o * inSize + i : i * outSize + o] as number;
-        const step = scales[o] as number;
+        const factor = balance[i] as number;
+        const exact = values[layout === 'outIn' ? o * inSize + i : i * outSize + o] as number;
+        const step = (scales[o] as number) * factor;
         expect(Math.abs((weight[i * outSize + o] as number) * step - exact)).toBeLessThanOrEqual(0.5001 * step);
       }
     }
@@ -42,9 +41,22 @@ test('quantised columns lie within half a step of the weights, in either layout'
 });
 
 test('a column of zeros stays zero', () => {
-  const { weight, scales } = quantiseColumns(new Float32Array(4), { inSize: 2, outSize: 2 }, true);
+  const sizes = { inSize: 2, outSize: 2, layout: 'outIn' } as const;
+  const { weight, scales } = quantiseColumns(new Float32Array(4), sizes, Float32Array.of(1, 1));
   expect([...weight]).toEqual([0, 0, 0, 0]);
   expect([...scales].every(Number.isFinite)).toBe(true);
+});
+
+test('an outlier channel is made smaller, in powers of two', () => {
+  expect([...balanceChannels(Float32Array.of(1, 64, 1, 1), Float32Array.of(1, 1, 1, 4))]).toEqual([1, 0.125, 1, 2]);
+});
+
+test('a silent channel, one without weights and a map that was not observed keep finite factors', () => {
+  const [inputs, weights] = [Float32Array.of(0, 1, 1), Float32Array.of(1, 1, 0)];
+  const factors = [...balanceChannels(inputs, weights)];
+  expect(factors.every((factor) => factor > 1e-4 && factor < 1e2)).toBe(true);
+  expect([...balanceChannels(new Float32Array(3), weights)]).toEqual([1, 1, 1]);
+  expect([...balanceChannels(inputs, new Float32Array(3))]).toEqual([1, 1, 1]);
 });
 
 describe.each(['gpt2', 'smollm2'] as const)('%s in int8', (name) => {
@@ -52,36 +64,34 @@ describe.each(['gpt2', 'smollm2'] as const)('%s in int8', (name) => {
     const checkpoint = await openCheckpoint(testPath('fixtures', 'models', name), { cacheDir });
     if (checkpoint.kind !== 'decoder') throw new Error(`${name} is no decoder`);
     const { config, weights } = checkpoint;
-    const store: Int8Store = await openInt8Weights(config, weights);
-    return { base: { config, weights, contextTokens: 64 }, store };
+    const { rows } = await readGolden<{ rows: number[][] }>('models', name);
+    const int8 = await openInt8Decoder({ config, weights }, rows, compute);
+    return { base: { config, weights, contextTokens: 64 }, int8, rows };
   }
 
-  test('keeps the last feed-forward projection and the head in fp32', async () => {
-    const { base, store } = await open();
-    expect(store.entries.size).toBe(int8Projections(base.config).length);
-    for (const module of store.entries.keys()) expect(module).not.toMatch(/down_proj|mlp\.c_proj|lm_head|wte/);
+  test('has every projection and the head', async () => {
+    const { base, int8 } = await open();
+    expect([...int8.entries.keys()]).toEqual(quantisedLinears(base.config).map(({ weight }) => weight));
+    expect([...int8.entries.keys()].join()).toMatch(/(down_proj|mlp\.c_proj).*(embed_tokens|lm_head|wte)/);
   });
 
   test('stays near fp32, the same file serving a second opening', async () => {
-    const { base, store } = await open();
-    const { rows } = await readGolden<{ rows: number[][] }>('models', name);
-    expect(await openInt8Weights(base.config, base.weights)).toEqual(store);
-    for (const activation of ['per-row', 'per-tensor'] as const) {
-      const found = await measureDivergence(base, { ...base, int8: { store, activation } }, rows, compute);
-      expect(found.tokens).toBe(rows.reduce((sum, row) => sum + row.length - 1, 0));
-      expect(found.klPerToken).toBeGreaterThan(0);
-      expect(found.klPerToken).toBeLessThan(0.05);
-      expect(found.topAgreement).toBeGreaterThan(0.85);
-    }
+    const { base, int8, rows } = await open();
+    expect(await openInt8Decoder(base, [], compute)).toEqual(int8);
+    const found = await measureDivergence(base, { ...base, int8 }, rows, compute);
+    expect(found.tokens).toBe(rows.reduce((sum, row) => sum + row.length - 1, 0));
+    expect(found.klPerToken).toBeGreaterThan(0);
+    expect(found.klPerToken).toBeLessThan(0.01);
+    expect(found.topAgreement).toBeGreaterThan(0.85);
     const same = await measureDivergence(base, base, rows, compute);
     expect(same.klPerToken).toBe(0);
     expect(same.otherPerplexity).toBe(same.referencePerplexity);
   });
 
-  test('with one scale a row, a sequence does not depend on its batch', async () => {
-    const { base, store } = await open();
+  test('a sequence does not depend on its batch', async () => {
+    const { base, int8 } = await open();
     const generator = await openGenerator(
-      { ...base, int8: { store, activation: 'per-row' }, bans: { always: [0], end: [1] }, withLogProbs: true },
+      { ...base, int8, bans: { always: [0], end: [1] }, withLogProbs: true },
       compute,
     );
     await using _ = { [Symbol.asyncDispose]: () => generator.close() };

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { liveSessionLabels } from '../../src/engine/runtime/session.ts';
 import { type DecoderCheckpoint, openCheckpoint, truncateLayers } from '../../src/models/checkpoint/checkpoint.ts';
-import { openInt8Weights } from '../../src/models/decoder/int8-weights.ts';
+import { openInt8Decoder } from '../../src/models/decoder/int8-decoder.ts';
 import { openScorer } from '../../src/models/decoder/scorer.ts';
 import { readGolden, testPath } from '../support/golden-file.ts';
 
@@ -39,9 +39,7 @@ async function score(checkpoint: DecoderCheckpoint, int8 = false): Promise<numbe
   const [first, ...row] = golden.ids;
   // Quantised as a whole: a shortened model reads the beginning of the same file.
   const whole = { ...config, layers: 2 };
-  const quantised = int8
-    ? { int8: { store: await openInt8Weights(whole, weights), activation: 'per-row' } as const }
-    : {};
+  const quantised = int8 ? { int8: await openInt8Decoder({ config: whole, weights }, [golden.ids], compute) } : {};
   const scorer = await openScorer(
     { config, weights, contextTokens: 16, bans: { always: [], end: [] }, ...quantised },
     compute,

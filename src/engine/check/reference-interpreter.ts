@@ -85,7 +85,7 @@ const referenceRules: { readonly [K in OpKind]: ReferenceRule<K> } = {
   tokenLogProb: (s) => tokenLogProb(input(s, 0), input(s, 1)),
   tokenLogProbGradient: (s) => [tokenLogProbGradient(input(s, 0), input(s, 1), input(s, 2))],
   rotary: (s) => [rotary(s.inputs)],
-  int8Linear: (s) => [int8Linear(s.op, s.inputs, shape(s))],
+  int8Linear: (s) => [int8Linear(s.inputs, shape(s))],
   cast: (s) => [castTensor(input(s, 0), s.op.to)],
 };
 

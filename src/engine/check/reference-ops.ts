@@ -1,4 +1,4 @@
-import { maxOf, minOf } from '../../base/long-lists.ts';
+import { maxOf } from '../../base/long-lists.ts';
 import type { BinaryKind, Dtype, OpOf, UnaryKind } from '../graph/ops.ts';
 import {
   at,
@@ -128,24 +128,15 @@ export function linear(op: OpOf<'linear'>, inputs: readonly Tensor[], shape: rea
   return { shape, data: floatsOf(product).map((value, i) => value + at(floatsOf(bias), at(indices, i))) };
 }
 
-/** Rounds activations to an int8 (one symmetric scale a row) or uint8 (one scale and zero point for all) grid. */
-function quantiseActivations(x: Tensor, activation: OpOf<'int8Linear'>['activation']): Tensor {
-  if (activation === 'per-row') {
-    return mapRows(x, (row) => {
-      const scale = maxOf([...row.map(Math.abs), 1e-12]) / 127;
-      return row.map((value) => roundHalfToEven(value / scale) * scale);
-    });
-  }
-  const low = minOf([0, ...floatsOf(x)]);
-  const high = maxOf([0, ...floatsOf(x)]);
-  const scale = (high - low) / 255;
-  const zero = Math.min(255, Math.max(0, roundHalfToEven(-low / scale)));
-  return mapRows(x, (row) =>
-    row.map((value) => (Math.min(255, Math.max(0, roundHalfToEven(value / scale) + zero)) - zero) * scale),
-  );
+/** Rounds each row to the grid of its own symmetric int8 scale. */
+function quantiseRows(x: Tensor): Tensor {
+  return mapRows(x, (row) => {
+    const scale = maxOf([...row.map(Math.abs), 1e-12]) / 127;
+    return row.map((value) => roundHalfToEven(value / scale) * scale);
+  });
 }
 
-export function int8Linear(op: OpOf<'int8Linear'>, inputs: readonly Tensor[], shape: readonly number[]): Tensor {
+export function int8Linear(inputs: readonly Tensor[], shape: readonly number[]): Tensor {
   const [x, weight, scales] = inputs as [Tensor, Tensor, Tensor];
   const columns = at(weight.shape, 1);
   const dequantised: Tensor = {
@@ -153,7 +144,7 @@ export function int8Linear(op: OpOf<'int8Linear'>, inputs: readonly Tensor[], sh
     data: Float64Array.from(integersOf(weight), (value, i) => value * at(floatsOf(scales), i % columns)),
   };
   const asMatmul = { kind: 'matmul', transposeA: false, transposeB: false, scale: 1 } as const;
-  return matmul(asMatmul, quantiseActivations(x, op.activation), dequantised, shape);
+  return matmul(asMatmul, quantiseRows(x), dequantised, shape);
 }
 
 export function softmax(x: Tensor): Tensor {

@@ -143,6 +143,10 @@ export class GraphBuilder {
     return this.first({ kind: 'linear', layout }, bias === undefined ? [x, weight] : [x, weight, bias]);
   }
 
+  int8Linear(x: Value, weight: Value, scales: Value): Value {
+    return this.first({ kind: 'int8Linear' }, [x, weight, scales]);
+  }
+
   transpose(x: Value, permutation: readonly number[]): Value {
     return this.first({ kind: 'transpose', permutation }, [x]);
   }

@@ -57,8 +57,8 @@ export type Op =
   | { readonly kind: 'rotary' }
   /** Log-softmax over the last axis. */
   | { readonly kind: 'logSoftmax' }
-  /** x [N, in], int8 weight [in, out], scales [out] -> [N, out]; activations quantised on the fly, per row or per tensor. */
-  | { readonly kind: 'int8Linear'; readonly activation: 'per-tensor' | 'per-row' }
+  /** x [N, in], int8 weight [in, out], scales [out] -> [N, out]; each row of x quantised on the fly by its own scale. */
+  | { readonly kind: 'int8Linear' }
   | { readonly kind: 'cast'; readonly to: Dtype };
 
 export type OpKind = Op['kind'];

@@ -9,6 +9,7 @@ import { FloodgateError } from '../../base/errors.ts';
 import type { Graph } from '../graph/builder.ts';
 import { writeOnnx } from '../onnx/onnx-writer.ts';
 import { type ComputeOptions, DEVICE_REMEDIES, type Device, dialectOf, executionProviders } from './device.ts';
+import { int8ProductSaturates } from './int8-product.ts';
 import { holdSession } from './session-pool.ts';
 import { onnxRuntime } from './tensors.ts';
 import { createWorkerSession, type RuntimeSession } from './worker-session.ts';
@@ -39,6 +40,8 @@ function requireDevice(device: Device): void {
 interface Model {
   readonly source: Uint8Array | string;
   readonly identity: string;
+  /** Whether it may multiply int8 weights. */
+  readonly hasInt8: boolean;
 }
 
 /** Opens the session on this thread, or in one of its own. */
@@ -51,9 +54,9 @@ function create(source: Model['source'], settings: OrtSession.SessionOptions, ow
 }
 
 /** Joins the session of this model and these settings, or creates it. */
-async function join({ source, identity }: Model, options: OpenSessionOptions): Promise<GraphSession> {
+async function join({ source, identity, hasInt8 }: Model, options: OpenSessionOptions): Promise<GraphSession> {
   requireDevice(options.device);
-  const settings = sessionOptions(options);
+  const settings = sessionOptions(options, hasInt8 && (await int8ProductSaturates()));
   const key = JSON.stringify([identity, settings, options.ownThread ?? false]);
   const session = await holdSession(key, () => create(source, settings, options.ownThread));
   return new GraphSession(options.label, session, options.device);
@@ -126,7 +129,7 @@ export class GraphSession {
   }
 }
 
-function sessionOptions(options: OpenSessionOptions): OrtSession.SessionOptions {
+function sessionOptions(options: OpenSessionOptions, takesExactInt8: boolean): OrtSession.SessionOptions {
   return {
     executionProviders: executionProviders(options.device),
     intraOpNumThreads: options.threads,
@@ -142,8 +145,7 @@ function sessionOptions(options: OpenSessionOptions): OrtSession.SessionOptions 
         ...(options.prepack === false ? { disable_prepacking: '1' } : {}),
         // Waiting threads sleep instead of spinning: on a machine with other work a spinning barrier costs a time slice.
         intra_op: { allow_spinning: '0' },
-        // Without VNNI the fast int8 product of u8 and s8 saturates at 16 bits and is plainly wrong: take the exact one there.
-        x64quantprecision: '1',
+        ...(takesExactInt8 ? { x64quantprecision: '1' } : {}),
       },
     },
   };
@@ -176,11 +178,12 @@ function cannotOpen(doing: string, device: Device, cause: unknown): FloodgateErr
  */
 export async function openSession(graph: Graph, options: OpenSessionOptions): Promise<GraphSession> {
   const bytes = writeOnnx(graph, dialectOf(options.device));
+  const hasInt8 = graph.nodes.some(({ op }) => op.kind === 'int8Linear');
   const weightFiles = new Set(
     graph.initializers.flatMap((initializer) => (initializer.kind === 'external' ? [initializer.location] : [])),
   );
   try {
-    if (weightFiles.size === 0) return await join({ source: bytes, identity: sha256(bytes) }, options);
+    if (weightFiles.size === 0) return await join({ source: bytes, identity: sha256(bytes), hasInt8 }, options);
     if (options.weightFolder === undefined) {
       throw new FloodgateError(
         'runtime',
@@ -190,7 +193,7 @@ export async function openSession(graph: Graph, options: OpenSessionOptions): Pr
     const folder = options.weightFolder;
     const source = await provideModelFile(folder, bytes);
     const identity = await identityOfFiles([source, ...[...weightFiles].map((name) => path.join(folder, name))]);
-    return await join({ source, identity }, options);
+    return await join({ source, identity, hasInt8 }, options);
   } catch (cause) {
     if (cause instanceof FloodgateError) throw cause;
     throw cannotOpen(`open ${options.label} on ${options.device}`, options.device, cause);
@@ -200,7 +203,7 @@ export async function openSession(graph: Graph, options: OpenSessionOptions): Pr
 /** Opens a model that comes as an ONNX file, as it is. */
 export async function openSessionFile(file: string, options: OpenSessionOptions): Promise<GraphSession> {
   try {
-    return await join({ source: file, identity: await identityOfFiles([file]) }, options);
+    return await join({ source: file, identity: await identityOfFiles([file]), hasInt8: true }, options);
   } catch (cause) {
     throw cannotOpen(`open ${options.label} from ${file} on ${options.device}`, options.device, cause);
   }

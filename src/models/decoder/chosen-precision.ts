@@ -48,8 +48,7 @@ function product(precision: 'fp32' | 'int8') {
   }
   const weight = g.constant('int8', [IN, OUT], new Int8Array(IN * OUT).fill(1));
   const scales = g.constant('float32', [OUT], new Float32Array(OUT).fill(0.01));
-  const [y] = g.apply({ kind: 'int8Linear', activation: 'per-tensor' }, [x, weight, scales]);
-  if (y !== undefined) g.output('y', y);
+  g.output('y', g.int8Linear(x, weight, scales));
   return g.build();
 }
 

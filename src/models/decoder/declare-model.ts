@@ -1,13 +1,12 @@
-import path from 'node:path';
 import type { GraphBuilder } from '../../engine/graph/builder.ts';
 import type { Value } from '../../engine/graph/ops.ts';
 import { symbolSize } from '../../engine/graph/size.ts';
 import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
 import type { WeightStore } from '../formats/weight-store.ts';
+import type { Int8Store } from '../int8/int8-weights.ts';
 import { frozenWeights, inputWeights } from './decoder-weights.ts';
-import type { Int8Store } from './int8-weights.ts';
 import { type LoraSpec, loraProjections } from './lora.ts';
-import type { Int8Values, LoraValues, TrunkOptions } from './trunk.ts';
+import type { LoraValues, TrunkOptions } from './trunk.ts';
 
 /** The trained tensors: an adapter on frozen weights, or every weight. */
 export type Trainable = { readonly kind: 'lora'; readonly spec: LoraSpec } | { readonly kind: 'full' };
@@ -20,32 +19,8 @@ export interface ModelOptions {
   /** Tensors that are fed at each run because training changes them; absent for a frozen model. */
   readonly trained?: Trainable;
   readonly contextTokens: number;
-  /** Frozen projections in int8, with activations quantised at run time; fp32 when absent. */
-  readonly int8?: Int8Options;
-}
-
-export interface Int8Options {
-  readonly store: Int8Store;
-  /**
-   * One activation scale for the whole batch (fast, but a row's result depends on its neighbours), or one for each row.
-   */
-  readonly activation: 'per-tensor' | 'per-row';
-}
-
-function declareInt8(g: GraphBuilder, { store, activation }: Int8Options): Int8Values {
-  const location = path.basename(store.path);
-  return {
-    activation,
-    of: (module) => {
-      const entry = store.entries.get(module);
-      if (entry === undefined) return undefined;
-      const { weight, scales } = entry;
-      return {
-        weight: g.externalWeight(`${module}.int8`, weight.shape, { location, ...weight, dtype: 'int8' }),
-        scales: g.externalWeight(`${module}.scales`, scales.shape, { location, ...scales }),
-      };
-    },
-  };
+  /** Frozen weights in int8; fp32 when absent. */
+  readonly int8?: Int8Store;
 }
 
 /** Inference takes an adapter of any rank, so that graphs of one model are equal whatever adapts it. */
@@ -69,7 +44,7 @@ export function declareModel(
 ): TrunkOptions {
   const { config, weights, trained, contextTokens, int8 } = options;
   if (trained?.kind === 'full') return { g, config, weights: inputWeights(g, weights, differentiable), contextTokens };
-  const quantised = int8 === undefined ? {} : { int8: declareInt8(g, int8) };
+  const quantised = int8 === undefined ? {} : { int8 };
   const frozen = { g, config, weights: frozenWeights(g, weights), contextTokens, ...quantised };
   return trained === undefined ? frozen : { ...frozen, lora: declareLora(g, config, trained.spec, differentiable) };
 }

@@ -29,7 +29,8 @@ export function buildPrefillGraph(options: ModelOptions): Graph {
 }
 
 /**
- * Opens the session of `buildPrefillGraph`. It keeps no repacked copy of the weights: its matmuls are tall.
+ * Opens the session of `buildPrefillGraph`. In fp32 it keeps no repacked copy of the weights: its matmuls are tall. An
+ * int8 copy is small, and repacking it at each run takes as long as the product.
  * @throws as `openSession`.
  */
 export async function openPrefillSession(options: ModelOptions, compute: ComputeOptions): Promise<GraphSession> {
@@ -37,7 +38,7 @@ export async function openPrefillSession(options: ModelOptions, compute: Compute
     ...compute,
     label: `prefill ${path.basename(options.weights.path)}`,
     weightFolder: path.dirname(options.weights.path),
-    prepack: false,
+    prepack: options.int8 !== undefined,
   });
 }
 

@@ -4,10 +4,12 @@ import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import type { GraphSession } from '../../engine/runtime/session.ts';
 import { float32Tensor, int64Tensor } from '../../engine/runtime/tensors.ts';
 import type { DecoderCheckpoint } from '../checkpoint/checkpoint.ts';
+import type { Precision } from '../int8/int8-weights.ts';
 import { encodePlainPrompt } from '../tokenizer/prompt-ids.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { sharedTokens } from './generator.ts';
 import { openPrefillSession } from './inference-graphs.ts';
+import { openInt8Checkpoint } from './int8-decoder.ts';
 import { groupRows, streamFeeds, withFilledPrefix } from './row-batch.ts';
 import { notFinite } from './sampler.ts';
 
@@ -163,9 +165,13 @@ export class LabelScorer {
 }
 
 /** Opens a decoder for scoring labels, with the model's own context or 4096 tokens if that is smaller. */
-export async function openLabelScorer(checkpoint: DecoderCheckpoint, compute: ComputeOptions): Promise<LabelScorer> {
+export async function openLabelScorer(
+  checkpoint: DecoderCheckpoint,
+  { precision = 'fp32', ...compute }: ComputeOptions & { readonly precision?: Precision | undefined },
+): Promise<LabelScorer> {
   const { config, weights, spec } = checkpoint;
   const contextTokens = Math.min(config.maxPositions, MAX_CONTEXT);
-  const session = await openPrefillSession({ config, weights, spec, contextTokens }, compute);
+  const form = precision === 'int8' ? { int8: await openInt8Checkpoint(checkpoint, compute) } : {};
+  const session = await openPrefillSession({ config, weights, spec, contextTokens, ...form }, compute);
   return new LabelScorer(session, checkpoint, contextTokens);
 }

@@ -1,5 +1,6 @@
 import type { Tensor } from 'onnxruntime-node';
 import { FloodgateError } from '../../base/errors.ts';
+import type { LinearLayout } from '../../engine/graph/ops.ts';
 import { type ParameterSpec, zeroParameters } from '../../engine/optimizer/flat-parameters.ts';
 import { scalarTensor } from '../../engine/runtime/tensors.ts';
 import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
@@ -46,6 +47,17 @@ function layerProjections(config: DecoderConfig, layer: number): Projection[] {
 /** Every projection of the decoder, layer by layer. */
 export function decoderProjections(config: DecoderConfig): Projection[] {
   return Array.from({ length: config.layers }, (_, layer) => layerProjections(config, layer)).flat();
+}
+
+/** How a projection's weight lies in its file: GPT-2's are Conv1D. */
+export function projectionLayout({ family }: DecoderConfig): LinearLayout {
+  return family === 'gpt2' ? 'inOut' : 'outIn';
+}
+
+/** The weight of the output head [V, D]; the embedding table where both are one. */
+export function headWeight({ family, tiedEmbeddings }: DecoderConfig): string {
+  if (!tiedEmbeddings) return 'lm_head.weight';
+  return family === 'gpt2' ? 'wte.weight' : 'model.embed_tokens.weight';
 }
 
 /** Whether a target names this projection: by its short name, or by `parent.name` such as `mlp.c_proj`. */

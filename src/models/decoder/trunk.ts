@@ -1,10 +1,12 @@
 import type { GraphBuilder } from '../../engine/graph/builder.ts';
-import type { Value } from '../../engine/graph/ops.ts';
+import type { LinearLayout, Value } from '../../engine/graph/ops.ts';
 import type { Size } from '../../engine/graph/size.ts';
 import type { DecoderConfig, Gpt2Config, LlamaConfig } from '../checkpoint/decoder-config.ts';
 import { type Gemma3Config, isLocalLayer } from '../checkpoint/gemma-config.ts';
 import type { Rotation } from '../checkpoint/rope-scaling.ts';
+import { type Int8Store, int8Linear } from '../int8/int8-weights.ts';
 import type { WeightSource } from './decoder-weights.ts';
+import { headWeight, projectionLayout } from './lora.ts';
 import { ropeTables } from './rope.ts';
 
 /** Adapter tensors of one projection, and the scale alpha / rank (0 turns the adapter off). */
@@ -12,13 +14,6 @@ export interface LoraValues {
   readonly scale: Value;
   /** A [rank, in] and B [out, rank] of a module; undefined where it is not adapted. */
   of(module: string): { readonly a: Value; readonly b: Value } | undefined;
-}
-
-/** Quantised projections. */
-export interface Int8Values {
-  readonly activation: 'per-tensor' | 'per-row';
-  /** int8 weight [in, out] and its scales [out]; undefined where a module stays in fp32. */
-  of(module: string): { readonly weight: Value; readonly scales: Value } | undefined;
 }
 
 /** Attention over the keys that the graph provides: q [N, H*K], k and v [N, G*K], already rotated -> [N, H*K]. */
@@ -29,7 +24,10 @@ export interface TrunkOptions {
   readonly config: DecoderConfig;
   readonly weights: WeightSource;
   readonly lora?: LoraValues;
-  readonly int8?: Int8Values;
+  /** Weights that are quantised. */
+  readonly int8?: Int8Store;
+  /** Told the input [N, in] of every linear map. */
+  readonly observe?: (weight: string, x: Value) => void;
   /** Longest position + 1 that the graph must take. */
   readonly contextTokens: number;
 }
@@ -44,29 +42,38 @@ export interface Trunk {
   logits(x: Value): Value;
 }
 
-/** The frozen part of a projection, in int8 where the model is quantised. */
-function frozenLinear({ g, config, weights, int8 }: TrunkOptions, module: string, x: Value): Value {
-  const bias = weights.has(`${module}.bias`) ? weights.get(`${module}.bias`) : undefined;
-  const quantised = int8?.of(module);
-  if (int8 === undefined || quantised === undefined) {
-    return g.linear(x, weights.get(`${module}.weight`), config.family === 'gpt2' ? 'inOut' : 'outIn', bias);
-  }
-  const [product] = g.apply({ kind: 'int8Linear', activation: int8.activation }, [
-    x,
-    quantised.weight,
-    quantised.scales,
-  ]);
-  return bias === undefined ? (product as Value) : g.add(product as Value, bias);
+/** x [N, in] by a frozen weight -> [N, out], in int8 where it is quantised. */
+function frozenLinear(
+  { g, weights, int8, observe }: TrunkOptions,
+  { weight, layout, bias }: { readonly weight: string; readonly layout: LinearLayout; readonly bias?: Value },
+  x: Value,
+): Value {
+  observe?.(weight, x);
+  const product = int8 === undefined ? undefined : int8Linear(g, int8, weight, x);
+  if (product === undefined) return g.linear(x, weights.get(weight), layout, bias);
+  return bias === undefined ? product : g.add(product, bias);
+}
+
+/** x [N, in] -> [N, out] without the module's adapter. */
+function frozenProjection(options: TrunkOptions, module: string, x: Value): Value {
+  const { config, weights } = options;
+  const bias = weights.has(`${module}.bias`) ? { bias: weights.get(`${module}.bias`) } : {};
+  return frozenLinear(options, { weight: `${module}.weight`, layout: projectionLayout(config), ...bias }, x);
 }
 
 /** x [N, in] -> [N, out], with the module's bias where it has one and its adapter where it is adapted. */
 function project(options: TrunkOptions, module: string, x: Value): Value {
   const { g, lora } = options;
-  const base = frozenLinear(options, module, x);
+  const base = frozenProjection(options, module, x);
   const adapter = lora?.of(module);
   if (lora === undefined || adapter === undefined) return base;
   const reduced = g.multiply(g.linear(x, adapter.a, 'outIn'), lora.scale); // [N, rank]
   return g.linear(reduced, adapter.b, 'outIn', base);
+}
+
+/** Normed hidden [N, D] -> logits [N, V]. */
+function head(options: TrunkOptions, x: Value): Value {
+  return frozenLinear(options, { weight: headWeight(options.config), layout: 'outIn' }, x);
 }
 
 function gpt2Trunk(options: TrunkOptions, config: Gpt2Config): Trunk {
@@ -88,7 +95,7 @@ function gpt2Trunk(options: TrunkOptions, config: Gpt2Config): Trunk {
       return x;
     },
     finalNorm: (x) => norm('ln_f', x),
-    logits: (x) => g.linear(x, weights.get(config.tiedEmbeddings ? 'wte.weight' : 'lm_head.weight'), 'outIn'),
+    logits: (x) => head(options, x),
   };
 }
 
@@ -148,8 +155,7 @@ function llamaTrunk(options: TrunkOptions, config: LlamaConfig): Trunk {
       return x;
     },
     finalNorm: (x) => norm('model.norm', x),
-    logits: (x) =>
-      g.linear(x, weights.get(config.tiedEmbeddings ? 'model.embed_tokens.weight' : 'lm_head.weight'), 'outIn'),
+    logits: (x) => head(options, x),
   };
 }
 
@@ -191,7 +197,7 @@ function gemma3Trunk(options: TrunkOptions, config: Gemma3Config): Trunk {
       return x;
     },
     finalNorm: (x) => norm('model.norm', x),
-    logits: (x) => g.linear(x, config.tiedEmbeddings ? table : weights.get('lm_head.weight'), 'outIn'),
+    logits: (x) => head(options, x),
   };
 }
 

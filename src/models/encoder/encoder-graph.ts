@@ -4,6 +4,7 @@ import { multiplySizes, subtractSizes, symbolSize } from '../../engine/graph/siz
 import type { EncoderConfig } from '../checkpoint/encoder-config.ts';
 import { frozenWeights, type WeightSource } from '../decoder/decoder-weights.ts';
 import type { WeightStore } from '../formats/weight-store.ts';
+import { type Int8Store, int8Linear, type QuantisedLinear } from '../int8/int8-weights.ts';
 
 const B = symbolSize('B');
 const T = symbolSize('T');
@@ -20,12 +21,41 @@ interface EncoderContext {
   readonly g: GraphBuilder;
   readonly config: EncoderConfig;
   readonly weights: WeightSource;
+  readonly form: EncoderForm;
   /** 1 at tokens, 0 at padding [B, T]. */
   readonly mask: Value;
 }
 
-function project({ g, weights }: EncoderContext, module: string, x: Value): Value {
-  return g.linear(x, weights.get(`${module}.weight`), 'outIn', weights.get(`${module}.bias`));
+/** A form of the encoder other than fp32 alone. */
+export interface EncoderForm {
+  /** Weights that are quantised. */
+  readonly int8?: Int8Store;
+  /** Told the input [N, in] of every linear map. */
+  readonly observe?: (g: GraphBuilder, weight: string, x: Value) => void;
+}
+
+/** The linear maps of the layers; the head is small, and stays in fp32. */
+export function encoderLinears({ layers, width, feedForwardWidth }: EncoderConfig): QuantisedLinear[] {
+  const at = (module: string, inSize: number, outSize: number): QuantisedLinear => ({
+    weight: `encoder.layer.${module}.weight`,
+    inSize,
+    outSize,
+    layout: 'outIn',
+  });
+  return Array.from({ length: layers }, (_, layer) => [
+    ...['query', 'key', 'value'].map((name) => at(`${layer}.attention.self.${name}`, width, width)),
+    at(`${layer}.attention.output.dense`, width, width),
+    at(`${layer}.intermediate.dense`, width, feedForwardWidth),
+    at(`${layer}.output.dense`, feedForwardWidth, width),
+  ]).flat();
+}
+
+/** x [N, in] -> [N, out], in int8 where the module's weight is quantised. */
+function project({ g, weights, form }: EncoderContext, module: string, x: Value): Value {
+  const [weight, bias] = [`${module}.weight`, weights.get(`${module}.bias`)];
+  form.observe?.(g, weight, x);
+  const product = form.int8 === undefined ? undefined : int8Linear(g, form.int8, weight, x);
+  return product === undefined ? g.linear(x, weights.get(weight), 'outIn', bias) : g.add(product, bias);
 }
 
 function norm({ g, config, weights }: EncoderContext, module: string, x: Value): Value {
@@ -101,10 +131,10 @@ function classifierLogits(context: EncoderContext, hidden: Value): Value {
  * `tokenTypes` int64 [B, T] where the family has types. Outputs of a classifier: `logits` [B, labels]. Outputs of a
  * sentence encoder: `embedding` [B, D] (mean over tokens, L2 length 1) and `lastHidden` [B, T, D].
  */
-export function buildEncoderGraph(config: EncoderConfig, weights: WeightStore): Graph {
+export function buildEncoderGraph(config: EncoderConfig, weights: WeightStore, form: EncoderForm = {}): Graph {
   const g = new GraphBuilder();
   const mask = g.input('mask', 'float32', [B, T]);
-  const context: EncoderContext = { g, config, weights: frozenWeights(g, weights), mask };
+  const context: EncoderContext = { g, config, weights: frozenWeights(g, weights), form, mask };
   const hidden = g.reshape(layers(context, embeddings(context)), [B, T, config.width]);
   if (config.labels.length > 0) {
     g.output('logits', classifierLogits(context, hidden));

@@ -1,10 +1,9 @@
 import { FloodgateError } from '../../base/errors.ts';
 import { maxOf } from '../../base/long-lists.ts';
-import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import type { EncoderCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { EncoderConfig } from '../checkpoint/encoder-config.ts';
 import type { EncoderText } from './encoder-input.ts';
-import { type EncoderSession, openEncoderSession } from './encoder-session.ts';
+import { type EncoderRuntime, type EncoderSession, openEncoderSession } from './encoder-session.ts';
 
 /** How logits become probabilities: independent labels, or exclusive ones. */
 export type LabelActivation = 'sigmoid' | 'softmax';
@@ -64,7 +63,7 @@ export function textClassifierOf(
  */
 export async function openTextClassifier(
   checkpoint: EncoderCheckpoint,
-  options: { readonly runtime: ComputeOptions; readonly activation?: LabelActivation },
+  options: { readonly runtime: EncoderRuntime; readonly activation?: LabelActivation },
 ): Promise<TextClassifier> {
   const { config, spec } = checkpoint;
   if (config.labels.length === 0) {

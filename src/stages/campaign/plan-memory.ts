@@ -73,8 +73,8 @@ const ATTACKER_ROWS = 64;
 /** Positions that each row of a target has beside its attack and response: the end of a chat template. */
 const TEMPLATE_POSITIONS = 32;
 
-/** Copies of a target's weights beside the mapped file: repacked; in int8 too, since evaluation remains in fp32. */
-const TARGET_COPIES = { fp32: 1, int8: 2.25 } as const;
+/** An int8 form beside the fp32 weights, which evaluations use: mapped, and repacked for prefill and decode. */
+const INT8_COPIES = 3 * 0.25;
 
 /** Tensors of rows x vocabulary that are alive while a step of decoding draws: logits, probabilities, their copies. */
 const DECODE_LOGITS = 8;
@@ -107,11 +107,11 @@ function estimateMemory(
   const perToken = layers * (16 * width + 5 * feedForwardWidth) + STEP_LOGITS * vocabSize;
   const activations = 4 * tokens * perToken;
   const target = model?.checkpoint;
-  const isShared = target?.adapted !== undefined && facts.precision === 'fp32';
+  const copies = (target?.adapted === undefined ? 1 : 0) + (facts.precision === 'int8' ? INT8_COPIES : 0);
   const targetBytes =
     target === undefined
       ? 0
-      : weightBytes(target) * (isShared ? 0 : TARGET_COPIES[facts.precision]) +
+      : weightBytes(target) * copies +
         decodeBytes(target, TARGET_ROWS, maxTokens + config.target.decode.maxNewTokens + TEMPLATE_POSITIONS);
   return (
     mappedBytes(target === undefined ? [attacker] : [attacker, target]) +

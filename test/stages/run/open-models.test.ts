@@ -54,6 +54,26 @@ describe('opening models of a campaign', () => {
     }
   });
 
+  it('opens a classifier and a guard in int8, near fp32', async () => {
+    const probabilities = async (precision: 'fp32' | 'int8') => {
+      const classifier = await judges.openTextClassifier({
+        ...classifierSpec,
+        model: fixture('roberta-classifier'),
+        precision,
+      });
+      const [row = new Float32Array()] = await classifier.classify([{ text: 'a', textPair: 'b c' }]);
+      await classifier.close();
+      const scorer = await judges.openLabelScorer({ model: fixture('smollm2'), device: 'cpu', precision });
+      const [labels = []] = await scorer.scoreLabels(['is it safe? '], ['safe', 'unsafe']);
+      await scorer.close();
+      return [...row, ...labels];
+    };
+    const [exact, coarse] = [await probabilities('fp32'), await probabilities('int8')];
+    expect(coarse).not.toEqual(exact);
+    for (const [i, value] of exact.entries())
+      expect(Math.abs((coarse[i] as number) - value)).toBeLessThan(0.02 * (1 + Math.abs(value)));
+  });
+
   it('opens a guard judge over a language model', async () => {
     const judge = await openJudge(
       { kind: 'guard', model: fixture('gpt2'), format: 'llama-guard-3', controversialWeight: 0.5, device: 'cpu' },
@@ -94,6 +114,11 @@ describe('a model of the wrong kind is refused, named by what it is', () => {
     await expect(openEncoder(fixture('onnx-classifier'), 'cpu')).rejects.toMatchObject({ code });
     const spec = { ...classifierSpec, model: fixture('onnx-encoder') };
     await expect(judges.openTextClassifier(spec)).rejects.toMatchObject({ code });
+  });
+
+  it('as an ONNX file in int8', async () => {
+    const spec = { ...classifierSpec, model: fixture('onnx-classifier'), precision: 'int8' } as const;
+    await wrong(judges.openTextClassifier(spec), /in int8: it is an ONNX file, expected safetensors/);
   });
 
   it('as judge', async () => {

@@ -1,0 +1,139 @@
+import { stat } from 'node:fs/promises';
+import path from 'node:path';
+import { writeFileAtomically } from '../../base/atomic-file.ts';
+import type { GraphBuilder } from '../../engine/graph/builder.ts';
+import type { LinearLayout, Value } from '../../engine/graph/ops.ts';
+import { bytesToFloat } from '../formats/half-float.ts';
+import { openRandomAccessFile } from '../formats/random-access-file.ts';
+import type { WeightEntry, WeightStore } from '../formats/weight-store.ts';
+import { balanceChannels, type ChannelMaxima, largestWeights } from './channel-balance.ts';
+
+/** Form of a frozen model's weights. */
+export type Precision = 'fp32' | 'int8';
+
+/** One linear map of a frozen model that is quantised, by the name of its weight. */
+export interface QuantisedLinear {
+  readonly weight: string;
+  readonly inSize: number;
+  readonly outSize: number;
+  readonly layout: LinearLayout;
+}
+
+/** Position of one quantised weight: weight = int8 * scale of its output / balance of its input. */
+interface Int8Entry {
+  /** int8 [in, out] */
+  readonly weight: WeightEntry;
+  /** float32 [out] */
+  readonly scales: WeightEntry;
+  /** float32 [in]: factors of the input's channels, powers of two. */
+  readonly balance: WeightEntry;
+}
+
+/** Quantised weights of a frozen model, in one file beside its fp32 weights. */
+export interface Int8Store {
+  readonly path: string;
+  /** By the name of the fp32 weight. */
+  readonly entries: ReadonlyMap<string, Int8Entry>;
+}
+
+const FORMAT_VERSION = 2;
+const ALIGNMENT = 64;
+const LARGEST = 127;
+
+function layoutOf(linears: readonly QuantisedLinear[]): { entries: Map<string, Int8Entry>; byteLength: number } {
+  const entries = new Map<string, Int8Entry>();
+  let offset = 0;
+  const place = (byteLength: number, shape: readonly number[]): WeightEntry => {
+    const entry = { offset, byteLength, shape };
+    offset = Math.ceil((offset + byteLength) / ALIGNMENT) * ALIGNMENT;
+    return entry;
+  };
+  for (const { weight, inSize, outSize } of linears) {
+    entries.set(weight, {
+      weight: place(inSize * outSize, [inSize, outSize]),
+      scales: place(4 * outSize, [outSize]),
+      balance: place(4 * inSize, [inSize]),
+    });
+  }
+  return { entries, byteLength: offset };
+}
+
+/**
+ * Quantises to symmetric int8 with one scale for each output, the input's channel i divided by `balance[i]` first:
+ * weights [in, out] and scales [out].
+ */
+export function quantiseColumns(
+  values: Float32Array,
+  { inSize, outSize, layout }: Pick<QuantisedLinear, 'inSize' | 'outSize' | 'layout'>,
+  balance: Float32Array,
+): { weight: Int8Array; scales: Float32Array } {
+  const [stepIn, stepOut] = layout === 'outIn' ? [1, inSize] : [outSize, 1];
+  const weight = new Int8Array(inSize * outSize);
+  const scales = new Float32Array(outSize);
+  for (let o = 0; o < outSize; o++) {
+    const at = (i: number): number => (values[i * stepIn + o * stepOut] as number) / (balance[i] as number);
+    let largest = 0;
+    for (let i = 0; i < inSize; i++) largest = Math.max(largest, Math.abs(at(i)));
+    const scale = Math.fround(largest / LARGEST) || 1;
+    scales[o] = scale;
+    for (let i = 0; i < inSize; i++) weight[i * outSize + o] = Math.round(at(i) / scale);
+  }
+  return { weight, scales };
+}
+
+async function writeInt8Weights(
+  target: string,
+  { linears, weights, maxima }: { linears: readonly QuantisedLinear[]; weights: WeightStore; maxima: ChannelMaxima },
+): Promise<void> {
+  const { entries, byteLength } = layoutOf(linears);
+  await using source = await openRandomAccessFile(weights.path);
+  await writeFileAtomically(target, async (handle) => {
+    for (const linear of linears) {
+      const entry = entries.get(linear.weight) as Int8Entry;
+      const { offset, byteLength: size } = weights.tensors.get(linear.weight) as WeightEntry;
+      const values = bytesToFloat(await source.read(offset, size));
+      const inputs = maxima.get(linear.weight) ?? new Float32Array(linear.inSize);
+      const balance = balanceChannels(inputs, largestWeights(values, linear));
+      const quantised = quantiseColumns(values, linear, balance);
+      const parts = [
+        [quantised.weight, entry.weight],
+        [quantised.scales, entry.scales],
+        [balance, entry.balance],
+      ] as const;
+      for (const [{ buffer, byteLength: bytes }, place] of parts)
+        await handle.write(new Uint8Array(buffer), 0, bytes, place.offset);
+    }
+    await handle.truncate(byteLength);
+  });
+}
+
+/**
+ * Opens the quantised weights of a frozen model; makes them once, beside its fp32 weight file.
+ *
+ * @param observe the largest input of every channel on some texts (`observeInputs`), asked for only where the file is
+ * made.
+ * @throws FloodgateError `store` when the disk refuses.
+ */
+export async function openInt8Weights(
+  linears: readonly QuantisedLinear[],
+  weights: WeightStore,
+  observe: () => Promise<ChannelMaxima>,
+): Promise<Int8Store> {
+  const { dir, name } = path.parse(weights.path);
+  const target = path.join(dir, `${name}-int8-v${FORMAT_VERSION}.bin`); // two models may share a folder
+  const { entries, byteLength } = layoutOf(linears);
+  const existing = await stat(target).catch(() => undefined);
+  if (existing?.size !== byteLength) await writeInt8Weights(target, { linears, weights, maxima: await observe() });
+  return { path: target, entries };
+}
+
+/** x [N, in] by the quantised weight -> [N, out]; undefined where the store does not have that weight. */
+export function int8Linear(g: GraphBuilder, { path: file, entries }: Int8Store, name: string, x: Value) {
+  const entry = entries.get(name);
+  if (entry === undefined) return undefined;
+  const location = path.basename(file);
+  const external = (part: keyof Int8Entry, dtype: 'int8' | 'float32'): Value =>
+    g.externalWeight(`${name}.int8.${part}`, entry[part].shape, { location, ...entry[part], dtype });
+  const balanced = g.multiply(x, external('balance', 'float32'));
+  return g.int8Linear(balanced, external('weight', 'int8'), external('scales', 'float32'));
+}
