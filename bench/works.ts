@@ -120,16 +120,16 @@ const microStep: Work = {
   title: 'Whole online micro-step: attacker and target GPT-2-small shape, RoBERTa-base-shaped judge',
   groups: () => [
     {
-      name: 'fp32, and int8 in the target',
+      name: 'fp32, and int8 in target and judge',
       sides: [
         floodgate('floodgate', 'micro-step', '--variant', 'fp32'),
-        floodgate('int8 target', 'micro-step', '--variant', 'int8'),
+        floodgate('int8', 'micro-step', '--variant', 'int8'),
         floodgate('limit', 'limit', '--of', 'micro-step'),
         ...['research', 'best'].map((mode) => peer(mode, 'micro_step.py', TORCH, '--mode', mode)),
       ],
       ratios: [
         timesAsFast('floodgate', 'research', 3.3),
-        timesAsFast('int8 target', 'research', 5.5),
+        timesAsFast('int8', 'research', 5),
         timesAsFast('floodgate', 'best'),
         shareOfLimit('seconds'),
         ...['research', 'best'].flatMap((mode) =>
@@ -139,6 +139,11 @@ const microStep: Work = {
             bottom: { side: 'floodgate', figure: `phases.${phase}` },
           })),
         ),
+        ...PHASES.map((phase) => ({
+          label: `${phase}: research / int8`,
+          top: { side: 'research', figure: `phases.${phase}` },
+          bottom: { side: 'int8', figure: `phases.${phase}` },
+        })),
       ],
     },
   ],

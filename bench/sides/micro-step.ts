@@ -22,7 +22,8 @@ const BETA = 0.1;
 const FIRST_TEXT_ID = 4;
 const UNSAFE = 1;
 
-async function openJudge({ isSmall, cacheDir }: SideOptions, runtime: ComputeOptions) {
+async function openJudge({ isSmall, cacheDir, variant }: SideOptions, compute: ComputeOptions) {
+  const runtime = { ...compute, precision: variant === 'int8' ? 'int8' : 'fp32' } as const;
   const config = judgeConfig(isSmall);
   const name = `roberta-${config.layers}x${config.width}x${config.vocabSize}`;
   const weights = await randomWeights(cacheDir, name, expectedEncoderTensors(config));

@@ -110,6 +110,18 @@ async function openEncoder(spec: string, device: Device, options: OpenModelsOpti
   return { encoder: await openTextEncoder(checkpoint, { runtime }), entry };
 }
 
+/** On another device its products would run on the CPU all the same, between copies of their inputs. */
+function assertInt8OnCpu({
+  model,
+  device,
+  precision,
+}: Pick<TextClassifierSpec, 'model' | 'device' | 'precision'>): void {
+  if (precision !== 'int8' || device === 'cpu') return;
+  throw new FloodgateError('config', `open ${model} in int8: it is for the CPU, got ${device}`, {
+    hint: 'leave precision out, or set device: cpu',
+  });
+}
+
 function ownPrecision(model: string): FloodgateError {
   return new FloodgateError('config', `open ${model} in int8: it is an ONNX file, expected safetensors`, {
     hint: 'an ONNX file computes as it is: leave precision out, or name a model with safetensors',
@@ -118,6 +130,7 @@ function ownPrecision(model: string): FloodgateError {
 
 async function openClassifier(spec: TextClassifierSpec, options: OpenModelsOptions): Promise<TextClassifier> {
   const { model, activation, labels, device, precision } = spec;
+  assertInt8OnCpu(spec);
   const runtime = { device, threads: options.threads };
   const resolved = await resolveModel(model, sourceOptions(options));
   if (resolved.onnxFile !== undefined) {
@@ -142,6 +155,7 @@ export function createOpenModels(options: OpenModelsOptions): OpenModels {
     judges: {
       openTextClassifier: (spec) => openClassifier(spec, options),
       async openLabelScorer({ model, device, precision }): Promise<LabelScorer> {
+        assertInt8OnCpu({ model, device, precision });
         const checkpoint = await openDecoder(model, 'guard judge', options);
         const scorer = await openLabelScorer(checkpoint, { device, threads: options.threads, precision });
         return {

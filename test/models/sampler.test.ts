@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { randomStream } from '../../src/base/random.ts';
-import { chooseToken, type TokenFilter } from '../../src/models/decoder/sampler.ts';
+import { chooseToken, type TokenFilter } from '../../src/models/decoder/choose-token.ts';
 
 function softmax(size: number, spread: number, seed: number): Float32Array {
   const stream = randomStream(seed, 'logits');

@@ -8,17 +8,12 @@ import { type ComputeOptions, takesEmptyTensors } from '../../engine/runtime/dev
 import { type GraphSession, openSession } from '../../engine/runtime/session.ts';
 import { float32Data, float32Tensor, int64Tensor } from '../../engine/runtime/tensors.ts';
 import { MASKED } from './attention-window.ts';
+import { chooseToken, type TokenFilter } from './choose-token.ts';
 import type { ModelOptions } from './declare-model.ts';
 import { DecodeCache } from './decode-cache.ts';
 import { buildDecodeGraph, openPrefillSession } from './inference-graphs.ts';
 import { streamFeeds, withFilledPrefix } from './row-batch.ts';
-import {
-  chooseToken,
-  openTokenDistribution,
-  type TokenBans,
-  type TokenDistribution,
-  type TokenFilter,
-} from './sampler.ts';
+import { openTokenDistribution, type TokenBans, type TokenDistribution } from './sampler.ts';
 
 /** One sequence to sample: the prompt that it continues, its own random stream and temperature. */
 export interface SampleRequest {

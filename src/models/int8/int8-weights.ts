@@ -2,22 +2,20 @@ import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { writeFileAtomically } from '../../base/atomic-file.ts';
 import type { GraphBuilder } from '../../engine/graph/builder.ts';
-import type { LinearLayout, Value } from '../../engine/graph/ops.ts';
+import type { Value } from '../../engine/graph/ops.ts';
 import { bytesToFloat } from '../formats/half-float.ts';
 import { openRandomAccessFile } from '../formats/random-access-file.ts';
 import type { WeightEntry, WeightStore } from '../formats/weight-store.ts';
-import { balanceChannels, type ChannelMaxima, largestWeights } from './channel-balance.ts';
+import {
+  balanceChannels,
+  type ChannelMaxima,
+  largestWeights,
+  type QuantisedLinear,
+  quantiseColumns,
+} from './quantise.ts';
 
 /** Form of a frozen model's weights. */
 export type Precision = 'fp32' | 'int8';
-
-/** One linear map of a frozen model that is quantised, by the name of its weight. */
-export interface QuantisedLinear {
-  readonly weight: string;
-  readonly inSize: number;
-  readonly outSize: number;
-  readonly layout: LinearLayout;
-}
 
 /** Position of one quantised weight: weight = int8 * scale of its output / balance of its input. */
 interface Int8Entry {
@@ -38,7 +36,6 @@ export interface Int8Store {
 
 const FORMAT_VERSION = 2;
 const ALIGNMENT = 64;
-const LARGEST = 127;
 
 function layoutOf(linears: readonly QuantisedLinear[]): { entries: Map<string, Int8Entry>; byteLength: number } {
   const entries = new Map<string, Int8Entry>();
@@ -56,29 +53,6 @@ function layoutOf(linears: readonly QuantisedLinear[]): { entries: Map<string, I
     });
   }
   return { entries, byteLength: offset };
-}
-
-/**
- * Quantises to symmetric int8 with one scale for each output, the input's channel i divided by `balance[i]` first:
- * weights [in, out] and scales [out].
- */
-export function quantiseColumns(
-  values: Float32Array,
-  { inSize, outSize, layout }: Pick<QuantisedLinear, 'inSize' | 'outSize' | 'layout'>,
-  balance: Float32Array,
-): { weight: Int8Array; scales: Float32Array } {
-  const [stepIn, stepOut] = layout === 'outIn' ? [1, inSize] : [outSize, 1];
-  const weight = new Int8Array(inSize * outSize);
-  const scales = new Float32Array(outSize);
-  for (let o = 0; o < outSize; o++) {
-    const at = (i: number): number => (values[i * stepIn + o * stepOut] as number) / (balance[i] as number);
-    let largest = 0;
-    for (let i = 0; i < inSize; i++) largest = Math.max(largest, Math.abs(at(i)));
-    const scale = Math.fround(largest / LARGEST) || 1;
-    scales[o] = scale;
-    for (let i = 0; i < inSize; i++) weight[i * outSize + o] = Math.round(at(i) / scale);
-  }
-  return { weight, scales };
 }
 
 async function writeInt8Weights(

@@ -4,8 +4,7 @@ import type { Graph } from '../../engine/graph/builder.ts';
 import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import { openSession } from '../../engine/runtime/session.ts';
 import { float32Data } from '../../engine/runtime/tensors.ts';
-import { type ChannelMaxima, raiseMaxima } from './channel-balance.ts';
-import type { QuantisedLinear } from './int8-weights.ts';
+import { type ChannelMaxima, type QuantisedLinear, raiseMaxima } from './quantise.ts';
 
 /**
  * Texts on which the inputs of a model's linear maps are observed, of several kinds: only their magnitudes by channel

@@ -116,6 +116,15 @@ describe('a model of the wrong kind is refused, named by what it is', () => {
     await expect(judges.openTextClassifier(spec)).rejects.toMatchObject({ code });
   });
 
+  it('in int8 elsewhere than on the CPU', async () => {
+    const elsewhere = { model: fixture('smollm2'), device: 'webgpu', precision: 'int8' } as const;
+    await wrong(
+      judges.openTextClassifier({ ...classifierSpec, ...elsewhere }),
+      /in int8: it is for the CPU, got webgpu/,
+    );
+    await wrong(judges.openLabelScorer(elsewhere), /in int8: it is for the CPU, got webgpu/);
+  });
+
   it('as an ONNX file in int8', async () => {
     const spec = { ...classifierSpec, model: fixture('onnx-classifier'), precision: 'int8' } as const;
     await wrong(judges.openTextClassifier(spec), /in int8: it is an ONNX file, expected safetensors/);

@@ -1,5 +1,15 @@
 import { maxOf } from '../../base/long-lists.ts';
-import type { QuantisedLinear } from './int8-weights.ts';
+import type { LinearLayout } from '../../engine/graph/ops.ts';
+
+const LARGEST = 127;
+
+/** One linear map of a frozen model that is quantised, by the name of its weight. */
+export interface QuantisedLinear {
+  readonly weight: string;
+  readonly inSize: number;
+  readonly outSize: number;
+  readonly layout: LinearLayout;
+}
 
 /** The largest magnitude of each channel of a linear map's input [in], by the name of its weight. */
 export type ChannelMaxima = ReadonlyMap<string, Float32Array>;
@@ -42,4 +52,27 @@ export function raiseMaxima(maxima: Float32Array, x: Float32Array): void {
     const i = k % maxima.length;
     maxima[i] = Math.max(maxima[i] as number, Math.abs(x[k] as number));
   }
+}
+
+/**
+ * Quantises to symmetric int8 with one scale for each output, the input's channel i divided by `balance[i]` first:
+ * weights [in, out] and scales [out].
+ */
+export function quantiseColumns(
+  values: Float32Array,
+  { inSize, outSize, layout }: Pick<QuantisedLinear, 'inSize' | 'outSize' | 'layout'>,
+  balance: Float32Array,
+): { weight: Int8Array; scales: Float32Array } {
+  const [stepIn, stepOut] = layout === 'outIn' ? [1, inSize] : [outSize, 1];
+  const weight = new Int8Array(inSize * outSize);
+  const scales = new Float32Array(outSize);
+  for (let o = 0; o < outSize; o++) {
+    const at = (i: number): number => (values[i * stepIn + o * stepOut] as number) / (balance[i] as number);
+    let largest = 0;
+    for (let i = 0; i < inSize; i++) largest = Math.max(largest, Math.abs(at(i)));
+    const scale = Math.fround(largest / LARGEST) || 1;
+    scales[o] = scale;
+    for (let i = 0; i < inSize; i++) weight[i * outSize + o] = Math.round(at(i) / scale);
+  }
+  return { weight, scales };
 }
