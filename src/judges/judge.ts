@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { FloodgateError } from '../base/errors.ts';
 import { DEVICES } from '../engine/runtime/device.ts';
-import type { Precision } from '../models/int8/int8-weights.ts';
+import type { Precision } from '../models/quantised/int8-weights.ts';
 import type { ModelIdentity } from '../models/model-identity.ts';
 import type { JudgeModels } from '../models/open-models.ts';
 

@@ -6,8 +6,8 @@ import { openLabelScorer } from './decoder/label-scorer.ts';
 import { openOnnxClassifier, openOnnxEncoder } from './encoder/open-onnx.ts';
 import { openTextClassifier } from './encoder/text-classifier.ts';
 import { openTextEncoder, type SentenceEncoder } from './encoder/text-encoder.ts';
-import type { Precision } from './int8/int8-weights.ts';
 import { identityOf, identityOfCheckpoint, type ModelIdentity } from './model-identity.ts';
+import type { Precision } from './quantised/int8-weights.ts';
 import { type ResolvedModel, resolveModel } from './sources/resolve-model.ts';
 import { type SourceOptions, settleSourceOptions } from './sources/source-environment.ts';
 

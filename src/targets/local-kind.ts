@@ -7,8 +7,8 @@ import { type DecoderCheckpoint, truncateLayers } from '../models/checkpoint/che
 import { choosePrecision } from '../models/decoder/chosen-precision.ts';
 import { type Divergence, measureDivergence } from '../models/decoder/divergence.ts';
 import { openInt8Checkpoint } from '../models/decoder/int8-decoder.ts';
-import type { Int8Store } from '../models/int8/int8-weights.ts';
 import { device, modelSpec } from '../models/model-fields.ts';
+import type { Int8Store } from '../models/quantised/int8-weights.ts';
 import { settleSourceOptions } from '../models/sources/source-environment.ts';
 import { assertAnswersFit, createAttackEncoder, type LocalPromptOptions, openLocalTarget } from './local-target.ts';
 import type { DecodeSettings } from './target.ts';

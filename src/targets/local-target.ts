@@ -7,7 +7,7 @@ import { type Generated, type Generator, openGenerator } from '../models/decoder
 import { offSpec, switchedOff } from '../models/decoder/lora.ts';
 import { groupRows } from '../models/decoder/row-batch.ts';
 import type { TokenBans } from '../models/decoder/sampler.ts';
-import type { Int8Store } from '../models/int8/int8-weights.ts';
+import type { Int8Store } from '../models/quantised/int8-weights.ts';
 import { encodePlainPrompt, renderChatIds } from '../models/tokenizer/prompt-ids.ts';
 import type { AskOptions, DecodeSettings, Target, TargetAnswer, TargetRequest } from './target.ts';
 

@@ -3,7 +3,7 @@ import type { Value } from '../../engine/graph/ops.ts';
 import { symbolSize } from '../../engine/graph/size.ts';
 import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
 import type { WeightStore } from '../formats/weight-store.ts';
-import type { Int8Store } from '../int8/int8-weights.ts';
+import type { Int8Store } from '../quantised/int8-weights.ts';
 import { frozenWeights, inputWeights } from './decoder-weights.ts';
 import { type LoraSpec, loraProjections } from './lora.ts';
 import type { LoraValues, TrunkOptions } from './trunk.ts';

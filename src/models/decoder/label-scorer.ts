@@ -4,7 +4,7 @@ import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import type { GraphSession } from '../../engine/runtime/session.ts';
 import { float32Tensor, int64Tensor } from '../../engine/runtime/tensors.ts';
 import type { DecoderCheckpoint } from '../checkpoint/checkpoint.ts';
-import type { Precision } from '../int8/int8-weights.ts';
+import type { Precision } from '../quantised/int8-weights.ts';
 import { encodePlainPrompt } from '../tokenizer/prompt-ids.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { sharedTokens } from './generator.ts';

@@ -4,7 +4,7 @@ import type { Size } from '../../engine/graph/size.ts';
 import type { DecoderConfig, Gpt2Config, LlamaConfig } from '../checkpoint/decoder-config.ts';
 import { type Gemma3Config, isLocalLayer } from '../checkpoint/gemma-config.ts';
 import type { Rotation } from '../checkpoint/rope-scaling.ts';
-import { type Int8Store, int8Linear } from '../int8/int8-weights.ts';
+import { type Int8Store, int8Linear } from '../quantised/int8-weights.ts';
 import type { WeightSource } from './decoder-weights.ts';
 import { headWeight, projectionLayout } from './lora.ts';
 import { ropeTables } from './rope.ts';

@@ -4,8 +4,8 @@ import { multiplySizes, subtractSizes, symbolSize } from '../../engine/graph/siz
 import type { EncoderConfig } from '../checkpoint/encoder-config.ts';
 import { frozenWeights, type WeightSource } from '../decoder/decoder-weights.ts';
 import type { WeightStore } from '../formats/weight-store.ts';
-import { type Int8Store, int8Linear } from '../int8/int8-weights.ts';
-import type { QuantisedLinear } from '../int8/quantise.ts';
+import { type Int8Store, int8Linear } from '../quantised/int8-weights.ts';
+import type { QuantisedLinear } from '../quantised/quantise.ts';
 
 const B = symbolSize('B');
 const T = symbolSize('T');

@@ -5,8 +5,8 @@ import { openSession } from '../../engine/runtime/session.ts';
 import { float32Tensor, int64Tensor } from '../../engine/runtime/tensors.ts';
 import type { EncoderCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { EncoderConfig } from '../checkpoint/encoder-config.ts';
-import { type Int8Store, openInt8Weights, type Precision } from '../int8/int8-weights.ts';
-import { OBSERVED_TEXTS, observedName, observeInputs } from '../int8/observe-inputs.ts';
+import { type Int8Store, openInt8Weights, type Precision } from '../quantised/int8-weights.ts';
+import { OBSERVED_TEXTS, observedName, observeInputs } from '../quantised/observe-inputs.ts';
 import { buildEncoderGraph, encoderLinears, positionIds } from './encoder-graph.ts';
 import {
   createInputEncoder,
