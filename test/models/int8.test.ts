@@ -8,7 +8,7 @@ import { openCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
 import { measureDivergence } from '../../src/models/decoder/divergence.ts';
 import { openGenerator } from '../../src/models/decoder/generator.ts';
 import { openInt8Decoder, quantisedLinears } from '../../src/models/decoder/int8-decoder.ts';
-import { balanceChannels, quantiseColumns } from '../../src/models/int8/quantise.ts';
+import { balanceChannels, quantiseColumns } from '../../src/models/quantised/quantise.ts';
 import { readGolden, testPath } from '../support/golden-file.ts';
 
 const compute = { device: 'cpu', threads: 1 } as const;
