@@ -56,6 +56,7 @@ export {
   writeRunReport,
 } from './report/campaigns.ts';
 export { type Comparison, compareRuns } from './report/compare/compare-runs.ts';
+export { runSeedCampaigns, type SeedFigure, type SeedRuns } from './report/compare/seed-figures.ts';
 export type { Report } from './report/figures/report-json.ts';
 export { checkGate, type GateCheck, type GateResult } from './report/gate/gate.ts';
 export { type AttackerFolder, findAttackerFolder, listAttackerFolders } from './runs/attacker-folder.ts';
@@ -94,6 +95,7 @@ export type {
 } from './stages/stage.ts';
 // Studies of a finished run.
 export { loadRoundsConfig, runRounds } from './studies/rounds/run-rounds.ts';
+export { parseSeeds, type SeedsPlan } from './studies/seeds/run-seeds.ts';
 export { loadTransferTargets } from './studies/transfer/transfer-config.ts';
 export { tuneRun } from './studies/tune/tune-run.ts';
 export { type EndpointQuestion, type FoundEndpoint, findEndpoint } from './targets/endpoint-probe.ts';

@@ -150,7 +150,7 @@ describe('architecture', () => {
   });
 
   it('no file loads at start a package that only some commands use: latePackage does it when they do', () => {
-    const late = /^import (?!type\b)[^;]*? from '(onnxruntime-node|onnxruntime-common|undici|json-p3|bullmq)'/gm;
+    const late = /^import (?!type\b)[^;]*? from '(onnxruntime-node|onnxruntime-common|undici|json-p3|bullmq|yaml)'/gm;
     const early = readdirSync(source, { recursive: true, encoding: 'utf8' }).flatMap((name) => {
       const text = name.endsWith('.ts') ? readFileSync(join(source, name), 'utf8') : '';
       return [...text.matchAll(late)].map(([, loaded]) => `src/${name} imports ${loaded}`);

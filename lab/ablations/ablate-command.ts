@@ -12,6 +12,7 @@ import { VARIANTS } from './variants.ts';
 interface AblateOptions extends RunsOptions {
   readonly seeds: number;
   readonly group?: readonly string[];
+  readonly queue?: string;
 }
 
 const COLUMNS = [
@@ -44,11 +45,12 @@ function ablationTable(results: readonly AblationResult[]): string {
 
 const GROUPS = [...new Set(VARIANTS.map(({ group }) => group))].filter((group) => group !== 'default');
 
-async function ablateAll({ runsDir, seeds, group }: AblateOptions, context: CliContext): Promise<void> {
+async function ablateAll({ runsDir, seeds, group, queue }: AblateOptions, context: CliContext): Promise<void> {
   const { progress, signal, cacheDir } = context;
   const folder = join(runsDir, 'ablations');
   const io = { progress, signal, ...(cacheDir === undefined ? {} : { cacheDir }) };
-  const results = await runAblations({ seeds, groups: group, folder }, io);
+  const onWorkers = queue === undefined ? {} : { queue };
+  const results = await runAblations({ seeds, groups: group, folder, ...onWorkers }, io);
   const file = join(folder, 'ablations.json');
   await writeFileAtomically(file, (handle) => handle.writeFile(`${JSON.stringify(results, null, 1)}\n`));
   printResult(context, { text: `${ablationTable(results)}\n\nWritten: ${file}`, json: { ablations: results } });
@@ -62,6 +64,7 @@ export const ablate: Experiment = {
     addRunsOption(command)
       .option('--seeds <count>', 'synthetic worlds', parsePositiveCount, 3)
       .addOption(new Option('--group <name...>', 'only these groups').choices(GROUPS))
+      .option('--queue <url>', 'workers of this Redis do the runs: floodgate worker --queue URL')
       .addHelpText('after', examples('ablate', 'ablate --group objective replay --seeds 5 --json'))
       .action((options: AblateOptions) => ablateAll(options, context)),
 };

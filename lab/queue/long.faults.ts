@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { randomStream } from '../../src/base/random.ts';
 import { openCallLog } from '../../src/runs/store/call-log.ts';
 import { FAULTS, type Fault, runWithFaults, withSlowTarget } from '../../test/queue/fault-run.ts';
+import { searchDifferences } from '../../test/queue/search-differences.ts';
 import { createTinyCampaign, placeOfTiny, type TinyCampaign } from '../../test/stages/tiny-campaign.ts';
 import { createWholeRun, type WholeRun } from '../../test/stages/whole-run.ts';
 import { type CompiledSource, compileSource } from '../../test/support/compiled-source.ts';
@@ -10,6 +11,8 @@ import { type CompiledSource, compileSource } from '../../test/support/compiled-
 /** `QUEUE_FAULTS` and `QUEUE_SEED` change them. */
 const COUNT = Number(process.env.QUEUE_FAULTS ?? 200);
 const SEED = Number(process.env.QUEUE_SEED ?? 1);
+/** Workers draw the attacks too. */
+const HAS_SEARCHES = (process.env.QUEUE_SEARCHES ?? '') !== '';
 
 /** Calls of an update, and of the target between two faults: the run lasts for all of them. */
 const CALLS_OF_UPDATE = 32;
@@ -30,6 +33,7 @@ beforeAll(async () => {
   const place = withSlowTarget(placeOfTiny(tiny, compiled.folder), [
     'attackers=[sft,gflownet]',
     `gflownet.updates=${8 + Math.ceil((3 * COUNT * CALLS_BETWEEN) / CALLS_OF_UPDATE)}`,
+    ...(HAS_SEARCHES ? ['gflownet.pipeline.depth=4'] : []),
     'watch.everyUpdates=0',
     'evaluation={attacks: 128, responses: 2, controls: 8, causes: {clusters: 0}}',
   ]);
@@ -54,7 +58,9 @@ test(`${COUNT} faults over one run: nothing is lost, nothing is counted twice`, 
   const faults = Array.from({ length: COUNT }, () => FAULTS[stream.nextInt(FAULTS.length)] as Fault);
   let cuts = 0;
   const startedMs = performance.now();
-  const { met, calls } = await runWithFaults(whole.place, {
+  const own = HAS_SEARCHES ? ['gflownet.pipeline.searches=workers'] : [];
+  const place = { ...whole.place, overrides: [...whole.place.overrides, ...own] };
+  const { met, calls } = await runWithFaults(place, {
     name: 'faulty',
     faults,
     callsBetween: CALLS_BETWEEN,
@@ -66,7 +72,7 @@ test(`${COUNT} faults over one run: nothing is lost, nothing is counted twice`, 
   const seconds = (performance.now() - startedMs) / 1000;
   const { size, paid, unanswered } = logOf('faulty');
   const counted = FAULTS.map((fault) => `${fault} ${met.filter((each) => each === fault).length}`).join(', ');
-  const differences = whole.differences('faulty');
+  const differences = HAS_SEARCHES ? searchDifferences(whole, 'faulty') : whole.differences('faulty');
   say(
     `RESULT ${met.length} faults (${counted}) in ${seconds.toFixed(0)} s; ${paid} calls counted, ` +
       `${logOf('whole').paid} without faults; the target saw ${calls}; ${size} answers and verdicts kept, ` +

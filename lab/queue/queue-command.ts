@@ -3,10 +3,12 @@ import { runVitest } from '../child-process.ts';
 import { type Experiment, examples } from '../experiment.ts';
 import { reportScaling, type ScalingOptions } from './scaling.ts';
 import { reportSimulation, type SimulationOptions } from './simulated-scaling.ts';
+import { reportSearchSimulation, type SearchSimulationOptions } from './simulated-searches.ts';
 
 interface FaultOptions {
   readonly count: number;
   readonly seed: number;
+  readonly searches?: true;
 }
 
 /** `npm run lab -- queue`. */
@@ -19,10 +21,21 @@ export const queue: Experiment = {
       .description('kills, cuts and restarts over one run, whose rows stay those of an undisturbed one')
       .option('--count <count>', 'faults', parsePositiveCount, 200)
       .option('--seed <seed>', 'seed of the faults', parseCount, 1)
-      .addHelpText('after', examples('queue faults', 'queue faults --count 20 --seed 2'))
-      .action(({ count, seed }: FaultOptions) => {
-        const env = { QUEUE_FAULTS: String(count), QUEUE_SEED: String(seed) };
-        return runVitest({ name: 'queue', filters: [], env }, context);
+      .option('--searches', 'workers draw the attacks too')
+      .addHelpText('after', examples('queue faults', 'queue faults --count 20 --seed 2 --searches'))
+      .action(({ count, seed, searches }: FaultOptions) => {
+        const env = { QUEUE_FAULTS: String(count), QUEUE_SEED: String(seed), QUEUE_SEARCHES: searches ? '1' : '' };
+        return runVitest({ name: 'queue', filters: ['long.faults'], env }, context);
+      });
+    command
+      .command('searches')
+      .description('a run whose learner draws, and one whose workers do: attacks a second, processor time')
+      .option('--workers <count>', 'worker processes', parsePositiveCount, 2)
+      .option('--updates <count>', 'updates of each run', parsePositiveCount, 40)
+      .addHelpText('after', examples('queue searches', 'queue searches --workers 4 --updates 100'))
+      .action(({ workers, updates }: { readonly workers: number; readonly updates: number }) => {
+        const env = { SEARCH_WORKERS: String(workers), SEARCH_UPDATES: String(updates) };
+        return runVitest({ name: 'queue', filters: ['searches.measured'], env }, context);
       });
     command
       .command('scaling')
@@ -44,6 +57,18 @@ export const queue: Experiment = {
       .option('--update <ms>', "the learner's own work of an update", parsePositive, 1000)
       .addHelpText('after', examples('queue simulate', 'queue simulate --job 1000 --batch 256'))
       .action((options: SimulationOptions) => reportSimulation(options, context));
+    command
+      .command('simulate-searches')
+      .description('up to 256 workers that draw the attacks, from measured costs of one update')
+      .option('--batch <count>', 'fresh attacks of an update', parsePositiveCount, 64)
+      .option('--draw <ms>', 'time of a worker for one attack, log p_ref included', parsePositive, 106)
+      .option('--answers <ms>', 'time until a search is answered', parsePositive, 200)
+      .option('--adapter <mb>', 'adapter that is published, megabytes', parsePositive, 39)
+      .option('--publish <ms>', "the learner's time for one megabyte", parsePositive, 3)
+      .option('--update <ms>', "the learner's own work of an update", parsePositive, 10_600)
+      .option('--depth <count>', 'searches under way at most', parsePositiveCount, 4)
+      .addHelpText('after', examples('queue simulate-searches', 'queue simulate-searches --depth 16 --update 1300'))
+      .action((options: SearchSimulationOptions) => reportSearchSimulation(options, context));
     return command.addHelpText('after', examples('queue faults --count 20', 'queue scaling'));
   },
 };

@@ -1,10 +1,10 @@
 import { defineConfig } from 'vitest/config';
 
-/** Faults that take too long for `npm test`; `npm run lab -- queue faults` runs them. */
+/** Runs that take too long for `npm test`; `npm run lab -- queue faults` and `queue searches` start them. */
 export default defineConfig({
   test: {
     root: new URL('../..', import.meta.url).pathname,
-    include: ['lab/queue/*.faults.ts'],
+    include: ['lab/queue/*.faults.ts', 'lab/queue/*.measured.ts'],
     pool: 'forks',
     maxWorkers: 1,
     fileParallelism: false,

@@ -8,6 +8,7 @@ import { openStore } from '../../src/runs/store/run-store.ts';
 import { evaluationStage } from '../../src/runs/store/stage-name.ts';
 import { finishRun, sameRun } from '../../src/stages/campaign/run-campaign.ts';
 import { isRefusal } from '../../src/stages/campaign/run-world.ts';
+import { doneRun } from '../../src/stages/campaign/whole-runs.ts';
 import type { Config } from '../../src/stages/config/config.ts';
 import type { CampaignIo } from '../../src/stages/stage.ts';
 import type { AttackerName } from '../attackers.ts';
@@ -51,7 +52,8 @@ export interface KeptRun {
 /** A config that changes the world itself may get one that is refused: it has no figures. */
 async function measure({ name, config, attackers, folder }: KeptRun, io: CampaignIo): Promise<AttackerRows> {
   try {
-    return await readAttackerRows(await finishRun(config, folder, name, io), attackers);
+    const run = (await doneRun({ config, runsFolder: folder, name })) ?? (await finishRun(config, folder, name, io));
+    return await readAttackerRows(run, attackers);
   } catch (error) {
     if (isRefusal(error)) return {};
     throw error;

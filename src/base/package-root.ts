@@ -13,6 +13,14 @@ export function packageFile(path: string): URL {
   return new URL(path, ROOT);
 }
 
+/**
+ * URL of a compiled file of ours that is started by its path, e.g. `view/compare-worker.js`. This module is one folder
+ * below the compiled ones, bundled or not.
+ */
+export function programFile(path: string): URL {
+  return new URL(`../${path}`, import.meta.url);
+}
+
 /** The version in Floodgate's own package.json. */
 export function packageVersion(): string {
   const { version } = JSON.parse(readFileSync(packageFile('package.json'), 'utf8')) as { version: string };

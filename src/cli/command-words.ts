@@ -25,7 +25,7 @@ export const COMMAND_WORDS = {
   attacker: 'hand a trained attacker on, with its card, and take one',
   serve: 'serve a model, or a trained attacker, to OpenAI clients on this machine',
   view: 'show runs in a browser on this machine, also while they train',
-  worker: 'ask the targets and judges of runs elsewhere, through a queue in Redis',
+  worker: 'ask targets and judges, and do whole runs, for runs and studies elsewhere',
   rm: 'delete runs with everything in them',
 } as const;
 

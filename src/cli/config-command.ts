@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import { Document, visit } from 'yaml';
 import { UNPRINTABLE } from '../base/unprintable.ts';
+import { yaml } from '../base/yaml.ts';
 import { loadConfig } from '../stages/campaign/config-load.ts';
 import { configJsonSchema, configReference } from '../stages/campaign/config-schema.ts';
 import { printResult } from './command-output.ts';
@@ -15,15 +15,15 @@ function yamlEscape(character: string): string {
 
 /** YAML that reads back as `value`; a text with unprintable characters is quoted, and they are escapes in it. */
 function printableYaml(value: unknown): string {
-  const document = new Document(value);
-  visit(document, {
+  const document = new (yaml().Document)(value);
+  yaml().visit(document, {
     Scalar: (_key, scalar) => {
       const { value: text } = scalar;
       if (typeof text === 'string' && text.replaceAll('\n', '').search(UNPRINTABLE) >= 0) scalar.type = 'QUOTE_DOUBLE';
     },
   });
-  const yaml = document.toString({ lineWidth: 0 }).trimEnd();
-  return yaml.replace(UNPRINTABLE, (character) => (character === '\n' ? character : yamlEscape(character)));
+  const written = document.toString({ lineWidth: 0 }).trimEnd();
+  return written.replace(UNPRINTABLE, (character) => (character === '\n' ? character : yamlEscape(character)));
 }
 
 /** Adds `floodgate config show` and `floodgate config schema`. */

@@ -1,4 +1,4 @@
-import { Document } from 'yaml';
+import { yaml } from '../base/yaml.ts';
 import type { TargetCheckResult } from '../trial/target-check.ts';
 import { durationWords } from './terminal-progress.ts';
 
@@ -147,7 +147,7 @@ export interface WireConfigParts {
 }
 
 function yamlOf(value: unknown, indent: number): string {
-  const text = new Document(value).toString({ lineWidth: 0, flowCollectionPadding: true }).trimEnd();
+  const text = new (yaml().Document)(value).toString({ lineWidth: 0, flowCollectionPadding: true }).trimEnd();
   return text.replace(/^/gm, ' '.repeat(indent));
 }
 

@@ -1,13 +1,17 @@
-import { basename, extname } from 'node:path';
+import { basename, extname, join } from 'node:path';
 import { type Command, Option } from 'commander';
+import { FloodgateError } from '../base/errors.ts';
 import { DEVICES, type Device } from '../engine/runtime/device.ts';
 import { type ReportedRun, runCampaign } from '../report/campaigns.ts';
+import { runSeedCampaigns, type SeedRuns } from '../report/compare/seed-figures.ts';
 import { readRun } from '../report/run-overview.ts';
+import { counted, measureText } from '../report/words/number-words.ts';
 import { isSyntheticWorld } from '../report/words/stage-words.ts';
 import { loadConfig } from '../stages/campaign/config-load.ts';
 import { planRun, type RunPlan } from '../stages/campaign/plan-run.ts';
 import type { StartRunOptions } from '../stages/campaign/run-campaign.ts';
 import type { Config } from '../stages/config/config.ts';
+import { parseSeeds, seedRunName } from '../studies/seeds/run-seeds.ts';
 import { parseBudget } from '../trial/budget.ts';
 import { alignColumns, type CommandResult, moneyWords, printResult } from './command-output.ts';
 import { COMMAND_WORDS } from './command-words.ts';
@@ -23,12 +27,13 @@ import {
   seedOption,
 } from './options.ts';
 import { eventsText, reportTable } from './run-text.ts';
-import { announceRun } from './start-line.ts';
+import { announceRun, announceStudy } from './start-line.ts';
 import { durationWords } from './terminal-progress.ts';
 
 interface RunOptions extends RunsOptions, SetOptions, Partial<CallOptions> {
   readonly name?: string;
   readonly seed?: number;
+  readonly seeds?: string;
   readonly threads?: number;
   readonly device?: Device;
   readonly dryRun?: boolean;
@@ -116,7 +121,37 @@ export async function campaignResult({ folder, report, reportPath, pagePath }: R
   return { text: lines.join('\n'), json: report };
 }
 
+function seedsText({ runs, figures }: SeedRuns): string {
+  const names = runs.map(({ folder }) => folder.name);
+  const rows = figures.map(({ attacker, figure, values, mean }) => {
+    const digits = figure === 'success rate' ? 3 : 1;
+    const each = values.map((value) => (value?.value == null ? '-' : value.value.toFixed(digits)));
+    return [attacker, figure, ...each, measureText(mean, digits)];
+  });
+  return [
+    alignColumns([['attacker', 'figure', ...names, 'mean over seeds'], ...rows]),
+    '',
+    `Next: floodgate show ${names[0]}, floodgate compare ${names.slice(0, 2).join(' ')}`,
+  ].join('\n');
+}
+
+/** The runs of several seeds, and the mean of each figure over them. */
+async function runSeveral(file: string, options: RunOptions, context: CliContext): Promise<CommandResult> {
+  if (options.seed !== undefined) throw new FloodgateError('usage', 'run: got both --seed and --seeds, expected one');
+  const seeds = parseSeeds(options.seeds as string);
+  const { config, name, runsFolder } = await runRequest(file, options);
+  if (options.dryRun === true) {
+    const plan = await planRun({ ...config, seed: seeds[0] as number }, ioOf(context));
+    return { text: `${planText(plan)}\nThis is one of ${counted(seeds.length, 'run')}.`, json: { ...plan, seeds } };
+  }
+  announceStudy(counted(seeds.length, 'seed'), join(runsFolder, seedRunName(name, '*')), context);
+  const done = await runSeedCampaigns({ config, name, runsFolder, seeds }, callsIo(context, options));
+  const runs = done.runs.map(({ folder, report }) => ({ run: folder.name, path: folder.path, report }));
+  return { text: seedsText(done), json: { seeds, runs, figures: done.figures } };
+}
+
 async function run(file: string, options: RunOptions, context: CliContext): Promise<CommandResult> {
+  if (options.seeds !== undefined) return runSeveral(file, options, context);
   const request = await runRequest(file, options);
   if (options.dryRun !== true)
     return campaignResult(await runCampaign(await announceRun(request, context), callsIo(context, options)));
@@ -131,12 +166,13 @@ export function registerRunCommand(program: Command, context: CliContext): void 
     .argument('<config>', 'config file')
     .option('--name <name>', 'name of the run (default: from the config, numbered when taken)')
     .addOption(seedOption())
+    .option('--seeds <list>', 'a run for each of several seeds, e.g. 0..4 or 0,3,7, and the means over them')
     .option('--threads <count>', 'threads of the model runtime', parsePositiveCount)
     .addOption(new Option('--device <device>', 'where the models run').choices(DEVICES))
     .option('--dry-run', 'say what the run would do and cost; start nothing')
     .addHelpText(
       'after',
-      '\nExamples:\n  floodgate run examples/smollm2.yaml --dry-run\n  floodgate run examples/smollm2.yaml --seed 2 --name second\n  floodgate run examples/smollm2.yaml --set gflownet.updates=50 --set gflownet.objective=ctb',
+      '\nExamples:\n  floodgate run examples/smollm2.yaml --dry-run\n  floodgate run examples/smollm2.yaml --seed 2 --name second\n  floodgate run examples/smollm2.yaml --set gflownet.updates=50 --set gflownet.objective=ctb\n  floodgate run examples/smollm2.yaml --seeds 0..4',
     )
     .action(async (file: string, options: RunOptions) => printResult(context, await run(file, options, context)));
 }

@@ -1,5 +1,6 @@
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import { FloodgateError } from '../base/errors.ts';
+import { QUEUES, type QueueName } from '../queue/protocol.ts';
 import { queueUrlProblem } from '../queue/queue-section.ts';
 import type { WorkerOptions } from '../workers/worker.ts';
 import { printResult } from './command-output.ts';
@@ -11,6 +12,7 @@ interface WorkerCommandOptions {
   readonly queue: string;
   readonly prefix?: string;
   readonly ca?: string;
+  readonly take?: readonly QueueName[];
   readonly concurrency?: number;
   readonly threads?: number;
   readonly lockSeconds?: number;
@@ -19,8 +21,17 @@ interface WorkerCommandOptions {
   readonly allowLocalCode?: readonly string[];
 }
 
+const isQueue = (name: string): name is QueueName => (QUEUES as readonly string[]).includes(name);
+
+/** Names of queues with commas between them. */
+function parseQueues(text: string): QueueName[] {
+  const names = text.split(',').map((name) => name.trim());
+  if (!names.every(isQueue)) throw new InvalidArgumentError(`expected ${QUEUES.join(', ')}, with commas between them.`);
+  return [...new Set(names)];
+}
+
 function workerOptions(options: WorkerCommandOptions, context: CliContext): WorkerOptions {
-  const { queue: url, prefix, ca, concurrency, threads, lockSeconds } = options;
+  const { queue: url, prefix, ca, take, concurrency, threads, lockSeconds } = options;
   return {
     ...ioOf(context),
     queue: {
@@ -28,6 +39,7 @@ function workerOptions(options: WorkerCommandOptions, context: CliContext): Work
       ...(prefix === undefined ? {} : { prefix }),
       ...(ca === undefined ? {} : { caFile: ca }),
     },
+    ...(take === undefined ? {} : { take }),
     ...(concurrency === undefined ? {} : { concurrency }),
     ...(threads === undefined ? {} : { threads }),
     ...(lockSeconds === undefined ? {} : { lockSeconds }),
@@ -48,8 +60,15 @@ async function work(options: WorkerCommandOptions, context: CliContext): Promise
     name = own;
     context.notify(`worker ${name} takes jobs`);
   });
-  const { jobs, answers, verdicts, handedBack, refused } = counts;
-  const parts = [`${jobs} jobs`, `${answers} answers`, `${verdicts} verdicts`, `${handedBack} jobs handed back`];
+  const { jobs, attacks, answers, verdicts, runs, handedBack, refused } = counts;
+  const done = [
+    `${jobs} jobs`,
+    `${attacks} attacks drawn`,
+    `${answers} answers`,
+    `${verdicts} verdicts`,
+    `${runs} whole runs`,
+  ];
+  const parts = [...done, `${handedBack} jobs handed back`];
   const text = `worker ${name} stopped: ${parts.join(', ')}${refused === 0 ? '' : `, ${refused} refused`}`;
   printResult(context, { text, json: { worker: name, queue, ...counts } });
 }
@@ -62,6 +81,7 @@ export function registerWorkerCommand(program: Command, context: CliContext): vo
     .requiredOption('--queue <url>', 'Redis: redis://host:6379, rediss:// for TLS, or unix:///path of its socket')
     .option('--prefix <name>', 'begins the keys in Redis, as queue.prefix of the configs')
     .option('--ca <file>', 'PEM file of certificates that are trusted beside those of Node')
+    .option('--take <kinds>', `jobs that it takes: ${QUEUES.join(', ')} (default: all)`, parseQueues)
     .option('--concurrency <count>', 'jobs under way at once (default: 16)', parsePositiveCount)
     .option('--threads <count>', 'threads of the model runtime (default: those of the config)', parsePositiveCount)
     .option('--lock-seconds <count>', 'silence after which others take its jobs (default: 60)', parsePositiveCount)
@@ -71,13 +91,15 @@ export function registerWorkerCommand(program: Command, context: CliContext): vo
     .addHelpText(
       'after',
       `
-A worker asks the targets and judges of runs whose config has a queue. FLOODGATE_QUEUE_KEY holds the key that signs the
-jobs, the same on every side; it may be absent where Redis is on this machine. FLOODGATE_QUEUE_PASSWORD holds the password
-of Redis. A worker runs no code that comes from the queue, and reads no secret that it was not started with.
+A worker asks the targets and judges of runs whose config has a queue. It draws their attacks where
+gflownet.pipeline.searches is workers, and does whole runs of studies whose config has queue.runs, one at a time.
+FLOODGATE_QUEUE_KEY holds the key that signs the jobs, the same on every side; it may be absent where Redis is on this
+machine. FLOODGATE_QUEUE_PASSWORD holds the password of Redis. A worker runs no code that comes from the queue, and reads no secret that it was not started with.
 
 Examples:
   floodgate worker --queue redis://127.0.0.1:6379
   floodgate worker --queue rediss://redis.example:6380 --concurrency 64 --allow-env OPENAI_API_KEY
+  floodgate worker --queue redis://127.0.0.1:6379 --take runs
   floodgate worker --queue unix:///run/redis/redis.sock --allow-local-code ./my-target.mjs`,
     )
     .action((options: WorkerCommandOptions) => work(options, context));

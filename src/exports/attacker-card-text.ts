@@ -1,4 +1,4 @@
-import { stringify } from 'yaml';
+import { yaml } from '../base/yaml.ts';
 import { parseModelSpec } from '../models/sources/model-spec.ts';
 import { metricWords } from '../report/words/metric-words.ts';
 import type { ReportMeasure } from '../report/words/number-words.ts';
@@ -16,7 +16,7 @@ export function baseIdOf(spec: string): string {
 }
 
 function frontMatter({ base }: AttackerFile, { licence }: AttackerCard): string {
-  return stringify({
+  return yaml().stringify({
     base_model: cardLine(baseIdOf(base.spec)),
     base_model_relation: 'adapter',
     library_name: 'peft',

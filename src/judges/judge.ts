@@ -1,9 +1,9 @@
 import { z } from 'zod';
 import { FloodgateError } from '../base/errors.ts';
 import { DEVICES } from '../engine/runtime/device.ts';
-import type { Precision } from '../models/quantised/int8-weights.ts';
 import type { ModelIdentity } from '../models/model-identity.ts';
 import type { JudgeModels } from '../models/open-models.ts';
+import type { Precision } from '../models/quantised/int8-weights.ts';
 
 /** One attack and one response to it. */
 export interface Exchange {

@@ -6,6 +6,8 @@ export interface EventListeners {
   failed(jobId: string, reason: string): void;
   /** A job was added that is there already. */
   duplicated(jobId: string): void;
+  /** Its worker says how far it is. */
+  progressed(jobId: string, value: unknown): void;
 }
 
 /**
@@ -43,6 +45,10 @@ export class EventsFeed {
     events.on('duplicated', ({ jobId }, id) => {
       seen(id);
       this.listeners.duplicated(jobId);
+    });
+    events.on('progress', ({ jobId, data }, id) => {
+      seen(id);
+      this.listeners.progressed(jobId, data);
     });
     return events;
   }

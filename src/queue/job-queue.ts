@@ -1,6 +1,7 @@
 import type { Queue, QueueEvents } from 'bullmq';
 import { monotonicMs } from '../base/clock.ts';
 import { FloodgateError } from '../base/errors.ts';
+import { type BlobRedis, type Blobs, openBlobs } from './blobs.ts';
 import {
   closeSoon,
   loadBullmq,
@@ -10,61 +11,32 @@ import {
   watchSilence,
 } from './connection.ts';
 import { EventsFeed } from './events-feed.ts';
-import { checkedResult, givenUp, workerError } from './job-result.ts';
-import { ASKS, type Job, jobIdOf, type Outcome, parseSigned } from './protocol.ts';
+import { checkedProgress, checkedResult, givenUp, workerError } from './job-result.ts';
+import {
+  createPendingJob,
+  FIRST_LOOK_MS,
+  type Finished,
+  type JobQueue,
+  type PendingJob,
+  type SubmitOptions,
+} from './pending-job.ts';
+import { ASKS, type Job, jobIdOf, parseSigned, type QueueName } from './protocol.ts';
 import type { Signed, Signer } from './signing.ts';
 
-/** The result of a job, until it is released. */
-export interface Finished {
-  readonly outcome: Outcome;
-  readonly worker: string;
-  /** The result is stored elsewhere: Redis may forget it. A process that is killed before finds it there again. */
-  release(): void;
-}
-
-/** The learner's side of the queue. */
-export interface JobQueue {
-  readonly address: QueueAddress;
-  /**
-   * Puts a job into the queue, once, however often it is submitted. @throws FloodgateError of a worker that cannot do
-   * it; the signal's reason on abort.
-   */
-  submit(job: Job, signal: AbortSignal): Promise<Finished>;
-  /** Workers that are connected now. */
-  workers(): Promise<number>;
-  /** Redis' own account of its work. */
-  info(): Promise<string>;
-  close(): Promise<void>;
-}
-
 /** Of jobs that nobody asked for any more, in seconds. */
-const KEEP_SECONDS = 7 * 24 * 3600;
+export const KEEP_SECONDS = 7 * 24 * 3600;
 /** A job that another worker may still do is given to a worker so often. */
 const MOST_TRIES = 3;
 const BEFORE_NEXT_TRY_MS = 500;
-/** A job is looked at after so long without news, then after twice as long. */
-const FIRST_LOOK_MS = 3000;
 const MOST_LOOK_MS = 60_000;
 const TICK_MS = 500;
-
-interface Pending {
-  readonly id: string;
-  readonly name: string;
-  readonly signed: Signed;
-  readonly promise: Promise<Finished>;
-  resolve(finished: Finished): void;
-  reject(error: unknown): void;
-  tries: number;
-  /** When Redis is asked what became of it. */
-  lookMs: number;
-  waitMs: number;
-}
 
 interface QueueParts {
   readonly queue: Queue;
   readonly openEvents: (lastEventId: string) => QueueEvents;
   /** Of the queue, before any job of this process. */
   readonly lastEvent: string;
+  readonly blobRedis: BlobRedis;
   endWatch(): void;
 }
 
@@ -80,20 +52,24 @@ class RedisJobQueue implements JobQueue {
   private readonly queue: Queue;
   private readonly events: EventsFeed;
   private readonly signer: Signer;
-  private readonly pending = new Map<string, Pending>();
+  private readonly pending = new Map<string, PendingJob>();
   private readonly timer: NodeJS.Timeout;
   private readonly endWatch: () => void;
+  private readonly blobRedis: BlobRedis;
   private isClosed = false;
 
-  constructor(address: QueueAddress, signer: Signer, { queue, openEvents, lastEvent, endWatch }: QueueParts) {
+  constructor(address: QueueAddress, signer: Signer, parts: QueueParts) {
+    const { queue, openEvents, lastEvent } = parts;
     this.address = address;
-    this.endWatch = endWatch;
+    this.endWatch = parts.endWatch;
+    this.blobRedis = parts.blobRedis;
     this.signer = signer;
     this.queue = queue;
     this.events = new EventsFeed(openEvents, lastEvent, {
       completed: (id, value) => this.completed(id, value),
       failed: (id, reason) => this.again(id, () => givenUp(reason)),
       duplicated: (id) => void this.look(id),
+      progressed: (id, value) => this.progressed(id, value),
     });
     this.timer = setInterval(() => this.lookAtLate(), TICK_MS);
   }
@@ -116,12 +92,23 @@ class RedisJobQueue implements JobQueue {
     return (await this.queue.client).info();
   }
 
-  async submit(job: Job, signal: AbortSignal): Promise<Finished> {
+  async has(job: Job): Promise<boolean> {
+    return (await this.queue.getJob(jobIdOf(this.signer.sign('job', job)))) !== undefined;
+  }
+
+  blobs(owner: string, keepSeconds?: number): Blobs {
+    const keep = keepSeconds === undefined ? {} : { keepSeconds };
+    return openBlobs(this.blobRedis, { prefix: this.address.prefix, owner, ...keep });
+  }
+
+  async submit(job: Job, signal: AbortSignal, { heard, prepare }: SubmitOptions = {}): Promise<Finished> {
     if (this.isClosed) throw new FloodgateError('run', 'queue: used after close');
     signal.throwIfAborted();
     const signed = this.signer.sign('job', job);
     const id = jobIdOf(signed);
     const pending = this.pending.get(id) ?? this.begin(id, job.kind, signed);
+    pending.heard ??= heard;
+    pending.prepare ??= prepare;
     const leave = (): void => this.leave(pending, signal.reason);
     signal.addEventListener('abort', leave, { once: true });
     try {
@@ -131,29 +118,27 @@ class RedisJobQueue implements JobQueue {
     }
   }
 
-  private begin(id: string, name: string, signed: Signed): Pending {
-    let resolve: Pending['resolve'] = () => undefined;
-    let reject: Pending['reject'] = () => undefined;
-    const promise = new Promise<Finished>((done, failed) => {
-      resolve = done;
-      reject = failed;
-    });
-    const lookMs = monotonicMs() + FIRST_LOOK_MS;
-    const pending = { id, name, signed, promise, resolve, reject, tries: 1, lookMs, waitMs: FIRST_LOOK_MS };
+  private begin(id: string, name: string, signed: Signed): PendingJob {
+    const pending = createPendingJob(id, name, signed);
     this.pending.set(id, pending);
-    void this.add(pending);
+    queueMicrotask(() => void this.add(pending)); // behind whoever submits it
     return pending;
   }
 
   /** A job that is there already is not added again. */
-  private async add(pending: Pending): Promise<void> {
+  private async add(pending: PendingJob): Promise<void> {
+    if (pending.isAdding) return;
+    pending.isAdding = true;
     const keep = { removeOnComplete: { age: KEEP_SECONDS }, removeOnFail: { age: KEEP_SECONDS } };
     try {
+      await pending.prepare?.();
       await this.queue.add(pending.name, pending.signed, { jobId: pending.id, ...keep });
     } catch (error) {
       const words = error instanceof Error ? error.message : String(error);
       if (this.isClosed || PASSING.test(words)) return; // the next look finds it missing, and adds it
       this.end(pending, new FloodgateError('run', `queue: ${this.address.shown} takes no job: ${words}`));
+    } finally {
+      pending.isAdding = false;
     }
   }
 
@@ -175,6 +160,13 @@ class RedisJobQueue implements JobQueue {
     pending.resolve({ outcome, worker, release: () => this.remove(id) });
   }
 
+  private progressed(id: string, value: unknown): void {
+    const pending = this.pending.get(id);
+    const signed = pending === undefined ? undefined : parseSigned(value);
+    const line = signed === undefined ? undefined : checkedProgress(id, signed, this.signer);
+    if (line !== undefined) pending?.heard?.(line);
+  }
+
   /** Another worker may do it. */
   private again(id: string, reason: () => FloodgateError): void {
     const pending = this.pending.get(id);
@@ -191,7 +183,7 @@ class RedisJobQueue implements JobQueue {
     }, wait);
   }
 
-  private async addAnew(pending: Pending): Promise<void> {
+  private async addAnew(pending: PendingJob): Promise<void> {
     pending.lookMs = monotonicMs() + FIRST_LOOK_MS;
     await this.queue.remove(pending.id).catch(() => undefined);
     await this.add(pending);
@@ -223,13 +215,23 @@ class RedisJobQueue implements JobQueue {
     }
   }
 
-  private leave(pending: Pending, reason: unknown): void {
+  private leave(pending: PendingJob, reason: unknown): void {
     if (this.pending.get(pending.id) !== pending) return;
-    this.remove(pending.id); // one that a worker has begun stays, and a resume finds its result
+    void this.removeUnbegun(pending.id);
     this.end(pending, reason);
   }
 
-  private end(pending: Pending, reason: unknown): void {
+  /** A job that a worker has begun or done stays, and a resume finds its result. */
+  private async removeUnbegun(id: string): Promise<void> {
+    try {
+      const job = await this.queue.getJob(id);
+      if (job !== undefined && (await job.isWaiting())) await job.remove();
+    } catch {
+      // No connection, or a worker has just begun it.
+    }
+  }
+
+  private end(pending: PendingJob, reason: unknown): void {
     this.pending.delete(pending.id);
     pending.reject(reason);
   }
@@ -257,15 +259,19 @@ class RedisJobQueue implements JobQueue {
   }
 }
 
-/** @param said told once when the connection is lost, and when it is back. */
+/**
+ * @param said told once when the connection is lost, and when it is back.
+ * @param name its jobs alone are submitted.
+ */
 export async function openJobQueue(
   address: QueueAddress,
   signer: Signer,
   said: (line: string) => void = () => undefined,
+  name: QueueName = ASKS,
 ): Promise<JobQueue> {
   const { Queue, QueueEvents } = await loadBullmq();
   const { connection, prefix, shown } = address;
-  const queue = new Queue(ASKS, { connection, prefix });
+  const queue = new Queue(name, { connection, prefix });
   queue.on('error', () => undefined);
   try {
     await requireConnection(queue, address);
@@ -273,14 +279,15 @@ export async function openJobQueue(
     await queue.close().catch(() => undefined); // not connected yet: nothing is waited for
     throw error;
   }
-  const client = (await queue.client) as unknown as RawRedis;
+  const client = (await queue.client) as unknown as RawRedis & BlobRedis;
   // Events from here on: those of a job that is done before the first read would be lost.
   const [last] = await client.xrevrange(queue.toKey('events'), '+', '-', 'COUNT', 1);
   const jobs = new RedisJobQueue(address, signer, {
     queue,
-    openEvents: (lastEventId) => new QueueEvents(ASKS, { connection, prefix, lastEventId }),
+    openEvents: (lastEventId) => new QueueEvents(name, { connection, prefix, lastEventId }),
     lastEvent: last?.[0] ?? '0-0',
     endWatch: watchSilence(client),
+    blobRedis: client,
   });
   let isLost = false;
   queue.on('ioredis:close', () => {

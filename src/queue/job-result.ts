@@ -1,5 +1,5 @@
 import { type ErrorCode, FloodgateError, redactSecrets } from '../base/errors.ts';
-import { type JobResult, type Outcome, parseResult } from './protocol.ts';
+import { type JobResult, type Outcome, parseProgress, parseResult } from './protocol.ts';
 import type { Signed, Signer } from './signing.ts';
 
 /** Codes of our errors that a worker may send; any other becomes `run`. */
@@ -36,4 +36,11 @@ export function checkedResult(id: string, signed: Signed, signer: Signer): JobRe
   const result = parseResult(signed.payload);
   if (typeof result === 'string') return result;
   return result.job === id ? result : 'it belongs to another job';
+}
+
+/** How far a job is, as its worker says; undefined for what is not signed, or is of another job. */
+export function checkedProgress(id: string, signed: Signed, signer: Signer): string | undefined {
+  if (signer.problemOf('progress', signed) !== undefined) return undefined;
+  const progress = parseProgress(signed.payload);
+  return typeof progress === 'string' || progress.job !== id ? undefined : progress.line;
 }

@@ -4,13 +4,19 @@ import { count, positiveCount } from '../base/config-fields.ts';
 import type { Verdict } from '../judges/judge.ts';
 import type { ModelIdentity } from '../models/model-identity.ts';
 import type { TargetAnswer } from '../targets/target.ts';
+import { runJob, runOutcome } from './run-job.ts';
+import { MAX_SEARCHED, searchedAttack, searchJob } from './search-job.ts';
 import type { Signed } from './signing.ts';
 
 /** Both sides refuse every other version. */
 export const PROTOCOL = 1;
 
-/** The queue of asks. Searches and whole runs would have queues of their own. */
+/** The queues, by what their jobs are. A worker that is busy with a long job still takes jobs of the others. */
 export const ASKS = 'asks';
+export const RUNS = 'runs';
+export const SEARCHES = 'searches';
+export const QUEUES = [ASKS, RUNS, SEARCHES] as const;
+export type QueueName = (typeof QUEUES)[number];
 
 /** Longest payload of a job or a result, in characters. Stops whoever writes to Redis from filling the memory. */
 export const MAX_PAYLOAD = 2 ** 25;
@@ -55,20 +61,24 @@ const base = { version: z.literal(PROTOCOL), run: name, description: description
 /** Opens everything, and says what it is. */
 const openJob = z.strictObject({ kind: z.literal('open'), ...base });
 
-/** One attack: as many answers as `samples`, and the verdicts of some judges on them. */
-const askJob = z.strictObject({
-  kind: z.literal('ask'),
-  ...base,
+/** How an attack is asked: as many answers as `samples`, and the verdicts of some judges on them. */
+const asking = {
   part,
   /** Identity of the weights that answered first; null where the target has none. */
   weights: name.nullable(),
-  attack: text,
-  streamName: z.array(z.union([name, z.number()])).max(32),
   samples: z.array(count).min(1).max(MAX_RESPONSES),
   decode,
   /** Places in `description.judges`, each with the identity of its weights. */
   judges: z.array(z.strictObject({ judge: count, weights: name })).max(MAX_JUDGES),
-});
+};
+
+const streamName = z.array(z.union([name, z.number()])).max(32);
+
+/** One attack. */
+const askJob = z.strictObject({ kind: z.literal('ask'), ...base, ...asking, attack: text, streamName });
+
+/** The fresh attacks of an update. They are asked too, unless `asks` is null. */
+const drawingJob = searchJob.extend({ ...base, asks: z.strictObject(asking).nullable() });
 
 /** One judge on some exchanges. */
 const judgeJob = z.strictObject({
@@ -79,11 +89,24 @@ const judgeJob = z.strictObject({
   exchanges: z.array(exchange).min(1).max(MAX_EXCHANGES),
 });
 
-const jobSchema = z.discriminatedUnion('kind', [openJob, askJob, judgeJob]);
+/** One whole run of a study. */
+const wholeRunJob = runJob.extend({ version: z.literal(PROTOCOL), run: name });
+
+const jobSchema = z.discriminatedUnion('kind', [openJob, askJob, judgeJob, wholeRunJob, drawingJob]);
 
 export type AskJob = z.output<typeof askJob>;
 export type JudgeJob = z.output<typeof judgeJob>;
+export type RunJob = z.output<typeof wholeRunJob>;
+export type SearchJob = z.output<typeof drawingJob>;
 export type Job = z.output<typeof jobSchema>;
+/** A job on parts that a description opens. */
+export type PartsJob = Exclude<Job, RunJob>;
+
+/** The queue of a job. */
+export function queueOf({ kind }: Pick<Job, 'kind'>): QueueName {
+  if (kind === 'run') return RUNS;
+  return kind === 'search' ? SEARCHES : ASKS;
+}
 
 const usage = z.strictObject({
   calls: count,
@@ -149,15 +172,26 @@ export function identityOf({ spec, sha256, filesSha256 }: z.output<typeof identi
   return { spec, sha256, ...(filesSha256 === undefined ? {} : { filesSha256 }) };
 }
 
+/** The answers to one attack. */
+const asked = {
+  answers: z.array(answer).max(MAX_RESPONSES),
+  /** A list for each asked judge: a verdict for each answer, null for one that is no text. */
+  verdicts: z.array(z.array(verdict.nullable()).max(MAX_RESPONSES)).max(MAX_JUDGES),
+};
+
+const searchedResult = z.strictObject({
+  kind: z.literal('searched'),
+  attacks: z.array(searchedAttack.extend({ text, asked: z.strictObject(asked).nullable() })).max(MAX_SEARCHED),
+});
+
+export type SearchedResult = z.output<typeof searchedResult>;
+
 const outcome = z.discriminatedUnion('kind', [
   openedResult,
-  z.strictObject({
-    kind: z.literal('answers'),
-    answers: z.array(answer).max(MAX_RESPONSES),
-    /** A list for each asked judge: a verdict for each answer, null for one that is no text. */
-    verdicts: z.array(z.array(verdict.nullable()).max(MAX_RESPONSES)).max(MAX_JUDGES),
-  }),
+  z.strictObject({ kind: z.literal('answers'), ...asked }),
+  searchedResult,
   z.strictObject({ kind: z.literal('verdicts'), verdicts: z.array(verdict).max(MAX_EXCHANGES) }),
+  runOutcome,
   /** The worker could not do it, and says why: an error of ours, its hint included. */
   z.strictObject({ kind: z.literal('error'), code: name, message: text, hint: text.nullable() }),
 ]);
@@ -167,6 +201,17 @@ export type Outcome = z.output<typeof outcome>;
 const resultSchema = z.strictObject({ version: z.literal(PROTOCOL), job: name, worker: name, outcome });
 
 export type JobResult = z.output<typeof resultSchema>;
+
+/** Longest line that says how far a job is. */
+const MAX_LINE = 300;
+
+const progressSchema = z.strictObject({
+  version: z.literal(PROTOCOL),
+  job: name,
+  line: z.string().transform((line) => line.slice(0, MAX_LINE)),
+});
+
+export type JobProgress = z.output<typeof progressSchema>;
 
 const signedSchema = z.strictObject({ payload: z.string().max(MAX_PAYLOAD), mac: z.string().max(128).nullable() });
 
@@ -220,4 +265,9 @@ export function parseJob(payload: string): Job | string {
 /** A result of a checked payload, or why it is none. */
 export function parseResult(payload: string): JobResult | string {
   return parseText(resultSchema, payload, 'the result');
+}
+
+/** How far a job is, of a checked payload, or why it is none. */
+export function parseProgress(payload: string): JobProgress | string {
+  return parseText(progressSchema, payload, 'the progress');
 }

@@ -2,7 +2,7 @@ import { FloodgateError } from '../base/errors.ts';
 import { type Exchange, type Judge, type ScoreOptions, unscored, type Verdict } from '../judges/judge.ts';
 import type { TargetAnswer } from '../targets/target.ts';
 import { createLimiter } from '../wire/limiter.ts';
-import type { JobQueue } from './job-queue.ts';
+import type { JobQueue } from './pending-job.ts';
 import { type AskedDescription, identityOf, judgeWeights, MAX_TEXT, type OpenedJudge, PROTOCOL } from './protocol.ts';
 
 /** Most verdicts that wait for whoever asks for them. Stops an evaluation that never asks from filling the memory. */

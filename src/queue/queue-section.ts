@@ -40,6 +40,10 @@ export const queueSection = z
       .default(PREFIX)
       .describe('begins every key in Redis; workers name the same one'),
     jobsAtOnce: positiveCount.max(65_536).default(256).describe('most jobs of this run in the queue'),
+    runs: z
+      .boolean()
+      .default(false)
+      .describe('true: studies of several runs give whole runs to workers, which ask target and judges themselves'),
     waitSeconds: count.max(86_400).default(60).describe('until the first worker takes a job; then the run stops'),
   })
   .optional()

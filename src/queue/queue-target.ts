@@ -1,12 +1,14 @@
 import { FloodgateError } from '../base/errors.ts';
 import { createRemoteTarget } from '../targets/remote-target.ts';
 import type { Target, TargetAnswer } from '../targets/target.ts';
-import type { JobQueue } from './job-queue.ts';
+import type { ComeAnswers } from './come-answers.ts';
+import type { JobQueue } from './pending-job.ts';
 import {
   type AskedDescription,
   type AskJob,
   MAX_TEXT,
   type OpenedTarget,
+  type Outcome,
   PROTOCOL,
   type TargetPart,
 } from './protocol.ts';
@@ -22,9 +24,14 @@ export interface QueueTargetParts {
   /** Judges whose verdicts come with the answers. */
   readonly judges: AskJob['judges'];
   readonly verdicts: ComeVerdicts;
+  /** Answers that came with the attacks of searches. */
+  readonly answers: ComeAnswers;
   /** Most jobs under way. */
   readonly jobsAtOnce: number;
 }
+
+/** Answers and verdicts of workers; Redis may forget those of a job that is released. */
+type Found = Pick<Outcome & { kind: 'answers' }, 'answers' | 'verdicts'> & { release?(): void };
 
 /** No call is made: an attack is never cut. */
 function tooLong({ length }: string): TargetAnswer {
@@ -48,6 +55,12 @@ export function createQueueTarget(parts: QueueTargetParts): Target {
     judges,
     ...asked,
   });
+  const askWorker = async (asked: Parameters<typeof jobOf>[0], signal: AbortSignal): Promise<Found> => {
+    const { outcome, worker, release } = await jobs.submit(jobOf(asked), signal);
+    if (outcome.kind !== 'answers' || outcome.answers.length !== asked.samples.length)
+      throw new FloodgateError('run', `${name}: worker ${worker} answered another job than this one`);
+    return { ...outcome, release };
+  };
   return createRemoteTarget({
     name,
     concurrency: parts.jobsAtOnce,
@@ -56,13 +69,12 @@ export function createQueueTarget(parts: QueueTargetParts): Target {
       return limiter.run(
         async () => {
           const asked = { attack, streamName: [...streamName], samples: [...samples], decode };
-          const { outcome, worker, release } = await jobs.submit(jobOf(asked), signal);
-          if (outcome.kind !== 'answers' || outcome.answers.length !== samples.length)
-            throw new FloodgateError('run', `${name}: worker ${worker} answered another job than this one`);
+          const come = parts.answers.take({ part, ...asked });
+          const found: Found = come ?? (await askWorker(asked, signal));
           for (const [i, { judge }] of judges.entries())
-            verdicts.come(judge, attack, outcome.answers, outcome.verdicts[i] ?? []);
-          const stored = outcome.answers.map((answer): TargetAnswer => answer).map(arrived);
-          release();
+            verdicts.come(judge, attack, found.answers, found.verdicts[i] ?? []);
+          const stored = found.answers.map((answer): TargetAnswer => answer).map(arrived);
+          found.release?.();
           return stored;
         },
         signal,

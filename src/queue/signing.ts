@@ -14,7 +14,7 @@ export interface Signed {
 }
 
 /** The purpose of a text. A signed result never passes for a job. */
-export type Purpose = 'job' | 'result';
+export type Purpose = 'job' | 'result' | 'progress';
 
 /** Signs texts and checks signatures, with one key or without any. */
 export interface Signer {

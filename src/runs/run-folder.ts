@@ -1,6 +1,5 @@
 import { access, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve, sep } from 'node:path';
-import { stringify } from 'yaml';
 import { z } from 'zod';
 import {
   makePrivateFolder,
@@ -13,6 +12,7 @@ import {
 import { RUN_NAME_PATTERN } from '../base/config-fields.ts';
 import { FloodgateError } from '../base/errors.ts';
 import { lockHolder } from '../base/lock.ts';
+import { yaml } from '../base/yaml.ts';
 import { parseConfigText, readConfigText } from './config/config-file.ts';
 import { isManifestFile } from './manifest.ts';
 import type { StoreQueries } from './store/queries.ts';
@@ -77,14 +77,18 @@ const TAKEN = ['EEXIST', 'ENOTEMPTY', 'ENOTDIR', 'EPERM'];
  * filled beside its place and then renamed, so that a kill leaves a whole run or none. Half a run could be neither
  * resumed nor started.
  */
-async function makeFolder(folder: RunFolder, configAt: CreateRunFolderOptions['configAt']): Promise<boolean> {
+async function makeFolder(
+  folder: RunFolder,
+  { configAt, fill }: Pick<CreateRunFolderOptions, 'configAt' | 'fill'>,
+): Promise<boolean> {
   if (await exists(folder.path)) return false;
   const partial = runFolderAt(partialPathOf(folder.path));
   const kept = configAt(folder.path);
   try {
     await makePrivateFolder(partial.path);
     await mkdir(partial.checkpointsPath);
-    await writeFileAtomically(partial.configPath, (file) => file.writeFile(stringify(kept, { lineWidth: 0 })));
+    await fill?.(partial);
+    await writeFileAtomically(partial.configPath, (file) => file.writeFile(yaml().stringify(kept, { lineWidth: 0 })));
     await rename(partial.path, folder.path);
     await syncFolder(dirname(folder.path));
     return true;
@@ -103,6 +107,8 @@ export interface CreateRunFolderOptions {
   readonly ifTaken: 'refuse' | 'number';
   /** The resolved config as the run folder at `path` keeps it. */
   configAt(path: string): object;
+  /** Writes what else the folder holds from its first moment. */
+  fill?(folder: RunFolder): Promise<void>;
 }
 
 /**
@@ -110,7 +116,7 @@ export interface CreateRunFolderOptions {
  * @throws FloodgateError `usage` for a name that is bad or taken; `store` when the disk refuses.
  */
 export async function createRunFolder(options: CreateRunFolderOptions): Promise<RunFolder> {
-  const { name, ifTaken, configAt } = options;
+  const { name, ifTaken } = options;
   checkName(name);
   const parent = resolve(options.runsFolder);
   try {
@@ -121,7 +127,7 @@ export async function createRunFolder(options: CreateRunFolderOptions): Promise<
   }
   for (let number = 1; number <= MAX_NUMBERED; number++) {
     const folder = runFolderAt(join(parent, number === 1 ? name : `${name}-${number}`));
-    if (await makeFolder(folder, configAt)) return folder;
+    if (await makeFolder(folder, options)) return folder;
     if (ifTaken === 'refuse') break;
   }
   throw takenError(name, parent);
@@ -137,7 +143,7 @@ function takenError(name: string, parent: string): FloodgateError {
  * The name that `createRunFolder` would give a run now; another process may take it before.
  * @throws FloodgateError `usage` for a name that is bad or taken.
  */
-export async function freeRunName(options: Omit<CreateRunFolderOptions, 'configAt'>): Promise<string> {
+export async function freeRunName(options: Omit<CreateRunFolderOptions, 'configAt' | 'fill'>): Promise<string> {
   const { name, ifTaken } = options;
   checkName(name);
   const parent = resolve(options.runsFolder);

@@ -1,8 +1,8 @@
 import { FloodgateError } from '../base/errors.ts';
 import { maxOf } from '../base/long-lists.ts';
 import type { RandomStream } from '../base/random.ts';
-import type { TokenWatch } from '../models/decoder/generator.ts';
 import type { TokenFilter } from '../models/decoder/choose-token.ts';
+import type { TokenWatch } from '../models/decoder/generator.ts';
 import { ApiError } from './api-error.ts';
 import type { ServedModel } from './served-model.ts';
 

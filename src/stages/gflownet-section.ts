@@ -1,9 +1,11 @@
 import { z } from 'zod';
 import { count, nonNegative, positive, positiveCount, share } from '../base/config-fields.ts';
+import { FloodgateError } from '../base/errors.ts';
 import { append } from '../base/long-lists.ts';
 import type { Objective, ObjectiveKind } from '../learning/objectives/objective.ts';
 import { objectiveKinds } from '../learning/objectives/registry.ts';
 import { replaySection } from '../learning/replay/replay-section.ts';
+import { MAX_ADAPTER_BYTES } from '../queue/search-job.ts';
 import type { ConfigProblem } from '../runs/config/config-problems.ts';
 import { isFreeTarget } from '../targets/registry.ts';
 import { type Config, createSection } from './config/config.ts';
@@ -107,8 +109,24 @@ const ownShape = {
         .union([z.literal('auto'), count.max(16)])
         .default('auto')
         .describe(
-          'batches of fresh attacks that are asked ahead: updates continue while their answers are under way; auto: 1 for a target elsewhere, 0 for one that this process computes',
+          'batches of fresh attacks that are asked ahead: updates continue while their answers are under way; auto: 1 for a target elsewhere, 0 for one that this process computes, as many as maxLag allows where workers search',
         ),
+      searches: z
+        .enum(['learner', 'workers'])
+        .default('learner')
+        .describe(
+          'who draws and screens fresh attacks: this process, or the workers of the queue, from a copy of the adapter',
+        ),
+      order: z
+        .enum(['asked', 'arrival'])
+        .default('asked')
+        .describe(
+          'asked: batches teach in the order of asking, so that a run repeats bit for bit; arrival: those that workers finish first',
+        ),
+      maxLag: positiveCount
+        .max(1000)
+        .default(4)
+        .describe('updates by which the adapter that drew a batch may be older than the one that learns from it'),
     })
     .prefault({})
     .describe('learning while the target answers; the stated distribution stays the same'),
@@ -182,16 +200,53 @@ export function checkGflownetSection(config: Config): ConfigProblem[] {
     problems.push(problemAt('gflownet.replay.mix.clusters', what));
   }
   append(problems, responseProblems(config, section));
-  const { depth } = section.pipeline;
-  if (depth !== 'auto' && depth > 0 && isFreeTarget(config.target)) {
-    const what = `got ${depth}: only a target elsewhere answers while this process computes`;
-    problems.push(problemAt('gflownet.pipeline.depth', what));
-  }
+  append(problems, pipelineProblems(config, section));
   if (batchSize * accumulation < kind.leastRows) {
     const what = `got a single attack an update, objective ${objective} compares at least ${kind.leastRows}`;
     problems.push(problemAt('gflownet.batchSize', what));
   }
   return problems;
+}
+
+function pipelineProblems({ target, queue }: Config, section: GflownetSection): ConfigProblem[] {
+  const { depth, searches, order, maxLag } = section.pipeline;
+  const problem = (key: string, what: string): ConfigProblem => problemAt(`gflownet.pipeline.${key}`, what);
+  if (searches === 'learner') {
+    const isHere = queue === undefined && isFreeTarget(target);
+    const isDeep = depth !== 'auto' && depth > 0 && isHere;
+    return [
+      ...(isDeep
+        ? [problem('depth', `got ${depth}: only a target elsewhere answers while this process computes`)]
+        : []),
+      ...(order === 'arrival'
+        ? [problem('order', 'got arrival: only searches of workers arrive; set searches: workers')]
+        : []),
+    ];
+  }
+  if (queue === undefined)
+    return [problem('searches', 'got workers without a queue: set queue.url, or searches: learner')];
+  if (depth === 0) return [problem('depth', 'got 0, workers search ahead: set depth at least 1, or searches: learner')];
+  const lag = aheadOf(section) * section.updatesPerBatch;
+  if (lag <= maxLag) return [];
+  const what = `got ${maxLag}: depth and updatesPerBatch make batches ${lag} updates old; raise it, or lower them`;
+  return [problem('maxLag', what)];
+}
+
+/**
+ * Refuses an attacker that is too large to be published at each update.
+ * @param bytes of its trained numbers. @throws FloodgateError `config`.
+ */
+export function assertPublishable({ pipeline: { searches } }: GflownetSection, bytes: number): void {
+  if (searches === 'learner' || bytes <= MAX_ADAPTER_BYTES) return;
+  const what = `got workers, which are sent ${bytes} bytes at each update, expected at most ${MAX_ADAPTER_BYTES}`;
+  throw new FloodgateError('config', `gflownet.pipeline.searches: ${what}`, {
+    hint: 'set attacker.method: lora, a lower attacker.lora.rank, or gflownet.pipeline.searches: learner',
+  });
+}
+
+/** Batches under way while workers search. */
+export function aheadOf({ pipeline: { depth, maxLag }, updatesPerBatch }: GflownetSection): number {
+  return depth === 'auto' ? Math.max(1, Math.floor(maxLag / updatesPerBatch)) : depth;
 }
 
 function responseProblems({ target }: Config, { responses: { first, most } }: GflownetSection): ConfigProblem[] {

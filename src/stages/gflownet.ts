@@ -3,6 +3,7 @@ import type { ParameterVector } from '../engine/optimizer/flat-parameters.ts';
 import { MAX_STATE_BYTES } from '../learning/checkpoints/trainer-state.ts';
 import { AskedBatches, type BatchReward, type DrawnBatch } from '../learning/loops/asked-batches.ts';
 import { type GflownetOptions, trainGflownet } from '../learning/loops/gflownet.ts';
+import type { GflownetParts } from '../learning/loops/gflownet-parts.ts';
 import { slopeClips } from '../learning/objectives/objective.ts';
 import { MAX_SURROGATE_ROWS, Surrogate, type SurrogateState } from '../learning/proposals/surrogate.ts';
 import { createReplayBuffer } from '../learning/replay/replay-buffer.ts';
@@ -22,7 +23,10 @@ import type { Evidence } from '../trial/evidence.ts';
 import { createLedger, type Ledger } from '../trial/ledger.ts';
 import { loadReference } from './checkpoints.ts';
 import type { Config } from './config/config.ts';
+import { embedEach } from './embed-each.ts';
 import {
+  aheadOf,
+  assertPublishable,
   checkGflownetSection,
   freshShareOf,
   type GflownetSection,
@@ -38,11 +42,13 @@ import {
   withMeasuredCap,
 } from './rewarded-training.ts';
 import { seedBuffer } from './seed-buffer.ts';
-import type { Campaign, Stage, StageWork } from './stage.ts';
+import type { Campaign, OpenedSearch, Stage, StageWork } from './stage.ts';
 import { heldOutAttacks } from './watch.ts';
 
 /** Batches that are asked ahead: where another machine or process answers, this one has nothing else to do meanwhile. */
-function askedAheadOf({ target }: Pick<Config, 'target'>, { pipeline: { depth } }: GflownetSection): number {
+function askedAheadOf({ target }: Pick<Config, 'target'>, section: GflownetSection): number {
+  const { depth, searches } = section.pipeline;
+  if (searches === 'workers') return aheadOf(section);
   if (depth !== 'auto') return depth;
   return isFreeTarget(target) ? 0 : 1;
 }
@@ -69,21 +75,13 @@ function gflownetOptions(config: Config, section: GflownetSection, reference: Pa
     rewriteChange: behaviour.rewriteChange,
     updatesPerBatch: section.updatesPerBatch,
     askedAhead: askedAheadOf(config, section),
+    ...(section.pipeline.order === 'arrival' ? { maxLag: section.pipeline.maxLag } : {}),
     ...(over.eta > 0 ? { spread: over } : {}),
     ...(section.screen.candidates > 1 ? { screen: section.screen } : {}),
     ...(section.cycles.count > 1 ? { cycles: { ...section.cycles, start: reference.data } } : {}),
     ...replayDraw(replay as ReplaySettings),
     rescoreReplay: replay.rescore,
     seed: config.seed,
-  };
-}
-
-/** Sentence embeddings one by one, as the buffer keeps them. */
-function embedder({ encoder }: Campaign): (texts: readonly string[]) => Promise<Float32Array[]> {
-  return async (texts) => {
-    const flat = await encoder.embed(texts);
-    const width = flat.length / Math.max(1, texts.length);
-    return texts.map((_, i) => flat.slice(i * width, (i + 1) * width));
   };
 }
 
@@ -132,6 +130,17 @@ function openBatchReward(campaign: Campaign, ledger: Ledger, successive?: Succes
   return { reward: openReward(campaign, own, successive), settle: () => ledger.add(own.take()) };
 }
 
+/** Searches on workers where the config wants them. Close them when done. */
+async function openSearches(
+  campaign: Campaign,
+  stage: string,
+  { section, reference }: { readonly section: GflownetSection; readonly reference: ParameterVector },
+): Promise<OpenedSearch | undefined> {
+  if (section.pipeline.searches === 'learner') return undefined;
+  const responses = successiveResponses(section)?.first ?? campaign.config.target.responses;
+  return campaign.openSearch?.({ stage, reference: reference.data, screens: section.screen.candidates > 1, responses });
+}
+
 /** GFlowNet fine-tuning: from the SFT attacker, with the frozen SFT attacker as reference. */
 async function train(campaign: Campaign, stage: string, section: GflownetSection): Promise<void> {
   const { attacker, store } = campaign;
@@ -148,7 +157,9 @@ async function train(campaign: Campaign, stage: string, section: GflownetSection
       ...slopeClips(options.objective),
     },
   );
+  let searches: OpenedSearch | undefined;
   try {
+    searches = await openSearches(campaign, stage, { section, reference });
     policy.parameters.data.set(reference.data); // the logZ head is behind it and starts at zero
     const every = section.checkpointEveryUpdates;
     const { run, reward, ledger, extra } = await startRewarded(campaign, stage, policy.parameters, every);
@@ -162,7 +173,7 @@ async function train(campaign: Campaign, stage: string, section: GflownetSection
         }
       | undefined;
     const successive = successiveResponses(section);
-    const parts = {
+    const parts: GflownetParts<Evidence> = {
       attacker,
       policy,
       reference: attacker.stateOf(reference),
@@ -171,18 +182,21 @@ async function train(campaign: Campaign, stage: string, section: GflownetSection
       reward: successive === undefined ? reward : openReward(campaign, ledger, successive),
       openReward: () => openBatchReward(campaign, ledger, successive),
       asked: new AskedBatches<Evidence>(),
+      ...(searches === undefined ? {} : { search: searches.search, takenOrder: searches.takenOrder }),
       ...(options.spread === undefined ? {} : { pool: openPool(saved?.pool) }),
       ...(options.mix === undefined
         ? {}
         : { clusters: new WordingClusters(section.replay.mix.cosine, saved?.clusters) }),
       ...(options.screen === undefined ? {} : { surrogate: new Surrogate(options.seed, saved?.surrogate) }),
-      ...(needsEmbeddings(section) ? { embed: embedder(campaign) } : {}),
+      ...(needsEmbeddings(section) ? { embed: embedEach(campaign.encoder) } : {}),
     };
     if (saved === undefined) await seedBuffer({ campaign, stage, parts, options, replay: section.replay, ledger });
-    for (const drawn of saved?.asked ?? []) await parts.asked.ask(parts, options, drawn);
+    for (const drawn of saved?.asked ?? [])
+      await parts.asked.ask(parts, options, drawn, { stored: await searches?.collect(drawn.update) });
     await trainGflownet(parts, options, run);
     store.endStage(stage, 'done');
   } finally {
+    await searches?.close();
     await policy.close();
   }
 }
@@ -224,7 +238,9 @@ export function gflownetStage(
       return workOf(config, section, seeds);
     },
     checkModels: (campaign) => {
-      assertBufferFits(bufferSizeOf(campaign, variant(campaign.config).section));
+      const { section } = variant(campaign.config);
+      assertBufferFits(bufferSizeOf(campaign, section));
+      assertPublishable(section, campaign.attacker.createParameters().data.byteLength);
     },
     run: (campaign) => {
       const { config, section } = variant(campaign.config);

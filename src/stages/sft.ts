@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
-import { parse } from 'yaml';
 import { z } from 'zod';
 import { count, nonNegative, positive, positiveCount, share } from '../base/config-fields.ts';
 import { FloodgateError } from '../base/errors.ts';
 import { randomStream } from '../base/random.ts';
+import { yaml } from '../base/yaml.ts';
 import { createAdamWState } from '../engine/optimizer/adamw.ts';
 import type { ParameterVector } from '../engine/optimizer/flat-parameters.ts';
 import type { AttackTokens } from '../learning/attack.ts';
@@ -96,7 +96,7 @@ const trainedConfig = z.looseObject({
 
 /** A run whose adapter means something else on this run's settings is refused before its checkpoint is read. */
 async function refuseOtherRun({ attacker }: Campaign, other: RunFolder, what: string): Promise<void> {
-  const config = trainedConfig.safeParse(parse(await readFile(other.configPath, 'utf8')));
+  const config = trainedConfig.safeParse(yaml().parse(await readFile(other.configPath, 'utf8')));
   if (config.data === undefined) return; // of another version: the checkpoint's tensors decide
   const { method, lora } = config.data.attacker;
   if (method === 'lora' && attacker.spec.trainable.kind === 'lora') refuseOtherShape(attacker, lora, what);

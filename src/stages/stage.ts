@@ -4,6 +4,8 @@ import type { ComputeOptions } from '../engine/runtime/device.ts';
 import type { Judge } from '../judges/judge.ts';
 import type { SampledAttack } from '../learning/attack.ts';
 import type { Attacker } from '../learning/attacker.ts';
+import type { SearchElsewhere } from '../learning/loops/fresh-attacks.ts';
+import type { TakenOrder } from '../learning/loops/gflownet-parts.ts';
 import type { DecoderCheckpoint } from '../models/checkpoint/checkpoint.ts';
 import type { Divergence } from '../models/decoder/divergence.ts';
 import type { SentenceEncoder } from '../models/encoder/text-encoder.ts';
@@ -28,6 +30,29 @@ export interface CampaignIo {
   readonly budget?: BudgetCaps;
   /** True: no answer is taken from the log of the run; every call is made again. */
   readonly asksAgain?: boolean;
+}
+
+/** How a stage wants its searches on workers. */
+export interface SearchRequest {
+  readonly stage: string;
+  /** Flat parameters of the reference. */
+  readonly reference: Float32Array;
+  /** Attacks are screened: workers open the encoder. */
+  readonly screens: boolean;
+  /** Responses to each attack at first. */
+  readonly responses: number;
+}
+
+/** Searches on workers, open. */
+export interface OpenedSearch {
+  readonly search: SearchElsewhere;
+  readonly takenOrder: TakenOrder;
+  /**
+   * Takes over the answers to the attacks of an update that Ctrl-C left to workers. Returns what lets Redis forget them,
+   * when they are stored.
+   */
+  collect(update: number): Promise<() => void>;
+  close(): Promise<void>;
 }
 
 /** Everything that a stage works with, open. */
@@ -60,6 +85,8 @@ export interface Campaign {
   readonly models: readonly ModelEntry[];
   /** Definition of a stage. @throws FloodgateError `usage` for an unknown name. */
   stage(name: string): Stage;
+  /** Opens searches on the run's workers; absent without a queue. */
+  openSearch?(request: SearchRequest): Promise<OpenedSearch>;
   /** Why the budget has ended the run; undefined while it has not. */
   budgetSpent?(): FloodgateError | undefined;
   close(): Promise<void>;

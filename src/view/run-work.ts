@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parse } from 'yaml';
 import { z } from 'zod';
+import { yaml } from '../base/yaml.ts';
 import { numberText } from '../report/words/number-words.ts';
 import type { RunFolder, RunStatus } from '../runs/run-folder.ts';
 import { openAttackPages } from '../runs/store/attack-pages.ts';
@@ -13,7 +13,7 @@ const pricedConfig = z.looseObject({ prices: z.looseObject({ currency: z.string(
 
 /** The currency of the run's price table; undefined where it has none. */
 function currencyOf({ configPath }: RunFolder): string | undefined {
-  return pricedConfig.safeParse(parse(readFileSync(configPath, 'utf8'))).data?.prices.currency;
+  return pricedConfig.safeParse(yaml().parse(readFileSync(configPath, 'utf8'))).data?.prices.currency;
 }
 
 /** Seconds that the updates of a stage still take, at the pace of those that are done. */

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { fileURLToPath } from 'node:url';
 import { registerSecret } from '../base/errors.ts';
-import { packageFile } from '../base/package-root.ts';
+import { packageFile, programFile } from '../base/package-root.ts';
 import { ApiError, toApiError } from '../serve/api-error.ts';
 import { checkHost, requireMethod, sendJson } from '../serve/http-guard.ts';
 import { HOST, listenOnLoopback } from '../serve/loopback.ts';
@@ -108,7 +108,7 @@ class ViewServer {
   private readonly kept = new KeptAnswers();
 
   constructor(runs: ViewedRuns, { log, cli, compareWorker }: ViewOptions) {
-    this.compareJobs = new CompareJobs(compareWorker ?? new URL('./compare-worker.js', import.meta.url));
+    this.compareJobs = new CompareJobs(compareWorker ?? programFile('view/compare-worker.js'));
     this.runs = runs;
     this.log = log;
     this.cli = cli ?? fileURLToPath(packageFile('dist/cli/main.js'));

@@ -1,4 +1,4 @@
-import type { z } from 'zod';
+import { canonicalJson } from '../base/canonical-json.ts';
 import { FloodgateError } from '../base/errors.ts';
 import type { Judge, JudgeConfig } from '../judges/judge.ts';
 import { judgeSchema } from '../judges/registry.ts';
@@ -10,6 +10,7 @@ import {
   type OpenedJudge,
   type OpenedResult,
   type OpenedTarget,
+  type SearchJob,
   type TargetPart,
 } from '../queue/protocol.ts';
 import { type AskedModels, openAskedModels } from '../stages/campaign/run-models.ts';
@@ -21,7 +22,9 @@ import '../worlds/world-kinds.ts';
 import { hostsNamed } from '../wire/wire-fields.ts';
 import { type WorldConfig, worldSection } from '../worlds/world-registry.ts';
 import { BatchedAsks } from './batched-asks.ts';
+import { Opened, parseSection } from './opened.ts';
 import { checkPermissions, type Permissions } from './permissions.ts';
+import { Searcher } from './searcher.ts';
 
 /** The sections of a description, checked. */
 interface Sections {
@@ -32,17 +35,7 @@ interface Sections {
   readonly world: WorldConfig | undefined;
 }
 
-function parseSection<T>(schema: z.ZodType<T>, value: unknown, name: string): T {
-  const parsed = schema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  const [issue] = parsed.error.issues;
-  const key = [name, ...(issue?.path ?? [])].join('.');
-  throw new FloodgateError('config', `open ${key}: ${issue?.message ?? 'invalid'}`, {
-    hint: 'learner and workers must be of one version of Floodgate',
-  });
-}
-
-/** @throws FloodgateError `config` for a section that its schema refuses. */
+/** @throws as `parseSection`. */
 function parseSections({ seed, threads, target, judges, world }: AskedDescription, own: number | undefined): Sections {
   return {
     seed,
@@ -66,30 +59,6 @@ interface AskedTarget {
   readonly asks: BatchedAsks;
 }
 
-/** A value that is opened at the first request. A failed opening is tried again by the next one. */
-class Opened<T extends { close(): Promise<unknown> }> {
-  private opening: Promise<T> | undefined;
-  private readonly open: () => Promise<T>;
-
-  constructor(open: () => Promise<T>) {
-    this.open = open;
-  }
-
-  get(): Promise<T> {
-    this.opening ??= this.open();
-    this.opening.catch(() => {
-      this.opening = undefined;
-    });
-    return this.opening;
-  }
-
-  async close(): Promise<void> {
-    const opened = await this.opening?.catch(() => undefined);
-    this.opening = undefined;
-    await opened?.close();
-  }
-}
-
 /** The target and the judges of one description, each opened when a job needs it. */
 export class OpenedParts {
   private readonly description: AskedDescription;
@@ -100,6 +69,7 @@ export class OpenedParts {
   private readonly sections: Sections;
   private readonly options: OpeningOptions;
   private asked: Promise<AskedModels> | undefined;
+  private readonly searchers = new Map<string, Searcher>();
 
   /** @throws FloodgateError `config` for sections that their schemas refuse, and for what the worker may not do. */
   constructor(description: AskedDescription, options: OpeningOptions) {
@@ -154,6 +124,14 @@ export class OpenedParts {
     return judge.get();
   }
 
+  /** Whoever draws with the attacker of a job. */
+  searcher({ attacker, encoder }: Pick<SearchJob, 'attacker' | 'encoder'>): Searcher {
+    const key = canonicalJson([attacker, encoder]);
+    const searcher = this.searchers.get(key) ?? new Searcher({ attacker, encoder }, () => this.models());
+    this.searchers.set(key, searcher);
+    return searcher;
+  }
+
   /** Opens everything, and says what it is. */
   async describe(): Promise<OpenedResult> {
     const targetOf = async (part: TargetPart): Promise<OpenedTarget> => {
@@ -169,7 +147,8 @@ export class OpenedParts {
   }
 
   async close(): Promise<void> {
-    for (const each of [this.targets.training, this.targets.evaluation, ...this.judges]) await each.close();
+    const all = [this.targets.training, this.targets.evaluation, ...this.judges, ...this.searchers.values()];
+    for (const each of all) await each.close();
   }
 }
 
@@ -188,14 +167,6 @@ function openedJudge(judge: Judge, config: JudgeConfig): OpenedJudge {
 }
 
 const modelsOf = ({ models = [] }: Judge): OpenedJudge['models'] => models.map(identityOfCheckpoint);
-
-/** @throws FloodgateError `target` where this worker has other weights than the one that opened first. */
-export function requireWeights(what: string, got: string | null, expected: string | null): void {
-  if (got === expected) return;
-  throw new FloodgateError('target', `${what}: this worker has other weights, got ${got}, expected ${expected}`, {
-    hint: 'every worker of a run needs the same models: floodgate models list shows their hashes',
-  });
-}
 
 export const weightsOfJudge = (judge: Judge): string => judgeWeights({ models: modelsOf(judge) });
 

@@ -1,10 +1,10 @@
 import { setMaxListeners } from 'node:events';
 import { hostname } from 'node:os';
-import { setTimeout as wait } from 'node:timers/promises';
-import type { Job as QueuedJob } from 'bullmq';
+import type { Job as QueuedJob, Worker } from 'bullmq';
 import { monotonicMs } from '../base/clock.ts';
 import { FloodgateError } from '../base/errors.ts';
 import { type ProgressSink, silentProgress } from '../base/progress.ts';
+import { type BlobRedis, type Blobs, openBlobs } from '../queue/blobs.ts';
 import {
   closeSoon,
   loadBullmq,
@@ -13,15 +13,29 @@ import {
   requireConnection,
   watchSilence,
 } from '../queue/connection.ts';
+import { KEEP_SECONDS } from '../queue/job-queue.ts';
 import { checkedResult } from '../queue/job-result.ts';
-import { ASKS, type Job, jobIdOf, PROTOCOL, parseJob, parseQueued } from '../queue/protocol.ts';
+import {
+  type Job,
+  jobIdOf,
+  type Outcome,
+  PROTOCOL,
+  parseJob,
+  parseQueued,
+  QUEUES,
+  type QueueName,
+  queueOf,
+} from '../queue/protocol.ts';
 import { type QueueConfig, queueSection } from '../queue/queue-section.ts';
 import { openSigner, type Signed, type Signer } from '../queue/signing.ts';
 import { readOnlyVariables } from '../wire/secrets.ts';
 import { PartsCache } from './opened-parts.ts';
 import { performJob, type WorkerCounts } from './perform-job.ts';
+import { performRun } from './perform-run.ts';
 import type { Permissions } from './permissions.ts';
+import { disconnect, openWorkers, watchConnection } from './queue-workers.ts';
 
+const NOTHING: Permissions = { code: [], files: [] };
 /** Jobs under way at once, where nothing says otherwise. */
 export const DEFAULT_CONCURRENCY = 16;
 /** A worker that was silent for so long has lost its jobs to others. */
@@ -29,7 +43,9 @@ export const DEFAULT_LOCK_SECONDS = 60;
 
 export interface WorkerOptions {
   readonly queue: { readonly url: string; readonly prefix?: string; readonly caFile?: string };
-  /** Jobs under way at once. */
+  /** The queues whose jobs it takes; all of them when absent. */
+  readonly take?: readonly QueueName[];
+  /** Jobs under way at once; of whole runs always one. */
   readonly concurrency?: number;
   readonly lockSeconds?: number;
   /** Threads of the model runtime; those of the run's config when absent. */
@@ -45,10 +61,6 @@ export interface WorkerOptions {
   said?(line: string): void;
 }
 
-/** A job lost its lock so often because its workers were killed: that is no fault of the job. */
-const MOST_STALLED = 1_000_000;
-/** Between two attempts to take or to end a job while the connection is lost. */
-const RETRY_MS = 250;
 /** A refused job is told at most so often. */
 const MOST_TOLD = 20;
 
@@ -69,31 +81,42 @@ interface ReadJob {
 }
 
 /** A job that is signed as it should be. @throws Error saying why it is refused. */
-function readJob(id: string | undefined, data: unknown, signer: Signer): ReadJob {
+function readJob({ id, data, queueName }: QueuedJob, signer: Signer): ReadJob {
   const queued = parseQueued(data);
   const problem = queued === undefined ? 'it is of another form' : signer.problemOf('job', queued.job);
   if (queued === undefined || problem !== undefined) throw new Error(problem);
   if (jobIdOf(queued.job) !== id) throw new Error('its id is that of another job');
   const job = parseJob(queued.job.payload);
   if (typeof job === 'string') throw new Error(job);
+  if (queueOf(job) !== queueName) throw new Error('it is a job of another queue');
   const { result } = queued;
   const isResult = result !== undefined && typeof checkedResult(id, result, signer) !== 'string';
   return { job, result: isResult ? result : undefined };
 }
 
+interface ProcessingParts {
+  readonly name: string;
+  readonly signer: Signer;
+  readonly cache: PartsCache;
+  /** Bytes beside the jobs of one owner. */
+  readonly blobs: (owner: string) => Promise<Blobs>;
+}
+
 /** The work of a worker on each job. */
 class Processing {
-  readonly counts: WorkerCounts = { jobs: 0, answers: 0, verdicts: 0, handedBack: 0, refused: 0 };
+  readonly counts: WorkerCounts = { jobs: 0, answers: 0, verdicts: 0, attacks: 0, runs: 0, handedBack: 0, refused: 0 };
   private readonly handedBack = new Set<string | undefined>();
   private readonly name: string;
   private readonly signer: Signer;
   private readonly cache: PartsCache;
+  private readonly blobs: (owner: string) => Promise<Blobs>;
   private readonly options: WorkerOptions;
 
-  constructor(name: string, signer: Signer, cache: PartsCache, options: WorkerOptions) {
+  constructor({ name, signer, cache, blobs }: ProcessingParts, options: WorkerOptions) {
     this.name = name;
     this.signer = signer;
     this.cache = cache;
+    this.blobs = blobs;
     this.options = options;
   }
 
@@ -105,7 +128,7 @@ class Processing {
     const beganMs = monotonicMs();
     try {
       signal.throwIfAborted();
-      const outcome = await performJob(job, this.cache, this.counts, signal);
+      const outcome = await this.outcomeOf(job, queued);
       if (outcome.kind === 'error') this.options.said?.(`cannot do a job (${job.kind}): ${outcome.message}`);
       const result = this.signer.sign('result', { version: PROTOCOL, job: queued.id, worker: this.name, outcome });
       // Code that blocks the event loop keeps the lock from being renewed: another worker has begun the job, and would
@@ -120,9 +143,26 @@ class Processing {
     }
   }
 
-  private read({ id, data }: QueuedJob): ReadJob {
+  private async outcomeOf(job: Job, queued: QueuedJob): Promise<Outcome> {
+    const { signal } = this.options;
+    const { cache, counts, blobs } = this;
+    if (job.kind !== 'run') return performJob(job, { cache, counts, blobs, signal });
+    const id = queued.id as string;
+    return performRun(job, {
+      ...this.options,
+      id,
+      counts: this.counts,
+      blobs: await this.blobs(job.run),
+      progressed: (line) => {
+        const progress = this.signer.sign('progress', { version: PROTOCOL, job: id, line });
+        queued.updateProgress(progress).catch(() => undefined); // no connection: the next line says more
+      },
+    });
+  }
+
+  private read(queued: QueuedJob): ReadJob {
     try {
-      return readJob(id, data, this.signer);
+      return readJob(queued, this.signer);
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       if (this.counts.refused++ < MOST_TOLD) this.options.said?.(`refuses a job: ${reason}`);
@@ -140,106 +180,52 @@ export async function runWorker(
   options: WorkerOptions,
   ready: (name: string) => void = () => undefined,
 ): Promise<WorkerCounts> {
-  const { concurrency = DEFAULT_CONCURRENCY, lockSeconds = DEFAULT_LOCK_SECONDS, signal, said } = options;
-  const { Worker, WaitingError } = await loadBullmq();
+  const { signal, said } = options;
+  const bullmq = await loadBullmq();
   setMaxListeners(0, signal); // one listener for each call under way
   const address = queueAddress(parseQueue(options.queue));
   const signer = openSigner(address.isLoopback);
   const restore = readOnlyVariables(options.variables ?? []);
-  const { cacheDir, progress = silentProgress, permissions = { code: [], files: [] }, threads } = options;
+  const { cacheDir, progress = silentProgress, permissions = NOTHING, threads } = options;
   const io = { progress, signal, ...(cacheDir === undefined ? {} : { cacheDir }) };
   const cache = new PartsCache({ io, permissions, threads });
   const name = `${hostname()}:${process.pid}`;
-  const processing = new Processing(name, signer, cache, options);
-  const worker = new Worker(
-    ASKS,
-    async (job, token) =>
-      processing.process(job, async () => {
-        await job.moveToWait(token);
-        return new WaitingError();
-      }),
-    {
-      connection: address.connection,
-      prefix: address.prefix,
-      name,
-      concurrency,
-      autorun: false,
-      lockDuration: 1000 * lockSeconds,
-      lockRenewTime: (1000 * lockSeconds) / 4,
-      stalledInterval: (1000 * lockSeconds) / 2,
-      maxStalledCount: MOST_STALLED,
-      runRetryDelay: RETRY_MS,
-    },
-  );
-  watchConnection(worker, address.shown, said);
+  const keys = { prefix: address.prefix, keepSeconds: KEEP_SECONDS };
+  const blobs = async (owner: string): Promise<Blobs> =>
+    openBlobs((await (workers[0] as Worker).client) as unknown as BlobRedis, { ...keys, owner });
+  const processing = new Processing({ name, signer, cache, blobs }, options);
+  const { take = QUEUES, concurrency = DEFAULT_CONCURRENCY, lockSeconds = DEFAULT_LOCK_SECONDS } = options;
+  const plan = { name, address, take, concurrency, lockSeconds };
+  const workers = openWorkers(bullmq, plan, (job, handBack) => processing.process(job, handBack));
+  const [first, ...others] = workers;
+  if (first !== undefined) watchConnection(first, address.shown, said);
+  for (const other of others) other.on('error', () => undefined); // lost together with the first
+  const closeAll = () => Promise.all(workers.map((worker) => worker.close()));
   // Before any job hears of the end: one that is handed back is then not taken again.
-  signal.addEventListener('abort', () => void worker.close().catch(() => undefined), { once: true });
-  let endWatch = (): void => undefined;
+  signal.addEventListener('abort', () => void closeAll().catch(() => undefined), { once: true });
+  const endWatches: (() => void)[] = [];
   try {
-    await requireConnection(worker, address);
-    endWatch = watchSilence((await worker.client) as unknown as RawRedis);
+    for (const worker of workers) {
+      await requireConnection(worker, address);
+      endWatches.push(watchSilence((await worker.client) as unknown as RawRedis));
+    }
     ready(name);
-    const running = worker.run();
-    await Promise.race([running, aborted(signal)]); // it ends by itself only with an error
+    const running = workers.map((worker) => worker.run());
+    await Promise.race([...running, aborted(signal)]); // one ends by itself only with an error
     await closeSoon(
       async () => {
-        await worker.close();
-        await running;
+        await closeAll();
+        await Promise.all(running);
       },
       async () => undefined,
     );
   } finally {
     restore();
-    endWatch();
-    await disconnect(worker);
+    for (const end of endWatches) end();
+    await Promise.all(workers.map(disconnect));
     await cache.close();
   }
   return processing.counts;
-}
-
-/** The part of BullMQ's connections that ends them. */
-interface Ending {
-  close(force: boolean): Promise<void>;
-  disconnect(wait: boolean): Promise<void>;
-}
-
-interface Internals {
-  readonly connection?: Ending;
-  readonly blockingConnection?: Ending;
-  readonly lockManager?: { close(): Promise<void> };
-  readonly stalledCheckStopper?: () => void;
-}
-
-/** Ends both connections of a worker, whatever still waits for them. */
-async function disconnect(worker: object): Promise<void> {
-  const { connection, blockingConnection, lockManager, stalledCheckStopper } = worker as Internals;
-  for (const each of [connection, blockingConnection]) {
-    each?.close(true).catch(() => undefined); // one that was never made
-    each?.disconnect(false).catch(() => undefined); // one whose clean end waits for a Redis that is gone
-  }
-  // Its clean end stops these timers last, and they would keep the process alive.
-  lockManager?.close().catch(() => undefined);
-  stalledCheckStopper?.();
-  await wait(0);
-}
-
-/** The part of a BullMQ worker that tells of its connection. */
-interface Watched {
-  on(event: 'error', listener: (error: Error) => void): unknown;
-  on(event: 'ioredis:close' | 'ready', listener: () => void): unknown;
-}
-
-function watchConnection(worker: Watched, shown: string, said: WorkerOptions['said']): void {
-  let isLost = false;
-  worker.on('error', () => undefined); // those of the connection; it is tried again
-  worker.on('ioredis:close', () => {
-    if (!isLost) said?.(`no connection to ${shown}; it is tried again`);
-    isLost = true;
-  });
-  worker.on('ready', () => {
-    if (isLost) said?.(`connected to ${shown} again`);
-    isLost = false;
-  });
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

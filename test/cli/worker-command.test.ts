@@ -17,7 +17,9 @@ describe('floodgate worker', () => {
     expect(stderr).toMatch(
       new RegExp(`^worker of ${redis.url}; Ctrl-C hands its jobs back and stops it\nworker .*:\\d+ takes jobs\n`),
     );
-    expect(stdout).toMatch(/^worker .*:\d+ stopped: 0 jobs, 0 answers, 0 verdicts, 0 jobs handed back\n$/);
+    expect(stdout).toMatch(
+      /^worker .*:\d+ stopped: 0 jobs, 0 attacks drawn, 0 answers, 0 verdicts, 0 whole runs, 0 jobs handed back\n$/,
+    );
   });
 
   it('prints one JSON object alone under --json', async () => {
@@ -44,6 +46,7 @@ describe('floodgate worker', () => {
     ],
     [['worker', '--queue', 'redis://far.example'], /FLOODGATE_QUEUE_KEY is not set/],
     [['worker', '--queue', 'redis://127.0.0.1', '--concurrency', '0'], /at least 1/],
+    [['worker', '--queue', 'redis://127.0.0.1', '--take', 'asks,all'], /--take.*expected asks, .*runs/],
   ])('refuses %j with exit code 2', async (args, why) => {
     const { code, stderr } = await cli(args);
     expect(code).toBe(2);

@@ -8,7 +8,8 @@ import { freePort, type RedisServer, startRedis } from '../../lab/queue/redis-se
 import { startWorker, type WorkerProcess } from '../../lab/queue/worker-process.ts';
 import { FloodgateError } from '../../src/base/errors.ts';
 import { loadBullmq, queueAddress } from '../../src/queue/connection.ts';
-import { type JobQueue, openJobQueue } from '../../src/queue/job-queue.ts';
+import { openJobQueue } from '../../src/queue/job-queue.ts';
+import type { JobQueue } from '../../src/queue/pending-job.ts';
 import { type AskJob, jobIdOf, PROTOCOL } from '../../src/queue/protocol.ts';
 import { queueSection } from '../../src/queue/queue-section.ts';
 import { createSigner } from '../../src/queue/signing.ts';

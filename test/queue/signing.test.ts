@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { redactSecrets } from '../../src/base/errors.ts';
+import { checkedProgress } from '../../src/queue/job-result.ts';
+import { PROTOCOL } from '../../src/queue/protocol.ts';
 import { createSigner, openSigner } from '../../src/queue/signing.ts';
 
 const KEY = 'a key of thirty-two characters...';
@@ -57,5 +59,25 @@ describe('the key of the environment', () => {
     expect(() => openSigner(true, { FLOODGATE_QUEUE_KEY: 'short-key' })).toThrow(/has 9 characters, expected 16/);
     openSigner(false, { FLOODGATE_QUEUE_KEY: KEY });
     expect(redactSecrets(`the key is ${KEY}`)).toBe('the key is [redacted]');
+  });
+});
+
+describe('the progress of a job', () => {
+  const sign = (more: object = {}, by = signer) =>
+    by.sign('progress', { version: PROTOCOL, job: 'job-1', line: 'sft 3/8 updates', ...more });
+
+  it('is one line of that job, cut where it is long', () => {
+    expect(checkedProgress('job-1', sign(), signer)).toBe('sft 3/8 updates');
+    expect(checkedProgress('job-1', sign({ line: 'x'.repeat(1000) }), signer)).toHaveLength(300);
+  });
+
+  it.each([
+    ['another job', sign({ job: 'job-2' })],
+    ['another key', sign({}, createSigner(`${KEY}!`))],
+    ['no key', sign({}, createSigner(undefined))],
+    ['another version', sign({ version: 0 })],
+    ['another purpose', signer.sign('result', { version: PROTOCOL, job: 'job-1', line: 'x' })],
+  ])('is nothing where it is of %s', (_, signed) => {
+    expect(checkedProgress('job-1', signed, signer)).toBeUndefined();
   });
 });

@@ -38,6 +38,14 @@ describe('a run that is there', () => {
     }
   });
 
+  it('is the same whoever asks its target: here, or workers of any queue', async () => {
+    const queue = (url: string) => [`queue.url=${url}`, 'queue.runs=true'];
+    const folder = await begun(placed('be rude\n', queue('redis://127.0.0.1')));
+    for (const overrides of [[], queue('redis://127.0.0.1:7000')])
+      expect((await sameRun(placed('be rude\n', overrides), runsFolder, 'first'))?.path).toBe(folder.path);
+    await expect(sameRun(placed('be rude\n', ['reward.beta=0.2']), runsFolder, 'first')).rejects.toThrow();
+  });
+
   it('is known by its manifest once the seed file that it began with is gone', async () => {
     const config = placed('be rude\n');
     const folder = await begun(config);

@@ -1,6 +1,6 @@
 import { type FileHandle, mkdir, open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { stringify } from 'yaml';
+import { yaml } from '../../base/yaml.ts';
 import type { FolderFormat } from '../export-format.ts';
 import { type Phase, TEXT_WORDS } from '../export-row.ts';
 import type { ExportSource } from '../export-source.ts';
@@ -60,7 +60,7 @@ function card(source: ExportSource, splits: readonly Split[], columns: readonly 
   ]);
   const counts = splits.map(({ name, appender }) => [`\`${name}\``, appender.rows.toLocaleString('en-US')]);
   return `---
-${stringify(header)}---
+${yaml().stringify(header)}---
 
 # Attacks of run ${codeSpan(provenance.run)}
 

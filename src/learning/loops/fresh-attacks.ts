@@ -1,29 +1,95 @@
 import { type RandomStream, randomStream } from '../../base/random.ts';
-import type { DrawRequest } from '../attacker.ts';
-import { screen } from '../proposals/screen.ts';
+import type { Attacker, AttackerState, DrawRequest } from '../attacker.ts';
+import { type ScreenRule, screen } from '../proposals/screen.ts';
+import { Surrogate, type SurrogateState } from '../proposals/surrogate.ts';
 import { isUnsafe } from '../reward/reward.ts';
-import type { DrawnAttack } from './asked-batches.ts';
+import type { DrawnAttack, DrawnBatch, KnownOpinion } from './asked-batches.ts';
 import { type GatherOptions, type GflownetParts, rewardOf } from './gflownet-parts.ts';
-import { drawAttacks } from './rollout.ts';
+import { drawAttacks, MAX_SAMPLED_ROWS, type ReferenceRule } from './rollout.ts';
 
-/**
- * Requests that rewrite successes of the buffer, at most `count`: each token of a success is kept with probability
- * 1 - `rewriteChange` and drawn from the policy otherwise, as is everything after its end (Kim et al. 2025, delta-CS).
- * The objective is off-policy, so the stated distribution stays the same.
- */
-function rewriteRequests<E>(
-  { buffer }: GflownetParts<E>,
-  options: GatherOptions,
-  update: number,
-  count: number,
-): DrawRequest[] {
+/** Which fresh attacks one update draws. Whoever has it and the same states draws the same ones. JSON-safe. */
+export interface DrawPlan {
+  readonly seed: number;
+  readonly update: number;
+  /** Attacks that are drawn and tried. */
+  readonly slots: number;
+  /** The last of them, drawn at a temperature from U(low, high). */
+  readonly tempered: number;
+  readonly temperatures: { readonly low: number; readonly high: number };
+  /** Tokens of successes of the buffer; one more attack rewrites each. */
+  readonly parents: readonly (readonly number[])[];
+  readonly rewriteChange: number;
+  /** Absent: every attack that is drawn is tried. */
+  readonly screen?: ScreenRule;
+  /** The slots of this part of a plan; absent: all. */
+  readonly rows?: { readonly from: number; readonly to: number };
+}
+
+/** The states behind a plan: raw numbers, as they were when the plan was made. */
+export interface DrawStates {
+  /** The attacker's flat parameters. */
+  readonly policy: Float32Array;
+  /** Where attacks are screened. */
+  readonly surrogate?: SurrogateState;
+}
+
+/** The attacks of a plan, drawn elsewhere, and the reference's opinion of each. */
+export interface SearchedAttacks {
+  readonly attacks: readonly DrawnAttack[];
+  readonly opinions: readonly KnownOpinion[];
+  /** The answers to all of them are stored: whoever drew them may forget them. */
+  stored(): void;
+}
+
+/** Draws a plan's attacks elsewhere, and consults the reference there. */
+export type SearchElsewhere = (plan: DrawPlan, states: DrawStates, rule: ReferenceRule) => Promise<SearchedAttacks>;
+
+/** Successes of the buffer to rewrite, at most `count`. */
+function parentsOf<E>({ buffer }: GflownetParts<E>, options: GatherOptions, update: number, count: number) {
   if (count === 0) return [];
   const stream = randomStream(options.seed, 'rewritten', update);
   const drawn = buffer.sample(count, { by: 'judge', logReward: rewardOf(options, update), stream });
-  const parents = drawn.filter(({ score }) => isUnsafe(score.meanUnsafe));
-  return parents.map(({ tokens }, row) => {
-    const own = randomStream(options.seed, 'rewrite', update, row);
-    const kept = tokens.map((token) => (own.nextFloat() < options.rewriteChange ? undefined : token));
+  return drawn.filter(({ score }) => isUnsafe(score.meanUnsafe)).map(({ tokens }) => tokens);
+}
+
+/** The fresh attacks of one update: some at temperature 1, some tempered, some rewritten; each from its own stream. */
+export function planFresh<E>(parts: GflownetParts<E>, options: GatherOptions, update: number): DrawPlan {
+  const { seed, temperatures, rewriteChange, screen: rule } = options;
+  const count = Math.max(1, Math.round(options.batchSize * options.accumulation * options.freshShare));
+  const parents = parentsOf(parts, options, update, Math.round(count * options.rewriteShare));
+  const slots = count - parents.length;
+  const tempered = Math.min(slots, Math.round(count * options.temperedShare));
+  const drawn = { seed, update, slots, tempered, temperatures, parents, rewriteChange };
+  return rule === undefined || parts.surrogate === undefined ? drawn : { ...drawn, screen: rule };
+}
+
+/** Attacks of a plan, drawn or not. */
+export function sizeOfPlan({ slots, parents, rows }: DrawPlan): number {
+  return (rows === undefined ? slots : rows.to - rows.from) + parents.length;
+}
+
+/**
+ * The plan in parts that are drawn in different places: each is what one process draws at once, so that every number is
+ * the same to the last bit. Screened and rewritten attacks stay together.
+ */
+export function splitPlan(plan: DrawPlan): DrawPlan[] {
+  const { slots, parents, screen: rule } = plan;
+  if (slots <= MAX_SAMPLED_ROWS || parents.length > 0 || rule !== undefined) return [plan];
+  return Array.from({ length: Math.ceil(slots / MAX_SAMPLED_ROWS) }, (_, part) => {
+    const from = part * MAX_SAMPLED_ROWS;
+    return { ...plan, rows: { from, to: Math.min(slots, from + MAX_SAMPLED_ROWS) } };
+  });
+}
+
+/**
+ * Requests that rewrite successes: each token of a success is kept with probability 1 - `rewriteChange` and drawn from
+ * the policy otherwise, as is everything after its end (Kim et al. 2025, delta-CS). The objective is off-policy, so the
+ * stated distribution stays the same.
+ */
+function rewriteRequests({ seed, update, parents, rewriteChange }: DrawPlan): DrawRequest[] {
+  return parents.map((tokens, row) => {
+    const own = randomStream(seed, 'rewrite', update, row);
+    const kept = tokens.map((token) => (own.nextFloat() < rewriteChange ? undefined : token));
     return { stream: own, temperature: 1, kept };
   });
 }
@@ -31,44 +97,49 @@ function rewriteRequests<E>(
 /** A fresh attack; embedding and prediction where it was screened. */
 export type FreshAttack = DrawnAttack & { readonly embedding?: Float32Array };
 
-/** Attacks drawn for `slots` slots, the last `tempered` of them tempered; with several candidates a slot, screened. */
-async function drawSlots<E>(
-  { attacker, policy, surrogate, embed }: GflownetParts<E>,
-  options: GatherOptions,
-  update: number,
-  { slots, tempered }: { readonly slots: number; readonly tempered: number },
-): Promise<FreshAttack[]> {
-  const { low, high } = options.temperatures;
-  const { screen: rule, seed } = options;
+export interface DrawingParts {
+  readonly attacker: Attacker;
+  /** The policy. */
+  readonly state: AttackerState;
+  /** Both where attacks are screened. */
+  readonly surrogate?: Surrogate | undefined;
+  readonly embed?: ((texts: readonly string[]) => Promise<Float32Array[]>) | undefined;
+}
+
+/** Attacks drawn for a plan's slots; with several candidates a slot, screened. */
+async function drawSlots({ attacker, state, surrogate, embed }: DrawingParts, plan: DrawPlan): Promise<FreshAttack[]> {
+  const { seed, update, slots, tempered, screen: rule } = plan;
+  const { low, high } = plan.temperatures;
   const isTempered = (row: number): boolean => row % slots >= slots - tempered;
   const requests = Array.from({ length: slots * (rule?.candidates ?? 1) }, (_, row) => {
     const stream: RandomStream = randomStream(seed, 'attack', update, row);
     return { stream, temperature: isTempered(row) ? low + (high - low) * stream.nextFloat() : 1 };
   });
-  const sampled = await drawAttacks(attacker, attacker.stateOf(policy.parameters), requests);
-  const drawn = sampled.map((attack, row) => ({ ...attack, source: isTempered(row) ? 'tempered' : 'fresh' }) as const);
+  const { from, to } = plan.rows ?? { from: 0, to: requests.length };
+  const sampled = await drawAttacks(attacker, state, requests.slice(from, to));
+  const sourceOf = (row: number) => (isTempered(row) ? 'tempered' : 'fresh');
+  const drawn = sampled.map((attack, i) => ({ ...attack, source: sourceOf(from + i) }) as const);
   if (rule === undefined || surrogate === undefined || embed === undefined) return drawn.map((attack) => ({ attack }));
   const embeddings = await embed(drawn.map(({ text }) => text));
   const candidates = drawn.map((attack, i) => ({ attack, embedding: embeddings[i] as Float32Array }));
   return screen(candidates, surrogate, rule, { count: slots, seed, update });
 }
 
-/** Fresh attacks of one update: some at temperature 1, some tempered, some rewritten; each from its own stream. */
-export async function sampleFresh<E>(
-  parts: GflownetParts<E>,
-  options: GatherOptions,
-  update: number,
-): Promise<FreshAttack[]> {
-  const { attacker, policy } = parts;
-  const count = Math.max(1, Math.round(options.batchSize * options.accumulation * options.freshShare));
-  const rewrites = rewriteRequests(parts, options, update, Math.round(count * options.rewriteShare));
-  const slots = count - rewrites.length;
-  const tempered = Math.min(slots, Math.round(count * options.temperedShare));
-  const fresh = slots === 0 ? [] : await drawSlots(parts, options, update, { slots, tempered });
-  if (rewrites.length === 0) return fresh;
-  const rewritten = await drawAttacks(attacker, attacker.stateOf(policy.parameters), rewrites);
+/** The attacks of a plan, as the policy of `parts` draws them: those of its slots, then the rewritten ones. */
+export async function drawFresh(parts: DrawingParts, plan: DrawPlan): Promise<FreshAttack[]> {
+  const fresh = plan.slots === 0 ? [] : await drawSlots(parts, plan);
+  if (plan.parents.length === 0) return fresh;
+  const rewritten = await drawAttacks(parts.attacker, parts.state, rewriteRequests(plan));
   return [...fresh, ...rewritten.map((attack) => ({ attack: { ...attack, source: 'rewritten' as const } }))];
 }
+
+/** The attacks of a plan, from the policy as it is now. */
+export function sampleFresh<E>(parts: GflownetParts<E>, plan: DrawPlan): Promise<FreshAttack[]> {
+  const { attacker, policy, surrogate, embed } = parts;
+  return drawFresh({ attacker, state: attacker.stateOf(policy.parameters), surrogate, embed }, plan);
+}
+
+const withoutEmbedding = ({ attack, prediction }: FreshAttack): DrawnAttack => ({ attack, prediction });
 
 /** Asks the target about the fresh attacks of an update. */
 export async function askFresh<E>(
@@ -76,8 +147,34 @@ export async function askFresh<E>(
   options: GatherOptions,
   { update, attacks }: { readonly update: number; readonly attacks: readonly FreshAttack[] },
 ): Promise<void> {
-  const drawn = { update, attacks: attacks.map(({ attack, prediction }) => ({ attack, prediction })) };
+  const drawn = { update, attacks: attacks.map(withoutEmbedding) };
   // A resume embeds again what was under way: only a batch that is taken at once may keep its embeddings.
   const isKnown = options.askedAhead === 0 && attacks.every(({ embedding }) => embedding !== undefined);
-  await parts.asked.ask(parts, options, drawn, isKnown ? attacks.map(({ embedding }) => embedding) : undefined);
+  const embeddings = isKnown ? attacks.map(({ embedding }) => embedding) : undefined;
+  await parts.asked.ask(parts, options, drawn, { embeddings });
+}
+
+/** Has a plan drawn elsewhere from the policy as it is now, and asks the target about its attacks. */
+export function searchFresh<E>(
+  parts: GflownetParts<E>,
+  rule: ReferenceRule,
+  search: SearchElsewhere,
+  plan: DrawPlan,
+): void {
+  const { attacker, embed } = parts;
+  const vector = attacker.createParameters();
+  vector.data.set(parts.policy.parameters.data.subarray(0, vector.data.length)); // a head of log Z is behind them
+  const surrogate = plan.screen === undefined ? undefined : parts.surrogate?.state();
+  const states = { policy: vector.data, ...(surrogate === undefined ? {} : { surrogate }) };
+  const { update } = plan;
+  const batchOf = (attacks: readonly DrawnAttack[]): DrawnBatch => ({ update, attacks });
+  const redraw = async (): Promise<DrawnBatch> => {
+    const known = surrogate === undefined ? undefined : new Surrogate(plan.seed, surrogate);
+    const attacks = await drawFresh({ attacker, state: attacker.stateOf(vector), surrogate: known, embed }, plan);
+    return batchOf(attacks.map(withoutEmbedding));
+  };
+  const found = search(plan, states, { fluency: rule.fluency, truncationPenalty: rule.truncationPenalty });
+  const drawn = found.then(({ attacks, opinions, stored }) => ({ batch: batchOf(attacks), opinions, stored }));
+  drawn.catch(() => undefined); // whoever takes the batch hears of it
+  parts.asked.search(parts, { update, size: sizeOfPlan(plan), drawn, redraw });
 }

@@ -7,7 +7,7 @@ import type { ReplayCandidate, ReplayEntry } from '../replay/replay-entry.ts';
 import { isUnsafe } from '../reward/reward.ts';
 import type { SuccessPool } from '../reward/spread.ts';
 import type { TriedBatch } from './asked-batches.ts';
-import { askFresh, type FreshAttack, sampleFresh } from './fresh-attacks.ts';
+import { askFresh, planFresh, sampleFresh, searchFresh, sizeOfPlan } from './fresh-attacks.ts';
 import { type GatherOptions, type GflownetParts, rewardOf } from './gflownet-parts.ts';
 import { writtenTokens } from './rollout.ts';
 
@@ -97,13 +97,37 @@ export interface Gathered<E> {
   readonly rows: readonly RewardedAttack<E>[];
   readonly unscored: readonly Attack<E>[];
   readonly attackTokens: number;
+  /** Updates since the oldest of the taken batches was drawn; absent where this process draws them, or none was taken. */
+  readonly lag?: number;
 }
+
+/** Batches of this update, and of earlier ones, would be too old at the next. */
+const oldestAllowed = (maxLag: number, update: number): number => update - maxLag;
 
 /** How many of the batches under way an update waits for: all that are not asked ahead, and at the end of the stage all. */
 function batchesDue<E>({ asked, buffer }: GflownetParts<E>, options: GatherOptions, update: number, drawn: number) {
   const all = asked.underWay.length + drawn;
   const isLast = update === options.updates - 1;
-  return isLast || buffer.size === 0 ? all : Math.max(0, all - options.askedAhead);
+  if (isLast || buffer.size === 0) return all;
+  const due = Math.max(0, all - options.askedAhead);
+  if (options.maxLag === undefined) return due;
+  const oldest = oldestAllowed(options.maxLag, update);
+  return Math.max(due, asked.underWay.filter((batch) => batch.update <= oldest).length);
+}
+
+/** Waits for the batches that an update learns from. With `maxLag`, those that are answered first, and the oldest. */
+async function takeBatches<E>(
+  { asked, takenOrder }: GflownetParts<E>,
+  { maxLag }: GatherOptions,
+  update: number,
+  count: number,
+): Promise<TriedBatch<E>[]> {
+  if (maxLag === undefined) return asked.take({ count });
+  const before = takenOrder?.at(update);
+  const taken = await asked.take({ count, arrival: { oldest: oldestAllowed(maxLag, update), before } });
+  const updates = taken.map(({ drawn }) => drawn.update);
+  if (before === undefined) takenOrder?.keep(update, updates);
+  return taken;
 }
 
 /**
@@ -114,56 +138,74 @@ function batchesDue<E>({ asked, buffer }: GflownetParts<E>, options: GatherOptio
  * @throws FloodgateError `judge` when no fresh attack could be scored and there is nothing to replay.
  */
 export async function gather<E>(parts: GflownetParts<E>, options: GatherOptions, update: number): Promise<Gathered<E>> {
-  const { buffer, asked } = parts;
+  const { buffer, asked, search } = parts;
   const isBatch = update % options.updatesPerBatch === 0 || (buffer.size === 0 && asked.underWay.length === 0);
-  const fresh = isBatch ? await sampleFresh(parts, options, update) : [];
+  const plan = isBatch ? planFresh(parts, options, update) : undefined;
+  const fresh = plan === undefined || search !== undefined ? [] : await sampleFresh(parts, plan);
   const due = batchesDue(parts, options, update, isBatch ? 1 : 0);
-  const sizes = [...asked.underWay.map(({ attacks }) => attacks.length), fresh.length];
+  const sizes = [...asked.underWay.map(({ size }) => size), plan === undefined ? 0 : sizeOfPlan(plan)];
   const dueAttacks = sizes.slice(0, due).reduce((sum, size) => sum + size, 0);
   const total = options.batchSize * options.accumulation;
   const replay = await replayRows(parts, options, update, Math.max(0, total - dueAttacks));
-  if (isBatch) await askFresh(parts, options, { update, attacks: fresh });
+  if (plan !== undefined && search !== undefined) searchFresh(parts, options, search, plan);
+  else if (plan !== undefined) await askFresh(parts, options, { update, attacks: fresh });
   try {
-    const batches = await asked.take(due);
-    return rowsOf(parts, options, update, { batches, replayed: replay(), fresh });
+    const batches = await takeBatches(parts, options, update, due);
+    // Attacks that are drawn elsewhere count with their answers: they may not be drawn yet.
+    const written = search === undefined ? fresh : batches.flatMap(({ drawn }) => drawn.attacks);
+    const attackTokens = writtenTokens(written.map(({ attack }) => attack));
+    return await rowsOf(parts, options, update, { batches, replayed: replay(), attackTokens });
   } catch (error) {
     if (isBatch) asked.retract();
     throw error;
   }
 }
 
-function rowsOf<E>(
+/** Embeddings of a batch's attacks, where anybody needs them. */
+async function embeddingsOf<E>({ embed }: GflownetParts<E>, { embeddings, drawn }: TriedBatch<E>) {
+  return embeddings ?? (await embed?.(drawn.attacks.map(({ attack }) => attack.text)));
+}
+
+async function rowsOf<E>(
   parts: GflownetParts<E>,
   options: GatherOptions,
   update: number,
   {
     batches,
     replayed,
-    fresh,
+    attackTokens,
   }: {
     readonly batches: readonly TriedBatch<E>[];
     readonly replayed: readonly RewardedAttack<E>[];
-    readonly fresh: readonly FreshAttack[];
+    readonly attackTokens: number;
   },
-): Gathered<E> {
-  const known = batches.flatMap(({ drawn, tried, embeddings }) =>
-    tried.scored.map((attack, i) => {
+): Promise<Gathered<E>> {
+  const known: TriedAttack<TriedBatch<E>['tried']['scored'][number]>[] = [];
+  for (const batch of batches) {
+    const { drawn, tried } = batch;
+    const embeddings = await embeddingsOf(parts, batch);
+    for (const [i, attack] of tried.scored.entries()) {
       const row = tried.rows[i] as number;
-      return { attack, embedding: embeddings?.[row], prediction: drawn.attacks[row]?.prediction };
-    }),
-  );
+      known.push({ attack, embedding: embeddings?.[row], prediction: drawn.attacks[row]?.prediction });
+    }
+  }
   const scored = keepAttacks(parts, options, update, known);
   if (scored.length + replayed.length === 0) {
+    const tried = batches.reduce((sum, { drawn }) => sum + drawn.attacks.length, 0);
     const reason = batches.find(({ tried }) => tried.reason !== undefined)?.tried.reason ?? 'no reason was given';
-    throw new FloodgateError(
-      'judge',
-      `update ${update}: none of its ${fresh.length} attacks could be scored: ${reason}`,
-      { hint: 'fix judges.training or the target; attacks so far are saved' },
-    );
+    throw new FloodgateError('judge', `update ${update}: none of its ${tried} attacks could be scored: ${reason}`, {
+      hint: 'fix judges.training or the target; attacks so far are saved',
+    });
   }
   return {
     rows: [...scored, ...replayed],
     unscored: batches.flatMap(({ tried }) => tried.unscored),
-    attackTokens: writtenTokens(fresh.map(({ attack }) => attack)),
+    attackTokens,
+    ...(parts.search === undefined || batches.length === 0 ? {} : { lag: lagOf(batches, update) }),
   };
+}
+
+/** Updates since the oldest batch was drawn. */
+function lagOf<E>(batches: readonly TriedBatch<E>[], update: number): number {
+  return batches.reduce((most, { drawn }) => Math.max(most, update - drawn.update), 0);
 }

@@ -9,6 +9,7 @@ import type { WordingClusters } from '../replay/wording-clusters.ts';
 import { logRewardAt, type RewardFunction, type RewardRule } from '../reward/reward.ts';
 import { type SpreadRule, type SuccessPool, spreadTerm } from '../reward/spread.ts';
 import type { AskedBatches, BatchReward } from './asked-batches.ts';
+import type { SearchElsewhere } from './fresh-attacks.ts';
 import type { ReferenceRule } from './rollout.ts';
 
 /** How an update gets its rows. */
@@ -33,6 +34,11 @@ export interface GatherOptions extends ReferenceRule {
   readonly updatesPerBatch: number;
   /** Batches of fresh attacks that are asked ahead: their answers arrive during later updates. */
   readonly askedAhead: number;
+  /**
+   * Batches are taken in the order in which they are answered, none of them older than so many updates. Absent: in the
+   * order of asking.
+   */
+  readonly maxLag?: number;
   /** Absent: the reward as it is. */
   readonly spread?: SpreadRule;
   /** Absent: every attack that is drawn is tried. */
@@ -43,6 +49,13 @@ export interface GatherOptions extends ReferenceRule {
   /** New responses for replayed attacks; their scores average over all responses so far. */
   readonly rescoreReplay: boolean;
   readonly seed: number;
+}
+
+/** Which batches each update took, where the order is not that of asking: a resume takes the same ones. */
+export interface TakenOrder {
+  /** Updates that drew the batches which an update took; undefined where it took none yet. */
+  at(update: number): readonly number[] | undefined;
+  keep(update: number, batches: readonly number[]): void;
 }
 
 export interface GflownetParts<Evidence> {
@@ -56,6 +69,9 @@ export interface GflownetParts<Evidence> {
   readonly openReward: () => BatchReward<Evidence>;
   /** Batches whose answers are under way. */
   readonly asked: AskedBatches<Evidence>;
+  /** Draws fresh attacks elsewhere; absent: this process draws them. */
+  readonly search?: SearchElsewhere;
+  readonly takenOrder?: TakenOrder;
   /** The successes so far, when the reward is spread over ways. */
   readonly pool?: SuccessPool;
   /** The buffer's successes by wording, for a mixed draw. */

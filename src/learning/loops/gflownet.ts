@@ -155,7 +155,11 @@ async function gflownetUpdate<E>(
       residualSpread: spread(logRewards.map((reward, i) => (logProbs[i] as number) - reward)),
       gradientNorm,
     },
-    counts: { bufferSize: buffer.size, nearDuplicates: counts.replaced + counts['near-duplicate-rejected'] },
+    counts: {
+      bufferSize: buffer.size,
+      nearDuplicates: counts.replaced + counts['near-duplicate-rejected'],
+      ...(gathered.lag === undefined ? {} : { searchLag: gathered.lag }),
+    },
     seconds: (monotonicMs() - started) / 1000,
   };
   return { note: liveLine(record), stop: await run.onUpdate(record) };
@@ -173,6 +177,7 @@ function liveLine<E>({ rows, metrics, counts, attackTokens, seconds }: GflownetU
     ...mean('fluency', (row) => row.fluency),
     logZ === undefined ? `sd ${residualSpread?.toFixed(2)}` : `logZ ${logZ.toFixed(2)}`,
     `buffer ${counts.bufferSize} (${counts.nearDuplicates} near)`,
+    ...(counts.searchLag === undefined ? [] : [`lag ${counts.searchLag}`]),
     ...(attackTokens === 0 ? [] : [`${(attackTokens / seconds).toFixed(0)} tok/s`]),
   ].join(', ');
 }
@@ -191,12 +196,12 @@ export async function trainGflownet<E>(
   const state = {
     parameters: parts.policy.parameters,
     optimizer: run.optimizer,
-    extra: () => ({
+    extra: async () => ({
       buffer: serialiseReplayBuffer(parts.buffer),
       ...(parts.pool === undefined ? {} : { pool: parts.pool.state() }),
       ...(parts.clusters === undefined ? {} : { clusters: parts.clusters.state() }),
       ...(parts.surrogate === undefined ? {} : { surrogate: parts.surrogate.state() }),
-      ...(parts.asked.underWay.length === 0 ? {} : { asked: parts.asked.underWay }),
+      ...(parts.asked.underWay.length === 0 ? {} : { asked: await parts.asked.drawn() }),
       caller: run.extra?.() ?? null,
     }),
   };

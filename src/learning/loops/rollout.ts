@@ -5,7 +5,7 @@ import { type FluencyRule, fluencyTerm } from '../reward/fluency.ts';
 import type { RewardFunction } from '../reward/reward.ts';
 
 /** Rows sampled or scored at once: bounds the K/V cache and the logits. */
-const MAX_SAMPLED_ROWS = 64;
+export const MAX_SAMPLED_ROWS = 64;
 
 /** Draws one attack per request, a bounded number at once. */
 export async function drawAttacks(

@@ -29,7 +29,7 @@ export interface TrainingRun<Update> {
 export interface LoopState {
   readonly parameters: ParameterVector;
   readonly optimizer: AdamWState;
-  /** The loop's own state beside parameters and optimizer, JSON-safe. */
+  /** The loop's own state beside parameters and optimizer, JSON-safe; a promise is waited for. */
   extra(): unknown;
 }
 
@@ -54,8 +54,10 @@ export async function runUpdates(
   step: (update: number) => Promise<UpdateOutcome>,
 ): Promise<number> {
   const { stage } = control.checkpoints;
-  const save = (update: number): Promise<void> =>
-    saveCheckpoint(control.checkpoints, state.parameters, { update, optimizer: state.optimizer, extra: state.extra() });
+  const save = async (update: number): Promise<void> => {
+    const extra = await state.extra();
+    await saveCheckpoint(control.checkpoints, state.parameters, { update, optimizer: state.optimizer, extra });
+  };
   const bar: Progress = control.progress.start(stage, range.to, 'updates');
   bar.update(range.from);
   let update = range.from;

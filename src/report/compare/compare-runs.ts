@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
-import { parse } from 'yaml';
 import { FloodgateError } from '../../base/errors.ts';
+import { yaml } from '../../base/yaml.ts';
 import { isUnsafe } from '../../learning/reward/reward.ts';
 import { independentDifference, type PairedCounts, pairedShareDifference } from '../../metrics/differences.ts';
 import type { Measure } from '../../metrics/measure.ts';
@@ -64,14 +64,14 @@ interface ReadRun {
 }
 
 /** The figures that are compared: names, and where a stage of the report has them. */
-const FIGURES: Readonly<Record<string, (stage: ReportStage) => ReportMeasure | undefined>> = {
+export const FIGURES: Readonly<Record<string, (stage: ReportStage) => ReportMeasure | undefined>> = {
   'success rate': ({ metrics }) => metrics.asr,
   ways: ({ causes }) => causes?.metrics.ways,
   wordings: ({ metrics }) => metrics.uniqueAttacks,
 };
 
 async function readOne(folder: RunFolder): Promise<ReadRun> {
-  const config: unknown = parse(await readFile(folder.configPath, 'utf8'));
+  const config: unknown = yaml().parse(await readFile(folder.configPath, 'utf8'));
   return readRun(folder, ({ report }, store) => {
     if (report === undefined || store === undefined || report.stages.length === 0) {
       throw new FloodgateError('run', `compare: run ${folder.name} has measured nothing yet`, {

@@ -1,5 +1,6 @@
+import { maxOf } from '../../base/long-lists.ts';
 import { type CurveChart, chartOf } from '../charts/curve-chart.ts';
-import { MAIN_CURVES, MAX_SMOOTHED_POINTS, type StageCurves } from '../figures/learning-curves.ts';
+import { type Curve, MAIN_CURVES, MAX_SMOOTHED_POINTS, type StageCurves } from '../figures/learning-curves.ts';
 import { type Html, html } from '../words/html.ts';
 import { counted } from '../words/number-words.ts';
 import { stageWords } from '../words/stage-words.ts';
@@ -23,11 +24,20 @@ function lineChart(chart: CurveChart): Html {
 </figure>`;
 }
 
+/** How old the attacks were that workers drew, in a line; nothing where none did. */
+function lagLine(curves: readonly Curve[]): Html | string {
+  const points = curves.find(({ metric }) => metric === 'searchLag')?.points ?? [];
+  if (points.length === 0) return '';
+  const mean = points.reduce((sum, { value }) => sum + value, 0) / points.length;
+  const most = maxOf(points.map(({ value }) => value));
+  return html`<p class="quiet">Workers wrote its attacks, with an attacker that was at most ${counted(most, 'update')} old, ${mean.toFixed(1)} on average.</p>`;
+}
+
 function stageFigures({ stage, updates, curves }: StageCurves) {
   const isMain = (metric: string): boolean => MAIN_CURVES.includes(metric);
   const others = curves.filter(({ metric }) => !isMain(metric));
   const { label, explain } = stageWords(stage);
-  return html`<div class="stage-curves"><h3>${label} <span class="quiet">${counted(updates, 'update')}</span></h3><p class="quiet">${explain}</p>
+  return html`<div class="stage-curves"><h3>${label} <span class="quiet">${counted(updates, 'update')}</span></h3><p class="quiet">${explain}</p>${lagLine(curves)}
 <div class="charts">${curves.filter(({ metric }) => isMain(metric)).map((curve) => lineChart(chartOf(curve, updates)))}</div>
 ${others.length === 0 ? '' : html`<details><summary>${counted(others.length, 'more curve')}</summary><div class="charts">${others.map((curve) => lineChart(chartOf(curve, updates)))}</div></details>`}</div>`;
 }

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
-import { parse } from 'yaml';
 import { z } from 'zod';
 import { FloodgateError } from '../../base/errors.ts';
 import { packageFile } from '../../base/package-root.ts';
 import { readRegularFile } from '../../base/regular-file.ts';
+import { yaml } from '../../base/yaml.ts';
 
 /** Stops a wrong file (a database, a model) from being read as a table. */
 const MAX_TABLE_BYTES = 1024 * 1024;
@@ -116,7 +116,7 @@ function createTaxonomy({ taxonomies, categories }: Table, fileName: string): Ta
 
 function parseTable(text: string, fileName: string): Table {
   try {
-    return tableSchema.parse(parse(text, { maxAliasCount: 0 }) ?? {});
+    return tableSchema.parse(yaml().parse(text, { maxAliasCount: 0 }) ?? {});
   } catch (cause) {
     const why = cause instanceof z.ZodError ? z.prettifyError(cause) : cause instanceof Error ? cause.message : '';
     throw new FloodgateError('config', `taxonomy ${fileName}: ${why}`, {

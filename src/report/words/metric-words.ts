@@ -243,6 +243,11 @@ const CURVES: Readonly<Record<string, MetricWords>> = {
     form: 'number',
     meaning: 'How far the attacker still is from its goal, in nats; 0 would be exact.',
   },
+  searchLag: {
+    label: 'Age of the searched attacks',
+    form: 'count',
+    meaning: 'Updates since the attacker that wrote the oldest attacks of this update; workers wrote them.',
+  },
 };
 
 /** `waysUnseenLow` -> `Ways unseen low`. */

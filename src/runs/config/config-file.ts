@@ -1,8 +1,9 @@
 import { resolve } from 'node:path';
-import { type Document, isMap, isScalar, Lexer, LineCounter, type Node, parse, parseDocument, visit } from 'yaml';
+import type { Document, LineCounter, Node } from 'yaml';
 import type { z } from 'zod';
 import { FloodgateError } from '../../base/errors.ts';
 import { readRegularFile } from '../../base/regular-file.ts';
+import { yaml } from '../../base/yaml.ts';
 import { listConfigKeys } from './config-keys.ts';
 import { type ConfigProblem, MAX_PROBLEMS, problemsOfIssues } from './config-problems.ts';
 
@@ -59,7 +60,7 @@ function applyOverride(document: Document, text: string): Override {
   if (index !== undefined)
     throw new FloodgateError('usage', `--set ${text}: got index ${index}, expected at most ${MAX_LIST_INDEX}`);
   try {
-    document.setIn(path, document.createNode(parse(text.slice(cut + 1))));
+    document.setIn(path, document.createNode(yaml().parse(text.slice(cut + 1))));
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message.split('\n')[0] : String(cause);
     throw new FloodgateError('usage', `--set ${text}: cannot be applied: ${reason}`, { cause });
@@ -85,7 +86,7 @@ function locate(
   for (let length = problem.path.length; length > 0; length--) {
     const parent = document.getIn(problem.path.slice(0, length - 1), true) ?? document.contents;
     const last = problem.path[length - 1];
-    const pair = isMap(parent) ? parent.items.find(({ key }) => String(key) === String(last)) : undefined;
+    const pair = yaml().isMap(parent) ? parent.items.find(({ key }) => String(key) === String(last)) : undefined;
     const value = document.getIn(problem.path.slice(0, length), true) as Node | undefined;
     const atKey = problem.isKey || length < problem.path.length || !value?.range;
     const range = atKey ? ((pair?.key as Node | undefined)?.range ?? value?.range) : value.range;
@@ -124,7 +125,7 @@ export function parseConfigText<Parsed>(
   { text, fileName, overrides: given = [] }: ConfigText,
   { schema, prepare, check, moved = {} }: ConfigFormat<Parsed>,
 ): Parsed {
-  const lines = new LineCounter();
+  const lines = new (yaml().LineCounter)();
   const document = parseYaml(text, lines, fileName);
   if (document.errors.length > 0) throw failure(fileName, document.errors.slice(0, MAX_PROBLEMS).map(yamlProblem));
   const overrides = given.map((override) => applyOverride(document, override));
@@ -155,7 +156,7 @@ function checkTokens(text: string, fileName: string): void {
   let tokens = 0;
   let flowDepth = 0;
   let lineDepth = 0; // `- - -`: a list in a list in a list; `&a &b`, `!a !b`: an error each
-  for (const token of new Lexer().lex(text)) {
+  for (const token of new (yaml().Lexer)().lex(text)) {
     tokens++;
     if (token === '\n' || token === '\r\n') lineDepth = 0;
     else if (/^(?:[-?]$|[&!])/.test(token)) lineDepth++;
@@ -171,11 +172,11 @@ function checkTokens(text: string, fileName: string): void {
 /** Keys that occur twice in one map. The parser's own check compares each key with every other: minutes for 40,000. */
 function repeatedKeys(document: Document, lines: LineCounter): string[] {
   const problems: string[] = [];
-  visit(document, {
+  yaml().visit(document, {
     Map: (_key, { items }) => {
       const seen = new Set<unknown>();
       for (const { key } of items) {
-        const name = isScalar(key) ? key.value : key;
+        const name = yaml().isScalar(key) ? key.value : key;
         if (seen.has(name)) {
           const { line, col } = lines.linePos((key as Node).range?.[0] ?? 0);
           problems.push(
@@ -184,7 +185,7 @@ function repeatedKeys(document: Document, lines: LineCounter): string[] {
         }
         seen.add(name);
       }
-      return problems.length >= MAX_PROBLEMS ? visit.BREAK : undefined;
+      return problems.length >= MAX_PROBLEMS ? yaml().visit.BREAK : undefined;
     },
   });
   return problems.slice(0, MAX_PROBLEMS);
@@ -194,7 +195,7 @@ function repeatedKeys(document: Document, lines: LineCounter): string[] {
 function parseYaml(text: string, lines: LineCounter, fileName: string): Document {
   checkTokens(text, fileName);
   try {
-    const document = parseDocument(text, { lineCounter: lines, uniqueKeys: false });
+    const document = yaml().parseDocument(text, { lineCounter: lines, uniqueKeys: false });
     const repeated = document.errors.length > 0 ? [] : repeatedKeys(document, lines);
     if (repeated.length > 0) throw failure(fileName, repeated);
     return document;

@@ -16,6 +16,7 @@ import { restText } from './plan-run.ts';
 import { createStageAttackers, openRunAttacker } from './run-attacker.ts';
 import { openRunCalls } from './run-calls.ts';
 import { openRunModels, type RunModels } from './run-models.ts';
+import { withSearches } from './run-searches.ts';
 import { openRunWorkers } from './run-workers.ts';
 
 /** The target of training, and the target of evaluations. */
@@ -90,6 +91,21 @@ function judgeEntries(judges: readonly Judge[]): ModelEntry[] {
   );
 }
 
+/** Every model of a run, as its manifest names it. */
+function modelEntries(opened: {
+  readonly attackerModel: DecoderCheckpoint;
+  readonly evaluation: OpenTarget;
+  readonly encoder: ModelIdentity;
+  readonly judges: readonly Judge[];
+}): ModelEntry[] {
+  return [
+    { role: 'attacker', ...identityOfCheckpoint(opened.attackerModel) },
+    ...targetEntries(opened.evaluation),
+    { role: 'encoder', ...opened.encoder },
+    ...judgeEntries(opened.judges),
+  ];
+}
+
 /** `judges`: the training judge, then those of the evaluation. */
 function namedJudges({ training, evaluation }: Config['judges'], judges: readonly Judge[]): NamedJudge[] {
   return [training, ...evaluation].map((config, i) => ({ name: judges[i]?.name, config }));
@@ -133,8 +149,9 @@ export async function openCampaign(
     requireGoing(io.signal);
     const compute: ComputeOptions = { device: config.attacker.device, threads: models.threads };
     const attacker = keep(await openRunAttacker(config, attackerModel, compute));
-    const stage = stages.get;
-    const attackers = keep(createStageAttackers({ folder, config, model: attackerModel, compute, stage }, attacker));
+    const attackers = keep(
+      createStageAttackers({ folder, config, model: attackerModel, compute, stage: stages.get }, attacker),
+    );
     const workers = await openRunWorkers(config, io, { folder: folder.path, seeds: parts.seeds.attacks });
     if (workers !== undefined) keep(workers);
     const planned = workers?.planned ?? (await planTarget(config.target, models.host));
@@ -157,7 +174,7 @@ export async function openCampaign(
     const { encoder, entry } = await models.openEncoder();
     keep(encoder);
     const checkpoint = evaluation.checkpoint ?? (workers && (await worldTargetModel(models)));
-    return {
+    const campaign: Campaign = {
       ...parts,
       io: { ...io, signal: calls.signal, progress: calls.progress },
       budgetSpent: () => calls.spent,
@@ -172,15 +189,11 @@ export async function openCampaign(
       encoder,
       trainingJudge,
       evaluationJudges,
-      models: [
-        { role: 'attacker', ...identityOfCheckpoint(attackerModel) },
-        ...targetEntries(evaluation),
-        { role: 'encoder', ...entry },
-        ...judgeEntries([trainingJudge, ...evaluationJudges]),
-      ],
-      stage,
+      models: modelEntries({ attackerModel, evaluation, encoder: entry, judges: [trainingJudge, ...evaluationJudges] }),
+      stage: stages.get,
       close,
     };
+    return workers === undefined ? campaign : withSearches(campaign, workers.searching, calls);
   } catch (error) {
     await close();
     throw error;

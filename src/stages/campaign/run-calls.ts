@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
 import type { ProgressSink } from '../../base/progress.ts';
 import type { Judge, JudgeConfig } from '../../judges/judge.ts';
+import type { RunNotes } from '../../queue/queue-search.ts';
 import { openCallLog } from '../../runs/store/call-log.ts';
 import { type OtherCallLogs, openOtherCallLogs } from '../../runs/store/other-call-logs.ts';
 import { isFreeTarget } from '../../targets/registry.ts';
@@ -28,6 +29,10 @@ export interface RunCalls {
   readonly signal: AbortSignal;
   /** Says also how the calls of a target elsewhere go. */
   readonly progress: ProgressSink;
+  /** True: every call is made when it is asked for, and not before: each counts against a cap, or may be another run's. */
+  readonly areWatched: boolean;
+  /** Short texts beside the calls; nothing is kept without a log. */
+  readonly notes: RunNotes;
   /** Why the budget ended the run; undefined where it did not. */
   readonly spent: FloodgateError | undefined;
   /** Says in the run's database how many answers came from the log, if any did. */
@@ -69,6 +74,7 @@ interface CallParts {
   readonly progress: ProgressSink;
   /** A target of the work is asked elsewhere. */
   readonly isElsewhere: boolean;
+  readonly areWatched: boolean;
 }
 
 /** Whether answers are kept when they come: those that cost more than time here, and those that come one by one. */
@@ -115,6 +121,8 @@ function createRunCalls(parts: CallParts): RunCalls {
     },
     signal: stop.signal,
     progress: parts.isElsewhere ? progress : parts.progress,
+    areWatched: parts.areWatched,
+    notes: { find: (key) => (reads ? log.find(key) : undefined), keep: (key, value) => log.keep(key, value, {}) },
     get spent() {
       return stop.spent;
     },
@@ -172,7 +180,9 @@ export function openRunCalls(
   if (!hasCap && !isElsewhere && hostsNamed(judges).length === 0) {
     const { signal, progress } = io;
     const same = <T>(each: T): T => each;
-    return { target: same, judge: same, signal, progress, spent: undefined, close: () => undefined };
+    const notes = { find: () => undefined, keep: () => undefined };
+    const free = { areWatched: false, notes, spent: undefined, close: () => undefined };
+    return { target: same, judge: same, signal, progress, ...free };
   }
   const others = config.sharedAnswers && io.asksAgain !== true ? openOtherCallLogs(folder.path) : undefined;
   const log = openCallLog(join(folder.path, 'calls.db'), others);
@@ -183,7 +193,8 @@ export function openRunCalls(
   const freeMeter = createCallMeter({ budget, prices: undefined });
   const reads = io.asksAgain !== true;
   const { progress } = io;
-  return createRunCalls({ campaign, log, others, meter, freeMeter, reads, stop, progress, isElsewhere });
+  const areWatched = hasCap || others !== undefined;
+  return createRunCalls({ campaign, log, others, meter, freeMeter, reads, stop, progress, isElsewhere, areWatched });
 }
 
 /** Closes the calls after `work`. Where the budget ended it, the error says so. */

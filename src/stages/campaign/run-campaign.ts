@@ -235,16 +235,20 @@ async function recordManifest(campaign: Campaign): Promise<void> {
   });
 }
 
+/** Settings that decide what a run finds. Where it is asked is none of them. */
+const withoutQueue = ({ queue: _queue, ...config }: Config): Config => config as Config;
+
 /**
- * The run's folder, if it was begun with exactly this config and the same seeds, wherever their file is. Undefined when
- * there is no such folder.
+ * The run's folder, if it was begun with exactly this config and the same seeds, wherever their file is, and through
+ * whatever queue. Undefined when there is no such folder.
  * @throws FloodgateError `run` when it was begun with another config: its figures would be taken for this one's.
  */
 export async function sameRun(config: Config, runsFolder: string, name: string): Promise<RunFolder | undefined> {
   if (!existsSync(join(runsFolder, name))) return undefined;
   const folder = await openRunFolder(name, runsFolder);
   const { seedsSha256 } = existsSync(folder.manifestPath) ? await readManifest(folder.manifestPath) : {};
-  if ((await askedSha256(await loadRunConfig(folder), seedsSha256)) === (await askedSha256(config))) return folder;
+  const begun = await askedSha256(withoutQueue(await loadRunConfig(folder)), seedsSha256);
+  if (begun === (await askedSha256(withoutQueue(config)))) return folder;
   throw new FloodgateError('run', `run ${name}: it was begun with other settings, got ${folder.path}`, {
     hint: 'choose another --runs-dir, or remove that folder and its measurements',
   });

@@ -90,7 +90,11 @@ function createDecoderCache(
   };
 }
 
-async function openEach(configs: readonly JudgeConfig[], open: RunModels['openJudge']): Promise<Judge[]> {
+/**
+ * Opens judges, each name once. Close them when done. @throws FloodgateError `config` when two with different settings
+ * have one name.
+ */
+export async function openEach(configs: readonly JudgeConfig[], open: RunModels['openJudge']): Promise<Judge[]> {
   const judges = new Map<string, Judge>();
   const named: NamedJudge[] = [];
   try {
@@ -134,6 +138,15 @@ export function openAskedModels(
   };
 }
 
+/** The encoder of a config's section, and how a manifest names it. Close it when done. */
+export async function openConfigEncoder(
+  models: OpenModels,
+  { model, device }: Config['encoder'],
+): Promise<OpenedEncoder> {
+  if (model !== WORLD) return models.openEncoder(model, device);
+  return { encoder: createRequestEncoder(), entry: { spec: 'world/request-encoder', sha256: 'built in' } };
+}
+
 /** Opens the models of a config, each on request. */
 export function openRunModels(config: Config, io: CampaignIo, world: KnownWorld | undefined): RunModels {
   const { models, ...asked } = openAskedModels(config, io, world);
@@ -144,10 +157,7 @@ export function openRunModels(config: Config, io: CampaignIo, world: KnownWorld 
     world,
     openJudges: (watch = (judge) => judge) =>
       openEach([judges.training, ...judges.evaluation], async (judge) => watch(await asked.openJudge(judge), judge)),
-    openEncoder: async () =>
-      encoder.model === WORLD
-        ? { encoder: createRequestEncoder(), entry: { spec: 'world/request-encoder', sha256: 'built in' } }
-        : models.openEncoder(encoder.model, encoder.device),
+    openEncoder: () => openConfigEncoder(models, encoder),
   };
 }
 

@@ -7,8 +7,10 @@ import { writeFileAtomically } from '../../base/atomic-file.ts';
 import { canonicalJson } from '../../base/canonical-json.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import type { Judge } from '../../judges/judge.ts';
+import { ComeAnswers } from '../../queue/come-answers.ts';
 import { queueAddress } from '../../queue/connection.ts';
-import { type JobQueue, openJobQueue } from '../../queue/job-queue.ts';
+import { openJobQueue } from '../../queue/job-queue.ts';
+import type { JobQueue } from '../../queue/pending-job.ts';
 import {
   type AskedDescription,
   type AskJob,
@@ -26,11 +28,21 @@ import type { OpenTarget, PlannedTarget, TargetFacts } from '../../targets/targe
 import type { Config, JudgeConfig } from '../config/config.ts';
 import type { CampaignIo } from '../stage.ts';
 
+/** How the searches of a run ask what they have drawn. */
+export interface SearchAsking {
+  /** Name of the run in the queue. */
+  readonly run: string;
+  readonly description: AskedDescription;
+  readonly answers: ComeAnswers;
+  readonly asks: Pick<AskJob, 'part' | 'weights' | 'decode' | 'judges'>;
+}
+
 /** The target and the judges of a run whose config has a queue: workers open them, and this process none. */
 export interface RunWorkers {
   readonly planned: PlannedTarget;
   /** One of the run's judges. Close it when done. */
   openJudge(config: JudgeConfig): Promise<Judge>;
+  readonly searching: SearchAsking;
   close(): Promise<void>;
 }
 
@@ -60,8 +72,8 @@ function describe({ seed, threads, target, judges, world }: AskedConfig, seeds: 
 const QUEUE_ID_FILE = 'queue-id';
 
 /** The same for every process that works on the run, so that a resumed one finds the results of its jobs. */
-async function queueIdOf(folder: string): Promise<string> {
-  const path = join(folder, QUEUE_ID_FILE);
+export async function queueIdOf(folder: string, file: string = QUEUE_ID_FILE): Promise<string> {
+  const path = join(folder, file);
   if (existsSync(path)) return (await readFile(path, 'utf8')).trim().slice(0, 100);
   const id = randomUUID();
   await writeFileAtomically(path, (handle) => handle.writeFile(`${id}\n`));
@@ -72,7 +84,12 @@ async function queueIdOf(folder: string): Promise<string> {
 const LOOK_MS = 1000;
 
 /** Says that no worker is there. @throws FloodgateError `run` after `waitSeconds` without one. */
-async function awaitWorker(jobs: JobQueue, { url, waitSeconds }: QueueConfig, io: CampaignIo, signal: AbortSignal) {
+export async function awaitWorker(
+  jobs: Pick<JobQueue, 'workers'>,
+  { url, waitSeconds }: QueueConfig,
+  io: CampaignIo,
+  signal: AbortSignal,
+): Promise<void> {
   const hint = `start one on any machine: floodgate worker --queue ${url}`;
   for (let waited = 0; !signal.aborted; waited += LOOK_MS) {
     await wait(LOOK_MS, undefined, { signal }).catch(() => undefined);
@@ -118,6 +135,7 @@ interface AskingParts {
   readonly run: string;
   readonly description: AskedDescription;
   readonly verdicts: ComeVerdicts;
+  readonly answers: ComeAnswers;
   readonly jobsAtOnce: number;
 }
 
@@ -138,20 +156,32 @@ function plannedOf(asking: AskingParts, opened: OpenedResult, judges: AskJob['ju
     };
     return { facts, hosts: hosts ?? [], open };
   };
-  const { training, evaluation } = opened.targets;
-  const isOne = canonicalJson(training) === canonicalJson(evaluation);
-  return isOne ? planPart('evaluation') : { ...planPart('training'), evaluatedAs: planPart('evaluation') };
+  return isOneTarget(opened)
+    ? planPart('evaluation')
+    : { ...planPart('training'), evaluatedAs: planPart('evaluation') };
+}
+
+/** Whether training and evaluations ask one target. */
+function isOneTarget({ targets: { training, evaluation } }: OpenedResult): boolean {
+  return canonicalJson(training) === canonicalJson(evaluation);
+}
+
+export interface RunWorkersOptions {
+  /** Of the run; absent where none is kept, as for a plan. */
+  readonly folder?: string;
+  readonly seeds?: readonly string[];
+  /** False: verdicts are asked for apart, and none comes with the answers. */
+  readonly verdictsCome?: boolean;
 }
 
 /**
  * Has the target and the judges of a config opened by a worker; undefined for a config without a queue.
- * @param folder of the run; absent where none is kept, as for a plan.
  * @throws FloodgateError `run` when Redis or a worker is not there; that of the worker where it cannot open them.
  */
 export async function openRunWorkers(
   config: Config,
   io: CampaignIo,
-  { folder, seeds = [] }: { readonly folder?: string; readonly seeds?: readonly string[] } = {},
+  { folder, seeds = [], verdictsCome = true }: RunWorkersOptions = {},
 ): Promise<RunWorkers | undefined> {
   const { queue, judges } = config;
   if (queue === undefined) return undefined;
@@ -164,10 +194,15 @@ export async function openRunWorkers(
     const description = describe(config, seeds);
     const opened = await openParts(jobs, { run, description }, queue, io);
     const verdicts = new ComeVerdicts();
-    const asking = { jobs, run, description, verdicts, jobsAtOnce: queue.jobsAtOnce };
+    const asking = { jobs, run, description, verdicts, answers: new ComeAnswers(), jobsAtOnce: queue.jobsAtOnce };
     const names = [judges.training, ...judges.evaluation].map(canonicalJson);
+    const along = verdictsCome ? judgesAlong(opened) : [];
+    const { training } = opened.targets;
+    const part: TargetPart = isOneTarget(opened) ? 'evaluation' : 'training';
+    const asks = { part, weights: training.facts.sha256, decode: config.target.decode, judges: along };
     return {
-      planned: plannedOf(asking, opened, judgesAlong(opened)),
+      planned: plannedOf(asking, opened, along),
+      searching: { ...asking, asks },
       openJudge: async (judge) => {
         const place = names.indexOf(canonicalJson(judge));
         const found = opened.judges[place];

@@ -2,7 +2,7 @@ import { FloodgateError } from '../../base/errors.ts';
 import type { Judge, JudgeConfig } from '../../judges/judge.ts';
 import { judgeConfigOf, judgeName } from '../../judges/judge-names.ts';
 import type { LabelledScore } from '../../metrics/judge-curves.ts';
-import { openConfigModels } from '../../stages/campaign/run-models.ts';
+import { openStudyModels } from '../../stages/campaign/study-models.ts';
 import type { Config } from '../../stages/config/config.ts';
 import type { CampaignIo } from '../../stages/stage.ts';
 import type { LabelledFile } from './labelled-examples.ts';
@@ -63,10 +63,15 @@ export async function scoreWithConfig(
   { judge: name, io }: { readonly judge: string | undefined; readonly io: CampaignIo },
 ): Promise<ScoredExamples & { readonly judge: string }> {
   const chosen = chooseJudge(config, name);
-  const judge = await (await openConfigModels(config, io)).openJudge(chosen);
+  const { models, close } = await openStudyModels(config, io);
   try {
-    return { ...(await scoreExamples(judge, file, io.signal)), judge: judge.name };
+    const judge = await models.openJudge(chosen);
+    try {
+      return { ...(await scoreExamples(judge, file, io.signal)), judge: judge.name };
+    } finally {
+      await judge.close();
+    }
   } finally {
-    await judge.close();
+    await close();
   }
 }

@@ -1,13 +1,11 @@
 import { join } from 'node:path';
-import { makePrivateFolder } from '../../base/atomic-file.ts';
 import { openRunFolder, type RunFolder, runStatus } from '../../runs/run-folder.ts';
 import type { StoredMetric } from '../../runs/store/records.ts';
 import { hasBegun, openStore } from '../../runs/store/run-store.ts';
 import { evaluationStage } from '../../runs/store/stage-name.ts';
 import { loadRunConfig } from '../../stages/campaign/config-load.ts';
-import { finishRun } from '../../stages/campaign/run-campaign.ts';
+import type { WantedRun } from '../../stages/campaign/run-elsewhere.ts';
 import type { Config } from '../../stages/config/config.ts';
-import type { CampaignIo } from '../../stages/stage.ts';
 import { mapTargetModels } from '../../targets/registry.ts';
 import type { RobustnessCell } from './robustness-file.ts';
 
@@ -75,18 +73,16 @@ export function againstModel(config: Config, modelPath: string): Config {
 }
 
 /**
- * Trains an attacker from scratch against `modelPath`, by the config of `run` and nothing else changed. Resumes when
- * interrupted, and does nothing when it is done.
+ * The run that trains an attacker from scratch against `modelPath`, by the config of `run` and nothing else changed.
+ * Undefined where it is done.
  */
-export async function retrain(
+export async function wantedRetraining(
   run: RunFolder,
   place: RetrainPlace,
   { modelPath, overrides }: { readonly modelPath: string; readonly overrides: readonly string[] },
-  io: CampaignIo,
-): Promise<void> {
-  if ((await readRetrained(place)) !== undefined) return;
+): Promise<Omit<WantedRun, 'note'> | undefined> {
+  if ((await readRetrained(place)) !== undefined) return undefined;
   const { runsFolder, attacker } = place;
   const config = await loadRunConfig(run, [...overrides, `attackers=${JSON.stringify([attacker])}`]);
-  await makePrivateFolder(runsFolder);
-  await finishRun(againstModel(config, modelPath), runsFolder, attacker, io);
+  return { config: againstModel(config, modelPath), runsFolder, name: attacker, modelPath };
 }

@@ -1,16 +1,17 @@
 import { join } from 'node:path';
 import { makePrivateFolder, removePartialFiles } from '../../base/atomic-file.ts';
-import { FloodgateError } from '../../base/errors.ts';
 import { acquireLock } from '../../base/lock.ts';
 import { countingJudgeOf } from '../../runs/manifest.ts';
 import type { RunFolder } from '../../runs/run-folder.ts';
 import { openStore, type RunStore } from '../../runs/store/run-store.ts';
 import { transferStage } from '../../runs/store/stage-name.ts';
+import type { WantedRun } from '../../stages/campaign/run-elsewhere.ts';
+import { finishRuns, requireRunWorkers } from '../../stages/campaign/whole-runs.ts';
 import type { CampaignIo } from '../../stages/stage.ts';
 import { transferRun } from '../transfer/run-transfer.ts';
 import type { NamedTarget } from '../transfer/transfer-config.ts';
 import { planRobustness, type RobustnessPlan, type RobustnessStudy } from './plan-robustness.ts';
-import { judgesOf, readEvaluation, readRetrained, retrain } from './retrain.ts';
+import { judgesOf, readEvaluation, readRetrained, wantedRetraining } from './retrain.ts';
 import {
   BASE,
   ROBUSTNESS_PREFIX,
@@ -48,6 +49,7 @@ const targetName = (version: string): string => `${ROBUSTNESS_PREFIX}${version}`
  */
 export async function runRobustness(folder: RunFolder, plan: RobustnessPlan, io: CampaignIo): Promise<Robustness> {
   const study = await planRobustness(folder, plan);
+  if (await isRetrainingLeft(folder, study)) await requireRunWorkers(study.config, io);
   await makePrivateFolder(robustnessFolder(folder));
   const lock = await acquireLock(join(robustnessFolder(folder), 'lock'));
   try {
@@ -63,6 +65,15 @@ export async function runRobustness(folder: RunFolder, plan: RobustnessPlan, io:
   } finally {
     await lock.release();
   }
+}
+
+async function isRetrainingLeft(folder: RunFolder, { data, retrain }: RobustnessStudy): Promise<boolean> {
+  for (const stage of data) {
+    for (const attacker of retrain)
+      if ((await readRetrained({ runsFolder: join(robustnessFolder(folder), stage), attacker })) === undefined)
+        return true;
+  }
+  return false;
 }
 
 async function emptyMatrix(folder: RunFolder, successes: number): Promise<Robustness> {
@@ -86,7 +97,45 @@ function transferTargets({ study, tuned }: Work): NamedTarget[] {
   ];
 }
 
-async function fillMatrix(work: Work): Promise<Robustness> {
+function fillMatrix(work: Work): Promise<Robustness> {
+  if (work.study.config.queue?.runs === true) return fillWithWorkers(work);
+  return replayThenRetrain(work, (targets) => retrainAll(work, () => save(work, targets, 'running')));
+}
+
+/** Workers retrain attackers while this process replays attacks. The first of the two that fails stops the other. */
+async function fillWithWorkers(work: Work): Promise<Robustness> {
+  const stop = new AbortController();
+  const signal = AbortSignal.any([work.io.signal, stop.signal]);
+  const own = { ...work, io: { ...work.io, signal } };
+  let describe: (targets: readonly TargetVersion[]) => void = () => undefined;
+  const described = new Promise<readonly TargetVersion[]>((resolve, reject) => {
+    describe = resolve;
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
+  let first: unknown;
+  const fail = (error: unknown): void => {
+    first ??= error;
+    stop.abort();
+  };
+  described.catch(() => undefined);
+  const retrained = retrainAll(own, async () => save(own, await described, 'running'));
+  retrained.catch(fail);
+  try {
+    return await replayThenRetrain(own, (targets) => {
+      describe(targets);
+      return retrained;
+    });
+  } catch (error) {
+    fail(error);
+    await retrained.catch(() => undefined);
+    throw first;
+  }
+}
+
+async function replayThenRetrain(
+  work: Work,
+  retrained: (targets: readonly TargetVersion[]) => Promise<void>,
+): Promise<Robustness> {
   const { folder, study, io } = work;
   await transferRun(folder, { targets: transferTargets(work), attackers: study.attackers, again: false }, io);
   // From here on nothing takes the run's lock by itself.
@@ -94,7 +143,7 @@ async function fillMatrix(work: Work): Promise<Robustness> {
   try {
     const targets = await describeTargets(work);
     await save(work, targets, 'running');
-    await retrainAll(work, () => save(work, targets, 'running'));
+    await retrained(targets);
     return await save(work, targets, 'done');
   } finally {
     await lock.release();
@@ -102,21 +151,18 @@ async function fillMatrix(work: Work): Promise<Robustness> {
 }
 
 async function retrainAll({ folder, study, tuned, io }: Work, onDone: () => Promise<unknown>): Promise<void> {
-  const missing = tuned.flatMap((model) => study.retrain.map((attacker) => ({ model, attacker })));
-  const bar = io.progress.start('retrain attackers', missing.length, 'attackers');
-  try {
-    for (const [done, { model, attacker }] of missing.entries()) {
-      if (io.signal.aborted)
-        throw new FloodgateError('interrupted', 'robustness: interrupted; finished cells are stored');
-      bar.update(done, `${attacker} against the target tuned on ${model.stage}`);
-      const place = { runsFolder: join(robustnessFolder(folder), model.stage), attacker };
-      await retrain(folder, place, { modelPath: model.modelPath, overrides: study.overrides }, io);
-      await onDone();
+  const { overrides, retrain } = study;
+  const runs: WantedRun[] = [];
+  for (const { stage, modelPath } of tuned) {
+    for (const attacker of retrain) {
+      const place = { runsFolder: join(robustnessFolder(folder), stage), attacker };
+      const wanted = await wantedRetraining(folder, place, { modelPath, overrides });
+      const note = `${attacker} against the target tuned on ${stage}`;
+      if (wanted !== undefined) runs.push({ ...wanted, note });
     }
-    bar.update(missing.length);
-  } finally {
-    bar.finish();
   }
+  const idFolder = robustnessFolder(folder);
+  await finishRuns({ label: 'retrain attackers', unit: 'attackers', runs, idFolder, finished: onDone }, io);
 }
 
 function describeTargets({ folder, study, earlier, tuned, io }: Work): Promise<TargetVersion[]> {

@@ -5,6 +5,7 @@ import { acquireLock } from '../../base/lock.ts';
 import { openRunFolder, type RunFolder } from '../../runs/run-folder.ts';
 import { askedSha256, loadConfig } from '../../stages/campaign/config-load.ts';
 import { finishRun } from '../../stages/campaign/run-campaign.ts';
+import { finishRuns } from '../../stages/campaign/whole-runs.ts';
 import type { Config } from '../../stages/config/config.ts';
 import type { CampaignIo } from '../../stages/stage.ts';
 import { isTunable } from '../../targets/registry.ts';
@@ -53,7 +54,8 @@ function refuseOther(earlier: Rounds | undefined, { folder, attacker }: RoundsPl
 export async function runRounds(plan: RoundsPlan, io: CampaignIo): Promise<Rounds> {
   const { config, attacker, folder } = plan;
   if (!isTunable(config.target)) throw notTunable('rounds', config.target, TUNABLE_REMEDY);
-  const sha256 = await askedSha256({ ...config, attackers: [attacker] });
+  const { queue: _queue, ...settings } = config; // who asks is no setting of the rounds
+  const sha256 = await askedSha256({ ...settings, attackers: [attacker] } as Config);
   await makePrivateFolder(folder);
   const lock = await acquireLock(join(folder, 'lock'));
   try {
@@ -110,7 +112,12 @@ async function runRound(
 ): Promise<RunFolder> {
   if ((await readRetrained({ runsFolder: folder, attacker }, name)) !== undefined) return openRunFolder(name, folder);
   const narrowed = { ...config, attackers: [attacker] };
-  return finishRun(model === undefined ? narrowed : againstModel(narrowed, model), folder, name, io);
+  const own = model === undefined ? narrowed : againstModel(narrowed, model);
+  if (config.queue?.runs !== true) return finishRun(own, folder, name, io);
+  const wanted = { config: own, runsFolder: folder, name, note: name };
+  const runs = [model === undefined ? wanted : { ...wanted, modelPath: model }];
+  const [run] = await finishRuns({ label: 'attack', unit: 'runs', runs, idFolder: folder }, io);
+  return run as RunFolder;
 }
 
 async function tuneRound(run: RunFolder, attacker: string, io: CampaignIo): Promise<DoneRound['tuned']> {

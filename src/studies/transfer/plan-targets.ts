@@ -1,9 +1,10 @@
-import { join } from 'node:path';
+import { isAbsolute, join } from 'node:path';
 import { FloodgateError } from '../../base/errors.ts';
 import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
 import type { RunFolder } from '../../runs/run-folder.ts';
 import type { RunModels } from '../../stages/campaign/run-models.ts';
+import type { StudyModels } from '../../stages/campaign/study-models.ts';
 import { assertAnswersFit } from '../../targets/local-target.ts';
 import { mapTargetModels, planTarget, varyTarget } from '../../targets/registry.ts';
 import type { DecodeSettings, Target } from '../../targets/target.ts';
@@ -33,9 +34,10 @@ export interface PlannedTransferTarget {
   open(texts: readonly string[]): Promise<OpenTransferTarget>;
 }
 
-export interface PlanTargetsParts {
+export interface PlanTargetsParts extends Pick<StudyModels, 'models'> {
   readonly folder: RunFolder;
-  readonly models: RunModels;
+  /** Absent: every target is opened here. */
+  readonly planElsewhere?: StudyModels['planElsewhere'];
 }
 
 /** How transfer asks where nothing else is said: method.md's near-greedy decoding. */
@@ -66,17 +68,31 @@ function configOf({ folder, models }: PlanTargetsParts, named: NamedTarget): Tar
   return mapTargetModels(varied, (model) => tunedModel(folder, model));
 }
 
+/** Whether no worker can ask the target: its model is a file of this machine, or its truth is read off it here. */
+function isHere({ models: { world } }: PlanTargetsParts, { model }: NamedTarget): boolean {
+  if (madeWorld(world) !== undefined) return true;
+  return typeof model === 'string' && (model.startsWith(TUNED) || isAbsolute(model));
+}
+
 interface PlannedConfig {
   readonly planned: PlannedTarget;
   readonly config: TargetConfig;
 }
 
-async function planNamed(parts: PlanTargetsParts, named: NamedTarget): Promise<PlannedConfig> {
+async function planNamed(
+  parts: PlanTargetsParts,
+  named: NamedTarget,
+  { decode }: Pick<TargetRecord, 'decode'>,
+): Promise<PlannedConfig> {
   const { config, host } = parts.models;
   try {
     const given = configOf(parts, named);
-    if (given !== undefined) return { planned: await planTarget(given, host), config: given };
-    const own = await planTarget(config.target, host);
+    // A worker checks that answers of this length fit.
+    const plan = async (target: TargetConfig) =>
+      (isHere(parts, named) ? undefined : await parts.planElsewhere?.({ ...target, decode })) ??
+      planTarget(target, host);
+    if (given !== undefined) return { planned: await plan(given), config: given };
+    const own = await plan(config.target);
     return { planned: own.evaluatedAs ?? own, config: config.target };
   } catch (cause) {
     if (!(cause instanceof FloodgateError)) throw cause;
@@ -128,7 +144,7 @@ async function planColumn(
   const { models } = parts;
   const { name } = named;
   const asked = decodingOf(models, named);
-  const { planned, config } = await planNamed(parts, named);
+  const { planned, config } = await planNamed(parts, named, asked);
   assertColumnFits(name, planned, asked.decode);
   const compute = planned.model?.compute ?? ({ device: 'cpu', threads: models.threads } as const);
   const open = async (texts: readonly string[]): Promise<OpenTransferTarget> => {

@@ -9,7 +9,8 @@ import { openStore, type RunStore } from '../../runs/store/run-store.ts';
 import { transferCellOf, transferStage } from '../../runs/store/stage-name.ts';
 import { loadRunConfig } from '../../stages/campaign/config-load.ts';
 import { openRunCalls, type RunCalls, withCalls } from '../../stages/campaign/run-calls.ts';
-import { openConfigModels, type RunModels } from '../../stages/campaign/run-models.ts';
+import type { RunModels } from '../../stages/campaign/run-models.ts';
+import { openStudyModels } from '../../stages/campaign/study-models.ts';
 import type { Config } from '../../stages/config/config.ts';
 import { REPEATED_ANSWER } from '../../stages/evaluation/repeated-answer.ts';
 import type { CampaignIo } from '../../stages/stage.ts';
@@ -71,24 +72,41 @@ export async function transferRun(folder: RunFolder, plan: TransferPlan, io: Cam
     const store = await openStore(folder.databasePath);
     try {
       const attackers = chooseAttackers(store, folder.name, plan.attackers);
-      const models = await openConfigModels(config, io);
-      const planned = await planTargets({ folder, models }, plan.targets, plan.tuned);
-      const work = { attackers, planned, plan };
-      const targets = planned.map((each) => each.config);
-      const rest = (): string => restText(store, work);
-      return await withCalls(openRunCalls({ config, folder, store }, io, { targets, rest }), async (calls) =>
-        withJudges(models, calls, async (judges, encoder) => {
-          const { signal, progress, target: watchTarget } = calls;
-          const parts = { run: folder.name, config, store, judges, encoder, watchTarget };
-          return fillMatrix({ ...parts, io: { ...io, signal, progress } }, work);
-        }),
-      );
+      const study = await openStudyModels(config, io, folder.path);
+      try {
+        const planned = await planTargets({ folder, ...study }, plan.targets, plan.tuned);
+        return await fillWith({ folder, config, store, models: study.models }, { attackers, planned, plan }, io);
+      } finally {
+        await study.close();
+      }
     } finally {
       store.close();
     }
   } finally {
     await lock.release();
   }
+}
+
+/** Fills the matrix with the judges and the encoder of the run, its calls kept and counted. */
+async function fillWith(
+  { folder, config, store, models }: FillParts,
+  work: MatrixWork,
+  io: CampaignIo,
+): Promise<TransferOutcome> {
+  const targets = work.planned.map((each) => each.config);
+  const rest = (): string => restText(store, work);
+  return withCalls(openRunCalls({ config, folder, store }, io, { targets, rest }), async (calls) =>
+    withJudges(models, calls, async (judges, encoder) => {
+      const { signal, progress, target: watchTarget } = calls;
+      const parts = { run: folder.name, config, store, judges, encoder, watchTarget };
+      return fillMatrix({ ...parts, io: { ...io, signal, progress } }, work);
+    }),
+  );
+}
+
+interface FillParts extends Pick<TransferParts, 'config' | 'store'> {
+  readonly folder: RunFolder;
+  readonly models: RunModels;
 }
 
 /** Calls that the missing cells still make, at most: answers of the batch in progress may be in the log. */

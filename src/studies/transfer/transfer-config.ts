@@ -1,9 +1,9 @@
 import { dirname, resolve } from 'node:path';
-import { parseDocument } from 'yaml';
 import { z } from 'zod';
 import { count, nonNegative, positiveCount, RUN_NAME_PATTERN, share } from '../../base/config-fields.ts';
 import { FloodgateError } from '../../base/errors.ts';
 import { readRegularFile } from '../../base/regular-file.ts';
+import { yaml } from '../../base/yaml.ts';
 import { resolveDotted } from '../../runs/config/config-file.ts';
 import { listConfigKeys } from '../../runs/config/config-keys.ts';
 import { problemsOfIssues } from '../../runs/config/config-problems.ts';
@@ -127,7 +127,7 @@ export function parseTargetsFile(
     new FloodgateError('config', `targets ${fileName}: ${problems.join('\n  ')}`, {
       hint: 'floodgate transfer --help shows what a targets file holds',
     });
-  const document = parseDocument(text);
+  const document = yaml().parseDocument(text);
   if (document.errors.length > 0) throw refuse(document.errors.map(({ message }) => message.split('\n')[0] ?? ''));
   const json: unknown = document.toJS(); // refuses alias bombs by itself (maxAliasCount)
   const list = isSection(json) && Array.isArray(json.targets) ? (json.targets as unknown[]) : undefined;

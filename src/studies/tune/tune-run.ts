@@ -12,7 +12,8 @@ import { openStore } from '../../runs/store/run-store.ts';
 import { evaluatedStage, isAside } from '../../runs/store/stage-name.ts';
 import { loadRunConfig } from '../../stages/campaign/config-load.ts';
 import { openRunCalls, type RunCalls, withCalls } from '../../stages/campaign/run-calls.ts';
-import { openConfigModels, type RunModels } from '../../stages/campaign/run-models.ts';
+import type { RunModels } from '../../stages/campaign/run-models.ts';
+import { openStudyModels } from '../../stages/campaign/study-models.ts';
 import type { Config } from '../../stages/config/config.ts';
 import type { CampaignIo } from '../../stages/stage.ts';
 import type { TargetModel } from '../../targets/target-kind.ts';
@@ -110,7 +111,7 @@ export async function tuneRun(options: TuneRunOptions, io: CampaignIo): Promise<
   const lock = await acquireLock(options.folder.lockPath);
   try {
     const config = await loadRunConfig(options.folder, options.overrides);
-    const models = await openConfigModels(config, io);
+    const { models, close } = await openStudyModels(config, io, options.folder.path);
     const store = await openStore(options.folder.databasePath);
     try {
       // The tuned target is on this machine: only judges may be asked elsewhere.
@@ -120,6 +121,7 @@ export async function tuneRun(options: TuneRunOptions, io: CampaignIo): Promise<
       );
     } finally {
       store.close();
+      await close();
     }
   } finally {
     await lock.release();

@@ -117,9 +117,23 @@ describe('parseConfig', () => {
 
   it.each([
     ['gflownet.responses={first: 5}', 'gflownet.responses.most: got 5, expected more than first (5)'],
+    ['gflownet.pipeline.depth=2', 'gflownet.pipeline.depth: got 2: only a target elsewhere answers while this process'],
+    ['gflownet.pipeline.order=arrival', 'gflownet.pipeline.order: got arrival: only searches of workers arrive; set'],
+    ['gflownet.pipeline.searches=workers', 'gflownet.pipeline.searches: got workers without a queue: set queue.url'],
     ['gflownet.replay.mix={clusters: 0.9}', 'gflownet.replay.mix.clusters: got 0.9 and failures 0.25, expected shares'],
   ])('refuses %s', (override, message) => {
     expect(messageOf(() => parse(minimalConfigText, [override]))).toContain(message);
+  });
+
+  it.each([
+    ['gflownet.pipeline.depth=0', 'gflownet.pipeline.depth: got 0, workers search ahead: set depth at least 1'],
+    ['gflownet.pipeline.depth=5', 'gflownet.pipeline.maxLag: got 4: depth and updatesPerBatch make batches 5 updates'],
+    ['gflownet.updatesPerBatch=5', 'gflownet.pipeline.maxLag: got 4: depth and updatesPerBatch make batches 5 updates'],
+  ])('refuses %s where workers search', (override, message) => {
+    const searched = ['queue.url=redis://127.0.0.1:6379', 'gflownet.pipeline.searches=workers'];
+    expect(() => parse(minimalConfigText, [...searched, 'gflownet.pipeline.order=arrival'])).not.toThrow();
+    expect(() => parse(minimalConfigText, [searched[0] as string, 'gflownet.pipeline.depth=4'])).not.toThrow();
+    expect(messageOf(() => parse(minimalConfigText, [...searched, override]))).toContain(message);
   });
 
   it('refuses further responses at temperature 0, where all are the same', () => {
