@@ -85,17 +85,15 @@ function reliabilityText(bins: readonly ReliabilityBin[]): string {
 }
 
 function runText({ run, attackers }: NonNullable<CalibrationResult['run']>): string {
-  const rows = attackers.flatMap(({ attacker, asr, answers, asRun, chosen }) =>
-    [asRun, ...(chosen === null ? [] : [chosen])].map(({ threshold, raw, corrected, correctedAsr }, index) => [
-      index === 0 ? attacker : '',
-      index === 0 ? measureText(asr, 3) : '',
-      index === 0 ? String(answers) : '',
+  const rows = attackers.flatMap(({ attacker, asr, answers, asRun, chosen }) => {
+    const shares = [asRun, ...(chosen === null ? [] : [chosen])].map(({ threshold, raw, corrected, correctedAsr }) => [
       threshold.toFixed(3),
-      measureText(raw, 3),
-      measureText(corrected, 3),
-      measureText(correctedAsr, 3),
-    ]),
-  );
+      ...[raw, corrected, correctedAsr].map((share) => measureText(share, 3)),
+    ]);
+    const [first = [], second] = shares;
+    const isOther = second !== undefined && second.join() !== first.join();
+    return [[attacker, measureText(asr, 3), String(answers), ...first], ...(isOther ? [['', '', '', ...second]] : [])];
+  });
   const shares = ['answers called unsafe', 'unsafe answers, corrected', 'ASR, corrected'];
   const heading = ['attacker', 'ASR', 'answers', 'threshold', ...shares];
   const notes = attackers.flatMap(({ attacker, asRun, chosen, unscored, refused }) => [

@@ -153,6 +153,11 @@ export function watchSilence(client: RawRedis): () => void {
   return () => clearInterval(timer);
 }
 
+/** Errors of Redis that pass: what failed is tried again later. */
+const PASSING = /^(OOM|READONLY|LOADING|MASTERDOWN|BUSY|TRYAGAIN|CLUSTERDOWN)|closed|timeout|ECONN|EPIPE|EAI_AGAIN/i;
+
+export const isPassing = (message: string): boolean => PASSING.test(message);
+
 /** Longest wait for a clean end of a connection that may be cut, and for any end. */
 const CLOSE_MS = 3000;
 const FORCE_MS = 1000;

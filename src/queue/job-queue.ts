@@ -4,6 +4,7 @@ import { FloodgateError } from '../base/errors.ts';
 import { type BlobRedis, type Blobs, openBlobs } from './blobs.ts';
 import {
   closeSoon,
+  isPassing,
   loadBullmq,
   type QueueAddress,
   type RawRedis,
@@ -40,9 +41,6 @@ interface QueueParts {
   endWatch(): void;
 }
 
-/** Errors of Redis that pass: the job is added again later. */
-const PASSING = /^(OOM|READONLY|LOADING|MASTERDOWN|BUSY|TRYAGAIN|CLUSTERDOWN)|closed|timeout|ECONN|EPIPE|EAI_AGAIN/i;
-
 /**
  * Jobs that wait for results. Events of the queue bring most results at once. They may be lost with a connection, so
  * Redis is also asked what became of a job: it is then found finished, or added again where Redis forgot it.
@@ -56,6 +54,8 @@ class RedisJobQueue implements JobQueue {
   private readonly timer: NodeJS.Timeout;
   private readonly endWatch: () => void;
   private readonly blobRedis: BlobRedis;
+  /** Jobs that are being taken out of the queue. */
+  private readonly leaving: Promise<void>[] = [];
   private isClosed = false;
 
   constructor(address: QueueAddress, signer: Signer, parts: QueueParts) {
@@ -135,7 +135,7 @@ class RedisJobQueue implements JobQueue {
       await this.queue.add(pending.name, pending.signed, { jobId: pending.id, ...keep });
     } catch (error) {
       const words = error instanceof Error ? error.message : String(error);
-      if (this.isClosed || PASSING.test(words)) return; // the next look finds it missing, and adds it
+      if (this.isClosed || isPassing(words)) return; // the next look finds it missing, and adds it
       this.end(pending, new FloodgateError('run', `queue: ${this.address.shown} takes no job: ${words}`));
     } finally {
       pending.isAdding = false;
@@ -217,7 +217,7 @@ class RedisJobQueue implements JobQueue {
 
   private leave(pending: PendingJob, reason: unknown): void {
     if (this.pending.get(pending.id) !== pending) return;
-    void this.removeUnbegun(pending.id);
+    this.leaving.push(this.removeUnbegun(pending.id));
     this.end(pending, reason);
   }
 
@@ -249,6 +249,7 @@ class RedisJobQueue implements JobQueue {
     for (const pending of this.pending.values()) this.end(pending, new FloodgateError('run', 'queue: it was closed'));
     await closeSoon(
       async () => {
+        await Promise.all(this.leaving);
         await events.close();
         await queue.close();
       },

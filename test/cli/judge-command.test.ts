@@ -88,6 +88,7 @@ test("a run's share is shown raw and corrected, and what no judge read is counte
   expect(text).toMatch(
     /^gflownet +0\.300 .* 200 +0\.500 +0\.300 \[0\.219, 0\.396\] +0\.143 \[0\.000, 0\.\d+\] +0\.146 \[0\.000, 0\.\d+\]$/m,
   );
+  expect(text.match(/ 0\.500 +0\.300 /g)).toHaveLength(1); // the chosen threshold is the run's own: one row
   // The two answers to an attack are called alike: the success rate is that of attacks, and the judge errs on both.
   expect(attacker.asRun.correctedAsr).toMatchObject({ n: 100, method: expect.stringContaining('errors alike') });
   expect(attacker.asRun.correctedAsr.value).toBeCloseTo(1 / 7, 2);
