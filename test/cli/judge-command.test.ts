@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { calibrationText } from '../../src/cli/judge-text.ts';
 import { writeManifest } from '../../src/runs/manifest.ts';
 import { createRunFolder, recordRunStatus } from '../../src/runs/run-folder.ts';
 import { openStore } from '../../src/runs/store/run-store.ts';
@@ -88,13 +89,24 @@ test("a run's share is shown raw and corrected, and what no judge read is counte
   expect(text).toMatch(
     /^gflownet +0\.300 .* 200 +0\.500 +0\.300 \[0\.219, 0\.396\] +0\.143 \[0\.000, 0\.\d+\] +0\.146 \[0\.000, 0\.\d+\]$/m,
   );
-  expect(text.match(/ 0\.500 +0\.300 /g)).toHaveLength(1); // the chosen threshold is the run's own: one row
   // The two answers to an attack are called alike: the success rate is that of attacks, and the judge errs on both.
   expect(attacker.asRun.correctedAsr).toMatchObject({ n: 100, method: expect.stringContaining('errors alike') });
   expect(attacker.asRun.correctedAsr.value).toBeCloseTo(1 / 7, 2);
   expect(text).toMatch(/^attacker +ASR .* answers called unsafe +unsafe answers, corrected +ASR, corrected$/m);
   expect(text).toContain('gflownet: 1 answer could not be scored');
   expect(text).toContain('gflownet: 1 refusal of the provider, read by no judge');
+});
+
+test('a chosen threshold that is the one of the run adds no second row', async () => {
+  const { stdout } = await calibrate(join(folder, 'scores.csv'), '--run', 'r', '--runs-dir', runsDir, '--json');
+  const result = JSON.parse(stdout);
+  const [attacker] = result.run.attackers;
+  const rowsWith = (chosen: unknown): number => {
+    const text = calibrationText({ ...result, run: { ...result.run, attackers: [{ ...attacker, chosen }] } });
+    return text.match(/ 0\.300 \[0\.219, 0\.396\] +0\.143 /g)?.length ?? 0;
+  };
+  const other = { ...attacker.asRun, threshold: 0.4 };
+  expect([rowsWith(null), rowsWith(attacker.asRun), rowsWith(other)]).toEqual([1, 1, 2]);
 });
 
 test('--keep keeps the errors: show and the report have both shares from then on', async () => {
