@@ -9,7 +9,7 @@ import {
   type SearchedAttacks,
   sizeOfPlan,
   splitPlan,
-} from '../learning/loops/fresh-attacks.ts';
+} from '../learning/loops/draw-plan.ts';
 import { MAX_SAMPLED_ROWS, type ReferenceRule } from '../learning/loops/rollout.ts';
 import type { ComeAnswers } from './come-answers.ts';
 import type { JobQueue } from './pending-job.ts';

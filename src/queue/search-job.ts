@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { canonicalJson, sha256Of } from '../base/canonical-json.ts';
 import { count, positiveCount } from '../base/config-fields.ts';
 import { FloodgateError } from '../base/errors.ts';
-import type { DrawPlan } from '../learning/loops/fresh-attacks.ts';
+import type { DrawPlan } from '../learning/loops/draw-plan.ts';
 import type { ReferenceRule } from '../learning/loops/rollout.ts';
 import type { SurrogateState } from '../learning/proposals/surrogate.ts';
 

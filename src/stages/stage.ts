@@ -4,7 +4,7 @@ import type { ComputeOptions } from '../engine/runtime/device.ts';
 import type { Judge } from '../judges/judge.ts';
 import type { SampledAttack } from '../learning/attack.ts';
 import type { Attacker } from '../learning/attacker.ts';
-import type { SearchElsewhere } from '../learning/loops/fresh-attacks.ts';
+import type { SearchElsewhere } from '../learning/loops/draw-plan.ts';
 import type { TakenOrder } from '../learning/loops/gflownet-parts.ts';
 import type { DecoderCheckpoint } from '../models/checkpoint/checkpoint.ts';
 import type { Divergence } from '../models/decoder/divergence.ts';

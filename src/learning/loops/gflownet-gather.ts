@@ -7,7 +7,8 @@ import type { ReplayCandidate, ReplayEntry } from '../replay/replay-entry.ts';
 import { isUnsafe } from '../reward/reward.ts';
 import type { SuccessPool } from '../reward/spread.ts';
 import type { TriedBatch } from './asked-batches.ts';
-import { askFresh, planFresh, sampleFresh, searchFresh, sizeOfPlan } from './fresh-attacks.ts';
+import { sizeOfPlan } from './draw-plan.ts';
+import { askFresh, planFresh, sampleFresh, searchFresh } from './fresh-attacks.ts';
 import { type GatherOptions, type GflownetParts, rewardOf } from './gflownet-parts.ts';
 import { writtenTokens } from './rollout.ts';
 

@@ -9,7 +9,7 @@ import type { WordingClusters } from '../replay/wording-clusters.ts';
 import { logRewardAt, type RewardFunction, type RewardRule } from '../reward/reward.ts';
 import { type SpreadRule, type SuccessPool, spreadTerm } from '../reward/spread.ts';
 import type { AskedBatches, BatchReward } from './asked-batches.ts';
-import type { SearchElsewhere } from './fresh-attacks.ts';
+import type { SearchElsewhere } from './draw-plan.ts';
 import type { ReferenceRule } from './rollout.ts';
 
 /** How an update gets its rows. */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { AskedBatches, type BatchElsewhere, type DrawnBatch } from '../../../src/learning/loops/asked-batches.ts';
-import type { DrawStates, SearchedAttacks } from '../../../src/learning/loops/fresh-attacks.ts';
+import type { DrawStates, SearchedAttacks } from '../../../src/learning/loops/draw-plan.ts';
 import { gather } from '../../../src/learning/loops/gflownet-gather.ts';
 import type { GatherOptions, GflownetParts } from '../../../src/learning/loops/gflownet-parts.ts';
 import { createReplayBuffer } from '../../../src/learning/replay/replay-buffer.ts';
