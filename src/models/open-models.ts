@@ -144,7 +144,13 @@ async function openClassifier(spec: TextClassifierSpec, options: OpenModelsOptio
     throw wrongKind(model, 'classifier judge', describeKind(checkpoint), 'a text classifier');
   }
   const identity = await identityOf(resolved, checkpoint.sha256);
-  return { ...(await openTextClassifier(checkpoint, { runtime: { ...runtime, precision }, activation })), identity };
+  return {
+    ...(await openTextClassifier(checkpoint, {
+      runtime: { ...runtime, precision, progress: options.progress },
+      activation,
+    })),
+    identity,
+  };
 }
 
 /** Returns an `OpenModels` for a campaign: all models share the threads and the cache. Opens nothing yet. */
@@ -157,7 +163,12 @@ export function createOpenModels(options: OpenModelsOptions): OpenModels {
       async openLabelScorer({ model, device, precision }): Promise<LabelScorer> {
         assertInt8OnCpu({ model, device, precision });
         const checkpoint = await openDecoder(model, 'guard judge', options);
-        const scorer = await openLabelScorer(checkpoint, { device, threads: options.threads, precision });
+        const scorer = await openLabelScorer(checkpoint, {
+          device,
+          precision,
+          threads: options.threads,
+          progress: options.progress,
+        });
         return {
           scoreLabels: (prompts, labels) => scorer.scoreLabels(prompts, labels),
           close: () => scorer.close(),

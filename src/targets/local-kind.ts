@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { positiveCount } from '../base/config-fields.ts';
 import { FloodgateError } from '../base/errors.ts';
 import { maxOf } from '../base/long-lists.ts';
+import type { ProgressSink } from '../base/progress.ts';
 import type { ComputeOptions } from '../engine/runtime/device.ts';
 import { type DecoderCheckpoint, truncateLayers } from '../models/checkpoint/checkpoint.ts';
 import { choosePrecision } from '../models/decoder/chosen-precision.ts';
@@ -76,6 +77,7 @@ interface Found {
   readonly facts: TargetFacts;
   readonly compute: ComputeOptions;
   readonly seed: number;
+  readonly progress: ProgressSink;
 }
 
 async function openInFp32({ prompt, facts, compute, seed }: Found): Promise<OpenTarget> {
@@ -85,10 +87,10 @@ async function openInFp32({ prompt, facts, compute, seed }: Found): Promise<Open
 
 /** Quantises every layer once: a shortened model reads the beginning of the same file. */
 async function openInInt8(
-  { whole, prompt, facts, compute, seed }: Found,
+  { whole, prompt, facts, compute, seed, progress }: Found,
   texts: readonly string[],
 ): Promise<OpenTarget> {
-  const int8 = await openInt8Checkpoint(whole, compute);
+  const int8 = await openInt8Checkpoint(whole, compute, progress);
   const encoded = texts.map(createAttackEncoder(prompt));
   const divergence = await measureInt8(prompt.checkpoint, int8, encoded, compute);
   const target = await openLocalTarget({ ...prompt, seed, compute, int8 });
@@ -133,7 +135,7 @@ async function plan(config: LocalConfig, host: TargetHost): Promise<PlannedTarge
     systemPrompt: systemPrompt ?? null,
     warnings,
   };
-  const found: Found = { whole, prompt, facts, compute, seed: host.seed };
+  const found: Found = { whole, prompt, facts, compute, seed: host.seed, progress: host.progress };
   const source = await host.sourceOf(spec);
   const model = { checkpoint, source, template, systemPrompt, compute, warnings };
   const inFp32: PlannedTarget = { facts, model, open: () => openInFp32(found) };

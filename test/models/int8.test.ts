@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { ProgressSink } from '../../src/base/progress.ts';
 import { randomStream } from '../../src/base/random.ts';
 import { liveSessionLabels } from '../../src/engine/runtime/session.ts';
 import { openCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
@@ -72,6 +73,26 @@ describe.each(['gpt2', 'smollm2'] as const)('%s in int8', (name) => {
     const { base, int8 } = await open();
     expect([...int8.entries.keys()]).toEqual(quantisedLinears(base.config).map(({ weight }) => weight));
     expect([...int8.entries.keys()].join()).toMatch(/(down_proj|mlp\.c_proj).*(embed_tokens|lm_head|wte)/);
+  });
+
+  test('says how far the file is made, and nothing where it is there', async () => {
+    const { base, rows } = await open();
+    const checkpoint = await openCheckpoint(testPath('fixtures', 'models', name), {
+      cacheDir: path.join(cacheDir, name),
+    });
+    const model = { config: base.config, weights: checkpoint.weights };
+    const updates: number[] = [];
+    const totals: unknown[] = [];
+    const progress: ProgressSink = {
+      start: (label, total, unit) => {
+        totals.push([label, unit], total);
+        return { update: (done) => updates.push(done), finish: () => updates.push(-1) };
+      },
+    };
+    for (let opened = 0; opened < 2; opened++) await openInt8Decoder(model, rows, compute, progress);
+    expect(totals).toEqual([['convert weights to int8', 'bytes'], expect.any(Number)]);
+    expect(updates).toHaveLength(quantisedLinears(base.config).length + 1);
+    expect([updates.at(-1), Math.max(...updates) <= (totals[1] as number)]).toEqual([-1, true]);
   });
 
   test('stays near fp32, the same file serving a second opening', async () => {

@@ -1,4 +1,5 @@
 import { FloodgateError } from '../../base/errors.ts';
+import type { ProgressSink } from '../../base/progress.ts';
 import { type Graph, GraphBuilder } from '../../engine/graph/builder.ts';
 import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import type { DecoderCheckpoint } from '../checkpoint/checkpoint.ts';
@@ -6,7 +7,7 @@ import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
 import type { WeightStore } from '../formats/weight-store.ts';
 import { type Int8Store, openInt8Weights } from '../quantised/int8-weights.ts';
 import { OBSERVED_TEXTS, observedName, observeInputs } from '../quantised/observe-inputs.ts';
-import type { QuantisedLinear } from '../quantised/quantise.ts';
+import type { ChannelMaxima, QuantisedLinear } from '../quantised/quantise.ts';
 import { encodePlainPrompt, renderChatIds } from '../tokenizer/prompt-ids.ts';
 import { declareModel, type ModelOptions } from './declare-model.ts';
 import { decoderProjections, headWeight, projectionLayout } from './lora.ts';
@@ -66,17 +67,23 @@ export function openInt8Decoder(
   { config, weights }: { readonly config: DecoderConfig; readonly weights: WeightStore },
   texts: readonly (readonly number[])[],
   compute: ComputeOptions,
+  progress?: ProgressSink,
 ): Promise<Int8Store> {
   const linears = quantisedLinears(config);
-  return openInt8Weights(linears, weights, () => {
+  const observe = (): Promise<ChannelMaxima> => {
     const cut = texts.map((ids) => ids.slice(0, Math.min(MAX_OBSERVED_TOKENS, config.maxPositions)));
     const graph = buildObservedGraph({ config, weights, contextTokens: MAX_OBSERVED_TOKENS });
     const feeds = cut.map((ids) => withFilledPrefix(streamFeeds([0], [ids]), compute.device));
     return observeInputs(graph, linears, { feeds, weightPath: weights.path }, compute);
-  });
+  };
+  return openInt8Weights(linears, weights, observe, progress);
 }
 
 /** The same for a checkpoint, by its own tokenizer. */
-export function openInt8Checkpoint(checkpoint: DecoderCheckpoint, compute: ComputeOptions): Promise<Int8Store> {
-  return openInt8Decoder(checkpoint, observedIds(checkpoint), compute);
+export function openInt8Checkpoint(
+  checkpoint: DecoderCheckpoint,
+  compute: ComputeOptions,
+  progress?: ProgressSink,
+): Promise<Int8Store> {
+  return openInt8Decoder(checkpoint, observedIds(checkpoint), compute, progress);
 }

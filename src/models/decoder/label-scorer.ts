@@ -1,5 +1,6 @@
 import { FloodgateError } from '../../base/errors.ts';
 import { append, maxOf } from '../../base/long-lists.ts';
+import type { ProgressSink } from '../../base/progress.ts';
 import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import type { GraphSession } from '../../engine/runtime/session.ts';
 import { float32Tensor, int64Tensor } from '../../engine/runtime/tensors.ts';
@@ -167,11 +168,15 @@ export class LabelScorer {
 /** Opens a decoder for scoring labels, with the model's own context or 4096 tokens if that is smaller. */
 export async function openLabelScorer(
   checkpoint: DecoderCheckpoint,
-  { precision = 'fp32', ...compute }: ComputeOptions & { readonly precision?: Precision | undefined },
+  options: ComputeOptions & {
+    readonly precision?: Precision | undefined;
+    readonly progress?: ProgressSink | undefined;
+  },
 ): Promise<LabelScorer> {
+  const { precision = 'fp32', progress, ...compute } = options;
   const { config, weights, spec } = checkpoint;
   const contextTokens = Math.min(config.maxPositions, MAX_CONTEXT);
-  const form = precision === 'int8' ? { int8: await openInt8Checkpoint(checkpoint, compute) } : {};
+  const form = precision === 'int8' ? { int8: await openInt8Checkpoint(checkpoint, compute, progress) } : {};
   const session = await openPrefillSession({ config, weights, spec, contextTokens, ...form }, compute);
   return new LabelScorer(session, checkpoint, contextTokens);
 }

@@ -1,5 +1,6 @@
 import path from 'node:path';
 import type { Tensor } from 'onnxruntime-node';
+import type { ProgressSink } from '../../base/progress.ts';
 import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import { openSession } from '../../engine/runtime/session.ts';
 import { float32Tensor, int64Tensor } from '../../engine/runtime/tensors.ts';
@@ -7,6 +8,7 @@ import type { EncoderCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { EncoderConfig } from '../checkpoint/encoder-config.ts';
 import { type Int8Store, openInt8Weights, type Precision } from '../quantised/int8-weights.ts';
 import { OBSERVED_TEXTS, observedName, observeInputs } from '../quantised/observe-inputs.ts';
+import type { ChannelMaxima } from '../quantised/quantise.ts';
 import { buildEncoderGraph, encoderLinears, positionIds } from './encoder-graph.ts';
 import {
   createInputEncoder,
@@ -30,6 +32,8 @@ export interface EncoderSession {
 export interface EncoderRuntime extends ComputeOptions {
   /** Form of the layers' weights; fp32 when absent. */
   readonly precision?: Precision | undefined;
+  /** Told of int8 weights that are made. */
+  readonly progress?: ProgressSink | undefined;
 }
 
 function feedsOf(config: EncoderConfig, batch: EncoderBatch): Record<string, Tensor> {
@@ -46,16 +50,17 @@ function feedsOf(config: EncoderConfig, batch: EncoderBatch): Record<string, Ten
 function openInt8Encoder(
   { config, weights }: EncoderCheckpoint,
   toInput: (text: EncoderText) => EncoderInput,
-  compute: ComputeOptions,
+  { progress, ...compute }: EncoderRuntime,
 ): Promise<Int8Store> {
   const linears = encoderLinears(config);
-  return openInt8Weights(linears, weights, () => {
+  const observe = (): Promise<ChannelMaxima> => {
     const graph = buildEncoderGraph(config, weights, {
       observe: (g, weight, x) => g.output(observedName(weight), x),
     });
     const feeds = OBSERVED_TEXTS.map((text) => feedsOf(config, padBatch([toInput({ text })], config.padId)));
     return observeInputs(graph, linears, { feeds, weightPath: weights.path }, compute);
-  });
+  };
+  return openInt8Weights(linears, weights, observe, progress);
 }
 
 /**
@@ -64,7 +69,7 @@ function openInt8Encoder(
  */
 export async function openEncoderSession(
   checkpoint: EncoderCheckpoint,
-  { precision = 'fp32', ...compute }: EncoderRuntime,
+  { precision = 'fp32', progress, ...compute }: EncoderRuntime,
 ): Promise<EncoderSession> {
   const { config, weights, tokenizer, spec } = checkpoint;
   const isClassifier = config.labels.length > 0;
@@ -75,7 +80,8 @@ export async function openEncoderSession(
     maxTokens: config.maxTokens,
     hasDoubleSeparator: config.family === 'roberta',
   });
-  const form = precision === 'int8' ? { int8: await openInt8Encoder(checkpoint, toInput, compute) } : {};
+  const form =
+    precision === 'int8' ? { int8: await openInt8Encoder(checkpoint, toInput, { ...compute, progress }) } : {};
   const session = await openSession(buildEncoderGraph(config, weights, form), {
     ...compute,
     label: `encoder ${spec}`,

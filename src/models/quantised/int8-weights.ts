@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { writeFileAtomically } from '../../base/atomic-file.ts';
+import { type ProgressSink, silentProgress } from '../../base/progress.ts';
 import type { GraphBuilder } from '../../engine/graph/builder.ts';
 import type { Value } from '../../engine/graph/ops.ts';
 import { bytesToFloat } from '../formats/half-float.ts';
@@ -17,7 +18,7 @@ import {
 /** Form of a frozen model's weights. */
 export type Precision = 'fp32' | 'int8';
 
-/** Position of one quantised weight: weight = int8 * scale of its output / balance of its input. */
+/** Position of one quantised weight: int8 * scale of its output * balance of its input. */
 interface Int8Entry {
   /** int8 [in, out] */
   readonly weight: WeightEntry;
@@ -58,8 +59,11 @@ function layoutOf(linears: readonly QuantisedLinear[]): { entries: Map<string, I
 async function writeInt8Weights(
   target: string,
   { linears, weights, maxima }: { linears: readonly QuantisedLinear[]; weights: WeightStore; maxima: ChannelMaxima },
+  progress: ProgressSink,
 ): Promise<void> {
   const { entries, byteLength } = layoutOf(linears);
+  const stage = progress.start('convert weights to int8', byteLength, 'bytes');
+  let done = 0;
   await using source = await openRandomAccessFile(weights.path);
   await writeFileAtomically(target, async (handle) => {
     for (const linear of linears) {
@@ -76,9 +80,12 @@ async function writeInt8Weights(
       ] as const;
       for (const [{ buffer, byteLength: bytes }, place] of parts)
         await handle.write(new Uint8Array(buffer), 0, bytes, place.offset);
+      done += quantised.weight.byteLength;
+      stage.update(done);
     }
     await handle.truncate(byteLength);
   });
+  stage.finish();
 }
 
 /**
@@ -92,12 +99,14 @@ export async function openInt8Weights(
   linears: readonly QuantisedLinear[],
   weights: WeightStore,
   observe: () => Promise<ChannelMaxima>,
+  progress: ProgressSink = silentProgress,
 ): Promise<Int8Store> {
   const { dir, name } = path.parse(weights.path);
   const target = path.join(dir, `${name}-int8-v${FORMAT_VERSION}.bin`); // two models may share a folder
   const { entries, byteLength } = layoutOf(linears);
   const existing = await stat(target).catch(() => undefined);
-  if (existing?.size !== byteLength) await writeInt8Weights(target, { linears, weights, maxima: await observe() });
+  if (existing?.size !== byteLength)
+    await writeInt8Weights(target, { linears, weights, maxima: await observe() }, progress);
   return { path: target, entries };
 }
 

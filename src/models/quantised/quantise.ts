@@ -2,6 +2,7 @@ import { maxOf } from '../../base/long-lists.ts';
 import type { LinearLayout } from '../../engine/graph/ops.ts';
 
 const LARGEST = 127;
+const TILE = 64;
 
 /** One linear map of a frozen model that is quantised, by the name of its weight. */
 export interface QuantisedLinear {
@@ -67,12 +68,21 @@ export function quantiseColumns(
   const weight = new Int8Array(inSize * outSize);
   const scales = new Float32Array(outSize);
   for (let o = 0; o < outSize; o++) {
-    const at = (i: number): number => (values[i * stepIn + o * stepOut] as number) / (balance[i] as number);
     let largest = 0;
-    for (let i = 0; i < inSize; i++) largest = Math.max(largest, Math.abs(at(i)));
-    const scale = Math.fround(largest / LARGEST) || 1;
-    scales[o] = scale;
-    for (let i = 0; i < inSize; i++) weight[i * outSize + o] = Math.round(at(i) / scale);
+    for (let i = 0; i < inSize; i++)
+      largest = Math.max(largest, Math.abs((values[i * stepIn + o * stepOut] as number) / (balance[i] as number)));
+    scales[o] = Math.fround(largest / LARGEST) || 1;
+  }
+  // A few outputs at a time: reading along one axis and writing along the other would miss the processor's cache.
+  for (let first = 0; first < outSize; first += TILE) {
+    const end = Math.min(first + TILE, outSize);
+    for (let i = 0; i < inSize; i++) {
+      const factor = balance[i] as number;
+      for (let o = first; o < end; o++)
+        weight[i * outSize + o] = Math.round(
+          (values[i * stepIn + o * stepOut] as number) / factor / (scales[o] as number),
+        );
+    }
   }
   return { weight, scales };
 }
