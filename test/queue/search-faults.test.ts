@@ -76,7 +76,7 @@ describe('a run whose workers search', () => {
     const place = placeWith(SEARCHED, 'gflownet.checkpointEveryUpdates=32');
     const { met, calls } = await runWithFaults(place, {
       ...options('killed', ['learner killed', 'learner stopped', 'learner killed', 'learner stopped']),
-      callsBetween: 110,
+      callsBetween: 50,
       lockSeconds: 60, // no worker is taken for a dead one, however busy this machine is
     });
     expect(met).toHaveLength(4);
