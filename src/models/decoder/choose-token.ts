@@ -61,14 +61,17 @@ function nucleus(probabilities: Float32Array, topP: number): Kept {
 
 /** Buckets by the upper bits of a positive float up to 1: larger bits, larger float. */
 const COARSE_SHIFT = 18;
-const COARSE_BUCKETS = (0x3f80_0000 >>> COARSE_SHIFT) + 1;
+const COARSE_BUCKETS = (0x4000_0000 >>> COARSE_SHIFT) + 1; // a sum of one may be rounded up
+
 /** Buckets within a coarse one, by the bits below. */
 const FINE_SHIFT = 8;
 const FINE_BUCKETS = 1 << (COARSE_SHIFT - FINE_SHIFT);
 /** Fewer tokens than this are sorted rather than divided again. */
 const FEW = 64;
-/** Mass or number of the tokens in each bucket; neighbouring tokens go to different halves, which do not wait for each other. */
-const [even, odd] = [new Float64Array(COARSE_BUCKETS), new Float64Array(COARSE_BUCKETS)];
+/** Tokens that are counted at once: four sums of one bucket do not wait for each other. */
+const LANES = 4;
+/** Mass or number of the tokens in each bucket [LANES, COARSE_BUCKETS]. */
+const weights = new Float64Array(LANES * COARSE_BUCKETS);
 /** Ids of the tokens in one bucket. */
 let inBucket = new Int32Array(0);
 
@@ -76,9 +79,20 @@ let inBucket = new Int32Array(0);
 function cutOf(buckets: number, wanted: number): { readonly cut: number; readonly above: number } {
   let above = 0;
   for (let cut = buckets - 1; ; cut--) {
-    const reached = above + (even[cut] as number) + (odd[cut] as number);
+    let reached = above;
+    for (let lane = 0; lane < LANES; lane++) reached += weights[lane * COARSE_BUCKETS + cut] as number;
     if (reached >= wanted || cut === 0) return { cut, above };
     above = reached;
+  }
+}
+
+/** Fills `weights` with the mass of every coarse bucket, or with its number of possible tokens. */
+function weighBuckets(probabilities: Float32Array, bits: Int32Array, isCount: boolean): void {
+  weights.fill(0);
+  for (let id = 0; id < bits.length; id++) {
+    const p = probabilities[id] as number;
+    const at = (id % LANES) * COARSE_BUCKETS + ((bits[id] as number) >> COARSE_SHIFT);
+    weights[at] = (weights[at] as number) + (isCount && p > 0 ? 1 : p);
   }
 }
 
@@ -95,44 +109,39 @@ function boundary(
   const size = probabilities.length;
   const bits = new Int32Array(probabilities.buffer, probabilities.byteOffset, size);
   if (inBucket.length < size) inBucket = new Int32Array(size);
-  even.fill(0);
-  odd.fill(0);
-  const last = COARSE_BUCKETS - 1;
-  for (let id = 0; id < size; id++) {
-    const p = probabilities[id] as number;
-    const bucket = Math.min((bits[id] as number) >> COARSE_SHIFT, last);
-    const half = (id & 1) === 0 ? even : odd;
-    half[bucket] = (half[bucket] as number) + (isCount && p > 0 ? 1 : p);
-  }
+  weighBuckets(probabilities, bits, isCount);
   const coarse = cutOf(COARSE_BUCKETS, wanted);
   let count = 0;
   for (let id = 0; id < size; id++) {
-    inBucket[count] = id;
-    if (Math.min((bits[id] as number) >> COARSE_SHIFT, last) === coarse.cut && (bits[id] as number) !== 0) count++;
+    if ((bits[id] as number) >> COARSE_SHIFT === coarse.cut && bits[id] !== 0) inBucket[count++] = id;
   }
-  const ids = [...inBucket.subarray(0, count)];
-  return count < FEW
-    ? { above: coarse.above, ids }
-    : fineBoundary(probabilities, bits, ids, { coarse, wanted, isCount });
+  const near = inBucket.subarray(0, count);
+  if (count < FEW) return { above: coarse.above, ids: [...near] };
+  const fine = fineCut(probabilities, bits, near, { wanted: wanted - coarse.above, isCount });
+  const ids: number[] = [];
+  for (let i = 0; i < count; i++) {
+    const id = near[i] as number;
+    if (fineBucket(bits[id] as number) === fine.cut) ids.push(id);
+  }
+  return { above: coarse.above + fine.above, ids };
 }
 
-/** The same within the tokens of one coarse bucket. */
-function fineBoundary(
+const fineBucket = (bits: number): number => (bits >> FINE_SHIFT) & (FINE_BUCKETS - 1);
+
+/** The same cut within the tokens of one coarse bucket. */
+function fineCut(
   probabilities: Float32Array,
   bits: Int32Array,
-  ids: readonly number[],
-  options: { readonly coarse: { readonly above: number }; readonly wanted: number; readonly isCount: boolean },
-): { readonly above: number; readonly ids: number[] } {
-  const { coarse, wanted, isCount } = options;
-  even.fill(0, 0, FINE_BUCKETS);
-  odd.fill(0, 0, FINE_BUCKETS);
-  const bucketOf = (id: number): number => ((bits[id] as number) >> FINE_SHIFT) & (FINE_BUCKETS - 1);
-  for (const id of ids) {
-    const bucket = bucketOf(id);
-    even[bucket] = (even[bucket] as number) + (isCount ? 1 : (probabilities[id] as number));
+  near: Int32Array,
+  { wanted, isCount }: { readonly wanted: number; readonly isCount: boolean },
+): { readonly cut: number; readonly above: number } {
+  weights.fill(0);
+  for (let i = 0; i < near.length; i++) {
+    const id = near[i] as number;
+    const at = (i % LANES) * COARSE_BUCKETS + fineBucket(bits[id] as number);
+    weights[at] = (weights[at] as number) + (isCount ? 1 : (probabilities[id] as number));
   }
-  const fine = cutOf(FINE_BUCKETS, wanted - coarse.above);
-  return { above: coarse.above + fine.above, ids: ids.filter((id) => bucketOf(id) === fine.cut) };
+  return cutOf(FINE_BUCKETS, wanted);
 }
 
 /** Top-k, then top-p renormalised over what top-k kept. */

@@ -76,14 +76,17 @@ export class DecodeCache {
   append(outputs: Readonly<Record<string, Tensor>>, lengths: readonly number[]): void {
     const { kvHeads, headWidth: K, layers } = this.config;
     for (let layer = 0; layer < layers; layer++) {
-      const key = float32Data(outputs[`newKey.${layer}`]);
-      const value = float32Data(outputs[`newValue.${layer}`]);
+      const [key, value] = [float32Data(outputs[`newKey.${layer}`]), float32Data(outputs[`newValue.${layer}`])];
+      const [keys, values] = [this.keys[layer] as Float32Array, this.values[layer] as Float32Array];
+      let from = 0;
       for (const [row, length] of lengths.entries()) {
         for (let head = 0; head < kvHeads; head++) {
-          const from = (row * kvHeads + head) * K;
           const to = row * this.rowSize() + (head * this.slots + length) * K;
-          (this.keys[layer] as Float32Array).set(key.subarray(from, from + K), to);
-          (this.values[layer] as Float32Array).set(value.subarray(from, from + K), to);
+          // So few numbers are copied faster than a view of them is made.
+          for (let k = 0; k < K; k++, from++) {
+            keys[to + k] = key[from] as number;
+            values[to + k] = value[from] as number;
+          }
         }
       }
     }
