@@ -146,6 +146,7 @@ async function runInProcess(place: Place, options: RunOptions): Promise<RunEnd |
     detached: process.platform !== 'win32',
     execArgv: [],
   });
+  let logged: Promise<unknown> = Promise.resolve();
   let end: RunEnd | undefined;
   let saidMs = 0;
   const ended = new Promise<void>((resolve, reject) => {
@@ -153,10 +154,16 @@ async function runInProcess(place: Place, options: RunOptions): Promise<RunEnd |
     child.once('error', reject);
   });
   child.on('message', (message: RunMessage) => {
-    if (message.kind !== 'line') end = message;
-    else if (monotonicMs() - saidMs > LINE_MS) {
-      saidMs = monotonicMs();
-      progressed(message.line);
+    switch (message.kind) {
+      case 'log':
+        logged = logged.then(() => log.appendFile(`${message.line}\n`)).catch(() => undefined);
+        return;
+      case 'line':
+        if (monotonicMs() - saidMs <= LINE_MS) return;
+        saidMs = monotonicMs();
+        return progressed(message.line);
+      default:
+        end = message;
     }
   });
   let timer: NodeJS.Timeout | undefined;
@@ -173,6 +180,7 @@ async function runInProcess(place: Place, options: RunOptions): Promise<RunEnd |
   } finally {
     clearTimeout(timer);
     signal.removeEventListener('abort', stop);
+    await logged;
     await log.close();
   }
 }

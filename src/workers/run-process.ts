@@ -11,8 +11,5 @@ function say(message: RunMessage, sent: () => void = () => undefined): void {
 process.once('disconnect', () => process.exit(1));
 process.on('message', (message: RunTask | 'stop') => {
   if (message === 'stop') controller.abort();
-  else
-    void doRun(message, controller.signal, (line) => say({ kind: 'line', line })).then((end) =>
-      say(end, () => process.exit(0)),
-    );
+  else void doRun(message, controller.signal, say).then((end) => say(end, () => process.exit(0)));
 });

@@ -19,31 +19,37 @@ export interface RunTask {
 /** How a run ended. */
 export type RunEnd = { readonly kind: 'done' } | Extract<Outcome, { kind: 'error' }>;
 
-/** Messages of the process: any number of lines, then the end. */
-export type RunMessage = { readonly kind: 'line'; readonly line: string } | RunEnd;
+/** Messages of the process: any number of lines, then the end. A line of the log stays; one of progress is shown. */
+export type RunMessage = RunLine | RunEnd;
+
+export interface RunLine {
+  readonly kind: 'line' | 'log';
+  readonly line: string;
+}
 
 /** One line of text for each step. */
-function lineByLine(say: (line: string) => void): ProgressSink {
+function lineByLine(tell: (line: RunLine) => void): ProgressSink {
+  const say = (line: string): void => tell({ kind: 'line', line });
   return {
     start(label, total, unit) {
       const line = (done: number): string => `${label} ${done}${total === undefined ? '' : `/${total}`} ${unit}`;
       say(line(0));
       return { update: (done) => say(line(done)), finish: () => undefined };
     },
-    say: (line) => void process.stderr.write(`${line}\n`),
+    say: (line) => tell({ kind: 'log', line }),
   };
 }
 
-/** Does or resumes a run. An error is a result too. @param say told how far it is. */
-export async function doRun(task: RunTask, signal: AbortSignal, say: (line: string) => void): Promise<RunEnd> {
+/** Does or resumes a run. An error is a result too. @param tell told how far it is, and what belongs into its log. */
+export async function doRun(task: RunTask, signal: AbortSignal, tell: (line: RunLine) => void): Promise<RunEnd> {
   const { configPath, runsFolder, name, variables, cacheDir } = task;
   const restore = readOnlyVariables(variables);
   try {
-    const io = { progress: lineByLine(say), signal, ...(cacheDir === undefined ? {} : { cacheDir }) };
+    const io = { progress: lineByLine(tell), signal, ...(cacheDir === undefined ? {} : { cacheDir }) };
     await finishRun(await loadConfig(configPath), runsFolder, name, io);
     return { kind: 'done' };
   } catch (error) {
-    if (!(error instanceof FloodgateError)) process.stderr.write(`${error instanceof Error ? error.stack : error}\n`);
+    if (!(error instanceof FloodgateError)) tell({ kind: 'log', line: String((error as Error)?.stack ?? error) });
     return errorOutcome(error);
   } finally {
     restore();
