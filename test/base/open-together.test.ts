@@ -44,14 +44,15 @@ test('a generator of which one session cannot be opened leaves none open', async
     const checkpoint = await openCheckpoint(testPath('fixtures', 'models', 'smollm2'), { cacheDir: folder });
     if (checkpoint.kind !== 'decoder') throw new TypeError('the fixture is a decoder');
     const { config, weights } = checkpoint;
-    const bans = {
-      end: [],
-      get always(): number[] {
-        throw new Error('no list of bans');
+    // Read by the last of the three sessions alone.
+    const unsized = Object.defineProperty({ ...config }, 'vocabSize', {
+      get: () => {
+        throw new Error('no size of the vocabulary');
       },
-    };
-    const opening = openGenerator({ config, weights, contextTokens: 32, bans, withLogProbs: false }, cpu);
-    await expect(opening).rejects.toThrow('no list of bans');
+    });
+    const bans = { end: [], always: [] };
+    const opening = openGenerator({ config: unsized, weights, contextTokens: 32, bans, withLogProbs: false }, cpu);
+    await expect(opening).rejects.toThrow('no size of the vocabulary');
     expect(liveSessionLabels()).toEqual([]);
   } finally {
     await rm(folder, { recursive: true });

@@ -187,7 +187,8 @@ function lowerInt8Linear(context: LoweringContext): void {
   });
   const rowScale = chain('Div', [chain('Max', [magnitudes, context.float32(1e-12)]), context.float32(127)]); // [N]
   const zero = chain('Cast', [context.float32(128)], toUint8);
-  const zeros = chain('Expand', [zero, chain('Shape', [rowScale])]);
+  // WebGPU cannot expand uint8.
+  const zeros = chain('Cast', [chain('Expand', [context.float32(128), chain('Shape', [rowScale])])], toUint8);
   const quantised = chain('QuantizeLinear', [x, rowScale, zeros], { attributes: { axis: { int: 0 } } });
   const product = chain('MatMulIntegerToFloat', [quantised, weight, context.float32(1), weightScales, zero], {
     domain: MICROSOFT,
