@@ -187,8 +187,9 @@ function lowerInt8Linear(context: LoweringContext): void {
   });
   const rowScale = chain('Div', [chain('Max', [magnitudes, context.float32(1e-12)]), context.float32(127)]); // [N]
   const zero = chain('Cast', [context.float32(128)], toUint8);
-  // WebGPU cannot expand uint8.
-  const zeros = chain('Cast', [chain('Expand', [context.float32(128), chain('Shape', [rowScale])])], toUint8);
+  // One for all products of so many rows. WebGPU cannot expand uint8.
+  const rows = context.sizesVector([context.node.inputs[0]?.shape[0] as Size]);
+  const zeros = chain('Cast', [chain('Expand', [context.float32(128), rows])], toUint8);
   const quantised = chain('QuantizeLinear', [x, rowScale, zeros], { attributes: { axis: { int: 0 } } });
   const product = chain('MatMulIntegerToFloat', [quantised, weight, context.float32(1), weightScales, zero], {
     domain: MICROSOFT,
