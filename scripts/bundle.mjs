@@ -1,5 +1,5 @@
 // Joins the compiled modules of a folder (dist/ where none is given) into a few files, so that a command opens a dozen files instead of four hundred:
-// half of the time of a short command goes into finding and reading them. Called by `npm run build`.
+// half of the time of a short command goes into finding and reading them (docs/performance.md). Called by `npm run build`.
 //
 // The programs and the two entries of the library keep their places; what they share is in dist/chunks/. All of them are
 // bundled at once, so that a command and a module of the user's that imports `floodgate` have the same classes. The

@@ -3,7 +3,7 @@ import { writeOnnx } from '../onnx/onnx-writer.ts';
 import { dialectOf } from './device.ts';
 import { float32Data, float32Tensor, onnxRuntime } from './tensors.ts';
 
-/** Rows and inputs of the product that is tried: enough for every kernel of the runtime. */
+/** Rows and inputs of the product that is tried. */
 const ROWS = 16;
 const INPUTS = 64;
 /** Far above rounding, far below what saturation leaves out. */
@@ -31,7 +31,7 @@ let known: Promise<boolean> | undefined;
 
 /**
  * Whether the runtime's fast product of uint8 and int8 saturates at 16 bits here, and is then plainly wrong: on x64
- * processors without VNNI. The exact product takes three times as long. It is tried once a process, with the largest
+ * processors without VNNI. The exact product takes three times as long where the fast one is right. It is tried once a process, with the largest
  * factors.
  */
 export function int8ProductSaturates(): Promise<boolean> {
