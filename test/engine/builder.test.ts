@@ -129,3 +129,9 @@ describe('writeOnnx', () => {
     expect(() => writeOnnx(g.build())).toThrow('no input axis has the size B');
   });
 });
+
+it('refuses an int8 product whose weight is no constant', () => {
+  const g = new GraphBuilder();
+  const [x, scales] = [g.input('x', 'float32', [B, 3]), g.constant('float32', [2], Float32Array.of(1, 1))];
+  expect(() => g.int8Linear(x, g.input('weight', 'int8', [3, 2]), scales)).toThrow('expected a constant');
+});

@@ -14,8 +14,8 @@ import { backward } from '../../src/engine/graph/backward.ts';
 import { type Graph, GraphBuilder } from '../../src/engine/graph/builder.ts';
 import type { Dtype, Value } from '../../src/engine/graph/ops.ts';
 import { evaluateSize, type Shape } from '../../src/engine/graph/size.ts';
-import { writeOnnx } from '../../src/engine/onnx/onnx-writer.ts';
-import { type Device, dialectOf, executionProviders } from '../../src/engine/runtime/device.ts';
+import type { Device } from '../../src/engine/runtime/device.ts';
+import { openSession } from '../../src/engine/runtime/session.ts';
 
 export interface OpInput {
   readonly shape: Shape;
@@ -158,28 +158,20 @@ function ortFeeds(graph: Graph, feeds: Readonly<Record<string, Tensor>>): Record
   return Object.fromEntries(graph.inputs.map(({ name, value }) => [name, toOrt(value.dtype, feeds[name] as Tensor)]));
 }
 
-/** Runs the exact bytes of `writeOnnx` in ONNX Runtime (fp32; on the CPU unless another device is named). */
+/** Runs a graph in ONNX Runtime as the engine does (fp32; on the CPU unless another device is named). */
 export async function runOnnx(
   graph: Graph,
   feeds: Readonly<Record<string, Tensor>>,
   device: Device = 'cpu',
 ): Promise<Record<string, { shape: readonly number[]; data: number[] }>> {
-  const session = await ort.InferenceSession.create(writeOnnx(graph, dialectOf(device)), {
-    executionProviders: executionProviders(device),
-    intraOpNumThreads: 1,
-    logSeverityLevel: 3,
-  });
-  try {
-    const results = await session.run(ortFeeds(graph, feeds));
-    return Object.fromEntries(
-      Object.entries(results).map(([name, tensor]) => [
-        name,
-        { shape: tensor.dims, data: Array.from(tensor.data as ArrayLike<number | bigint>, Number) },
-      ]),
-    );
-  } finally {
-    await session.release();
-  }
+  await using session = await openSession(graph, { device, threads: 1, label: 'case' });
+  const results = await session.run(ortFeeds(graph, feeds));
+  return Object.fromEntries(
+    Object.entries(results).map(([name, tensor]) => [
+      name,
+      { shape: tensor.dims, data: Array.from(tensor.data as ArrayLike<number | bigint>, Number) },
+    ]),
+  );
 }
 
 /** Every output of ONNX Runtime, gradients included, against the interpreter; Infinity where a shape differs. */

@@ -1,7 +1,9 @@
 import { FloodgateError } from '../../base/errors.ts';
+import { append } from '../../base/long-lists.ts';
 import type { GraphBuilder } from './builder.ts';
 import { type BackwardStep, gradientRules, type InputGradients } from './gradient-rules.ts';
 import type { GraphNode, Op, Value } from './ops.ts';
+import { createRecall, type Recall } from './recall.ts';
 import { shapeKey, shapesEqual } from './size.ts';
 
 /**
@@ -30,16 +32,18 @@ export function backward(
     accumulate(output, gradient);
   }
   const forward = [...g.nodes];
-  for (const node of forward.reverse()) {
+  const recall = createRecall(g, forward);
+  for (const node of [...forward].reverse()) {
     if (!node.inputs.some((x) => x.requiresGradient)) continue;
     const outputGradients = node.outputs.map((output) => gradients.get(output.id));
     if (outputGradients.every((gradient) => gradient === undefined)) continue;
-    const inputGradients = applyRule(g, node, outputGradients);
+    const inputGradients = applyRule({ g, recall }, node, outputGradients);
     node.inputs.forEach((x, i) => {
       const gradient = inputGradients[i];
       if (x.requiresGradient && gradient !== undefined) accumulate(x, gradient);
     });
   }
+  moveGradientsLast(g, forward.length, new Set(seeds.map(({ gradient }) => gradient.id)));
   return parameters.map((parameter) => {
     const gradient = gradients.get(parameter.id);
     if (gradient === undefined)
@@ -48,11 +52,41 @@ export function backward(
   });
 }
 
-function applyRule(g: GraphBuilder, node: GraphNode, gradients: readonly (Value | undefined)[]): InputGradients {
+/**
+ * Reorders the nodes from `start` on: those that depend on no gradient come before those that do. The runtime executes
+ * the inputs of a node in the falling order of their places. So it computes a factor when the gradient that it meets is
+ * there, not at the start, and no factor of all layers is kept through the whole sweep.
+ */
+function moveGradientsLast(g: GraphBuilder, start: number, gradients: Set<number>): void {
+  const appended = g.nodes.splice(start);
+  const isGradient = ({ inputs, outputs }: GraphNode): boolean => {
+    const depends = inputs.some(({ id }) => gradients.has(id));
+    if (depends) for (const { id } of outputs) gradients.add(id);
+    return depends;
+  };
+  const dependent = new Set(appended.filter(isGradient));
+  const read = new Set(appended.flatMap(({ inputs }) => inputs.map(({ id }) => id)));
+  const isLeaf = ({ outputs }: GraphNode): boolean => !outputs.some(({ id }) => read.has(id));
+  append(
+    g.nodes,
+    appended.filter((node) => !dependent.has(node)),
+  );
+  append(
+    g.nodes,
+    [...dependent].filter((node) => !isLeaf(node)),
+  );
+  append(g.nodes, [...dependent].filter(isLeaf).reverse());
+}
+
+function applyRule(
+  tools: { readonly g: GraphBuilder; readonly recall: Recall },
+  node: GraphNode,
+  gradients: readonly (Value | undefined)[],
+): InputGradients {
   const rule = gradientRules[node.op.kind] as ((step: BackwardStep<Op>) => InputGradients) | 'none';
   if (rule === 'none') throw new FloodgateError('graph', `backward: ${node.op.kind} has no gradient`);
   // Statistics and log-probs beside the result have no rule: a gradient there must not vanish silently.
   const left = node.op.kind === 'split' ? -1 : gradients.findIndex((gradient, i) => i > 0 && gradient !== undefined);
   if (left > 0) throw new FloodgateError('graph', `backward: ${node.op.kind}: output ${left} takes no gradient`);
-  return rule({ g, op: node.op, inputs: node.inputs, outputs: node.outputs, gradients });
+  return rule({ ...tools, op: node.op, inputs: node.inputs, outputs: node.outputs, gradients });
 }

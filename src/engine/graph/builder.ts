@@ -143,7 +143,10 @@ export class GraphBuilder {
     return this.first({ kind: 'linear', layout }, bias === undefined ? [x, weight] : [x, weight, bias]);
   }
 
+  /** `weight` is an initializer: the runtime has an exact product on every processor for constant weights alone. */
   int8Linear(x: Value, weight: Value, scales: Value): Value {
+    if (!this.initializerList.some(({ value }) => value.id === weight.id))
+      throw new FloodgateError('graph', 'int8Linear: the weight is computed or fed, expected a constant');
     return this.first({ kind: 'int8Linear' }, [x, weight, scales]);
   }
 

@@ -1,10 +1,12 @@
 import type { GraphBuilder } from './builder.ts';
 import type { Op, OpKind, OpOf, Value } from './ops.ts';
+import type { Recall } from './recall.ts';
 import { type Shape, type Size, shapesEqual, sizesEqual } from './size.ts';
 
 /** A rule sees the forward node, and the gradient of the loss by each of its outputs (absent = zero). */
 export interface BackwardStep<O extends Op> {
   readonly g: GraphBuilder;
+  readonly recall: Recall;
   readonly op: O;
   readonly inputs: readonly Value[];
   readonly outputs: readonly Value[];
@@ -54,14 +56,16 @@ const matmulRule: GradientRule<'matmul'> = (step) => {
 };
 
 const linearRule: GradientRule<'linear'> = (step) => {
-  const { g, op } = step;
+  const { g, op, recall } = step;
   const { a: x, b: weight, c: bias, dy } = parts(step);
   const outIn = op.layout === 'outIn';
   const gradients: InputGradients = [
     // dx = dy W^T (W as [in, out])
     toward(g, x, () => g.linear(dy, weight, outIn ? 'inOut' : 'outIn')),
     // dW = x^T dy, transposed with the layout
-    toward(g, weight, () => (outIn ? g.matmul(dy, x, { transposeA: true }) : g.matmul(x, dy, { transposeA: true }))),
+    toward(g, weight, () =>
+      outIn ? g.matmul(dy, recall(x), { transposeA: true }) : g.matmul(recall(x), dy, { transposeA: true }),
+    ),
   ];
   if (bias !== undefined) gradients.push(toward(g, bias, () => dy));
   return gradients;
@@ -169,8 +173,8 @@ export const gradientRules: { readonly [K in OpKind]: GradientRule<K> | 'none' }
     toward(s.g, parts(s).b, () => s.g.unary('negate', parts(s).dy)),
   ],
   multiply: (s) => [
-    toward(s.g, parts(s).a, () => s.g.multiply(parts(s).dy, parts(s).b)), // dy b
-    toward(s.g, parts(s).b, () => s.g.multiply(parts(s).dy, parts(s).a)), // dy a
+    toward(s.g, parts(s).a, () => s.g.multiply(parts(s).dy, s.recall(parts(s).b))), // dy b
+    toward(s.g, parts(s).b, () => s.g.multiply(parts(s).dy, s.recall(parts(s).a))), // dy a
   ],
   divide: (s) => [
     toward(s.g, parts(s).a, () => s.g.divide(parts(s).dy, parts(s).b)), // dy / b

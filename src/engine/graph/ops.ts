@@ -57,7 +57,10 @@ export type Op =
   | { readonly kind: 'rotary' }
   /** Log-softmax over the last axis. */
   | { readonly kind: 'logSoftmax' }
-  /** x [N, in], int8 weight [in, out], scales [out] -> [N, out]; each row of x quantised on the fly by its own scale. */
+  /**
+   * x [N, in], constant int8 weight [in, out], scales [out] -> [N, out]; each row of x quantised on the fly by its own
+   * scale.
+   */
   | { readonly kind: 'int8Linear' }
   | { readonly kind: 'cast'; readonly to: Dtype };
 

@@ -74,7 +74,7 @@ export class ActorCriticSession {
   }
 
   clearGradient(): void {
-    this.gradient.fill(0);
+    this.trained.clear();
   }
 
   /** Returns log-probs and values of every token of the rows, without a gradient. */
@@ -92,9 +92,7 @@ export class ActorCriticSession {
       valueReturn: padded(learnt.returns, length),
       valueWeight: padded(learnt.valueWeights, length),
     };
-    const result = await this.run(this.sessions.step, { batch, targets, feeds, fetches: this.trained.fetches });
-    this.trained.accumulate();
-    return result;
+    return this.trained.addGradient((fetches) => this.run(this.sessions.step, { batch, targets, feeds, fetches }));
   }
 
   private async run(

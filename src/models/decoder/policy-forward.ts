@@ -9,7 +9,7 @@ import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
 import type { WeightStore } from '../formats/weight-store.ts';
 import { declareModel, type Trainable } from './declare-model.ts';
 import { loraParameters } from './lora.ts';
-import { samplerLogits, type TokenBans } from './sampler.ts';
+import { bannedLogits, type TokenBans } from './sampler.ts';
 import { B, declareSharedPrefix, P, R } from './shared-prefix.ts';
 import { createTrunk, type Trunk } from './trunk.ts';
 
@@ -59,7 +59,8 @@ export function policyForward(
   const hidden = trunk.hidden(tokens.ids, tokens.positions, tokens.attend);
   const [prefixHidden, rowHidden] = g.split(hidden, 0, [P, BR]) as [Value, Value];
   const rows = trunk.finalNorm(rowHidden);
-  const logits = samplerLogits(g, trunk.logits(rows), g.reshape(endBan, [BR]), options.bans);
+  const banned = bannedLogits(g, g.reshape(endBan, [BR]), options.bans, options.config.vocabSize);
+  const logits = trunk.logits(rows, banned);
   const tokenLogProb = g.reshape(g.tokenLogProb(logits, g.reshape(targetIds, [BR])), [B, R]);
   return { trunk, prefixHidden, rows, tokenLogProb };
 }
@@ -76,20 +77,22 @@ export function outputGradients(
     g.output(`gradient:${specs[i]?.name}`, gradient);
 }
 
-/** Trained parameters, the gradient of the latest run, and its sum over the runs since it was cleared. */
+/** Trained parameters, and the sum of the gradients of the runs since it was cleared. */
 export class TrainedVector {
   readonly parameters: ParameterVector;
   readonly gradient: Float32Array;
-  /** Outputs `gradient:NAME` of a step graph, written in place. */
-  readonly fetches: Readonly<Record<string, Tensor>>;
-  private readonly latest: ParameterVector;
+  private readonly sum: ParameterVector;
+  private readonly specs: readonly ParameterSpec[];
   private readonly loraScale: number | undefined;
+  /** Of a further run before the sum is cleared. */
+  private further: ParameterVector | undefined;
+  private isCleared = true;
 
   constructor(specs: readonly ParameterSpec[], trainable: Trainable) {
+    this.specs = specs;
     this.parameters = zeroParameters(specs);
-    this.latest = zeroParameters(specs);
-    this.gradient = new Float32Array(this.parameters.data.length);
-    this.fetches = Object.fromEntries(Object.entries(this.latest.tensors).map(([name, t]) => [`gradient:${name}`, t]));
+    this.sum = zeroParameters(specs);
+    this.gradient = this.sum.data;
     this.loraScale = trainable.kind === 'lora' ? trainable.spec.alpha / trainable.spec.rank : undefined;
   }
 
@@ -99,9 +102,22 @@ export class TrainedVector {
     return { ...this.parameters.tensors, ...scale };
   }
 
-  /** Adds the gradient of the latest run. */
-  accumulate(): void {
-    const { data } = this.latest;
-    for (let i = 0; i < data.length; i++) this.gradient[i] = (this.gradient[i] as number) + (data[i] as number);
+  clear(): void {
+    this.gradient.fill(0);
+    this.isCleared = true;
+  }
+
+  /** Runs a step graph and adds its outputs `gradient:NAME` to the sum. The first run writes them there. */
+  async addGradient<T>(run: (fetches: Readonly<Record<string, Tensor>>) => Promise<T>): Promise<T> {
+    const isFirst = this.isCleared;
+    if (!isFirst) this.further ??= zeroParameters(this.specs);
+    const { data, tensors } = isFirst ? this.sum : (this.further as ParameterVector);
+    this.isCleared = false;
+    const fetches = Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [`gradient:${name}`, tensor]));
+    const result = await run(fetches);
+    if (!isFirst) {
+      for (let i = 0; i < data.length; i++) this.gradient[i] = (this.gradient[i] as number) + (data[i] as number);
+    }
+    return result;
   }
 }

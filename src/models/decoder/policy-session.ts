@@ -41,7 +41,7 @@ export class PolicySession {
   }
 
   clearGradient(): void {
-    this.gradient.fill(0);
+    this.trained.clear();
   }
 
   /** Runs forward and backward over the rows and adds their gradient to `gradient`. */
@@ -62,12 +62,8 @@ export class PolicySession {
       rowWeight: float32Tensor(weights.rowWeight, [n]),
       directWeight: float32Tensor(weights.directWeight, [n]),
     };
-    await this.session.run(feeds, {
-      ...this.trained.fetches,
-      logProb: float32Tensor(logProbs, [n]),
-      logZ: float32Tensor(logZ, []),
-    });
-    this.trained.accumulate();
+    const results = { logProb: float32Tensor(logProbs, [n]), logZ: float32Tensor(logZ, []) };
+    await this.trained.addGradient((fetches) => this.session.run(feeds, { ...fetches, ...results }));
     return { logProbs, logZ: logZ[0] as number };
   }
 

@@ -1,7 +1,7 @@
 import { FloodgateError } from '../../base/errors.ts';
 import { GraphBuilder } from '../../engine/graph/builder.ts';
 import type { Value } from '../../engine/graph/ops.ts';
-import { symbolSize } from '../../engine/graph/size.ts';
+import { type Size, symbolSize } from '../../engine/graph/size.ts';
 import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import { type GraphSession, openSession } from '../../engine/runtime/session.ts';
 import { float32Tensor } from '../../engine/runtime/tensors.ts';
@@ -16,20 +16,17 @@ export interface TokenBans {
 }
 
 /**
- * Returns the sampler's own logits: `logits` [N, V] without always-banned tokens, and without end tokens on rows where
- * `endBan` [N] is 1. Their log-probs are those of the sampled distribution. Fresh, replayed and reference log-probs
- * therefore all count the same set of tokens.
+ * What the sampler adds to logits [N, V]: it bans the always-banned tokens, and end tokens on rows where `endBan` [N] is
+ * 1. The log-probs of the sum are those of the sampled distribution. Fresh, replayed and reference log-probs therefore
+ * all count the same set of tokens. It is one product, which a head takes as its bias: no pass over the vocabulary more.
  */
-export function samplerLogits(g: GraphBuilder, logits: Value, endBan: Value, bans: TokenBans): Value {
-  const vocabulary = logits.shape[1] as number;
+export function bannedLogits(g: GraphBuilder, endBan: Value, bans: TokenBans, vocabulary: number): Value {
   const always = new Float32Array(vocabulary);
   const end = new Float32Array(vocabulary);
   for (const id of bans.always) always[id] = BANNED_LOGIT;
   for (const id of bans.end) if (always[id] === 0) end[id] = BANNED_LOGIT;
-  const rows = logits.shape[0] ?? symbolSize('N');
-  const endRow = g.constant('float32', [1, vocabulary], end);
-  const allowed = g.add(logits, g.constant('float32', [1, vocabulary], always));
-  return g.add(allowed, g.multiply(g.reshape(endBan, [rows, 1]), endRow));
+  const row = (values: Float32Array): Value => g.constant('float32', [1, vocabulary], values);
+  return g.linear(g.reshape(endBan, [endBan.shape[0] as Size, 1]), row(end), 'inOut', row(always)); // [N, V]
 }
 
 /** The same in place, on logits that are no longer needed: a few numbers instead of passes over the vocabulary. */

@@ -16,7 +16,7 @@ import {
   type TokenRow,
   withFilledPrefix,
 } from './row-batch.ts';
-import { notFinite, samplerLogits, type TokenBans } from './sampler.ts';
+import { bannedLogits, notFinite, type TokenBans } from './sampler.ts';
 
 export interface ScorerOptions extends ModelOptions {
   readonly bans: TokenBans;
@@ -115,7 +115,7 @@ function buildReaderGraph({ config, bans }: ScorerOptions) {
   const logits = g.input('logits', 'float32', [M, config.vocabSize]);
   const ids = g.input('ids', 'int64', [M]);
   const endBan = g.input('endBan', 'float32', [M]);
-  g.output('tokenLogProb', g.tokenLogProb(samplerLogits(g, logits, endBan, bans), ids));
+  g.output('tokenLogProb', g.tokenLogProb(g.add(logits, bannedLogits(g, endBan, bans, config.vocabSize)), ids));
   return g.build();
 }
 

@@ -38,8 +38,8 @@ export interface Trunk {
   hidden(ids: Value, positions: Value, attend: Attend): Value;
   /** Final norm [N, D] -> [N, D]. */
   finalNorm(x: Value): Value;
-  /** Normed hidden [N, D] -> logits [N, V]. */
-  logits(x: Value): Value;
+  /** Normed hidden [N, D] -> logits [N, V], with `bias` [N, V] added to them. */
+  logits(x: Value, bias?: Value): Value;
 }
 
 /** x [N, in] by a frozen weight -> [N, out], in int8 where it is quantised. */
@@ -71,9 +71,10 @@ function project(options: TrunkOptions, module: string, x: Value): Value {
   return g.linear(reduced, adapter.b, 'outIn', base);
 }
 
-/** Normed hidden [N, D] -> logits [N, V]. */
-function head(options: TrunkOptions, x: Value): Value {
-  return frozenLinear(options, { weight: headWeight(options.config), layout: 'outIn' }, x);
+/** Normed hidden [N, D] -> logits [N, V], with `bias` [N, V] added to them. */
+function head(options: TrunkOptions, x: Value, bias?: Value): Value {
+  const weight = { weight: headWeight(options.config), layout: 'outIn' } as const;
+  return frozenLinear(options, bias === undefined ? weight : { ...weight, bias }, x);
 }
 
 function gpt2Trunk(options: TrunkOptions, config: Gpt2Config): Trunk {
@@ -95,7 +96,7 @@ function gpt2Trunk(options: TrunkOptions, config: Gpt2Config): Trunk {
       return x;
     },
     finalNorm: (x) => norm('ln_f', x),
-    logits: (x) => head(options, x),
+    logits: (x, bias) => head(options, x, bias),
   };
 }
 
@@ -155,7 +156,7 @@ function llamaTrunk(options: TrunkOptions, config: LlamaConfig): Trunk {
       return x;
     },
     finalNorm: (x) => norm('model.norm', x),
-    logits: (x) => head(options, x),
+    logits: (x, bias) => head(options, x, bias),
   };
 }
 
@@ -197,7 +198,7 @@ function gemma3Trunk(options: TrunkOptions, config: Gemma3Config): Trunk {
       return x;
     },
     finalNorm: (x) => norm('model.norm', x),
-    logits: (x) => head(options, x),
+    logits: (x, bias) => head(options, x, bias),
   };
 }
 
