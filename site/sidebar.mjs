@@ -11,7 +11,7 @@ export const OTHER_PAGES = {
 
 /** Groups of the sidebar with the names of their pages. The title of a page is its first heading. */
 export const GROUPS = [
-  { title: 'Start', pages: ['index', 'quick-start', 'config', 'targets', 'judges', 'models'] },
+  { title: 'Start', pages: ['index', 'quick-start', 'config', 'targets', 'judges', 'models', 'cells'] },
   {
     title: 'Work with a run',
     pages: ['report', 'view', 'labels', 'compare', 'transfer', 'safety-tuning', 'robustness', 'attackers'],

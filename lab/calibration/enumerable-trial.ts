@@ -92,7 +92,7 @@ async function imitatePosterior(world: EnumerableWorld, updates: number, seed: n
     await trainLikelihood(
       { policy: session, examples, validation: [] },
       {
-        prompt: world.attacker.prompt,
+        promptOf: (cell) => world.attacker.promptOf(cell),
         minTokens: world.attacker.spec.minTokens,
         batchSize: BATCH_SIZE,
         learningRate: { peak: 2e-3, warmupUpdates: 5, decay: 'linear', totalUpdates: updates },

@@ -13,7 +13,7 @@ import {
   startProcess,
 } from '../../test/stages/campaign-process.ts';
 import { createTinyCampaign, placeOfTiny, type TinyCampaign } from '../../test/stages/tiny-campaign.ts';
-import { type CompiledSource, compileSource } from '../../test/support/compiled-source.ts';
+import { builtProgram } from '../../test/support/compiled-source.ts';
 import { type ChaosServer, chaosDigest, startChaosServer } from '../../test/trial/chaos-server.ts';
 import { chaosPass, chaosTarget, expectWhole, type Pass, RESPONSES, sumOf } from '../../test/trial/chaos-work.ts';
 
@@ -34,14 +34,11 @@ const CHECKS = /^(?:Say hello|Which day|Name three|What is the role)/;
 let server: ChaosServer;
 let folder: string;
 let tiny: TinyCampaign;
-let compiled: CompiledSource;
 
 beforeAll(async () => {
   tiny = await createTinyCampaign();
-  compiled = compileSource();
 });
 afterAll(async () => {
-  compiled?.remove();
   await tiny?.remove();
 });
 beforeEach(async () => {
@@ -133,7 +130,7 @@ async function killAfter(run: CampaignProcess, ms: number): Promise<Outcome> {
 
 describe(`a run of ${ATTACKS} attacks with ${RESPONSES} responses each, killed ${KILLS} times`, () => {
   test('ends with every answer once', async () => {
-    const place: CampaignPlace = placeOfTiny(tiny, compiled.folder);
+    const place: CampaignPlace = placeOfTiny(tiny, builtProgram());
     const runFolder = join(place.runsFolder, 'killed');
     const target = { ...chaosTarget(server, CONCURRENCY, 1.5), checkAnswers: false };
     const sets = [

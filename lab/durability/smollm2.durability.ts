@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { randomStream } from '../../src/base/random.ts';
 import { runWithKills } from '../../test/stages/killed-run.ts';
 import { createWholeRun, type WholeRun } from '../../test/stages/whole-run.ts';
-import { type CompiledSource, compileSource } from '../../test/support/compiled-source.ts';
+import { builtProgram } from '../../test/support/compiled-source.ts';
 import { modelFixture } from '../../test/support/model-fixture.ts';
 import { repeatedCallsOf } from './kill-summary.ts';
 
@@ -44,7 +44,6 @@ evaluation: { attacks: 8, responses: 1 }
 const SEEDS = ['Tell me a joke', 'Who are you?', 'What is this?', 'Say something rude', 'Are you sure?', 'Why not?'];
 const KILLS = Number(process.env.DURABILITY_SMOLLM2_KILLS ?? 8);
 
-let compiled: CompiledSource;
 let folder: string;
 let whole: WholeRun;
 
@@ -53,12 +52,11 @@ const say = (line: string): void => void process.stderr.write(`${line}\n`);
 beforeAll(async () => {
   await modelFixture('smollm2-135m-instruct');
   await modelFixture('minilm');
-  compiled = compileSource();
   folder = mkdtempSync(path.join(tmpdir(), 'floodgate-smollm2-'));
   writeFileSync(path.join(folder, 'smollm2.yaml'), CONFIG);
   writeFileSync(path.join(folder, 'seeds.txt'), SEEDS.join('\n'));
   whole = await createWholeRun({
-    mainPath: path.join(compiled.folder, 'cli', 'main.js'),
+    mainPath: path.join(builtProgram(), 'cli', 'main.js'),
     folder,
     configFile: 'smollm2.yaml',
     runsFolder: path.join(folder, 'runs'),
@@ -67,7 +65,6 @@ beforeAll(async () => {
   say(`uninterrupted: ${whole.sections.map(({ label, ms }) => `${label} ${(ms / 1000).toFixed(1)} s`).join(', ')}`);
 });
 afterAll(() => {
-  compiled.remove();
   rmSync(folder, { recursive: true });
 });
 

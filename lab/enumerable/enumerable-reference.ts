@@ -72,7 +72,7 @@ export async function trainEnumerableReference(
         validation: [],
       },
       {
-        prompt: attacker.prompt,
+        promptOf: (cell) => attacker.promptOf(cell),
         minTokens,
         batchSize: BATCH_SIZE,
         learningRate: { peak: LEARNING_RATE, warmupUpdates: 10, decay: 'linear', totalUpdates: updates },

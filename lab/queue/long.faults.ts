@@ -1,12 +1,8 @@
-import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { randomStream } from '../../src/base/random.ts';
-import { openCallLog } from '../../src/runs/store/call-log.ts';
-import { FAULTS, type Fault, runWithFaults, withSlowTarget } from '../../test/queue/fault-run.ts';
+import { createFaultCampaign, type FaultCampaign } from '../../test/queue/fault-campaign.ts';
+import { FAULTS, type Fault, runWithFaults } from '../../test/queue/fault-run.ts';
 import { searchDifferences } from '../../test/queue/search-differences.ts';
-import { createTinyCampaign, placeOfTiny, type TinyCampaign } from '../../test/stages/tiny-campaign.ts';
-import { createWholeRun, type WholeRun } from '../../test/stages/whole-run.ts';
-import { type CompiledSource, compileSource } from '../../test/support/compiled-source.ts';
 
 /** `QUEUE_FAULTS` and `QUEUE_SEED` change them. */
 const COUNT = Number(process.env.QUEUE_FAULTS ?? 200);
@@ -23,37 +19,21 @@ const MOST_CUT_MS = 3000;
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 
-let compiled: CompiledSource;
-let tiny: TinyCampaign;
-let whole: WholeRun;
+let campaign: FaultCampaign;
 
 beforeAll(async () => {
-  compiled = compileSource();
-  tiny = await createTinyCampaign();
-  const place = withSlowTarget(placeOfTiny(tiny, compiled.folder), [
+  campaign = await createFaultCampaign([
     'attackers=[sft,gflownet]',
     `gflownet.updates=${8 + Math.ceil((3 * COUNT * CALLS_BETWEEN) / CALLS_OF_UPDATE)}`,
     ...(HAS_SEARCHES ? ['gflownet.pipeline.depth=4'] : []),
     'watch.everyUpdates=0',
     'evaluation={attacks: 128, responses: 2, controls: 8, causes: {clusters: 0}}',
   ]);
-  process.env.CALLS = path.join(tiny.folder, 'whole.calls');
-  process.env.DELAY_MS = '0';
-  whole = await createWholeRun(place);
 });
-afterAll(async () => {
-  compiled?.remove();
-  await tiny?.remove();
-});
-
-function logOf(name: string) {
-  const log = openCallLog(path.join(whole.pathOf(name), 'calls.db'));
-  const { size, spent, unanswered } = log;
-  log.close();
-  return { size, paid: spent.targetCalls, unanswered: unanswered.targetCalls };
-}
+afterAll(() => campaign?.remove());
 
 test(`${COUNT} faults over one run: nothing is lost, nothing is counted twice`, async () => {
+  const { whole, callsOf } = campaign;
   const stream = randomStream(SEED, 'queue faults');
   const faults = Array.from({ length: COUNT }, () => FAULTS[stream.nextInt(FAULTS.length)] as Fault);
   let cuts = 0;
@@ -70,15 +50,15 @@ test(`${COUNT} faults over one run: nothing is lost, nothing is counted twice`, 
     stream,
   });
   const seconds = (performance.now() - startedMs) / 1000;
-  const { size, paid, unanswered } = logOf('faulty');
+  const { size, paid, unanswered } = callsOf('faulty');
   const counted = FAULTS.map((fault) => `${fault} ${met.filter((each) => each === fault).length}`).join(', ');
   const differences = HAS_SEARCHES ? searchDifferences(whole, 'faulty') : whole.differences('faulty');
   say(
     `RESULT ${met.length} faults (${counted}) in ${seconds.toFixed(0)} s; ${paid} calls counted, ` +
-      `${logOf('whole').paid} without faults; the target saw ${calls}; ${size} answers and verdicts kept, ` +
+      `${callsOf('whole').paid} without faults; the target saw ${calls}; ${size} answers and verdicts kept, ` +
       `${unanswered} unanswered; ${differences.length} differences of the rows`,
   );
   expect(differences).toEqual([]);
   expect(met).toHaveLength(COUNT);
-  expect(paid).toBe(logOf('whole').paid);
+  expect(paid).toBe(callsOf('whole').paid);
 });

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, test } from 'vitest';
 import { openStore } from '../../src/runs/store/run-store.ts';
 import { type CampaignPlace, startRunProcess } from '../../test/stages/campaign-process.ts';
 import { createTinyCampaign, placeOfTiny, type TinyCampaign } from '../../test/stages/tiny-campaign.ts';
-import { type CompiledSource, compileSource } from '../../test/support/compiled-source.ts';
+import { builtProgram } from '../../test/support/compiled-source.ts';
 import { slowServer } from '../slow-server.ts';
 import { type RedisServer, startRedis } from './redis-server.ts';
 import { startWorker, type WorkerProcess } from './worker-process.ts';
@@ -21,7 +21,6 @@ const TICKS = 100;
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 
-let compiled: CompiledSource;
 let tiny: TinyCampaign;
 let redis: RedisServer;
 let server: Awaited<ReturnType<typeof slowServer>>;
@@ -29,12 +28,11 @@ let place: CampaignPlace;
 let workers: WorkerProcess[] = [];
 
 beforeAll(async () => {
-  compiled = compileSource();
   tiny = await createTinyCampaign();
   redis = await startRedis();
   server = await slowServer(LATENCY_MS);
   const target = `{kind: openai, baseUrl: '${server.baseUrl}', model: slow, concurrency: ${BATCH}, responses: 1, checkAnswers: false}`;
-  const tinyPlace = placeOfTiny(tiny, compiled.folder);
+  const tinyPlace = placeOfTiny(tiny, builtProgram());
   const overrides = [
     `target=${target}`,
     'attackers=[sft,gflownet]',
@@ -54,7 +52,6 @@ afterAll(async () => {
   await Promise.all(workers.map(({ ended }) => ended));
   await server?.close();
   await redis?.remove();
-  compiled?.remove();
   await tiny?.remove();
 });
 

@@ -84,6 +84,23 @@ export class RandomStream {
     return -Math.log(-Math.log(this.nextOpenFloat()));
   }
 
+  /** A draw from Gamma(shape, 1) (Marsaglia and Tsang 2000). @param shape at least 1. */
+  nextGamma(shape: number): number {
+    const d = shape - 1 / 3;
+    const c = 1 / Math.sqrt(9 * d);
+    for (;;) {
+      const normal = this.nextNormal();
+      const v = (1 + c * normal) ** 3;
+      if (v > 0 && Math.log(this.nextOpenFloat()) < 0.5 * normal ** 2 + d - d * v + d * Math.log(v)) return d * v;
+    }
+  }
+
+  /** A draw from Beta(a, b). @param a at least 1. @param b at least 1. */
+  nextBeta(a: number, b: number): number {
+    const successes = this.nextGamma(a);
+    return successes / (successes + this.nextGamma(b));
+  }
+
   /** A shuffled copy (Fisher–Yates). */
   shuffle<T>(items: readonly T[]): T[] {
     const copy = [...items];

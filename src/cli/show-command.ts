@@ -88,6 +88,15 @@ function correctedText({ report }: RunOverview): string {
   return `\n\n${alignColumns([['stage', 'judge', ...shares, ''], ...rows])}`;
 }
 
+/** The categories of the config, attacker by attacker. */
+function cellsText({ report }: RunOverview): string {
+  const rows = (report?.stages ?? []).flatMap(({ name, cells = [] }) =>
+    cells.map((cell) => [name, printable(cell.name), String(cell.tried), measureText(cell.asr), String(cell.wordings)]),
+  );
+  if (rows.length === 0) return '';
+  return `\n\n${alignColumns([['stage', 'cell', 'tried', 'ASR', 'wordings'], ...rows])}`;
+}
+
 /** A line for each stage whose causes were looked for. */
 function causesText({ report }: RunOverview): string {
   return (report?.stages ?? [])
@@ -163,7 +172,7 @@ function describe(overview: RunOverview, store: RunStore | undefined, options: S
   return {
     text: [
       headText(overview),
-      `${stagesText(overview)}${correctedText(overview)}${causesText(overview)}`,
+      `${stagesText(overview)}${cellsText(overview)}${correctedText(overview)}${causesText(overview)}`,
       eventsText(events),
       `${waysText(attacker, ways)}${attacksText(stage, attacks)}`,
     ]

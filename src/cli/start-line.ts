@@ -7,7 +7,7 @@ import { isWorldSeeds, loadRunConfig } from '../stages/campaign/config-load.ts';
 import { plannedCalls, planRun } from '../stages/campaign/plan-run.ts';
 import type { StartRunOptions } from '../stages/campaign/run-campaign.ts';
 import type { Config } from '../stages/config/config.ts';
-import { loadSeeds, seedsText } from '../stages/config/seeds.ts';
+import { loadConfigSeeds, seedsText } from '../stages/config/seeds.ts';
 import { worldKindOf } from '../worlds/world-registry.ts';
 import { shellWord } from './command-output.ts';
 import { type CliContext, ioOf } from './context.ts';
@@ -33,9 +33,9 @@ function shortPath(path: string): string {
 const calls = (count: number): string => `at most ${count.toLocaleString('en-US')} target calls`;
 
 async function seedCount(config: Config): Promise<number> {
-  const { world, seeds } = config;
+  const { world } = config;
   if (world !== undefined && isWorldSeeds(config)) return worldKindOf(world).seedCount;
-  return (await loadSeeds(seeds)).attacks.length;
+  return (await loadConfigSeeds(config)).attacks.length;
 }
 
 /**
@@ -51,7 +51,7 @@ export async function announceRun(options: StartRunOptions, context: CliContext)
   const planned = calls(plannedCalls(config, await seedCount(config)));
   const line = (actual: string): string => `run ${actual} -> ${runsFolder}/${actual}: ${planned}`;
   context.begin(`${line(name)}; Ctrl-C stops it, ${resume(name)} continues it`, context.commandLine);
-  if (!isWorldSeeds(config)) context.notify(`the seeds are ${seedsText(await loadSeeds(config.seeds))}`);
+  if (!isWorldSeeds(config)) context.notify(`the seeds are ${seedsText(await loadConfigSeeds(config))}`);
   await announceTime(config, context);
   const created = (folder: RunFolder): void => {
     context.continueWith(resume(folder.name));

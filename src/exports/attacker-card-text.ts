@@ -120,6 +120,7 @@ function originText(file: AttackerFile, { run, licence }: AttackerCard): string 
     ['Floodgate', codeSpan(file.floodgate)],
     ['adapter', `LoRA, rank ${adapter.rank}, alpha ${adapter.alpha}; sha256 ${codeSpan(adapter.sha256)}`],
     ['length of an attack', `${policy.minTokens} to ${policy.maxTokens} tokens`],
+    ...(policy.cells === undefined ? [] : [['categories', policy.cells.map(({ name }) => codeSpan(name)).join(', ')]]),
   ];
   return markdownTable(['', ''], rows);
 }
@@ -181,7 +182,7 @@ floodgate serve NAME                              # an endpoint in OpenAI's inte
 
 \`attacker: { from: attacker:NAME }\` in a config starts a run from it. PEFT opens the folder too, with
 \`PeftModel.from_pretrained(base, FOLDER)\`. The prompt that the attacks continue is \`policy.metaPrompt\` in
-\`floodgate-attacker.json\`.
+\`floodgate-attacker.json\`${file.policy.cells === undefined ? '' : '; the text of a category of `policy.cells` takes the place of `{cell}` in it'}.
 
 ## Settings
 

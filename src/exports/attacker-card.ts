@@ -133,7 +133,14 @@ function flatten(value: unknown, path: string): (readonly [string, string])[] {
 
 /** The settings that made and measured the attacker. Those of the target and the judges count by their hashes. */
 function settingsOf(config: Config, chain: ReadonlySet<string>): AttackerCard['settings'] {
-  const { model: _model, from: _from, fromStage: _stage, metaPrompt: _prompt, ...attacker } = config.attacker;
+  const {
+    model: _model,
+    from: _from,
+    fromStage: _stage,
+    metaPrompt: _prompt,
+    cells: _cells,
+    ...attacker
+  } = config.attacker;
   const sections = [...chain].flatMap((name) => stages.get(name).sections.map(({ key }) => key));
   const { responses, decode } = config.target;
   return Object.fromEntries([

@@ -18,8 +18,9 @@ import type { RunFolder } from '../runs/run-folder.ts';
 import { isWorldSeeds } from '../stages/campaign/config-load.ts';
 import { lastTrainedStage } from '../stages/campaign/sample-attacks.ts';
 import { stageCheckpoint } from '../stages/checkpoints.ts';
+import { attackerCells } from '../stages/config/cells-section.ts';
 import type { Config } from '../stages/config/config.ts';
-import { loadSeeds } from '../stages/config/seeds.ts';
+import { loadConfigSeeds } from '../stages/config/seeds.ts';
 import { stages } from '../stages/registry.ts';
 import type { CampaignIo } from '../stages/stage.ts';
 import { type AttackerCard, cardLine, createAttackerCard } from './attacker-card.ts';
@@ -91,7 +92,7 @@ async function loadAdapter(run: OpenedRun, stage: string, model: DecoderCheckpoi
 /** Seeds in the run's file; null where it is gone or another by now. */
 async function seedCount({ config, manifest }: OpenedRun): Promise<number | null> {
   if (isWorldSeeds(config)) return null;
-  const seeds = await loadSeeds(config.seeds).catch(() => undefined);
+  const seeds = await loadConfigSeeds(config).catch(() => undefined);
   return seeds?.sha256 === manifest.seedsSha256 ? seeds.attacks.length : null;
 }
 
@@ -126,6 +127,7 @@ async function fill(partial: string, { run, stage, model, card }: Export): Promi
   const named = { spec: baseIdOf(base.spec), sha256: base.sha256 };
   const hashes = await writeAdapter(partial, { config: model.config, adapter, base: named });
   const { metaPrompt, minTokens, maxTokens, lora } = config.attacker;
+  const cells = attackerCells(config.attacker.cells);
   const attacker: AttackerFile = {
     formatVersion: ATTACKER_VERSION,
     name: report.run.name,
@@ -133,7 +135,13 @@ async function fill(partial: string, { run, stage, model, card }: Export): Promi
     floodgate: cardLine(manifest.versions.floodgate ?? 'unknown'),
     base,
     adapter: { ...hashes, ...lora },
-    policy: { metaPrompt, minTokens, maxTokens, threads: manifest.threads },
+    policy: {
+      metaPrompt,
+      ...(cells === undefined ? {} : { cells: [...cells] }),
+      minTokens,
+      maxTokens,
+      threads: manifest.threads,
+    },
     card,
   };
   await writeAttackerTexts(partial, { attacker, card: attackerCardText(attacker, card) });

@@ -82,6 +82,8 @@ export interface ExportedAttack extends Provenance {
   readonly update: number;
   readonly position: number;
   readonly source: string;
+  /** The category of the config (`attacker.cells`) that it was written for; null where there are none. */
+  readonly cell: string | null;
   readonly attack: string | null;
   /** log pi, log p_ref and log R, nats. */
   readonly logPi: number | null;

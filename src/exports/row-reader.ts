@@ -112,7 +112,7 @@ export function createRowReader(
     };
   };
   return (attack, stage) => {
-    const { id, update, position, source, logPi, logPRef, logReward, meanUnsafe } = attack;
+    const { id, update, position, source, cell, logPi, logPRef, logReward, meanUnsafe } = attack;
     const stored = attack.responseCount === 0 ? [] : store.responses(id);
     const outcome = attackOutcome(verdictsOf(stored, { name: reportedJudge, masked: false }));
     const isSuccess = outcome.kind === 'scored' ? outcome.isSuccess : null;
@@ -126,7 +126,7 @@ export function createRowReader(
       stage: stage.stage,
       phase: stage.phase,
       target: stage.target ?? facts.target,
-      ...{ update, position, source },
+      ...{ update, position, source, cell },
       attack: exportText(attack.text, texts),
       ...{ logPi, logPRef, logReward, meanUnsafe, isSuccess, successJudge },
       wording: facts.wordings.get(id) ?? null,

@@ -21,6 +21,8 @@ export interface AttackTokens {
   readonly tokens: readonly number[];
   /** Whether the end token was written; false when the attack was cut at the maximum length. */
   readonly terminated: boolean;
+  /** The cell whose prompt it continues; absent for an attacker without cells. */
+  readonly cell?: string;
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { Tensor } from 'onnxruntime-node';
+import { FloodgateError } from '../base/errors.ts';
 import { makeOrClose, openTogether } from '../base/open-together.ts';
 import type { RandomStream } from '../base/random.ts';
 import { initialiseParameters, type ParameterVector, zeroParameters } from '../engine/optimizer/flat-parameters.ts';
@@ -15,14 +16,25 @@ import type { WeightStore } from '../models/formats/weight-store.ts';
 import type { Tokenizer } from '../models/tokenizer/tokenizer.ts';
 import type { AttackTokens, SampledAttack } from './attack.ts';
 
+/** The place of a cell's text in a meta-prompt. */
+export const CELL_PLACEHOLDER = '{cell}';
+
+/** A named category of attacks, and its text in the meta-prompt. */
+export interface AttackerCell {
+  readonly name: string;
+  readonly text: string;
+}
+
 /** The attacker's model, its prompt, and bounds on the length of its attacks. */
 export interface AttackerSpec {
   readonly config: DecoderConfig;
   readonly weights: WeightStore;
   readonly tokenizer: Tokenizer;
   readonly trainable: Trainable;
-  /** The fixed text that every attack continues. */
+  /** The fixed text that every attack continues; with cells it holds `{cell}`. */
   readonly metaPrompt: string;
+  /** Categories of attacks, each with a prompt of its own. Absent: all attacks continue one prompt. */
+  readonly cells?: readonly AttackerCell[];
   /** End token banned before this many tokens. */
   readonly minTokens: number;
   readonly maxTokens: number;
@@ -35,6 +47,8 @@ export interface DrawRequest {
   readonly temperature: number;
   /** Tokens that are written as they are, by position; a hole is drawn. */
   readonly kept?: readonly (number | undefined)[];
+  /** The cell whose prompt is continued, for an attacker with cells. */
+  readonly cell?: string;
 }
 
 /** The adapter (or weights) that a session runs with. */
@@ -43,19 +57,43 @@ export type AttackerState = Readonly<Record<string, Tensor>>;
 /** The attacker's side of the engine: meta-prompt, bans, sampling and scoring under any of its states. */
 export class Attacker {
   readonly spec: AttackerSpec;
-  readonly prompt: readonly number[];
   readonly bans: TokenBans;
   readonly endId: number;
   private readonly generator: Generator;
   private readonly scorer: Scorer;
+  /** Tokens of the prompt of each cell; of the one prompt under undefined. */
+  private readonly prompts: ReadonlyMap<string | undefined, readonly number[]>;
 
   constructor(spec: AttackerSpec, sessions: { readonly generator: Generator; readonly scorer: Scorer }) {
     this.spec = spec;
     this.generator = sessions.generator;
     this.scorer = sessions.scorer;
-    this.prompt = promptTokens(spec);
+    this.prompts = new Map(
+      promptsOf(spec).map(({ cell, text }) => [cell, promptTokens({ ...spec, metaPrompt: text })]),
+    );
     this.bans = attackBans(spec.tokenizer, spec.config.vocabSize);
     this.endId = this.bans.end[0] as number;
+  }
+
+  /** The one prompt of an attacker without cells. @throws FloodgateError `usage` for an attacker with cells. */
+  get prompt(): readonly number[] {
+    return this.promptOf(undefined);
+  }
+
+  /** Names of its cells, in the order of the config; undefined alone for an attacker without cells. */
+  get cells(): readonly (string | undefined)[] {
+    return [...this.prompts.keys()];
+  }
+
+  /** Tokens of the prompt that the attacks of a cell continue. @throws FloodgateError `usage` for an unknown cell. */
+  promptOf(cell: string | undefined): readonly number[] {
+    const prompt = this.prompts.get(cell);
+    if (prompt !== undefined) return prompt;
+    const known = this.cells.map((name) => name ?? 'none').join(', ');
+    throw new FloodgateError(
+      'usage',
+      `attacker: prompt of a cell is unknown, got ${cell ?? 'none'}, expected ${known}`,
+    );
   }
 
   /** A parameter vector of the attacker's adapter (or weights), all zeros. */
@@ -78,14 +116,17 @@ export class Attacker {
     return { ...parameters.tensors, loraScale: scalarTensor(trainable.spec.alpha / trainable.spec.rank) };
   }
 
-  /** Samples one attack per request. */
+  /** Samples one attack per request, each after the prompt of its cell. */
   async sample(state: AttackerState, requests: readonly DrawRequest[], signal?: AbortSignal): Promise<SampledAttack[]> {
-    return this.draw(this.prompt, state, requests, signal);
+    const cells = [...new Set(requests.map(({ cell }) => cell))];
+    const prompts = cells.map((cell) => ({ cell, tokens: this.promptOf(cell) }));
+    return this.draw(prompts, state, requests, signal);
   }
 
-  /** Like `sample`, but continues another text than the meta-prompt. */
+  /** Like `sample`, but all requests continue another text than the meta-prompt. */
   async sampleAfter(state: AttackerState, text: string, requests: readonly DrawRequest[]): Promise<SampledAttack[]> {
-    return this.draw(promptTokens({ ...this.spec, metaPrompt: text }), state, requests);
+    const tokens = promptTokens({ ...this.spec, metaPrompt: text });
+    return this.draw([{ cell: requests[0]?.cell, tokens }], state, requests);
   }
 
   /**
@@ -115,14 +156,17 @@ export class Attacker {
   }
 
   private async draw(
-    prompt: readonly number[],
+    prompts: readonly { readonly cell: string | undefined; readonly tokens: readonly number[] }[],
     state: AttackerState,
     requests: readonly DrawRequest[],
     signal?: AbortSignal,
   ): Promise<SampledAttack[]> {
     const generated = await this.generator.generate({
-      prompts: [prompt],
-      requests: requests.map((request) => ({ ...request, prompt: 0 })),
+      prompts: prompts.map(({ tokens }) => tokens),
+      requests: requests.map(({ cell, ...request }) => ({
+        ...request,
+        prompt: prompts.findIndex((prompt) => prompt.cell === cell),
+      })),
       minNewTokens: this.spec.minTokens,
       maxNewTokens: this.spec.maxTokens,
       topK: 0,
@@ -130,15 +174,20 @@ export class Attacker {
       state,
       ...(signal === undefined ? {} : { signal }),
     });
-    return generated.map((written) => this.toAttack([], written));
+    return generated.map((written, i) => this.toAttack([], written, requests[i]?.cell));
   }
 
-  private toAttack(beginning: readonly number[], { tokens, isTerminated, logProbs }: Generated): SampledAttack {
+  private toAttack(
+    beginning: readonly number[],
+    { tokens, isTerminated, logProbs }: Generated,
+    cell?: string,
+  ): SampledAttack {
     const kept = [...beginning, ...(isTerminated ? tokens.slice(0, -1) : tokens)];
     return {
       source: 'fresh',
       tokens: kept,
       terminated: isTerminated,
+      ...(cell === undefined ? {} : { cell }),
       text: this.textOf(kept),
       logPi: logProbs.reduce((sum, logProb) => sum + logProb, 0),
     };
@@ -163,7 +212,7 @@ export class Attacker {
   }
 
   /**
-   * Log-prob of each factor of each attack under `state`. With `withEnd`, a cut attack gets one more value: the log-prob
+   * Log-prob of each factor of each attack under `state`, given the prompt of its cell. With `withEnd`, a cut attack gets one more value: the log-prob
    * that the end token would have had there.
    */
   async score(state: AttackerState, attacks: readonly AttackTokens[], withEnd = false): Promise<Float32Array[]> {
@@ -171,12 +220,46 @@ export class Attacker {
     const rows = attacks.map((attack) =>
       withEnd && !attack.terminated ? [...attack.tokens, this.endId] : this.rowOf(attack),
     );
-    return this.scorer.score({ prompt: this.prompt, rows }, this.spec.minTokens, state);
+    const scores = new Array<Float32Array>(rows.length);
+    for (const [cell, members] of placesByCell(attacks)) {
+      const batch = { prompt: this.promptOf(cell), rows: members.map((i) => rows[i] as number[]) };
+      const scored = await this.scorer.score(batch, this.spec.minTokens, state);
+      for (const [at, i] of members.entries()) scores[i] = scored[at] as Float32Array;
+    }
+    return scores;
   }
 
   async close(): Promise<void> {
     await Promise.all([this.generator.close(), this.scorer.close()]);
   }
+}
+
+/** The text that the attacks of each cell continue; of a spec without cells, its one prompt. */
+export function promptsOf({ metaPrompt, cells }: Pick<AttackerSpec, 'metaPrompt' | 'cells'>): {
+  readonly cell: string | undefined;
+  readonly text: string;
+}[] {
+  if (cells === undefined) return [{ cell: undefined, text: metaPrompt }];
+  return cells.map(({ name, text }) => ({ cell: name, text: metaPrompt.replace(CELL_PLACEHOLDER, () => text) }));
+}
+
+/** The cell of the i-th item where the cells take turns, as its field; nothing for an attacker without cells. */
+export function cellInTurn(cells: readonly (string | undefined)[], i: number): { readonly cell?: string } {
+  const cell = cells[i % cells.length];
+  return cell === undefined ? {} : { cell };
+}
+
+/** Places of items by their cell, in the order in which the cells first appear. */
+export function placesByCell(
+  items: readonly { readonly cell?: string | undefined }[],
+): Map<string | undefined, number[]> {
+  const places = new Map<string | undefined, number[]>();
+  for (const [i, { cell }] of items.entries()) {
+    const members = places.get(cell);
+    if (members === undefined) places.set(cell, [i]);
+    else members.push(i);
+  }
+  return places;
 }
 
 function promptTokens(spec: AttackerSpec): number[] {

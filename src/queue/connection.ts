@@ -1,11 +1,10 @@
-import { readFileSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
-import { rootCertificates } from 'node:tls';
 import { monotonicMs } from '../base/clock.ts';
 import { FloodgateError } from '../base/errors.ts';
 import { isLoopback } from '../wire/http-client.ts';
 import { type Environment, readOwnVariable } from '../wire/secrets.ts';
-import type { QueueConfig } from './queue-section.ts';
+import { PASSWORD_VARIABLE, type QueueConfig } from './queue-section.ts';
+import { tlsOptions } from './tls.ts';
 
 /** The package that puts jobs into Redis. It is loaded only where a queue is used. */
 export const BULLMQ_MAJOR = 5;
@@ -47,15 +46,6 @@ const STEADY = {
   retryStrategy: (attempt: number) => Math.min(50 * 2 ** Math.min(attempt, 10), MOST_RECONNECT_MS),
 } as const;
 
-function readCa(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new FloodgateError('config', `queue.caFile: cannot read ${file}: ${reason}`, { cause });
-  }
-}
-
 type AddressConfig = Pick<QueueConfig, 'url' | 'passwordEnv' | 'caFile' | 'prefix'>;
 
 /** @throws FloodgateError `config` for a file of certificates that cannot be read. */
@@ -70,13 +60,12 @@ export function queueAddress(config: AddressConfig, env: Environment = process.e
   };
   if (url.protocol === 'unix:')
     return { shown: config.url, isLoopback: true, prefix, connection: { ...common, path: url.pathname } };
-  const ca = caFile === undefined ? {} : { ca: [...rootCertificates, readCa(caFile)] };
   const connection = {
     ...common,
     host: url.hostname.replace(/^\[|\]$/g, ''),
     port: url.port === '' ? 6379 : Number(url.port),
     db: Number(url.pathname.slice(1)),
-    ...(url.protocol === 'rediss:' ? { tls: ca } : {}),
+    ...(url.protocol === 'rediss:' ? tlsOptions(caFile) : {}),
   };
   return { shown: config.url, isLoopback: isLoopback(url), prefix, connection };
 }
@@ -91,25 +80,32 @@ interface Connecting {
 /** Longest wait for the first connection. Later ones are waited for without an end. */
 const FIRST_CONNECTION_MS = 5000;
 
-/** @throws FloodgateError `run` when Redis does not answer, or refuses the password. */
+/** Errors that end a first connection for good, with their hints; any other may pass while Redis starts. */
+const REFUSALS: readonly (readonly [RegExp, string])[] = [
+  [
+    /NOAUTH|WRONGPASS|NOPERM/,
+    `set the password of Redis in ${PASSWORD_VARIABLE}, or in the variable of queue.passwordEnv`,
+  ],
+  [/certificate/i, 'name the PEM file of a certificate that signed its own: queue.caFile, or --ca of a worker'],
+];
+const UNREACHED = 'start redis-server there, or correct the address';
+
+/** @throws FloodgateError `run` when Redis does not answer in time, or at once when it refuses the password or TLS. */
 export async function requireConnection(connecting: Connecting, { shown }: Pick<QueueAddress, 'shown'>): Promise<void> {
   let last = `no answer within ${FIRST_CONNECTION_MS / 1000} s`;
-  let timer: NodeJS.Timeout | undefined;
+  let fail: (hint: string) => void = () => undefined;
+  const failed = new Promise<never>((_, reject) => {
+    fail = (hint) => reject(new FloodgateError('run', `queue: cannot reach ${shown}: ${last}`, { hint }));
+  });
+  const timer = setTimeout(() => fail(UNREACHED), FIRST_CONNECTION_MS);
   const note = (error: Error): void => {
     last = error.message || last;
+    const refusal = REFUSALS.find(([pattern]) => pattern.test(last));
+    if (refusal !== undefined) fail(refusal[1]);
   };
   connecting.on('error', note);
-  const late = new Promise<never>((_, reject) => {
-    const fail = (): void =>
-      reject(
-        new FloodgateError('run', `queue: cannot reach ${shown}: ${last}`, {
-          hint: 'start redis-server there, or correct the address and its password',
-        }),
-      );
-    timer = setTimeout(fail, FIRST_CONNECTION_MS);
-  });
   try {
-    await Promise.race([connecting.waitUntilReady(), late]);
+    await Promise.race([connecting.waitUntilReady(), failed]);
   } finally {
     clearTimeout(timer);
     connecting.off('error', note);
@@ -175,4 +171,38 @@ export async function closeSoon(close: () => Promise<unknown>, force: () => Prom
   const end = await Promise.race([closed, late]);
   clearTimeout(timer);
   if (end === 'late') await Promise.race([force().catch(() => undefined), wait(FORCE_MS)]);
+}
+
+const ignore = (): void => undefined;
+
+/** The part of BullMQ's connections that ends them. */
+interface Ending {
+  /** Of ioredis. */
+  readonly _client?: { on(event: 'error', listener: () => void): unknown };
+  close(force: boolean): Promise<void>;
+  disconnect(wait: boolean): Promise<void>;
+  on(event: 'error', listener: () => void): unknown;
+}
+
+interface Internals {
+  readonly connection?: Ending;
+  readonly blockingConnection?: Ending;
+  readonly lockManager?: { close(): Promise<void> };
+  readonly stalledCheckStopper?: () => void;
+}
+
+/** Ends the connections of a worker or a queue, whatever still waits for them. */
+export async function disconnect(opened: object): Promise<void> {
+  const { connection, blockingConnection, lockManager, stalledCheckStopper } = opened as Internals;
+  for (const each of [connection, blockingConnection]) {
+    each?.close(true).catch(ignore); // one that was never made
+    each?.disconnect(false).catch(ignore); // one whose clean end waits for a Redis that is gone
+    // BullMQ has dropped its own listeners: an error that comes late, such as that of TLS, would end the process.
+    each?.on('error', ignore);
+    each?._client?.on('error', ignore);
+  }
+  // Its clean end stops these timers last, and they would keep the process alive.
+  lockManager?.close().catch(ignore);
+  stalledCheckStopper?.();
+  await wait(0);
 }

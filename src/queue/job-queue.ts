@@ -1,9 +1,10 @@
-import type { Queue, QueueEvents } from 'bullmq';
+import type { QueueEvents } from 'bullmq';
 import { monotonicMs } from '../base/clock.ts';
 import { FloodgateError } from '../base/errors.ts';
 import { type BlobRedis, type Blobs, openBlobs } from './blobs.ts';
 import {
   closeSoon,
+  disconnect,
   isPassing,
   loadBullmq,
   type QueueAddress,
@@ -23,9 +24,8 @@ import {
 } from './pending-job.ts';
 import { ASKS, type Job, jobIdOf, parseSigned, type QueueName } from './protocol.ts';
 import type { Signed, Signer } from './signing.ts';
+import { StoredJobs } from './stored-jobs.ts';
 
-/** Of jobs that nobody asked for any more, in seconds. */
-export const KEEP_SECONDS = 7 * 24 * 3600;
 /** A job that another worker may still do is given to a worker so often. */
 const MOST_TRIES = 3;
 const BEFORE_NEXT_TRY_MS = 500;
@@ -33,7 +33,7 @@ const MOST_LOOK_MS = 60_000;
 const TICK_MS = 500;
 
 interface QueueParts {
-  readonly queue: Queue;
+  readonly stored: StoredJobs;
   readonly openEvents: (lastEventId: string) => QueueEvents;
   /** Of the queue, before any job of this process. */
   readonly lastEvent: string;
@@ -47,7 +47,7 @@ interface QueueParts {
  */
 class RedisJobQueue implements JobQueue {
   readonly address: QueueAddress;
-  private readonly queue: Queue;
+  private readonly stored: StoredJobs;
   private readonly events: EventsFeed;
   private readonly signer: Signer;
   private readonly pending = new Map<string, PendingJob>();
@@ -59,12 +59,12 @@ class RedisJobQueue implements JobQueue {
   private isClosed = false;
 
   constructor(address: QueueAddress, signer: Signer, parts: QueueParts) {
-    const { queue, openEvents, lastEvent } = parts;
+    const { stored, openEvents, lastEvent } = parts;
     this.address = address;
     this.endWatch = parts.endWatch;
     this.blobRedis = parts.blobRedis;
     this.signer = signer;
-    this.queue = queue;
+    this.stored = stored;
     this.events = new EventsFeed(openEvents, lastEvent, {
       completed: (id, value) => this.completed(id, value),
       failed: (id, reason) => this.again(id, () => givenUp(reason)),
@@ -85,15 +85,15 @@ class RedisJobQueue implements JobQueue {
   }
 
   async workers(): Promise<number> {
-    return this.queue.getWorkersCount();
+    return this.stored.workers();
   }
 
   async info(): Promise<string> {
-    return (await this.queue.client).info();
+    return this.stored.info();
   }
 
   async has(job: Job): Promise<boolean> {
-    return (await this.queue.getJob(jobIdOf(this.signer.sign('job', job)))) !== undefined;
+    return (await this.stored.stateOf(jobIdOf(this.signer.sign('job', job)))).kind !== 'missing';
   }
 
   blobs(owner: string, keepSeconds?: number): Blobs {
@@ -125,14 +125,12 @@ class RedisJobQueue implements JobQueue {
     return pending;
   }
 
-  /** A job that is there already is not added again. */
   private async add(pending: PendingJob): Promise<void> {
     if (pending.isAdding) return;
     pending.isAdding = true;
-    const keep = { removeOnComplete: { age: KEEP_SECONDS }, removeOnFail: { age: KEEP_SECONDS } };
     try {
       await pending.prepare?.();
-      await this.queue.add(pending.name, pending.signed, { jobId: pending.id, ...keep });
+      await this.stored.add(pending);
     } catch (error) {
       const words = error instanceof Error ? error.message : String(error);
       if (this.isClosed || isPassing(words)) return; // the next look finds it missing, and adds it
@@ -157,7 +155,7 @@ class RedisJobQueue implements JobQueue {
       return;
     }
     this.pending.delete(id);
-    pending.resolve({ outcome, worker, release: () => this.remove(id) });
+    pending.resolve({ outcome, worker, release: () => void this.stored.remove(id) });
   }
 
   private progressed(id: string, value: unknown): void {
@@ -172,7 +170,7 @@ class RedisJobQueue implements JobQueue {
     const pending = this.pending.get(id);
     if (pending === undefined) return;
     if (pending.tries >= MOST_TRIES) {
-      this.remove(id);
+      void this.stored.remove(id);
       this.end(pending, reason());
       return;
     }
@@ -185,7 +183,7 @@ class RedisJobQueue implements JobQueue {
 
   private async addAnew(pending: PendingJob): Promise<void> {
     pending.lookMs = monotonicMs() + FIRST_LOOK_MS;
-    await this.queue.remove(pending.id).catch(() => undefined);
+    await this.stored.remove(pending.id);
     await this.add(pending);
   }
 
@@ -204,12 +202,11 @@ class RedisJobQueue implements JobQueue {
     const pending = this.pending.get(id);
     if (pending === undefined) return;
     try {
-      const job = await this.queue.getJob(id);
+      const state = await this.stored.stateOf(id);
       if (this.isClosed || this.pending.get(id) !== pending) return;
-      if (job === undefined) await this.add(pending);
-      else if (job.failedReason !== undefined && job.finishedOn !== undefined)
-        this.again(id, () => givenUp(job.failedReason));
-      else if (job.finishedOn !== undefined) this.completed(id, job.returnvalue);
+      if (state.kind === 'missing') await this.add(pending);
+      else if (state.kind === 'failed') this.again(id, () => givenUp(state.reason));
+      else if (state.kind === 'done') this.completed(id, state.value);
     } catch {
       // No connection: the next look asks again.
     }
@@ -217,18 +214,8 @@ class RedisJobQueue implements JobQueue {
 
   private leave(pending: PendingJob, reason: unknown): void {
     if (this.pending.get(pending.id) !== pending) return;
-    this.leaving.push(this.removeUnbegun(pending.id));
+    this.leaving.push(this.stored.removeUnbegun(pending.id));
     this.end(pending, reason);
-  }
-
-  /** A job that a worker has begun or done stays, and a resume finds its result. */
-  private async removeUnbegun(id: string): Promise<void> {
-    try {
-      const job = await this.queue.getJob(id);
-      if (job !== undefined && (await job.isWaiting())) await job.remove();
-    } catch {
-      // No connection, or a worker has just begun it.
-    }
   }
 
   private end(pending: PendingJob, reason: unknown): void {
@@ -236,25 +223,21 @@ class RedisJobQueue implements JobQueue {
     pending.reject(reason);
   }
 
-  private remove(id: string): void {
-    this.queue.remove(id).catch(() => undefined);
-  }
-
   async close(): Promise<void> {
     if (this.isClosed) return;
     this.isClosed = true;
     clearInterval(this.timer);
     this.endWatch();
-    const { queue, events } = this;
+    const { stored, events } = this;
     for (const pending of this.pending.values()) this.end(pending, new FloodgateError('run', 'queue: it was closed'));
     await closeSoon(
       async () => {
         await Promise.all(this.leaving);
         await events.close();
-        await queue.close();
+        await stored.close();
       },
       async () => {
-        await Promise.all([events.disconnect(), queue.disconnect()]);
+        await Promise.all([events.disconnect(), stored.disconnect()]);
       },
     );
   }
@@ -277,14 +260,14 @@ export async function openJobQueue(
   try {
     await requireConnection(queue, address);
   } catch (error) {
-    await queue.close().catch(() => undefined); // not connected yet: nothing is waited for
+    await disconnect(queue); // not connected yet: nothing is waited for
     throw error;
   }
   const client = (await queue.client) as unknown as RawRedis & BlobRedis;
   // Events from here on: those of a job that is done before the first read would be lost.
   const [last] = await client.xrevrange(queue.toKey('events'), '+', '-', 'COUNT', 1);
   const jobs = new RedisJobQueue(address, signer, {
-    queue,
+    stored: new StoredJobs(queue),
     openEvents: (lastEventId) => new QueueEvents(name, { connection, prefix, lastEventId }),
     lastEvent: last?.[0] ?? '0-0',
     endWatch: watchSilence(client),

@@ -100,15 +100,12 @@ function checkAttacks(
 }
 
 /** In the order of fields that the attacker gives them: a checkpoint holds them as they are. */
-function toDrawn({
-  source,
-  tokens,
-  terminated,
-  text,
-  logPi,
-  prediction,
-}: SearchedResult['attacks'][number]): DrawnAttack {
-  return { attack: { source, tokens, terminated, text, logPi }, prediction: prediction ?? undefined };
+function toDrawn(
+  { source, tokens, terminated, text, logPi, prediction }: SearchedResult['attacks'][number],
+  { cell }: DrawPlan,
+): DrawnAttack {
+  const ofCell = cell === undefined ? {} : { cell };
+  return { attack: { source, tokens, terminated, ...ofCell, text, logPi }, prediction: prediction ?? undefined };
 }
 
 export interface QueueSearch {
@@ -187,7 +184,7 @@ class RunSearches implements QueueSearch {
     checkAttacks(outcome, job.plan, spec);
     this.come(job, outcome);
     return {
-      attacks: outcome.attacks.map(toDrawn),
+      attacks: outcome.attacks.map((attack) => toDrawn(attack, job.plan)),
       opinions: outcome.attacks,
       stored: () => {
         if (job.asks !== null) notes.keep(noteKey, '');

@@ -25,6 +25,7 @@ const plan = z
   .strictObject({
     seed: count,
     update: count,
+    cell: name.optional(),
     slots: count,
     tempered: count,
     temperatures: z.strictObject({ low: z.number().positive(), high: z.number().positive() }),

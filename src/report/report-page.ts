@@ -8,6 +8,7 @@ import { collectPageContent, type PageContent, type PageSource } from './section
 import { type PageSection, renderSection } from './sections/page-section.ts';
 import { copyToPassOn } from './sections/passed-on.ts';
 import { answerSection, targetName } from './sections/section-answer.ts';
+import { cellsSection } from './sections/section-cells.ts';
 import { comparisonSection, judgesSection } from './sections/section-comparison.ts';
 import { coverageSection } from './sections/section-coverage.ts';
 import { curvesSection } from './sections/section-curves.ts';
@@ -79,6 +80,7 @@ function sectionsOf(content: PageContent, vault: TextVault): PageSection[] {
     ...textSections(content, vault),
     mapSection(content),
     comparisonSection(content),
+    cellsSection(content),
     transferSection(content),
     robustnessSection(content),
     judgesSection(content),

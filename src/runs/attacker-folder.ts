@@ -38,6 +38,8 @@ const MAX_FILE_BYTES = 1024 * 1024;
 /** Largest rank that a config takes: it bounds the size of an adapter by that of its base. */
 const MAX_RANK = 1024;
 const MAX_TOKENS = 2048;
+/** Most categories that a config takes. */
+const MAX_CELLS = 64;
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'expected a sha256 of 64 hex digits');
 
@@ -86,6 +88,12 @@ const attackerFields = z.strictObject({
   /** Everything beside the weights that decides the attacks of a seed. */
   policy: z.strictObject({
     metaPrompt: z.string().min(1).max(MAX_PROMPT_CHARACTERS),
+    /** The categories whose texts take the place of `{cell}` in the prompt; absent where it is fixed. */
+    cells: z
+      .array(z.strictObject({ name: plainLine.min(1).max(100), text: z.string().min(1).max(MAX_PROMPT_CHARACTERS) }))
+      .min(2)
+      .max(MAX_CELLS)
+      .optional(),
     minTokens: z.int().min(1).max(MAX_TOKENS),
     maxTokens: z.int().min(1).max(MAX_TOKENS),
     threads: z.int().min(1).max(1024),

@@ -8,6 +8,8 @@ export interface Wish {
   readonly n: number;
   /** Absent: each request draws its own. */
   readonly seed: number | undefined;
+  /** Of an attacker with cells; absent: one of them at random. */
+  readonly cell: string | undefined;
   readonly temperature: number;
   readonly topP: number;
   /** 0: all tokens. */
@@ -47,6 +49,7 @@ const shared = z.object({
   temperature: z.number().min(0).max(2).nullish(),
   top_p: z.number().min(0).max(1).nullish(),
   top_k: z.int().min(-1).nullish(), // not OpenAI's: of vLLM, llama.cpp and others, where -1 and 0 are all
+  cell: z.string().nullish(), // not OpenAI's: the category of an attacker's attacks
   max_tokens: count.nullish(),
   stop: z.union([stop, z.array(stop).max(MAX_STOPS)]).nullish(),
   stream: z.boolean().nullish(),
@@ -115,6 +118,7 @@ function wishOf(body: z.infer<typeof shared>, maxTokens: number, bestTokens: num
     model: body.model,
     n: body.n ?? 1,
     seed: body.seed ?? undefined,
+    cell: body.cell ?? undefined,
     temperature: body.temperature ?? 1,
     topP: body.top_p ?? 1,
     topK: Math.max(0, body.top_k ?? 0),

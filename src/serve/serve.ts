@@ -1,8 +1,10 @@
+import { randomInt } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { registerSecret } from '../base/errors.ts';
+import { randomStream } from '../base/random.ts';
 import { type AnswerRequest, answer } from './answer.ts';
 import { ApiError, toApiError } from './api-error.ts';
-import { parseChatWish, parseTextWish } from './completion-request.ts';
+import { parseChatWish, parseTextWish, type Wish } from './completion-request.ts';
 import { GenerationQueue } from './generation-queue.ts';
 import { checkHost, checkToken, readJson, requireMethod, sendJson } from './http-guard.ts';
 import { HOST, listenOnLoopback } from './loopback.ts';
@@ -93,7 +95,10 @@ class OpenAiServer {
     const wish = parseChatWish(await readJson(exchange.request));
     this.requireModel(wish.model);
     const shape = createChatShape({ model: this.model, hasLogProbs: wish.bestTokens !== undefined });
-    await this.reply(exchange, shape, { wish, prompts: [this.model.chatPrompt(wish.messages)] });
+    await this.reply(exchange, shape, {
+      wish,
+      prompts: [this.model.chatPrompt(wish.messages, chooseCell(this.model, wish))],
+    });
   }
 
   private async complete(exchange: Exchange): Promise<void> {
@@ -101,7 +106,9 @@ class OpenAiServer {
     const wish = parseTextWish(await readJson(exchange.request));
     this.requireModel(wish.model);
     const shape = createTextShape({ model: this.model, hasLogProbs: wish.bestTokens !== undefined });
-    await this.reply(exchange, shape, { wish, prompts: wish.prompts.map((prompt) => this.model.textPrompt(prompt)) });
+    const cell = chooseCell(this.model, wish);
+    const prompts = wish.prompts.map((prompt) => this.model.textPrompt(prompt, cell));
+    await this.reply(exchange, shape, { wish, prompts });
   }
 
   private requireModel(id: string): void {
@@ -140,6 +147,17 @@ class OpenAiServer {
     if (wish.isUsageStreamed) events.send(shape.usage(usage));
     events.end();
   }
+}
+
+/** The cell of all attacks of a request: the one asked for, or one at random, which a seed repeats. */
+function chooseCell({ cells, id }: ServedModel, { cell, seed }: Pick<Wish, 'cell' | 'seed'>): string | undefined {
+  if (cell === undefined) {
+    if (cells === undefined) return undefined;
+    return cells[seed === undefined ? randomInt(cells.length) : randomStream(seed, 'serve cell').nextInt(cells.length)];
+  }
+  if (cells?.includes(cell)) return cell;
+  const known = cells === undefined ? 'no cell: it has none' : `one of ${cells.join(', ')}`;
+  throw new ApiError(400, `cell: ${id} does not know ${JSON.stringify(cell)}, expected ${known}`, { param: 'cell' });
 }
 
 function decodePath(text: string): string {

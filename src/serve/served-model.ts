@@ -35,9 +35,11 @@ export interface ServedModel {
   readonly contextTokens: number;
   /** Whether spaces around an answer are cut, as an attacker's are. */
   readonly isTrimmed: boolean;
+  /** Names of the attacker's cells; absent for a model without any. */
+  readonly cells?: readonly string[];
   /** @throws FloodgateError `model` or `target` when the messages make no prompt. */
-  chatPrompt(messages: readonly ChatMessage[]): ServedPrompt;
-  textPrompt(prompt: string | readonly number[]): ServedPrompt;
+  chatPrompt(messages: readonly ChatMessage[], cell?: string): ServedPrompt;
+  textPrompt(prompt: string | readonly number[], cell?: string): ServedPrompt;
   /** The random stream of one choice. */
   streamOf(seed: number, prompt: number, choice: number): RandomStream;
   /** Needs the log-probs that its watches are told. */
@@ -140,14 +142,16 @@ type OpenedAttacker = StageAttacker & { close(): Promise<void> };
 
 function servedAttacker(opened: OpenedAttacker, names: Pick<ServedModel, 'id' | 'fingerprint'>): ServedModel {
   const { attacker, state } = opened;
-  const { tokenizer, contextTokens } = attacker.spec;
+  const { tokenizer, contextTokens, cells } = attacker.spec;
   return {
     ...names,
+    ...(cells === undefined ? {} : { cells: cells.map(({ name }) => name) }),
     tokenizer,
     contextTokens,
     isTrimmed: true,
-    chatPrompt: () => attackPrompt(opened, []),
-    textPrompt: (prompt) => attackPrompt(opened, typeof prompt === 'string' ? beginningOf(opened, prompt) : prompt),
+    chatPrompt: (_messages, cell) => attackPrompt(opened, [], cell),
+    textPrompt: (prompt, cell) =>
+      attackPrompt(opened, typeof prompt === 'string' ? beginningOf(opened, prompt) : prompt, cell),
     streamOf: (seed, prompt, choice) =>
       prompt === 0 ? sampleStream(seed, choice) : randomStream(seed, 'serve', prompt, choice),
     generate: (request) => attacker.generate({ ...request, state }),
@@ -159,10 +163,14 @@ function beginningOf({ attacker }: StageAttacker, text: string): readonly number
   return text.trim() === '' ? [] : attacker.tokensOf(text).tokens;
 }
 
-function attackPrompt({ attacker }: StageAttacker, beginning: readonly number[]): ServedPrompt {
+function attackPrompt(
+  { attacker }: StageAttacker,
+  beginning: readonly number[],
+  cell: string | undefined,
+): ServedPrompt {
   const { minTokens, maxTokens } = attacker.spec;
   return {
-    ids: [...attacker.prompt, ...beginning],
+    ids: [...attacker.promptOf(cell), ...beginning],
     minNewTokens: Math.max(0, minTokens - beginning.length),
     maxNewTokens: maxTokens - beginning.length,
   };

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { positiveCount } from '../base/config-fields.ts';
 import { randomStream } from '../base/random.ts';
 import type { SampledAttack } from '../learning/attack.ts';
-import type { AttackerState } from '../learning/attacker.ts';
+import { type AttackerState, cellInTurn } from '../learning/attacker.ts';
 import { writtenTokens } from '../learning/loops/rollout.ts';
 import type { JudgeScore } from '../learning/reward/reward.ts';
 import { createLedger } from '../trial/ledger.ts';
@@ -57,6 +57,7 @@ async function drawBest(
     const requests = chunk.map(({ slot, trial }) => ({
       stream: randomStream(seed, 'best of n', first + slot, trial),
       temperature,
+      ...cellInTurn(attacker.cells, first + slot),
     }));
     const attacks = await attacker.sample(state, requests);
     const results = await reward(

@@ -4,6 +4,7 @@ import { writeFileAtomically } from '../base/atomic-file.ts';
 import { FloodgateError } from '../base/errors.ts';
 import { append } from '../base/long-lists.ts';
 import { randomStream } from '../base/random.ts';
+import { cellInTurn } from '../learning/attacker.ts';
 import type { CollectedAttack } from '../learning/loops/collection-weights.ts';
 import { averageScores, judgeScore } from '../learning/reward/reward.ts';
 import { createEmbeddingMatrix } from '../metrics/embedding-matrix.ts';
@@ -73,13 +74,13 @@ export async function loadCollection(campaign: Campaign, work: CollectionWork): 
   return collection;
 }
 
-function asFound({ ids, text, meanUnsafe, logS, fluency, responses }: DistinctAttack): CollectedAttack {
+function asFound({ ids, cell, text, meanUnsafe, logS, fluency, responses }: DistinctAttack): CollectedAttack {
   if (fluency === null) {
     throw new FloodgateError('run', 'collect attacks: an attack has no stored fluency', {
       hint: 'the run was begun by another version: start it again',
     });
   }
-  return { ids, text, fluency, score: { logS, meanUnsafe, responses } };
+  return { ids, ...(cell === null ? {} : { cell }), text, fluency, score: { logS, meanUnsafe, responses } };
 }
 
 /**
@@ -174,6 +175,7 @@ async function referenceTexts(campaign: Campaign): Promise<string[]> {
     const requests = Array.from({ length: ROWS }, (_, i) => ({
       stream: randomStream(config.seed, 'cluster reference', start + i),
       temperature: 1,
+      ...cellInTurn(attacker.cells, start + i),
     }));
     append(
       texts,

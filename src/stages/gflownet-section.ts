@@ -133,6 +133,17 @@ const ownShape = {
   responses,
   sampling,
   replay: replaySection,
+  cells: z
+    .strictObject({
+      calls: z
+        .enum(['thompson', 'equal'])
+        .default('thompson')
+        .describe(
+          'thompson: after one batch each, more batches for the cells that yield new wordings; equal: the same number for each',
+        ),
+    })
+    .optional()
+    .describe('how batches of fresh attacks are shared among attacker.cells'),
   spread,
   screen: screening,
   cycles,
@@ -198,6 +209,9 @@ export function checkGflownetSection(config: Config): ConfigProblem[] {
   if (clusters + failures > 1) {
     const what = `got ${clusters} and failures ${failures}, expected shares that add up to at most 1`;
     problems.push(problemAt('gflownet.replay.mix.clusters', what));
+  }
+  if (section.cells !== undefined && config.attacker.cells === undefined) {
+    problems.push(problemAt('gflownet.cells', 'needs attacker.cells, which is missing'));
   }
   append(problems, responseProblems(config, section));
   append(problems, pipelineProblems(config, section));

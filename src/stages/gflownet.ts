@@ -6,24 +6,23 @@ import { type GflownetOptions, trainGflownet } from '../learning/loops/gflownet.
 import type { GflownetParts } from '../learning/loops/gflownet-parts.ts';
 import { slopeClips } from '../learning/objectives/objective.ts';
 import { MAX_SURROGATE_ROWS, Surrogate, type SurrogateState } from '../learning/proposals/surrogate.ts';
-import { createReplayBuffer } from '../learning/replay/replay-buffer.ts';
 import {
   type BufferSize,
   fittingCapacity,
   largestBufferBytes,
   longestTokenBytes,
 } from '../learning/replay/replay-buffer-size.ts';
-import { restoreReplayBuffer } from '../learning/replay/replay-buffer-state.ts';
-import { bufferOptions, type ReplaySettings, replayDraw } from '../learning/replay/replay-section.ts';
-import { MAX_CLUSTERS, WordingClusters, type WordingClustersState } from '../learning/replay/wording-clusters.ts';
+import { type ReplaySettings, replayDraw } from '../learning/replay/replay-section.ts';
+import { MAX_CLUSTERS } from '../learning/replay/wording-clusters.ts';
 import { referenceRule, rewardRule } from '../learning/reward/reward-section.ts';
-import { POOL_CAPACITY, SuccessPool } from '../learning/reward/spread.ts';
+import { POOL_CAPACITY } from '../learning/reward/spread.ts';
 import { isFreeTarget } from '../targets/registry.ts';
 import type { Evidence } from '../trial/evidence.ts';
 import { createLedger, type Ledger } from '../trial/ledger.ts';
 import { loadReference } from './checkpoints.ts';
 import type { Config } from './config/config.ts';
 import { embedEach } from './embed-each.ts';
+import { openMemories, type SavedMemories } from './gflownet-memory.ts';
 import {
   aheadOf,
   assertPublishable,
@@ -103,25 +102,23 @@ function needsEmbeddings({ replay, spread: over, screen }: GflownetSection): boo
   return isCompared || over.eta > 0 || screen.candidates > 1;
 }
 
-/** Sizes of the replay buffer and the pool in this campaign. */
+/** Sizes of the replay buffers and the pools in this campaign. */
 function bufferSizeOf({ attacker, encoder }: Campaign, section: GflownetSection): BufferSize {
   const { tokenizer, maxTokens, config } = attacker.spec;
+  const { cells } = attacker;
   return {
     // An entry of the pool, the surrogate or the clusters is smaller than one of the buffer.
     capacity:
-      section.replay.capacity +
-      (section.spread.eta > 0 ? POOL_CAPACITY : 0) +
-      (section.replay.draw === 'mixed' ? MAX_CLUSTERS : 0) +
+      cells.length *
+        (section.replay.capacity +
+          (section.spread.eta > 0 ? POOL_CAPACITY : 0) +
+          (section.replay.draw === 'mixed' ? MAX_CLUSTERS : 0)) +
       (section.screen.candidates > 1 ? MAX_SURROGATE_ROWS : 0),
     maxTokens,
     vocabSize: Math.max(config.vocabSize, tokenizer.vocabSize),
     tokenBytes: longestTokenBytes(tokenizer),
     embeddingWidth: needsEmbeddings(section) ? encoder.width : 0,
   };
-}
-
-function openPool(saved: unknown): SuccessPool {
-  return saved === undefined ? new SuccessPool() : SuccessPool.from(saved);
 }
 
 /** The reward of one batch; its calls reach the ledger when the batch is taken, as its attacks reach the update. */
@@ -164,29 +161,18 @@ async function train(campaign: Campaign, stage: string, section: GflownetSection
     const every = section.checkpointEveryUpdates;
     const { run, reward, ledger, extra } = await startRewarded(campaign, stage, policy.parameters, every);
     const saved = extra as
-      | {
-          readonly buffer: unknown;
-          readonly pool?: unknown;
-          readonly clusters?: WordingClustersState;
-          readonly surrogate?: SurrogateState;
-          readonly asked?: readonly DrawnBatch[];
-        }
+      | (SavedMemories & { readonly surrogate?: SurrogateState; readonly asked?: readonly DrawnBatch[] })
       | undefined;
     const successive = successiveResponses(section);
     const parts: GflownetParts<Evidence> = {
+      ...openMemories(attacker, section, options, saved),
       attacker,
       policy,
       reference: attacker.stateOf(reference),
-      buffer:
-        saved === undefined ? createReplayBuffer(bufferOptions(section.replay)) : restoreReplayBuffer(saved.buffer),
       reward: successive === undefined ? reward : openReward(campaign, ledger, successive),
       openReward: () => openBatchReward(campaign, ledger, successive),
       asked: new AskedBatches<Evidence>(),
       ...(searches === undefined ? {} : { search: searches.search, takenOrder: searches.takenOrder }),
-      ...(options.spread === undefined ? {} : { pool: openPool(saved?.pool) }),
-      ...(options.mix === undefined
-        ? {}
-        : { clusters: new WordingClusters(section.replay.mix.cosine, saved?.clusters) }),
       ...(options.screen === undefined ? {} : { surrogate: new Surrogate(options.seed, saved?.surrogate) }),
       ...(needsEmbeddings(section) ? { embed: embedEach(campaign.encoder) } : {}),
     };

@@ -3,13 +3,21 @@ import { positiveCount } from '../base/config-fields.ts';
 import { FloodgateError } from '../base/errors.ts';
 import { append, maxOf } from '../base/long-lists.ts';
 import { makeOrClose } from '../base/open-together.ts';
-import { randomStream } from '../base/random.ts';
+import { type RandomStream, randomStream } from '../base/random.ts';
 import type { Attack } from '../learning/attack.ts';
-import { type Attacker, openAttacker } from '../learning/attacker.ts';
+import {
+  type Attacker,
+  cellInTurn,
+  type DrawRequest,
+  openAttacker,
+  placesByCell,
+  promptsOf,
+} from '../learning/attacker.ts';
 import { writtenTokens } from '../learning/loops/rollout.ts';
 import { worldKindOf } from '../worlds/world-registry.ts';
 import { createSection } from './config/config.ts';
 import { drawCost } from './policy-draw.ts';
+import { seedCells } from './seed-cells.ts';
 import { type AttackDraw, type Campaign, problemAt, type Stage } from './stage.ts';
 
 const section = createSection(
@@ -39,17 +47,27 @@ function fittingExamples({ spec }: Attacker, perExample: number): number {
 /** Attacks that share one context. */
 const BLOCK = 32;
 
+/** A text with seeds in it that the attacks of a block continue; with cells, the seeds are those of the cell. */
+function contextOf(
+  { attacker, seeds }: Campaign,
+  cellOf: (text: string) => { readonly cell?: string },
+  cell: string | undefined,
+  { examples, stream }: { readonly examples: number; readonly stream: RandomStream },
+): string {
+  const prompt = promptsOf(attacker.spec).find((each) => each.cell === cell)?.text ?? '';
+  const own = seeds.attacks.filter((text) => cellOf(text).cell === cell);
+  const chosen = stream.shuffle(own).slice(0, examples);
+  return [...chosen.map((text) => `${prompt}${text}\n`), prompt].join('');
+}
+
 async function open(campaign: Campaign): Promise<AttackDraw> {
   const { attacker, config, compute, seeds } = campaign;
+  const cellOf = await seedCells(campaign);
   const longest = maxOf(seeds.attacks.map((text) => attacker.tokensOf(text).tokens.length + 2));
-  const perExample = longest + attacker.prompt.length;
+  const perExample = longest + maxOf(attacker.cells.map((cell) => attacker.promptOf(cell).length));
   const wanted = section.of(config).examples;
   const examples = Math.min(wanted, seeds.attacks.length, fittingExamples(attacker, perExample));
   const contextTokens = attacker.spec.contextTokens + examples * perExample;
-  const contexts = (block: number, seed: number): string => {
-    const chosen = randomStream(seed, 'icl examples', block).shuffle(seeds.attacks).slice(0, examples);
-    return [...chosen.map((text) => `${config.attacker.metaPrompt}${text}\n`), config.attacker.metaPrompt].join('');
-  };
   const opened = await openAttacker({ ...attacker.spec, contextTokens }, compute);
   const state = await makeOrClose([opened], async () => {
     const untrained = opened.createParameters();
@@ -65,8 +83,17 @@ async function open(campaign: Campaign): Promise<AttackDraw> {
         const requests = Array.from({ length: end - at }, (_, i) => ({
           stream: randomStream(seed, 'icl attack', at + i),
           temperature,
+          ...cellInTurn(attacker.cells, at + i),
         }));
-        append(attacks, await opened.sampleAfter(state, contexts(block, seed), requests));
+        const drawn = new Array<Attack>(requests.length);
+        for (const [cell, places] of placesByCell(requests)) {
+          const stream = randomStream(seed, 'icl examples', block);
+          const context = contextOf(campaign, cellOf, cell, { examples, stream });
+          const own = places.map((i) => requests[i] as DrawRequest);
+          const written = await opened.sampleAfter(state, context, own);
+          for (const [i, attack] of written.entries()) drawn[places[i] as number] = attack;
+        }
+        append(attacks, drawn);
         at = end;
       }
       return { attacks, cost: drawCost(writtenTokens(attacks)) };

@@ -1,5 +1,5 @@
 import { randomStream } from '../base/random.ts';
-import type { Attacker, AttackerState } from '../learning/attacker.ts';
+import { type Attacker, type AttackerState, cellInTurn } from '../learning/attacker.ts';
 import { writtenTokens } from '../learning/loops/rollout.ts';
 import type { Calls } from '../trial/ledger.ts';
 import type { AttackDraw } from './stage.ts';
@@ -9,13 +9,14 @@ export function drawCost(tokens: number): Calls {
   return { targetCalls: 0, judgeCalls: 0, tokens };
 }
 
-/** Draws from a trained attacker directly. The draw owns nothing: the opener of the attacker closes it. */
+/** Draws from a trained attacker directly; its cells take turns. The draw owns nothing: the opener of the attacker closes it. */
 export function createPolicyDraw(attacker: Attacker, state: AttackerState): AttackDraw {
   return {
     draw: async (first, count, { seed, temperature }) => {
       const requests = Array.from({ length: count }, (_, i) => ({
         stream: randomStream(seed, 'evaluation attack', first + i),
         temperature,
+        ...cellInTurn(attacker.cells, first + i),
       }));
       const attacks = await attacker.sample(state, requests);
       return { attacks, cost: drawCost(writtenTokens(attacks)) };

@@ -1,6 +1,7 @@
 import { randomStream } from '../base/random.ts';
 import type { ParameterVector } from '../engine/optimizer/flat-parameters.ts';
 import type { Attack } from '../learning/attack.ts';
+import { cellInTurn } from '../learning/attacker.ts';
 import { drawAttacks, type TrainingUpdate } from '../learning/loops/rollout.ts';
 import type { TrainingRun } from '../learning/loops/update-loop.ts';
 import { isUnsafe, type RewardFunction } from '../learning/reward/reward.ts';
@@ -60,6 +61,7 @@ export async function withMeasuredCap(campaign: Campaign, reference: ParameterVe
   const requests = Array.from({ length: CAP_SAMPLES }, (_, i) => ({
     stream: randomStream(config.seed, 'fluency cap', i),
     temperature: 1,
+    ...cellInTurn(attacker.cells, i),
   }));
   const drawn = await drawAttacks(attacker, attacker.stateOf(reference), requests);
   const rates = drawn.map((attack) => attack.logPi / attacker.rowOf(attack).length).sort((a, b) => a - b);

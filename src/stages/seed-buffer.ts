@@ -4,10 +4,10 @@ import { FloodgateError } from '../base/errors.ts';
 import { append } from '../base/long-lists.ts';
 import { randomStream } from '../base/random.ts';
 import type { Attack } from '../learning/attack.ts';
-import type { Attacker, AttackerState } from '../learning/attacker.ts';
+import { type Attacker, type AttackerState, cellInTurn, placesByCell } from '../learning/attacker.ts';
 import type { GflownetOptions } from '../learning/loops/gflownet.ts';
 import { keepAttacks } from '../learning/loops/gflownet-gather.ts';
-import { type GflownetParts, rewardOf } from '../learning/loops/gflownet-parts.ts';
+import { type GflownetParts, inCell, rewardOf } from '../learning/loops/gflownet-parts.ts';
 import { consultReference, tryRollouts } from '../learning/loops/rollout.ts';
 import { Coverage } from '../learning/proposals/coverage.ts';
 import type { ReplaySettings } from '../learning/replay/replay-section.ts';
@@ -16,6 +16,7 @@ import type { StoredAttack } from '../runs/store/records.ts';
 import { type Evidence, unsafeOf } from '../trial/evidence.ts';
 import type { Ledger } from '../trial/ledger.ts';
 import { toRow } from './rewarded-training.ts';
+import { seedCells } from './seed-cells.ts';
 import type { Campaign } from './stage.ts';
 
 /** Attacks tried before the first update are stored under this number. */
@@ -51,6 +52,7 @@ async function sampleReference(
     const requests = Array.from({ length: Math.min(drawnRows(attacker), count - drawn.length) }, (_, i) => ({
       stream: randomStream(config.seed, 'reference', drawn.length + i),
       temperature: 1,
+      ...cellInTurn(attacker.cells, drawn.length + i),
     }));
     const sampled = await attacker.sample(reference, requests);
     append(
@@ -63,7 +65,10 @@ async function sampleReference(
   return drawn;
 }
 
-/** Attacks of the reference: every one that it draws, or of `seedCandidates` times as many those that cover most. */
+/**
+ * Attacks of the reference, its cells in turn: every one that it draws, or of `seedCandidates` times as many those that
+ * cover most.
+ */
 async function drawReference(
   campaign: Campaign,
   reference: AttackerState,
@@ -71,11 +76,25 @@ async function drawReference(
 ): Promise<Attack[]> {
   const candidates = await sampleReference(campaign, reference, seedWithReference * seedCandidates);
   if (seedCandidates === 1) return candidates;
+  const ofCells = [...placesByCell(candidates).values()];
+  const chosen: Attack[][] = [];
+  for (const [i, places] of ofCells.entries()) {
+    const share = Math.ceil((seedWithReference - i) / ofCells.length); // as many as its turns
+    const own = places.map((place) => candidates[place] as Attack);
+    chosen.push(await mostCovering(own, share, campaign.io.signal));
+  }
+  return Array.from({ length: seedWithReference }, (_, i) => {
+    return chosen[i % chosen.length]?.[Math.floor(i / chosen.length)] as Attack;
+  });
+}
+
+/** The `count` candidates that cover most words, in the order in which to ask them. */
+async function mostCovering(candidates: readonly Attack[], count: number, signal: AbortSignal): Promise<Attack[]> {
   const coverage = new Coverage(candidates);
   const chosen: Attack[] = [];
-  while (chosen.length < seedWithReference) {
+  while (chosen.length < count) {
     if (chosen.length % CHUNK === 0) {
-      if (campaign.io.signal.aborted) throw interrupted(0, 'seeds');
+      if (signal.aborted) throw interrupted(0, 'seeds');
       await nextTurn();
     }
     chosen.push(coverage.take() as Attack);
@@ -86,12 +105,13 @@ async function drawReference(
 /** The seeds and samples of the reference that the config puts into the buffer. */
 async function drawSeeds({ campaign, parts, replay }: SeedBufferWork): Promise<Attack[]> {
   const { attacker, seeds } = campaign;
+  const cellOf = await seedCells(campaign);
   const { seedWithSft } = replay;
   const drawn: Attack[] = [];
   for (const text of seedWithSft ? seeds.attacks : []) {
     const attack = attacker.tokensOf(text);
     if (attack.tokens.length < attacker.spec.minTokens) continue;
-    drawn.push({ ...attack, text: attacker.textOf(attack.tokens), source: 'seed' });
+    drawn.push({ ...attack, ...cellOf(text), text: attacker.textOf(attack.tokens), source: 'seed' });
   }
   append(drawn, await drawReference(campaign, parts.reference, replay));
   return drawn;
@@ -152,7 +172,10 @@ async function tryChunk(
   const embeddings = await parts.embed?.(chunk.map(({ text }) => text));
   const { scored, rows, unscored } = await tryRollouts(chunk, opinions, reward, (row) => ['seed', start + row]);
   const tried = scored.map((attack, i) => ({ attack, embedding: embeddings?.[rows[i] as number] }));
-  keepAttacks(parts, options, 0, tried);
+  for (const [cell, places] of placesByCell(scored)) {
+    const own = places.map((i) => tried[i] as (typeof tried)[number]);
+    keepAttacks(inCell(parts, cell), options, 0, own);
+  }
   return [...scored.map((attack) => ({ ...attack, logReward: logReward(attack) })), ...unscored];
 }
 

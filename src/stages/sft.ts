@@ -9,7 +9,7 @@ import type { ParameterVector } from '../engine/optimizer/flat-parameters.ts';
 import type { AttackTokens } from '../learning/attack.ts';
 import { loadLatestCheckpoint, saveCheckpoint } from '../learning/checkpoints/checkpoint-folder.ts';
 import { loadParameters } from '../learning/checkpoints/trainer-state.ts';
-import { type LikelihoodUpdate, trainLikelihood } from '../learning/loops/likelihood.ts';
+import { type LikelihoodRow, type LikelihoodUpdate, trainLikelihood } from '../learning/loops/likelihood.ts';
 import type { PolicySession } from '../models/decoder/policy-session.ts';
 import { loraSection } from '../models/model-fields.ts';
 import { readAttackerAdapter, setAdapter } from '../runs/attacker-adapter.ts';
@@ -20,6 +20,7 @@ import { loopControl, resumeStage, SFT, type StageStart, stageCheckpoint } from 
 import { createSection } from './config/config.ts';
 import { plainMetric } from './metric-records.ts';
 import { openAttackerPolicy } from './rewarded-training.ts';
+import { seedCells } from './seed-cells.ts';
 import { type Campaign, checkWarmup, problemAt, type Stage } from './stage.ts';
 
 const section = createSection(
@@ -43,10 +44,14 @@ export const CHECKPOINT_EVERY = 50;
 const VALIDATE_EVERY = 25;
 
 /** Seeds as attacks, split into training and validation by the run's seed. */
-function splitSeeds({ attacker, seeds, config }: Campaign): { training: AttackTokens[]; validation: AttackTokens[] } {
+async function splitSeeds(campaign: Campaign): Promise<{ training: AttackTokens[]; validation: AttackTokens[] }> {
+  const { attacker, seeds, config } = campaign;
+  const cellOf = await seedCells(campaign);
   const shuffled = randomStream(config.seed, 'seed split').shuffle(seeds.attacks);
   const held = Math.min(Math.floor(shuffled.length * section.of(config).validationShare), shuffled.length - 1);
-  const attacks = shuffled.map((text) => attacker.tokensOf(text)).filter(({ tokens }) => tokens.length > 0);
+  const attacks = shuffled
+    .map((text) => ({ ...attacker.tokensOf(text), ...cellOf(text) }))
+    .filter(({ tokens }) => tokens.length > 0);
   return { validation: attacks.slice(0, held), training: attacks.slice(held) };
 }
 
@@ -135,15 +140,18 @@ async function inheritExported(campaign: Campaign, folder: AttackerFolder, param
 async function trainOnSeeds(campaign: Campaign, policy: PolicySession, start: StageStart): Promise<void> {
   const { config, attacker } = campaign;
   const { updates, batchSize, learningRate, warmupUpdates, gradientClip, weightDecay } = section.of(config);
-  const { training, validation } = splitSeeds(campaign);
+  const { training, validation } = await splitSeeds(campaign);
+  const rowOf = ({ cell, ...attack }: AttackTokens): LikelihoodRow => {
+    return { row: attacker.rowOf(attack), ...(cell === undefined ? {} : { cell }) };
+  };
   await trainLikelihood(
     {
       policy,
-      examples: training.map((attack) => ({ row: attacker.rowOf(attack), weight: 1 })),
-      validation: validation.map((attack) => attacker.rowOf(attack)),
+      examples: training.map((attack) => ({ ...rowOf(attack), weight: 1 })),
+      validation: validation.map(rowOf),
     },
     {
-      prompt: attacker.prompt,
+      promptOf: (cell) => attacker.promptOf(cell),
       minTokens: 0,
       batchSize,
       learningRate: { peak: learningRate, warmupUpdates, decay: 'constant', totalUpdates: updates },

@@ -84,7 +84,9 @@ async function examplesOf(
     balance,
     logReward: ({ fluency, score }) => logReward(fluency, score.logS),
   });
-  return attacks.map(({ ids }, i) => ({ row: ids, weight: values[i] as number }));
+  return attacks.map(({ ids, cell }, i) => {
+    return { row: ids, weight: values[i] as number, ...(cell === undefined ? {} : { cell }) };
+  });
 }
 
 /**
@@ -137,7 +139,7 @@ async function trainOn(
   await trainLikelihood(
     { policy, examples, validation: [] },
     {
-      prompt: attacker.prompt,
+      promptOf: (cell) => attacker.promptOf(cell),
       minTokens: attacker.spec.minTokens,
       batchSize,
       learningRate: { peak: learningRate, warmupUpdates, decay, totalUpdates: updates },

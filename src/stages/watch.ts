@@ -2,6 +2,7 @@ import { monotonicMs } from '../base/clock.ts';
 import { FloodgateError } from '../base/errors.ts';
 import { randomStream } from '../base/random.ts';
 import type { ParameterVector } from '../engine/optimizer/flat-parameters.ts';
+import { cellInTurn } from '../learning/attacker.ts';
 import { saveTrainerState } from '../learning/checkpoints/trainer-state.ts';
 import type { TrainingUpdate } from '../learning/loops/rollout.ts';
 import { isUnsafe, type RewardFunction } from '../learning/reward/reward.ts';
@@ -73,6 +74,7 @@ async function heldOut({ campaign, parameters, reward, ledger }: WatchedStage, u
   const requests = Array.from({ length: config.watch.attacks }, (_, i) => ({
     stream: randomStream(config.seed, 'held out', update, i),
     temperature: 1,
+    ...cellInTurn(attacker.cells, i),
   }));
   const attacks = await attacker.sample(attacker.stateOf(parameters), requests);
   const results = await reward(attacks.map(({ text }, i) => ({ text, streamName: ['held out', update, i] })));

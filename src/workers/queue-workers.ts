@@ -1,4 +1,3 @@
-import { setTimeout as wait } from 'node:timers/promises';
 import type { Job as QueuedJob, Worker } from 'bullmq';
 import type { Bullmq, QueueAddress } from '../queue/connection.ts';
 import { type QueueName, RUNS, SEARCHES } from '../queue/protocol.ts';
@@ -47,32 +46,6 @@ export function openWorkers(
       return new WaitingError();
     });
   return take.map((queue) => new Worker(queue, work, { ...common, concurrency: AT_ONCE[queue] ?? concurrency }));
-}
-
-/** The part of BullMQ's connections that ends them. */
-interface Ending {
-  close(force: boolean): Promise<void>;
-  disconnect(wait: boolean): Promise<void>;
-}
-
-interface Internals {
-  readonly connection?: Ending;
-  readonly blockingConnection?: Ending;
-  readonly lockManager?: { close(): Promise<void> };
-  readonly stalledCheckStopper?: () => void;
-}
-
-/** Ends both connections of a worker, whatever still waits for them. */
-export async function disconnect(worker: object): Promise<void> {
-  const { connection, blockingConnection, lockManager, stalledCheckStopper } = worker as Internals;
-  for (const each of [connection, blockingConnection]) {
-    each?.close(true).catch(() => undefined); // one that was never made
-    each?.disconnect(false).catch(() => undefined); // one whose clean end waits for a Redis that is gone
-  }
-  // Its clean end stops these timers last, and they would keep the process alive.
-  lockManager?.close().catch(() => undefined);
-  stalledCheckStopper?.();
-  await wait(0);
 }
 
 /** The part of a BullMQ worker that tells of its connection. */

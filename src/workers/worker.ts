@@ -7,13 +7,13 @@ import { type ProgressSink, silentProgress } from '../base/progress.ts';
 import { type BlobRedis, type Blobs, openBlobs } from '../queue/blobs.ts';
 import {
   closeSoon,
+  disconnect,
   loadBullmq,
   queueAddress,
   type RawRedis,
   requireConnection,
   watchSilence,
 } from '../queue/connection.ts';
-import { KEEP_SECONDS } from '../queue/job-queue.ts';
 import { checkedResult } from '../queue/job-result.ts';
 import {
   type Job,
@@ -28,12 +28,13 @@ import {
 } from '../queue/protocol.ts';
 import { type QueueConfig, queueSection } from '../queue/queue-section.ts';
 import { openSigner, type Signed, type Signer } from '../queue/signing.ts';
+import { KEEP_SECONDS } from '../queue/stored-jobs.ts';
 import { readOnlyVariables } from '../wire/secrets.ts';
 import { PartsCache } from './opened-parts.ts';
 import { performJob, type WorkerCounts } from './perform-job.ts';
 import { performRun } from './perform-run.ts';
 import type { Permissions } from './permissions.ts';
-import { disconnect, openWorkers, watchConnection } from './queue-workers.ts';
+import { openWorkers, watchConnection } from './queue-workers.ts';
 
 const NOTHING: Permissions = { code: [], files: [] };
 /** Jobs under way at once, where nothing says otherwise. */
@@ -201,14 +202,15 @@ export async function runWorker(
   if (first !== undefined) watchConnection(first, address.shown, said);
   for (const other of others) other.on('error', () => undefined); // lost together with the first
   const closeAll = () => Promise.all(workers.map((worker) => worker.close()));
-  // Before any job hears of the end: one that is handed back is then not taken again.
-  signal.addEventListener('abort', () => void closeAll().catch(() => undefined), { once: true });
   const endWatches: (() => void)[] = [];
   try {
     for (const worker of workers) {
-      await requireConnection(worker, address);
+      await Promise.race([requireConnection(worker, address), aborted(signal)]);
+      if (signal.aborted) return processing.counts;
       endWatches.push(watchSilence((await worker.client) as unknown as RawRedis));
     }
+    // Before any job hears of the end: one that is handed back is then not taken again.
+    signal.addEventListener('abort', () => void closeAll().catch(() => undefined), { once: true });
     ready(name);
     const running = workers.map((worker) => worker.run());
     await Promise.race([...running, aborted(signal)]); // one ends by itself only with an error

@@ -48,7 +48,7 @@ export async function trainLesson(attacker: Attacker, lesson: Lesson, options: B
     await trainLikelihood(
       { policy, examples, validation: [] },
       {
-        prompt: attacker.prompt,
+        promptOf: (cell) => attacker.promptOf(cell),
         minTokens: 0,
         batchSize,
         learningRate: { peak: learningRate, warmupUpdates, decay: 'constant', totalUpdates: updates },

@@ -1,9 +1,9 @@
 import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, describe, expect, test, vi } from 'vitest';
 import { acquireLock } from '../../src/base/lock.ts';
 import { UNPRINTABLE } from '../../src/base/unprintable.ts';
 import { openStore, type RunStore } from '../../src/runs/store/run-store.ts';
-import { type CompiledSource, compileSource } from '../support/compiled-source.ts';
+import { builtProgram } from '../support/compiled-source.ts';
 import { testPath } from '../support/golden-file.ts';
 import {
   addModel,
@@ -18,19 +18,14 @@ import {
 /** Every test starts processes: a busy machine may be slow at that. */
 vi.setConfig({ testTimeout: 240_000 });
 
-let compiled: CompiledSource;
 const places: BadInputPlace[] = [];
 
-beforeAll(() => {
-  compiled = compileSource();
-});
 afterAll(async () => {
-  compiled.remove();
   for (const { tiny } of places) await tiny.remove();
 });
 
 async function newPlace(): Promise<BadInputPlace> {
-  const place = await createBadInputPlace(`${compiled.folder}/cli/main.js`);
+  const place = await createBadInputPlace(`${builtProgram()}/cli/main.js`);
   places.push(place);
   return place;
 }

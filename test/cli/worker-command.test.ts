@@ -11,8 +11,14 @@ afterAll(() => redis?.remove());
 describe('floodgate worker', () => {
   it('says what it is of before anything else, and what it did at the end', async () => {
     const controller = new AbortController();
-    setTimeout(() => controller.abort(), 2000);
-    const { code, stdout, stderr } = await cli(['worker', '--queue', redis.url], { signal: controller.signal });
+    let stderr = '';
+    const sink = {
+      write: (text: string) => {
+        stderr += text;
+        if (/takes jobs/.test(stderr)) controller.abort();
+      },
+    };
+    const { code, stdout } = await cli(['worker', '--queue', redis.url], { signal: controller.signal, stderr: sink });
     expect(code, stderr).toBe(0);
     expect(stderr).toMatch(
       new RegExp(`^worker of ${redis.url}; Ctrl-C hands its jobs back and stops it\nworker .*:\\d+ takes jobs\n`),

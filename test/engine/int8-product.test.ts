@@ -1,7 +1,21 @@
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { GraphBuilder } from '../../src/engine/graph/builder.ts';
+import { int8ProductSaturates } from '../../src/engine/runtime/int8-product.ts';
 import { openSession } from '../../src/engine/runtime/session.ts';
-import { float32Data, float32Tensor } from '../../src/engine/runtime/tensors.ts';
+import { float32Data, float32Tensor, onnxRuntime } from '../../src/engine/runtime/tensors.ts';
+
+test('a trial that the runtime refused once is made again, and what it found is kept', async () => {
+  const create = vi.spyOn(onnxRuntime().InferenceSession, 'create');
+  try {
+    create.mockRejectedValueOnce(new Error('no memory for now'));
+    await expect(int8ProductSaturates()).rejects.toThrow('no memory for now');
+    expect(await int8ProductSaturates()).toBeTypeOf('boolean');
+    await int8ProductSaturates();
+    expect(create).toHaveBeenCalledTimes(2);
+  } finally {
+    create.mockRestore();
+  }
+});
 
 // Each sum of two products is 64,770 here, twice what 16 bits hold: a kernel that saturates gives half of it.
 test.each([1, 2, 16, 80])('the largest factors do not saturate, %i rows', async (rows) => {

@@ -1,11 +1,11 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ProgressSink } from '../../src/base/progress.ts';
 import { randomStream } from '../../src/base/random.ts';
 import { liveSessionLabels } from '../../src/engine/runtime/session.ts';
-import { openCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
+import { type DecoderCheckpoint, openCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
 import { measureDivergence } from '../../src/models/decoder/divergence.ts';
 import { openGenerator } from '../../src/models/decoder/generator.ts';
 import { openInt8Decoder, quantisedLinears } from '../../src/models/decoder/int8-decoder.ts';
@@ -93,6 +93,23 @@ describe.each(['gpt2', 'smollm2'] as const)('%s in int8', (name) => {
     expect(totals).toEqual([['convert weights to int8', 'bytes'], expect.any(Number)]);
     expect(updates).toHaveLength(quantisedLinears(base.config).length + 1);
     expect([updates.at(-1), Math.max(...updates) <= (totals[1] as number)]).toEqual([-1, true]);
+  });
+
+  test('removes what an earlier version made of the same weights, and nothing else', async () => {
+    const { config, weights } = await openCheckpoint(testPath('fixtures', 'models', name), {
+      cacheDir: path.join(cacheDir, `${name} again`),
+    }).then((checkpoint) => checkpoint as DecoderCheckpoint);
+    const { dir, name: stem } = path.parse(weights.path);
+    const [others, later] = [path.join(dir, `other-${stem}-int8-v1.bin`), path.join(dir, `${stem}-int8-v99.bin`)];
+    const earlier = path.join(dir, `${stem}-int8-v1.bin`);
+    for (const file of [earlier, others, later]) await writeFile(file, 'of another model or version');
+    const { path: made } = await openInt8Decoder({ config, weights }, [], compute);
+    expect(
+      (await readdir(dir))
+        .map((file) => path.join(dir, file))
+        .filter((file) => /int8-v\d+\.bin$/.test(file))
+        .sort(),
+    ).toEqual([made, others, later].sort());
   });
 
   test('stays near fp32, the same file serving a second opening', async () => {

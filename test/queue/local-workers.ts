@@ -1,4 +1,5 @@
 import { silentProgress } from '../../src/base/progress.ts';
+import type { AskedDescription } from '../../src/queue/protocol.ts';
 import { parseConfig } from '../../src/stages/campaign/config-load.ts';
 import { openRunWorkers, type RunWorkers } from '../../src/stages/campaign/run-workers.ts';
 import type { Config } from '../../src/stages/config/config.ts';
@@ -45,6 +46,16 @@ queue: { url: '${url}', waitSeconds: 5 }
 ${more}`;
   return parseConfig(text, { fileName: 'queue.yaml', folder: '/' });
 }
+
+/** The target and the training judge of a config, as jobs describe them. */
+export const describedParts = ({ target, judges }: Pick<Config, 'target' | 'judges'>): AskedDescription => ({
+  seed: 0,
+  threads: 1,
+  target: { ...target },
+  judges: [{ ...judges.training }],
+  world: null,
+  texts: [],
+});
 
 export const DEFAULT_JUDGE = { kind: 'lexicon', rules: [{ terms: ['alarm'], weight: 0.95 }] };
 

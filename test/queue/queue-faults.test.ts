@@ -1,15 +1,9 @@
-import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { randomStream } from '../../src/base/random.ts';
-import { openCallLog } from '../../src/runs/store/call-log.ts';
-import { createTinyCampaign, placeOfTiny, type TinyCampaign } from '../stages/tiny-campaign.ts';
-import { createWholeRun, type WholeRun } from '../stages/whole-run.ts';
-import { type CompiledSource, compileSource } from '../support/compiled-source.ts';
-import { type Fault, runWithFaults, withSlowTarget } from './fault-run.ts';
+import { createFaultCampaign, type FaultCampaign } from './fault-campaign.ts';
+import { type Fault, runWithFaults } from './fault-run.ts';
 
-let compiled: CompiledSource;
-let tiny: TinyCampaign;
-let whole: WholeRun;
+let campaign: FaultCampaign;
 
 /** Short, and with calls of the target in every part. */
 const SHORT = [
@@ -20,29 +14,13 @@ const SHORT = [
 ];
 
 beforeAll(async () => {
-  compiled = compileSource();
-  tiny = await createTinyCampaign();
-  const place = withSlowTarget(placeOfTiny(tiny, compiled.folder), SHORT);
-  process.env.CALLS = path.join(tiny.folder, 'whole.calls');
-  process.env.DELAY_MS = '0';
-  whole = await createWholeRun(place);
+  campaign = await createFaultCampaign(SHORT);
 });
-afterAll(async () => {
-  compiled?.remove();
-  await tiny?.remove();
-});
+afterAll(() => campaign?.remove());
 
-function paidOf(name: string): number {
-  const log = openCallLog(path.join(whole.pathOf(name), 'calls.db'));
-  try {
-    return log.spent.targetCalls;
-  } finally {
-    log.close();
-  }
-}
-
-describe('a run with a queue and two workers', () => {
+describe('a run with a queue and two workers', { timeout: 300_000 }, () => {
   it('ends with the same rows after workers, Redis, the network and the learner have failed', async () => {
+    const { whole, callsOf } = campaign;
     const faults: Fault[] = ['worker killed', 'Redis killed', 'network cut', 'learner killed', 'worker stopped'];
     const { met, calls } = await runWithFaults(whole.place, {
       name: 'faulty',
@@ -56,7 +34,8 @@ describe('a run with a queue and two workers', () => {
     expect(met).toEqual(faults);
     expect(whole.differences('faulty')).toEqual([]);
     // An answer that was drawn twice was counted once.
-    expect(paidOf('faulty')).toBe(paidOf('whole'));
-    expect(calls).toBeGreaterThanOrEqual(paidOf('whole'));
+    const { paid } = callsOf('whole');
+    expect(callsOf('faulty').paid).toBe(paid);
+    expect(calls).toBeGreaterThanOrEqual(paid);
   });
 });

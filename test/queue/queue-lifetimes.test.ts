@@ -4,18 +4,16 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Queue } from 'bullmq';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { freePort, type RedisServer, startRedis } from '../../lab/queue/redis-server.ts';
+import { type RedisServer, startRedis } from '../../lab/queue/redis-server.ts';
 import { startWorker, type WorkerProcess } from '../../lab/queue/worker-process.ts';
-import { FloodgateError } from '../../src/base/errors.ts';
 import { loadBullmq, queueAddress } from '../../src/queue/connection.ts';
 import { openJobQueue } from '../../src/queue/job-queue.ts';
 import type { JobQueue } from '../../src/queue/pending-job.ts';
 import { type AskJob, jobIdOf, PROTOCOL } from '../../src/queue/protocol.ts';
 import { queueSection } from '../../src/queue/queue-section.ts';
 import { createSigner } from '../../src/queue/signing.ts';
-import { type CompiledSource, compileSource } from '../support/compiled-source.ts';
-import { selfSignedCertificate } from '../support/self-signed.ts';
-import { DEFAULT_JUDGE, openWorkersOf, queueConfig, startLocalWorker } from './local-workers.ts';
+import { builtProgram } from '../support/compiled-source.ts';
+import { describedParts, openWorkersOf, queueConfig } from './local-workers.ts';
 
 /** A target that notes each call; `block` blocks the event loop, `slow` waits until a file is there. */
 const TARGET = `
@@ -32,14 +30,12 @@ export default async ({ attack, signal }) => {
 
 const never = new AbortController().signal;
 let redis: RedisServer;
-let compiled: CompiledSource;
 let folder: string;
 let jobs: JobQueue;
 let processes: WorkerProcess[] = [];
 
 beforeAll(async () => {
   redis = await startRedis();
-  compiled = compileSource();
   folder = await mkdtemp(path.join(tmpdir(), 'floodgate-lifetimes-'));
   writeFileSync(path.join(folder, 'target.mjs'), TARGET);
   jobs = await openJobQueue(addressOf(redis.url), createSigner(undefined));
@@ -52,7 +48,6 @@ afterEach(async () => {
 });
 afterAll(async () => {
   await jobs?.close();
-  compiled?.remove();
   await redis?.remove();
   await rm(folder, { recursive: true, force: true });
 });
@@ -62,7 +57,7 @@ const signer = createSigner(undefined);
 
 function startOne(...args: string[]): WorkerProcess {
   const file = path.join(folder, 'target.mjs');
-  const place = { mainPath: path.join(compiled.folder, 'cli/main.js'), folder };
+  const place = { mainPath: path.join(builtProgram(), 'cli/main.js'), folder };
   const all = ['--queue', redis.url, '--allow-local-code', file, ...args];
   const worker = startWorker(place, all, { FOLDER: folder });
   processes.push(worker);
@@ -76,19 +71,11 @@ function configOf() {
 /** A job of the target; its module's hash is that of the file. */
 async function askOf(attack: string): Promise<AskJob> {
   const { sha256Of } = await import('../../src/base/canonical-json.ts');
-  const { target, judges } = configOf();
   return {
     kind: 'ask',
     version: PROTOCOL,
     run: 'lifetimes',
-    description: {
-      seed: 0,
-      threads: 1,
-      target: { ...target },
-      judges: [{ ...judges.training }],
-      world: null,
-      texts: [],
-    },
+    description: describedParts(configOf()),
     part: 'training',
     weights: sha256Of(TARGET),
     attack,
@@ -213,14 +200,6 @@ describe('a learner', () => {
     expect(said).toHaveLength(1);
   });
 
-  it('without Redis says so', async () => {
-    const open = openJobQueue(addressOf('redis://127.0.0.1:1'), signer);
-    await expect(open).rejects.toMatchObject({
-      code: 'run',
-      message: expect.stringMatching(/^queue: cannot reach redis:\/\/127\.0\.0\.1:1: .*ECONNREFUSED/),
-    });
-  });
-
   it('without the package says how it is installed', async () => {
     const missing = Object.assign(new Error('Cannot find package'), { code: 'ERR_MODULE_NOT_FOUND' });
     await expect(loadBullmq(() => Promise.reject(missing))).rejects.toMatchObject({
@@ -228,71 +207,5 @@ describe('a learner', () => {
       message: 'queue: it needs the package bullmq; it is not installed',
       hint: 'npm install bullmq@5',
     });
-  });
-});
-
-describe('a Redis with a password', () => {
-  const SECRET = 'opensesame-of-this-test';
-  let locked: RedisServer;
-  beforeAll(async () => {
-    locked = await startRedis(['--requirepass', SECRET]);
-  });
-  afterEach(() => {
-    delete process.env.FLOODGATE_QUEUE_PASSWORD;
-  });
-  afterAll(() => locked?.remove());
-
-  it('takes that of the environment', async () => {
-    process.env.FLOODGATE_QUEUE_PASSWORD = SECRET;
-    const worker = await startLocalWorker(locked.url);
-    const workers = await openWorkersOf(
-      queueConfig(locked.url, { kind: 'scripted', otherwise: ['fine'] }, DEFAULT_JUDGE),
-    );
-    expect(workers.planned.facts.model).toBe('scripted');
-    await workers.close();
-    await worker.stop();
-  });
-
-  it.each([
-    ['none', undefined],
-    ['another one', 'wrong-password-here'],
-  ])('refuses %s, and no message holds it', async (_what, password) => {
-    if (password !== undefined) process.env.FLOODGATE_QUEUE_PASSWORD = password;
-    const error = await openJobQueue(addressOf(locked.url), signer).then(
-      () => undefined,
-      (reason: unknown) => reason,
-    );
-    expect(error).toBeInstanceOf(FloodgateError);
-    expect(String(error)).toMatch(/cannot reach .*(NOAUTH|WRONGPASS|password)/i);
-    expect(String(error)).not.toContain('wrong-password-here');
-  });
-});
-
-describe('a Redis behind TLS', () => {
-  let secure: RedisServer;
-  let port: number;
-  const file = (name: string): string => path.join(folder, name);
-  beforeAll(async () => {
-    const { key, cert } = selfSignedCertificate();
-    writeFileSync(file('key.pem'), key);
-    writeFileSync(file('cert.pem'), cert);
-    port = await freePort();
-    const own = ['--tls-cert-file', file('cert.pem'), '--tls-key-file', file('key.pem'), '--tls-auth-clients', 'no'];
-    secure = await startRedis(['--tls-port', String(port), ...own]);
-  });
-  afterAll(() => secure?.remove());
-
-  const secureAddress = (caFile?: string) =>
-    queueAddress(
-      queueSection.unwrap().parse({ url: `rediss://127.0.0.1:${port}`, ...(caFile === undefined ? {} : { caFile }) }),
-    );
-
-  it('is reached with its certificate, and refused without', async () => {
-    const trusted = await openJobQueue(secureAddress(file('cert.pem')), signer);
-    expect(await trusted.workers()).toBe(0);
-    await trusted.close();
-    await expect(openJobQueue(secureAddress(), signer)).rejects.toThrow(
-      /cannot reach rediss:.*(self-signed|certificate)/i,
-    );
   });
 });

@@ -20,7 +20,7 @@ import { openRunAttacker } from '../../src/stages/campaign/run-attacker.ts';
 import { openRunModels } from '../../src/stages/campaign/run-models.ts';
 import { embedEach } from '../../src/stages/embed-each.ts';
 import { createTinyCampaign, type TinyCampaign } from '../stages/tiny-campaign.ts';
-import { type LocalWorker, startLocalWorker } from './local-workers.ts';
+import { describedParts, type LocalWorker, startLocalWorker } from './local-workers.ts';
 import { openRawRedis, type RawRedis } from './raw-redis.ts';
 
 let redis: RedisServer;
@@ -78,14 +78,7 @@ function searchOf(changes: Partial<QueueSearchParts> = {}) {
     jobs,
     run: `run ${runs++}`,
     stage: 'gflownet',
-    description: {
-      seed: 0,
-      threads: 1,
-      target: { ...target },
-      judges: [{ ...judges.training }],
-      world: null,
-      texts: [],
-    },
+    description: describedParts({ target, judges }),
     attacker: { section: { ...section }, weights: modelWeights(model) },
     encoder: { section: { ...encoder }, weights: encoderWeights },
     spec: attacker.spec,

@@ -5,6 +5,7 @@ import type { BlobRedis } from '../../src/queue/blobs.ts';
 export interface RawRedis extends BlobRedis {
   keys(pattern: string): Promise<string[]>;
   strlen(key: string): Promise<number>;
+  hget(key: string, field: string): Promise<string | null>;
   ttl(key: string): Promise<number>;
   setrange(key: string, offset: number, text: string): Promise<unknown>;
   flushall(): Promise<unknown>;

@@ -1,17 +1,12 @@
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { randomStream } from '../../src/base/random.ts';
-import { openCallLog } from '../../src/runs/store/call-log.ts';
 import { openStore } from '../../src/runs/store/run-store.ts';
-import { createTinyCampaign, placeOfTiny, type TinyCampaign } from '../stages/tiny-campaign.ts';
-import { createWholeRun, type WholeRun } from '../stages/whole-run.ts';
-import { type CompiledSource, compileSource } from '../support/compiled-source.ts';
-import { type Fault, runWithFaults, withSlowTarget } from './fault-run.ts';
+import { createFaultCampaign, type FaultCampaign } from './fault-campaign.ts';
+import { type Fault, runWithFaults } from './fault-run.ts';
 import { searchDifferences } from './search-differences.ts';
 
-let compiled: CompiledSource;
-let tiny: TinyCampaign;
-let whole: WholeRun;
+let campaign: FaultCampaign;
 
 /** Short, and nearly all of it searches. */
 const SHORT = [
@@ -27,25 +22,11 @@ const FAULTY: readonly Fault[] = [
 ];
 
 beforeAll(async () => {
-  compiled = compileSource();
-  tiny = await createTinyCampaign();
-  process.env.CALLS = path.join(tiny.folder, 'whole.calls');
-  process.env.DELAY_MS = '0';
-  whole = await createWholeRun(withSlowTarget(placeOfTiny(tiny, compiled.folder), SHORT));
+  campaign = await createFaultCampaign(SHORT);
 });
-afterAll(async () => {
-  compiled?.remove();
-  await tiny?.remove();
-});
+afterAll(() => campaign?.remove());
 
-function paidOf(name: string): number {
-  const log = openCallLog(path.join(whole.pathOf(name), 'calls.db'));
-  try {
-    return log.spent.targetCalls;
-  } finally {
-    log.close();
-  }
-}
+const paidOf = (name: string): number => campaign.callsOf(name).paid;
 
 const options = (name: string, faults: readonly Fault[]) => ({
   name,
@@ -58,15 +39,15 @@ const options = (name: string, faults: readonly Fault[]) => ({
 });
 
 const placeWith = (...overrides: readonly string[]) => ({
-  ...whole.place,
-  overrides: [...whole.place.overrides, ...overrides],
+  ...campaign.whole.place,
+  overrides: [...campaign.whole.place.overrides, ...overrides],
 });
 
-describe('a run whose workers search', () => {
+describe('a run whose workers search', { timeout: 300_000 }, () => {
   it('ends with the rows of one process after workers, Redis, the network and the learner have failed', async () => {
     const { met, calls } = await runWithFaults(placeWith(SEARCHED), options('faulty', FAULTY));
     expect(met).toEqual(FAULTY);
-    expect(searchDifferences(whole, 'faulty')).toEqual([]);
+    expect(searchDifferences(campaign.whole, 'faulty')).toEqual([]);
     // An answer that was drawn twice was counted once.
     expect(paidOf('faulty')).toBe(paidOf('whole'));
     expect(calls).toBeGreaterThanOrEqual(paidOf('whole'));
@@ -88,7 +69,7 @@ describe('a run whose workers search', () => {
     const place = placeWith(SEARCHED, 'gflownet.pipeline.order=arrival', 'gflownet.pipeline.maxLag=5');
     const { met } = await runWithFaults(place, options('arrival', ['worker killed', 'learner killed']));
     expect(met).toHaveLength(2);
-    const store = await openStore(path.join(whole.pathOf('arrival'), 'run.db'), { readOnly: true });
+    const store = await openStore(path.join(campaign.whole.pathOf('arrival'), 'run.db'), { readOnly: true });
     const lags = store.metrics('gflownet', 'searchLag').map(({ value }) => value as number);
     const fresh = Array.from({ length: 32 }, (_, update) =>
       store

@@ -6,16 +6,13 @@ import { startWorker, type WorkerProcess } from '../../lab/queue/worker-process.
 import { openStore } from '../../src/runs/store/run-store.ts';
 import { type CampaignPlace, startRunProcess } from '../stages/campaign-process.ts';
 import { createTinyCampaign, placeOfTiny, type TinyCampaign } from '../stages/tiny-campaign.ts';
-import { createWholeRun, type WholeRun } from '../stages/whole-run.ts';
-import { type CompiledSource, compileSource } from '../support/compiled-source.ts';
+import { createWholeRun } from '../stages/whole-run.ts';
+import { builtProgram } from '../support/compiled-source.ts';
 import { searchDifferences } from './search-differences.ts';
 
-let compiled: CompiledSource;
 let tiny: TinyCampaign;
 let redis: RedisServer;
 let workers: WorkerProcess[];
-/** By the settings beside those of the pipeline. */
-const whole = new Map<string, WholeRun>();
 
 /** Its answers depend on the attack and on the random stream of each. Each call leaves a byte in `CALLS`. */
 const TARGET = `
@@ -45,15 +42,16 @@ const RICH = [
   'reward.fluency={form: capped}',
 ];
 
+const CELLS = ['attacker.cells=[{ name: cats, text: a cat }, { name: dogs }]', 'attacker.metaPrompt=say {cell} now'];
+
 beforeAll(async () => {
-  compiled = compileSource();
   tiny = await createTinyCampaign();
   redis = await startRedis();
   const file = path.join(tiny.folder, 'seeded.mjs');
   writeFileSync(file, TARGET);
   process.env.CALLS = path.join(tiny.folder, 'calls');
   writeFileSync(process.env.CALLS, '');
-  const place = placeOfTiny(tiny, compiled.folder);
+  const place = placeOfTiny(tiny, builtProgram());
   workers = [1, 2].map(() => startWorker(place, ['--queue', redis.url, '--allow-local-code', file]));
   await Promise.all(workers.map((worker) => worker.printed(/takes jobs/)));
 });
@@ -61,27 +59,17 @@ afterAll(async () => {
   for (const worker of workers ?? []) worker.kill('SIGKILL');
   await Promise.all((workers ?? []).map(({ ended }) => ended));
   await redis?.remove();
-  compiled?.remove();
   await tiny?.remove();
 });
 
 const placeOf = (overrides: readonly string[]): CampaignPlace => {
-  const place = placeOfTiny(tiny, compiled.folder);
+  const place = placeOfTiny(tiny, builtProgram());
   return { ...place, overrides: [...place.overrides, ...SHORT, ...overrides] };
 };
 
 const callsSoFar = (): number => statSync(process.env.CALLS as string).size;
 
-/** The run that one process makes. */
-async function wholeOf(name: string, overrides: readonly string[]): Promise<WholeRun> {
-  const run =
-    whole.get(name) ??
-    (await createWholeRun({ ...placeOf(overrides), runsFolder: path.join(tiny.folder, `whole-${whole.size}`) }));
-  whole.set(name, run);
-  return run;
-}
-
-describe('a run whose workers search', () => {
+describe('a run whose workers search', { timeout: 300_000 }, () => {
   it.each([
     ['in parts', 2, ['gflownet.batchSize=144'], ['fresh', 'tempered', 'replay']],
     [
@@ -91,15 +79,17 @@ describe('a run whose workers search', () => {
       ['fresh', 'tempered', 'replay'],
     ],
     ['rich', 3, RICH, ['fresh', 'tempered', 'screened', 'rewritten', 'replay']],
+    ['of cells', 4, [...RICH, ...CELLS], ['fresh', 'tempered', 'screened', 'rewritten', 'replay']],
   ] as const)(
     'is the run of one process that asks as far ahead, bit for bit: %s',
-    async (name, depth, overrides, sources) => {
+    async (_name, depth, overrides, sources) => {
       const ahead = [...overrides, `gflownet.pipeline.depth=${depth}`];
       const none = callsSoFar();
-      const expected = await wholeOf(name, ahead);
+      const runsFolder = path.join(tiny.folder, `depth-${depth}`);
+      const expected = await createWholeRun({ ...placeOf(ahead), runsFolder });
       const calls = callsSoFar() - none;
       const place = placeOf([...ahead, 'gflownet.pipeline.searches=workers', `queue.url=${redis.url}`]);
-      const run = startRunProcess({ ...place, runsFolder: expected.place.runsFolder }, 'searched');
+      const run = startRunProcess({ ...place, runsFolder }, 'searched');
       const { code, stderr } = await run.outcome;
       expect(code, stderr).toBe(0);
       expect(searchDifferences(expected, 'searched')).toEqual([]);

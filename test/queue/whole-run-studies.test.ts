@@ -15,21 +15,19 @@ import { runRounds } from '../../src/studies/rounds/run-rounds.ts';
 import { readTables } from '../stages/run-content.ts';
 import { placeOfTiny } from '../stages/tiny-campaign.ts';
 import { createTinyTarget, type TinyTarget } from '../studies/robustness/tiny-target.ts';
-import { type CompiledSource, compileSource } from '../support/compiled-source.ts';
+import { builtProgram } from '../support/compiled-source.ts';
 
-let compiled: CompiledSource;
 let tiny: TinyTarget;
 let redis: RedisServer;
 let worker: WorkerProcess;
 
 beforeAll(async () => {
-  compiled = compileSource();
   tiny = await createTinyTarget();
   redis = await startRedis();
 }, 120_000);
 /** With a cache of its own, as on another machine. The models that the config names are at the same place there. */
 async function startRunWorker(args: readonly string[] = []): Promise<void> {
-  const place = { ...placeOfTiny(tiny, compiled.folder), cacheFolder: path.join(tiny.folder, 'cache of the worker') };
+  const place = { ...placeOfTiny(tiny, builtProgram()), cacheFolder: path.join(tiny.folder, 'cache of the worker') };
   worker = startWorker(place, ['--queue', redis.url, ...args]);
   await worker.printed(/takes jobs/);
 }
@@ -39,7 +37,6 @@ afterEach(async () => {
 });
 afterAll(async () => {
   await redis?.remove();
-  compiled?.remove();
   await tiny?.remove();
   expect(liveSessionLabels()).toEqual([]);
 });

@@ -7,10 +7,9 @@ import { lockHolder } from '../../src/base/lock.ts';
 import { type CampaignPlace, type CampaignProcess, startProcess } from '../stages/campaign-process.ts';
 import { contentDifferences, readRunContent } from '../stages/run-content.ts';
 import { createTinyCampaign, placeOfTiny, type TinyCampaign } from '../stages/tiny-campaign.ts';
-import { type CompiledSource, compileSource } from '../support/compiled-source.ts';
+import { builtProgram } from '../support/compiled-source.ts';
 import { openRawRedis } from './raw-redis.ts';
 
-let compiled: CompiledSource;
 let tiny: TinyCampaign;
 let place: CampaignPlace;
 let redis: RedisServer;
@@ -24,10 +23,11 @@ const SHORT = [
 ];
 
 beforeAll(async () => {
-  compiled = compileSource();
   tiny = await createTinyCampaign();
-  place = { ...placeOfTiny(tiny, compiled.folder), overrides: SHORT };
+  place = { ...placeOfTiny(tiny, builtProgram()), overrides: SHORT };
   redis = await startRedis();
+  const here = await startSeeds('here', '0..1', []).outcome;
+  expect(here.code, here.stderr).toBe(0);
 });
 afterEach(async () => {
   for (const worker of workers) worker.kill('SIGKILL');
@@ -36,7 +36,6 @@ afterEach(async () => {
 });
 afterAll(async () => {
   await redis?.remove();
-  compiled?.remove();
   await tiny?.remove();
 });
 
@@ -62,8 +61,6 @@ const contentOf = (runsFolder: string, seed: number) =>
 
 describe('the runs of several seeds', { timeout: 300_000 }, () => {
   it('on workers are those of one process, bit for bit', async () => {
-    const here = await startSeeds('here', '0..1', []).outcome;
-    expect(here.code, here.stderr).toBe(0);
     const worker = await startRunWorker('cache-1');
     const { code, stderr } = await startSeeds('there', '0..1', onWorkers()).outcome;
     expect(code, stderr + worker.output()).toBe(0);
@@ -98,8 +95,25 @@ const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 /** Files of runs that a worker has under way. */
 function underWay(cache: string, suffix: RegExp): string[] {
   const folder = path.join(tiny.folder, cache, 'whole-runs');
-  if (!existsSync(folder)) return [];
-  return readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => suffix.test(name));
+  try {
+    return readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => suffix.test(name));
+  } catch (error) {
+    // The worker has not made it yet, or renames a folder while it is read.
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+/** Ends when workers have finished every job that Redis holds, and there is one. */
+async function jobsHaveEnded(): Promise<void> {
+  const { client, close } = await openRawRedis(redis.port);
+  for (;;) {
+    const jobs = (await client.keys('floodgate:*')).filter((key) => /:job-[^:]+$/.test(key));
+    const ends = await Promise.all(jobs.map((key) => client.hget(key, 'finishedOn')));
+    if (jobs.length > 0 && ends.every((end) => end !== null)) break;
+    await sleep(20);
+  }
+  await close();
 }
 
 /** Ends when the attacker of a run under way has a checkpoint. */
@@ -107,11 +121,15 @@ async function isLearning(cache: string): Promise<void> {
   while (underWay(cache, /checkpoints\/gflownet-\d+/).length === 0) await sleep(10);
 }
 
-/** The process that has the run of a worker. */
-async function runnerOf(cache: string): Promise<number> {
-  const [run = ''] = underWay(cache, /runs\/run$/);
-  const pid = await lockHolder(path.join(tiny.folder, cache, 'whole-runs', run, 'lock'));
-  return pid as number;
+/** The process that has the run of a worker, once it is another than `before`. */
+async function runnerOf(cache: string, before?: number): Promise<number> {
+  for (;;) {
+    const [run] = underWay(cache, /runs\/run$/);
+    const lock = path.join(tiny.folder, cache, 'whole-runs', run ?? '', 'lock');
+    const pid = run === undefined ? undefined : await lockHolder(lock);
+    if (pid !== undefined && pid !== before) return pid;
+    await sleep(10);
+  }
 }
 
 /** Ends with the process; fails where it stays for long. */
@@ -142,7 +160,8 @@ describe('when something fails', { timeout: 300_000 }, () => {
     await killed.ended;
     await hasEnded(runner);
     const first = await startRunWorker('cache-a'); // takes the same run where it was
-    await isLearning('cache-a');
+    const held = await runnerOf('cache-a', runner);
+    process.kill(held, 'SIGSTOP'); // so that the worker has this run still when it is told to stop
     await redis.stop('SIGKILL');
     await sleep(300);
     await redis.start();
@@ -154,6 +173,7 @@ describe('when something fails', { timeout: 300_000 }, () => {
     study = go();
     await sleep(300);
     first.kill('SIGINT');
+    process.kill(held, 'SIGCONT');
     expect(await first.ended).toEqual({ code: 0, signal: null });
     expect(first.output()).toMatch(/1 jobs handed back/);
     await startRunWorker('cache-a');
@@ -175,7 +195,7 @@ describe('when something fails', { timeout: 300_000 }, () => {
     expect(code).toBe(130);
     expect(stderr).toMatch(/finished runs are stored, and workers finish those that they have begun/);
     expect(stderr).toMatch(/continue: floodgate run .*--seeds 0/);
-    while (underWay('cache-c', /config.yaml$/).length > 0) await sleep(20);
+    await jobsHaveEnded();
     worker.kill('SIGINT');
     await worker.ended;
     await startRunWorker('cache-none', ['--take', 'runs']);
@@ -191,8 +211,7 @@ describe('when something fails', { timeout: 300_000 }, () => {
     await isLearning('cache-e');
     stopped.kill('SIGINT');
     await stopped.outcome;
-    while (underWay('cache-e', /config.yaml$/).length > 0) await sleep(20);
-    await sleep(300); // the worker ends its job
+    await jobsHaveEnded();
     await dropBytes();
     const { code, stderr } = await startSeeds('dropped', '0', onWorkers()).outcome;
     expect(code, stderr).toBe(0);

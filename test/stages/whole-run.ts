@@ -1,5 +1,5 @@
 import path from 'node:path';
-import { type CompiledSource, compileSource } from '../support/compiled-source.ts';
+import { builtProgram } from '../support/compiled-source.ts';
 import { type CampaignPlace, startRunProcess } from './campaign-process.ts';
 import { type Section, sectionsOf } from './killed-run.ts';
 import { contentDifferences, type RunContent, readRunContent } from './run-content.ts';
@@ -36,15 +36,10 @@ export async function createWholeRun(place: CampaignPlace): Promise<WholeRun> {
   };
 }
 
-/** The same of the tiny campaign, with the compiled command line that runs it. */
+/** The same of the tiny campaign, with the command line that runs it. */
 export async function createTinyWholeRun(overrides: readonly string[] = []): Promise<TinyWholeRun> {
-  const compiled: CompiledSource = compileSource();
   const tiny = await createTinyCampaign();
-  const place = placeOfTiny(tiny, compiled.folder);
+  const place = placeOfTiny(tiny, builtProgram());
   const whole = await createWholeRun({ ...place, overrides: [...place.overrides, ...overrides] });
-  const remove = async (): Promise<void> => {
-    compiled.remove();
-    await tiny.remove();
-  };
-  return { ...whole, tiny, remove };
+  return { ...whole, tiny, remove: () => tiny.remove() };
 }

@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createTinyCampaign, type TinyCampaign } from '../stages/tiny-campaign.ts';
-import { type CompiledSource, compileSource } from '../support/compiled-source.ts';
+import { builtProgram } from '../support/compiled-source.ts';
 import { type Contacts, type NamespaceCommand, runInNamespace, whyNoNamespace } from './namespace/namespace.ts';
 
 const TARGET = { kind: 'openai', baseUrl: 'http://127.0.0.1:8001/v1', model: 'm', responses: 2 };
@@ -39,13 +39,11 @@ const skipped = `${name} (skipped: this machine permits none: ${why})`;
 
 describe.skipIf(why !== undefined)(why === undefined ? name : skipped, () => {
   let tiny: TinyCampaign;
-  let source: CompiledSource;
   const done = new Map<string, Contacts>();
   const of = (key: string): Contacts => done.get(key) as Contacts;
 
   beforeAll(async () => {
     tiny = await createTinyCampaign();
-    source = compileSource();
     await writeFile(
       join(tiny.folder, 'strays.mjs'),
       `export default async () => {
@@ -74,7 +72,7 @@ describe.skipIf(why !== undefined)(why === undefined ? name : skipped, () => {
       ['init', { args: ['init', 'found.yaml', '--target', 'http://127.0.0.1:8001', ...cache] }],
       ['test', { args: ['target', 'test', 'tiny.yaml', ...set(json('target', TARGET))] }],
     ];
-    const at = { mainPath: join(source.folder, 'cli', 'main.js'), cwd: tiny.folder, folder: join(tiny.folder, 'ns') };
+    const at = { mainPath: join(builtProgram(), 'cli', 'main.js'), cwd: tiny.folder, folder: join(tiny.folder, 'ns') };
     const contacts = await runInNamespace(
       at,
       commands.map(([, command]) => command),
@@ -82,7 +80,6 @@ describe.skipIf(why !== undefined)(why === undefined ? name : skipped, () => {
     for (const [i, [key]] of commands.entries()) done.set(key, contacts[i] as Contacts);
   });
   afterAll(async () => {
-    source?.remove();
     await tiny?.remove();
   });
 

@@ -12,7 +12,7 @@ import {
 } from '../stages/campaign-process.ts';
 import { contentDifferences, readRunContent } from '../stages/run-content.ts';
 import { createTinyCampaign, placeOfTiny, type TinyCampaign } from '../stages/tiny-campaign.ts';
-import { type CompiledSource, compileSource } from '../support/compiled-source.ts';
+import { builtProgram } from '../support/compiled-source.ts';
 import { openAiAnswers, startTestServer, type TestServer } from '../targets/openai-server.ts';
 
 /** A key like no other text: whatever holds it, has leaked it. */
@@ -20,7 +20,6 @@ const KEY = 'fg-kept-key-51c0d7aa';
 const ENV = { FLOODGATE_TEST_KEPT_KEY: KEY };
 
 let tiny: TinyCampaign;
-let compiled: CompiledSource;
 let server: TestServer;
 let place: CampaignPlace;
 
@@ -50,7 +49,6 @@ async function costsOf(name: string) {
 
 beforeAll(async () => {
   tiny = await createTinyCampaign();
-  compiled = compileSource();
   server = await startTestServer(
     openAiAnswers({ key: KEY, reply: (prompt) => (prompt.includes('z') ? 'alarm bell' : 'fine thanks') }),
   );
@@ -61,11 +59,10 @@ beforeAll(async () => {
     'gflownet={updates: 20, batchSize: 16, accumulation: 1, checkpointEveryUpdates: 6, warmupUpdates: 2}',
     'watch={everyUpdates: 7, attacks: 16}',
   ];
-  place = { ...placeOfTiny(tiny, compiled.folder), overrides };
+  place = { ...placeOfTiny(tiny, builtProgram()), overrides };
 });
 afterAll(async () => {
   await server?.close();
-  compiled?.remove();
   await tiny?.remove();
 });
 

@@ -9,7 +9,7 @@ import { openRunFolder } from '../../src/runs/run-folder.ts';
 import { cli } from '../cli/cli-runner.ts';
 import { FIXTURE_CAUSES, fixtureAttacks } from '../report/fixture-run.ts';
 import { DESKTOP, launchBrowser, PHONE, scrollsSideways } from '../report/page-browser.ts';
-import { type CompiledSource, compileSource } from '../support/compiled-source.ts';
+import { builtProgram } from '../support/compiled-source.ts';
 import { openPage, violations } from './opened-page.ts';
 import { HOSTILE, makeRun, type StartedView, startView } from './viewed.ts';
 
@@ -53,11 +53,9 @@ async function makeLarge(parent: string, name: string, shift: number): Promise<v
   db.close();
 }
 
-let compiled: CompiledSource;
 let started: StartedView;
 let browser: Browser;
 beforeAll(async () => {
-  compiled = compileSource();
   const make = async (parent: string) => {
     await makeRuns(parent);
     await makeRun(parent, 'empty', { stages: [], attacks: [] });
@@ -65,14 +63,13 @@ beforeAll(async () => {
     await makeLarge(parent, 'large2', 75);
   };
   started = await startView(make, [], {
-    compareWorker: pathToFileURL(join(compiled.folder, 'view/compare-worker.js')),
+    compareWorker: pathToFileURL(join(builtProgram(), 'view/compare-worker.js')),
   });
   browser = await launchBrowser();
 });
 afterAll(async () => {
   await browser?.close();
   await started?.close();
-  compiled?.remove();
 });
 
 interface Text {

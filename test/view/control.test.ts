@@ -9,10 +9,9 @@ import { launchBrowser } from '../report/page-browser.ts';
 import { type CampaignPlace, startRunProcess } from '../stages/campaign-process.ts';
 import { contentDifferences, readRunContent } from '../stages/run-content.ts';
 import { createTinyCampaign, placeOfTiny, type TinyCampaign } from '../stages/tiny-campaign.ts';
-import { type CompiledSource, compileSource } from '../support/compiled-source.ts';
+import { builtProgram } from '../support/compiled-source.ts';
 
 let tiny: TinyCampaign;
-let compiled: CompiledSource;
 let place: CampaignPlace;
 let view: RunningView;
 let cookie: string;
@@ -59,9 +58,8 @@ const hasBegun = async (run: string): Promise<boolean> =>
 beforeAll(async () => {
   browser = await launchBrowser();
   tiny = await createTinyCampaign();
-  compiled = compileSource();
   place = {
-    ...placeOfTiny(tiny, compiled.folder),
+    ...placeOfTiny(tiny, builtProgram()),
     overrides: ['attackers=[gflownet]', 'gflownet.updates=24', 'evaluation.controls=0', 'watch.everyUpdates=0'],
   };
   mkdirSync(place.runsFolder, { recursive: true });
@@ -77,7 +75,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await browser?.close();
   await view?.close();
-  compiled?.remove();
   await tiny?.remove();
 });
 

@@ -11,8 +11,8 @@ const silu: Recomputation = (g, { inputs: [x] }) => g.multiply(x as Value, g.una
 
 /** Worth it only where a factor is itself computed again: otherwise the product would be kept in another form. */
 const multiply: Recomputation = (g, { inputs: [a, b] }, recall) => {
-  const factors = [recall(a as Value), recall(b as Value)] as const;
-  return factors[0] === a && factors[1] === b ? undefined : g.multiply(...factors);
+  const [left, right] = [recall(a as Value), recall(b as Value)];
+  return left === a && right === b ? undefined : g.multiply(left, right);
 };
 
 const rmsNorm: Recomputation = (g, { inputs: [x, weight], outputs: [, inverse] }) =>

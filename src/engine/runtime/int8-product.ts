@@ -31,10 +31,13 @@ let known: Promise<boolean> | undefined;
 
 /**
  * Whether the runtime's fast product of uint8 and int8 saturates at 16 bits here, and is then plainly wrong: on x64
- * processors without VNNI. The exact product takes three times as long where the fast one is right. It is tried once a process, with the largest
- * factors.
+ * processors without VNNI. The exact product takes three times as long where the fast one is right. It is tried once a
+ * process, with the largest factors; a trial that failed is made again by the next call.
  */
 export function int8ProductSaturates(): Promise<boolean> {
-  known ??= trySaturation();
+  known ??= trySaturation().catch((error: unknown) => {
+    known = undefined;
+    throw error;
+  });
   return known;
 }

@@ -13,6 +13,8 @@ export interface DrawnAttack {
 export interface DrawnBatch {
   /** The update that drew them: it names their random streams. */
   readonly update: number;
+  /** The cell of all its attacks; absent for an attacker without cells. */
+  readonly cell?: string;
   readonly attacks: readonly DrawnAttack[];
 }
 
@@ -42,6 +44,7 @@ export type KnownOpinion = Pick<ReferenceOpinion, 'logPRef' | 'fluency'>;
 /** A batch that is drawn elsewhere. */
 export interface BatchElsewhere {
   readonly update: number;
+  readonly cell?: string;
   /** Its attacks, drawn or not. */
   readonly size: number;
   /** The attacks, the reference's opinion of each, and who is told that their answers are stored. */
@@ -54,9 +57,14 @@ export interface BatchElsewhere {
   redraw(): Promise<DrawnBatch>;
 }
 
-interface AskedBatch<E> {
+/** A batch that is asked and not taken yet. */
+export interface BatchUnderWay {
   readonly update: number;
+  readonly cell?: string;
   readonly size: number;
+}
+
+interface AskedBatch<E> extends BatchUnderWay {
   /** The attacks, for a checkpoint. */
   drawn(): Promise<DrawnBatch>;
   readonly answers: Promise<TriedBatch<E>>;
@@ -94,8 +102,8 @@ export class AskedBatches<E> {
   private readonly answered = new Set<AskedBatch<E>>();
 
   /** The batches under way. */
-  get underWay(): readonly { readonly update: number; readonly size: number }[] {
-    return this.asked.map(({ update, size }) => ({ update, size }));
+  get underWay(): readonly BatchUnderWay[] {
+    return this.asked.map(({ update, cell, size }) => ({ update, ...(cell === undefined ? {} : { cell }), size }));
   }
 
   /** The attacks of the batches under way, for a checkpoint: a resume asks them again. Waits until all are drawn. */
@@ -119,20 +127,21 @@ export class AskedBatches<E> {
       stored?.();
       return { drawn, tried: rollouts, embeddings: known };
     });
-    this.add({ update: drawn.update, size: attacks.length, drawn: async () => drawn, answers, settle });
+    const { attacks: _known, ...place } = drawn;
+    this.add({ ...place, size: attacks.length, drawn: async () => drawn, answers, settle });
   }
 
   /** Asks a batch as soon as it is drawn elsewhere, and waits for neither. Its reference was consulted there. */
   search({ openReward }: Pick<AskingParts<E>, 'openReward'>, elsewhere: BatchElsewhere): void {
-    const { update, size, redraw } = elsewhere;
+    const { drawn: found, redraw, ...place } = elsewhere;
     const { reward, settle } = openReward();
-    const answers = elsewhere.drawn.then(async ({ batch, opinions, stored }) => {
+    const answers = found.then(async ({ batch, opinions, stored }) => {
       const tried = await tryBatch(batch, opinions, reward);
       stored();
       return { drawn: batch, tried, embeddings: undefined };
     });
-    const drawn = (): Promise<DrawnBatch> => elsewhere.drawn.then(({ batch }) => batch, redraw);
-    this.add({ update, size, drawn, answers, settle });
+    const drawn = (): Promise<DrawnBatch> => found.then(({ batch }) => batch, redraw);
+    this.add({ ...place, drawn, answers, settle });
   }
 
   private add(batch: AskedBatch<E>): void {

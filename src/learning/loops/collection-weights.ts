@@ -5,6 +5,8 @@ import type { JudgeScore } from '../reward/reward.ts';
 export interface CollectedAttack {
   /** Token ids as the policy graph takes them, the end token among them when it was written. */
   readonly ids: readonly number[];
+  /** Absent for an attacker without cells. */
+  readonly cell?: string;
   readonly text: string;
   /** The reference's term of the reward, nats, as `reward.fluency` shapes it. */
   readonly fluency: number;

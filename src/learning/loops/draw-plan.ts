@@ -7,6 +7,8 @@ import { MAX_SAMPLED_ROWS, type ReferenceRule } from './rollout.ts';
 export interface DrawPlan {
   readonly seed: number;
   readonly update: number;
+  /** The cell of all its attacks; absent for an attacker without cells. */
+  readonly cell?: string;
   /** Attacks that are drawn and tried. */
   readonly slots: number;
   /** The last of them, drawn at a temperature from U(low, high). */

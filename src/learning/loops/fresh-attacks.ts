@@ -16,14 +16,23 @@ function parentsOf<E>({ buffer }: GflownetParts<E>, options: GatherOptions, upda
   return drawn.filter(({ score }) => isUnsafe(score.meanUnsafe)).map(({ tokens }) => tokens);
 }
 
-/** The fresh attacks of one update: some at temperature 1, some tempered, some rewritten; each from its own stream. */
-export function planFresh<E>(parts: GflownetParts<E>, options: GatherOptions, update: number): DrawPlan {
+/**
+ * The fresh attacks of one update: some at temperature 1, some tempered, some rewritten; each from its own stream.
+ * @param parts those of the cell.
+ */
+export function planFresh<E>(
+  parts: GflownetParts<E>,
+  options: GatherOptions,
+  update: number,
+  cell: string | undefined,
+): DrawPlan {
   const { seed, temperatures, rewriteChange, screen: rule } = options;
   const count = Math.max(1, Math.round(options.batchSize * options.accumulation * options.freshShare));
   const parents = parentsOf(parts, options, update, Math.round(count * options.rewriteShare));
   const slots = count - parents.length;
   const tempered = Math.min(slots, Math.round(count * options.temperedShare));
-  const drawn = { seed, update, slots, tempered, temperatures, parents, rewriteChange };
+  const place = { seed, update, ...(cell === undefined ? {} : { cell }) };
+  const drawn = { ...place, slots, tempered, temperatures, parents, rewriteChange };
   return rule === undefined || parts.surrogate === undefined ? drawn : { ...drawn, screen: rule };
 }
 
@@ -32,11 +41,11 @@ export function planFresh<E>(parts: GflownetParts<E>, options: GatherOptions, up
  * the policy otherwise, as is everything after its end (Kim et al. 2025, delta-CS). The objective is off-policy, so the
  * stated distribution stays the same.
  */
-function rewriteRequests({ seed, update, parents, rewriteChange }: DrawPlan): DrawRequest[] {
+function rewriteRequests({ seed, update, cell, parents, rewriteChange }: DrawPlan): DrawRequest[] {
   return parents.map((tokens, row) => {
     const own = randomStream(seed, 'rewrite', update, row);
     const kept = tokens.map((token) => (own.nextFloat() < rewriteChange ? undefined : token));
-    return { stream: own, temperature: 1, kept };
+    return { stream: own, temperature: 1, kept, ...(cell === undefined ? {} : { cell }) };
   });
 }
 
@@ -54,12 +63,13 @@ export interface DrawingParts {
 
 /** Attacks drawn for a plan's slots; with several candidates a slot, screened. */
 async function drawSlots({ attacker, state, surrogate, embed }: DrawingParts, plan: DrawPlan): Promise<FreshAttack[]> {
-  const { seed, update, slots, tempered, screen: rule } = plan;
+  const { seed, update, cell, slots, tempered, screen: rule } = plan;
+  const ofCell = cell === undefined ? {} : { cell };
   const { low, high } = plan.temperatures;
   const isTempered = (row: number): boolean => row % slots >= slots - tempered;
   const requests = Array.from({ length: slots * (rule?.candidates ?? 1) }, (_, row) => {
     const stream: RandomStream = randomStream(seed, 'attack', update, row);
-    return { stream, temperature: isTempered(row) ? low + (high - low) * stream.nextFloat() : 1 };
+    return { stream, temperature: isTempered(row) ? low + (high - low) * stream.nextFloat() : 1, ...ofCell };
   });
   const { from, to } = plan.rows ?? { from: 0, to: requests.length };
   const sampled = await drawAttacks(attacker, state, requests.slice(from, to));
@@ -87,13 +97,20 @@ export function sampleFresh<E>(parts: GflownetParts<E>, plan: DrawPlan): Promise
 
 const withoutEmbedding = ({ attack, prediction }: FreshAttack): DrawnAttack => ({ attack, prediction });
 
-/** Asks the target about the fresh attacks of an update. */
+const batchOf = ({ update, cell }: DrawPlan, attacks: readonly DrawnAttack[]): DrawnBatch => ({
+  update,
+  ...(cell === undefined ? {} : { cell }),
+  attacks,
+});
+
+/** Asks the target about the attacks of a plan. */
 export async function askFresh<E>(
   parts: GflownetParts<E>,
   options: GatherOptions,
-  { update, attacks }: { readonly update: number; readonly attacks: readonly FreshAttack[] },
+  plan: DrawPlan,
+  attacks: readonly FreshAttack[],
 ): Promise<void> {
-  const drawn = { update, attacks: attacks.map(withoutEmbedding) };
+  const drawn = batchOf(plan, attacks.map(withoutEmbedding));
   // A resume embeds again what was under way: only a batch that is taken at once may keep its embeddings.
   const isKnown = options.askedAhead === 0 && attacks.every(({ embedding }) => embedding !== undefined);
   const embeddings = isKnown ? attacks.map(({ embedding }) => embedding) : undefined;
@@ -112,15 +129,14 @@ export function searchFresh<E>(
   vector.data.set(parts.policy.parameters.data.subarray(0, vector.data.length)); // a head of log Z is behind them
   const surrogate = plan.screen === undefined ? undefined : parts.surrogate?.state();
   const states = { policy: vector.data, ...(surrogate === undefined ? {} : { surrogate }) };
-  const { update } = plan;
-  const batchOf = (attacks: readonly DrawnAttack[]): DrawnBatch => ({ update, attacks });
   const redraw = async (): Promise<DrawnBatch> => {
     const known = surrogate === undefined ? undefined : new Surrogate(plan.seed, surrogate);
     const attacks = await drawFresh({ attacker, state: attacker.stateOf(vector), surrogate: known, embed }, plan);
-    return batchOf(attacks.map(withoutEmbedding));
+    return batchOf(plan, attacks.map(withoutEmbedding));
   };
   const found = search(plan, states, { fluency: rule.fluency, truncationPenalty: rule.truncationPenalty });
-  const drawn = found.then(({ attacks, opinions, stored }) => ({ batch: batchOf(attacks), opinions, stored }));
+  const drawn = found.then(({ attacks, opinions, stored }) => ({ batch: batchOf(plan, attacks), opinions, stored }));
   drawn.catch(() => undefined); // whoever takes the batch hears of it
-  parts.asked.search(parts, { update, size: sizeOfPlan(plan), drawn, redraw });
+  const { attacks: _none, ...place } = batchOf(plan, []);
+  parts.asked.search(parts, { ...place, size: sizeOfPlan(plan), drawn, redraw });
 }

@@ -9,6 +9,7 @@ import type { WordingClusters } from '../replay/wording-clusters.ts';
 import { logRewardAt, type RewardFunction, type RewardRule } from '../reward/reward.ts';
 import { type SpreadRule, type SuccessPool, spreadTerm } from '../reward/spread.ts';
 import type { AskedBatches, BatchReward } from './asked-batches.ts';
+import type { CellCalls } from './cell-calls.ts';
 import type { SearchElsewhere } from './draw-plan.ts';
 import type { ReferenceRule } from './rollout.ts';
 
@@ -58,12 +59,29 @@ export interface TakenOrder {
   keep(update: number, batches: readonly number[]): void;
 }
 
-export interface GflownetParts<Evidence> {
+/** The memory of the attacks that were tried: of one cell, or of all of them for an attacker without cells. */
+export interface Memory {
+  readonly buffer: ReplayBuffer;
+  /** The successes so far, when the reward is spread over ways. */
+  readonly pool?: SuccessPool;
+  /** The buffer's successes by wording, for a mixed draw. */
+  readonly clusters?: WordingClusters;
+}
+
+/** The memory of each cell, and how the calls are shared among them. */
+export interface CellParts {
+  readonly memories: ReadonlyMap<string, Memory>;
+  readonly calls: CellCalls;
+}
+
+/** With `cells`, the memory is that of one cell at a time: see `inCell`. */
+export interface GflownetParts<Evidence> extends Memory {
+  /** Of an attacker with cells. */
+  readonly cells?: CellParts;
   readonly attacker: Attacker;
   readonly policy: PolicySession;
   /** The frozen reference p_ref. */
   readonly reference: AttackerState;
-  readonly buffer: ReplayBuffer;
   readonly reward: RewardFunction<Evidence>;
   /** The reward of a fresh batch. */
   readonly openReward: () => BatchReward<Evidence>;
@@ -72,14 +90,28 @@ export interface GflownetParts<Evidence> {
   /** Draws fresh attacks elsewhere; absent: this process draws them. */
   readonly search?: SearchElsewhere;
   readonly takenOrder?: TakenOrder;
-  /** The successes so far, when the reward is spread over ways. */
-  readonly pool?: SuccessPool;
-  /** The buffer's successes by wording, for a mixed draw. */
-  readonly clusters?: WordingClusters;
   /** Predicts scores from the attacks tried so far, when they are screened. */
   readonly surrogate?: Surrogate;
   /** Embeds texts, for a buffer that finds near-duplicates by cosine, for the pool and for the surrogate. */
   readonly embed?: (texts: readonly string[]) => Promise<Float32Array[]>;
+}
+
+/** The parts with the memory of a cell; the same parts for an attacker without cells. */
+export function inCell<Parts extends Memory & { readonly cells?: CellParts }>(
+  parts: Parts,
+  cell: string | undefined,
+): Parts {
+  if (parts.cells === undefined || cell === undefined) return parts;
+  const memory = parts.cells.memories.get(cell);
+  if (memory === undefined) throw new RangeError(`cells: got ${cell}, which has no memory`);
+  return { ...parts, ...memory };
+}
+
+/** Every memory, each with its cell; of an attacker without cells, its only one. */
+export function memoriesOf(
+  parts: Memory & { readonly cells?: CellParts },
+): readonly (readonly [string | undefined, Memory])[] {
+  return parts.cells === undefined ? [[undefined, parts]] : [...parts.cells.memories];
 }
 
 /** log R of attacks under the schedules of one update; spread over ways where the attacks' neighbours were counted. */

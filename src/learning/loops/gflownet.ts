@@ -4,12 +4,21 @@ import type { RateSegment } from '../../engine/optimizer/adamw.ts';
 import { optimizerStep } from '../../engine/optimizer/optimizer-step.ts';
 import { type LearningRateRule, learningRateAt } from '../../engine/optimizer/schedules.ts';
 import type { PolicySession } from '../../models/decoder/policy-session.ts';
-import type { WithFields } from '../attack.ts';
-import { directWeights, type Objective, type StepWeights } from '../objectives/objective.ts';
+import type { AttackTokens, WithFields } from '../attack.ts';
+import { placesByCell } from '../attacker.ts';
+import { directWeights, type Objective, type StepWeights, scaledWeights } from '../objectives/objective.ts';
+import type { ReplayBuffer } from '../replay/replay-buffer.ts';
 import { serialiseReplayBuffer } from '../replay/replay-buffer-state.ts';
 import { isUnsafe } from '../reward/reward.ts';
 import { type Gathered, gather } from './gflownet-gather.ts';
-import { type GatherOptions, type GflownetParts, rewardOf } from './gflownet-parts.ts';
+import {
+  type CellParts,
+  type GatherOptions,
+  type GflownetParts,
+  type Memory,
+  memoriesOf,
+  rewardOf,
+} from './gflownet-parts.ts';
 import { type CycleRule, refit, startsCycle } from './refit.ts';
 import type { TrainingUpdate } from './rollout.ts';
 import { runUpdates, type TrainingRun, type UpdateOutcome } from './update-loop.ts';
@@ -24,26 +33,56 @@ export interface GflownetOptions extends GatherOptions {
   readonly cycles?: CycleRule;
 }
 
-/** Forward and backward of the whole update, in micro-batches; returns log pi of each row and log Z. */
+/** Rows of an update that continue one prompt. */
+interface CellRows {
+  readonly cell: string | undefined;
+  readonly rows: readonly number[][];
+  readonly logRewards: number[];
+  /** Their share of the update's rows, by which their loss weighs. */
+  readonly share: number;
+}
+
+/** Forward and backward of the whole update, one cell after another; returns log pi of each row, log Z and the loss. */
 async function differentiate<E>(
   parts: GflownetParts<E>,
   options: GflownetOptions,
-  rows: readonly number[][],
-  logRewards: number[],
+  attacks: readonly AttackTokens[],
+  logRewards: readonly number[],
 ) {
+  parts.policy.clearGradient();
+  const logProbs = new Float32Array(attacks.length);
+  let logZ = 0;
+  let loss = 0;
+  for (const [cell, places] of placesByCell(attacks)) {
+    const ofCell: CellRows = {
+      cell,
+      rows: places.map((i) => parts.attacker.rowOf(attacks[i] as AttackTokens)),
+      logRewards: places.map((i) => logRewards[i] as number),
+      share: places.length / attacks.length,
+    };
+    const found = await differentiateCell(parts, options, ofCell);
+    for (const [at, i] of places.entries()) logProbs[i] = found.logProbs[at] as number;
+    logZ += ofCell.share * found.logZ;
+    loss += ofCell.share * options.objective.loss(found.logProbs, ofCell.logRewards, found.logZ);
+  }
+  return { logProbs, logZ, loss };
+}
+
+/** Adds the gradient of one cell's rows, in micro-batches. */
+async function differentiateCell<E>(parts: GflownetParts<E>, options: GflownetOptions, ofCell: CellRows) {
   const { attacker, policy } = parts;
   const { objective, batchSize } = options;
+  const { cell, rows, logRewards, share } = ofCell;
   const n = rows.length;
-  policy.clearGradient();
   const step = (from: number, to: number, weights: StepWeights) =>
     policy.step(
-      { prompt: attacker.prompt, rows: rows.slice(from, to) },
+      { prompt: attacker.promptOf(cell), rows: rows.slice(from, to) },
       { minTokens: attacker.spec.minTokens },
       Float32Array.from(logRewards.slice(from, to)),
-      weights,
+      scaledWeights(weights, share),
     );
   if (n <= batchSize && objective.batchWeights !== undefined) return step(0, n, objective.batchWeights(logRewards));
-  const weightsOf = await microBatchWeights(parts, options, rows, logRewards);
+  const weightsOf = await microBatchWeights(parts, options, ofCell);
   const logProbs = new Float32Array(n);
   let logZ = 0;
   for (let from = 0; from < n; from += batchSize) {
@@ -59,8 +98,7 @@ async function differentiate<E>(
 async function microBatchWeights<E>(
   { attacker, policy }: GflownetParts<E>,
   { objective, batchSize }: GflownetOptions,
-  rows: readonly number[][],
-  logRewards: number[],
+  { cell, rows, logRewards }: CellRows,
 ): Promise<(from: number, to: number) => StepWeights> {
   const { microBatchWeights: independent } = objective;
   if (independent !== undefined) return (from, to) => independent(to - from, rows.length);
@@ -68,7 +106,8 @@ async function microBatchWeights<E>(
     throw new TypeError(`objective ${objective.name}: it learns log Z, so it needs both kinds of weights`);
   const logProbs: number[] = [];
   for (let from = 0; from < rows.length; from += batchSize) {
-    const attacks = rows.slice(from, from + batchSize).map((row) => ({ tokens: row, terminated: false }));
+    const ofCell = cell === undefined ? {} : { cell };
+    const attacks = rows.slice(from, from + batchSize).map((row) => ({ tokens: row, terminated: false, ...ofCell }));
     const scores = await attacker.score(attacker.stateOf(policy.parameters), attacks);
     append(
       logProbs,
@@ -130,16 +169,14 @@ async function gflownetUpdate<E>(
   update: number,
 ): Promise<UpdateOutcome> {
   const started = monotonicMs();
-  const { attacker, policy, buffer } = parts;
+  const { policy } = parts;
   const { objective, gradientClip, weightDecay } = options;
   const gathered = await gatherInCycle(parts, options, run, update);
   const logReward = rewardOf(options, update);
   const logRewards = gathered.rows.map((attack) => logReward(attack));
-  const tokenRows = gathered.rows.map((attack) => attacker.rowOf(attack));
-  const { logProbs, logZ } = await differentiate(parts, options, tokenRows, logRewards);
+  const { logProbs, logZ, loss } = await differentiate(parts, options, gathered.rows, logRewards);
   const learningRate = rateSegments(policy, options, update);
   const gradientNorm = optimizerStep(policy, run.optimizer, { gradientClip, learningRate, weightDecay });
-  const { counts } = buffer;
   const record: GflownetUpdate<E> = {
     update,
     rows: gathered.rows.map((attack, i) => ({
@@ -150,14 +187,13 @@ async function gflownetUpdate<E>(
     unscored: gathered.unscored,
     attackTokens: gathered.attackTokens,
     metrics: {
-      loss: objective.loss(logProbs, logRewards, logZ),
+      loss,
       ...(objective.usesLogZ ? { logZ } : {}),
       residualSpread: spread(logRewards.map((reward, i) => (logProbs[i] as number) - reward)),
       gradientNorm,
     },
     counts: {
-      bufferSize: buffer.size,
-      nearDuplicates: counts.replaced + counts['near-duplicate-rejected'],
+      ...bufferCounts(parts),
       ...(gathered.lag === undefined ? {} : { searchLag: gathered.lag }),
     },
     seconds: (monotonicMs() - started) / 1000,
@@ -165,12 +201,24 @@ async function gflownetUpdate<E>(
   return { note: liveLine(record), stop: await run.onUpdate(record) };
 }
 
+/** Sizes of all buffers together. */
+function bufferCounts<E>(parts: GflownetParts<E>) {
+  const buffers = memoriesOf(parts).map(([, { buffer }]) => buffer);
+  const sum = (of: (buffer: ReplayBuffer) => number): number => buffers.reduce((total, each) => total + of(each), 0);
+  return {
+    bufferSize: sum(({ size }) => size),
+    nearDuplicates: sum(({ counts }) => counts.replaced + counts['near-duplicate-rejected']),
+  };
+}
+
 function liveLine<E>({ rows, metrics, counts, attackTokens, seconds }: GflownetUpdate<E>): string {
   const fresh = rows.filter(({ source }) => source === 'fresh'); // the policy's own distribution
   const mean = (name: string, pick: (row: GflownetRow<E>) => number): string[] =>
     fresh.length === 0 ? [] : [`${name} ${(fresh.reduce((sum, row) => sum + pick(row), 0) / fresh.length).toFixed(2)}`];
   const { loss, logZ, residualSpread } = metrics;
+  const cells = [...placesByCell(rows).keys()].flatMap((cell) => cell ?? []);
   return [
+    ...(cells.length === 0 ? [] : [`cell ${cells.join(' and ')}`]),
     `loss ${loss?.toFixed(2)}`,
     ...mean('logR', (row) => row.logReward),
     ...mean('ASR', ({ score }) => (isUnsafe(score.meanUnsafe) ? 1 : 0)),
@@ -180,6 +228,18 @@ function liveLine<E>({ rows, metrics, counts, attackTokens, seconds }: GflownetU
     ...(counts.searchLag === undefined ? [] : [`lag ${counts.searchLag}`]),
     ...(attackTokens === 0 ? [] : [`${(attackTokens / seconds).toFixed(0)} tok/s`]),
   ].join(', ');
+}
+
+/** Memory of a checkpoint: the only one, or those of all cells in their order, with the counts of calls. */
+function memoryState(parts: Memory & { readonly cells?: CellParts }): Record<string, unknown> {
+  const stateOf = ({ buffer, pool, clusters }: Memory): Record<string, unknown> => ({
+    buffer: serialiseReplayBuffer(buffer),
+    ...(pool === undefined ? {} : { pool: pool.state() }),
+    ...(clusters === undefined ? {} : { clusters: clusters.state() }),
+  });
+  const { cells } = parts;
+  if (cells === undefined) return stateOf(parts);
+  return { cells: { calls: cells.calls.state(), memories: [...cells.memories.values()].map(stateOf) } };
 }
 
 /**
@@ -197,9 +257,7 @@ export async function trainGflownet<E>(
     parameters: parts.policy.parameters,
     optimizer: run.optimizer,
     extra: async () => ({
-      buffer: serialiseReplayBuffer(parts.buffer),
-      ...(parts.pool === undefined ? {} : { pool: parts.pool.state() }),
-      ...(parts.clusters === undefined ? {} : { clusters: parts.clusters.state() }),
+      ...memoryState(parts),
       ...(parts.surrogate === undefined ? {} : { surrogate: parts.surrogate.state() }),
       ...(parts.asked.underWay.length === 0 ? {} : { asked: await parts.asked.drawn() }),
       caller: run.extra?.() ?? null,

@@ -4,12 +4,19 @@ import { optimizerStep } from '../../engine/optimizer/optimizer-step.ts';
 import { type LearningRateRule, learningRateAt } from '../../engine/optimizer/schedules.ts';
 import type { PolicySession } from '../../models/decoder/policy-session.ts';
 import type { TokenRow } from '../../models/decoder/row-batch.ts';
+import { placesByCell } from '../attacker.ts';
 import { directWeights } from '../objectives/objective.ts';
 import { runUpdates, type TrainingRun } from './update-loop.ts';
 
-/** One sequence to imitate, with its end token where it has one, and its weight in the draw. */
-export interface LikelihoodExample {
+/** A sequence, with its end token where it has one, and the cell whose prompt it follows. */
+export interface LikelihoodRow {
   readonly row: TokenRow;
+  /** Absent for an attacker without cells. */
+  readonly cell?: string;
+}
+
+/** One sequence to imitate, and its weight in the draw. */
+export interface LikelihoodExample extends LikelihoodRow {
   readonly weight: number;
 }
 
@@ -17,11 +24,12 @@ export interface LikelihoodParts {
   readonly policy: PolicySession;
   readonly examples: readonly LikelihoodExample[];
   /** Rows whose loss is measured but never trained on. */
-  readonly validation: readonly TokenRow[];
+  readonly validation: readonly LikelihoodRow[];
 }
 
 export interface LikelihoodOptions {
-  readonly prompt: readonly number[];
+  /** The prompt that the sequences of a cell follow. */
+  readonly promptOf: (cell: string | undefined) => readonly number[];
   /** End token banned below this position in the likelihood; 0 for seeds, which may be shorter. */
   readonly minTokens: number;
   readonly batchSize: number;
@@ -45,31 +53,65 @@ export interface LikelihoodUpdate {
   readonly validationLoss?: number;
 }
 
-/** Draws an update's examples: in shuffled epochs when all weights are equal, otherwise by weight with replacement. */
-function drawBatch(
-  examples: readonly LikelihoodExample[],
-  update: number,
-  options: LikelihoodOptions,
-  stage: string,
-): LikelihoodExample[] {
+/** Examples of one cell, and how many batches of one round are drawn from them. */
+interface CellExamples {
+  readonly cell: string | undefined;
+  readonly examples: readonly LikelihoodExample[];
+  readonly batches: number;
+}
+
+/** The examples by cell. A round has about as many batches as hold all examples, of each cell in proportion to its weight. */
+function examplesByCell(examples: readonly LikelihoodExample[], batchSize: number): CellExamples[] {
+  const total = examples.reduce((sum, { weight }) => sum + weight, 0);
+  return [...placesByCell(examples)].map(([cell, places]) => {
+    const own = places.map((i) => examples[i] as LikelihoodExample);
+    const share = own.reduce((sum, { weight }) => sum + weight, 0) / total;
+    return { cell, examples: own, batches: Math.max(1, Math.round((share * examples.length) / batchSize)) };
+  });
+}
+
+/** The examples that an update draws from, and how many batches were drawn from them before. */
+interface CellTurn extends Omit<CellExamples, 'batches'> {
+  readonly batch: number;
+}
+
+/** The cell of an update: a round holds the batches of all cells in a random order. */
+function turnOf(cells: readonly CellExamples[], update: number, { seed }: LikelihoodOptions, stage: string): CellTurn {
+  const [only] = cells;
+  if (cells.length === 1 && only !== undefined) return { ...only, batch: update };
+  const all = cells.flatMap((each) => new Array<CellExamples>(each.batches).fill(each));
+  const round = Math.floor(update / all.length);
+  const order = randomStream(seed, stage, 'cells', round).shuffle(all);
+  const at = update % all.length;
+  const own = order[at] as CellExamples;
+  const earlier = order.slice(0, at).filter((each) => each === own).length;
+  return { ...own, batch: round * own.batches + earlier };
+}
+
+/**
+ * Draws an update's examples from one cell: in shuffled epochs when all its weights are equal, otherwise by weight with
+ * replacement.
+ */
+function drawBatch(turn: CellTurn, update: number, options: LikelihoodOptions, stage: string): LikelihoodExample[] {
+  const { examples } = turn;
   const first = examples[0]?.weight;
-  if (examples.every(({ weight }) => weight === first)) return epochBatch(examples, update, options, stage);
+  if (examples.every(({ weight }) => weight === first)) return epochBatch(turn, options, stage);
   const stream = randomStream(options.seed, stage, 'batch', update);
   const total = examples.reduce((sum, { weight }) => sum + weight, 0);
   return Array.from({ length: options.batchSize }, () => weightedDraw(examples, total, stream));
 }
 
 function epochBatch(
-  examples: readonly LikelihoodExample[],
-  update: number,
-  options: LikelihoodOptions,
+  { cell, examples, batch }: CellTurn,
+  { seed, batchSize }: LikelihoodOptions,
   stage: string,
 ): LikelihoodExample[] {
   const orders = new Map<number, LikelihoodExample[]>();
-  return Array.from({ length: options.batchSize }, (_, i) => {
-    const draw = update * options.batchSize + i;
+  const name = cell === undefined ? 'epoch' : `epoch of ${cell}`;
+  return Array.from({ length: batchSize }, (_, i) => {
+    const draw = batch * batchSize + i;
     const epoch = Math.floor(draw / examples.length);
-    const order = orders.get(epoch) ?? randomStream(options.seed, stage, 'epoch', epoch).shuffle(examples);
+    const order = orders.get(epoch) ?? randomStream(seed, stage, name, epoch).shuffle(examples);
     orders.set(epoch, order);
     return order[draw % examples.length] as LikelihoodExample;
   });
@@ -84,30 +126,32 @@ function weightedDraw(examples: readonly LikelihoodExample[], total: number, str
   return examples.at(-1) as LikelihoodExample;
 }
 
-/** Nats per token over `rows`, without a gradient. */
+/** Nats per token over `rows`, each after the prompt of its cell, without a gradient. */
 async function meanLoss(
   session: PolicySession,
-  rows: readonly TokenRow[],
+  rows: readonly LikelihoodRow[],
   options: LikelihoodOptions,
 ): Promise<number> {
   let sum = 0;
-  for (let start = 0; start < rows.length; start += options.batchSize) {
-    const batch = rows.slice(start, start + options.batchSize);
-    const n = batch.length;
-    const { logProbs } = await session.step(
-      { prompt: options.prompt, rows: batch },
-      { minTokens: options.minTokens },
-      new Float32Array(n),
-      directWeights(new Float32Array(n)),
-    );
-    sum -= logProbs.reduce((total, logProb) => total + logProb, 0);
+  for (const [cell, places] of placesByCell(rows)) {
+    for (let start = 0; start < places.length; start += options.batchSize) {
+      const batch = places.slice(start, start + options.batchSize).map((i) => (rows[i] as LikelihoodRow).row);
+      const n = batch.length;
+      const { logProbs } = await session.step(
+        { prompt: options.promptOf(cell), rows: batch },
+        { minTokens: options.minTokens },
+        new Float32Array(n),
+        directWeights(new Float32Array(n)),
+      );
+      sum -= logProbs.reduce((total, logProb) => total + logProb, 0);
+    }
   }
-  return sum / rows.reduce((tokens, row) => tokens + row.length, 0);
+  return sum / rows.reduce((tokens, { row }) => tokens + row.length, 0);
 }
 
 /**
  * Maximum likelihood on attacks after the meta-prompt: the SFT warm-up and the smoothing phase. Cross-entropy on the
- * attack's tokens and its end token only, mean over the tokens of the batch.
+ * attack's tokens and its end token only, mean over the tokens of the batch. Each batch is of one cell.
  *
  * @returns updates done.
  */
@@ -120,13 +164,16 @@ export async function trainLikelihood(
   const { control, optimizer } = run;
   const to = options.learningRate.totalUpdates;
   const state = { parameters: session.parameters, optimizer, extra: () => ({}) };
+  const { stage } = control.checkpoints;
+  const cells = examplesByCell(data.examples, options.batchSize);
   return runUpdates(control, state, { from: run.from, to }, async (update) => {
     const started = monotonicMs();
-    const rows = drawBatch(data.examples, update, options, control.checkpoints.stage).map(({ row }) => row);
+    const turn = turnOf(cells, update, options, stage);
+    const rows = drawBatch(turn, update, options, stage).map(({ row }) => row);
     const tokens = rows.reduce((sum, row) => sum + row.length, 0);
     session.clearGradient();
     const { logProbs } = await session.step(
-      { prompt: options.prompt, rows },
+      { prompt: options.promptOf(turn.cell), rows },
       { minTokens: options.minTokens },
       new Float32Array(rows.length),
       directWeights(new Float32Array(rows.length).fill(-1 / tokens)), // d/d(log pi) of -sum log pi / tokens

@@ -2,7 +2,7 @@ import { randomStream } from '../../base/random.ts';
 import type { ParameterVector } from '../../engine/optimizer/flat-parameters.ts';
 import type { LearningRateRule } from '../../engine/optimizer/schedules.ts';
 import type { Attack, SampledAttack, WithFields } from '../attack.ts';
-import type { Attacker, AttackerState } from '../attacker.ts';
+import { type Attacker, type AttackerState, cellInTurn } from '../attacker.ts';
 import { isUnsafe, logRewardAt, type RewardFunction, type RewardRule } from '../reward/reward.ts';
 import {
   consultReference,
@@ -64,7 +64,7 @@ export interface PolicyRollouts<E> {
 }
 
 /**
- * The attacks of one update: drawn from the policy itself at temperature 1, each from its own stream, scored under the
+ * The attacks of one update, of the cell whose turn it is: drawn from the policy itself at temperature 1, each from its own stream, scored under the
  * reference and tried on the target. `stage` is the first part of every stream's name.
  */
 export async function rollOut<E>(
@@ -73,9 +73,11 @@ export async function rollOut<E>(
   options: PolicyGradientOptions,
   { stage, update }: { readonly stage: string; readonly update: number },
 ): Promise<PolicyRollouts<E>> {
+  const cell = cellInTurn(attacker.cells, update);
   const requests = Array.from({ length: options.batchSize }, (_, row) => ({
     stream: randomStream(options.seed, stage, 'attack', update, row),
     temperature: 1,
+    ...cell,
   }));
   const sampled = await drawAttacks(attacker, attacker.stateOf(parameters), requests);
   const opinions = await consultReference(attacker, reference, sampled, options);

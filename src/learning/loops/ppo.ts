@@ -99,6 +99,8 @@ interface RewardedRollout {
 
 /** An update's rows and the known values of each of their tokens. */
 interface KnownRows {
+  /** The cell of the update; undefined for an attacker without cells. */
+  readonly cell: string | undefined;
   readonly rows: readonly (readonly number[])[];
   readonly tokens: PpoTokens;
 }
@@ -125,10 +127,12 @@ async function prepareTokens<E>(
 ): Promise<KnownRows> {
   const { attacker, policy } = parts;
   const rows = rollouts.map(({ row }) => row);
+  const cell = rollouts[0]?.attack.cell;
   const oldLogProbs: Float32Array[] = [];
   const oldValues: Float32Array[] = [];
   for (const part of chunks(rows, options.microBatchSize)) {
-    const now = await policy.evaluate({ prompt: attacker.prompt, rows: part }, { minTokens: attacker.spec.minTokens });
+    const batch = { prompt: attacker.promptOf(cell), rows: part };
+    const now = await policy.evaluate(batch, { minTokens: attacker.spec.minTokens });
     append(oldLogProbs, now.tokenLogProbs);
     append(oldValues, now.values);
   }
@@ -138,7 +142,7 @@ async function prepareTokens<E>(
   );
   const { advantages, returns } = generalisedAdvantages(rewards, oldValues, options);
   const learnt = options.whitenAdvantages ? whiten(advantages) : advantages;
-  return { rows, tokens: { oldLogProbs, oldValues, advantages: learnt, returns } };
+  return { cell, rows, tokens: { oldLogProbs, oldValues, advantages: learnt, returns } };
 }
 
 function rateSegments<E>({ parts, options }: Training<E>, update: number): RateSegment[] {
@@ -167,7 +171,8 @@ async function differentiate<E>(
   const count = minibatch.reduce((sum, row) => sum + (known.rows[row]?.length as number), 0);
   policy.clearGradient();
   for (const rows of chunks(minibatch, options.microBatchSize)) {
-    const batch = { prompt: attacker.prompt, rows: rows.map((row) => known.rows[row] as readonly number[]) };
+    const given = rows.map((row) => known.rows[row] as readonly number[]);
+    const batch = { prompt: attacker.promptOf(known.cell), rows: given };
     const targets = ppoTargets(known.tokens, rows, count, options);
     const now = await policy.step(batch, { minTokens: attacker.spec.minTokens }, targets);
     addPpoLosses(sums, known.tokens, rows, now, options);

@@ -5,10 +5,10 @@ import { optimizerStep } from '../../engine/optimizer/optimizer-step.ts';
 import type { PolicySession } from '../../models/decoder/policy-session.ts';
 import type { Attacker } from '../attacker.ts';
 import { directWeights } from '../objectives/objective.ts';
-import type { ReplayBuffer } from '../replay/replay-buffer.ts';
 import type { ReplayEntry } from '../replay/replay-entry.ts';
 import { isUnsafe } from '../reward/reward.ts';
-import type { SpreadRule, SuccessPool } from '../reward/spread.ts';
+import type { SpreadRule } from '../reward/spread.ts';
+import { type CellParts, type Memory, memoriesOf } from './gflownet-parts.ts';
 
 /** When the policy starts again from what was found, and how it learns that. */
 export interface CycleRule {
@@ -27,11 +27,10 @@ export function startsCycle(count: number, updates: number, update: number): boo
   return false;
 }
 
-export interface RefitParts {
+export interface RefitParts extends Memory {
   readonly attacker: Attacker;
   readonly policy: PolicySession;
-  readonly buffer: ReplayBuffer;
-  readonly pool?: SuccessPool;
+  readonly cells?: CellParts;
 }
 
 export interface RefitOptions {
@@ -43,11 +42,36 @@ export interface RefitOptions {
 }
 
 /** Successes that weigh by 1 / neighbours where they are counted, so that each way weighs the same. */
-function weightsOf(successes: readonly ReplayEntry[], { pool }: RefitParts, { spread }: RefitOptions): number[] {
+function weightsOf(successes: readonly ReplayEntry[], { pool }: Memory, { spread }: RefitOptions): number[] {
   return successes.map(({ embedding }) => {
     if (pool === undefined || spread === undefined || embedding === undefined) return 1;
     return 1 / Math.max(1, pool.near(embedding, spread.cosine));
   });
+}
+
+/** Successes of one cell, which one batch draws from. */
+interface Successes {
+  readonly cell: string | undefined;
+  readonly entries: readonly ReplayEntry[];
+  readonly weights: readonly number[];
+  readonly total: number;
+}
+
+function successesOf(parts: RefitParts, options: RefitOptions): Successes[] {
+  return memoriesOf(parts).flatMap(([cell, memory]) => {
+    const entries = memory.buffer.all().filter(({ score }) => isUnsafe(score.meanUnsafe));
+    const weights = weightsOf(entries, memory, options);
+    const total = weights.reduce((sum, weight) => sum + weight, 0);
+    return entries.length === 0 ? [] : [{ cell, entries, weights, total }];
+  });
+}
+
+/** The cell that one batch is of: by the weights of their successes. */
+function chooseSuccesses(all: readonly Successes[], stream: RandomStream): Successes {
+  if (all.length === 1) return all[0] as Successes;
+  const totals = all.map(({ total }) => total);
+  const sum = totals.reduce((a, b) => a + b, 0);
+  return all[draw(totals, sum, stream)] as Successes;
 }
 
 function draw(weights: readonly number[], total: number, stream: RandomStream): number {
@@ -75,7 +99,7 @@ function snapshot({ data }: { readonly data: Float32Array }, optimizer: AdamWSta
 
 /**
  * Starts a cycle: the policy goes back to the reference and learns the buffer's successes by maximum likelihood, as
- * smoothing does at the end of a run; the optimizer starts again. It asks nobody. A head behind the reference's
+ * smoothing does at the end of a run; the optimizer starts again. Each batch is of one cell. It asks nobody. A head behind the reference's
  * parameters (log Z) stays as it is. Without a success nothing changes.
  *
  * @throws FloodgateError `interrupted` on abort; policy and optimizer are then as they were.
@@ -85,13 +109,11 @@ export async function refit(
   options: RefitOptions,
   run: { readonly optimizer: AdamWState; readonly update: number; readonly signal: AbortSignal | undefined },
 ): Promise<UndoRefit> {
-  const { attacker, policy, buffer } = parts;
+  const { attacker, policy } = parts;
   const { cycles, batchSize, gradientClip, seed } = options;
   const undo = snapshot(policy.parameters, run.optimizer);
-  const successes = buffer.all().filter(({ score }) => isUnsafe(score.meanUnsafe));
+  const successes = successesOf(parts, options);
   if (successes.length === 0) return undo;
-  const weights = weightsOf(successes, parts, options);
-  const total = weights.reduce((sum, weight) => sum + weight, 0);
   policy.parameters.data.set(cycles.start);
   const optimizer = createAdamWState(policy.parameters.data.length);
   for (let step = 0; step < cycles.updates; step++) {
@@ -100,13 +122,14 @@ export async function refit(
       throw new FloodgateError('interrupted', `refit before update ${run.update}: interrupted`);
     }
     const stream = randomStream(seed, 'refit', run.update, step);
+    const { cell, entries, weights, total } = chooseSuccesses(successes, stream);
     const rows = Array.from({ length: batchSize }, () =>
-      attacker.rowOf(successes[draw(weights, total, stream)] as ReplayEntry),
+      attacker.rowOf(entries[draw(weights, total, stream)] as ReplayEntry),
     );
     const tokens = rows.reduce((sum, row) => sum + row.length, 0);
     policy.clearGradient();
     await policy.step(
-      { prompt: attacker.prompt, rows },
+      { prompt: attacker.promptOf(cell), rows },
       { minTokens: attacker.spec.minTokens },
       new Float32Array(rows.length),
       directWeights(new Float32Array(rows.length).fill(-1 / tokens)), // d/d(log pi) of -sum log pi / tokens

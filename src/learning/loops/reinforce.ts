@@ -78,13 +78,14 @@ async function differentiate<E>(
   microBatchSize: number,
 ): Promise<number> {
   const n = rollouts.length;
+  const cell = rollouts[0]?.attack.cell;
   let loss = 0;
   policy.clearGradient();
   for (let from = 0; from < n; from += microBatchSize) {
     const to = Math.min(n, from + microBatchSize);
     const weights = advantages.slice(from, to).map((advantage) => -advantage / n); // d/d(log pi) of -mean(A log pi)
     const { logProbs } = await policy.step(
-      { prompt: attacker.prompt, rows: rollouts.slice(from, to).map(({ row }) => row) },
+      { prompt: attacker.promptOf(cell), rows: rollouts.slice(from, to).map(({ row }) => row) },
       { minTokens: attacker.spec.minTokens },
       new Float32Array(to - from),
       directWeights(weights),

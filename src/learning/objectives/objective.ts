@@ -115,6 +115,17 @@ export function zeroWeights(n: number): StepWeights {
   };
 }
 
+/** Weights of a share of the loss. @param share 1 gives the same weights. */
+export function scaledWeights(weights: StepWeights, share: number): StepWeights {
+  if (share === 1) return weights;
+  const { pairWeight, rowWeight, directWeight } = weights;
+  return {
+    pairWeight: pairWeight.map((weight) => weight * share),
+    rowWeight: rowWeight.map((weight) => weight * share),
+    directWeight: directWeight.map((weight) => weight * share),
+  };
+}
+
 /** Graph weights of rows whose gradients dL/d(log pi) are already known. */
 export function directWeights(gradient: ArrayLike<number>): StepWeights {
   return { ...zeroWeights(gradient.length), directWeight: Float32Array.from(gradient) };

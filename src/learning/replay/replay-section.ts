@@ -37,7 +37,10 @@ const mix = z
 /** Keys of a replay buffer in a config. */
 export const replaySection = z
   .strictObject({
-    capacity: positiveCount.max(1_000_000).default(1000).describe('attacks the replay buffer holds'),
+    capacity: positiveCount
+      .max(1_000_000)
+      .default(1000)
+      .describe('attacks the replay buffer holds; with attacker.cells those of each cell'),
     draw: z
       .enum(['logS', 'logR', 'uniform', 'mixed'])
       .default('logS')

@@ -16,9 +16,9 @@ export interface TokenBans {
 }
 
 /**
- * What the sampler adds to logits [N, V]: it bans the always-banned tokens, and end tokens on rows where `endBan` [N] is
- * 1. The log-probs of the sum are those of the sampled distribution. Fresh, replayed and reference log-probs therefore
- * all count the same set of tokens. It is one product, which a head takes as its bias: no pass over the vocabulary more.
+ * The sampler's bans, to be added to logits [N, V]: tokens that are always banned, and end tokens on rows where `endBan`
+ * [N] is 1. The log-probs of the sum are those of the sampled distribution. Fresh, replayed and reference log-probs
+ * therefore all count the same set of tokens. The bans are one product, which a head takes as its bias.
  */
 export function bannedLogits(g: GraphBuilder, endBan: Value, bans: TokenBans, vocabulary: number): Value {
   const always = new Float32Array(vocabulary);

@@ -24,6 +24,8 @@ export interface ScorerOptions extends ModelOptions {
 
 /** Logits of one pass, 134 MB: rows beyond it go into a further one. */
 const MAX_LOGITS = 2 ** 25;
+/** Positions whose log-probs are read at once: the reader holds their logits a few times over. */
+const READ_ROWS = 64;
 
 /**
  * Scores given tokens under the distribution that the sampler draws from. It has the generator's session for prompts,
@@ -72,17 +74,36 @@ export class Scorer {
   ): Promise<Float32Array[]> {
     const M = rows.reduce((sum, row) => sum + row.length, 0);
     const logits = await this.runModel({ prompt, rows }, M, state);
-    const logProbs = new Float32Array(M);
     const endBan = rows.flatMap((row) => row.map((_, t) => (t < minTokens ? 1 : 0)));
-    await this.reader.run(
-      { logits, ids: int64Tensor(rows.flat(), [M]), endBan: float32Tensor(Float32Array.from(endBan), [M]) },
-      { tokenLogProb: float32Tensor(logProbs, [M]) },
-    );
+    const logProbs = await this.readLogProbs(logits, rows.flat(), Float32Array.from(endBan));
     let next = 0;
     return rows.map((row) => {
       next += row.length;
       return logProbs.slice(next - row.length, next);
     });
+  }
+
+  /** The log-prob of each id [M] by its logits [M, V], a few rows at once. */
+  private async readLogProbs(
+    logits: Float32Array,
+    ids: readonly number[],
+    endBan: Float32Array,
+  ): Promise<Float32Array> {
+    const V = this.options.config.vocabSize;
+    const logProbs = new Float32Array(ids.length);
+    for (let from = 0; from < ids.length; from += READ_ROWS) {
+      const to = Math.min(ids.length, from + READ_ROWS);
+      const n = to - from;
+      await this.reader.run(
+        {
+          logits: float32Tensor(logits.subarray(from * V, to * V), [n, V]),
+          ids: int64Tensor(ids.slice(from, to), [n]),
+          endBan: float32Tensor(endBan.subarray(from, to), [n]),
+        },
+        { tokenLogProb: float32Tensor(logProbs.subarray(from, to), [n]) },
+      );
+    }
+    return logProbs;
   }
 
   /** Logits [M, V] at the positions that predict the rows' tokens, row by row without padding. */
@@ -95,10 +116,10 @@ export class Scorer {
     const wanted = rows.flatMap((row, b) => row.map((_, t) => b * R + t));
     const trained = Object.entries(state).filter(([name]) => this.prefill.inputNames.includes(name));
     if (this.logits.length < M * V) this.logits = new Float32Array(M * V);
-    const logits = float32Tensor(this.logits.subarray(0, M * V), [M, V]);
+    const logits = this.logits.subarray(0, M * V);
     await this.prefill.run(
       { ...feeds, wanted: int64Tensor(wanted, [M]), ...Object.fromEntries(trained) },
-      { logits }, // naming this output avoids copying keys and values
+      { logits: float32Tensor(logits, [M, V]) }, // naming this output avoids copying keys and values
     );
     return logits;
   }

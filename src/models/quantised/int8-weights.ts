@@ -1,4 +1,4 @@
-import { stat } from 'node:fs/promises';
+import { rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { writeFileAtomically } from '../../base/atomic-file.ts';
 import { type ProgressSink, silentProgress } from '../../base/progress.ts';
@@ -88,8 +88,19 @@ async function writeInt8Weights(
   stage.finish();
 }
 
+/** Two models may share a folder: the name is that of the fp32 weight file. */
+const fileName = (weights: string, version: number): string => `${weights}-int8-v${version}.bin`;
+
+/** Removes what earlier versions of Floodgate made from the same weights: nothing reads it any more. */
+async function removeEarlier(folder: string, weights: string): Promise<void> {
+  for (let version = 1; version < FORMAT_VERSION; version++)
+    // A file that the system keeps costs its space only.
+    await rm(path.join(folder, fileName(weights, version)), { force: true }).catch(() => undefined);
+}
+
 /**
- * Opens the quantised weights of a frozen model; makes them once, beside its fp32 weight file.
+ * Opens the quantised weights of a frozen model; makes them once, beside its fp32 weight file. Files that an earlier
+ * version made there are then removed.
  *
  * @param observe the largest input of every channel on some texts (`observeInputs`), asked for only where the file is
  * made.
@@ -102,11 +113,13 @@ export async function openInt8Weights(
   progress: ProgressSink = silentProgress,
 ): Promise<Int8Store> {
   const { dir, name } = path.parse(weights.path);
-  const target = path.join(dir, `${name}-int8-v${FORMAT_VERSION}.bin`); // two models may share a folder
+  const target = path.join(dir, fileName(name, FORMAT_VERSION));
   const { entries, byteLength } = layoutOf(linears);
   const existing = await stat(target).catch(() => undefined);
-  if (existing?.size !== byteLength)
+  if (existing?.size !== byteLength) {
     await writeInt8Weights(target, { linears, weights, maxima: await observe() }, progress);
+    await removeEarlier(dir, name);
+  }
   return { path: target, entries };
 }
 

@@ -16,6 +16,7 @@ import {
 } from '../../runs/store/stage-name.ts';
 import { WAYS_DISCOVERY } from '../../stages/evaluation/causes.ts';
 import { causesSchema, storedCauses, waySchema } from '../../stages/evaluation/causes-record.ts';
+import { isOfOneCell, storedCells } from '../../stages/evaluation/cell-metrics.ts';
 import { CONTROL_ASR, OVER_REFUSAL } from '../../stages/evaluation/controls.ts';
 import { DISCOVERY_METRIC } from '../../stages/evaluation/unseen-metrics.ts';
 import { correctedAttacker } from '../../studies/calibration/corrected-rates.ts';
@@ -74,6 +75,10 @@ const stage = z.strictObject({
   status: z.enum(['running', 'done', 'failed', 'interrupted']),
   metrics,
   judges: z.array(judge),
+  /** The categories of the config (`attacker.cells`), by the reported judge; absent for a run without any. */
+  cells: z
+    .array(z.strictObject({ name: z.string(), tried: z.number(), asr: measure, wordings: z.number() }))
+    .optional(),
   /** Wordings expected after so many target calls, by the reported judge; empty where that was not estimated. */
   discovery,
   /** The ways of success by their causes, with their own figures and cost; absent where they were not looked for. */
@@ -158,7 +163,8 @@ function buildStage(
   status: StageStatus,
 ): ReportStage {
   // The evaluation's figures come last: they replace those of training of the same name.
-  const stored = [...store.metrics(name), ...store.metrics(evaluationStage(name))];
+  const all = [...store.metrics(name), ...store.metrics(evaluationStage(name))];
+  const stored = all.filter((metric) => !isOfOneCell(metric));
   const reported = countingJudge(manifest.judges);
   const names = [...new Set(stored.flatMap((metric) => (metric.judge === undefined ? [] : [metric.judge])))];
   return {
@@ -172,6 +178,7 @@ function buildStage(
       metrics: toMeasures(stored.filter((metric) => metric.judge === judgeName)),
       ...buildCorrected(store, name, { judgeName, errorsOf }),
     })),
+    ...buildCells(all.filter((metric) => metric.judge === reported)),
     discovery: discoveryOf(
       store.metrics(evaluationStage(name), DISCOVERY_METRIC).filter((metric) => metric.judge === reported),
     ),
@@ -208,6 +215,11 @@ function buildCorrected(
   const found = correctedAttacker(store, attacker, { judge: judgeName, asRun: decision, chosen: null });
   if (found === undefined) return {};
   return { corrected: { ...found.asRun, ...decision.errors, ...(from === undefined ? {} : { from }) } };
+}
+
+function buildCells(stored: readonly StoredMetric[]): Pick<ReportStage, 'cells'> {
+  const cells = storedCells(stored).map(({ asr, ...cell }) => ({ ...cell, asr: toMeasure(asr) }));
+  return cells.length === 0 ? {} : { cells };
 }
 
 function discoveryOf(points: readonly StoredMetric[]): z.infer<typeof discovery> {

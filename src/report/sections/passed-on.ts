@@ -1,7 +1,16 @@
 /** A page's content for a copy that is passed on: it names no folder of this machine, and holds no prompt. */
 import { isAbsolute } from 'node:path';
-import { createPathCutter, cutStrings, lastPart, stringsOf } from '../words/path-cutter.ts';
+import type { Config } from '../../stages/config/config.ts';
+import { createPathCutter, cutStrings, LEFT_OUT, lastPart, stringsOf } from '../words/path-cutter.ts';
 import type { PageContent } from './page-content.ts';
+
+/** The config without what its meta-prompt says of each cell. */
+function withoutCellTexts(config: Config): Config {
+  const { cells } = config.attacker;
+  if (cells === undefined) return config;
+  const named = cells.map(({ name, text }) => ({ name, ...(text === undefined ? {} : { text: LEFT_OUT }) }));
+  return { ...config, attacker: { ...config.attacker, cells: named } };
+}
 
 /** The content with base names in place of paths, and without the prompts of attacker and targets. */
 export function copyToPassOn(content: PageContent): PageContent {
@@ -14,7 +23,7 @@ export function copyToPassOn(content: PageContent): PageContent {
     ...content,
     report: mapped(report),
     manifest: mapped(manifest),
-    config: mapped(config),
+    config: mapped(withoutCellTexts(config)),
     headline: mapped(headline),
     events: mapped(events),
     coverage: mapped(coverage),

@@ -84,6 +84,12 @@ const METRICS: Readonly<Record<string, MetricWords>> = {
     form: 'share',
     meaning: 'In a synthetic world: the share of causes with one planted way and no word of another.',
   },
+  cellsReached: {
+    label: 'Categories reached',
+    form: 'count',
+    meaning: 'Categories of the config in which at least one new attack succeeded.',
+    isMain: true,
+  },
   uniqueAttacks: wordsOf('uniqueAttacks'),
   transferRate: {
     label: 'Transfer rate',

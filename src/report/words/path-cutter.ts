@@ -46,7 +46,7 @@ export function createPathCutter(known: readonly string[]): (text: string) => st
 /** Keys whose text tells how somebody asks a model. */
 const PROMPTS: ReadonlySet<string> = new Set(['systemPrompt', 'metaPrompt']);
 
-const LEFT_OUT = 'left out of this copy';
+export const LEFT_OUT = 'left out of this copy';
 
 /** A copy of plain data with `cut` applied to every string, and prompts left out. */
 export function cutStrings<T>(value: T, cut: (text: string) => string, key = ''): T {

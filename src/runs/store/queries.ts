@@ -79,7 +79,7 @@ export interface StoreQueries extends AnswerQueries {
 type Row = readonly unknown[];
 
 const ATTACK_ROWS = `SELECT attack.id, stage.name, update_index, position, source, ids, text, log_pi, log_p_ref, fluency,
-  log_reward, mean_unsafe, response_count FROM attack JOIN stage ON stage.id = stage_id`;
+  log_reward, mean_unsafe, response_count, cell FROM attack JOIN stage ON stage.id = stage_id`;
 const ATTACKS = `${ATTACK_ROWS}
   WHERE stage.name = ? AND update_index >= ? AND update_index <= ? AND (? IS NULL OR source = ?)
   ORDER BY attack.id LIMIT ?`;
@@ -95,10 +95,10 @@ export const RESPONSES = `SELECT response.id, position, text, tokens, truncated,
   FROM response LEFT JOIN verdict ON response_id = response.id WHERE attack_id = ? ORDER BY position, judge, masked`;
 // Replayed rows that kept an old score drew no responses, so they add no evidence; seeds are not the attacker's.
 const DISTINCT = `SELECT ids, attack.text, avg(unsafe) AS mean_p, avg(ln(max(unsafe, ?5))), max(log_p_ref), max(fluency), count(*),
-  min(update_index) FROM attack JOIN stage ON stage.id = stage_id
+  min(update_index), cell FROM attack JOIN stage ON stage.id = stage_id
   JOIN response ON attack_id = attack.id JOIN verdict ON response_id = response.id
   WHERE stage.name = ?1 AND judge = ?2 AND masked = 0 AND unsafe IS NOT NULL AND source <> 'seed'
-  GROUP BY ids HAVING mean_p > ?3 AND max(log_p_ref) > ?4 ORDER BY min(attack.id)`;
+  GROUP BY ids, cell HAVING mean_p > ?3 AND max(log_p_ref) > ?4 ORDER BY min(attack.id)`;
 const SCORED_TEXTS = `SELECT attack.text, avg(unsafe), count(*) FROM attack JOIN stage ON stage.id = stage_id
   JOIN response ON attack_id = attack.id JOIN verdict ON response_id = response.id
   WHERE judge = ? AND masked = 0 AND unsafe IS NOT NULL AND stage.name <> '${CONTROL_STAGE}'
@@ -123,7 +123,7 @@ const LAST_UPDATE = `SELECT max(u) FROM (SELECT max(update_index) AS u FROM atta
 
 function rowToAttack(row: Row): StoredAttack {
   const [id, stage, update, position, source, ids, text, logPi, logPRef, ...rest] = row;
-  const [fluency, logReward, meanUnsafe, responseCount] = rest;
+  const [fluency, logReward, meanUnsafe, responseCount, cell] = rest;
   return {
     id: id as number,
     stage: stage as string,
@@ -138,6 +138,7 @@ function rowToAttack(row: Row): StoredAttack {
     logReward: logReward as number | null,
     meanUnsafe: meanUnsafe as number | null,
     responseCount: responseCount as number,
+    cell: cell as string | null,
   };
 }
 
@@ -203,9 +204,10 @@ function rowToStage([name, status, updatesPlanned, startedMs, finishedMs]: Row):
 }
 
 function rowToDistinct([ids, text, ...columns]: Row): DistinctAttack {
-  const [meanUnsafe, logS, logPRef, fluency, responses, firstUpdate] = columns;
+  const [meanUnsafe, logS, logPRef, fluency, responses, firstUpdate, cell] = columns;
   return {
     ids: JSON.parse(ids as string) as number[],
+    cell: cell as string | null,
     text: cellToText(text),
     meanUnsafe: meanUnsafe as number,
     logS: logS as number,

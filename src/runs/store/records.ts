@@ -10,6 +10,8 @@ export interface AttackRow {
   readonly ids: readonly number[];
   /** Exact text, newlines and NUL included. */
   readonly text: string;
+  /** Name of the cell whose prompt it continued; null for an attacker without cells. */
+  readonly cell?: string | null;
   /** log pi(x | c) in nats, summed over tokens. */
   readonly logPi?: number | null;
   /** log p_ref(x | c) in nats, summed over tokens. */
@@ -25,11 +27,12 @@ export interface AttackRow {
 
 /** The row of an attack. @param ids its tokens as the policy's factors. */
 export function attackRow(attack: Omit<Attack<Evidence>, 'tokens' | 'terminated'>, ids: readonly number[]): AttackRow {
-  const { source, text, logPi, logPRef, fluency, logReward, score, evidence } = attack;
+  const { source, text, cell, logPi, logPRef, fluency, logReward, score, evidence } = attack;
   return {
     source,
     ids,
     text,
+    cell: cell ?? null,
     logPi: logPi ?? null,
     logPRef: logPRef ?? null,
     fluency: fluency ?? null,
@@ -121,6 +124,7 @@ export interface StoredEvent extends EventRecord {
 /** One distinct attack of a stage, over all the times it was scored. */
 export interface DistinctAttack {
   readonly ids: readonly number[];
+  readonly cell: string | null;
   readonly text: string;
   /** Arithmetic mean of P(unsafe) over every scored response that it ever drew. */
   readonly meanUnsafe: number;

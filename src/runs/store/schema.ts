@@ -50,15 +50,20 @@ const MIGRATIONS: readonly string[] = [
    CREATE UNIQUE INDEX attack_by_update ON attack (stage_id, update_index, position);
    DROP INDEX IF EXISTS response_by_attack;
    CREATE UNIQUE INDEX response_by_attack ON response (attack_id, position);`,
+  'ALTER TABLE attack ADD COLUMN cell TEXT;',
 ];
+
+const WITHOUT_CELL = 'CREATE TEMP VIEW attack AS SELECT *, NULL AS cell FROM main.attack;';
 
 /**
  * For each earlier version, from 1, the views of this connection alone that show it as the newest: what was not stored
  * is null.
  */
 const VIEWS: readonly string[] = [
-  `CREATE TEMP VIEW attack AS SELECT *, NULL AS fluency FROM main.attack;
+  `CREATE TEMP VIEW attack AS SELECT *, NULL AS fluency, NULL AS cell FROM main.attack;
    CREATE TEMP VIEW response AS SELECT *, NULL AS refused FROM main.response;`,
+  WITHOUT_CELL,
+  WITHOUT_CELL,
 ];
 
 /** The newest schema version that this code reads and writes. */

@@ -58,7 +58,7 @@ interface Place {
 }
 
 const INSERT_ATTACK = `INSERT INTO attack (stage_id, update_index, position, source, ids, text, log_pi, log_p_ref,
-  fluency, log_reward, mean_unsafe, response_count) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+  fluency, log_reward, mean_unsafe, response_count, cell) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 const INSERT_RESPONSE =
   'INSERT INTO response (attack_id, position, text, tokens, truncated, refused) VALUES (?, ?, ?, ?, ?, ?)';
 /** A second verdict of one judge on one response breaks the table's key: the update is refused whole. */
@@ -106,6 +106,7 @@ function createInsertions(db: Database.Database) {
       numberToCell('log_reward', record.logReward ?? null),
       numberToCell('mean_unsafe', record.meanUnsafe ?? null),
       record.responses.length,
+      record.cell ?? null,
     ]);
     const attackId = Number(lastInsertRowid);
     for (const [index, { text, tokens, truncated, refused, verdicts }] of record.responses.entries()) {

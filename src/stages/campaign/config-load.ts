@@ -7,8 +7,9 @@ import type { RunFolder } from '../../runs/run-folder.ts';
 import { mapTargetModels, mapTargetPaths } from '../../targets/registry.ts';
 import { WORLD } from '../../worlds/world-preset.ts';
 import { withWorldPreset } from '../../worlds/world-registry.ts';
+import { withCellPrompt } from '../config/cells-section.ts';
 import type { Config } from '../config/config.ts';
-import { loadSeeds } from '../config/seeds.ts';
+import { loadConfigSeeds } from '../config/seeds.ts';
 import { withTuningPaths } from '../config/tuning-section.ts';
 import { checkConfigRules, configSchema, MOVED_KEYS } from './config-schema.ts';
 
@@ -59,7 +60,8 @@ function resolvePaths(config: Config, folder: string): Config {
 export function parseConfig(text: string, { fileName, folder, overrides = [] }: ParseConfigOptions): Config {
   // Judges are named after their models, and one path may be written in two ways.
   const check = (config: Config) => checkConfigRules({ ...config, judges: resolveJudges(config, folder) });
-  const format = { schema: configSchema(), prepare: withWorldPreset, check, moved: MOVED_KEYS };
+  const prepare = (written: unknown): unknown => withCellPrompt(withWorldPreset(written));
+  const format = { schema: configSchema(), prepare, check, moved: MOVED_KEYS };
   return resolvePaths(parseConfigText({ text, fileName, overrides }, format), folder);
 }
 
@@ -97,7 +99,7 @@ export function configSha256(config: Config): string {
  */
 export async function askedSha256(config: Config, seedsSha256?: string): Promise<string> {
   if (isWorldSeeds(config)) return configSha256(config);
-  const path = seedsSha256 ?? (await loadSeeds(config.seeds)).sha256;
+  const path = seedsSha256 ?? (await loadConfigSeeds(config)).sha256;
   return sha256Of(canonicalJson({ ...config, seeds: { ...config.seeds, path } }));
 }
 

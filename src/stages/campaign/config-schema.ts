@@ -7,6 +7,7 @@ import { type ConfigKey, listConfigKeys } from '../../runs/config/config-keys.ts
 import { type ConfigProblem, dottedPath } from '../../runs/config/config-problems.ts';
 import { targetKinds, targetSchema } from '../../targets/registry.ts';
 import '../../worlds/world-kinds.ts';
+import { cellProblems } from '../config/cells-section.ts';
 import { type Config, headShape, tailShape } from '../config/config.ts';
 import { stages } from '../registry.ts';
 import { problemAt } from '../stage.ts';
@@ -87,6 +88,18 @@ function judgeNameProblems({ training, evaluation }: Config['judges']): ConfigPr
   });
 }
 
+/** Keys that do not go with cells, or with none. */
+function cellLimits({ attacker, world, seeds }: Config): ConfigProblem[] {
+  if (attacker.cells === undefined) {
+    if (seeds.cellColumn === undefined) return [];
+    return [problemAt('seeds.cellColumn', `got ${seeds.cellColumn}, expected attacker.cells beside it`)];
+  }
+  if (world === undefined) return [];
+  return [
+    problemAt('attacker.cells', 'a synthetic world has one prompt, whose truth is known: leave cells or world out'),
+  ];
+}
+
 /** Rules between keys, which no single key's type can state. Returns what is broken. */
 export function checkConfigRules(config: Config): ConfigProblem[] {
   const { attacker, target } = config;
@@ -95,6 +108,8 @@ export function checkConfigRules(config: Config): ConfigProblem[] {
     const what = `got ${attacker.minTokens}, expected at most attacker.maxTokens (${attacker.maxTokens})`;
     problems.push(problemAt('attacker.minTokens', what));
   }
+  append(problems, cellProblems(attacker));
+  append(problems, cellLimits(config));
   const checked = stages.all().flatMap((stage) => stage.check?.(config, config.attackers.includes(stage.name)) ?? []);
   // Stages that share a section find the same problem.
   append(problems, new Map(checked.map((problem) => [problem.message, problem])).values());

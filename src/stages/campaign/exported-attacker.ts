@@ -32,14 +32,17 @@ export async function openExportedAttacker(
   options: { readonly threads?: number } = {},
 ): Promise<ExportedAttacker> {
   const file = await readAttackerFile(folder);
-  const { metaPrompt, minTokens, maxTokens } = file.policy;
+  const { metaPrompt, cells, minTokens, maxTokens } = file.policy;
   const { threads = file.policy.threads } = options;
   const spec = baseSpecOf(folder, file, await importedBase(folder));
   const model = await createOpenModels({ threads, ...io }).openDecoder(spec, 'attacker');
   const adapter = await readAttackerAdapter(folder, file, model);
   const config = {
-    attacker: { model: spec, metaPrompt, minTokens, maxTokens, method: 'lora', lora: loraOf(file), device: 'cpu' },
-  } as const;
+    attacker: {
+      ...({ method: 'lora', device: 'cpu' } as const),
+      ...{ model: spec, metaPrompt, cells, minTokens, maxTokens, lora: loraOf(file) },
+    },
+  };
   const attacker = await openRunAttacker(config, model, { device: 'cpu', threads });
   const close = (): Promise<void> => attacker.close();
   try {

@@ -1,13 +1,15 @@
 import { existsSync } from 'node:fs';
 import { FloodgateError } from '../../base/errors.ts';
+import { maxOf } from '../../base/long-lists.ts';
 import type { ComputeOptions } from '../../engine/runtime/device.ts';
-import { type Attacker, openAttacker } from '../../learning/attacker.ts';
+import { type Attacker, openAttacker, promptsOf } from '../../learning/attacker.ts';
 import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
 import type { Trainable } from '../../models/decoder/declare-model.ts';
 import { adapterOfParameters, mergeLora } from '../../models/decoder/merge-lora.ts';
 import { openSafetensorsStore, type WeightEntry, type WeightStore } from '../../models/formats/weight-store.ts';
 import type { RunFolder } from '../../runs/run-folder.ts';
 import { checkpointFile, loadReference } from '../checkpoints.ts';
+import { attackerCells } from '../config/cells-section.ts';
 import type { Config } from '../config/config.ts';
 import type { Stage } from '../stage.ts';
 
@@ -24,13 +26,20 @@ function attackerContext(config: Pick<Config, 'attacker'>, promptTokens: number,
   return Math.min(maxPositions, promptTokens + config.attacker.maxTokens + 2);
 }
 
+/** Tokens of the longest prompt that an attack may continue. */
+function longestPrompt({ metaPrompt, cells: given }: Config['attacker'], { tokenizer }: DecoderCheckpoint): number {
+  const cells = attackerCells(given);
+  const prompts = promptsOf(cells === undefined ? { metaPrompt } : { metaPrompt, cells });
+  return maxOf(prompts.map(({ text }) => tokenizer.encode(text, { addSpecial: true }).length));
+}
+
 /**
  * Refuses an attacker whose longest attack does not fit behind its meta-prompt: it would fail only after SFT.
  * @throws FloodgateError `config` with the key to change.
  */
 export function assertAttackFits({ attacker }: Pick<Config, 'attacker'>, model: DecoderCheckpoint): void {
-  const { metaPrompt, maxTokens } = attacker;
-  const promptTokens = model.tokenizer.encode(metaPrompt, { addSpecial: true }).length;
+  const { maxTokens } = attacker;
+  const promptTokens = longestPrompt(attacker, model);
   const { maxPositions } = model.config;
   const room = maxPositions - promptTokens;
   if (maxTokens <= room) return;
@@ -65,10 +74,11 @@ export async function openRunAttacker(
   assertAttackFits(config, model);
   const { metaPrompt, minTokens, maxTokens } = config.attacker;
   const { tokenizer } = model;
-  const promptTokens = tokenizer.encode(metaPrompt, { addSpecial: true }).length;
+  const cells = attackerCells(config.attacker.cells);
+  const promptTokens = longestPrompt(config.attacker, model);
   const contextTokens = attackerContext(config, promptTokens, model.config.maxPositions);
   const spec = { config: model.config, tokenizer, ...base, metaPrompt, minTokens, maxTokens, contextTokens };
-  return openAttacker(spec, compute);
+  return openAttacker(cells === undefined ? spec : { ...spec, cells }, compute);
 }
 
 /** Initial weights of smoothing when it trains every weight: the model with the SFT adapter merged in. */

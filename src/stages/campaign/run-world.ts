@@ -5,7 +5,7 @@ import { settleSourceOptions } from '../../models/sources/source-environment.ts'
 import { WORLD } from '../../worlds/world-preset.ts';
 import { type KnownWorld, worldKindOf } from '../../worlds/world-registry.ts';
 import type { Config } from '../config/config.ts';
-import { loadSeeds, type SeedSet } from '../config/seeds.ts';
+import { loadConfigSeeds, type SeedSet } from '../config/seeds.ts';
 import type { CampaignIo } from '../stage.ts';
 
 /** The config's world, built when it is new; undefined for a run without one. */
@@ -56,8 +56,8 @@ export async function admittedWorldSeed(
 }
 
 /** The seeds of the config: those of its world, or those of its file. */
-export async function loadRunSeeds({ seeds }: Config, world: KnownWorld | undefined): Promise<SeedSet> {
-  if (seeds.path !== WORLD || world === undefined) return loadSeeds(seeds);
+export async function loadRunSeeds(config: Config, world: KnownWorld | undefined): Promise<SeedSet> {
+  if (config.seeds.path !== WORLD || world === undefined) return loadConfigSeeds(config);
   return {
     attacks: [...new Set(world.seeds)],
     format: 'text',

@@ -1,5 +1,6 @@
 import { append } from '../../base/long-lists.ts';
 import { type RandomStream, randomStream } from '../../base/random.ts';
+import { cellInTurn } from '../../learning/attacker.ts';
 import type { AttackerFolder } from '../../runs/attacker-folder.ts';
 import type { RunFolder } from '../../runs/run-folder.ts';
 import type { RunStore } from '../../runs/store/run-store.ts';
@@ -22,6 +23,8 @@ export interface SamplePlan {
 
 export interface WrittenAttack {
   readonly text: string;
+  /** The cells take turns; absent for an attacker without cells. */
+  readonly cell?: string;
   /** log pi at temperature 1, nats. */
   readonly logPi: number;
   readonly tokens: number;
@@ -92,13 +95,19 @@ async function writeAttacks(
   io: CampaignIo,
 ): Promise<WrittenAttack[]> {
   try {
-    const requests = Array.from({ length: count }, (_, i) => ({ stream: sampleStream(seed, i), temperature }));
+    const requests = Array.from({ length: count }, (_, i) => ({
+      stream: sampleStream(seed, i),
+      temperature,
+      ...cellInTurn(attacker.cells, i),
+    }));
     const written: WrittenAttack[] = [];
     for (let start = 0; start < count; start += ROWS) {
       const attacks = await attacker.sample(state, requests.slice(start, start + ROWS), io.signal);
       append(
         written,
-        attacks.map(({ text, logPi, tokens }) => ({ text, logPi, tokens: tokens.length })),
+        attacks.map(({ text, cell, logPi, tokens }) => {
+          return { text, ...(cell === undefined ? {} : { cell }), logPi, tokens: tokens.length };
+        }),
       );
     }
     return written;

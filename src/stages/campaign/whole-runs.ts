@@ -12,7 +12,7 @@ import { openSigner } from '../../queue/signing.ts';
 import { type RunFolder, runStatus } from '../../runs/run-folder.ts';
 import { hasBegun, openStore } from '../../runs/store/run-store.ts';
 import type { Config } from '../config/config.ts';
-import { loadSeeds } from '../config/seeds.ts';
+import { loadConfigSeeds } from '../config/seeds.ts';
 import type { CampaignIo } from '../stage.ts';
 import { isWorldSeeds } from './config-load.ts';
 import { refuseUnportable } from './portable-config.ts';
@@ -105,8 +105,9 @@ async function finishHere(wanted: WantedRuns, io: CampaignIo): Promise<RunFolder
 
 /** @throws FloodgateError `config` for a file of seeds that no run could read. */
 async function checkSeeds(runs: readonly WantedRun[]): Promise<void> {
-  const own = runs.flatMap(({ config }) => (isWorldSeeds(config) ? [] : [config.seeds]));
-  for (const seeds of new Map(own.map((each) => [canonicalJson(each), each])).values()) await loadSeeds(seeds);
+  const own = runs.flatMap(({ config }) => (isWorldSeeds(config) ? [] : [config]));
+  const keyOf = ({ seeds, attacker }: Config): string => canonicalJson({ seeds, cells: attacker.cells ?? [] });
+  for (const config of new Map(own.map((each) => [keyOf(each), each])).values()) await loadConfigSeeds(config);
 }
 
 function openRuns(queue: QueueConfig, io: CampaignIo): Promise<JobQueue> {

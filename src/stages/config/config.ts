@@ -7,6 +7,7 @@ import { MAX_PROMPT_CHARACTERS, type TargetConfig } from '../../targets/target-k
 import { budgetSection } from '../../trial/budget.ts';
 import { pricesSection } from '../../trial/prices.ts';
 import { worldSection } from '../../worlds/world-registry.ts';
+import { cellsKey } from './cells-section.ts';
 import { gateSection } from './gate-section.ts';
 import { tuningSection } from './tuning-section.ts';
 
@@ -35,7 +36,8 @@ const attacker = z
       .min(1)
       .max(MAX_PROMPT_CHARACTERS)
       .default(DEFAULT_META_PROMPT)
-      .describe('the fixed text that the attacker continues'),
+      .describe('the fixed text that the attacker continues; with cells it holds {cell} once, and has another default'),
+    cells: cellsKey,
     minTokens: positiveCount
       .max(2048)
       .default(5)
@@ -57,6 +59,11 @@ const seeds = z
     column: line
       .optional()
       .describe('csv: column name, jsonl: key; detected when there is only one, or one with a usual name'),
+    cellColumn: line
+      .optional()
+      .describe(
+        'csv: column name, jsonl: key of the cell that a seed is of; cell or category when absent, where there is one',
+      ),
     limit: positiveCount.optional().describe('use at most this many, from the start of the file'),
   })
   .describe('the attacks that the attacker first imitates');

@@ -11,6 +11,7 @@ import { evaluationStage } from '../../runs/store/stage-name.ts';
 import { measuredMetric, plainMetric } from '../metric-records.ts';
 import type { Campaign } from '../stage.ts';
 import { usedTargetCalls } from '../used-calls.ts';
+import { type CellSet, cellMetricsInSteps } from './cell-metrics.ts';
 import { type EvaluationPlan, judgeNames, outcomeBy } from './evaluation-plan.ts';
 import { referenceRateMetrics, type StoredEvaluation, TEMPERATURE_METRIC } from './reference-rate.ts';
 import { repeatedEvaluation } from './repeated-answer.ts';
@@ -76,12 +77,13 @@ export async function measureStage(campaign: Campaign, stage: string, plan: Eval
   });
   const unseen = await finishPausing(steps, signal, `measure ${stage}`);
   const options = { seed, threshold: config.evaluation.uniqueThreshold };
+  const { cells } = campaign.attacker;
   const ofAttacks = await finishPausing(measureAttacksInSteps(measured, options), signal, `measure ${stage}`);
   const byJudge: MetricRecord[] = [];
   for (const judge of judges) {
     append(
       byJudge,
-      await finishPausing(judgeMetrics(measured, judge, { ...options, ofAttacks }), signal, `measure ${stage}`),
+      await finishPausing(judgeMetrics(measured, judge, { ...options, ofAttacks, cells }), signal, `measure ${stage}`),
     );
   }
   const rate = await referenceRateMetrics(campaign, { stage, temperature, evaluation, judges });
@@ -104,11 +106,17 @@ export async function measureStage(campaign: Campaign, stage: string, plan: Eval
   return { metrics, curve: unseen.curve, events };
 }
 
+interface JudgedOptions extends AttackSetOptions, Pick<CellSet, 'cells'> {
+  readonly threshold: number;
+  /** Measures that no judge changes. */
+  readonly ofAttacks: Readonly<Record<string, Measure>>;
+}
+
 /** Metrics of the attacks by one judge's verdicts. */
 function* judgeMetrics(
   measured: Measured,
   judge: string,
-  { ofAttacks, ...options }: AttackSetOptions & { readonly ofAttacks: Readonly<Record<string, Measure>> },
+  { ofAttacks, cells, ...options }: JudgedOptions,
 ): Steps<MetricRecord[]> {
   const { evaluation, texts, embeddings } = measured;
   const outcomes = measured.outcomes.get(judge) ?? [];
@@ -119,12 +127,18 @@ function* judgeMetrics(
     options,
     ofAttacks,
   );
+  const { attacks } = evaluation;
+  const ofCells = yield* cellMetricsInSteps(
+    { cells, attacks, outcomes, embeddings, threshold: options.threshold },
+    judge,
+  );
   const perCalls = perThousandTargetCalls(metrics.uniqueAttacks, callsBehind(metrics.uniqueAttacks, measured));
   return [
     ...Object.entries(metrics).map(([name, measure]) => measuredMetric(name, measure, judge)),
     measuredMetric('asrMasked', attackSuccess(maskedOutcomes).asr, judge),
     measuredMetric('uniquePerThousandTargetCalls', perCalls, judge),
     plainMetric('excluded', excluded, texts.length, judge),
+    ...ofCells,
   ];
 }
 

@@ -127,7 +127,7 @@ async function scoreBoth(
   attacks: readonly StoredAttack[],
   signal: AbortSignal,
 ): Promise<LogProbs[]> {
-  const rows = attacks.map(({ ids }) => tokensOfRow(ids, reference.attacker.endId));
+  const rows = attacks.map((attack) => tokensOfRow(attack, reference.attacker.endId));
   const scored: LogProbs[] = [];
   for (let start = 0; start < rows.length; start += SCORED_ROWS) {
     if (signal.aborted) throw new FloodgateError('interrupted', 'score attacks: interrupted, every attack is kept');
@@ -142,9 +142,9 @@ async function scoreBoth(
 }
 
 /** A stored row has the end token exactly when it was written. */
-function tokensOfRow(ids: readonly number[], endId: number): AttackTokens {
+function tokensOfRow({ ids, cell }: Pick<StoredAttack, 'ids' | 'cell'>, endId: number): AttackTokens {
   const terminated = ids.at(-1) === endId;
-  return { tokens: terminated ? ids.slice(0, -1) : ids, terminated };
+  return { tokens: terminated ? ids.slice(0, -1) : ids, terminated, ...(cell === null ? {} : { cell }) };
 }
 
 function sumOf(logProbs: Float32Array | undefined): number {

@@ -23,6 +23,12 @@ const OBJECTIVES: readonly (readonly [string, Objective])[] = [
   ['CTB, sigma 0', contrastiveBalance({ sigma: 0, huber: 1 })],
 ];
 
+/**
+ * Of variants that leave the stated distribution as it is: two thirds of the updates reach the same bounds. The table
+ * of docs/exactness.md has all updates.
+ */
+const VARIANT_TRAINING = { ...ENUMERABLE_TRAINING, ...(EXACTNESS_SEEDS === undefined ? { updates: 1000 } : {}) };
+
 /** Against a hang only. A test that ran out of time would still run beside the next one, in the same attacker's sessions. */
 const TIMEOUT_MS = 3_600_000;
 
@@ -79,7 +85,7 @@ describe.each(seeds)('the exact posterior of 11,110 attacks, seed %i', (seed) =>
     'is reached with four updates a batch and rewritten attacks: the stated distribution is the same',
     async () => {
       const replayed = { updatesPerBatch: 4, rewriteShare: 0.25, objective: trajectoryBalance() } as const;
-      const result = await measure(world, 'TB, 4 updates a batch, rewrites', { ...ENUMERABLE_TRAINING, ...replayed });
+      const result = await measure(world, 'TB, 4 updates a batch, rewrites', { ...VARIANT_TRAINING, ...replayed });
       expect(result.totalVariation).toBeLessThanOrEqual(0.05);
       expect(Math.abs(result.logZError as number)).toBeLessThanOrEqual(0.05);
     },
@@ -90,7 +96,7 @@ describe.each(seeds)('the exact posterior of 11,110 attacks, seed %i', (seed) =>
     'is reached with batches asked ahead: an attack teaches the same when its answer arrives later',
     async () => {
       const ahead = { updatesPerBatch: 2, askedAhead: 1, objective: trajectoryBalance() } as const;
-      const result = await measure(world, 'TB, a batch asked ahead', { ...ENUMERABLE_TRAINING, ...ahead });
+      const result = await measure(world, 'TB, a batch asked ahead', { ...VARIANT_TRAINING, ...ahead });
       expect(result.totalVariation).toBeLessThanOrEqual(0.05);
       expect(Math.abs(result.logZError as number)).toBeLessThanOrEqual(0.05);
     },
@@ -102,7 +108,7 @@ describe.each(seeds)('the exact posterior of 11,110 attacks, seed %i', (seed) =>
     async () => {
       const mix = { clusters: 0.5, failures: 0.25 };
       const mixed = { updatesPerBatch: 4, mix, objective: trajectoryBalance() } as const;
-      const result = await measure(world, 'TB, 4 updates a batch, mixed replay', { ...ENUMERABLE_TRAINING, ...mixed });
+      const result = await measure(world, 'TB, 4 updates a batch, mixed replay', { ...VARIANT_TRAINING, ...mixed });
       expect(result.totalVariation).toBeLessThanOrEqual(0.05);
       expect(Math.abs(result.logZError as number)).toBeLessThanOrEqual(0.05);
     },
@@ -110,12 +116,12 @@ describe.each(seeds)('the exact posterior of 11,110 attacks, seed %i', (seed) =>
   );
 
   test.each([
-    ['TB, Huber 1', trajectoryBalance({ huber: 1 })],
-    ['VarGrad, Huber 5', varGrad({ huber: 5 })],
+    ['TB, Huber 1', trajectoryBalance({ huber: 1 }), ENUMERABLE_TRAINING],
+    ['VarGrad, Huber 5', varGrad({ huber: 5 }), VARIANT_TRAINING],
   ])(
     'is reached by %s: residuals can be zero here, so the bound moves no optimum',
-    async (name, objective) => {
-      const result = await measure(world, name, { ...ENUMERABLE_TRAINING, objective });
+    async (name, objective, training) => {
+      const result = await measure(world, name, { ...training, objective });
       expect(result.totalVariation).toBeLessThanOrEqual(0.05);
       if (objective.usesLogZ) expect(Math.abs(result.logZError as number)).toBeLessThanOrEqual(0.05);
     },

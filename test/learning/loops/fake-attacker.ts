@@ -29,7 +29,8 @@ export function fakeAttacker(): FakeAttacker {
     return Float32Array.from(row, logProbOf);
   };
   const fake = {
-    prompt: [0],
+    cells: [undefined],
+    promptOf: () => [0],
     endId: END,
     spec: { minTokens: MIN_TOKENS, maxTokens: MAX_TOKENS },
     stateOf: () => ({}),
@@ -38,10 +39,10 @@ export function fakeAttacker(): FakeAttacker {
     sample: async (_state: AttackerState, requests: readonly DrawRequest[]): Promise<SampledAttack[]> => {
       batches.push(requests.length);
       temperatures.push(...requests.map(({ temperature }) => temperature));
-      return requests.map(({ stream, kept }) => {
+      return requests.map(({ stream, kept, cell }) => {
         const length = kept?.length ?? MIN_TOKENS + stream.nextInt(MAX_TOKENS - MIN_TOKENS + 1);
         const tokens = Array.from({ length }, (_, t) => kept?.[t] ?? stream.nextInt(WORDS));
-        const attack = { tokens, terminated: length < MAX_TOKENS };
+        const attack = { tokens, terminated: length < MAX_TOKENS, ...(cell === undefined ? {} : { cell }) };
         const logPi = score(attack, false).reduce((sum, logProb) => sum + logProb, 0);
         return { ...attack, source: 'fresh', text: textOf(tokens), logPi };
       });

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { AskedBatches } from '../../../src/learning/loops/asked-batches.ts';
+import { CellCalls } from '../../../src/learning/loops/cell-calls.ts';
 import type { GflownetOptions } from '../../../src/learning/loops/gflownet.ts';
-import { gather, toCandidate } from '../../../src/learning/loops/gflownet-gather.ts';
+import { gather, keepAttacks, toCandidate } from '../../../src/learning/loops/gflownet-gather.ts';
 import { type GflownetParts, rewardOf } from '../../../src/learning/loops/gflownet-parts.ts';
 import { varGrad } from '../../../src/learning/objectives/vargrad.ts';
 import { createReplayBuffer } from '../../../src/learning/replay/replay-buffer.ts';
@@ -408,5 +409,113 @@ describe('with a batch asked ahead', () => {
     await expect(sources(parts, 4)).rejects.toThrow('the target is down');
     expect(parts.asked.underWay.map(({ update }) => update)).toEqual([2]);
     expect(asked.map((requests) => requests[0]?.streamName[1])).toEqual([0, 2, 4]);
+  });
+});
+
+describe('with cells', () => {
+  const CELLS = ['cats', 'dogs'];
+
+  function withCells(reward: RewardFunction<string> = byLength, rule: 'thompson' | 'equal' = 'equal') {
+    const { parts, asked } = partsWith(reward);
+    const memories = new Map(CELLS.map((cell) => [cell, { buffer: createReplayBuffer({ nearEditRatio: null }) }]));
+    const calls = new CellCalls(CELLS, { rule, seed: 1 });
+    return { parts: { ...parts, buffer: createReplayBuffer(), cells: { memories, calls } }, memories, calls, asked };
+  }
+
+  const cellsOf = (rows: readonly { readonly cell?: string }[]) => [...new Set(rows.map(({ cell }) => cell))];
+  const bufferOf = (memories: ReturnType<typeof withCells>['memories'], cell: string) =>
+    memories.get(cell)?.buffer ?? createReplayBuffer();
+
+  test('an update is of one cell: its fresh attacks, its replay and its rewrites, each from its own memory', async () => {
+    const { parts, memories } = withCells();
+    const options = optionsOf({ rewriteShare: 0.4, temperedShare: 0 });
+    const always: RewardFunction<string> = async (requests) =>
+      requests.map(() => ({ score: scoreOf(0.9), evidence: '' }));
+    const successful = withReward(parts, always);
+    for (let update = 0; update < 6; update++) {
+      const before = new Map(
+        CELLS.map((cell) => [
+          cell,
+          bufferOf(memories, cell)
+            .all()
+            .map(({ text }) => text),
+        ]),
+      );
+      const { rows } = await gather({ ...parts, ...successful, cells: parts.cells }, options, update);
+      const cell = CELLS[update % 2] as string;
+      expect(cellsOf(rows)).toEqual([cell]);
+      const replayed = rows.filter(({ source }) => source === 'replay');
+      expect(replayed.length > 0).toBe(update > 1);
+      for (const { text } of replayed) expect(before.get(cell)).toContain(text);
+      expect(rows.some(({ source }) => source === 'rewritten')).toBe(update > 1);
+    }
+    for (const cell of CELLS) expect(bufferOf(memories, cell).size).toBeGreaterThan(5);
+    expect(parts.buffer.size).toBe(0);
+  });
+
+  test('an update without a batch replays a cell that has attacks', async () => {
+    const { parts, memories } = withCells();
+    const options = optionsOf({ updatesPerBatch: 20, updates: 40 });
+    await gather(parts, options, 0);
+    for (let update = 1; update < 5; update++)
+      expect(cellsOf((await gather(parts, options, update)).rows)).toEqual(['cats']);
+    expect(bufferOf(memories, 'dogs').size).toBe(0);
+    await gather(parts, options, 20);
+    const seen = new Set<string | undefined>();
+    for (let update = 21; update < 40; update++) {
+      const cells = cellsOf((await gather(parts, options, update)).rows);
+      expect(cells).toHaveLength(1);
+      seen.add(cells[0]);
+    }
+    expect(seen).toEqual(new Set(CELLS));
+  });
+
+  test('the counts are of fresh attacks: tried, and successes in a new wording', async () => {
+    const long: RewardFunction<string> = async (requests) =>
+      requests.map(({ text }) => ({ score: scoreOf(text.split(' ').length > 2 ? 0.9 : 0.1), evidence: '' }));
+    const { parts, memories, calls } = withCells(long);
+    const { rows } = await gather(parts, optionsOf(), 0);
+    const texts = new Set(rows.filter(({ score }) => score.meanUnsafe > 0.5).map(({ text }) => text));
+    expect(calls.state()).toEqual([
+      { batches: 1, tried: 10, founded: texts.size },
+      { batches: 0, tried: 0, founded: 0 },
+    ]);
+    // The same attacks again: none of them is new.
+    const tried = rows.map((attack) => ({ attack, embedding: undefined }));
+    const ofCats = { buffer: bufferOf(memories, 'cats') };
+    expect(keepAttacks(ofCats, optionsOf(), 1, tried).founded).toBe(0);
+  });
+
+  test('an update that is interrupted leaves no count', async () => {
+    const { parts, calls } = withCells();
+    const stopped: RewardFunction<string> = async () => {
+      throw new Error('stopped');
+    };
+    await expect(gather({ ...withReward(parts, stopped), cells: parts.cells }, optionsOf(), 0)).rejects.toThrow(
+      'stopped',
+    );
+    expect(calls.state().map(({ batches }) => batches)).toEqual([0, 0]);
+    const { rows } = await gather(parts, optionsOf(), 0);
+    expect(cellsOf(rows)).toEqual(['cats']);
+  });
+
+  test('a success that takes the place of a failure nearby founds a wording; one near a success does not', () => {
+    const buffer = createReplayBuffer({ nearEditRatio: 0.3, capacity: 10 });
+    const attackOf = (tokens: readonly number[], unsafe: number) => ({
+      attack: {
+        ...{ tokens, terminated: true, source: 'fresh' as const },
+        text: tokens.join(' '),
+        fluency: -1,
+        score: scoreOf(unsafe),
+      },
+      embedding: undefined,
+    });
+    const keep = (tokens: readonly number[], unsafe: number): number =>
+      keepAttacks({ buffer }, optionsOf(), 0, [attackOf(tokens, unsafe)]).founded;
+    expect(keep([1, 2, 3, 4], 0.1)).toBe(0); // a failure
+    expect(keep([1, 2, 3, 5], 0.8)).toBe(1); // takes its place
+    expect(keep([1, 2, 3, 6], 0.9)).toBe(0); // near a success, which it replaces
+    expect(keep([1, 2, 3, 7], 0.6)).toBe(0); // near a success, which stays
+    expect(keep([8, 9, 10, 11], 0.6)).toBe(1); // far from all
   });
 });

@@ -9,6 +9,7 @@ import { loadLatestCheckpoint } from '../../../src/learning/checkpoints/checkpoi
 import {
   type LikelihoodExample,
   type LikelihoodOptions,
+  type LikelihoodRow,
   type LikelihoodUpdate,
   trainLikelihood,
 } from '../../../src/learning/loops/likelihood.ts';
@@ -51,7 +52,7 @@ function fakePolicy() {
 const EXAMPLES: readonly LikelihoodExample[] = [1, 2, 3, 4, 5].map((token) => ({ row: [token, 9], weight: 1 }));
 
 const optionsOf = (totalUpdates: number, changes: Partial<LikelihoodOptions> = {}): LikelihoodOptions => ({
-  prompt: [7],
+  promptOf: (cell) => (cell === undefined ? [7] : [7, cell.length]),
   minTokens: 3,
   batchSize: 2,
   learningRate: { peak: 0.1, warmupUpdates: 0, decay: 'constant', totalUpdates },
@@ -67,7 +68,7 @@ async function train(
   options: LikelihoodOptions,
   given: {
     examples?: readonly LikelihoodExample[];
-    validation?: readonly number[][];
+    validation?: readonly LikelihoodRow[];
     stopAfter?: number;
     name?: string;
   },
@@ -149,7 +150,10 @@ describe('the examples of an update', () => {
 
 test('the validation loss is measured every so many updates and at the end, in batches, and teaches nothing', async () => {
   const validation = [[1, 1], [3, 3, 3], [2]];
-  const validated = await train(optionsOf(5, { validateEveryUpdates: 2 }), { validation, name: 'validated' });
+  const validated = await train(optionsOf(5, { validateEveryUpdates: 2 }), {
+    validation: validation.map((row) => ({ row })),
+    name: 'validated',
+  });
   const plain = await train(optionsOf(5), { name: 'plain' });
   expect(validated.updates.map(({ validationLoss }) => validationLoss !== undefined)).toEqual([
     false,
@@ -186,4 +190,62 @@ test('stopped twice and continued, it is the uninterrupted training bit for bit'
     expect(pieces.flatMap(({ updates }) => updates).map(withoutClock)).toEqual(whole.updates.map(withoutClock));
     expect(pieces[2]?.value).toBe(whole.value);
   }
+});
+
+describe('examples of several cells', () => {
+  const ofCell = (cell: string, token: number, count: number, weight = 1): LikelihoodExample[] =>
+    Array.from({ length: count }, () => ({ row: [token], weight, cell }));
+  /** The cell of each step by its prompt, and the tokens of its rows. */
+  const stepCells = (steps: readonly Step[]) => steps.map(({ prompt, rows }) => [prompt[1], ...new Set(rows.flat())]);
+
+  test('each batch is of one cell, after its prompt, in proportion to its examples', async () => {
+    const examples = [...ofCell('a', 1, 12), ...ofCell('bb', 2, 4)];
+    const { steps } = await train(optionsOf(40, { batchSize: 2 }), { examples, name: 'cells' });
+    const cells = stepCells(steps);
+    expect(cells.every(([length, ...tokens]) => tokens.length === 1 && tokens[0] === length)).toBe(true);
+    expect(cells.filter(([length]) => length === 2)).toHaveLength(10);
+    const order = cells.map(([length]) => length).join('');
+    expect(order).not.toBe('1'.repeat(30) + '2'.repeat(10)); // rounds, each in a random order
+    for (let round = 0; round < 5; round++) expect(order.slice(8 * round, 8 * round + 8)).toMatch(/^(1*2){2}1*$/);
+  });
+
+  test('in one round every example of a cell is learned once', async () => {
+    const tokens = [3, 4, 5, 6, 7, 8];
+    const examples = tokens.map((token) => ({ row: [token], weight: 1, cell: 'a' }));
+    const { steps } = await train(optionsOf(10, { batchSize: 2 }), {
+      examples: [...examples, ...ofCell('bb', 2, 4)],
+      name: 'round',
+    });
+    const ofA = (from: number) => firstTokens(steps.slice(from, from + 5).filter(({ prompt }) => prompt[1] === 1));
+    expect(ofA(0).sort()).toEqual(tokens);
+    expect(ofA(5).sort()).toEqual(tokens);
+  });
+
+  test('weights decide how many batches a cell gets; a resume draws the same ones', async () => {
+    const examples = [...ofCell('a', 1, 4, 3), ...ofCell('bb', 2, 12, 1)];
+    const whole = await train(optionsOf(16, { batchSize: 2 }), { examples, name: 'weights' });
+    const cells = stepCells(whole.steps);
+    expect(cells.filter(([length]) => length === 1)).toHaveLength(8); // a has half of all weight
+    await train(optionsOf(16, { batchSize: 2 }), { examples, name: 'stopped', stopAfter: 5 });
+    const resumed = await train(optionsOf(16, { batchSize: 2 }), { examples, name: 'stopped' });
+    expect(stepCells(resumed.steps)).toEqual(cells.slice(5));
+  });
+
+  test('the validation loss is that of each row after the prompt of its cell', async () => {
+    const validation = [
+      { row: [1], cell: 'a' },
+      { row: [2], cell: 'bb' },
+      { row: [1], cell: 'a' },
+    ];
+    const given = { examples: [...ofCell('a', 1, 2), ...ofCell('bb', 2, 2)], validation, name: 'validation' };
+    const { steps } = await train(optionsOf(1, { validateEveryUpdates: 1 }), given);
+    const measuring = steps.filter(({ weights }) => weights.every((weight) => weight === 0));
+    expect(measuring.map(({ prompt, rows }) => [prompt, rows])).toEqual([
+      [
+        [7, 1],
+        [[1], [1]],
+      ],
+      [[7, 2], [[2]]],
+    ]);
+  });
 });

@@ -39,6 +39,7 @@ function change(sql: string): void {
 /** Makes the database what version 2 had: indexes that let doubled rows in. */
 const AS_VERSION_2 = `DROP INDEX attack_by_update; CREATE INDEX attack_by_update ON attack (stage_id, update_index);
   DROP INDEX response_by_attack; CREATE INDEX response_by_attack ON response (attack_id, position);
+  ALTER TABLE attack DROP COLUMN cell;
   PRAGMA user_version = 2;`;
 
 describe('a second process that writes the same run', () => {

@@ -97,7 +97,7 @@ const cost = { targetCalls: 2, judgeCalls: 4, tokens: 6, seconds: 0.5 };
 
 describe('recordUpdate', () => {
   it('gives back exactly what was stored', () => {
-    const stored = attack({ logReward: Number.NEGATIVE_INFINITY, logPi: null });
+    const stored = attack({ logReward: Number.NEGATIVE_INFINITY, logPi: null, cell: 'cats' });
     const [id] = store.recordUpdate({ stage: 'gflownet', update: 0, attacks: [stored], cost });
     const [row] = store.attacks({ stage: 'gflownet' });
     const { responses, ...columns } = stored;
@@ -140,12 +140,22 @@ describe('recordUpdate', () => {
 
   it('stores an attack as the row of what was measured of it: null is not 0', () => {
     const text = { source: 'control', text: 'hello' } as const;
-    const bare = { ...text, ids: [], logPi: null, logPRef: null, fluency: null, logReward: null, meanUnsafe: null };
+    const cell = null;
+    const bare = {
+      cell,
+      ...text,
+      ids: [],
+      logPi: null,
+      logPRef: null,
+      fluency: null,
+      logReward: null,
+      meanUnsafe: null,
+    };
     expect(attackRow(text, [])).toEqual({ ...bare, responses: [] });
     const evidence = { responses: [response('no')], failure: 'the second one failed' };
     const score = { logS: -1, meanUnsafe: 0, responses: 1 };
     const whole = attackRow({ ...text, logPi: -1, logPRef: -2, fluency: -0.5, logReward: -3, score, evidence }, [7]);
-    const measured = { ids: [7], logPi: -1, logPRef: -2, fluency: -0.5, logReward: -3, meanUnsafe: 0 };
+    const measured = { cell, ids: [7], logPi: -1, logPRef: -2, fluency: -0.5, logReward: -3, meanUnsafe: 0 };
     expect(whole).toEqual({ ...text, ...measured, responses: evidence.responses });
     store.recordUpdate({ stage: 'gflownet', update: 0, attacks: [attackRow(text, []), whole] });
     expect(store.attacks({ stage: 'gflownet' })).toMatchObject([bare, { ...text, ...measured, responseCount: 1 }]);
@@ -227,6 +237,7 @@ describe('queries', () => {
     expect(store.distinctAttacks({ ...filter, minUnsafe: 0.7, minLogPRef: -100 })).toEqual([
       {
         ids: [8],
+        cell: null,
         text: 'good',
         meanUnsafe: expect.closeTo((0.9 + 0.8) / 2, 12),
         logS: expect.closeTo(-0.164252, 6), // (ln 0.9 + ln 0.8) / 2, not ln 0.85 = -0.162519
@@ -395,6 +406,37 @@ describe('openStore', () => {
       version.close();
     },
   );
+
+  it('keeps the cell of an attack, and tells one text in two cells apart', async () => {
+    const told = (cell: string | null) => attack({ ids: [7], cell, logPRef: -5, fluency: -5 });
+    store.recordUpdate({
+      stage: 'gflownet',
+      update: 0,
+      attacks: [told('cats'), told('dogs'), told('cats'), told(null)],
+    });
+    expect(store.attacks({ stage: 'gflownet' }).map(({ cell }) => cell)).toEqual(['cats', 'dogs', 'cats', null]);
+    const bounds = { stage: 'gflownet', judge: 'j', unsafeFloor: 0.01, minUnsafe: 0, minLogPRef: -100 };
+    const distinct = store.distinctAttacks(bounds).map(({ cell, responses }) => [cell, responses]);
+    expect(distinct).toEqual([
+      ['cats', 2],
+      ['dogs', 1],
+      [null, 1],
+    ]);
+  });
+
+  it.each([true, false])('reads a run of version 3, which has no cells; read-only: %s', async (readOnly) => {
+    store.recordUpdate({ stage: 'gflownet', update: 0, attacks: [attack({ ids: [7], logPRef: -5, fluency: -5 })] });
+    store.close();
+    const db = new Database(path);
+    db.exec('ALTER TABLE attack DROP COLUMN cell; PRAGMA user_version = 3; PRAGMA wal_checkpoint(TRUNCATE)');
+    db.close();
+    const opened = await openStore(path, { readOnly });
+    expect(opened.attacks({ stage: 'gflownet' })).toMatchObject([{ ids: [7], cell: null, fluency: -5 }]);
+    const bounds = { stage: 'gflownet', judge: 'j', unsafeFloor: 0.01, minUnsafe: 0, minLogPRef: -100 };
+    expect(opened.distinctAttacks(bounds)).toMatchObject([{ ids: [7], cell: null }]);
+    opened.close();
+    store = await openStore(path);
+  });
 
   it('names both versions and the remedy for a newer schema, and leaves the file alone', async () => {
     const file = join(mkdtempSync(join(tmpdir(), 'floodgate-store-')), 'newer.db');

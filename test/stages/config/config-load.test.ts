@@ -184,6 +184,42 @@ describe('parseConfig', () => {
   });
 });
 
+describe('attacker.cells', () => {
+  const CELLS = 'attacker.cells=[{ name: cats }, { name: dogs, text: a dog }]';
+
+  it('brings a meta-prompt that names the cell, unless the config has its own', () => {
+    expect(parse(minimalConfigText, [CELLS]).attacker.metaPrompt).toContain('{cell}');
+    const own = parse(minimalConfigText, [CELLS, 'attacker.metaPrompt=say {cell}']).attacker;
+    expect(own.metaPrompt).toBe('say {cell}');
+    expect(own.cells).toEqual([{ name: 'cats' }, { name: 'dogs', text: 'a dog' }]);
+  });
+
+  it('leaves a config without cells as it was, key by key', () => {
+    const { attacker, seeds, gflownet } = parse(minimalConfigText);
+    expect(Object.keys({ ...attacker, ...seeds, ...(gflownet as object) }).filter((key) => /cell/i.test(key))).toEqual(
+      [],
+    );
+    expect(attacker.metaPrompt).not.toContain('{');
+  });
+
+  it.each([
+    [
+      [CELLS, 'attacker.metaPrompt=say it'],
+      'attacker.metaPrompt: got {cell} 0 times, expected once beside attacker.cells',
+    ],
+    [[CELLS, 'attacker.metaPrompt="{cell} {cell}"'], 'got {cell} 2 times'],
+    [['attacker.metaPrompt=say {cell}'], 'attacker.metaPrompt: got {cell} without attacker.cells'],
+    [['attacker.cells=[{ name: cats }]'], 'attacker.cells'],
+    [['attacker.cells=[{ name: cats }, { name: cats }]'], 'attacker.cells[1].name: got cats again'],
+    [['attacker.cells=[{ name: "a\\tb" }, { name: c }]'], 'must be printable'],
+    [['seeds.cellColumn=kind'], 'seeds.cellColumn: got kind, expected attacker.cells beside it'],
+    [['gflownet.cells={ calls: equal }'], 'gflownet.cells: needs attacker.cells'],
+    [[CELLS, 'world={}'], 'attacker.cells: a synthetic world has one prompt'],
+  ])('refuses %s', (overrides, message) => {
+    expect(messageOf(() => parse(minimalConfigText, overrides))).toContain(message);
+  });
+});
+
 describe('loadConfig', () => {
   it('says what is wrong with a file that is missing, a folder, or no text', async () => {
     const place = mkdtempSync(join(tmpdir(), 'floodgate-config-'));

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { FloodgateError } from '../../../src/base/errors.ts';
-import { loadSeeds, parseSeeds, type SeedOptions, seedsText } from '../../../src/stages/config/seeds.ts';
+import type { SeedOptions } from '../../../src/stages/config/seed-rows.ts';
+import { loadSeeds, parseSeeds, seedsText } from '../../../src/stages/config/seeds.ts';
 
 const options = (path: string, rest: Partial<SeedOptions> = {}): SeedOptions => ({ path, format: 'auto', ...rest });
 
@@ -109,6 +110,38 @@ describe('parseSeeds', () => {
           if (!(error instanceof FloodgateError)) throw error;
         }
       }),
+    );
+  });
+});
+
+describe('the cells of seeds', () => {
+  const withCells = (name: string, changes: Partial<SeedOptions> = {}) => options(name, { hasCells: true, ...changes });
+
+  it('come from a column that is named after them, where the attacker has cells', () => {
+    const csv = 'request,Category\none,cats\ntwo,\none,dogs\n';
+    expect(parseSeeds(csv, withCells('x.csv'))).toMatchObject({
+      ...{ attacks: ['one', 'two'], cells: ['cats', undefined], column: 'request', cellColumn: 'Category' },
+      skipped: { duplicate: 1 },
+    });
+    expect(() => parseSeeds(csv, options('x.csv'))).toThrow(/several columns/);
+    const jsonl = '{"text":"one","cell":"cats"}\n{"text":"two"}\n';
+    expect(parseSeeds(jsonl, withCells('x.jsonl')).cells).toEqual(['cats', undefined]);
+    expect(parseSeeds(jsonl, options('x.jsonl'))).not.toHaveProperty('cells');
+    expect(parseSeeds('one\ntwo\n', withCells('x.txt'))).not.toHaveProperty('cells');
+  });
+
+  it('come from the column that the config names', () => {
+    const csv = 'prompt,category,kind\none,x,cats\n';
+    expect(parseSeeds(csv, withCells('x.csv', { cellColumn: 'kind' })).cells).toEqual(['cats']);
+    expect(() => parseSeeds(csv, withCells('x.csv', { cellColumn: 'sort' }))).toThrow(
+      /got column sort, expected one of/,
+    );
+  });
+
+  it('are said in the line about the seeds, with the cells that have none', () => {
+    const read = parseSeeds('prompt,cell\none,cats\n', withCells('x.csv'));
+    expect(seedsText({ ...read, emptyCells: ['dogs'] })).toBe(
+      '1 attack (csv, column "prompt", cells by "cell"; no seed of the cells dogs), the first: one',
     );
   });
 });

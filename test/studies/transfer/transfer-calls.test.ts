@@ -10,7 +10,7 @@ import { transferRun } from '../../../src/studies/transfer/run-transfer.ts';
 import { loadTransferTargets } from '../../../src/studies/transfer/transfer-config.ts';
 import { type CampaignPlace, startProcess } from '../../stages/campaign-process.ts';
 import { createTinyCampaign, placeOfTiny, type TinyCampaign } from '../../stages/tiny-campaign.ts';
-import { type CompiledSource, compileSource } from '../../support/compiled-source.ts';
+import { builtProgram } from '../../support/compiled-source.ts';
 import { openAiAnswers, startTestServer, type TestServer } from '../../targets/openai-server.ts';
 
 const ATTACKS = 80;
@@ -18,7 +18,6 @@ const ATTACKS = 80;
 const CALLS = 2 * 2 * ATTACKS;
 
 let tiny: TinyCampaign;
-let compiled: CompiledSource;
 let place: CampaignPlace;
 let server: TestServer;
 let targetsFile: string;
@@ -79,8 +78,7 @@ const transferOf = (folder: RunFolder, ...more: string[]) =>
 
 beforeAll(async () => {
   tiny = await createTinyCampaign();
-  compiled = compileSource();
-  place = placeOfTiny(tiny, compiled.folder);
+  place = placeOfTiny(tiny, builtProgram());
   server = await startTestServer(openAiAnswers());
   targetsFile = path.join(tiny.folder, 'targets.yaml');
   const wire = `{ kind: openai, name: wire, baseUrl: "${server.url}/v1", model: m, concurrency: 4 }`;
@@ -92,7 +90,6 @@ afterEach(() => {
 });
 afterAll(async () => {
   await server?.close();
-  compiled?.remove();
   await tiny?.remove();
   expect(liveSessionLabels()).toEqual([]);
 });
