@@ -65,17 +65,9 @@ function moveGradientsLast(g: GraphBuilder, start: number, gradients: Set<number
     return depends;
   };
   const dependent = new Set(appended.filter(isGradient));
-  const read = new Set(appended.flatMap(({ inputs }) => inputs.map(({ id }) => id)));
-  const isLeaf = ({ outputs }: GraphNode): boolean => !outputs.some(({ id }) => read.has(id));
-  append(
-    g.nodes,
-    appended.filter((node) => !dependent.has(node)),
-  );
-  append(
-    g.nodes,
-    [...dependent].filter((node) => !isLeaf(node)),
-  );
-  append(g.nodes, [...dependent].filter(isLeaf).reverse());
+  const factors = appended.filter((node) => !dependent.has(node));
+  append(g.nodes, factors);
+  append(g.nodes, [...dependent]);
 }
 
 function applyRule(
