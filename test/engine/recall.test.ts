@@ -45,7 +45,7 @@ function gatedLayers(norm: 'rms' | 'layer') {
   const names = [...trained.keys()];
   const gradients = backward(g, [seed], [...trained.values()]);
   for (const [i, gradient] of gradients.entries()) g.output(gradientOutput(names[i] as string), gradient);
-  return { g, feeds, forward, swept: g.nodes.slice(forward.length), seed: seed.gradient };
+  return { g, feeds, forward, swept: g.nodes.slice(forward.length), seed: seed.gradient, gradients };
 }
 
 const firstOutputs = (nodes: readonly GraphNode[], kind: string): number[] =>
@@ -72,8 +72,8 @@ test.each(['rms', 'layer'] as const)(
   },
 );
 
-test('factors come before the gradients that they meet', () => {
-  const { swept, seed } = gatedLayers('rms');
+test('factors come before the gradients that they meet, and the last layer has the last gradients', () => {
+  const { swept, seed, gradients } = gatedLayers('rms');
   const dependent = new Set([seed.id]);
   const isDependent = swept.map(({ inputs, outputs }) => {
     const depends = inputs.some(({ id }) => dependent.has(id));
@@ -83,4 +83,7 @@ test('factors come before the gradients that they meet', () => {
   const first = isDependent.indexOf(true);
   expect(first).toBeGreaterThan(0);
   expect(isDependent.slice(first).every(Boolean)).toBe(true);
+  const places = gradients.map(({ id }) => swept.findIndex(({ outputs }) => outputs[0]?.id === id));
+  const perLayer = gradients.length / LAYERS;
+  expect(Math.min(...places.slice(perLayer))).toBeGreaterThan(Math.max(...places.slice(0, perLayer)));
 });

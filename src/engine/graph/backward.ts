@@ -55,7 +55,8 @@ export function backward(
 /**
  * Reorders the nodes from `start` on: those that depend on no gradient come before those that do. The runtime executes
  * the inputs of a node in the falling order of their places. So it computes a factor when the gradient that it meets is
- * there, not at the start, and no factor of all layers is kept through the whole sweep.
+ * there, not at the start, and no factor of all layers is kept through the whole sweep. Gradients of parameters come
+ * last, those of the last layer at the end: they are executed first, and free what they read.
  */
 function moveGradientsLast(g: GraphBuilder, start: number, gradients: Set<number>): void {
   const appended = g.nodes.splice(start);
@@ -65,9 +66,17 @@ function moveGradientsLast(g: GraphBuilder, start: number, gradients: Set<number
     return depends;
   };
   const dependent = new Set(appended.filter(isGradient));
-  const factors = appended.filter((node) => !dependent.has(node));
-  append(g.nodes, factors);
-  append(g.nodes, [...dependent]);
+  const read = new Set(appended.flatMap(({ inputs }) => inputs.map(({ id }) => id)));
+  const isLeaf = ({ outputs }: GraphNode): boolean => !outputs.some(({ id }) => read.has(id));
+  append(
+    g.nodes,
+    appended.filter((node) => !dependent.has(node)),
+  );
+  append(
+    g.nodes,
+    [...dependent].filter((node) => !isLeaf(node)),
+  );
+  append(g.nodes, [...dependent].filter(isLeaf).reverse());
 }
 
 function applyRule(
