@@ -19,6 +19,7 @@ import {
   softmax,
   tokenLogProb,
   tokenLogProbGradient,
+  topK,
   unaryFunctions,
 } from './reference-ops.ts';
 import { concat, countOf, expand, reduceMean, reduceSum, split, type Tensor, transpose } from './reference-tensor.ts';
@@ -85,6 +86,7 @@ const referenceRules: { readonly [K in OpKind]: ReferenceRule<K> } = {
   tokenLogProb: (s) => tokenLogProb(input(s, 0), input(s, 1)),
   tokenLogProbGradient: (s) => [tokenLogProbGradient(input(s, 0), input(s, 1), input(s, 2))],
   rotary: (s) => [rotary(s.inputs)],
+  topK: (s) => topK(s.op, input(s, 0)),
   int8Linear: (s) => [int8Linear(s.inputs, shape(s))],
   cast: (s) => [castTensor(input(s, 0), s.op.to)],
 };
