@@ -14,6 +14,8 @@ const OPSET = 21;
 class OnnxLowering {
   readonly nodes: OnnxNode[] = [];
   readonly constants: ProtobufWriter[] = [];
+  /** Of tensors in the middle of a lowering. */
+  readonly shapes: ProtobufWriter[] = [];
   private readonly names = new Map<number, string>();
   private readonly sizeNames = new Map<string, string>();
   private readonly symbolSources = new Map<string, { readonly input: string; readonly axis: number }>();
@@ -49,6 +51,12 @@ class OnnxLowering {
   }
 
   private fresh = (): string => `s${this.counter++}`;
+
+  private freshLike = (value: Value): string => {
+    const name = this.fresh();
+    this.shapes.push(valueInfoMessage(name, value.dtype, value.shape));
+    return name;
+  };
 
   private emit = (node: OnnxNode): void => {
     this.nodes.push(node);
@@ -131,6 +139,7 @@ class OnnxLowering {
       dialect: this.dialect,
       emit: this.emit,
       fresh: this.fresh,
+      freshLike: this.freshLike,
       sizesVector: this.sizesVector,
       int64: this.int64,
       float32: this.float32,
@@ -150,7 +159,7 @@ export function writeOnnx(graph: Graph, dialect: OnnxDialect = CPU_DIALECT): Uin
     if (written !== name) lowering.nodes.push({ type: 'Identity', inputs: [written], outputs: [name] });
     return valueInfoMessage(name, value.dtype, value.shape);
   });
-  // GraphProto: node 1, name 2, initializer 5, input 11, output 12
+  // GraphProto: node 1, name 2, initializer 5, input 11, output 12, value_info 13
   const body = new ProtobufWriter();
   for (const node of lowering.nodes) body.message(1, nodeMessage(node));
   body.text(2, 'floodgate');
@@ -158,6 +167,11 @@ export function writeOnnx(graph: Graph, dialect: OnnxDialect = CPU_DIALECT): Uin
   for (const constant of lowering.constants) body.message(5, constant);
   for (const { name, value } of graph.inputs) body.message(11, valueInfoMessage(name, value.dtype, value.shape));
   for (const output of outputs) body.message(12, output);
+  // The runtime cannot infer every symbolic shape, and computes in place only where it knows that two shapes are equal.
+  const isOutput = new Set(graph.outputs.map(({ value }) => value.id));
+  for (const value of graph.nodes.flatMap((node) => node.outputs))
+    if (!isOutput.has(value.id)) body.message(13, valueInfoMessage(lowering.nameOf(value), value.dtype, value.shape));
+  for (const shape of lowering.shapes) body.message(13, shape);
   // ModelProto: ir_version 1, graph 7, opset_import 8 (domain 1, version 2)
   return new ProtobufWriter()
     .int(1, IR_VERSION)
