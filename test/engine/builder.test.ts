@@ -4,7 +4,7 @@ import { floatsOf, floatTensor } from '../../src/engine/check/reference-tensor.t
 import { backward } from '../../src/engine/graph/backward.ts';
 import { GraphBuilder } from '../../src/engine/graph/builder.ts';
 import type { Value } from '../../src/engine/graph/ops.ts';
-import { type Shape, symbolSize } from '../../src/engine/graph/size.ts';
+import { multiplySizes, type Shape, symbolSize } from '../../src/engine/graph/size.ts';
 import { writeOnnx } from '../../src/engine/onnx/onnx-writer.ts';
 
 const B = symbolSize('B');
@@ -128,7 +128,64 @@ describe('writeOnnx', () => {
     g.output('y', g.expand(x, [B, 3]));
     expect(() => writeOnnx(g.build())).toThrow('no input axis has the size B');
   });
+
+  it('declares the shape of every value between inputs and outputs', () => {
+    const g = new GraphBuilder();
+    const x = g.input('x', 'float32', [B, T, 3]);
+    const flat = g.reshape(x, [multiplySizes(B, T), 3]); // two sizes that the runtime cannot multiply
+    const [left, right] = g.split(g.unary('exp', flat), 1, [1, 2]) as [Value, Value];
+    const ids = g.input('ids', 'int64', [multiplySizes(B, T)]);
+    g.output('y', g.tokenLogProb(g.multiply(left, right), ids));
+    const declared = declaredShapes(writeOnnx(g.build()));
+    // reshape, exp, both parts, their product, its powers and sums, and the logits less their largest
+    expect(declared).toEqual([
+      ...['[1B*T,3]', '[1B*T,3]', '[1B*T,1]', '[1B*T,2]', '[1B*T,2]', '[1B*T,2]', '[1B*T,1]'],
+      '[1B*T,2]',
+    ]);
+  });
 });
+
+/** The fields of a protobuf message: numbers, and the bytes of everything longer. */
+function fieldsOf(bytes: Uint8Array): { readonly field: number; readonly value: number | Uint8Array }[] {
+  let at = 0;
+  const varint = (): number => {
+    let value = 0;
+    for (let shift = 0; ; shift += 7) {
+      const byte = bytes[at++] as number;
+      value += (byte & 127) * 2 ** shift;
+      if (byte < 128) return value;
+    }
+  };
+  const fields = [];
+  while (at < bytes.length) {
+    const tag = varint();
+    if ((tag & 7) === 0) fields.push({ field: tag >> 3, value: varint() });
+    else {
+      const length = (tag & 7) === 5 ? 4 : varint();
+      fields.push({ field: tag >> 3, value: bytes.subarray(at, at + length) });
+      at += length;
+    }
+  }
+  return fields;
+}
+
+/** Shapes of the values that the graph of an ONNX file declares (`value_info`, field 13), in order. */
+function declaredShapes(onnx: Uint8Array): string[] {
+  const inside = (message: Uint8Array, field: number): Uint8Array[] =>
+    fieldsOf(message).flatMap((found) => (found.field === field ? [found.value as Uint8Array] : []));
+  const [graph] = inside(onnx, 7);
+  return inside(graph as Uint8Array, 13).map((info) => {
+    const [shape] = [2, 1, 2].reduce<Uint8Array[]>(
+      (messages, field) => messages.flatMap((m) => inside(m, field)),
+      [info],
+    );
+    const sizes = inside(shape as Uint8Array, 1).map((dim) => {
+      const [{ field, value } = { field: 0, value: 0 }] = fieldsOf(dim);
+      return field === 1 ? String(value) : new TextDecoder().decode(value as Uint8Array);
+    });
+    return `[${sizes.join(',')}]`;
+  });
+}
 
 it('refuses an int8 product whose weight is no constant', () => {
   const g = new GraphBuilder();
