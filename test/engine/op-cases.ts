@@ -318,26 +318,6 @@ export const opCases: { readonly [K in OpKind]: readonly OpCase[] } = {
       ...forwardOnly,
     }),
   ],
-  topK: [
-    opCase('topK', {
-      inputs: { x: { shape: [B, T, 90] } },
-      symbols,
-      build: (g, { x }) => g.topK(x, 7),
-      ...forwardOnly,
-    }),
-    opCase('topK, equals', {
-      inputs: { x: { shape: [B, 90], draw: (s) => Math.floor(3 * s.nextFloat()) } },
-      symbols,
-      build: (g, { x }) => g.topK(x, 40),
-      ...forwardOnly,
-    }),
-    opCase('topK, all entries', {
-      inputs: { x: { shape: [B, 5] } },
-      symbols,
-      build: (g, { x }) => g.topK(x, 5),
-      ...forwardOnly,
-    }),
-  ],
   rotary: [
     opCase('rotary', {
       inputs: {

@@ -20,7 +20,6 @@ import {
   softmax,
   tokenLogProb,
   tokenLogProbGradient,
-  topK,
   unaryFunctions,
 } from './reference-ops.ts';
 import { concat, countOf, expand, reduceMean, reduceSum, split, type Tensor, transpose } from './reference-tensor.ts';
@@ -88,7 +87,6 @@ const referenceRules: { readonly [K in OpKind]: ReferenceRule<K> } = {
   tokenLogProb: (s) => tokenLogProb(input(s, 0), input(s, 1)),
   tokenLogProbGradient: (s) => [tokenLogProbGradient(s.inputs)],
   rotary: (s) => [rotary(s.inputs)],
-  topK: (s) => topK(s.op, input(s, 0)),
   int8Linear: (s) => [int8Linear(s.inputs, shape(s))],
   cast: (s) => [castTensor(input(s, 0), s.op.to)],
 };

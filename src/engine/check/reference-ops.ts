@@ -251,21 +251,6 @@ export function tokenLogProbGradient(inputs: readonly Tensor[]): Tensor {
   );
 }
 
-export function topK({ count }: OpOf<'topK'>, x: Tensor): Tensor[] {
-  const width = at(x.shape, x.shape.length - 1);
-  const entries = floatsOf(x);
-  const places = Array.from({ length: entries.length / width }, (_, row) =>
-    Array.from({ length: width }, (_unused, place) => place)
-      .sort((a, b) => at(entries, row * width + b) - at(entries, row * width + a) || a - b)
-      .slice(0, count),
-  );
-  const shape = [...x.shape.slice(0, -1), count];
-  return [
-    { shape, data: Float64Array.from(places.flatMap((row, n) => row.map((place) => at(entries, n * width + place)))) },
-    { shape, data: BigInt64Array.from(places.flat(), BigInt) },
-  ];
-}
-
 /** Each head's halves (i, i + K/2) of x [B, T, H*K] rotated by the angles of the token's position. */
 export function rotary(inputs: readonly Tensor[]): Tensor {
   const [x, positions, cosine, sine] = inputs as [Tensor, Tensor, Tensor, Tensor];

@@ -186,11 +186,6 @@ export class GraphBuilder {
     return this.first({ kind: 'logSoftmax' }, [x]);
   }
 
-  /** The `count` largest entries of each row of x [..., V] -> [..., count], largest first, and their places int64. */
-  topK(x: Value, count: number): [values: Value, places: Value] {
-    return this.apply({ kind: 'topK', count }, [x]) as [Value, Value];
-  }
-
   layerNorm(x: Value, weight: Value, bias: Value, epsilon: number): Value {
     return this.first({ kind: 'layerNorm', epsilon }, [x, weight, bias]);
   }

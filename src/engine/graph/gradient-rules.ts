@@ -274,7 +274,6 @@ export const gradientRules: { readonly [K in OpKind]: GradientRule<K> | 'none' }
     const [, positions, cosine, sine] = s.inputs as [Value, Value, Value, Value];
     return [s.g.rotary(parts(s).dy, positions, cosine, s.g.unary('negate', sine))]; // the inverse rotation
   },
-  topK: 'none',
   int8Linear: 'none',
   cast: 'none',
 };

@@ -59,8 +59,6 @@ export type Op =
   | { readonly kind: 'rotary' }
   /** Log-softmax over the last axis. */
   | { readonly kind: 'logSoftmax' }
-  /** x [..., V] -> its `count` largest entries, largest first, and their places int64; of equals the lower place. */
-  | { readonly kind: 'topK'; readonly count: number }
   /**
    * x [N, in], constant int8 weight [in, out], scales [out] -> [N, out]; each row of x quantised on the fly by its own
    * scale.

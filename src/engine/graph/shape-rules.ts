@@ -182,16 +182,6 @@ export const shapeRules: { readonly [K in OpKind]: ShapeRule<K> } = {
     ];
   },
   tokenLogProbGradient: sameAsFirst,
-  topK: (op, inputs) => {
-    const x = input('topK', inputs, 0);
-    const entries = x.shape.at(-1);
-    if (typeof entries === 'number' && entries < op.count) refuse('topK', `${op.count} of ${entries} entries`);
-    const shape = [...x.shape.slice(0, -1), op.count];
-    return [
-      { shape, dtype: x.dtype },
-      { shape, dtype: 'int64' },
-    ];
-  },
   int8Linear: (_op, inputs) => {
     const x = input('int8Linear', inputs, 0).shape;
     const weight = input('int8Linear', inputs, 1).shape;

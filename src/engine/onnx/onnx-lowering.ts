@@ -311,13 +311,6 @@ export const lowerings: { readonly [K in OpKind]: Lowering<K> } = {
   tokenLogProb: lowerTokenLogProb,
   tokenLogProbGradient: lowerTokenLogProbGradient,
   rotary: direct('RotaryEmbedding', { interleaved: { int: 0 } }, MICROSOFT),
-  topK: (op, { inputs, outputs, emit, int64 }) =>
-    emit({
-      type: 'TopK',
-      inputs: [inputs[0] as string, int64([op.count])],
-      outputs,
-      attributes: { axis: { int: -1 } },
-    }),
   int8Linear: (_op, context) => lowerInt8Linear(context),
   cast: (op, { inputs, outputs, emit }) =>
     emit({ type: 'Cast', inputs, outputs, attributes: { to: { int: dataTypeNumber(op.to) } } }),

@@ -157,63 +157,12 @@ function topKThenTopP(probabilities: Float32Array, { topK, topP }: TokenFilter):
   return take(best, probabilities, 0, topP * mass);
 }
 
-/** The most probable tokens of one row, largest first, and of equals the smaller id first. */
-export interface Likeliest {
-  readonly probabilities: Float32Array;
-  readonly ids: BigInt64Array;
-}
-
-/** Whether the filter keeps less than everything. */
-export function isNarrow({ topK, topP }: TokenFilter): boolean {
-  return topK > 0 || topP < 1;
-}
-
-/** How many of the likeliest tokens the filter keeps; undefined where it keeps more than are given. */
-function keptAmong(
-  { probabilities }: Likeliest,
-  { topK, topP }: TokenFilter,
-): { count: number; mass: number } | undefined {
-  const given = probabilities.length;
-  if (topK > given) return undefined;
-  const most = topK > 0 ? topK : given;
-  let wanted = topP;
-  if (topK > 0) wanted *= probabilities.subarray(0, topK).reduce((sum, p) => sum + p, 0);
-  let mass = 0;
-  let count = 0;
-  while (count < most && (mass < wanted || count === 0)) mass += probabilities[count++] as number;
-  return mass >= wanted || topK > 0 ? { count, mass } : undefined;
-}
-
-/** The same choice from the likeliest tokens alone; undefined where the filter keeps more than these. */
-function chooseAmong(likeliest: Likeliest, filter: TokenFilter, u: number): number | undefined {
-  const kept = keptAmong(likeliest, filter);
-  if (kept === undefined) return undefined;
-  const places = Array.from({ length: kept.count }, (_, place) => place);
-  places.sort((a, b) => Number((likeliest.ids[a] as bigint) - (likeliest.ids[b] as bigint)));
-  let cumulative = 0;
-  let token: bigint | undefined;
-  for (const place of places) {
-    cumulative += likeliest.probabilities[place] as number;
-    token = likeliest.ids[place] as bigint;
-    if (cumulative > u * kept.mass) break;
-  }
-  return token === undefined ? undefined : Number(token);
-}
-
 /**
  * Returns the token that the uniform draw `u` in [0, 1) picks from `probabilities` [V] after top-k, then top-p
- * (renormalised). `transformers` applies the filters in the same order. With the likeliest tokens at hand, most rows
- * need no pass over the vocabulary.
+ * (renormalised). `transformers` applies the filters in the same order.
  */
-export function chooseToken(
-  probabilities: Float32Array,
-  filter: TokenFilter,
-  u: number,
-  likeliest?: Likeliest,
-): number {
-  if (!isNarrow(filter)) return walk(probabilities, EVERYTHING, u);
-  const among = likeliest === undefined ? undefined : chooseAmong(likeliest, filter, u);
-  if (among !== undefined) return among;
+export function chooseToken(probabilities: Float32Array, filter: TokenFilter, u: number): number {
+  if (filter.topK === 0 && filter.topP >= 1) return walk(probabilities, EVERYTHING, u);
   const kept = filter.topK > 0 ? topKThenTopP(probabilities, filter) : nucleus(probabilities, filter.topP);
   return walk(probabilities, kept, u * kept.mass);
 }

@@ -8,7 +8,7 @@ import { type ComputeOptions, takesEmptyTensors } from '../../engine/runtime/dev
 import { type GraphSession, openSession } from '../../engine/runtime/session.ts';
 import { float32Data, float32Tensor, int64Tensor } from '../../engine/runtime/tensors.ts';
 import { MASKED } from './attention-window.ts';
-import { chooseToken, isNarrow, type TokenFilter } from './choose-token.ts';
+import { chooseToken, type TokenFilter } from './choose-token.ts';
 import type { ModelOptions } from './declare-model.ts';
 import { DecodeCache } from './decode-cache.ts';
 import { buildDecodeGraph, openPrefillSession } from './inference-graphs.ts';
@@ -221,14 +221,13 @@ export class Generator {
     const temperatures = Float32Array.from(sequences, ({ request }) => request.temperature);
     const endBan = Float32Array.from(sequences, ({ result }) => (result.tokens.length < options.minNewTokens ? 1 : 0));
     const { probabilities, logProbs } = await this.distribution.of(logits, temperatures, endBan);
-    const likeliest = isNarrow(options) ? await this.distribution.likeliest(probabilities) : [];
     const vocabulary = this.options.config.vocabSize;
     sequences.forEach((sequence, row) => {
       const { request, result } = sequence;
       const start = row * vocabulary;
-      const ofRow = probabilities.subarray(start, start + vocabulary);
       const token =
-        request.kept?.[result.tokens.length] ?? chooseToken(ofRow, options, request.stream.nextFloat(), likeliest[row]);
+        request.kept?.[result.tokens.length] ??
+        chooseToken(probabilities.subarray(start, start + vocabulary), options, request.stream.nextFloat());
       result.tokens.push(token);
       if (logProbs !== undefined) result.logProbs.push(logProbs[start + token] as number);
       if (this.endIds.has(token)) result.isTerminated = true;

@@ -1,12 +1,10 @@
 import { FloodgateError } from '../../base/errors.ts';
-import { makeOrClose, openTogether } from '../../base/open-together.ts';
-import { type Graph, GraphBuilder } from '../../engine/graph/builder.ts';
+import { GraphBuilder } from '../../engine/graph/builder.ts';
 import type { Value } from '../../engine/graph/ops.ts';
 import { type Size, symbolSize } from '../../engine/graph/size.ts';
 import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import { type GraphSession, openSession } from '../../engine/runtime/session.ts';
-import { float32Data, float32Tensor } from '../../engine/runtime/tensors.ts';
-import type { Likeliest } from './choose-token.ts';
+import { float32Tensor } from '../../engine/runtime/tensors.ts';
 
 /** A logit so low that exp() is exactly 0 in fp32, yet finite, so that no gradient becomes NaN. */
 export const BANNED_LOGIT = -1e9;
@@ -69,20 +67,15 @@ export interface Distribution {
   readonly logProbs: Float32Array | undefined;
 }
 
-/** Tokens of a row that the runtime sorts: they hold nearly every nucleus. */
-const LIKELIEST = 128;
-
 /** Turns logits into the sampler's distribution with the runtime's vectorised kernels. */
 export class TokenDistribution {
   private readonly session: GraphSession;
-  private readonly sorter: GraphSession;
   private readonly options: DistributionOptions;
   private probabilities = new Float32Array(0);
   private logProbs = new Float32Array(0);
 
-  constructor(session: GraphSession, sorter: GraphSession, options: DistributionOptions) {
+  constructor(session: GraphSession, options: DistributionOptions) {
     this.session = session;
-    this.sorter = sorter;
     this.options = options;
   }
 
@@ -125,21 +118,8 @@ export class TokenDistribution {
     return { probabilities, logProbs };
   }
 
-  /** The likeliest tokens of each row of `probabilities` [M, V], for the choice of a token. */
-  async likeliest(probabilities: Float32Array): Promise<Likeliest[]> {
-    const { vocabSize } = this.options;
-    const rows = probabilities.length / vocabSize;
-    const sorted = await this.sorter.run({ probabilities: float32Tensor(probabilities, [rows, vocabSize]) });
-    const [values, ids] = [float32Data(sorted.values), sorted.ids?.data as BigInt64Array];
-    const count = values.length / rows;
-    return Array.from({ length: rows }, (_, row) => ({
-      probabilities: values.subarray(row * count, (row + 1) * count),
-      ids: ids.subarray(row * count, (row + 1) * count),
-    }));
-  }
-
   async close(): Promise<void> {
-    await Promise.all([this.session.close(), this.sorter.close()]);
+    await this.session.close();
   }
 }
 
@@ -161,22 +141,7 @@ export async function openTokenDistribution(
   const inverseTemperature = g.input('inverseTemperature', 'float32', [M, 1]);
   g.output('probabilities', g.softmax(g.multiply(allowed, inverseTemperature)));
   if (options.withLogProbs) g.output('logProbs', g.logSoftmax(allowed));
-  const { profilePrefix: _ofTheModel, ...given } = compute;
-  const own = { ...given, device: 'cpu' } as const;
-  const opened = await openTogether([
-    () => openSession(g.build(), { ...own, label: 'token distribution' }),
-    () => openSession(buildSorterGraph(options), { ...own, label: 'likeliest tokens' }),
-  ]);
-  const [session, sorter] = opened;
-  return makeOrClose(opened, () => new TokenDistribution(session, sorter, options));
-}
-
-/** probabilities [M, V] -> the likeliest tokens of each row, `values` and `ids`. */
-function buildSorterGraph({ vocabSize }: DistributionOptions): Graph {
-  const g = new GraphBuilder();
-  const probabilities = g.input('probabilities', 'float32', [symbolSize('M'), vocabSize]);
-  const [values, ids] = g.topK(probabilities, Math.min(LIKELIEST, vocabSize));
-  g.output('values', values);
-  g.output('ids', ids);
-  return g.build();
+  const { profilePrefix: _ofTheModel, ...own } = compute;
+  const session = await openSession(g.build(), { ...own, device: 'cpu', label: 'token distribution' });
+  return new TokenDistribution(session, options);
 }
