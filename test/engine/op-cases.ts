@@ -277,28 +277,7 @@ export const opCases: { readonly [K in OpKind]: readonly OpCase[] } = {
       ...forwardOnly,
     }),
   ],
-  addColumns: [
-    opCase('addColumns', {
-      inputs: { x: { shape: [B, 7] }, values: { shape: [B, 2], trainable: false } },
-      symbols,
-      build: (g, { x, values }) => g.addColumns(x, [5, 1], values),
-    }),
-    opCase('addColumns, one', {
-      inputs: { x: { shape: [B, 3] }, values: { shape: [B, 1], trainable: false } },
-      symbols,
-      build: (g, { x, values }) => g.addColumns(x, [0], values),
-    }),
-  ],
   tokenLogProb: [
-    opCase('tokenLogProb, a banned token', {
-      inputs: {
-        logits: { shape: [B, 5], draw: (s) => 3 * s.nextNormal() },
-        ids: { ...rowIds, draw: idBelow(4) },
-        ban: { shape: [B, 1], trainable: false, draw: () => -1e9 },
-      },
-      symbols: { B: 6 },
-      build: (g, { logits, ids, ban }) => g.tokenLogProb(g.addColumns(logits, [4], ban), ids),
-    }),
     opCase('tokenLogProb', {
       inputs: { logits: { shape: [B, 5], draw: (s) => 3 * s.nextNormal() }, ids: rowIds },
       symbols: { B: 6 },
@@ -310,11 +289,7 @@ export const opCases: { readonly [K in OpKind]: readonly OpCase[] } = {
       inputs: { logits: { shape: [B, 5] }, ids: rowIds, gradient: { shape: [B] } },
       symbols,
       build: (g, { logits, ids, gradient }) =>
-        g.apply({ kind: 'tokenLogProbGradient' }, [
-          ...g.apply({ kind: 'tokenLogProb' }, [logits, ids]).slice(1),
-          ids,
-          gradient,
-        ]),
+        g.apply({ kind: 'tokenLogProbGradient' }, [g.logSoftmax(logits), ids, gradient]),
       ...forwardOnly,
     }),
   ],

@@ -2,7 +2,6 @@ import type { Graph, Initializer } from '../graph/builder.ts';
 import type { GraphNode, Op, OpKind, OpOf, UnaryKind } from '../graph/ops.ts';
 import { evaluateSize, type Size, sizeKey } from '../graph/size.ts';
 import {
-  addColumns,
   applyBinary,
   castTensor,
   embedding,
@@ -83,9 +82,8 @@ const referenceRules: { readonly [K in OpKind]: ReferenceRule<K> } = {
   silu: (s) => [mapElements(input(s, 0), (x) => x * sigmoid(x))],
   embedding: (s) => [embedding(input(s, 0), input(s, 1))],
   embeddingGradient: (s) => [embeddingGradient(s.op, input(s, 0), input(s, 1))],
-  addColumns: (s) => [addColumns(s.op, input(s, 0), input(s, 1))],
   tokenLogProb: (s) => tokenLogProb(input(s, 0), input(s, 1)),
-  tokenLogProbGradient: (s) => [tokenLogProbGradient(s.inputs)],
+  tokenLogProbGradient: (s) => [tokenLogProbGradient(input(s, 0), input(s, 1), input(s, 2))],
   rotary: (s) => [rotary(s.inputs)],
   int8Linear: (s) => [int8Linear(s.inputs, shape(s))],
   cast: (s) => [castTensor(input(s, 0), s.op.to)],

@@ -216,38 +216,17 @@ export function embeddingGradient(op: OpOf<'embeddingGradient'>, gradient: Tenso
   return { shape: [op.rows, width], data };
 }
 
-export function addColumns({ columns }: OpOf<'addColumns'>, x: Tensor, values: Tensor): Tensor {
-  return mapRows(x, (row, n) =>
-    columns.reduce(
-      (sum, column, c) => sum.with(column, at(sum, column) + at(floatsOf(values), n * columns.length + c)),
-      row,
-    ),
-  );
-}
-
 export function tokenLogProb(logits: Tensor, ids: Tensor): Tensor[] {
   const all = logSoftmax(logits);
   const vocabulary = at(logits.shape, 1);
   const picked = integersOf(ids).map((id, row) => at(floatsOf(all), row * vocabulary + id));
-  const sums: number[] = [];
-  const powers = mapRows(logits, (row) => {
-    const largest = maxOf(row);
-    const ofRow = row.map((value) => Math.exp(value - largest));
-    sums.push(sumOf(ofRow));
-    return ofRow;
-  });
-  return [
-    { shape: ids.shape, data: Float64Array.from(picked) },
-    powers,
-    { shape: [...ids.shape, 1], data: Float64Array.from(sums) },
-  ];
+  return [{ shape: ids.shape, data: Float64Array.from(picked) }, all];
 }
 
-export function tokenLogProbGradient(inputs: readonly Tensor[]): Tensor {
-  const [powers, sums, ids, gradient] = inputs as [Tensor, Tensor, Tensor, Tensor];
+export function tokenLogProbGradient(logProbs: Tensor, ids: Tensor, gradient: Tensor): Tensor {
   const wanted = integersOf(ids);
-  return mapRows(powers, (row, n) =>
-    row.map((power, v) => at(floatsOf(gradient), n) * ((v === at(wanted, n) ? 1 : 0) - power / at(floatsOf(sums), n))),
+  return mapRows(logProbs, (row, n) =>
+    row.map((logProb, v) => at(floatsOf(gradient), n) * ((v === at(wanted, n) ? 1 : 0) - Math.exp(logProb))),
   );
 }
 

@@ -206,10 +206,6 @@ export class GraphBuilder {
     return this.first({ kind: 'embedding' }, [table, ids]);
   }
 
-  addColumns(x: Value, columns: readonly number[], values: Value): Value {
-    return columns.length === 0 ? x : this.first({ kind: 'addColumns', columns }, [x, values]);
-  }
-
   tokenLogProb(logits: Value, ids: Value): Value {
     return this.first({ kind: 'tokenLogProb' }, [logits, ids]);
   }

@@ -1,4 +1,3 @@
-import { FloodgateError } from '../../base/errors.ts';
 import type { GraphBuilder } from './builder.ts';
 import type { Op, OpKind, OpOf, Value } from './ops.ts';
 import type { Recall } from './recall.ts';
@@ -259,15 +258,9 @@ export const gradientRules: { readonly [K in OpKind]: GradientRule<K> | 'none' }
     return [s.g.apply({ kind: 'embeddingGradient', rows: table.shape[0] as number }, [dy, ids])[0]];
   },
   embeddingGradient: 'none',
-  addColumns: (s) => {
-    if (parts(s).b.requiresGradient)
-      throw new FloodgateError('graph', 'backward: addColumns: its values take no gradient');
-    return [parts(s).dy, undefined];
-  },
   tokenLogProb: (s) => {
     const { b: ids, dy } = parts(s);
-    const [, powers, sums] = s.outputs as [Value, Value, Value];
-    return [s.g.apply({ kind: 'tokenLogProbGradient' }, [powers, sums, ids, dy])[0]]; // dy (onehot - softmax)
+    return [s.g.apply({ kind: 'tokenLogProbGradient' }, [s.outputs[1] as Value, ids, dy])[0]]; // dy (onehot - softmax)
   },
   tokenLogProbGradient: 'none',
   rotary: (s) => {

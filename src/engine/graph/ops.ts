@@ -49,11 +49,9 @@ export type Op =
   | { readonly kind: 'embedding' }
   /** gradient [..., D], ids [...] -> [V, D]: the adjoint of `embedding`. */
   | { readonly kind: 'embeddingGradient'; readonly rows: number }
-  /** x [N, V], values [N, columns.length] -> x with the values added at those columns. */
-  | { readonly kind: 'addColumns'; readonly columns: readonly number[] }
-  /** logits [N, V], ids int64 [N] -> log-prob of each id [N], exp(logits - largest) [N, V], their sums [N, 1]. */
+  /** logits [N, V], ids int64 [N] -> log-prob of each id [N], all log-probs [N, V]. */
   | { readonly kind: 'tokenLogProb' }
-  /** the powers [N, V] and sums [N, 1] of `tokenLogProb`, ids [N], gradient [N] -> [N, V]: its adjoint. */
+  /** all log-probs [N, V], ids [N], gradient [N] -> [N, V]: the adjoint of `tokenLogProb`. */
   | { readonly kind: 'tokenLogProbGradient' }
   /** x [B, T, H*K], positions int64 [B, T], cos and sin [max, K/2]: rotates the halves (i, i + K/2) of each head. */
   | { readonly kind: 'rotary' }

@@ -1,6 +1,6 @@
 import { FloodgateError } from '../../base/errors.ts';
 import type { Dtype, Op, OpKind, OpOf, Value } from './ops.ts';
-import { addSizes, elementCount, type Shape, type Size, shapeKey, shapesEqual, sizesEqual } from './size.ts';
+import { addSizes, elementCount, type Shape, type Size, shapeKey, sizesEqual } from './size.ts';
 
 export interface OutputSpec {
   readonly shape: Shape;
@@ -162,23 +162,11 @@ export const shapeRules: { readonly [K in OpKind]: ShapeRule<K> } = {
     const gradient = input('embeddingGradient', inputs, 0);
     return [{ shape: [op.rows, gradient.shape.at(-1) as Size], dtype: 'float32' }];
   },
-  addColumns: (op, inputs) => {
-    const x = input('addColumns', inputs, 0);
-    const values = input('addColumns', inputs, 1).shape;
-    const [rows, width] = x.shape as [Size, Size];
-    if (!shapesEqual(values, [rows, op.columns.length]))
-      refuse('addColumns', `values ${shapeKey(values)} for ${op.columns.length} columns of ${shapeKey(x.shape)}`);
-    if (typeof width === 'number' && op.columns.some((column) => column < 0 || column >= width))
-      refuse('addColumns', `a column outside ${shapeKey(x.shape)}`);
-    return [{ shape: x.shape, dtype: x.dtype }];
-  },
   tokenLogProb: (_op, inputs) => {
     const logits = input('tokenLogProb', inputs, 0);
-    const rows = logits.shape[0] as Size;
     return [
-      { shape: [rows], dtype: 'float32' },
+      { shape: [logits.shape[0] as Size], dtype: 'float32' },
       { shape: logits.shape, dtype: 'float32' },
-      { shape: [rows, 1], dtype: 'float32' },
     ];
   },
   tokenLogProbGradient: sameAsFirst,

@@ -14,7 +14,7 @@ export interface LoweringContext {
   emit(node: OnnxNode): void;
   /** A fresh tensor name. */
   fresh(): string;
-  /** A fresh name of a tensor as large as this one: the runtime may compute it in place. */
+  /** A fresh name of a tensor as large as this one: the runtime may give it the buffer of such a one that is done. */
   freshLike(value: Value): string;
   /** The name of an int64 vector holding `sizes`, symbols measured from the graph's inputs. */
   sizesVector(sizes: readonly Size[]): string;
@@ -112,61 +112,38 @@ function emitLogSoftmax(x: string, output: string, { emit, fresh, int64, dialect
   emit({ type: 'Sub', inputs: [shifted, log], outputs: [output] });
 }
 
-/** Adds values [N, C] at columns [N, C] of x [N, V]; in place where nothing else reads x. */
-function emitScatterAdd(
-  inputs: readonly [x: string, columns: string, values: string],
-  output: string,
-  context: LoweringContext,
-) {
-  const attributes = { axis: { int: 1 }, reduction: { text: 'add' } } as const;
-  context.emit({ type: 'ScatterElements', inputs, outputs: [output], attributes });
-}
-
-const lowerAddColumns: Lowering<'addColumns'> = ({ columns }, context) => {
-  const [x, values] = context.inputs as [string, string];
-  const rows = context.node.outputs[0]?.shape[0] as Size;
-  const everywhere = context.fresh();
-  const target = context.sizesVector([rows, columns.length]);
-  context.emit({ type: 'Expand', inputs: [context.int64(columns), target], outputs: [everywhere] });
-  emitScatterAdd([x, everywhere, values], context.outputs[0] as string, context);
-};
-
-/**
- * Every step over the vocabulary can be done in place, so one matrix of N x V lives at a time. The read of the logits has
- * the highest place: the runtime executes it first, and may then overwrite them.
- */
 const lowerTokenLogProb: Lowering<'tokenLogProb'> = (_op, context) => {
   const [logits, ids] = context.inputs as [string, string];
-  const [picked, powers, sums] = context.outputs as [string, string, string];
-  const { emit, fresh, int64, node } = context;
-  const names = Array.from({ length: 6 }, fresh) as [string, string, string, string, string, string];
-  const [largest, log, logSum, column, gathered, row] = names;
-  const shifted = context.freshLike(node.inputs[0] as Value);
-  const attributes = { keepdims: { int: 1 } };
-  emit({ type: 'ReduceMax', inputs: [logits, int64([-1])], outputs: [largest], attributes });
-  emit({ type: 'Sub', inputs: [logits, largest], outputs: [shifted] });
-  emit({ type: 'Exp', inputs: [shifted], outputs: [powers] });
-  emit({ type: 'ReduceSum', inputs: [powers, int64([-1])], outputs: [sums], attributes });
-  emit({ type: 'Log', inputs: [sums], outputs: [log] });
-  emit({ type: 'Add', inputs: [log, largest], outputs: [logSum] });
-  emit({ type: 'Unsqueeze', inputs: [ids, int64([1])], outputs: [column] });
-  emit({ type: 'GatherElements', inputs: [logits, column], outputs: [gathered], attributes: { axis: { int: 1 } } });
-  emit({ type: 'Sub', inputs: [gathered, logSum], outputs: [row] });
-  emit({ type: 'Squeeze', inputs: [row, int64([1])], outputs: [picked] });
+  const [picked, all] = context.outputs as [string, string];
+  const column = context.fresh();
+  const gathered = context.fresh();
+  emitLogSoftmax(logits, all, context);
+  context.emit({ type: 'Unsqueeze', inputs: [ids, context.int64([1])], outputs: [column] });
+  context.emit({
+    type: 'GatherElements',
+    inputs: [all, column],
+    outputs: [gathered],
+    attributes: { axis: { int: 1 } },
+  });
+  context.emit({ type: 'Squeeze', inputs: [gathered, context.int64([1])], outputs: [picked] });
 };
 
 const lowerTokenLogProbGradient: Lowering<'tokenLogProbGradient'> = (_op, context) => {
-  const [powers, sums, ids, gradient] = context.inputs as [string, string, string, string];
-  const { emit, fresh, int64, node } = context;
-  const names = Array.from({ length: 4 }, fresh) as [string, string, string, string];
-  const [idColumn, gradientColumn, negated, share] = names;
-  const spread = context.freshLike(node.outputs[0] as Value);
-  emit({ type: 'Unsqueeze', inputs: [ids, int64([1])], outputs: [idColumn] });
-  emit({ type: 'Unsqueeze', inputs: [gradient, int64([1])], outputs: [gradientColumn] });
-  emit({ type: 'Neg', inputs: [gradientColumn], outputs: [negated] });
-  emit({ type: 'Div', inputs: [negated, sums], outputs: [share] });
-  emit({ type: 'Mul', inputs: [powers, share], outputs: [spread] });
-  emitScatterAdd([spread, idColumn, gradientColumn], context.outputs[0] as string, context);
+  const [logProbs, ids, gradient] = context.inputs as [string, string, string];
+  const [idColumn, gradientColumn, negated] = Array.from({ length: 3 }, context.fresh) as [string, string, string];
+  const [output] = context.node.outputs as [Value];
+  const [probabilities, spread] = [context.freshLike(output), context.freshLike(output)];
+  context.emit({ type: 'Exp', inputs: [logProbs], outputs: [probabilities] });
+  context.emit({ type: 'Unsqueeze', inputs: [ids, context.int64([1])], outputs: [idColumn] });
+  context.emit({ type: 'Unsqueeze', inputs: [gradient, context.int64([1])], outputs: [gradientColumn] });
+  context.emit({ type: 'Neg', inputs: [gradientColumn], outputs: [negated] });
+  context.emit({ type: 'Mul', inputs: [probabilities, negated], outputs: [spread] });
+  context.emit({
+    type: 'ScatterElements',
+    inputs: [spread, idColumn, gradientColumn],
+    outputs: context.outputs,
+    attributes: { axis: { int: 1 }, reduction: { text: 'add' } },
+  });
 };
 
 const lowerEmbeddingGradient: Lowering<'embeddingGradient'> = (op, context) => {
@@ -307,7 +284,6 @@ export const lowerings: { readonly [K in OpKind]: Lowering<K> } = {
   silu: direct('QuickGelu', { alpha: { float: 1 } }, MICROSOFT),
   embedding: direct('Gather', { axis: { int: 0 } }),
   embeddingGradient: lowerEmbeddingGradient,
-  addColumns: lowerAddColumns,
   tokenLogProb: lowerTokenLogProb,
   tokenLogProbGradient: lowerTokenLogProbGradient,
   rotary: direct('RotaryEmbedding', { interleaved: { int: 0 } }, MICROSOFT),

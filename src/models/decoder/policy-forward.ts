@@ -9,7 +9,7 @@ import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
 import type { WeightStore } from '../formats/weight-store.ts';
 import { declareModel, type Trainable } from './declare-model.ts';
 import { loraParameters } from './lora.ts';
-import { alwaysBanned, type TokenBans, withoutEnds } from './sampler.ts';
+import { bannedLogits, type TokenBans } from './sampler.ts';
 import { B, declareSharedPrefix, P, R } from './shared-prefix.ts';
 import { createTrunk, type Trunk } from './trunk.ts';
 
@@ -59,8 +59,8 @@ export function policyForward(
   const hidden = trunk.hidden(tokens.ids, tokens.positions, tokens.attend);
   const [prefixHidden, rowHidden] = g.split(hidden, 0, [P, BR]) as [Value, Value];
   const rows = trunk.finalNorm(rowHidden);
-  const allowed = trunk.logits(rows, alwaysBanned(g, options.bans, options.config.vocabSize));
-  const logits = withoutEnds(g, allowed, g.reshape(endBan, [BR]), options.bans);
+  const banned = bannedLogits(g, g.reshape(endBan, [BR]), options.bans, options.config.vocabSize);
+  const logits = trunk.logits(rows, banned);
   const tokenLogProb = g.reshape(g.tokenLogProb(logits, g.reshape(targetIds, [BR])), [B, R]);
   return { trunk, prefixHidden, rows, tokenLogProb };
 }

@@ -15,36 +15,27 @@ export interface TokenBans {
   readonly end: readonly number[];
 }
 
-/** The tokens that are always banned, as numbers to be added to every row of logits [1, V]: a head takes them as its bias. */
-export function alwaysBanned(g: GraphBuilder, { always }: TokenBans, vocabulary: number): Value {
-  const row = new Float32Array(vocabulary);
-  for (const id of always) row[id] = BANNED_LOGIT;
-  return g.constant('float32', [1, vocabulary], row);
-}
-
 /**
- * Bans end tokens in logits [N, V] on the rows where `endBan` [N] is 1. With those that are always banned, the log-probs
- * are those of the sampled distribution: fresh, replayed and reference log-probs all count the same set of tokens.
+ * The sampler's bans, to be added to logits [N, V]: tokens that are always banned, and end tokens on rows where `endBan`
+ * [N] is 1. The log-probs of the sum are those of the sampled distribution. Fresh, replayed and reference log-probs
+ * therefore all count the same set of tokens. The bans are one product, which a head takes as its bias.
  */
-export function withoutEnds(g: GraphBuilder, logits: Value, endBan: Value, bans: TokenBans): Value {
-  const ends = onlyAtEnd(bans);
-  const perEnd = g.constant('float32', [1, ends.length], new Float32Array(ends.length).fill(BANNED_LOGIT));
-  return g.addColumns(logits, ends, g.multiply(g.reshape(endBan, [endBan.shape[0] as Size, 1]), perEnd));
-}
-
-/** End tokens that are not always banned. */
-function onlyAtEnd({ always, end }: TokenBans): number[] {
-  const banned = new Set(always);
-  return [...new Set(end)].filter((id) => !banned.has(id));
+export function bannedLogits(g: GraphBuilder, endBan: Value, bans: TokenBans, vocabulary: number): Value {
+  const always = new Float32Array(vocabulary);
+  const end = new Float32Array(vocabulary);
+  for (const id of bans.always) always[id] = BANNED_LOGIT;
+  for (const id of bans.end) if (always[id] === 0) end[id] = BANNED_LOGIT;
+  const row = (values: Float32Array): Value => g.constant('float32', [1, vocabulary], values);
+  return g.linear(g.reshape(endBan, [endBan.shape[0] as Size, 1]), row(end), 'inOut', row(always)); // [N, V]
 }
 
 /** The same in place, on logits that are no longer needed: a few numbers instead of passes over the vocabulary. */
-function banTokens(logits: Float32Array, endBan: Float32Array, bans: TokenBans): void {
+function banTokens(logits: Float32Array, endBan: Float32Array, { always, end }: TokenBans): void {
   const vocabulary = logits.length / endBan.length;
-  const banned = [...new Set(bans.always)];
-  const ends = onlyAtEnd(bans);
+  const banned = new Set(always);
+  const onlyAtEnd = end.filter((id) => !banned.has(id));
   for (let row = 0; row < endBan.length; row++) {
-    const ids = endBan[row] === 1 ? [...banned, ...ends] : banned;
+    const ids = endBan[row] === 1 ? [...banned, ...onlyAtEnd] : banned;
     for (const id of ids) {
       const at = row * vocabulary + id;
       logits[at] = (logits[at] as number) + BANNED_LOGIT;

@@ -16,7 +16,7 @@ import {
   type TokenRow,
   withFilledPrefix,
 } from './row-batch.ts';
-import { alwaysBanned, notFinite, type TokenBans, withoutEnds } from './sampler.ts';
+import { bannedLogits, notFinite, type TokenBans } from './sampler.ts';
 
 export interface ScorerOptions extends ModelOptions {
   readonly bans: TokenBans;
@@ -24,7 +24,7 @@ export interface ScorerOptions extends ModelOptions {
 
 /** Logits of one pass, 34 MB: rows beyond it go into a further one. */
 const MAX_LOGITS = 2 ** 23;
-/** Positions whose log-probs are read at once: the reader holds their logits twice. */
+/** Positions whose log-probs are read at once: the reader holds their logits a few times over. */
 const READ_ROWS = 64;
 
 /**
@@ -136,8 +136,7 @@ function buildReaderGraph({ config, bans }: ScorerOptions) {
   const logits = g.input('logits', 'float32', [M, config.vocabSize]);
   const ids = g.input('ids', 'int64', [M]);
   const endBan = g.input('endBan', 'float32', [M]);
-  const allowed = g.add(logits, alwaysBanned(g, bans, config.vocabSize));
-  g.output('tokenLogProb', g.tokenLogProb(withoutEnds(g, allowed, endBan, bans), ids));
+  g.output('tokenLogProb', g.tokenLogProb(g.add(logits, bannedLogits(g, endBan, bans, config.vocabSize)), ids));
   return g.build();
 }
 

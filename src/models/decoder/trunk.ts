@@ -38,7 +38,7 @@ export interface Trunk {
   hidden(ids: Value, positions: Value, attend: Attend): Value;
   /** Final norm [N, D] -> [N, D]. */
   finalNorm(x: Value): Value;
-  /** Normed hidden [N, D] -> logits [N, V], with `bias` [1, V] added to each row. */
+  /** Normed hidden [N, D] -> logits [N, V], with `bias` [N, V] added to them. */
   logits(x: Value, bias?: Value): Value;
 }
 
@@ -71,7 +71,7 @@ function project(options: TrunkOptions, module: string, x: Value): Value {
   return g.linear(reduced, adapter.b, 'outIn', base);
 }
 
-/** Normed hidden [N, D] -> logits [N, V], with `bias` [1, V] added to each row. */
+/** Normed hidden [N, D] -> logits [N, V], with `bias` [N, V] added to them. */
 function head(options: TrunkOptions, x: Value, bias?: Value): Value {
   const weight = { weight: headWeight(options.config), layout: 'outIn' } as const;
   return frozenLinear(options, bias === undefined ? weight : { ...weight, bias }, x);
