@@ -45,7 +45,7 @@ export function runWithin<T>(limit: WorkLimit, work: () => T): T {
     } catch (error) {
       if (!isTimeout(error)) throw error;
       const { user, system } = process.cpuUsage(started);
-      const isStarved = (user + system) / 1000 < limitMs / 2; // stopped by a signal, or one of many processes
+      const isStarved = (user + system) / 1000 < 0.9 * limitMs; // stopped by a signal, or one of many processes
       if (!isStarved || timeout >= MAX_PATIENCE * limitMs) {
         throw new FloodgateError('format', `${operation}: stopped after ${timeout} ms, expected to end by itself`, {
           hint,
