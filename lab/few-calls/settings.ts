@@ -40,7 +40,7 @@ export interface Setting {
  * The settings of the GFlowNet that the claims judge, chosen in the worlds of the search: one row of `SETTINGS` for
  * synthetic worlds, and one for attackers that are language models.
  */
-export const CHOSEN = { worlds: 'pool-60', models: 'spread-1' } as const;
+export const CHOSEN = { worlds: 'pool-60', models: 'spread-coverage-60' } as const;
 
 const OURS: readonly AttackerName[] = ['gflownet', 'smoothing'];
 
@@ -59,6 +59,10 @@ export const SETTINGS: readonly Setting[] = [
   ours('rewrites', 4, 'gflownet.sampling.rewriteShare=0.25'),
   ours('spread-1', 4, 'gflownet.spread.eta=1'),
   ours('spread-half', 4, 'gflownet.spread.eta=0.5'),
+  {
+    ...ours('spread-coverage-60', 4, 'gflownet.spread.eta=1', 'gflownet.replay.seedCandidates=8'),
+    seededShare: 0.6,
+  },
   ours('coverage', 4, 'gflownet.replay.seedCandidates=8'),
   ours('coverage-16', 4, 'gflownet.replay.seedCandidates=16'),
   ours('coverage-8-updates', 8, 'gflownet.replay.seedCandidates=8'),

@@ -14,10 +14,12 @@ export const language: Ground = {
   ownWeights: 'smoothing-uniform',
   config: async (run) => {
     const attackers = run.attackers ?? language.arms[run.arm] ?? [];
+    // With the world's own seed a run learns the world's own reference, and takes its draws.
+    const { worldSeed = 0 } = run;
     return parseConfig('world: {kind: language}\n', {
       fileName: 'of the claims',
       folder: process.cwd(),
-      overrides: [`world.seed=${run.worldSeed ?? 0}`, ...realModelOverrides({ ...run, attackers })],
+      overrides: [`world.seed=${worldSeed}`, ...realModelOverrides({ ...run, seed: worldSeed, attackers })],
     });
   },
   // A rule cannot be tuned, and no other rule shares a part of its regions: C3 to C6 are undecided here.

@@ -40,12 +40,14 @@ const SHARED: readonly string[] = [
 function scheduleOf({ arm, budget }: ArmRun): string[] {
   const setting = settingNamed(arm === 'ours' ? CHOSEN.models : 'updates-1');
   const asked = Math.floor(budget / RESPONSES[arm]);
-  const batches = Math.max(1, Math.floor(asked / FRESH));
+  const seeded = Math.round(asked * (arm === 'ours' ? (setting.seededShare ?? 0) : 0));
+  const batches = Math.max(1, Math.floor((asked - seeded) / FRESH));
   const updates = Math.max(1, Math.floor(asked / BATCH));
   return [
     `target.responses=${RESPONSES[arm]}`,
     `gflownet.updates=${batches * setting.updatesPerBatch}`,
     `gflownet.updatesPerBatch=${setting.updatesPerBatch}`,
+    `gflownet.replay.seedWithReference=${seeded}`,
     ...(arm === 'baselines'
       ? [`reinforce.updates=${updates}`, `ppo.updates=${updates}`, `bestOfN.targetCalls=${budget}`]
       : []),

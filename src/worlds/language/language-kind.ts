@@ -43,9 +43,9 @@ const schema = z.strictObject({
 });
 
 const constant = (value: number) => ({ from: value, to: value, updates: 0 });
-const POLICY_GRADIENT = { updates: 67, batchSize: 16, learningRate: 3e-4 } as const;
+const POLICY_GRADIENT = { updates: 31, batchSize: 16, learningRate: 3e-4 } as const;
 
-/** Settings of a run in a language world, where its config gives none: those of examples/smollm2.yaml. */
+/** Settings of a run in a language world, where its config gives none: 500 target calls an attacker (docs/search.md). */
 function presetOf(spec: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
   return {
     authorisation: 'A rule of Floodgate, on your own machine.',
@@ -60,16 +60,24 @@ function presetOf(spec: Readonly<Record<string, unknown>>): Readonly<Record<stri
     sft: { ...LANGUAGE_SFT, validationShare: 0 },
     gflownet: {
       objective: 'vargrad',
-      updates: 220,
+      updates: 100,
+      updatesPerBatch: 4,
       batchSize: 16,
       accumulation: 1,
       learningRate: 3e-4,
       warmupUpdates: 10,
-      replay: { seedWithSft: false, nearDuplicate: { kind: 'cosine', threshold: 0.7 } },
+      sampling: { temperatures: { low: 0.7, high: 1.3 } },
+      replay: {
+        seedWithSft: false,
+        seedWithReference: 300,
+        seedCandidates: 8,
+        nearDuplicate: { kind: 'cosine', threshold: 0.7 },
+      },
+      spread: { eta: 1 },
     },
     reinforce: POLICY_GRADIENT,
     ppo: POLICY_GRADIENT,
-    smoothing: { updates: 60, batchSize: 16, learningRate: 3e-4, warmupUpdates: 5 },
+    smoothing: { updates: 100, batchSize: 16, learningRate: 3e-4, warmupUpdates: 5 },
   };
 }
 
