@@ -123,7 +123,9 @@ describe('a Redis behind TLS', () => {
     ['the certificate of another server', ['other.pem']],
   ])('is refused at once by a worker and a learner that trust %s', async (_what, [name]) => {
     const startedMs = performance.now();
-    const { code, stderr } = await cli(['worker', '--queue', url, ...(name === undefined ? [] : ['--ca', file(name)])]);
+    const ca = name === undefined ? [] : ['--ca', file(name)];
+    const signal = AbortSignal.timeout(AT_ONCE_MS); // ends a worker that trusts the server after all
+    const { code, stderr } = await cli(['worker', '--queue', url, ...ca], { signal });
     expect(code).not.toBe(0);
     expect(stderr).toMatch(/queue: cannot reach rediss:\/\/127\.0\.0\.1:\d+: .*certificate/);
     expect(stderr).toMatch(/--ca of a worker/);

@@ -3,8 +3,8 @@ import { queueAddress } from '../../src/queue/connection.ts';
 import { queueSection } from '../../src/queue/queue-section.ts';
 
 const parse = (url: string) => queueSection.unwrap().safeParse({ url });
-const addressOf = (url: string, env: Record<string, string> = {}) =>
-  queueAddress(queueSection.unwrap().parse({ url }), env);
+const addressOf = (url: string, env: Record<string, string> = {}, keys: { readonly passwordEnv?: string } = {}) =>
+  queueAddress(queueSection.unwrap().parse({ url, ...keys }), env);
 
 describe('the address of a queue', () => {
   it.each([
@@ -46,6 +46,14 @@ describe('the address of a queue', () => {
     expect(shown).not.toContain('sesame');
     expect(addressOf('redis://far.example').connection).not.toHaveProperty('password');
     expect(addressOf('redis://far.example').connection).not.toHaveProperty('tls');
+  });
+
+  it('takes its password from the variable that the config names, and from no other', () => {
+    const both = { FLOODGATE_QUEUE_PASSWORD: 'open sesame', OTHER_REDIS: 'open barley' };
+    const passwordOf = (env: Record<string, string>) =>
+      addressOf('redis://far.example', env, { passwordEnv: 'OTHER_REDIS' }).connection.password;
+    expect(passwordOf(both)).toBe('open barley');
+    expect(passwordOf({ FLOODGATE_QUEUE_PASSWORD: 'open sesame' })).toBeUndefined();
   });
 
   it.each([
