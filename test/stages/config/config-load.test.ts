@@ -209,7 +209,7 @@ describe('attacker.cells', () => {
     ],
     [[CELLS, 'attacker.metaPrompt="{cell} {cell}"'], 'got {cell} 2 times'],
     [['attacker.metaPrompt=say {cell}'], 'attacker.metaPrompt: got {cell} without attacker.cells'],
-    [['attacker.cells=[{ name: cats }]'], 'attacker.cells'],
+    [['attacker.cells=[{ name: cats }]'], 'attacker.cells: got [{"name":"cats"}], expected at least 2 entries'],
     [['attacker.cells=[{ name: cats }, { name: cats }]'], 'attacker.cells[1].name: got cats again'],
     [['attacker.cells=[{ name: "a\\tb" }, { name: c }]'], 'must be printable'],
     [['seeds.cellColumn=kind'], 'seeds.cellColumn: got kind, expected attacker.cells beside it'],
