@@ -259,7 +259,7 @@ test.each([
 test('a cell that no seed is of is told once, and so is a cell that the file does not know', async () => {
   writeFileSync(path.join(tiny.folder, 'named.csv'), 'prompt,cell\nhello you,cats\ngo on now,cats\n');
   const seeds = 'seeds={ path: named.csv }';
-  const { folder } = await start('named', [seeds, 'attackers=[sft]', 'encoder.model=./encoder']);
+  const { folder } = await start('named', [seeds, 'attackers=[sft, icl]', 'encoder.model=./encoder']);
   const store = await openStore(folder.databasePath, { readOnly: true });
   const kept = JSON.parse(store.info('cells of seeds') ?? '[]') as string[];
   const warnings = store.events().filter(({ code }) => code === 'cells-without-seeds');
