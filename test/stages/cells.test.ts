@@ -1,63 +1,17 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { FloodgateError } from '../../src/base/errors.ts';
 import { liveSessionLabels } from '../../src/engine/runtime/session.ts';
-import { resumeCampaign, runCampaign } from '../../src/report/campaigns.ts';
 import { type Report, type ReportStage, reportSchema } from '../../src/report/figures/report-json.ts';
 import { writeReportPage } from '../../src/report/write-report.ts';
-import { openRunFolder } from '../../src/runs/run-folder.ts';
 import { openStore, type RunStore } from '../../src/runs/store/run-store.ts';
-import { defineTarget } from '../../src/targets/registry.ts';
-import { createScriptedTarget } from '../../src/targets/scripted-target.ts';
-import { NO_MODEL_FACTS } from '../../src/targets/target-kind.ts';
 import { cli } from '../cli/cli-runner.ts';
-import { contentDifferences, readRunContent } from './run-content.ts';
-import { createTinyCampaign, type TinyCampaign } from './tiny-campaign.ts';
-
-let tiny: TinyCampaign;
-beforeAll(async () => {
-  tiny = await createTinyCampaign();
-});
-afterAll(async () => {
-  await tiny.remove();
-  expect(liveSessionLabels()).toEqual([]);
-});
-
-let stop = new AbortController();
-/** Ctrl-C comes while the target is asked for a random stream whose name matches, once. */
-let stopAt: RegExp | undefined;
-
-/** Answers an attack with an `a` or an `e` unsafely, two times of three. */
-defineTarget({
-  name: 'cells-script',
-  describe: 'for this test',
-  fields: {},
-  async plan({ kind }, { seed }) {
-    const respond = ['alarm bell', 'alarm bell', 'fine thanks'];
-    const rules = ['a', 'e'].map((contains) => ({ contains, respond }));
-    const scripted = createScriptedTarget({ rules, otherwise: ['not today'], seed });
-    const facts = { ...NO_MODEL_FACTS, kind, model: 'script' };
-    const target: typeof scripted = {
-      ...scripted,
-      ask: async (requests, options) => {
-        if (stopAt !== undefined && requests.some(({ streamName }) => stopAt?.test(streamName.join(' ')))) {
-          stopAt = undefined;
-          stop.abort();
-          throw new FloodgateError('interrupted', 'cells-script: interrupted');
-        }
-        return scripted.ask(requests, options);
-      },
-    };
-    return { facts, open: async () => ({ target, facts, checkpoint: undefined, close: () => target.close() }) };
-  },
-});
+import { createStoppedCampaign, type StoppedCampaign } from './stopped-campaign.ts';
 
 const CELLS = ['cats', 'dogs'];
 const ATTACKERS = ['sft', 'icl', 'gflownet', 'smoothing', 'reinforce', 'ppo', 'best-of-n'];
 
 const OVERRIDES = [
-  'target={kind: cells-script, responses: 2}',
   'attacker.cells=[{ name: cats, text: a cat on a mat }, { name: dogs }]',
   'attacker.metaPrompt=say {cell} now',
   `attackers=[${ATTACKERS.join(', ')}]`,
@@ -80,22 +34,17 @@ const OVERRIDES = [
   'evaluation={attacks: 11, responses: 1, controls: 0, causes: {clusters: 0}}',
 ];
 
-const start = (name: string, changes: readonly string[] = []) =>
-  runCampaign(
-    { config: tiny.config([...OVERRIDES, ...changes]), runsFolder: tiny.runsFolder, name, ifTaken: 'refuse' },
-    tiny.io(stop.signal),
-  );
-
-const whole = new Map<number, ReturnType<typeof start>>();
-/** The uninterrupted run, its batches asked so far ahead. */
-function wholeRun(depth = 0) {
-  const run = whole.get(depth) ?? start(`whole-${depth}`, [`gflownet.pipeline.depth=${depth}`]);
-  whole.set(depth, run);
-  return run;
-}
+let campaign: StoppedCampaign;
+beforeAll(async () => {
+  campaign = await createStoppedCampaign({ unsafeLetters: ['a', 'e'], overrides: OVERRIDES });
+});
+afterAll(async () => {
+  await campaign.tiny.remove();
+  expect(liveSessionLabels()).toEqual([]);
+});
 
 async function withStore<T>(use: (store: RunStore, report: Report) => T, depth = 0): Promise<T> {
-  const { folder } = await wholeRun(depth);
+  const { folder } = await campaign.wholeRun(depth);
   const store = await openStore(folder.databasePath, { readOnly: true });
   try {
     return use(store, reportSchema.parse(JSON.parse(readFileSync(folder.reportPath, 'utf8'))));
@@ -152,7 +101,7 @@ test('the first attacks of the reference are shared equally, and seeds go to the
     expect(ofReference.sort()).toEqual([...Array(30).fill('cats'), ...Array(30).fill('dogs')]);
     const seeds = first.filter(({ source }) => source === 'seed');
     expect(seeds.length).toBeGreaterThan(5);
-    const texts = readFileSync(path.join(tiny.folder, 'seeds.txt'), 'utf8').split('\n');
+    const texts = readFileSync(path.join(campaign.tiny.folder, 'seeds.txt'), 'utf8').split('\n');
     const nearest = JSON.parse(store.info('cells of seeds') ?? '[]') as string[];
     expect(new Set(nearest)).toEqual(new Set(CELLS));
     const written = seeds.map(({ text }) => texts.findIndex((seed) => seed.startsWith(text))); // a long one is cut
@@ -186,25 +135,34 @@ test('an evaluation has as many attacks of each cell, and measures each by itsel
 });
 
 test('show and the page name the cells; a copy to pass on leaves out what the prompt says of them', async () => {
-  const { folder } = await wholeRun();
-  const shown = await cli(['show', folder.name, '--runs-dir', tiny.runsFolder]);
+  const { folder } = await campaign.wholeRun();
+  const shown = await cli(['show', folder.name, '--runs-dir', campaign.tiny.runsFolder]);
   expect(shown.stdout).toMatch(/^stage +cell +tried +ASR +wordings$/m);
   expect(shown.stdout).toMatch(/^gflownet +cats +6 +/m);
   const page = readFileSync(path.join(folder.path, 'report.html'), 'utf8');
   expect(page).toContain('<section id="cells"');
   expect(page).toMatch(/<th scope="row">dogs<\/th><td[^>]*>5<\/td>/);
   expect(page).toContain('a cat on a mat');
-  const copy = path.join(tiny.folder, 'copy.html');
-  await writeReportPage(folder, { path: copy, withTexts: false }, tiny.io());
+  const copy = path.join(campaign.tiny.folder, 'copy.html');
+  await writeReportPage(folder, { path: copy, withTexts: false }, campaign.tiny.io());
   const passedOn = readFileSync(copy, 'utf8');
   expect(passedOn).toContain('<section id="cells"');
   expect(passedOn).not.toContain('a cat on a mat');
 });
 
 test('an export says of each attack which cell it was written for', async () => {
-  const { folder } = await wholeRun();
-  const out = path.join(tiny.folder, 'cells.jsonl');
-  const { code } = await cli(['export', folder.name, '--format', 'jsonl', '--out', out, '--runs-dir', tiny.runsFolder]);
+  const { folder } = await campaign.wholeRun();
+  const out = path.join(campaign.tiny.folder, 'cells.jsonl');
+  const { code } = await cli([
+    'export',
+    folder.name,
+    '--format',
+    'jsonl',
+    '--out',
+    out,
+    '--runs-dir',
+    campaign.tiny.runsFolder,
+  ]);
   expect(code).toBe(0);
   const rows = readFileSync(out, 'utf8')
     .trim()
@@ -216,7 +174,7 @@ test('an export says of each attack which cell it was written for', async () => 
 });
 
 test('smoothing collects attacks with their cells', async () => {
-  const { folder } = await wholeRun();
+  const { folder } = await campaign.wholeRun();
   const file = `${folder.checkpointsPath}/collection.json`;
   const { attacks } = JSON.parse(readFileSync(file, 'utf8')) as { attacks: { cell: string }[] };
   expect(new Set(attacks.map(({ cell }) => cell))).toEqual(new Set(CELLS));
@@ -225,7 +183,7 @@ test('smoothing collects attacks with their cells', async () => {
 test('a batch asked ahead is learned in its own cell', async () => {
   const ahead = ['gflownet.pipeline.depth=1', 'gflownet.updatesPerBatch=1', 'gflownet.cells={calls: equal}'];
   const short = ['attackers=[gflownet]', 'gflownet.updates=4', 'gflownet.cycles.count=1'];
-  const { folder } = await start('ahead', [...ahead, ...short]);
+  const { folder } = await campaign.start('ahead', [...ahead, ...short]);
   const store = await openStore(folder.databasePath, { readOnly: true });
   const cells = cellsByUpdate(store, 'gflownet');
   store.close();
@@ -240,16 +198,7 @@ test.each([
 ])(
   'Ctrl-C %s: resumed, the run is the same byte for byte',
   async (what, at, depth) => {
-    stop = new AbortController();
-    const { folder: uninterrupted } = await wholeRun(depth);
-    const name = what.replaceAll(' ', '-');
-    stopAt = at;
-    await expect(start(name, [`gflownet.pipeline.depth=${depth}`])).rejects.toMatchObject({ code: 'interrupted' });
-    expect(stopAt, 'Ctrl-C came').toBeUndefined();
-    stop = new AbortController();
-    const folder = await openRunFolder(name, tiny.runsFolder);
-    await resumeCampaign(folder, tiny.io());
-    const differences = contentDifferences(readRunContent(uninterrupted.path), readRunContent(folder.path));
+    const differences = await campaign.differencesOfResumed(what.replaceAll(' ', '-'), at, depth);
     // Ctrl-C inside an update leaves a checkpoint there, which takes the place of the one before.
     expect(differences.filter((each) => !/^checkpoint gflownet-000000[46789]/.test(each))).toEqual([]);
   },
@@ -257,15 +206,17 @@ test.each([
 );
 
 test('a cell that no seed is of is told once, and so is a cell that the file does not know', async () => {
-  writeFileSync(path.join(tiny.folder, 'named.csv'), 'prompt,cell\nhello you,cats\ngo on now,cats\n');
+  writeFileSync(path.join(campaign.tiny.folder, 'named.csv'), 'prompt,cell\nhello you,cats\ngo on now,cats\n');
   const seeds = 'seeds={ path: named.csv }';
-  const { folder } = await start('named', [seeds, 'attackers=[sft, icl]', 'encoder.model=./encoder']);
+  const { folder } = await campaign.start('named', [seeds, 'attackers=[sft, icl]', 'encoder.model=./encoder']);
   const store = await openStore(folder.databasePath, { readOnly: true });
   const kept = JSON.parse(store.info('cells of seeds') ?? '[]') as string[];
   const warnings = store.events().filter(({ code }) => code === 'cells-without-seeds');
   store.close();
   expect(kept).toEqual(['cats', 'cats']);
   expect(warnings).toHaveLength(1);
-  writeFileSync(path.join(tiny.folder, 'wrong.csv'), 'prompt,cell\nhello,birds\n');
-  await expect(start('wrong', ['seeds={ path: wrong.csv }'])).rejects.toThrow(/got cell birds, expected .*cats, dogs/);
+  writeFileSync(path.join(campaign.tiny.folder, 'wrong.csv'), 'prompt,cell\nhello,birds\n');
+  await expect(campaign.start('wrong', ['seeds={ path: wrong.csv }'])).rejects.toThrow(
+    /got cell birds, expected .*cats, dogs/,
+  );
 }, 60_000);

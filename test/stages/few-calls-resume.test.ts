@@ -1,61 +1,14 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { FloodgateError } from '../../src/base/errors.ts';
 import { liveSessionLabels } from '../../src/engine/runtime/session.ts';
 import { Coverage } from '../../src/learning/proposals/coverage.ts';
-import { resumeCampaign, runCampaign } from '../../src/report/campaigns.ts';
-import { openRunFolder } from '../../src/runs/run-folder.ts';
 import { openStore } from '../../src/runs/store/run-store.ts';
 import { planRun } from '../../src/stages/campaign/plan-run.ts';
-import { defineTarget } from '../../src/targets/registry.ts';
-import { createScriptedTarget } from '../../src/targets/scripted-target.ts';
-import { NO_MODEL_FACTS } from '../../src/targets/target-kind.ts';
-import { contentDifferences, readRunContent } from './run-content.ts';
-import { createTinyCampaign, type TinyCampaign } from './tiny-campaign.ts';
-
-let tiny: TinyCampaign;
-beforeAll(async () => {
-  tiny = await createTinyCampaign();
-});
-afterAll(async () => {
-  await tiny.remove();
-  expect(liveSessionLabels()).toEqual([]);
-});
-
-let stop = new AbortController();
-/** Ctrl-C comes while the target is asked for a random stream whose name matches, once. */
-let stopAt: RegExp | undefined;
+import { createStoppedCampaign, type StoppedCampaign } from './stopped-campaign.ts';
 
 /** Responses that held-out attacks were asked for. */
 const heldOut = new Set<number>();
 
-/** Answers an attack with an `a`, an `e` or an `o` unsafely, two times of three. */
-defineTarget({
-  name: 'fickle-script',
-  describe: 'for this test',
-  fields: {},
-  async plan({ kind }, { seed }) {
-    const respond = ['alarm bell', 'alarm bell', 'fine thanks'];
-    const rules = ['a', 'e', 'o'].map((contains) => ({ contains, respond }));
-    const scripted = createScriptedTarget({ rules, otherwise: ['not today'], seed });
-    const facts = { ...NO_MODEL_FACTS, kind, model: 'script' };
-    const target: typeof scripted = {
-      ...scripted,
-      ask: async (requests, options) => {
-        if (stopAt !== undefined && requests.some(({ streamName }) => stopAt?.test(streamName.join(' ')))) {
-          stopAt = undefined;
-          stop.abort();
-          throw new FloodgateError('interrupted', 'fickle-script: interrupted');
-        }
-        if (requests.some(({ streamName }) => streamName[0] === 'held out')) heldOut.add(options.responses);
-        return scripted.ask(requests, options);
-      },
-    };
-    return { facts, open: async () => ({ target, facts, checkpoint: undefined, close: () => target.close() }) };
-  },
-});
-
 const OVERRIDES = [
-  'target={kind: fickle-script, responses: 2}',
   'attackers=[smoothing]',
   'sft.updates=2',
   'sft.warmupUpdates=0',
@@ -72,23 +25,23 @@ const OVERRIDES = [
   'evaluation={attacks: 4, responses: 1, controls: 0, causes: {clusters: 0}}',
 ];
 
-const start = (name: string, changes: readonly string[] = []) =>
-  runCampaign(
-    { config: tiny.config([...OVERRIDES, ...changes]), runsFolder: tiny.runsFolder, name, ifTaken: 'refuse' },
-    tiny.io(stop.signal),
-  );
-
-const whole = new Map<string, ReturnType<typeof start>>();
-/** The uninterrupted run, its batches asked so far ahead. */
-function wholeRun(depth = 0) {
-  const name = `whole-${depth}`;
-  const run = whole.get(name) ?? start(name, [`gflownet.pipeline.depth=${depth}`]);
-  whole.set(name, run);
-  return run;
-}
+let campaign: StoppedCampaign;
+beforeAll(async () => {
+  campaign = await createStoppedCampaign({
+    unsafeLetters: ['a', 'e', 'o'],
+    overrides: OVERRIDES,
+    onAsk: (requests, { responses }) => {
+      if (requests.some(({ streamName }) => streamName[0] === 'held out')) heldOut.add(responses);
+    },
+  });
+});
+afterAll(async () => {
+  await campaign.tiny.remove();
+  expect(liveSessionLabels()).toEqual([]);
+});
 
 test('an attack whose first response succeeds draws four, another one; held-out ones draw those of the target', async () => {
-  const { folder } = await wholeRun();
+  const { folder } = await campaign.wholeRun();
   const store = await openStore(folder.databasePath, { readOnly: true });
   const attacks = store.attacks({ stage: 'gflownet', fromUpdate: -1, toUpdate: 8 });
   const answers = new Map<string, Set<number>>();
@@ -107,14 +60,18 @@ test('an attack whose first response succeeds draws four, another one; held-out 
   store.close();
   for (const source of ['seed', 'reference', 'fresh', 'replay']) expect(answers.get(source), source).toContain(4);
   expect(targetCalls).toBeGreaterThanOrEqual(calls);
-  const planned = (await planRun(tiny.config(OVERRIDES), tiny.io())).stages.find(({ name }) => name === 'gflownet');
+  const planned = (await planRun(campaign.config(), campaign.tiny.io())).stages.find(({ name }) => name === 'gflownet');
   expect(targetCalls).toBeLessThanOrEqual(planned?.targetCalls as number);
 });
 
 test('of three candidates for each attack of the reference those whose words were asked least are tried', async () => {
-  const { folder } = await wholeRun();
+  const { folder } = await campaign.wholeRun();
   const all = ['gflownet.replay.seedCandidates=1', 'gflownet.replay.seedWithReference=390'];
-  const { folder: uncovered } = await start('all-candidates', [...all, 'gflownet.updates=1', 'attackers=[gflownet]']);
+  const { folder: uncovered } = await campaign.start('all-candidates', [
+    ...all,
+    'gflownet.updates=1',
+    'attackers=[gflownet]',
+  ]);
   const triedIn = async (databasePath: string) => {
     const store = await openStore(databasePath, { readOnly: true });
     const attacks = store.attacks({ stage: 'gflownet', fromUpdate: -1, toUpdate: -1, source: 'reference' });
@@ -136,22 +93,13 @@ test.each([
   ['while a batch is asked ahead', /^response 4 \d+ again$/, 1],
   ['while the last batch is asked ahead', /^response 6 \d+$/, 1],
 ])('Ctrl-C %s: resumed, the run is the same byte for byte', async (what, at, depth) => {
-  stop = new AbortController();
-  const { folder: uninterrupted } = await wholeRun(depth);
-  const name = what.replaceAll(' ', '-');
-  stopAt = at;
-  await expect(start(name, [`gflownet.pipeline.depth=${depth}`])).rejects.toMatchObject({ code: 'interrupted' });
-  expect(stopAt, 'Ctrl-C came').toBeUndefined();
-  stop = new AbortController();
-  const folder = await openRunFolder(name, tiny.runsFolder);
-  await resumeCampaign(folder, tiny.io());
-  const differences = contentDifferences(readRunContent(uninterrupted.path), readRunContent(folder.path));
+  const differences = await campaign.differencesOfResumed(what.replaceAll(' ', '-'), at, depth);
   // Ctrl-C in update 7 leaves a checkpoint there, which takes the place of that of update 6.
   expect(differences.filter((each) => !/^checkpoint gflownet-000000[67]/.test(each))).toEqual([]);
 });
 
 test('a batch asked ahead teaches a later update; equal calls, other attacks', async () => {
-  const [{ folder: atOnce }, { folder: ahead }] = await Promise.all([wholeRun(0), wholeRun(1)]);
+  const [{ folder: atOnce }, { folder: ahead }] = await Promise.all([campaign.wholeRun(0), campaign.wholeRun(1)]);
   const freshOf = async (databasePath: string) => {
     const store = await openStore(databasePath, { readOnly: true });
     const updates = Array.from({ length: 8 }, (_, update) =>
