@@ -152,25 +152,26 @@ test('show and the page name the cells; a copy to pass on leaves out what the pr
 
 test('an export says of each attack which cell it was written for', async () => {
   const { folder } = await campaign.wholeRun();
-  const out = path.join(campaign.tiny.folder, 'cells.jsonl');
-  const { code } = await cli([
-    'export',
-    folder.name,
-    '--format',
-    'jsonl',
-    '--out',
-    out,
-    '--runs-dir',
-    campaign.tiny.runsFolder,
-  ]);
+  const { tiny } = campaign;
+  const out = path.join(tiny.folder, 'cells.jsonl');
+  const { code } = await cli(['export', folder.name, '--format', 'jsonl', '--out', out, '--runs-dir', tiny.runsFolder]);
   expect(code).toBe(0);
   const rows = readFileSync(out, 'utf8')
     .trim()
     .split('\n')
-    .map((line) => JSON.parse(line) as { phase: string; cell: string | null });
-  const evaluated = rows.filter(({ phase }) => phase === 'evaluation');
-  expect(evaluated.length).toBe(11 * ATTACKERS.length);
-  expect(new Set(evaluated.map(({ cell }) => cell))).toEqual(new Set(CELLS));
+    .map((line) => JSON.parse(line) as { id: number; phase: string; cell: string | null });
+  expect(rows.filter(({ phase }) => phase === 'evaluation').length).toBe(11 * ATTACKERS.length);
+  await withStore((store) => {
+    const cells = new Map(
+      store
+        .stages()
+        .flatMap(({ name }) =>
+          store.attacks({ stage: name, fromUpdate: -1 }).map(({ id, cell }) => [id, cell] as const),
+        ),
+    );
+    expect(rows.map(({ cell }) => cell)).toEqual(rows.map(({ id }) => cells.get(id)));
+  });
+  expect(new Set(rows.map(({ cell }) => cell))).toEqual(new Set(CELLS));
 });
 
 test('smoothing collects attacks with their cells', async () => {
