@@ -1,5 +1,6 @@
 import { FloodgateError } from '../base/errors.ts';
 import { assertUnitRow, dotAt } from '../base/flat-vectors.ts';
+import type { Steps } from './steps.ts';
 
 /** Sentence embeddings [n, D], row-major in one buffer, every row L2-normalised: a cosine is a dot product. */
 export interface EmbeddingMatrix {
@@ -40,4 +41,19 @@ export function selectRows(matrix: EmbeddingMatrix, indices: readonly number[]):
     selected.set(data.subarray(row * width, (row + 1) * width), i * width);
   });
   return { data: selected, rows: indices.length, width };
+}
+
+/** Lower triangle of X^T X [D, D]: O(n D^2), less where rows are mostly zeros, as bags of words are. */
+export function* columnGram({ data, rows, width }: EmbeddingMatrix): Steps<Float64Array> {
+  const gram = new Float64Array(width * width);
+  for (let row = 0; row < rows; row++) {
+    yield;
+    const x = data.subarray(row * width, (row + 1) * width);
+    for (let i = 0; i < width; i++) {
+      const xi = x[i] as number;
+      if (xi === 0) continue;
+      for (let j = 0; j <= i; j++) gram[i * width + j] = (gram[i * width + j] as number) + xi * (x[j] as number);
+    }
+  }
+  return gram;
 }

@@ -1,6 +1,6 @@
 import { dotAt } from '../base/flat-vectors.ts';
 import { attackMetric, measureOverRows, successEmbeddings } from './attack-set.ts';
-import type { EmbeddingMatrix } from './embedding-matrix.ts';
+import { columnGram, type EmbeddingMatrix } from './embedding-matrix.ts';
 import { type Measure, pointMeasure } from './measure.ts';
 import { finishSteps, type Steps } from './steps.ts';
 import { symmetricEigenvaluesInSteps } from './symmetric-eigenvalues.ts';
@@ -48,21 +48,6 @@ function* rowGram({ data, rows, width }: EmbeddingMatrix): Steps<Float64Array> {
   for (let i = 0; i < rows; i++) {
     yield;
     for (let j = 0; j <= i; j++) gram[i * rows + j] = dotAt(data, i * width, data, j * width, width);
-  }
-  return gram;
-}
-
-/** Lower triangle of X^T X [D, D]. */
-function* columnGram({ data, rows, width }: EmbeddingMatrix): Steps<Float64Array> {
-  const gram = new Float64Array(width * width);
-  for (let row = 0; row < rows; row++) {
-    yield;
-    const x = data.subarray(row * width, (row + 1) * width);
-    for (let i = 0; i < width; i++) {
-      const xi = x[i] as number;
-      if (xi === 0) continue; // bags of words are mostly zeros
-      for (let j = 0; j <= i; j++) gram[i * width + j] = (gram[i * width + j] as number) + xi * (x[j] as number);
-    }
   }
   return gram;
 }

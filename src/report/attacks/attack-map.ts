@@ -1,7 +1,8 @@
 import { randomStream } from '../../base/random.ts';
-import type { EmbeddingMatrix } from '../../metrics/embedding-matrix.ts';
+import { columnGram, type EmbeddingMatrix } from '../../metrics/embedding-matrix.ts';
 import type { Steps } from '../../metrics/steps.ts';
 import type { SuccessClusters } from './attack-clusters.ts';
+import type { EvaluatedStage, TextVectors } from './evaluated-attacks.ts';
 
 /** Points of a plane, and the share of the spread that the plane shows. */
 export interface PlaneProjection {
@@ -13,15 +14,23 @@ export interface PlaneProjection {
 const MAX_ITERATIONS = 500;
 const TOLERANCE = 1e-10;
 
-/** The rows minus their mean, in double precision: [rows * width]. */
-function centred({ data, rows, width }: EmbeddingMatrix): Float64Array {
-  const result = Float64Array.from(data);
-  for (let column = 0; column < width; column++) {
-    let sum = 0;
-    for (let row = 0; row < rows; row++) sum += data[row * width + column] as number;
-    for (let row = 0; row < rows; row++) result[row * width + column]! -= sum / rows;
+/** Variance of the rows below which they do not spread: rounding leaves as much. */
+const NO_SPREAD = 1e-12;
+
+/** The mean of the rows [D], and X^T X of the rows minus it [D, D]. */
+function* scatterOf(matrix: EmbeddingMatrix): Steps<{ readonly mean: Float64Array; readonly scatter: Float64Array }> {
+  const { data, rows, width } = matrix;
+  const mean = new Float64Array(width);
+  for (let i = 0; i < data.length; i++) mean[i % width]! += (data[i] as number) / rows;
+  const scatter = yield* columnGram(matrix);
+  for (let i = 0; i < width; i++) {
+    for (let j = 0; j <= i; j++) {
+      const entry = (scatter[i * width + j] as number) - rows * (mean[i] as number) * (mean[j] as number);
+      scatter[i * width + j] = entry;
+      scatter[j * width + i] = entry;
+    }
   }
-  return result;
+  return { mean, scatter };
 }
 
 const dot = (a: Float64Array, b: Float64Array): number => a.reduce((sum, x, i) => sum + x * (b[i] as number), 0);
@@ -38,26 +47,15 @@ function orthonormalise(vector: Float64Array, axis: Float64Array | undefined): b
   return true;
 }
 
-function project(x: Float64Array, axis: Float64Array): Float64Array {
-  const width = axis.length;
-  return Float64Array.from({ length: x.length / width }, (_, row) =>
-    dot(x.subarray(row * width, (row + 1) * width), axis),
-  );
-}
-
-/** X^T (X v), without forming the covariance. */
-function applyCovariance(x: Float64Array, vector: Float64Array): Float64Array {
+/** A symmetric matrix [D, D] times a vector [D]. */
+function multiply(matrix: Float64Array, vector: Float64Array): Float64Array {
   const width = vector.length;
-  const result = new Float64Array(width);
-  project(x, vector).forEach((along, row) => {
-    for (let i = 0; i < width; i++) result[i]! += along * (x[row * width + i] as number);
-  });
-  return result;
+  return vector.map((_, row) => dot(matrix.subarray(row * width, (row + 1) * width), vector));
 }
 
 /** The axis of largest spread orthogonal to `before`, by power iteration; undefined when there is no spread left. */
 function* leadingAxis(
-  x: Float64Array,
+  scatter: Float64Array,
   width: number,
   before: Float64Array | undefined,
 ): Steps<Float64Array | undefined> {
@@ -66,7 +64,7 @@ function* leadingAxis(
   if (!orthonormalise(axis, before)) return undefined;
   for (let iteration = 0; iteration < MAX_ITERATIONS; iteration++) {
     yield;
-    const next = applyCovariance(x, axis);
+    const next = multiply(scatter, axis);
     if (!orthonormalise(next, before)) return undefined;
     const change = 1 - Math.abs(dot(next, axis));
     axis = next;
@@ -78,23 +76,26 @@ function* leadingAxis(
 }
 
 /**
- * Principal component analysis: the rows of `matrix` [n, D] on the two axes along which they spread most. May pause at
- * every iteration, which is linear in n.
+ * Principal component analysis: the rows of `matrix` [n, D] on the two axes along which they spread most. O(n D^2) for the
+ * scatter, then O(D^2) an iteration; may pause at every row and iteration.
  */
 export function* projectToPlane(matrix: EmbeddingMatrix): Steps<PlaneProjection> {
-  const { rows, width } = matrix;
-  const x = centred(matrix);
-  const total = dot(x, x);
-  const first = yield* leadingAxis(x, width, undefined);
-  const second = first === undefined ? undefined : yield* leadingAxis(x, width, first);
-  const none = new Float64Array(rows);
-  const [along, across] = [first, second].map((axis) => (axis === undefined ? none : project(x, axis)));
-  const points = Array.from({ length: rows }, (_, i) => [along?.[i] ?? 0, across?.[i] ?? 0] as const);
-  const shown = dot(along ?? none, along ?? none) + dot(across ?? none, across ?? none);
-  return { points, shownShare: total > 0 ? shown / total : null };
+  const { data, rows, width } = matrix;
+  const { mean, scatter } = yield* scatterOf(matrix);
+  const total = mean.reduce((sum, _, i) => sum + (scatter[i * width + i] as number), 0);
+  if (!(total > NO_SPREAD * rows))
+    return { points: Array.from({ length: rows }, () => [0, 0] as const), shownShare: null };
+  const first = yield* leadingAxis(scatter, width, undefined);
+  const second = first === undefined ? undefined : yield* leadingAxis(scatter, width, first);
+  const placeOf = (row: number, axis: Float64Array | undefined): number =>
+    axis?.reduce((sum, along, i) => sum + along * ((data[row * width + i] as number) - (mean[i] as number)), 0) ?? 0;
+  const points = Array.from({ length: rows }, (_, row) => [placeOf(row, first), placeOf(row, second)] as const);
+  const shown = [first, second].reduce(
+    (sum, axis) => sum + (axis === undefined ? 0 : dot(axis, multiply(scatter, axis))),
+    0,
+  );
+  return { points, shownShare: shown / total };
 }
-
-import type { EvaluatedStage, TextVectors } from './evaluated-attacks.ts';
 
 /** Most points of one panel: the first attacks of an evaluation, which are as good a sample as any. */
 const MAX_PANEL_POINTS = 400;
