@@ -38,9 +38,10 @@ export interface Setting {
 
 /**
  * The settings of the GFlowNet that the claims judge, chosen in the worlds of the search: one row of `SETTINGS` for
- * synthetic worlds, and one for attackers that are language models.
+ * synthetic worlds, one for language models against models, and one for language models against the rule of a language
+ * world, whose reward has no slope that leads to a way.
  */
-export const CHOSEN = { worlds: 'pool-60', models: 'spread-coverage-60' } as const;
+export const CHOSEN = { worlds: 'pool-60', models: 'spread-1', language: 'spread-coverage-60' } as const;
 
 const OURS: readonly AttackerName[] = ['gflownet', 'smoothing'];
 

@@ -1,4 +1,5 @@
 import { parseConfig } from '../../../src/stages/campaign/config-load.ts';
+import { CHOSEN } from '../../few-calls/settings.ts';
 import { BASELINE_ARM, type Ground, OURS_ARM } from './ground.ts';
 import { realModelOverrides } from './real-models.ts';
 
@@ -19,7 +20,10 @@ export const language: Ground = {
     return parseConfig('world: {kind: language}\n', {
       fileName: 'of the claims',
       folder: process.cwd(),
-      overrides: [`world.seed=${worldSeed}`, ...realModelOverrides({ ...run, seed: worldSeed, attackers })],
+      overrides: [
+        `world.seed=${worldSeed}`,
+        ...realModelOverrides({ ...run, seed: worldSeed, attackers }, CHOSEN.language),
+      ],
     });
   },
   // A rule cannot be tuned, and no other rule shares a part of its regions: C3 to C6 are undecided here.

@@ -37,8 +37,8 @@ const SHARED: readonly string[] = [
   'evaluation.causes={clusters: 96, asks: 12, responses: 2}',
 ];
 
-function scheduleOf({ arm, budget }: ArmRun): string[] {
-  const setting = settingNamed(arm === 'ours' ? CHOSEN.models : 'updates-1');
+function scheduleOf({ arm, budget }: ArmRun, chosen: string): string[] {
+  const setting = settingNamed(arm === 'ours' ? chosen : 'updates-1');
   const asked = Math.floor(budget / RESPONSES[arm]);
   const seeded = Math.round(asked * (arm === 'ours' ? (setting.seededShare ?? 0) : 0));
   const batches = Math.max(1, Math.floor((asked - seeded) / FRESH));
@@ -55,15 +55,18 @@ function scheduleOf({ arm, budget }: ArmRun): string[] {
   ];
 }
 
-/** Overrides of the run of one arm by an attacker that is a language model, at equal target calls. */
-export function realModelOverrides(run: ArmRun): string[] {
+/**
+ * Overrides of the run of one arm by an attacker that is a language model, at equal target calls.
+ * @param chosen the setting of our GFlowNet.
+ */
+export function realModelOverrides(run: ArmRun, chosen: string = CHOSEN.models): string[] {
   const { seed, threads, attackers = [], targetModel } = run;
   return [
     `seed=${seed}`,
     `threads=${threads}`,
     `attackers=${JSON.stringify(attackers)}`,
     ...SHARED,
-    ...scheduleOf(run),
+    ...scheduleOf(run, chosen),
     ...(targetModel === undefined ? [] : [`target.model=${JSON.stringify(targetModel)}`]),
   ];
 }
