@@ -121,6 +121,7 @@ gflownet:
   warmupUpdates: 10
   sampling: { temperatures: { low: 0.7, high: 1.3 } }
   replay: { nearDuplicate: { kind: cosine, threshold: 0.7 }, seedWithReference: 400, seedCandidates: 4 }
+  spread: { eta: 1 }             # each wording weighs by its reward, however often it can be worded
 
 smoothing: { updates: 100, learningRate: 3.0e-4, warmupUpdates: 5 }
 
