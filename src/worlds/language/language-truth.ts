@@ -39,12 +39,16 @@ export function languageProblems({ baseRate: wanted }: LanguageSpec, regions: re
   if (!(Math.abs(Math.log(baseRate.share / wanted)) <= Math.log(MAX_RATE_FACTOR))) {
     problems.push(`its base rate is ${baseRate.share.toExponential(1)}, expected about ${wanted}`);
   }
-  const doubtful = regions.filter((_, i) => {
+  const doubtful = regions.flatMap(({ text }, i) => {
     const { share, error } = keys[i] as WorldTruth['keys'][number];
-    return (held[i] as number) < MIN_HELD || !(error <= MAX_SHARE_ERROR * share);
+    const draws = held[i] as number;
+    const isKnown = draws >= MIN_HELD && error <= MAX_SHARE_ERROR * share;
+    const accuracy = share > 0 ? `known to ${((100 * error) / share).toFixed(0)}%` : 'unknown';
+    return isKnown ? [] : [`${text} (${draws} draws, share ${accuracy})`];
   });
   if (doubtful.length > 0) {
-    problems.push(`too few draws reach ${doubtful.map(({ text }) => text).join(', ')}`);
+    const wanted = `expected ${MIN_HELD} draws and ${100 * MAX_SHARE_ERROR}%`;
+    problems.push(`too few draws reach ${doubtful.join(', ')}, ${wanted}`);
   }
   return [...problems, ...disagreement(truth)];
 }

@@ -128,8 +128,12 @@ describe('admission', () => {
       /base rate is 5\.0e-2, expected about 0\.02/,
     );
     expect(problems({ baseRate: { share: 0, error: 0 } })).toMatch(/known to NaN%/);
-    expect(problems({ held: [3] })).toBe('too few draws reach a');
-    expect(problems({ keys: [{ share: 0.98, error: 0.6, success: 1, alarm: 1 }] })).toBe('too few draws reach a');
+    const share = (value: number, error: number) => [{ share: value, error, success: 1, alarm: 1 }];
+    expect(problems({ held: [3] })).toBe(
+      'too few draws reach a (3 draws, share known to 2%), expected 8 draws and 50%',
+    );
+    expect(problems({ keys: share(0.98, 0.6) })).toMatch(/reach a \(60 draws, share known to 61%\)/);
+    expect(problems({ keys: share(0, 0), held: [0] })).toMatch(/reach a \(0 draws, share unknown\)/);
     expect(problems({ plain: { successes: 60, draws: 1000 } })).toMatch(/succeed 60\.0 times in 1000.*expect 20\.0/);
     expect(problems({ falseAlarms: { share: 0.2, error: 0.01 } })).toMatch(/false alarms carry 20/);
     expect(problems({ leakError: 0.1 })).toMatch(/misses its leaks/);
