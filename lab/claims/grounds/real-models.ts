@@ -48,6 +48,7 @@ function scheduleOf({ arm, budget }: ArmRun, chosen: string): string[] {
     `gflownet.updates=${batches * setting.updatesPerBatch}`,
     `gflownet.updatesPerBatch=${setting.updatesPerBatch}`,
     `gflownet.replay.seedWithReference=${seeded}`,
+    'gflownet.spread.eta=0', // of the other arms; ours says its own below
     ...(arm === 'baselines'
       ? [`reinforce.updates=${updates}`, `ppo.updates=${updates}`, `bestOfN.targetCalls=${budget}`]
       : []),

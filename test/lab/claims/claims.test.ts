@@ -266,6 +266,21 @@ describe('claims', () => {
       expect(plannedAttacks(config, attacker, 240), attacker).toBe(0);
     }
   });
+
+  const ofModels = places.filter(({ ground, arm }) => ground !== made && arm !== 'baselines');
+  it.each(ofModels)('give the options of our loop to it alone: $ground.name, $budget, $arm', async (place) => {
+    const { ground, budget, arm } = place;
+    const { gflownet } = await ground.config({ arm, seed: 0, budget, threads: 1, ...worldOf(ground) });
+    const seeded = ground === language ? 0.6 * budget : 0;
+    const ours = { spread: { eta: 1 }, updatesPerBatch: 4, replay: { seedWithReference: seeded } };
+    const others = { spread: { eta: 0 }, updatesPerBatch: 1, replay: { seedWithReference: 0 } };
+    expect(gflownet).toMatchObject(arm === 'ours' ? ours : others);
+  });
+
+  it('run a language world with its own seed, so that it takes the draws of its world', async () => {
+    const config = await language.config({ arm: 'ours', seed: 2, budget: 500, threads: 1, worldSeed: 8002 });
+    expect([config.seed, config.world?.seed]).toEqual([8002, 8002]);
+  });
 });
 
 const worldOf = ({ firstWorldSeed }: Ground) =>
