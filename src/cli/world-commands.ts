@@ -101,7 +101,7 @@ Examples:
 }
 
 /** The method in a synthetic world beside its rivals at equal calls, and beside an exact sampler. */
-const DEMO = 'name: demo\nworld: {}\nattackers: [sft, best-of-n, ppo, smoothing, exact]\n';
+const DEMO = 'name: demo\nworld: {}\nattacker: { from: world }\nattackers: [sft, best-of-n, ppo, smoothing, exact]\n';
 
 /** Adds `floodgate demo`. */
 export function registerDemoCommand(program: Command, context: CliContext): void {

@@ -140,11 +140,11 @@ export function* uniqueAttacksAtSizeInSteps(
 ): Steps<Measure> {
   const first = firstAttacks(successes, embeddings.rows, mostSuccesses);
   const similarity = yield* similarityTable(embeddings, first.successes);
-  const isSuccess = new Set(first.successes);
+  const place = new Map(first.successes.map((row, i) => [row, i]));
   const size = Math.min(options.size, first.attacks);
   const subsampling = { bounds: [0, size] as const, ...options, size };
   const measure = yield* measureAtSizeInSteps(first.attacks, subsampling, function* (drawn) {
-    const chosen = drawn.filter((index) => isSuccess.has(index));
+    const chosen = drawn.flatMap((row) => place.get(row) ?? []);
     return (yield* clusterAttacksInSteps(similarity, chosen, threshold)).length;
   });
   return { ...measure, method: `${methodName(threshold)}, ${measure.method}${first.note}` };
@@ -171,11 +171,10 @@ function uniqueAttacksOfSet(set: AttackSet, options: AttackSetOptions): Steps<Me
   );
 }
 
-/** Pairwise cosines of at most `MAX_COMPARED` successes, computed once for all draws: [s, s] floats. */
+/** Pairwise cosines of at most `MAX_COMPARED` successes by their places, computed once for all draws: [s, s] floats. */
 function* similarityTable(embeddings: EmbeddingMatrix, successes: readonly number[]): Steps<Similarity> {
   const size = successes.length;
   const table = new Float64Array(size * size);
-  const place = new Map(successes.map((index, i) => [index, i]));
   for (let i = 0; i < size; i++) {
     yield;
     for (let j = 0; j <= i; j++) {
@@ -184,7 +183,7 @@ function* similarityTable(embeddings: EmbeddingMatrix, successes: readonly numbe
       table[j * size + i] = cosine;
     }
   }
-  return (i, j) => table[(place.get(i) as number) * size + (place.get(j) as number)] as number;
+  return (i, j) => table[i * size + j] as number;
 }
 
 function methodName(threshold: number): string {

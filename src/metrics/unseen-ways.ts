@@ -203,11 +203,15 @@ function* partitionInSteps(similarity: Similarity, order: readonly number[], thr
   const isConfirmed: boolean[] = [];
   for (const attack of order) {
     yield;
-    const near = representatives.flatMap((representative, cluster) =>
-      similarity(attack, representative) > threshold ? [cluster] : [],
-    );
-    if (near.length === 0) isConfirmed[representatives.push(attack) - 1] = false;
-    else if (near.length === 1) isConfirmed[near[0] as number] = true;
+    let near = 0;
+    let nearest = 0;
+    for (let cluster = 0; cluster < representatives.length && near < 2; cluster++) {
+      if (similarity(attack, representatives[cluster] as number) <= threshold) continue;
+      near++;
+      nearest = cluster;
+    }
+    if (near === 0) isConfirmed[representatives.push(attack) - 1] = false;
+    else if (near === 1) isConfirmed[nearest] = true;
   }
   const sizes = new Array<number>(representatives.length).fill(0);
   const own = new Map(representatives.map((attack, cluster) => [attack, cluster]));
@@ -223,8 +227,8 @@ function* partitionInSteps(similarity: Similarity, order: readonly number[], thr
 function mostSimilar(similarity: Similarity, attack: number, representatives: readonly number[]): number {
   let best = 0;
   let highest = Number.NEGATIVE_INFINITY;
-  for (const [cluster, representative] of representatives.entries()) {
-    const cosine = similarity(attack, representative);
+  for (let cluster = 0; cluster < representatives.length; cluster++) {
+    const cosine = similarity(attack, representatives[cluster] as number);
     if (cosine <= highest) continue;
     highest = cosine;
     best = cluster;

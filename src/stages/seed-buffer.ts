@@ -36,7 +36,7 @@ export interface SeedBufferWork {
 
 /** Rows that are drawn at once: more than a chunk where the vocabulary is so small that their logits weigh nothing. */
 function drawnRows({ spec }: Attacker): number {
-  return Math.max(CHUNK, Math.min(4 * CHUNK, Math.floor(2 ** 20 / spec.config.vocabSize)));
+  return Math.max(CHUNK, Math.min(8 * CHUNK, Math.floor(2 ** 20 / spec.config.vocabSize)));
 }
 
 /** Draws so many attacks of the reference. */

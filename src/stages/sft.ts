@@ -16,8 +16,10 @@ import { readAttackerAdapter, setAdapter } from '../runs/attacker-adapter.ts';
 import { type AttackerFolder, findAttackerFolder, readAttackerFile } from '../runs/attacker-folder.ts';
 import { readManifest } from '../runs/manifest.ts';
 import { openRunFolder, type RunFolder } from '../runs/run-folder.ts';
+import { damagedWorld } from '../worlds/world-file.ts';
+import { requireKnownWorld } from '../worlds/world-registry.ts';
 import { loopControl, resumeStage, SFT, type StageStart, stageCheckpoint } from './checkpoints.ts';
-import { createSection } from './config/config.ts';
+import { createSection, isFromWorld } from './config/config.ts';
 import { plainMetric } from './metric-records.ts';
 import { openAttackerPolicy } from './rewarded-training.ts';
 import { seedCells } from './seed-cells.ts';
@@ -78,8 +80,15 @@ function otherModel(campaign: Campaign, from: string, theirs: string | undefined
   );
 }
 
-/** Copies the adapter of another run, or of an imported attacker, which continues here. */
+async function inheritReference({ world }: Campaign, parameters: ParameterVector): Promise<void> {
+  const { ownReference } = requireKnownWorld(world, 'attacker.from');
+  if ((await loadLatestCheckpoint(ownReference, parameters)) !== undefined) return;
+  throw damagedWorld(ownReference.folder, 'its reference is missing');
+}
+
+/** Copies the adapter of the world, of another run, or of an imported attacker, which continues here. */
 async function inheritAttacker(campaign: Campaign, from: string, parameters: ParameterVector): Promise<void> {
+  if (isFromWorld(campaign.config)) return inheritReference(campaign, parameters);
   const runsFolder = `${campaign.folder.path}/..`;
   const folder = await findAttackerFolder(from, runsFolder);
   if (folder !== undefined) return inheritExported(campaign, folder, parameters);
@@ -210,10 +219,14 @@ export const sft: Stage = {
     ...(config.attacker.fromStage === undefined || config.attacker.from !== undefined
       ? []
       : [problemAt('attacker.fromStage', 'needs attacker.from, which is missing')]),
+    ...(config.attacker.fromStage !== undefined && isFromWorld(config)
+      ? [problemAt('attacker.fromStage', 'is for a run, but attacker.from is the world: leave it out')]
+      : []),
   ],
   plan: (config) => {
     const { updates, batchSize } = section.of(config);
-    return { attacks: 0, tried: 0, trainedRows: updates * batchSize, passRows: batchSize };
+    const trainedRows = config.attacker.from === undefined ? updates * batchSize : 0;
+    return { attacks: 0, tried: 0, trainedRows, passRows: batchSize };
   },
   run,
 };

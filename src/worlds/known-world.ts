@@ -3,6 +3,7 @@ import type { ProgressSink } from '../base/progress.ts';
 import type { ParameterVector } from '../engine/optimizer/flat-parameters.ts';
 import type { ComputeOptions } from '../engine/runtime/device.ts';
 import type { Attacker } from '../learning/attacker.ts';
+import type { CheckpointFolder } from '../learning/checkpoints/checkpoint-folder.ts';
 import type { DecoderCheckpoint } from '../models/checkpoint/checkpoint.ts';
 import type { WeighedRequest } from './posterior.ts';
 import type { OpenWorldOptions } from './world.ts';
@@ -21,6 +22,8 @@ export interface WorldOfKind<Spec> {
   readonly keys: readonly PlantedWay[];
   readonly seeds: readonly string[];
   readonly truth: WorldTruth;
+  /** The checkpoint of its own reference: where a run with `attacker.from: world` starts. */
+  readonly ownReference: CheckpointFolder;
 }
 
 /** The run whose posterior is measured: its own reference, reward and target. */

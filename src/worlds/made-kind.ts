@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { nonNegative } from '../base/config-fields.ts';
+import { loadLatestCheckpoint } from '../learning/checkpoints/checkpoint-folder.ts';
 import { finishPausing, finishSteps, mapInSteps } from '../metrics/steps.ts';
 import { createKeyFinder, wordsOf } from './keys.ts';
 import type { MeasuredRun, MeasuredWorld, WorldKind } from './known-world.ts';
@@ -8,7 +9,7 @@ import { measurePosterior } from './posterior.ts';
 import { SEED_COUNT } from './request-grammar.ts';
 import { openWorld, type World } from './world.ts';
 import { withMadePreset } from './world-preset.ts';
-import { DEFAULT_WORLD, type WorldSpec } from './world-spec.ts';
+import { DEFAULT_WORLD, WORLD_RESPONSES, WORLD_REWARD, type WorldSpec } from './world-spec.ts';
 import { summarise } from './world-truth.ts';
 
 /** Seed of a world, of any kind. */
@@ -36,8 +37,20 @@ const schema = z.strictObject({
     .describe('how little the commonest keys leak: 1 - 0.4 x hardness'),
 });
 
+/** True of a run whose posterior is the one that its world was admitted by. */
+async function isWorldsOwn(world: World, run: MeasuredRun): Promise<boolean> {
+  const { attacker, reference, targetModel = world.target, rule } = run;
+  const { beta, gamma } = WORLD_REWARD;
+  const isItsRule = rule.beta === beta && rule.gamma === gamma && rule.responses === WORLD_RESPONSES;
+  if (!isItsRule || targetModel.sha256 !== world.target.sha256) return false;
+  const own = attacker.createParameters();
+  await loadLatestCheckpoint(world.ownReference, own);
+  return own.data.every((value, i) => value === reference.data[i]);
+}
+
 /** Measured under the target that the run attacks: a tuned one has a posterior of its own. */
 async function measure(world: World, run: MeasuredRun): Promise<MeasuredWorld> {
+  if (await isWorldsOwn(world, run)) return { truth: world.truth, pool: await world.loadPool() };
   const { attacker, reference, targetModel, rule, seed, compute, progress, signal } = run;
   const scoring = { noise: world.spec.noise, responses: rule.responses };
   const outcomes = await openWorldOutcomes(targetModel ?? world.target, scoring, compute);

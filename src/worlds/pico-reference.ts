@@ -22,6 +22,9 @@ export function openPicoAttacker(weights: WeightStore, compute: ComputeOptions):
   );
 }
 
+/** Stage of the world's own reference, in its checkpoints and random streams. */
+export const REFERENCE = 'reference';
+
 /** Trains the world's own reference on its seeds: the distribution by which keys are chosen and the world is admitted. */
 export async function trainReference(
   attacker: Attacker,
@@ -29,6 +32,6 @@ export async function trainReference(
   options: BuildOptions & { readonly seed: number },
 ): Promise<AttackerState> {
   const examples = seeds.map((text) => ({ row: attacker.rowOf(attacker.tokensOf(text)), weight: 1 }));
-  const lesson = { stage: 'reference', seed: options.seed, examples, recipe: SFT_RECIPE };
+  const lesson = { stage: REFERENCE, seed: options.seed, examples, recipe: SFT_RECIPE };
   return attacker.stateOf(await trainLesson(attacker, lesson, options));
 }

@@ -7,6 +7,7 @@ import { FloodgateError } from '../base/errors.ts';
 import { parseFields, readJsonFile } from '../models/formats/json-file.ts';
 import type { PlantedKey } from './choose-keys.ts';
 import { PICO_CONFIG, TARGET_CONFIG } from './pico-model.ts';
+import type { WeighedRequest } from './posterior.ts';
 import { CORRECTION_RECIPE, TARGET_RECIPE } from './train-target.ts';
 import { VOCABULARY } from './vocabulary.ts';
 import { SFT_RECIPE, WORLD_RESPONSES, WORLD_REWARD, WORLD_VERSION, type WorldSpec } from './world-spec.ts';
@@ -89,11 +90,12 @@ export async function readWorldFile<Content>(
   folder: string,
   name: string,
   schema: z.ZodType<Content>,
+  maxBytes = MAX_RECORD_BYTES,
 ): Promise<Content | undefined> {
   const file = path.join(folder, name);
   if (!existsSync(file)) return undefined;
   try {
-    return parseFields(schema, await readJsonFile(file, MAX_RECORD_BYTES), file);
+    return parseFields(schema, await readJsonFile(file, maxBytes), file);
   } catch (cause) {
     throw damagedWorld(folder, cause instanceof Error ? cause.message : String(cause), cause);
   }
@@ -107,6 +109,27 @@ export function readWorldRecord(folder: string): Promise<WorldRecord | undefined
 /** Written last: a folder without it is an unfinished build. */
 export async function writeWorldRecord(folder: string, record: WorldRecord): Promise<void> {
   await writeFileAtomically(fileOf(folder), (handle) => handle.writeFile(`${JSON.stringify(record, null, 1)}\n`));
+}
+
+const POOL_NAME = 'pool.json';
+
+/** A pool of 96 keys has about 7 MB. */
+const MAX_POOL_BYTES = 32 * 1024 * 1024;
+
+const poolSchema = z.array(
+  z.object({ tokens: z.array(z.number().int().min(0)), terminated: z.boolean(), text: z.string(), mass: z.number() }),
+);
+
+/** The requests by which the world's truth was measured. @throws FloodgateError `format` when damaged or missing. */
+export async function readWorldPool(folder: string): Promise<readonly WeighedRequest[]> {
+  const pool = await readWorldFile(folder, POOL_NAME, poolSchema, MAX_POOL_BYTES);
+  if (pool === undefined) throw damagedWorld(folder, `${POOL_NAME} is missing`);
+  return pool;
+}
+
+/** Keeps the requests by which the world's truth was measured. */
+export async function writeWorldPool(folder: string, pool: readonly WeighedRequest[]): Promise<void> {
+  await writeFileAtomically(path.join(folder, POOL_NAME), (handle) => handle.writeFile(JSON.stringify(pool)));
 }
 
 const REFUSAL_NAME = 'refused.json';

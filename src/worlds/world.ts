@@ -6,15 +6,16 @@ import { withLock } from '../base/lock.ts';
 import { append } from '../base/long-lists.ts';
 import type { ProgressSink } from '../base/progress.ts';
 import type { ComputeOptions } from '../engine/runtime/device.ts';
+import type { CheckpointFolder } from '../learning/checkpoints/checkpoint-folder.ts';
 import type { DecoderCheckpoint } from '../models/checkpoint/checkpoint.ts';
 import { sha256OfFile } from '../models/sources/file-hash.ts';
 import { chooseKeys, drawCandidates, type PlantedKey } from './choose-keys.ts';
 import { measurePriors } from './key-priors.ts';
 import { createKeyFinder, wordsOf } from './keys.ts';
 import { PICO_CONFIG, TARGET_CONFIG, writeInitialWeights } from './pico-model.ts';
-import { openPicoAttacker, trainReference } from './pico-reference.ts';
+import { openPicoAttacker, REFERENCE, trainReference } from './pico-reference.ts';
 import { openWorldOutcomes, outcomeOf, picoCheckpoint, type WorldOutcomes, type WorldScoring } from './pico-target.ts';
-import { weighPosterior } from './posterior.ts';
+import { type Posterior, type WeighedRequest, weighPosterior } from './posterior.ts';
 import { draftPosterior, type PosteriorDrafts } from './posterior-drafts.ts';
 import { createWordRanking, drawSeeds, type WordRanking } from './request-grammar.ts';
 import { createRequestSource } from './target-requests.ts';
@@ -22,10 +23,12 @@ import { CORRECTION_RECIPE, findWrongAnswers, leakOf, TARGET_RECIPE, trainTarget
 import {
   damagedWorld,
   readRefusal,
+  readWorldPool,
   readWorldRecord,
   type WorldRecord,
   worldFolder,
   writeRefusal,
+  writeWorldPool,
   writeWorldRecord,
 } from './world-file.ts';
 import type { BuildOptions } from './world-lesson.ts';
@@ -41,6 +44,9 @@ export interface World {
   readonly keysInSeeds: number;
   /** As measured with the world's own reference at the rule of admission. */
   readonly truth: WorldTruth;
+  readonly ownReference: CheckpointFolder;
+  /** The requests by which the truth was measured; in the cache. @throws FloodgateError `format` when damaged. */
+  loadPool(): Promise<readonly WeighedRequest[]>;
   /** An untrained attacker, and the trained target. */
   readonly attacker: DecoderCheckpoint;
   readonly target: DecoderCheckpoint;
@@ -68,7 +74,17 @@ export async function openWorld(spec: WorldSpec, options: OpenWorldOptions): Pro
   const inSeeds = new Set(record.seeds.flatMap((seed) => finder.heldBy(wordsOf(seed))));
   const { keys, seeds, truth } = record;
   const [attacker, target] = [await openModel(folder, record, 'attacker'), await openModel(folder, record, 'target')];
-  return { spec: record.spec, keys, seeds, keysInSeeds: inSeeds.size, truth, attacker, target };
+  return {
+    spec: record.spec,
+    keys,
+    seeds,
+    keysInSeeds: inSeeds.size,
+    truth,
+    ownReference: { folder, stage: REFERENCE },
+    loadPool: () => readWorldPool(folder),
+    attacker,
+    target,
+  };
 }
 
 function refusal(spec: WorldSpec, problems: readonly string[]): FloodgateError {
@@ -128,7 +144,7 @@ async function buildWorld(spec: WorldSpec, options: BuildOptions): Promise<World
     const keys = chooseKeys(groups, priors, spec);
     const drafts = draftPosterior({ attacker, reference, keys, seed: spec.seed });
     const lesson = { spec, ranking, keys, drafts };
-    const problems = hopelessProblems(await measureTruth(lesson, intendedOutcomes(lesson), options));
+    const problems = hopelessProblems(summarise(keys, await measureWorld(lesson, intendedOutcomes(lesson), options)));
     if (problems.length > 0) {
       await writeRefusal(folder, problems);
       throw refusal(spec, problems);
@@ -165,7 +181,10 @@ function intendedOutcomes({ spec, keys }: Lesson): WorldOutcomes['of'] {
 /** Further lessons for a target before its world is given up. */
 const MAX_CORRECTIONS = 2;
 
-/** Trains the target, with lessons on its wrong answers, until the world can be admitted. Returns the truth then. */
+/**
+ * Trains the target, with lessons on its wrong answers, until the world can be admitted. Writes its weights and the
+ * requests by which it was measured, and returns the truth.
+ */
 async function teachTarget(lesson: Lesson, options: BuildOptions): Promise<WorldTruth> {
   const { spec, ranking, keys, drafts } = lesson;
   const { attacker, reference } = drafts.source;
@@ -178,10 +197,12 @@ async function teachTarget(lesson: Lesson, options: BuildOptions): Promise<World
     const target = await picoCheckpoint(file, `world:${spec.seed}/target`, TARGET_CONFIG);
     const outcomes = await openWorldOutcomes(target, scoringOf(spec), options.compute);
     try {
-      const truth = await measureTruth(lesson, outcomes.of, options);
+      const posterior = await measureWorld(lesson, outcomes.of, options);
+      const truth = summarise(keys, posterior);
       const problems = admissionProblems(truth);
       if (problems.length === 0 || correction > MAX_CORRECTIONS) {
         await copyFile(file, path.join(options.folder, 'target.safetensors'));
+        await writeWorldPool(options.folder, posterior.pool);
         return truth;
       }
       const reason = `world ${spec.seed} is not fit yet: ${problems.join('; ')}`;
@@ -197,14 +218,14 @@ async function teachTarget(lesson: Lesson, options: BuildOptions): Promise<World
   }
 }
 
-async function measureTruth(
-  { keys, drafts }: Lesson,
+async function measureWorld(
+  { drafts }: Lesson,
   outcomes: WorldOutcomes['of'],
   { progress, signal }: BuildOptions,
-): Promise<WorldTruth> {
+): Promise<Posterior> {
   const bar = progress.start('measure the world', undefined, 'replicates');
   try {
-    const posterior = await weighPosterior(
+    return await weighPosterior(
       drafts,
       { ...WORLD_REWARD, outcomes },
       {
@@ -212,7 +233,6 @@ async function measureTruth(
         ...(signal === undefined ? {} : { signal }),
       },
     );
-    return summarise(keys, posterior);
   } finally {
     bar.finish();
   }

@@ -11,8 +11,10 @@ import { made } from '../../lab/claims/grounds/made.ts';
 import { finishPart } from '../../lab/claims/measure-part.ts';
 import { gatherParts } from '../../lab/claims/part-file.ts';
 import { keptRow } from '../../lab/small-worlds/attacker-rows.ts';
-import { silentProgress } from '../../src/base/progress.ts';
+import { type ProgressSink, silentProgress } from '../../src/base/progress.ts';
+import { type CheckpointFolder, latestCheckpointPath } from '../../src/learning/checkpoints/checkpoint-folder.ts';
 import type { DecoderCheckpoint } from '../../src/models/checkpoint/checkpoint.ts';
+import { readSafetensors } from '../../src/models/formats/safetensors.ts';
 import { buildReport, type Report } from '../../src/report/figures/report-json.ts';
 import { readManifest } from '../../src/runs/manifest.ts';
 import type { RunFolder } from '../../src/runs/run-folder.ts';
@@ -115,6 +117,57 @@ describe('a run in a made world', () => {
     expect(first?.metrics.shareError).toBeUndefined();
     expect(sft?.metrics.shareError?.value).toBeGreaterThan(0);
   }, 120_000);
+
+  describe('that starts as the reference of its world', () => {
+    const FROM_WORLD = ['attacker.from=world', 'attackers=[sft, exact]', 'evaluation.attacks=24'];
+    const parsed = (...overrides: string[]) =>
+      parseConfig(CONFIG, { fileName: 'world.yaml', folder, overrides: [...FROM_WORLD, ...overrides] });
+    const started = async (name: string, ...overrides: string[]) => {
+      const work: string[] = [];
+      const start: ProgressSink['start'] = (label, ...rest) => {
+        work.push(label);
+        return silentProgress.start(label, ...rest);
+      };
+      const plan = {
+        config: parsed(...overrides),
+        runsFolder: path.join(folder, 'runs'),
+        name,
+        ifTaken: 'refuse',
+      } as const;
+      const made = await startRun(plan, { ...io, progress: { ...silentProgress, start } });
+      const posterior = path.join(made.path, 'checkpoints', 'world-posterior.json');
+      const { truth, sample } = JSON.parse(await readFile(posterior, 'utf8'));
+      return { made, work, truth, sample };
+    };
+
+    it('takes its weights and its truth, and neither learns nor measures again', async () => {
+      const { made, work, truth, sample } = await started('from-world');
+      expect(work).not.toContain('measure the world');
+      expect(work).not.toContain('sft');
+      expect(truth).toEqual(world.truth);
+      const drawn: string[] = sample.map(({ text }: { text: string }) => text);
+      const pool = new Set((await world.loadPool()).map(({ text }) => text));
+      expect(drawn).toHaveLength(24);
+      expect(drawn.every((text) => pool.has(text))).toBe(true);
+      const weights = async (place: CheckpointFolder) => {
+        const { tensors } = await readSafetensors((await latestCheckpointPath(place)) as string);
+        return [...tensors].filter(([name]) => !name.startsWith('optimizer.'));
+      };
+      const own = await weights({ folder: path.join(made.path, 'checkpoints'), stage: 'sft' });
+      expect(own.length).toBeGreaterThan(10);
+      expect(own).toEqual(await weights(world.ownReference));
+    });
+
+    it('measures its own truth under another reward', async () => {
+      const { work, truth } = await started('other-reward', 'reward.beta=0.4');
+      expect(work).toContain('measure the world');
+      expect(truth.logZ).not.toBe(world.truth.logZ);
+    });
+
+    it('has no stage to take it from', () => {
+      expect(() => parsed('attacker.fromStage=sft')).toThrow(/attacker.fromStage.*leave it out/);
+    });
+  });
 
   it('is a part of the claims: its figures are kept, and only other settings measure them again', async () => {
     const runs = path.join(folder, 'claims');
@@ -353,7 +406,7 @@ describe('a target of a made world', () => {
     const keys = chooseKeys(groups, priors, { seed: 1, hardness: 1 });
     const source = createRequestSource(ranking, keys);
     const train = async (updates: number, folder: string) => {
-      const recipe = { updates, requests: 16, learningRate: 1e-3 };
+      const recipe = { updates, requests: 16, learningRate: 1e-3, gradientClip: 1, beta2: 0.999 };
       const plan = { name: 'target', config: PICO_CONFIG, keys, source, recipe, seed: 1 };
       const file = await trainTarget(plan, {
         folder,

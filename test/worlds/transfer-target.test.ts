@@ -99,7 +99,7 @@ describe('training', () => {
       cacheDir,
       compute,
       progress: silentProgress,
-      recipe: { updates: 60, requests: 32, learningRate: 5e-3 },
+      recipe: { updates: 60, requests: 32, learningRate: 5e-3, gradientClip: 1, beta2: 0.999 },
     };
     const checkpoint = await openTransferTarget(world, spec, options);
     const [{ text: word }] = world.keys as [PlantedKey];

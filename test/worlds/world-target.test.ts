@@ -29,7 +29,7 @@ function tinyWorld() {
   return {
     spec: DEFAULT_WORLD,
     keys: candidates.map((key) => ({ ...key, prior: 1e-3, leak: 1 })),
-    recipe: { updates: 4, requests: 16, learningRate: 5e-3 },
+    recipe: { updates: 4, requests: 16, learningRate: 5e-3, gradientClip: 1, beta2: 0.999 },
   };
 }
 

@@ -40,10 +40,13 @@ function slotsOf(text: string): Uint32Array {
  */
 export class Coverage<T extends { readonly text: string }> {
   private readonly candidates: readonly T[];
-  private readonly slots: readonly Uint32Array[];
+  /** The runs of each candidate, numbered from 0. */
+  private readonly runs: readonly Uint32Array[];
   /** sqrt of the candidates that hold a run. */
-  private readonly weight = new Float32Array(SLOTS);
-  private readonly asked = new Uint32Array(SLOTS);
+  private readonly weight: Float32Array;
+  private readonly asked: Uint32Array;
+  /** What each run adds to a candidate that holds it now. */
+  private readonly gain: Float64Array;
   /** Negative values. They only rise while others are taken, so only the lowest needs to be right (lazy greedy). */
   private readonly heap = new LowestFirstHeap();
   private left: number;
@@ -51,9 +54,19 @@ export class Coverage<T extends { readonly text: string }> {
   constructor(candidates: readonly T[]) {
     this.candidates = candidates;
     this.left = candidates.length;
-    this.slots = candidates.map(({ text }) => slotsOf(text));
-    for (const slots of this.slots) for (const slot of slots) this.weight[slot] = (this.weight[slot] as number) + 1;
-    for (let slot = 0; slot < SLOTS; slot++) this.weight[slot] = Math.sqrt(this.weight[slot] as number);
+    const numberOf = new Uint32Array(SLOTS); // from 1; small numbers keep what is read often close together
+    let count = 0;
+    this.runs = candidates.map(({ text }) =>
+      slotsOf(text).map((slot) => {
+        if (numberOf[slot] === 0) numberOf[slot] = ++count;
+        return (numberOf[slot] as number) - 1;
+      }),
+    );
+    const held = new Uint32Array(count);
+    for (const runs of this.runs) for (const run of runs) held[run] = (held[run] as number) + 1;
+    this.weight = Float32Array.from(held, Math.sqrt);
+    this.asked = new Uint32Array(count);
+    this.gain = Float64Array.from(this.weight);
     for (const i of candidates.keys()) this.heap.set(i, -this.valueOf(i), i);
   }
 
@@ -71,14 +84,17 @@ export class Coverage<T extends { readonly text: string }> {
 
   private takeAt(index: number): T {
     this.heap.set(index, Number.POSITIVE_INFINITY, index);
-    for (const slot of this.slots[index] as Uint32Array) this.asked[slot] = (this.asked[slot] as number) + 1;
+    for (const run of this.runs[index] as Uint32Array) {
+      const asked = (this.asked[run] as number) + 1;
+      this.asked[run] = asked;
+      this.gain[run] = (this.weight[run] as number) / (1 + asked) ** POWER;
+    }
     return this.candidates[index] as T;
   }
 
   private valueOf(index: number): number {
     let value = 0;
-    for (const slot of this.slots[index] as Uint32Array)
-      value += (this.weight[slot] as number) / (1 + (this.asked[slot] as number)) ** POWER;
+    for (const run of this.runs[index] as Uint32Array) value += this.gain[run] as number;
     return value;
   }
 }

@@ -3,10 +3,10 @@
  * (older) id. Appending and re-keying a slot cost O(log n). The order is total, so the heap's layout never shows.
  */
 export class LowestFirstHeap {
-  private readonly keys: number[] = [];
   private readonly ids: number[] = [];
-  /** heap[position] = slot, and positions[slot] = position. */
+  /** heap[position] = slot, keys[position] = its key, and positions[slot] = position. */
   private readonly heap: number[] = [];
+  private readonly keys: number[] = [];
   private readonly positions: number[] = [];
 
   /** The slot with the lowest key, or undefined when empty. */
@@ -15,58 +15,59 @@ export class LowestFirstHeap {
   }
 
   keyOf(slot: number): number | undefined {
-    return this.keys[slot];
+    const position = this.positions[slot];
+    return position === undefined ? undefined : this.keys[position];
   }
 
   /** Sets key and id of `slot`; `slot` is a present one, or the next new one. */
   set(slot: number, key: number, id: number): void {
-    this.keys[slot] = key;
     this.ids[slot] = id;
-    if (slot === this.heap.length) {
-      this.positions[slot] = slot;
-      this.heap.push(slot);
+    const position = this.positions[slot] ?? this.heap.length;
+    this.place(slot, key, this.siftDown(slot, key, this.siftUp(slot, key, position)));
+  }
+
+  private place(slot: number, key: number, position: number): void {
+    this.heap[position] = slot;
+    this.keys[position] = key;
+    this.positions[slot] = position;
+  }
+
+  private move(from: number, to: number): void {
+    this.place(this.heap[from] as number, this.keys[from] as number, to);
+  }
+
+  /** True when the slot at `position` comes before `slot` with `key`. */
+  private isBefore(position: number, slot: number, key: number): boolean {
+    const other = this.keys[position] as number;
+    if (other !== key) return other < key;
+    return (this.ids[this.heap[position] as number] as number) < (this.ids[slot] as number);
+  }
+
+  /** Moves those that come after `slot` down from above `start`. Returns the free position. */
+  private siftUp(slot: number, key: number, start: number): number {
+    let free = start;
+    while (free > 0) {
+      const parent = (free - 1) >> 1;
+      if (this.isBefore(parent, slot, key)) break;
+      this.move(parent, free);
+      free = parent;
     }
-    const position = this.siftUp(this.positions[slot] as number);
-    this.siftDown(position);
+    return free;
   }
 
-  private isBefore(a: number, b: number): boolean {
-    const keyA = this.keys[a] as number;
-    const keyB = this.keys[b] as number;
-    return keyA < keyB || (keyA === keyB && (this.ids[a] as number) < (this.ids[b] as number));
-  }
-
-  private siftUp(start: number): number {
-    let position = start;
-    while (position > 0) {
-      const parent = (position - 1) >> 1;
-      if (!this.isBefore(this.heap[position] as number, this.heap[parent] as number)) break;
-      this.swap(position, parent);
-      position = parent;
-    }
-    return position;
-  }
-
-  private siftDown(start: number): void {
-    let position = start;
+  /** Moves those that come before `slot` up from below `start`. Returns the free position. */
+  private siftDown(slot: number, key: number, start: number): number {
+    let free = start;
     for (;;) {
-      let next = position;
-      for (const child of [2 * position + 1, 2 * position + 2]) {
-        if (child >= this.heap.length) continue;
-        if (this.isBefore(this.heap[child] as number, this.heap[next] as number)) next = child;
-      }
-      if (next === position) return;
-      this.swap(position, next);
-      position = next;
+      const left = 2 * free + 1;
+      if (left >= this.heap.length) return free;
+      const right = left + 1;
+      const isRight =
+        right < this.heap.length && this.isBefore(right, this.heap[left] as number, this.keys[left] as number);
+      const child = isRight ? right : left;
+      if (!this.isBefore(child, slot, key)) return free;
+      this.move(child, free);
+      free = child;
     }
-  }
-
-  private swap(a: number, b: number): void {
-    const slotA = this.heap[a] as number;
-    const slotB = this.heap[b] as number;
-    this.heap[a] = slotB;
-    this.heap[b] = slotA;
-    this.positions[slotB] = a;
-    this.positions[slotA] = b;
   }
 }

@@ -1,5 +1,5 @@
 import { FloodgateError } from '../../base/errors.ts';
-import type { Config } from '../config/config.ts';
+import { type Config, isFromWorld } from '../config/config.ts';
 
 function refuse(key: string, what: string, hint: string): never {
   throw new FloodgateError('config', `${key}: ${what}, and the run is done by a worker`, { hint });
@@ -17,7 +17,8 @@ export function refuseUnportable(config: Config): void {
     readonly replay?: { readonly from?: string };
     readonly gflownet?: { readonly pipeline?: { readonly searches?: string } };
   };
-  if (attacker.from !== undefined) refuse('attacker.from', `got ${attacker.from}, which is on one machine`, HERE);
+  if (attacker.from !== undefined && !isFromWorld(config))
+    refuse('attacker.from', `got ${attacker.from}, which is on one machine`, HERE);
   if (attackers.includes('replay') && replay?.from !== undefined)
     refuse('replay.from', `got ${replay.from}, which is on one machine`, HERE);
   if (gflownet?.pipeline?.searches === 'workers')

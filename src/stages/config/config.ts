@@ -6,6 +6,7 @@ import { queueSection } from '../../queue/queue-section.ts';
 import { MAX_PROMPT_CHARACTERS, type TargetConfig } from '../../targets/target-kind.ts';
 import { budgetSection } from '../../trial/budget.ts';
 import { pricesSection } from '../../trial/prices.ts';
+import { WORLD } from '../../worlds/world-preset.ts';
 import { worldSection } from '../../worlds/world-registry.ts';
 import { cellsKey } from './cells-section.ts';
 import { gateSection } from './gate-section.ts';
@@ -24,7 +25,7 @@ const attacker = z
     from: line
       .optional()
       .describe(
-        'start from an attacker trained earlier: run:NAME, attacker:NAME (imported), or the path of either folder; its SFT is not repeated',
+        'start from an attacker trained earlier: run:NAME, attacker:NAME (imported), the path of either folder, or `world`: the own reference of a synthetic world; its SFT is not repeated',
       ),
     fromStage: z
       .string()
@@ -208,6 +209,11 @@ export type Config = Readonly<Head> &
     readonly attackers: readonly string[];
     readonly [section: string]: unknown;
   };
+
+/** True of a config whose attacker starts as the reference of its synthetic world. */
+export function isFromWorld({ world, attacker: { from } }: Config): boolean {
+  return world !== undefined && from === WORLD;
+}
 
 /** A section of the config that belongs to a stage. */
 export interface Section<T> {

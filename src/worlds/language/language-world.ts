@@ -2,6 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import { FloodgateError } from '../../base/errors.ts';
 import { withLock } from '../../base/lock.ts';
 import type { Attacker } from '../../learning/attacker.ts';
+import type { CheckpointFolder } from '../../learning/checkpoints/checkpoint-folder.ts';
 import type { LikelihoodExample } from '../../learning/loops/likelihood.ts';
 import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
 import { createOpenModels, type OpenModels } from '../../models/open-models.ts';
@@ -41,6 +42,7 @@ export interface LanguageWorld extends LanguageRecord {
   /** Folder in the cache: adapters and draws. */
   readonly folder: string;
   readonly models: LanguageModels;
+  readonly ownReference: CheckpointFolder;
   /** Opens the encoder with the centres of the regions. Close it when done. */
   openMeter(): Promise<CentreMeter>;
 }
@@ -70,7 +72,7 @@ export async function openLanguageWorld(spec: LanguageSpec, options: OpenWorldOp
   const phrases = record.keys.map(({ phrase }) => phrase);
   const openMeter = async (): Promise<CentreMeter> =>
     createCentreMeter((await models.openEncoder(spec.encoder, 'cpu')).encoder, phrases);
-  return { ...record, spec, folder, models: shas, openMeter };
+  return { ...record, spec, folder, models: shas, ownReference: { folder, stage: REFERENCE }, openMeter };
 }
 
 function refusal({ seed }: LanguageSpec, problems: readonly string[]): FloodgateError {

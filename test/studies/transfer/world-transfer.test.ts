@@ -29,7 +29,7 @@ import { DEFAULT_WORLD } from '../../../src/worlds/world-spec.ts';
 import type { TeachingWorld } from '../../../src/worlds/world-target.ts';
 
 /** Few keys and a short lesson: enough that a target knows most of them. */
-const RECIPE = { updates: 80, requests: 32, learningRate: 5e-3 };
+const RECIPE = { updates: 80, requests: 32, learningRate: 5e-3, gradientClip: 1, beta2: 0.999 };
 const KEYS = ['zephyr', 'quasar', 'marimba', 'obelisk'];
 const ATTACKS = 640;
 const COMPUTE = { device: 'cpu', threads: 1 } as const;
