@@ -20,6 +20,8 @@ import { placeIn } from './regions.ts';
 
 const { regions, baseRate, noise, samples, attacker, encoder, seed } = DEFAULT_LANGUAGE_WORLD;
 
+const MAX_SAMPLES = 100_000;
+
 const schema = z.strictObject({
   kind: z.literal('language').describe('a language model attacks a rule over regions of a sentence embedding'),
   seed: worldSeed.default(seed).describe('another seed is another world'),
@@ -35,12 +37,23 @@ const schema = z.strictObject({
     .number()
     .int()
     .min(256)
-    .max(100_000)
+    .max(MAX_SAMPLES)
     .default(samples)
-    .describe('draws by which the truth is measured; half as many more set the radii'),
+    .describe(
+      'draws by which the truth is measured; half as many more set the radii; where baseRate is below 0.015, the default is 61.44 / baseRate',
+    ),
   attacker: modelSpec.default(attacker).describe('the language model that attacks: a path or a catalogue name'),
   encoder: modelSpec.default(encoder).describe('the sentence encoder in whose space the regions are planted'),
 });
+
+/**
+ * Draws by which the truth is known: as many more as successes are rarer. At a rate of 0.005 a world of 4,096 draws was
+ * refused and one of 12,288 admitted (docs/language-world.md).
+ */
+function samplesAt(rate: unknown): number {
+  if (typeof rate !== 'number' || rate <= 0) return samples;
+  return Math.min(MAX_SAMPLES, Math.max(samples, Math.ceil((12_288 * 0.005) / rate)));
+}
 
 const constant = (value: number) => ({ from: value, to: value, updates: 0 });
 const POLICY_GRADIENT = { updates: 31, batchSize: 16, learningRate: 3e-4 } as const;
@@ -48,6 +61,7 @@ const POLICY_GRADIENT = { updates: 31, batchSize: 16, learningRate: 3e-4 } as co
 /** Settings of a run in a language world, where its config gives none: 500 target calls an attacker (docs/search.md). */
 function presetOf(spec: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
   return {
+    world: { kind: 'language', samples: samplesAt(spec.baseRate) },
     authorisation: 'A rule of Floodgate, on your own machine.',
     attacker: { model: spec.attacker ?? attacker, ...LANGUAGE_ATTACK },
     seeds: { path: WORLD },

@@ -1,6 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { parseConfig } from '../../../src/stages/campaign/config-load.ts';
-import { DEFAULT_LANGUAGE_WORLD, LANGUAGE_ATTACK, LANGUAGE_SFT } from '../../../src/worlds/language/language-spec.ts';
+import {
+  DEFAULT_LANGUAGE_WORLD,
+  LANGUAGE_ATTACK,
+  LANGUAGE_SFT,
+  type LanguageSpec,
+} from '../../../src/worlds/language/language-spec.ts';
 import { isMadeWorld } from '../../../src/worlds/world-registry.ts';
 import { DEFAULT_WORLD } from '../../../src/worlds/world-spec.ts';
 
@@ -34,6 +39,18 @@ describe('the kinds of world in a config', () => {
     expect(local.attacker.model).toBe('/work/a');
     expect(local.encoder.model).toBe('/work/e');
     expect(local.world).toMatchObject({ attacker: '/work/a', encoder: '/work/e' });
+  });
+
+  it('draw more by default where successes are rarer, and as many as the config says', () => {
+    const samples = (...overrides: string[]) => {
+      const { world } = parse('world: { kind: language }\n', overrides);
+      return (world as LanguageSpec).samples;
+    };
+    expect(samples('world.baseRate=0.05')).toBe(4096);
+    expect(samples('world.baseRate=0.005')).toBe(12_288);
+    expect(samples('world.baseRate=0.001')).toBe(61_440);
+    expect(samples('world.baseRate=0.0005')).toBe(100_000);
+    expect(samples('world.baseRate=0.005', 'world.samples=512')).toBe(512);
   });
 
   it('let an attacker that knows language learn from examples in its prompt', () => {
