@@ -45,7 +45,7 @@ export class Coverage<T extends { readonly text: string }> {
   /** sqrt of the candidates that hold a run. */
   private readonly weight: Float32Array;
   private readonly asked: Uint32Array;
-  /** What each run adds to a candidate that holds it now. */
+  /** The worth of each run to a candidate that holds it, now. */
   private readonly gain: Float64Array;
   /** Negative values. They only rise while others are taken, so only the lowest needs to be right (lazy greedy). */
   private readonly heap = new LowestFirstHeap();
