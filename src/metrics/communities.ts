@@ -34,12 +34,13 @@ function* neighbourGraphInSteps(
   const graph = rows.map(() => new Map<number, number>());
   for (const [i, row] of rows.entries()) {
     yield;
-    const near = rows
-      .map((other, j) => ({ j, cosine: i === j ? -1 : cosineOfRows(embeddings, row, other) }))
-      .filter(({ cosine }) => cosine > threshold)
-      .sort((a, b) => b.cosine - a.cosine || a.j - b.j)
-      .slice(0, neighbours);
-    for (const { j, cosine } of near) {
+    const near: { readonly j: number; readonly cosine: number }[] = [];
+    for (let j = 0; j < rows.length; j++) {
+      const cosine = i === j ? -1 : cosineOfRows(embeddings, row, rows[j] as number);
+      if (cosine > threshold) near.push({ j, cosine });
+    }
+    near.sort((a, b) => b.cosine - a.cosine || a.j - b.j);
+    for (const { j, cosine } of near.slice(0, neighbours)) {
       graph[i]?.set(j, cosine);
       graph[j]?.set(i, cosine);
     }
