@@ -39,45 +39,64 @@ export interface ForcedPlace {
 }
 
 /**
- * Returns every place where a key could occur, with its conditional probability. Summed over positions and averaged
+ * Returns every place where each key could occur, with its conditional probability. Summed over positions and averaged
  * over prefixes, the probabilities are the expected occurrences of the key in a request of the reference. A request
- * that ended before a position adds nothing there.
+ * that ended before a position adds nothing there. Rows of all keys are scored together, those of one length at once.
  */
 export async function forcedPlaces(
   attacker: Attacker,
   reference: AttackerState,
   prefixes: readonly (readonly number[])[],
-  key: Key,
-): Promise<ForcedPlace[]> {
-  const keyIds = attacker.spec.tokenizer.encode(key.text);
-  const places: { prefix: number; position: number; row: number }[] = [];
-  const rows: number[][] = [];
-  const known = new Map<string, number>();
-  prefixes.forEach((tokens, prefix) => {
-    for (
-      let position = 0;
-      position + keyIds.length <= attacker.spec.maxTokens && position <= tokens.length;
-      position++
-    ) {
-      const beginning = tokens.slice(0, position);
-      const name = beginning.join(' ');
-      const row = known.get(name) ?? rows.push([...beginning, ...keyIds]) - 1;
-      known.set(name, row);
-      places.push({ prefix, position, row });
-    }
+  keys: readonly Key[],
+): Promise<ForcedPlace[][]> {
+  const rows: ForcedRow[] = [];
+  const placesOfKeys = keys.map(({ text }) => {
+    const keyIds = attacker.spec.tokenizer.encode(text);
+    const known = new Map<string, ForcedRow>();
+    return prefixes.flatMap((tokens, prefix) => {
+      const last = Math.min(attacker.spec.maxTokens - keyIds.length, tokens.length);
+      return Array.from({ length: last + 1 }, (_, position) => {
+        const beginning = tokens.slice(0, position);
+        const name = beginning.join(' ');
+        const found = known.get(name);
+        if (found !== undefined) return { prefix, position, row: found };
+        const row = { tokens: [...beginning, ...keyIds], forced: keyIds.length, probability: 0 };
+        rows.push(row);
+        known.set(name, row);
+        return { prefix, position, row };
+      });
+    });
   });
-  const probabilities: number[] = [];
+  rows.sort((a, b) => a.tokens.length - b.tokens.length);
   for (let start = 0; start < rows.length; start += ROWS) {
-    const chunk = rows.slice(start, start + ROWS).map((tokens) => ({ tokens, terminated: false }));
-    for (const scores of await attacker.score(reference, chunk)) {
-      probabilities.push(Math.exp(scores.slice(-keyIds.length).reduce((sum, logProb) => sum + logProb, 0)));
-    }
+    const chunk = rows.slice(start, start + ROWS);
+    const scored = await attacker.score(
+      reference,
+      chunk.map(({ tokens }) => ({ tokens, terminated: false })),
+    );
+    scored.forEach((scores, i) => {
+      const row = chunk[i] as ForcedRow;
+      row.probability = Math.exp(scores.slice(-row.forced).reduce((sum, logProb) => sum + logProb, 0));
+    });
   }
-  return places.map(({ prefix, position, row }) => ({ prefix, position, probability: probabilities[row] as number }));
+  return placesOfKeys.map((places) =>
+    places.map(({ prefix, position, row }) => ({ prefix, position, probability: row.probability })),
+  );
+}
+
+/** A beginning with a key behind it. */
+interface ForcedRow {
+  readonly tokens: readonly number[];
+  /** Tokens of the key. */
+  readonly forced: number;
+  /** p(key | beginning), once it is scored. */
+  probability: number;
 }
 
 /** Requests of the reference whose beginnings the priors are averaged over. */
 const PREFIXES = 128;
+/** Candidates measured at once: Ctrl-C is heard between two such groups. */
+const KEYS = 8;
 
 interface PriorControl {
   readonly seed: number;
@@ -88,7 +107,7 @@ interface PriorControl {
 /**
  * Expected occurrences of each candidate in one request of the reference, by the candidate's text.
  *
- * @throws FloodgateError `interrupted` between two candidates, when the signal was aborted.
+ * @throws FloodgateError `interrupted` between two groups of candidates, when the signal was aborted.
  */
 export async function measurePriors(
   attacker: Attacker,
@@ -100,11 +119,14 @@ export async function measurePriors(
   const priors = new Map<string, number>();
   const keys = groups.flatMap(({ candidates }) => candidates);
   const bar = progress.start('choose the keys', keys.length, 'candidates');
-  for (const [done, key] of keys.entries()) {
+  for (let done = 0; done < keys.length; done += KEYS) {
     bar.update(done);
     if (signal?.aborted) throw new FloodgateError('interrupted', 'choose the keys: interrupted');
-    const places = await forcedPlaces(attacker, reference, prefixes, key);
-    priors.set(key.text, places.reduce((sum, { probability }) => sum + probability, 0) / prefixes.length);
+    const some = keys.slice(done, done + KEYS);
+    for (const [i, places] of (await forcedPlaces(attacker, reference, prefixes, some)).entries()) {
+      const expected = places.reduce((sum, { probability }) => sum + probability, 0) / prefixes.length;
+      priors.set((some[i] as Key).text, expected);
+    }
   }
   bar.finish();
   return priors;

@@ -1,7 +1,7 @@
 import { randomStream } from '../base/random.ts';
 import type { Attacker, AttackerState } from '../learning/attacker.ts';
 import type { PlantedKey } from './choose-keys.ts';
-import { drawPrefixes, forcedPlaces, ROWS } from './key-priors.ts';
+import { drawPrefixes, type ForcedPlace, forcedPlaces, ROWS } from './key-priors.ts';
 import { createKeyFinder, occurrences, wordsOf } from './keys.ts';
 
 const PREFIXES = 16;
@@ -64,8 +64,9 @@ async function forcedDrafts(input: ReplicateInput): Promise<Draft[]> {
     name: `posterior prefix ${replicate}`,
   });
   const requests: { beginning: number[]; key: number; prior: number }[] = [];
+  const placesOfKeys = await forcedPlaces(attacker, reference, prefixes, keys);
   for (const [index, key] of keys.entries()) {
-    const places = await forcedPlaces(attacker, reference, prefixes, key);
+    const places = placesOfKeys[index] as ForcedPlace[];
     const total = places.reduce((sum, { probability }) => sum + probability, 0);
     const ids = attacker.spec.tokenizer.encode(key.text);
     // Systematic draw: one uniform, equal steps through the cumulated probabilities.

@@ -72,7 +72,7 @@ describe('posterior by stratified importance sampling, against enumeration', () 
   it('forces keys in with probabilities that add up to their expected occurrences', async () => {
     const prefixes = await drawPrefixes(world.attacker, world.reference, { count: 512, seed: 2, name: 'test' });
     const key = keys[0] as PlantedKey;
-    const places = await forcedPlaces(world.attacker, world.reference, prefixes, key);
+    const [places = []] = await forcedPlaces(world.attacker, world.reference, prefixes, [key]);
     const estimate = places.reduce((sum, { probability }) => sum + probability, 0) / prefixes.length;
     const exact = world.sequences.reduce((sum, _, i) => {
       const text = (words[i] as string[]).join(' ');

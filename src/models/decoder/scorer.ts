@@ -24,8 +24,9 @@ export interface ScorerOptions extends ModelOptions {
 
 /** Logits of one pass, 34 MB: rows beyond it go into a further one. */
 const MAX_LOGITS = 2 ** 23;
-/** Positions whose log-probs are read at once: the reader holds their logits a few times over. */
+/** Positions whose log-probs are read at once, or as many as have this many logits: the reader holds them a few times over. */
 const READ_ROWS = 64;
+const READ_LOGITS = 2 ** 18;
 
 /**
  * Scores given tokens under the distribution that the sampler draws from. It has the generator's session for prompts,
@@ -91,8 +92,9 @@ export class Scorer {
   ): Promise<Float32Array> {
     const V = this.options.config.vocabSize;
     const logProbs = new Float32Array(ids.length);
-    for (let from = 0; from < ids.length; from += READ_ROWS) {
-      const to = Math.min(ids.length, from + READ_ROWS);
+    const atOnce = Math.max(READ_ROWS, Math.floor(READ_LOGITS / V));
+    for (let from = 0; from < ids.length; from += atOnce) {
+      const to = Math.min(ids.length, from + atOnce);
       const n = to - from;
       await this.reader.run(
         {
