@@ -5,7 +5,12 @@ import { ask, button, make, row, table, textNodes } from './parts.js';
 import { relatedFold } from './related.js';
 import { addTopics, categoryWords } from './topics.js';
 
-const HEADINGS = ['attack', 'stage', 'update', 'source', 'P(unsafe)', 'text'];
+/** Headings of the attacks; the cell of each only where the run has cells. @param {boolean} hasCells */
+const headingsOf = (hasCells) => [
+  ...['attack', 'stage', 'update', 'source'],
+  ...(hasCells ? ['cell'] : []),
+  ...['P(unsafe)', 'text'],
+];
 const SUCCESS = 0.5;
 const NOTE = 'Texts were written to provoke, and may offend: they stay hidden until you ask.';
 
@@ -104,9 +109,9 @@ function answersFold(base, { id, responseCount }) {
   return fold;
 }
 
-/** @param {string} base @param {any} attack */
-function attackRow(base, attack) {
-  const { id, stage, update, source, meanUnsafe, text, responseCount } = attack;
+/** @param {string} base @param {any} attack @param {boolean} hasCells */
+function attackRow(base, attack, hasCells) {
+  const { id, stage, update, source, cell, meanUnsafe, text, responseCount } = attack;
   const load = async () => (await askOne(base, id, true)).text.parts;
   const texts = [
     veil(text, `attack ${id}`, load),
@@ -115,7 +120,8 @@ function attackRow(base, attack) {
     ...attackLabels(base, attack, () => askOne(base, id, isAllShown), (cause) => causeVeil(base, id, cause)),
   ];
   const mean = make('span', { class: 'score' }, score(meanUnsafe));
-  const element = row(HEADINGS, [id, stage, update + 1, source, mean, make('div', { class: 'attack-text' }, texts)]);
+  const facts = [id, stage, update + 1, source, ...(hasCells ? [cell ?? '–'] : []), mean];
+  const element = row(headingsOf(hasCells), [...facts, make('div', { class: 'attack-text' }, texts)]);
   element.dataset.outcome = meanUnsafe === null ? 'unscored' : meanUnsafe > SUCCESS ? 'success' : 'failure';
   return element;
 }
@@ -123,7 +129,9 @@ function attackRow(base, attack) {
 /** The page of one attack. @param {string} base path of the run in the API @param {number} id */
 export async function attackPart(base, id) {
   const attack = await askOne(base, id, isAllShown);
-  const body = table(`Attack ${id}, hidden until you ask.`, HEADINGS, [attackRow(base, attack)]);
+  const hasCell = attack.cell !== null;
+  const rows = [attackRow(base, attack, hasCell)];
+  const body = table(`Attack ${id}, hidden until you ask.`, headingsOf(hasCell), rows);
   return make('div', { class: 'view-part attacks' }, make('p', { class: 'quiet' }, NOTE), body);
 }
 
@@ -134,7 +142,7 @@ function choice(name, label, options) {
 }
 
 /** @param {any} overview @param {readonly string[]} sources */
-function filterForm({ progress, judges }, sources) {
+function filterForm({ progress, judges, cells }, sources) {
   const any = /** @type {const} */ (['', 'any']);
   /** @param {readonly string[]} names */
   const each = (names) => [any, ...names.map((name) => /** @type {const} */ ([name, name]))];
@@ -151,6 +159,7 @@ function filterForm({ progress, judges }, sources) {
     make('label', { class: 'search' }, 'Search in attacks', search),
     choice('stage', 'Stage', each(progress.map((/** @type {any} */ { name }) => name))),
     choice('source', 'Source', each(sources)),
+    cells.length === 0 ? null : choice('cell', 'Cell', each(cells)),
     choice('outcome', 'Outcome', [any, ['success', 'success'], ['failure', 'no success'], ['unscored', 'not scored']]),
     choice('judge', 'Judged by', [
       ['', 'training judge'],
@@ -178,6 +187,7 @@ function confirmShow() {
  */
 export function attacksPart(base, overview, sources) {
   const form = filterForm(overview, sources);
+  const hasCells = overview.cells.length > 0;
   const status = make('p', { class: 'quiet', role: 'status' });
   const place = make('div', { class: 'attacks' });
   /** Where each page up to the present one begins; '' is the newest. @type {string[]} */
@@ -229,8 +239,9 @@ export function attacksPart(base, overview, sources) {
       newer.disabled = starts.length === 1;
       status.textContent =
         page.attacks.length === 0 ? 'No attack matches.' : `Page ${starts.length}: ${page.attacks.length} attacks.`;
-      const rows = page.attacks.map((/** @type {any} */ attack) => attackRow(base, attack));
-      place.replaceChildren(...(rows.length === 0 ? [] : [table('Attacks, the newest first.', HEADINGS, rows)]));
+      const rows = page.attacks.map((/** @type {any} */ attack) => attackRow(base, attack, hasCells));
+      const caption = 'Attacks, the newest first.';
+      place.replaceChildren(...(rows.length === 0 ? [] : [table(caption, headingsOf(hasCells), rows)]));
     } catch (error) {
       if (!signal.aborted) status.textContent = error instanceof Error ? error.message : String(error);
     }

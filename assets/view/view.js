@@ -59,6 +59,17 @@ async function showRuns() {
 
 const PROGRESS_HEADINGS = ['stage', 'status', 'updates', 'planned'];
 const FIGURE_HEADINGS = ['figure', 'value', 'interval', 'from'];
+const CELL_HEADINGS = ['cell', 'tried', 'success rate', 'interval', 'wordings'];
+
+/** The figures of each cell of a stage; nothing for a run without cells. @param {any} stage */
+function cellParts({ label, cells }) {
+  if (cells.length === 0) return [];
+  const rows = cells.map((/** @type {any} */ { name, tried, asr, wordings }) =>
+    row(CELL_HEADINGS, [name, tried, asr.text, asr.interval ?? '–', wordings]),
+  );
+  const caption = `${label}: success rate and wordings by cell.`;
+  return [make('div', { class: 'facts' }, table(caption, CELL_HEADINGS, rows))];
+}
 
 /** @param {any} overview */
 function overviewParts({ facts, progress, stages }) {
@@ -71,15 +82,13 @@ function overviewParts({ facts, progress, stages }) {
       : `Seed ${facts.seed} · target ${facts.models.find((/** @type {any} */ { role }) => role === 'target')?.spec ?? 'unknown'} · trained by the judge ${facts.trainingJudge}, counted by ${facts.reportedJudge}`;
   const figures = stages
     .filter((/** @type {any} */ stage) => stage.figures.length > 0)
-    .map((/** @type {any} */ { label, time, figures }) => {
+    .flatMap((/** @type {any} */ stage) => {
+      const { label, time, figures } = stage;
       const rows = figures.map((/** @type {any} */ figure) =>
         row(FIGURE_HEADINGS, [figure.label, figure.text, figure.interval ?? '–', figure.n]),
       );
-      return make(
-        'div',
-        { class: 'facts' },
-        table(`${label}: figures of its evaluation, with their intervals; ${time} of work.`, FIGURE_HEADINGS, rows),
-      );
+      const caption = `${label}: figures of its evaluation, with their intervals; ${time} of work.`;
+      return [make('div', { class: 'facts' }, table(caption, FIGURE_HEADINGS, rows)), ...cellParts(stage)];
     });
   return [
     make('p', { class: 'quiet' }, about),

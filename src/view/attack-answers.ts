@@ -29,6 +29,7 @@ const MAX_SEARCH = 200;
 const query = z.strictObject({
   stage: filled(z.string().max(200)),
   source: filled(z.enum(ATTACK_SOURCES)),
+  cell: filled(z.string().max(200)),
   outcome: filled(z.enum(['success', 'failure', 'unscored'])),
   judge: filled(z.string().max(200)),
   search: filled(z.string().max(MAX_SEARCH)),

@@ -8,6 +8,7 @@ import { intervalText, numberText, type ReportMeasure, secondsText } from '../re
 import { stageWords } from '../report/words/stage-words.ts';
 import { type RunFolder, runStatus } from '../runs/run-folder.ts';
 import { hasBegun, openStore, type RunStore } from '../runs/store/run-store.ts';
+import { cellNamesOf } from './run-config.ts';
 import type { KeptAnswers } from './run-content.ts';
 import { workOf } from './run-work.ts';
 import type { ViewedRuns } from './viewed-runs.ts';
@@ -41,10 +42,11 @@ function figuresOf({ metrics }: ReportStage): FigureAnswer[] {
 }
 
 function stageAnswer(stage: ReportStage) {
-  const { name, status, judges, cost, evaluationCost } = stage;
+  const { name, status, judges, cells = [], cost, evaluationCost } = stage;
   return {
     ...{ name, status, label: stageWords(name).label, figures: figuresOf(stage), cost, evaluationCost },
     time: secondsText(cost.seconds + evaluationCost.seconds),
+    cells: cells.map(({ asr, ...cell }) => ({ ...cell, asr: figureOf('asr', asr) })),
     judges: judges.flatMap(({ name: judge, role, reported, metrics }) =>
       metrics.asr === undefined ? [] : [{ name: judge, role, reported, asr: figureOf('asr', metrics.asr) }],
     ),
@@ -85,6 +87,7 @@ async function readOverview(folder: RunFolder) {
     judges: [
       ...new Set([...(manifest === undefined ? [] : [manifest.judges.training, ...manifest.judges.evaluation])]),
     ],
+    cells: cellNamesOf(folder),
     progress: progressOf(store),
     work: await workOf(folder, status, store),
     stages: report?.stages.map(stageAnswer) ?? [],

@@ -1,20 +1,11 @@
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { z } from 'zod';
-import { yaml } from '../base/yaml.ts';
 import { numberText } from '../report/words/number-words.ts';
 import type { RunFolder, RunStatus } from '../runs/run-folder.ts';
 import { openAttackPages } from '../runs/store/attack-pages.ts';
 import { readSpentOf } from '../runs/store/call-log.ts';
 import type { RunStore } from '../runs/store/run-store.ts';
 import { isAside } from '../runs/store/stage-name.ts';
-
-const pricedConfig = z.looseObject({ prices: z.looseObject({ currency: z.string().max(20) }) });
-
-/** The currency of the run's price table; undefined where it has none. */
-function currencyOf({ configPath }: RunFolder): string | undefined {
-  return pricedConfig.safeParse(yaml().parse(readFileSync(configPath, 'utf8'))).data?.prices.currency;
-}
+import { currencyOf } from './run-config.ts';
 
 /** Seconds that the updates of a stage still take, at the pace of those that are done. */
 function secondsLeft(store: RunStore, stage: string, planned: number): number | null {

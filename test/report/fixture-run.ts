@@ -43,6 +43,7 @@ export interface FixtureAttack {
   readonly unsafe: number;
   /** P(unsafe) once the attack's own words are masked. */
   readonly masked?: number;
+  readonly cell?: string;
 }
 
 /** Forty attacks of five kinds; kinds 0 to 2 succeed, kind 0 only as an echo. */
@@ -72,6 +73,7 @@ function attackRow(attack: FixtureAttack): AttackRow {
     text: attack.text,
     logPi: -1,
     meanUnsafe: attack.unsafe,
+    cell: attack.cell ?? null,
     responses: attack.responses.map((text) => ({ text, tokens: 4, truncated: false, verdicts: verdicts(attack) })),
   };
 }

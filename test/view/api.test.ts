@@ -7,7 +7,7 @@ import { openStore } from '../../src/runs/store/run-store.ts';
 import { openViewedRuns } from '../../src/view/viewed-runs.ts';
 import { cli } from '../cli/cli-runner.ts';
 import { fixtureAttacks } from '../report/fixture-run.ts';
-import { HOSTILE, makeRun, type StartedView, startView } from './viewed.ts';
+import { CELLS, HOSTILE, makeCellRun, makeRun, type StartedView, startView } from './viewed.ts';
 
 let started: StartedView;
 beforeAll(async () => {
@@ -204,6 +204,78 @@ describe('attacks', () => {
     const parts = rows[0]?.text.parts ?? [];
     expect(parts.length).toBeGreaterThan(5);
     expect(parts.filter((_, i) => i % 2 === 0).join('')).toBe('gnitirw desrever and a NUL');
+  });
+});
+
+describe('cells', () => {
+  beforeAll(() => makeCellRun(started.parent, 'cells'));
+
+  interface CellOverview {
+    readonly cells: readonly string[];
+    readonly stages: readonly { readonly cells: readonly object[] }[];
+  }
+  const of = async (query: string) => {
+    const page = await started.get<{ attacks: { id: number; cell: string | null }[] }>(
+      `/api/runs/cells/attacks?${query}`,
+    );
+    return page.attacks.map(({ id, cell }) => [id, cell]);
+  };
+
+  it('are told of each attack, and attacks can be those of one cell', async () => {
+    const [cats, dogs] = CELLS;
+    const ofDogs = [
+      [4, dogs],
+      [2, dogs],
+    ];
+    expect(await of('')).toEqual([[6, null], [5, cats], ofDogs[0], [3, cats], ofDogs[1], [1, cats]]);
+    expect(await of('cell=dogs')).toEqual(ofDogs);
+    expect(await of('cell=dogs&before=4')).toEqual([[2, dogs]]);
+    expect(await of(`cell=${encodeURIComponent(cats)}&limit=2`)).toEqual([
+      [5, cats],
+      [3, cats],
+    ]);
+    expect(await of('cell=dogs&outcome=success')).toEqual([[2, dogs]]);
+    expect(await of('cell=dogs&outcome=success&judge=other')).toEqual([[2, dogs]]);
+    expect(await of('cell=nobody')).toEqual([]);
+    expect(await of('cell=')).toHaveLength(6);
+    expect(await started.get('/api/runs/cells/attacks/2')).toMatchObject({ id: 2, cell: dogs });
+  });
+
+  it.each([`cell=${'x'.repeat(201)}`, 'cell=dogs&cell=cats'])('%s: a bad cell is refused', async (query) => {
+    const path = `/api/runs/cells/attacks?${query}`;
+    const { status, text } = await started.send({ path, headers: { cookie: started.cookie } });
+    expect([status, JSON.parse(text)]).toMatchObject([400, { error: { code: 'bad_query' } }]);
+  });
+
+  it('have the figures of the report; a run without any has none', async () => {
+    const { cells, stages } = await started.get<CellOverview>('/api/runs/cells');
+    expect(cells).toEqual(CELLS);
+    expect(stages.map((stage) => stage.cells)).toEqual([
+      [
+        {
+          name: CELLS[0],
+          tried: 3,
+          wordings: 2,
+          asr: expect.objectContaining({ text: '67%', interval: '21–94%', n: 3 }),
+        },
+        {
+          name: CELLS[1],
+          tried: 2,
+          wordings: 1,
+          asr: expect.objectContaining({ text: '50%', interval: '9.5–91%', n: 2 }),
+        },
+      ],
+    ]);
+    const plain = await started.get<CellOverview>('/api/runs/first');
+    expect([plain.cells, ...plain.stages.map((stage) => stage.cells)]).toEqual([[], [], []]);
+    expect((await attacks('limit=1')).attacks).toMatchObject([{ cell: null }]);
+  });
+
+  it('are not known where the config is damaged, and the run is shown all the same', async () => {
+    const folder = await makeRun(started.parent, 'damaged');
+    writeFileSync(join(folder, 'config.yaml'), 'attacker: [');
+    expect(await started.get('/api/runs/damaged')).toMatchObject({ status: 'done', cells: [] });
+    rmSync(folder, { recursive: true });
   });
 });
 

@@ -6,7 +6,7 @@ import { openStore } from '../../src/runs/store/run-store.ts';
 import { fixtureAttacks } from '../report/fixture-run.ts';
 import { DESKTOP, launchBrowser, PHONE, scrollsSideways } from '../report/page-browser.ts';
 import { openPage, violations } from './opened-page.ts';
-import { HOSTILE, makeRun, type StartedView, startView } from './viewed.ts';
+import { CELLS, HOSTILE, makeCellRun, makeRun, type StartedView, startView } from './viewed.ts';
 
 let started: StartedView;
 let browser: Browser;
@@ -14,6 +14,7 @@ beforeAll(async () => {
   started = await startView(async (parent) => {
     await makeRun(parent, 'first');
     await makeRun(parent, 'live', { status: 'running' });
+    await makeCellRun(parent, 'of cells');
     await makeRun(parent, 'short', { attacks: [...fixtureAttacks(2), ...HOSTILE], stages: ['gflownet'] });
   });
   browser = await launchBrowser();
@@ -53,6 +54,7 @@ describe('the page', () => {
     expect(await page.locator('tbody tr').allInnerTexts()).toEqual([
       expect.stringMatching(/^first\s+done/),
       expect.stringMatching(/^live\s+interrupted/),
+      expect.stringMatching(/^of cells\s+done/),
       expect.stringMatching(/^short\s+done/),
     ]);
     await page.getByRole('link', { name: 'first' }).click();
@@ -203,6 +205,46 @@ describe.each([
   ['desktop, light', DESKTOP],
   ['phone, dark', { ...PHONE, colorScheme: 'dark' }],
 ] as const)('on a %s', (name, options) => {
+  it('shows the cells of a run that has any: figures, a column and a filter', async () => {
+    const { page, complaints } = await open(options, '#/run/of%20cells');
+    await page.getByText('Page 1: 6 attacks.').waitFor();
+    const figures = page.getByRole('table', { name: 'GFlowNet: success rate and wordings by cell.' });
+    expect(await figures.locator('tbody tr').allInnerTexts()).toEqual([
+      expect.stringMatching(/^<b>cats<\/b>\s+3\s+67%\s+21–94%\s+2$/),
+      expect.stringMatching(/^dogs\s+2\s+50%\s+9\.5–91%\s+1$/),
+    ]);
+    const ofRows = () => rowsOf(page).locator('[data-label=cell]').allInnerTexts();
+    const [cats, dogs] = CELLS;
+    expect(await ofRows()).toEqual(['–', cats, dogs, cats, dogs, cats]);
+    const choice = page.getByRole('combobox', { name: 'Cell', exact: true });
+    expect(await choice.locator('option').allInnerTexts()).toEqual(['any', ...CELLS]);
+    await choice.selectOption('dogs');
+    await page.getByText('Page 1: 2 attacks.').waitFor();
+    expect(await ofRows()).toEqual([dogs, dogs]);
+    await page.getByRole('heading', { name: 'Attacks' }).scrollIntoViewIfNeeded();
+    await shot(page, `cells-${name.replace(', ', '-')}`);
+    expect(await violations(page)).toEqual([]);
+    expect(await scrollsSideways(page)).toBe(false);
+    await page.evaluate("location.hash = '#/run/of%20cells/attack/1'");
+    await page.getByRole('heading', { level: 1, name: 'Attack 1' }).waitFor();
+    expect(await ofRows()).toEqual([cats]);
+    expect(await page.locator('main b').count()).toBe(0);
+    expect(complaints).toEqual([]);
+  });
+
+  it('shows nothing of cells where a run has none', async () => {
+    const { page, complaints } = await open(options, '#/run/short');
+    await page.getByText(`Page 1: ${SHORT} attacks.`).waitFor();
+    const headings = ['attack', 'stage', 'update', 'source', 'P(unsafe)', 'text'];
+    expect(await page.locator('.attacks thead th').allTextContents()).toEqual(headings);
+    expect(await page.getByRole('combobox', { name: 'Cell' }).count()).toBe(0);
+    expect(await page.getByText('by cell').count()).toBe(0);
+    await page.evaluate("location.hash = '#/run/short/attack/1'");
+    await page.getByRole('heading', { level: 1, name: 'Attack 1' }).waitFor();
+    expect(await page.locator('.attacks thead th').allTextContents()).toEqual(headings);
+    expect(complaints).toEqual([]);
+  });
+
   it('has nothing that axe objects to, and never scrolls sideways', async () => {
     const { page, complaints } = await open(options);
     expect(await violations(page)).toEqual([]);

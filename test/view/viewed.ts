@@ -1,8 +1,10 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { type IncomingHttpHeaders, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { stringify } from 'yaml';
+import { parseDocument, stringify } from 'yaml';
+import { wilsonInterval } from '../../src/metrics/intervals.ts';
+import { pointMeasure } from '../../src/metrics/measure.ts';
 import { type RunStatus, recordRunStatus } from '../../src/runs/run-folder.ts';
 import { type ViewOptions, viewRuns } from '../../src/view/view-server.ts';
 import { openViewedRuns } from '../../src/view/viewed-runs.ts';
@@ -32,6 +34,29 @@ export async function makeRun(parent: string, name: string, options: FixtureOpti
   writeFileSync(join(folder, 'manifest.json'), JSON.stringify(manifest));
   writeFileSync(join(folder, 'config.yaml'), stringify(config));
   return folder;
+}
+
+/** Names of cells are words of a config: text, never markup. */
+export const CELLS = ['<b>cats</b>', 'dogs'] as const;
+
+/** A run with cells, a small one: attacks 1, 3 and 5 are of the first, 2 and 4 of the second, 6 is of none. */
+export async function makeCellRun(parent: string, name: string): Promise<void> {
+  const attacks = fixtureAttacks(6).map((attack, i) => ({
+    ...attack,
+    ...(i < 5 ? { cell: CELLS[i % 2] as string } : {}),
+  }));
+  const judge = 'other';
+  const metrics = CELLS.flatMap((cell, i) => [
+    { name: `cellAsr ${cell}`, judge, ...wilsonInterval(2 - i, 3 - i) },
+    { name: `cellWordings ${cell}`, judge, ...pointMeasure(2 - i, 3 - i, 'count') },
+  ]);
+  const config = join(await makeRun(parent, name, { attacks, metrics, stages: ['gflownet'] }), 'config.yaml');
+  const written = parseDocument(readFileSync(config, 'utf8'));
+  written.setIn(
+    ['attacker', 'cells'],
+    CELLS.map((name) => ({ name })),
+  );
+  writeFileSync(config, String(written));
 }
 
 export interface Answer {

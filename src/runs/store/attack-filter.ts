@@ -7,6 +7,8 @@ export type OutcomeFilter = 'success' | 'failure' | 'unscored';
 export interface AttackPageFilter {
   readonly stage?: string;
   readonly source?: AttackSource;
+  /** Name of the cell whose prompt an attack continued. */
+  readonly cell?: string;
   readonly outcome?: OutcomeFilter;
   /** Whose verdicts say the outcome. Default: the training judge, as the attack's row holds it. */
   readonly judge?: string;
@@ -61,7 +63,7 @@ const OUTCOMES: Readonly<Record<OutcomeFilter, string>> = {
 
 /** The columns of `toPagedAttack`, of the attacks or of a join `from` with them. */
 export const attackColumns = (mean: string, from = ''): string =>
-  `SELECT attack.id, stage_id, update_index, source, text, ${mean}, log_reward, response_count FROM ${from} attack`;
+  `SELECT attack.id, stage_id, update_index, source, text, ${mean}, log_reward, response_count, cell FROM ${from} attack`;
 
 /** `%`, `_` and the escape itself are letters of the text that is searched. */
 const likePattern = (text: string): string => `%${text.replace(/[\\%_]/g, '\\$&')}%`;
@@ -117,13 +119,14 @@ function outcomeOf({ outcome, judge }: AttackPageFilter, areFew: boolean): Outco
 
 /** The statement of one slice. `+` keeps SQLite at the row ids: another index would have to sort. */
 export function sliceStatement(filter: AttackPageFilter): string {
-  const { stage, source, noted } = filter;
+  const { stage, source, cell, noted } = filter;
   const { mean, from, conditions: ofOutcome } = outcomeOf(filter, noted !== undefined);
   const conditions = [
     'attack.id < $before AND attack.id >= $from',
     ...(noted === undefined ? [] : ['attack.id IN (SELECT value FROM json_each($ids))']),
     ...(stage === undefined ? [] : ['+stage_id = $stage']),
     ...(source === undefined ? [] : ['source = $source']),
+    ...(cell === undefined ? [] : ['cell = $cell']),
     ...textConditions(filter),
     ...ofOutcome,
   ];

@@ -38,6 +38,8 @@ export interface PagedAttack {
   readonly meanUnsafe: number | null;
   readonly logReward: number | null;
   readonly responseCount: number;
+  /** Name of the cell whose prompt it continued; null for an attack without one. */
+  readonly cell: string | null;
 }
 
 export interface AttackPage {
@@ -84,7 +86,7 @@ export function stageNamesOf(db: Database.Database): Map<number, string> {
 }
 
 export function toPagedAttack(row: Cells, stages: ReadonlyMap<number, string>): PagedAttack {
-  const [id, stageId, update, source, text, meanUnsafe, logReward, responseCount] = row;
+  const [id, stageId, update, source, text, meanUnsafe, logReward, responseCount, cell] = row;
   return {
     id: id as number,
     stage: stages.get(stageId as number) ?? '',
@@ -94,6 +96,7 @@ export function toPagedAttack(row: Cells, stages: ReadonlyMap<number, string>): 
     meanUnsafe: meanUnsafe as number | null,
     logReward: logReward as number | null,
     responseCount: responseCount as number,
+    cell: cell as string | null,
   };
 }
 
@@ -140,10 +143,11 @@ class Reader implements AttackPages {
     if (span === undefined) return { attacks: [], next: null, isFull: true };
     const [low, high] = span;
     const sql = sliceStatement(filter);
-    const { source, judge, accepts, noted } = filter;
+    const { source, cell, judge, accepts, noted } = filter;
     const given = {
       ...(stageId === undefined ? {} : { stage: stageId }),
       ...(source === undefined ? {} : { source }),
+      ...(cell === undefined ? {} : { cell }),
       ...(judge === undefined ? {} : { judge }),
       ...textValues(filter),
     };
