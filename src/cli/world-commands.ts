@@ -109,7 +109,7 @@ export function registerDemoCommand(program: Command, context: CliContext): void
     .addHelpText(
       'after',
       `
-Everything is made on this machine, in two to five minutes on two cores: a small target that misbehaves on planted keys,
+Everything is made on this machine, in two to four minutes on two cores: a small target that misbehaves on planted keys,
 an attacker that looks for them, and the truth to compare with. Nothing is downloaded or sent.
 
 Examples:
