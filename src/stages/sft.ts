@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
+import { canonicalJson } from '../base/canonical-json.ts';
 import { count, nonNegative, positive, positiveCount, share } from '../base/config-fields.ts';
 import { FloodgateError } from '../base/errors.ts';
 import { randomStream } from '../base/random.ts';
@@ -14,12 +15,14 @@ import type { PolicySession } from '../models/decoder/policy-session.ts';
 import { loraSection } from '../models/model-fields.ts';
 import { readAttackerAdapter, setAdapter } from '../runs/attacker-adapter.ts';
 import { type AttackerFolder, findAttackerFolder, readAttackerFile } from '../runs/attacker-folder.ts';
+import type { ConfigProblem } from '../runs/config/config-problems.ts';
 import { readManifest } from '../runs/manifest.ts';
 import { openRunFolder, type RunFolder } from '../runs/run-folder.ts';
 import { damagedWorld } from '../worlds/world-file.ts';
-import { requireKnownWorld } from '../worlds/world-registry.ts';
+import { WORLD } from '../worlds/world-preset.ts';
+import { isMadeWorld, requireKnownWorld } from '../worlds/world-registry.ts';
 import { loopControl, resumeStage, SFT, type StageStart, stageCheckpoint } from './checkpoints.ts';
-import { createSection, isFromWorld } from './config/config.ts';
+import { type Config, createSection, isFromWorld } from './config/config.ts';
 import { plainMetric } from './metric-records.ts';
 import { openAttackerPolicy } from './rewarded-training.ts';
 import { seedCells } from './seed-cells.ts';
@@ -78,6 +81,25 @@ function otherModel(campaign: Campaign, from: string, theirs: string | undefined
     `attacker.from ${from}: its attacker is ${theirs}, this run's is ${campaign.attackerModel.spec}`,
     { hint: 'use the same attacker.model in both configs' },
   );
+}
+
+/** A world's reference is a model of its own, or its adapter of default shape: another attacker cannot start as it. */
+function checkFromWorld(config: Config): ConfigProblem[] {
+  const { world, attacker } = config;
+  if (world === undefined || !isFromWorld(config)) return [];
+  const { model, method, lora, fromStage } = attacker;
+  const isItsModel = isMadeWorld(world)
+    ? model === WORLD && method === 'full'
+    : 'attacker' in world && model === world.attacker && method === 'lora';
+  const isItsShape = method === 'full' || canonicalJson(lora) === canonicalJson(loraSection.parse(undefined));
+  return [
+    ...(isItsModel && isItsShape
+      ? []
+      : [problemAt('attacker.from', 'got world, whose reference has its own model, method and lora: leave these out')]),
+    ...(fromStage === undefined
+      ? []
+      : [problemAt('attacker.fromStage', 'is for a run, but attacker.from is the world: leave it out')]),
+  ];
 }
 
 async function inheritReference({ world }: Campaign, parameters: ParameterVector): Promise<void> {
@@ -219,9 +241,7 @@ export const sft: Stage = {
     ...(config.attacker.fromStage === undefined || config.attacker.from !== undefined
       ? []
       : [problemAt('attacker.fromStage', 'needs attacker.from, which is missing')]),
-    ...(config.attacker.fromStage !== undefined && isFromWorld(config)
-      ? [problemAt('attacker.fromStage', 'is for a run, but attacker.from is the world: leave it out')]
-      : []),
+    ...checkFromWorld(config),
   ],
   plan: (config) => {
     const { updates, batchSize } = section.of(config);

@@ -39,10 +39,12 @@ const schema = z.strictObject({
 
 /** True of a run whose posterior is the one that its world was admitted by. */
 async function isWorldsOwn(world: World, run: MeasuredRun): Promise<boolean> {
-  const { attacker, reference, targetModel = world.target, rule } = run;
+  const { attacker, attackerModel, reference, targetModel = world.target, rule } = run;
   const { beta, gamma } = WORLD_REWARD;
   const isItsRule = rule.beta === beta && rule.gamma === gamma && rule.responses === WORLD_RESPONSES;
-  if (!isItsRule || targetModel.sha256 !== world.target.sha256) return false;
+  const isItsTarget = targetModel.sha256 === world.target.sha256;
+  const isItsModel = attackerModel.sha256 === world.attacker.sha256 && attacker.spec.trainable.kind === 'full';
+  if (!isItsRule || !isItsTarget || !isItsModel) return false;
   const own = attacker.createParameters();
   await loadLatestCheckpoint(world.ownReference, own);
   return own.data.every((value, i) => value === reference.data[i]);

@@ -80,6 +80,9 @@ describe('a run in a made world', () => {
     return value;
   };
 
+  const worldPosterior = async ({ path: place }: RunFolder) =>
+    JSON.parse(await readFile(path.join(place, 'checkpoints', 'world-posterior.json'), 'utf8'));
+
   it('scores an attacker of anyone: the example finds more ways than requests that never change', async () => {
     const open = await openBenchmarkWorld(config(), io);
     try {
@@ -119,9 +122,10 @@ describe('a run in a made world', () => {
   }, 120_000);
 
   describe('that starts as the reference of its world', () => {
-    const FROM_WORLD = ['attacker.from=world', 'attackers=[sft, exact]', 'evaluation.attacks=24'];
+    const FROM_WORLD = 'attacker.from=world';
+    const SHORT = ['attackers=[sft, exact]', 'evaluation.attacks=24'];
     const parsed = (...overrides: string[]) =>
-      parseConfig(CONFIG, { fileName: 'world.yaml', folder, overrides: [...FROM_WORLD, ...overrides] });
+      parseConfig(CONFIG, { fileName: 'world.yaml', folder, overrides: [...SHORT, ...overrides] });
     const started = async (name: string, ...overrides: string[]) => {
       const work: string[] = [];
       const start: ProgressSink['start'] = (label, ...rest) => {
@@ -135,13 +139,11 @@ describe('a run in a made world', () => {
         ifTaken: 'refuse',
       } as const;
       const made = await startRun(plan, { ...io, progress: { ...silentProgress, start } });
-      const posterior = path.join(made.path, 'checkpoints', 'world-posterior.json');
-      const { truth, sample } = JSON.parse(await readFile(posterior, 'utf8'));
-      return { made, work, truth, sample };
+      return { made, work, ...(await worldPosterior(made)) };
     };
 
     it('takes its weights and its truth, and neither learns nor measures again', async () => {
-      const { made, work, truth, sample } = await started('from-world');
+      const { made, work, truth, sample } = await started('from-world', FROM_WORLD);
       expect(work).not.toContain('measure the world');
       expect(work).not.toContain('sft');
       expect(truth).toEqual(world.truth);
@@ -159,13 +161,21 @@ describe('a run in a made world', () => {
     });
 
     it('measures its own truth under another reward', async () => {
-      const { work, truth } = await started('other-reward', 'reward.beta=0.4');
+      const { work, truth } = await started('other-reward', FROM_WORLD, 'reward.beta=0.4');
       expect(work).toContain('measure the world');
       expect(truth.logZ).not.toBe(world.truth.logZ);
     });
 
-    it('has no stage to take it from', () => {
-      expect(() => parsed('attacker.fromStage=sft')).toThrow(/attacker.fromStage.*leave it out/);
+    it('measures its own truth where it trains an adapter, which the reference of the world is not', async () => {
+      const adapter = ['attacker.method=lora', 'sft.updates=2', 'sft.warmupUpdates=0'];
+      const { work } = await started('adapter', ...adapter);
+      expect(work).toContain('measure the world');
+    });
+
+    it('is refused with another attacker than the reference, or a stage to take it from', () => {
+      expect(() => parsed(FROM_WORLD, 'attacker.method=lora')).toThrow(/attacker.from.*own model, method and lora/);
+      expect(() => parsed(FROM_WORLD, 'attacker.model=gpt2')).toThrow(/attacker.from.*own model, method and lora/);
+      expect(() => parsed(FROM_WORLD, 'attacker.fromStage=sft')).toThrow(/attacker.fromStage.*leave it out/);
     });
   });
 
@@ -303,6 +313,13 @@ describe('a run in a made world', () => {
     };
     expect(await alarms(world.target)).toBeGreaterThan(0.6);
     expect(await alarms(tuned)).toBeLessThan(0.4);
+    const against = [`target.model=${JSON.stringify(place)}`, 'attacker.from=world', 'attackers=[exact]'];
+    const small = [...against, 'evaluation.attacks=24'];
+    const attacked = parseConfig(CONFIG, { fileName: 'world.yaml', folder, overrides: small });
+    const { truth } = await worldPosterior(
+      await startRun({ config: attacked, runsFolder: path.join(folder, 'runs'), name: 'tuned', ifTaken: 'refuse' }, io),
+    );
+    expect(truth.leakError).toBeGreaterThan(0.2);
     // A tuned target is tuned again, as rounds do.
     const again = ['tuning.limit=16', 'tuning.epochs=1'];
     const twice = await tuneRun(

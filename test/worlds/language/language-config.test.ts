@@ -53,6 +53,14 @@ describe('the kinds of world in a config', () => {
     expect(samples('world.baseRate=0.005', 'world.samples=512')).toBe(512);
   });
 
+  it('let a run start as the reference of the world, unless its adapter has another shape', () => {
+    const from = (...more: string[]) => parse('world: { kind: language }\n', ['attacker.from=world', ...more]);
+    expect(from().attacker.from).toBe('world');
+    for (const other of ['attacker.lora.rank=8', 'attacker.method=full', 'attacker.model=gemma3-270m']) {
+      expect(() => from(other), other).toThrow(/attacker.from.*own model, method and lora/);
+    }
+  });
+
   it('let an attacker that knows language learn from examples in its prompt', () => {
     expect(parse('world: { kind: language }\nattackers: [icl]\n').attackers).toEqual(['icl']);
     expect(() => parse('world: {}\nattackers: [icl]\n')).toThrow(/icl, which needs a model that knows language/);
