@@ -14,6 +14,13 @@ it('a whole run on a worker has no workers of its own that search', () => {
   );
 });
 
+it('a whole run on a worker may start as the reference of its world, which a worker makes too', () => {
+  const from = (name: string) =>
+    parseConfig('world: {}\n', { fileName: 'own.yaml', folder: '/', overrides: [`attacker.from=${name}`] });
+  expect(() => refuseUnportable(from('world'))).not.toThrow();
+  expect(() => refuseUnportable(from('run:world'))).toThrow('attacker.from: got run:world, which is on one machine');
+});
+
 it('an attacker too large to be published at each update is refused where workers search', () => {
   const largest = 2 ** 28;
   expect(() => assertPublishable(sectionOf('workers'), largest)).not.toThrow();
