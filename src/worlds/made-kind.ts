@@ -4,12 +4,13 @@ import { loadLatestCheckpoint } from '../learning/checkpoints/checkpoint-folder.
 import { finishPausing, finishSteps, mapInSteps } from '../metrics/steps.ts';
 import { createKeyFinder, wordsOf } from './keys.ts';
 import type { MeasuredRun, MeasuredWorld, WorldKind } from './known-world.ts';
+import { MAX_REQUEST_TOKENS, MIN_REQUEST_TOKENS } from './pico-model.ts';
 import { openWorldOutcomes } from './pico-target.ts';
 import { measurePosterior } from './posterior.ts';
 import { SEED_COUNT } from './request-grammar.ts';
 import { openWorld, type World } from './world.ts';
 import { withMadePreset } from './world-preset.ts';
-import { DEFAULT_WORLD, WORLD_RESPONSES, WORLD_REWARD, type WorldSpec } from './world-spec.ts';
+import { DEFAULT_WORLD, WORLD_META_PROMPT, WORLD_RESPONSES, WORLD_REWARD, type WorldSpec } from './world-spec.ts';
 import { summarise } from './world-truth.ts';
 
 /** Seed of a world, of any kind. */
@@ -43,8 +44,11 @@ async function isWorldsOwn(world: World, run: MeasuredRun): Promise<boolean> {
   const { beta, gamma } = WORLD_REWARD;
   const isItsRule = rule.beta === beta && rule.gamma === gamma && rule.responses === WORLD_RESPONSES;
   const isItsTarget = targetModel.sha256 === world.target.sha256;
-  const isItsModel = attackerModel.sha256 === world.attacker.sha256 && attacker.spec.trainable.kind === 'full';
-  if (!isItsRule || !isItsTarget || !isItsModel) return false;
+  const { trainable, metaPrompt, minTokens, maxTokens } = attacker.spec;
+  const isItsModel = attackerModel.sha256 === world.attacker.sha256 && trainable.kind === 'full';
+  const areItsRequests =
+    metaPrompt === WORLD_META_PROMPT && minTokens === MIN_REQUEST_TOKENS && maxTokens === MAX_REQUEST_TOKENS;
+  if (!isItsRule || !isItsTarget || !isItsModel || !areItsRequests) return false;
   const own = attacker.createParameters();
   await loadLatestCheckpoint(world.ownReference, own);
   return own.data.every((value, i) => value === reference.data[i]);

@@ -160,8 +160,11 @@ describe('a run in a made world', () => {
       expect(own).toEqual(await weights(world.ownReference));
     });
 
-    it('measures its own truth under another reward', async () => {
-      const { work, truth } = await started('other-reward', FROM_WORLD, 'reward.beta=0.4');
+    it.each([
+      ['under another reward', 'reward.beta=0.4'],
+      ['of shorter requests', 'attacker.maxTokens=6'],
+    ])('measures its own truth %s', async (name, other) => {
+      const { work, truth } = await started(name.replaceAll(' ', '-'), FROM_WORLD, other);
       expect(work).toContain('measure the world');
       expect(truth.logZ).not.toBe(world.truth.logZ);
     });
