@@ -35,8 +35,8 @@ export interface TargetRecipe {
 }
 
 /**
- * Chosen on worlds 3000, 3001, 3003 and 3004 (docs/search.md). A short memory of the gradient's size and a low clip keep
- * single batches from undoing what was learned, so that two thirds of the requests teach more.
+ * Chosen on worlds 3000, 3001, 3003 and 3004 (docs/search.md). A short memory of the gradient's size and a low clip
+ * teach more with two thirds of the requests.
  */
 const STEADY = { gradientClip: 0.3, beta2: 0.97 } as const;
 export const TARGET_RECIPE: TargetRecipe = { updates: 1000, requests: 64, learningRate: 1.5e-3, ...STEADY };

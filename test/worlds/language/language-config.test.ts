@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { parseConfig } from '../../../src/stages/campaign/config-load.ts';
+import { sft } from '../../../src/stages/sft.ts';
 import {
   DEFAULT_LANGUAGE_WORLD,
   LANGUAGE_ATTACK,
@@ -55,7 +56,10 @@ describe('the kinds of world in a config', () => {
 
   it('let a run start as the reference of the world, unless its adapter has another shape', () => {
     const from = (...more: string[]) => parse('world: { kind: language }\n', ['attacker.from=world', ...more]);
+    const context = { seeds: 100, workOf: () => undefined, isTrained: () => true };
     expect(from().attacker.from).toBe('world');
+    expect(sft.plan?.(from(), context).trainedRows).toBe(0);
+    expect(sft.plan?.(parse('world: { kind: language }\n'), context).trainedRows).toBeGreaterThan(0);
     for (const other of ['attacker.lora.rank=8', 'attacker.method=full', 'attacker.model=gemma3-270m']) {
       expect(() => from(other), other).toThrow(/attacker.from.*own model, method and lora/);
     }

@@ -110,6 +110,14 @@ describe('a run in a language world', () => {
     expect(folders).toEqual([`draws-${world.reference.slice(0, 16)}`]);
   });
 
+  it('is where a run of another seed may start, which then draws nothing anew', async () => {
+    const from = config(['seed=9', 'attacker.from=world', 'attackers=[exact]', 'evaluation.causes.clusters=0']);
+    const runsFolder = path.join(folder, 'runs');
+    await startRun({ config: from, runsFolder, name: 'from-world', ifTaken: 'refuse' }, io);
+    const folders = (await readdir(world.folder)).filter((name) => name.startsWith('draws-'));
+    expect(folders).toEqual([`draws-${world.reference.slice(0, 16)}`]);
+  });
+
   it('measures a run of another seed and adapter by draws of its own, with the proposal of the world', async () => {
     const other = config(['seed=6', 'attacker.lora.rank=8', 'attackers=[exact]', 'evaluation.causes.clusters=0']);
     const runsFolder = path.join(folder, 'runs');
