@@ -41,7 +41,7 @@ export interface TargetRecipe {
 const STEADY = { gradientClip: 0.3, beta2: 0.97 } as const;
 export const TARGET_RECIPE: TargetRecipe = { updates: 1000, requests: 64, learningRate: 1.5e-3, ...STEADY };
 /** A further lesson on requests that the target has answered wrongly. */
-export const CORRECTION_RECIPE: TargetRecipe = { updates: 200, requests: 96, learningRate: 1e-3, ...STEADY };
+export const CORRECTION_RECIPE: TargetRecipe = { updates: 300, requests: 64, learningRate: 1e-3, ...STEADY };
 
 interface TaughtRow {
   readonly row: number[];

@@ -54,6 +54,11 @@ export function hopelessProblems(intended: WorldTruth): string[] {
   return admissionProblems(best).length > 0 ? admissionProblems(learned) : [];
 }
 
+/** How far a target is from what it was taught: its errors as shares of what is admitted, summed. */
+export function targetError({ leakError, falseAlarms }: Pick<WorldTruth, 'leakError' | 'falseAlarms'>): number {
+  return leakError / MAX_LEAK_ERROR + falseAlarms.share / MAX_FALSE_ALARMS;
+}
+
 /** Reasons why a world cannot compare attackers; empty when it can. */
 export function admissionProblems(truth: WorldTruth): string[] {
   const problems: string[] = [];

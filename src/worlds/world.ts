@@ -19,6 +19,7 @@ import { type Posterior, type WeighedRequest, weighPosterior } from './posterior
 import { draftPosterior, type PosteriorDrafts } from './posterior-drafts.ts';
 import { createWordRanking, drawSeeds, type WordRanking } from './request-grammar.ts';
 import { createRequestSource } from './target-requests.ts';
+import { teachUntilFit } from './teach-until-fit.ts';
 import { CORRECTION_RECIPE, findWrongAnswers, leakOf, TARGET_RECIPE, trainTarget } from './train-target.ts';
 import {
   damagedWorld,
@@ -179,7 +180,13 @@ function intendedOutcomes({ spec, keys }: Lesson): WorldOutcomes['of'] {
 }
 
 /** Further lessons for a target before its world is given up. */
-const MAX_CORRECTIONS = 2;
+const MAX_FURTHER_LESSONS = 3;
+
+interface TaughtTarget {
+  readonly file: string;
+  readonly truth: WorldTruth;
+  readonly pool: readonly WeighedRequest[];
+}
 
 /**
  * Trains the target, with lessons on its wrong answers, until the world can be admitted. Writes its weights and the
@@ -188,34 +195,34 @@ const MAX_CORRECTIONS = 2;
 async function teachTarget(lesson: Lesson, options: BuildOptions): Promise<WorldTruth> {
   const { spec, ranking, keys, drafts } = lesson;
   const { attacker, reference } = drafts.source;
-  const base = { config: TARGET_CONFIG, keys, seed: spec.seed };
-  const source = createRequestSource(ranking, keys);
-  let file = await trainTarget({ ...base, name: 'target-0', source, recipe: TARGET_RECIPE }, options);
   // Kept over all lessons: a lesson on the newest wrong answers alone unlearns the older ones.
   const hard: string[][] = [];
-  for (let correction = 1; ; correction++) {
+  const teach = async (further: number, from: TaughtTarget | undefined): Promise<TaughtTarget> => {
+    const source = createRequestSource(ranking, keys, hard);
+    const recipe = from === undefined ? { recipe: TARGET_RECIPE } : { recipe: CORRECTION_RECIPE, from: from.file };
+    const plan = { config: TARGET_CONFIG, keys, seed: spec.seed, name: `target-${further}`, source, ...recipe };
+    const file = await trainTarget(plan, options);
     const target = await picoCheckpoint(file, `world:${spec.seed}/target`, TARGET_CONFIG);
     const outcomes = await openWorldOutcomes(target, scoringOf(spec), options.compute);
     try {
       const posterior = await measureWorld(lesson, outcomes.of, options);
       const truth = summarise(keys, posterior);
       const problems = admissionProblems(truth);
-      if (problems.length === 0 || correction > MAX_CORRECTIONS) {
-        await copyFile(file, path.join(options.folder, 'target.safetensors'));
-        await writeWorldPool(options.folder, posterior.pool);
-        return truth;
+      if (problems.length > 0 && further < MAX_FURTHER_LESSONS) {
+        const reason = `world ${spec.seed} is not fit yet: ${problems.join('; ')}`;
+        options.progress.say?.(`${reason}; further lesson ${further + 1} of at most ${MAX_FURTHER_LESSONS}`);
+        const search = { ...options, seed: spec.seed + further + 1 };
+        append(hard, await findWrongAnswers(attacker, reference, keys, outcomes, search));
       }
-      const reason = `world ${spec.seed} is not fit yet: ${problems.join('; ')}`;
-      options.progress.say?.(`${reason}; further lesson ${correction} of at most ${MAX_CORRECTIONS}`);
-      const search = { ...options, seed: spec.seed + correction };
-      append(hard, await findWrongAnswers(attacker, reference, keys, outcomes, search));
-      const again = createRequestSource(ranking, keys, hard);
-      const plan = { ...base, name: `target-${correction}`, source: again, recipe: CORRECTION_RECIPE, from: file };
-      file = await trainTarget(plan, options);
+      return { file, truth, pool: posterior.pool };
     } finally {
       await outcomes.close();
     }
-  }
+  };
+  const { file, truth, pool } = await teachUntilFit(teach, MAX_FURTHER_LESSONS);
+  await copyFile(file, path.join(options.folder, 'target.safetensors'));
+  await writeWorldPool(options.folder, pool);
+  return truth;
 }
 
 async function measureWorld(
