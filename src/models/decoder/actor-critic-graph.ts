@@ -72,14 +72,14 @@ export function buildCriticGraph(options: ActorCriticOptions): Graph {
  * Inputs besides those of `buildCriticGraph`, all [B, R]: oldLogProb, policyWeight, oldValue, valueReturn, valueWeight.
  * Outputs: `tokenLogProb` [B, R], `value` [B, R], `gradient:NAME` for each trained tensor.
  */
-export function buildActorCriticGraph(options: ActorCriticOptions): Graph {
+export function buildActorCriticGraph(options: ActorCriticOptions, headParts: number): Graph {
   const g = new GraphBuilder();
-  const { rows, tokenLogProb } = policyForward(g, options, { differentiable: true });
+  const { rows, tokenLogProb, seedOf } = policyForward(g, options, { differentiable: true, headParts });
   const value = valueHead(g, options, rows, true);
   g.output('tokenLogProb', tokenLogProb);
   g.output('value', value);
   const seeds = [
-    { output: tokenLogProb, gradient: policyGradient(g, options, g.detach(tokenLogProb)) },
+    seedOf(policyGradient(g, options, g.detach(tokenLogProb))),
     { output: value, gradient: valueGradient(g, options, g.detach(value)) },
   ];
   outputGradients(g, seeds, actorCriticParameters(options));

@@ -12,6 +12,7 @@ import {
   buildActorCriticGraph,
   buildCriticGraph,
 } from './actor-critic-graph.ts';
+import { headPartFeed, headParts } from './frozen-head.ts';
 import { TrainedVector } from './policy-forward.ts';
 import { type RowBatch, rowFeeds, type TargetOptions, type TokenRow, withFilledPrefix } from './row-batch.ts';
 
@@ -62,6 +63,7 @@ export class ActorCriticSession {
   readonly gradient: Float32Array;
   private readonly sessions: { readonly forward: GraphSession; readonly step: GraphSession };
   private readonly trained: TrainedVector;
+  private readonly headParts: number;
 
   constructor(
     sessions: { readonly forward: GraphSession; readonly step: GraphSession },
@@ -69,6 +71,7 @@ export class ActorCriticSession {
   ) {
     this.sessions = sessions;
     this.trained = new TrainedVector(actorCriticParameters(options), options.trainable);
+    this.headParts = headParts(options.trainable, sessions.step.device);
     this.parameters = this.trained.parameters;
     this.gradient = this.trained.gradient;
   }
@@ -86,6 +89,7 @@ export class ActorCriticSession {
   async step(batch: RowBatch, targets: TargetOptions, learnt: ActorCriticTargets): Promise<ActorCriticForward> {
     const length = longest(batch.rows);
     const feeds = {
+      ...headPartFeed(this.headParts, batch.rows.length * length),
       oldLogProb: padded(learnt.oldLogProbs, length),
       policyWeight: padded(learnt.policyWeights, length),
       oldValue: padded(learnt.oldValues, length),
@@ -131,7 +135,10 @@ export async function openActorCriticSession(
   const place = { ...compute, weightFolder: path.dirname(options.weights.path), prepack: false };
   const forward = await openSession(buildCriticGraph(options), { ...place, label: `critic ${name}` });
   return makeOrClose([forward], async () => {
-    const step = await openSession(buildActorCriticGraph(options), { ...place, label: `actor-critic ${name}` });
+    const step = await openSession(buildActorCriticGraph(options, headParts(options.trainable, compute.device)), {
+      ...place,
+      label: `actor-critic ${name}`,
+    });
     return makeOrClose([step], () => new ActorCriticSession({ forward, step }, options));
   });
 }

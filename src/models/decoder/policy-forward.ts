@@ -8,6 +8,7 @@ import { scalarTensor } from '../../engine/runtime/tensors.ts';
 import type { DecoderConfig } from '../checkpoint/decoder-config.ts';
 import type { WeightStore } from '../formats/weight-store.ts';
 import { declareModel, type Trainable } from './declare-model.ts';
+import { declareFrozenHead } from './frozen-head.ts';
 import { loraParameters } from './lora.ts';
 import { bannedLogits, type TokenBans } from './sampler.ts';
 import { B, declareSharedPrefix, P, R } from './shared-prefix.ts';
@@ -40,35 +41,56 @@ export interface PolicyForward {
   readonly rows: Value;
   /** Log-prob of each target under the sampler [B, R]; padding holds the log-prob of token 0. */
   readonly tokenLogProb: Value;
+  /** Where a gradient by `tokenLogProb` [B, R] enters the reverse sweep. */
+  seedOf(gradient: Value): GradientSeed;
+}
+
+/** A value, and the gradient that enters there. */
+export interface GradientSeed {
+  readonly output: Value;
+  readonly gradient: Value;
 }
 
 /**
  * Runs rows after a shared prefix forward, under the sampler's distribution. Declares the inputs: the shared prefix's,
- * targetIds [B, R], endBan [B, R], and the trained tensors by name.
+ * targetIds [B, R], endBan [B, R], and the trained tensors by name; a frozen head's too.
  */
 export function policyForward(
   g: GraphBuilder,
   options: PolicyModelOptions,
-  { differentiable }: { readonly differentiable: boolean },
+  pass: { readonly differentiable: false } | { readonly differentiable: true; readonly headParts: number },
 ): PolicyForward {
-  const trunk = createTrunk(declareModel(g, { ...options, trained: options.trainable }, { differentiable }));
-  const tokens = declareSharedPrefix(g, options.config, options.contextTokens);
+  const { config, bans, trainable } = options;
+  const trunk = createTrunk(declareModel(g, { ...options, trained: trainable }, pass));
+  const tokens = declareSharedPrefix(g, config, options.contextTokens);
   const BR = multiplySizes(B, R);
-  const targetIds = g.input('targetIds', 'int64', [B, R]);
-  const endBan = g.input('endBan', 'float32', [B, R]);
+  const targetIds = g.reshape(g.input('targetIds', 'int64', [B, R]), [BR]);
+  const endBan = g.reshape(g.input('endBan', 'float32', [B, R]), [BR]);
+  const { vocabSize } = config;
+  const head =
+    pass.differentiable && trainable.kind === 'lora'
+      ? declareFrozenHead(g, trunk, { targetIds, endBan, bans, vocabSize, parts: pass.headParts })
+      : undefined;
+  const banned = head === undefined ? bannedLogits(g, bans, vocabSize)(endBan) : undefined;
   const hidden = trunk.hidden(tokens.ids, tokens.positions, tokens.attend);
   const [prefixHidden, rowHidden] = g.split(hidden, 0, [P, BR]) as [Value, Value];
   const rows = trunk.finalNorm(rowHidden);
-  const banned = bannedLogits(g, g.reshape(endBan, [BR]), options.bans, options.config.vocabSize);
-  const logits = trunk.logits(rows, banned);
-  const tokenLogProb = g.reshape(g.tokenLogProb(logits, g.reshape(targetIds, [BR])), [B, R]);
-  return { trunk, prefixHidden, rows, tokenLogProb };
+  if (head !== undefined) {
+    const { tokenLogProb, hiddenGradient } = head(rows);
+    const seedOf = (gradient: Value): GradientSeed => ({
+      output: rows,
+      gradient: g.multiply(g.reshape(gradient, [BR, 1]), hiddenGradient),
+    });
+    return { trunk, prefixHidden, rows, tokenLogProb: g.reshape(tokenLogProb, [B, R]), seedOf };
+  }
+  const tokenLogProb = g.reshape(g.tokenLogProb(trunk.logits(rows, banned), targetIds), [B, R]);
+  return { trunk, prefixHidden, rows, tokenLogProb, seedOf: (gradient) => ({ output: tokenLogProb, gradient }) };
 }
 
 /** Appends the reverse sweep and one output `gradient:NAME` for each trained tensor. */
 export function outputGradients(
   g: GraphBuilder,
-  seeds: readonly { readonly output: Value; readonly gradient: Value }[],
+  seeds: readonly GradientSeed[],
   specs: readonly ParameterSpec[],
 ): void {
   const inputs = new Map(g.build().inputs.map(({ name, value }) => [name, value]));

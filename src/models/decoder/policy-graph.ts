@@ -45,9 +45,12 @@ export function policyParameters(
  * B], rowWeight [B], directWeight [B], and the trained tensors by name.
  * Outputs: `logProb` [B], `logZ` [] (0 without a head), `gradient:NAME` for each trained tensor.
  */
-export function buildPolicyGraph(options: PolicyGraphOptions): Graph {
+export function buildPolicyGraph(options: PolicyGraphOptions, headParts: number): Graph {
   const g = new GraphBuilder();
-  const { trunk, prefixHidden, rows, tokenLogProb } = policyForward(g, options, { differentiable: true });
+  const { trunk, prefixHidden, rows, tokenLogProb, seedOf } = policyForward(g, options, {
+    differentiable: true,
+    headParts,
+  });
   const targetMask = g.input('targetMask', 'float32', [B, R]);
   const logProb = g.reduceSum(g.multiply(tokenLogProb, targetMask), [1]); // [B]
   g.output('logProb', logProb);
@@ -55,7 +58,7 @@ export function buildPolicyGraph(options: PolicyGraphOptions): Graph {
   const logZ = options.logZ === 'none' ? g.scalar(0) : buildLogZ(g, options, trunk.finalNorm(prefixHidden), rows);
   g.output('logZ', logZ);
   const { rowGradient, logZGradient } = objectiveGradient(g, options, g.detach(logProb), g.detach(logZ));
-  const seeds = [{ output: logProb, gradient: rowGradient }];
+  const seeds = [seedOf(g.multiply(g.reshape(rowGradient, [B, 1]), targetMask))];
   if (options.logZ !== 'none') seeds.push({ output: logZ, gradient: logZGradient });
   outputGradients(g, seeds, policyParameters(options));
   return g.build();

@@ -6,6 +6,7 @@ import type { ParameterVector } from '../../engine/optimizer/flat-parameters.ts'
 import type { ComputeOptions } from '../../engine/runtime/device.ts';
 import { type GraphSession, openSession } from '../../engine/runtime/session.ts';
 import { float32Tensor } from '../../engine/runtime/tensors.ts';
+import { headPartFeed, headParts } from './frozen-head.ts';
 import { TrainedVector } from './policy-forward.ts';
 import { buildPolicyGraph, type LogZMode, type PolicyGraphOptions, policyParameters } from './policy-graph.ts';
 import { type RowBatch, rowFeeds, type TargetOptions, withFilledPrefix } from './row-batch.ts';
@@ -31,10 +32,12 @@ export class PolicySession {
   private readonly session: GraphSession;
   private readonly trained: TrainedVector;
   private readonly logZ: LogZMode;
+  private readonly headParts: number;
 
   constructor(session: GraphSession, options: PolicyGraphOptions) {
     this.session = session;
     this.logZ = options.logZ;
+    this.headParts = headParts(options.trainable, session.device);
     this.trained = new TrainedVector(policyParameters(options), options.trainable);
     this.parameters = this.trained.parameters;
     this.gradient = this.trained.gradient;
@@ -54,8 +57,10 @@ export class PolicySession {
     const n = batch.rows.length;
     const logProbs = new Float32Array(n);
     const logZ = new Float32Array(1);
+    const rows = this.filled(rowFeeds(batch, targets));
     const feeds: Record<string, Tensor> = {
-      ...this.filled(rowFeeds(batch, targets)),
+      ...rows,
+      ...headPartFeed(this.headParts, rows.targetIds?.size ?? 0),
       ...this.trained.feeds(),
       logReward: float32Tensor(logRewards, [n]),
       pairWeight: float32Tensor(weights.pairWeight, [n, n]),
@@ -85,7 +90,7 @@ export class PolicySession {
 
 /** Opens the training session of a decoder. Maps its weights from the file, without a copy. */
 export async function openPolicySession(options: PolicyGraphOptions, compute: ComputeOptions): Promise<PolicySession> {
-  const session = await openSession(buildPolicyGraph(options), {
+  const session = await openSession(buildPolicyGraph(options, headParts(options.trainable, compute.device)), {
     ...compute,
     label: `policy ${path.basename(options.weights.path)}`,
     weightFolder: path.dirname(options.weights.path),

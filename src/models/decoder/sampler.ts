@@ -20,13 +20,14 @@ export interface TokenBans {
  * [N] is 1. The log-probs of the sum are those of the sampled distribution. Fresh, replayed and reference log-probs
  * therefore all count the same set of tokens. The bans are one product, which a head takes as its bias.
  */
-export function bannedLogits(g: GraphBuilder, endBan: Value, bans: TokenBans, vocabulary: number): Value {
+export function bannedLogits(g: GraphBuilder, bans: TokenBans, vocabulary: number): (endBan: Value) => Value {
   const always = new Float32Array(vocabulary);
   const end = new Float32Array(vocabulary);
   for (const id of bans.always) always[id] = BANNED_LOGIT;
   for (const id of bans.end) if (always[id] === 0) end[id] = BANNED_LOGIT;
   const row = (values: Float32Array): Value => g.constant('float32', [1, vocabulary], values);
-  return g.linear(g.reshape(endBan, [endBan.shape[0] as Size, 1]), row(end), 'inOut', row(always)); // [N, V]
+  const [ofEnd, ofAll] = [row(end), row(always)];
+  return (endBan) => g.linear(g.reshape(endBan, [endBan.shape[0] as Size, 1]), ofEnd, 'inOut', ofAll); // [N, V]
 }
 
 /** The same in place, on logits that are no longer needed: a few numbers instead of passes over the vocabulary. */

@@ -138,7 +138,7 @@ function buildReaderGraph({ config, bans }: ScorerOptions) {
   const logits = g.input('logits', 'float32', [M, config.vocabSize]);
   const ids = g.input('ids', 'int64', [M]);
   const endBan = g.input('endBan', 'float32', [M]);
-  g.output('tokenLogProb', g.tokenLogProb(g.add(logits, bannedLogits(g, endBan, bans, config.vocabSize)), ids));
+  g.output('tokenLogProb', g.tokenLogProb(g.add(logits, bannedLogits(g, bans, config.vocabSize)(endBan)), ids));
   return g.build();
 }
 

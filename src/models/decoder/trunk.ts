@@ -40,6 +40,8 @@ export interface Trunk {
   finalNorm(x: Value): Value;
   /** Normed hidden [N, D] -> logits [N, V], with `bias` [N, V] added to them. */
   logits(x: Value, bias?: Value): Value;
+  /** Gradient by the logits [N, V] -> by the normed hidden states that they are of [N, D]. */
+  logitsGradient(gradient: Value): Value;
 }
 
 /** x [N, in] by a frozen weight -> [N, out], in int8 where it is quantised. */
@@ -77,6 +79,11 @@ function head(options: TrunkOptions, x: Value, bias?: Value): Value {
   return frozenLinear(options, bias === undefined ? weight : { ...weight, bias }, x);
 }
 
+/** Gradient by the logits [N, V] -> by the head's input [N, D]. */
+function headGradient({ g, config, weights }: TrunkOptions, gradient: Value): Value {
+  return g.linear(gradient, weights.get(headWeight(config)), 'inOut');
+}
+
 function gpt2Trunk(options: TrunkOptions, config: Gpt2Config): Trunk {
   const { g, weights } = options;
   const norm = (name: string, x: Value): Value =>
@@ -97,6 +104,7 @@ function gpt2Trunk(options: TrunkOptions, config: Gpt2Config): Trunk {
     },
     finalNorm: (x) => norm('ln_f', x),
     logits: (x, bias) => head(options, x, bias),
+    logitsGradient: (gradient) => headGradient(options, gradient),
   };
 }
 
@@ -157,6 +165,7 @@ function llamaTrunk(options: TrunkOptions, config: LlamaConfig): Trunk {
     },
     finalNorm: (x) => norm('model.norm', x),
     logits: (x, bias) => head(options, x, bias),
+    logitsGradient: (gradient) => headGradient(options, gradient),
   };
 }
 
@@ -199,6 +208,7 @@ function gemma3Trunk(options: TrunkOptions, config: Gemma3Config): Trunk {
     },
     finalNorm: (x) => norm('model.norm', x),
     logits: (x, bias) => head(options, x, bias),
+    logitsGradient: (gradient) => headGradient(options, gradient),
   };
 }
 
