@@ -86,8 +86,8 @@ describe('a frozen head in parts', () => {
   });
 
   test('is for adapters alone, and for devices that take empty tensors', () => {
-    expect(headParts(options.trainable, 'cpu')).toBe(4);
-    expect(headParts({ kind: 'full' }, 'cpu')).toBe(1);
-    expect(headParts(options.trainable, 'webgpu')).toBe(1);
+    expect(headParts('lora', 'cpu')).toBe(4);
+    expect(headParts('full', 'cpu')).toBe(1);
+    expect(headParts('lora', 'webgpu')).toBe(1);
   });
 });

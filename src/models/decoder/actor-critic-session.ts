@@ -71,7 +71,7 @@ export class ActorCriticSession {
   ) {
     this.sessions = sessions;
     this.trained = new TrainedVector(actorCriticParameters(options), options.trainable);
-    this.headParts = headParts(options.trainable, sessions.step.device);
+    this.headParts = headParts(options.trainable.kind, sessions.step.device);
     this.parameters = this.trained.parameters;
     this.gradient = this.trained.gradient;
   }
@@ -135,7 +135,7 @@ export async function openActorCriticSession(
   const place = { ...compute, weightFolder: path.dirname(options.weights.path), prepack: false };
   const forward = await openSession(buildCriticGraph(options), { ...place, label: `critic ${name}` });
   return makeOrClose([forward], async () => {
-    const step = await openSession(buildActorCriticGraph(options, headParts(options.trainable, compute.device)), {
+    const step = await openSession(buildActorCriticGraph(options, headParts(options.trainable.kind, compute.device)), {
       ...place,
       label: `actor-critic ${name}`,
     });

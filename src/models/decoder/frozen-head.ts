@@ -16,8 +16,8 @@ const PART = symbolSize('C');
 const PART_INPUT = 'headPart';
 
 /** Parts of the rows in which a step computes its head. A head that is trained, in one: its gradient needs all rows. */
-export function headParts(trainable: Trainable, device: Device): number {
-  return trainable.kind === 'lora' && takesEmptyTensors(device) ? MOST_PARTS : 1;
+export function headParts(trained: Trainable['kind'], device: Device): number {
+  return trained === 'lora' && takesEmptyTensors(device) ? MOST_PARTS : 1;
 }
 
 /** The feed that tells a graph of so many parts how many of its N rows a part has. */

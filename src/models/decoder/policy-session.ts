@@ -37,7 +37,7 @@ export class PolicySession {
   constructor(session: GraphSession, options: PolicyGraphOptions) {
     this.session = session;
     this.logZ = options.logZ;
-    this.headParts = headParts(options.trainable, session.device);
+    this.headParts = headParts(options.trainable.kind, session.device);
     this.trained = new TrainedVector(policyParameters(options), options.trainable);
     this.parameters = this.trained.parameters;
     this.gradient = this.trained.gradient;
@@ -90,7 +90,7 @@ export class PolicySession {
 
 /** Opens the training session of a decoder. Maps its weights from the file, without a copy. */
 export async function openPolicySession(options: PolicyGraphOptions, compute: ComputeOptions): Promise<PolicySession> {
-  const session = await openSession(buildPolicyGraph(options, headParts(options.trainable, compute.device)), {
+  const session = await openSession(buildPolicyGraph(options, headParts(options.trainable.kind, compute.device)), {
     ...compute,
     label: `policy ${path.basename(options.weights.path)}`,
     weightFolder: path.dirname(options.weights.path),

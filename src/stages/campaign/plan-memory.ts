@@ -1,6 +1,7 @@
 import { totalmem } from 'node:os';
 import { FloodgateError } from '../../base/errors.ts';
 import type { DecoderCheckpoint } from '../../models/checkpoint/checkpoint.ts';
+import { headParts } from '../../models/decoder/frozen-head.ts';
 import { loraParameters } from '../../models/decoder/lora.ts';
 import type { PlannedTarget } from '../../targets/target-kind.ts';
 import type { Config } from '../config/config.ts';
@@ -55,9 +56,14 @@ export function trainsEveryWeight(config: Config, stage: Stage): boolean {
   return config.attacker.method === 'full' || (stage.trainsEveryWeight?.(config) ?? false);
 }
 
+/** What a run trains at the most: every weight where a stage of it does. */
+function trainedKind(config: Config): 'lora' | 'full' {
+  return stagesToTrain(config.attackers).some((stage) => trainsEveryWeight(config, stage)) ? 'full' : 'lora';
+}
+
 /** Numbers that training changes: the adapter's, or every weight where a stage trains them. */
 function trainedValues(model: DecoderCheckpoint, config: Config): number {
-  if (stagesToTrain(config.attackers).some((stage) => trainsEveryWeight(config, stage))) return weightBytes(model) / 4;
+  if (trainedKind(config) === 'full') return weightBytes(model) / 4;
   return loraParameters(model.config, config.attacker.lora).reduce(
     (sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1),
     0,
@@ -78,8 +84,9 @@ const INT8_COPIES = 3 * 0.25;
 
 /** Tensors of rows x vocabulary that are alive while a step of decoding draws: logits, probabilities, their copies. */
 const DECODE_LOGITS = 8;
-/** The same of rows x tokens x vocabulary: 3 in a step of training, 3 in the reference's scoring. */
-const STEP_LOGITS = 6;
+/** The same of rows x tokens x vocabulary in a step of training, whose head may come in parts. */
+const STEP_LOGITS = 3;
+
 /** The largest pass of training: its rows decide the memory of activations. */
 interface WidestPass {
   readonly stage: string;
@@ -101,10 +108,11 @@ function estimateMemory(
   { model, facts }: PlannedTarget,
   widest: WidestPass,
 ): number {
-  const { maxTokens } = config.attacker;
+  const { maxTokens, device } = config.attacker;
   const { width, layers, feedForwardWidth, vocabSize } = attacker.config;
   const tokens = maxTokens * widest.rows;
-  const perToken = layers * (16 * width + 5 * feedForwardWidth) + STEP_LOGITS * vocabSize;
+  const logits = STEP_LOGITS / headParts(trainedKind(config), device);
+  const perToken = layers * (16 * width + 5 * feedForwardWidth) + logits * vocabSize;
   const activations = 4 * tokens * perToken;
   const target = model?.checkpoint;
   const copies = (target?.adapted === undefined ? 1 : 0) + (facts.precision === 'int8' ? INT8_COPIES : 0);
