@@ -56,7 +56,7 @@ export function trainsEveryWeight(config: Config, stage: Stage): boolean {
   return config.attacker.method === 'full' || (stage.trainsEveryWeight?.(config) ?? false);
 }
 
-/** What a run trains at the most: every weight where a stage of it does. */
+/** The most that a run trains: every weight where a stage of it does. */
 function trainedKind(config: Config): 'lora' | 'full' {
   return stagesToTrain(config.attackers).some((stage) => trainsEveryWeight(config, stage)) ? 'full' : 'lora';
 }
