@@ -12,7 +12,8 @@ import { resumeRun, startRun } from '../../../src/stages/campaign/run-campaign.t
 import { loadRunSeeds } from '../../../src/stages/campaign/run-world.ts';
 import { sampleAttacks } from '../../../src/stages/campaign/sample-attacks.ts';
 import { loadReference, openStageAttacker } from '../../../src/stages/checkpoints.ts';
-import type { Campaign } from '../../../src/stages/stage.ts';
+import { stages, stagesToTrain } from '../../../src/stages/registry.ts';
+import { type Campaign, createPlanContext } from '../../../src/stages/stage.ts';
 import { createTinyCampaign, type TinyCampaign } from '../tiny-campaign.ts';
 
 const BASE = 'smoothing-base.safetensors';
@@ -137,13 +138,20 @@ describe('smoothing of every weight', () => {
     expect(hash('whole', BASE)).toBe(before);
   });
 
-  test('the plan counts the parameters, their gradient, moments and checkpoint', async () => {
+  test('the plan counts parameters, gradient, moments, checkpoint, and the logits of a head that is whole', async () => {
     const adapter = await planRun(tiny.config(), tiny.io());
+    const { attackers, attacker } = tiny.config();
+    const context = createPlanContext(tiny.config(), 8, stages.get);
+    const passes = stagesToTrain(attackers).map((stage) => stage.plan?.(tiny.config(), context).passRows ?? 0);
     const full = await planRun(tiny.config(FULL), tiny.io());
     await withCampaign(async (campaign) => {
       const values = (await campaign.attackerOf('smoothing')).createParameters().data.length;
       const adapterValues = campaign.attacker.createParameters().data.length;
-      expect(full.memoryBytes - adapter.memoryBytes).toBeCloseTo(28 * (values - adapterValues), 3);
+      const { vocabSize } = campaign.attacker.spec.config;
+      // An adapter's step holds three matrices of a quarter of the rows.
+      const logits = (3 - 3 / 4) * 4 * attacker.maxTokens * Math.max(...passes) * vocabSize;
+      expect(logits).toBeGreaterThan(0);
+      expect(full.memoryBytes - adapter.memoryBytes).toBeCloseTo(28 * (values - adapterValues) + logits, 3);
     });
     const seconds = ({ stages }: typeof full): number =>
       stages.find(({ name }) => name === 'smoothing')?.seconds ?? Number.NaN;
