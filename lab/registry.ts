@@ -11,6 +11,7 @@ import { durability } from './durability/durability-command.ts';
 import { enumerable } from './enumerable/enumerable-command.ts';
 import { type Experiment, LAB } from './experiment.ts';
 import { fewCalls } from './few-calls/few-calls-command.ts';
+import { firstAttacks } from './first-attacks/first-attacks-command.ts';
 import { fuzz } from './fuzz/fuzz-command.ts';
 import { golden } from './golden/golden-command.ts';
 import { growth } from './growth/growth-command.ts';
@@ -25,6 +26,7 @@ export const EXPERIMENTS: readonly Experiment[] = [
   ablate,
   search,
   fewCalls,
+  firstAttacks,
   enumerable,
   calibration,
   causes,

@@ -41,7 +41,7 @@ export interface Setting {
  * synthetic worlds, one for language models against models, and one for language models against the rule of a language
  * world, whose reward has no slope that leads to a way.
  */
-export const CHOSEN = { worlds: 'pool-60', models: 'spread-1', language: 'spread-coverage-60' } as const;
+export const CHOSEN = { worlds: 'pool-60', models: 'spread-1', language: 'spread-meaning-60' } as const;
 
 const OURS: readonly AttackerName[] = ['gflownet', 'smoothing'];
 
@@ -61,7 +61,23 @@ export const SETTINGS: readonly Setting[] = [
   ours('spread-1', 4, 'gflownet.spread.eta=1'),
   ours('spread-half', 4, 'gflownet.spread.eta=0.5'),
   {
-    ...ours('spread-coverage-60', 4, 'gflownet.spread.eta=1', 'gflownet.replay.seedCandidates=8'),
+    ...ours(
+      'spread-words-60',
+      4,
+      'gflownet.spread.eta=1',
+      'gflownet.replay.seedCandidates=8',
+      'gflownet.replay.seedCoverage=words',
+    ),
+    seededShare: 0.6,
+  },
+  {
+    ...ours(
+      'spread-meaning-60',
+      4,
+      'gflownet.spread.eta=1',
+      'gflownet.replay.seedCandidates=8',
+      'gflownet.replay.seedCoverage=meaning',
+    ),
     seededShare: 0.6,
   },
   ours('coverage', 4, 'gflownet.replay.seedCandidates=8'),

@@ -9,12 +9,14 @@ import type { GflownetOptions } from '../learning/loops/gflownet.ts';
 import { keepAttacks } from '../learning/loops/gflownet-gather.ts';
 import { type GflownetParts, inCell, rewardOf } from '../learning/loops/gflownet-parts.ts';
 import { consultReference, tryRollouts } from '../learning/loops/rollout.ts';
-import { Coverage } from '../learning/proposals/coverage.ts';
+import { MeaningCoverage } from '../learning/proposals/meaning-coverage.ts';
+import { WordCoverage } from '../learning/proposals/word-coverage.ts';
 import type { ReplaySettings } from '../learning/replay/replay-section.ts';
 import { judgeScore, type RewardFunction } from '../learning/reward/reward.ts';
 import type { StoredAttack } from '../runs/store/records.ts';
 import { type Evidence, unsafeOf } from '../trial/evidence.ts';
 import type { Ledger } from '../trial/ledger.ts';
+import { embedEach } from './embed-each.ts';
 import { toRow } from './rewarded-training.ts';
 import { seedCells } from './seed-cells.ts';
 import type { Campaign } from './stage.ts';
@@ -72,7 +74,7 @@ async function sampleReference(
 async function drawReference(
   campaign: Campaign,
   reference: AttackerState,
-  { seedWithReference, seedCandidates }: ReplaySettings,
+  { seedWithReference, seedCandidates, seedCoverage }: ReplaySettings,
 ): Promise<Attack[]> {
   const candidates = await sampleReference(campaign, reference, seedWithReference * seedCandidates);
   if (seedCandidates === 1) return candidates;
@@ -81,16 +83,39 @@ async function drawReference(
   for (const [i, places] of ofCells.entries()) {
     const share = Math.ceil((seedWithReference - i) / ofCells.length); // as many as its turns
     const own = places.map((place) => candidates[place] as Attack);
-    chosen.push(await mostCovering(own, share, campaign.io.signal));
+    const coverage = seedCoverage === 'words' ? new WordCoverage(own) : await coverMeaning(campaign, own);
+    chosen.push(await takeFirst(coverage, share, campaign.io.signal));
   }
   return Array.from({ length: seedWithReference }, (_, i) => {
     return chosen[i % chosen.length]?.[Math.floor(i / chosen.length)] as Attack;
   });
 }
 
-/** The `count` candidates that cover most words, in the order in which to ask them. */
-async function mostCovering(candidates: readonly Attack[], count: number, signal: AbortSignal): Promise<Attack[]> {
-  const coverage = new Coverage(candidates);
+/** Candidates as coverage compares them: by sentence embedding. */
+async function coverMeaning(
+  { encoder, io: { signal, progress } }: Campaign,
+  candidates: readonly Attack[],
+): Promise<MeaningCoverage<Attack>> {
+  const coverage = new MeaningCoverage<Attack>();
+  const embed = embedEach(encoder);
+  const bar = progress.start('compare the draws', candidates.length, 'attacks');
+  for (let start = 0; start < candidates.length; start += CHUNK) {
+    if (signal.aborted) throw interrupted(0, 'seeds');
+    const chunk = candidates.slice(start, start + CHUNK);
+    for (const [i, embedding] of (await embed(chunk.map(({ text }) => text))).entries())
+      coverage.add(chunk[i] as Attack, embedding);
+    bar.update(start + chunk.length);
+  }
+  bar.finish();
+  return coverage;
+}
+
+/** The first `count` candidates in the order of their coverage. */
+async function takeFirst(
+  coverage: WordCoverage<Attack> | MeaningCoverage<Attack>,
+  count: number,
+  signal: AbortSignal,
+): Promise<Attack[]> {
   const chosen: Attack[] = [];
   while (chosen.length < count) {
     if (chosen.length % CHUNK === 0) {

@@ -70,6 +70,7 @@ const PRESET = {
       seedWithSft: false,
       seedWithReference: SEEDED,
       seedCandidates: 32,
+      seedCoverage: 'words',
     },
     checkpointEveryUpdates: 50,
   },

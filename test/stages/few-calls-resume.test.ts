@@ -1,8 +1,11 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { liveSessionLabels } from '../../src/engine/runtime/session.ts';
-import { Coverage } from '../../src/learning/proposals/coverage.ts';
+import { MeaningCoverage } from '../../src/learning/proposals/meaning-coverage.ts';
+import { WordCoverage } from '../../src/learning/proposals/word-coverage.ts';
+import { createOpenModels } from '../../src/models/open-models.ts';
 import { openStore } from '../../src/runs/store/run-store.ts';
 import { planRun } from '../../src/stages/campaign/plan-run.ts';
+import { embedEach } from '../../src/stages/embed-each.ts';
 import { createStoppedCampaign, type StoppedCampaign } from './stopped-campaign.ts';
 
 /** Responses that held-out attacks were asked for. */
@@ -64,14 +67,12 @@ test('an attack whose first response succeeds draws four, another one; held-out 
   expect(targetCalls).toBeLessThanOrEqual(planned?.targetCalls as number);
 });
 
-test('of three candidates for each attack of the reference those whose words were asked least are tried', async () => {
+test('of three candidates for each attack of the reference those that cover most are tried', async () => {
   const { folder } = await campaign.wholeRun();
+  const short = ['gflownet.updates=1', 'attackers=[gflownet]'];
   const all = ['gflownet.replay.seedCandidates=1', 'gflownet.replay.seedWithReference=390'];
-  const { folder: uncovered } = await campaign.start('all-candidates', [
-    ...all,
-    'gflownet.updates=1',
-    'attackers=[gflownet]',
-  ]);
+  const { folder: uncovered } = await campaign.start('all-candidates', [...all, ...short]);
+  const { folder: byWords } = await campaign.start('by-words', ['gflownet.replay.seedCoverage=words', ...short]);
   const triedIn = async (databasePath: string) => {
     const store = await openStore(databasePath, { readOnly: true });
     const attacks = store.attacks({ stage: 'gflownet', fromUpdate: -1, toUpdate: -1, source: 'reference' });
@@ -80,9 +81,18 @@ test('of three candidates for each attack of the reference those whose words wer
   };
   const candidates = await triedIn(uncovered.databasePath);
   expect(candidates).toHaveLength(390);
-  const coverage = new Coverage(candidates);
-  const chosen = Array.from({ length: 130 }, () => coverage.take());
-  expect(await triedIn(folder.databasePath)).toEqual(chosen);
+  const first = (coverage: { take(): { readonly text: string } | undefined }) =>
+    Array.from({ length: 130 }, () => coverage.take());
+  const ofWords = first(new WordCoverage(candidates));
+  const meaning = new MeaningCoverage<(typeof candidates)[number]>();
+  const { encoder } = await createOpenModels({ threads: 1 }).openEncoder(`${campaign.tiny.folder}/encoder`, 'cpu');
+  const embeddings = await embedEach(encoder)(candidates.map(({ text }) => text));
+  await encoder.close();
+  for (const [i, candidate] of candidates.entries()) meaning.add(candidate, embeddings[i] as Float32Array);
+  const ofMeaning = first(meaning);
+  expect(ofMeaning).not.toEqual(ofWords);
+  expect(await triedIn(folder.databasePath)).toEqual(ofMeaning);
+  expect(await triedIn(byWords.databasePath)).toEqual(ofWords);
 });
 
 test.each([

@@ -59,7 +59,11 @@ export const replaySection = z
     seedCandidates: positiveCount
       .max(4096)
       .default(1)
-      .describe('drawn for each attack of seedWithReference; those that cover the most words are tried'),
+      .describe('drawn for each attack of seedWithReference; those that cover most are tried'),
+    seedCoverage: z
+      .enum(['words', 'meaning'])
+      .default('meaning')
+      .describe('of what seedCandidates cover most: runs of words, or meaning by sentence embedding'),
   })
   .prefault({})
   .describe('attacks seen before, drawn again');

@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest';
 import { randomStream } from '../../../src/base/random.ts';
-import { Coverage } from '../../../src/learning/proposals/coverage.ts';
+import { WordCoverage } from '../../../src/learning/proposals/word-coverage.ts';
 
 const texts = (...all: string[]) => all.map((text) => ({ text }));
 function order(...all: string[]): string[] {
-  const coverage = new Coverage(texts(...all));
+  const coverage = new WordCoverage(texts(...all));
   return all.map(() => coverage.take()?.text as string);
 }
 
@@ -26,7 +26,7 @@ test('the earlier candidate wins a tie, and case and spaces do not count', () =>
 });
 
 test('has none left after the last', () => {
-  const coverage = new Coverage(texts('a', '', 'a'));
+  const coverage = new WordCoverage(texts('a', '', 'a'));
   expect([1, 2, 3].map(() => coverage.take()?.text).sort()).toEqual(['', 'a', 'a']);
   expect(coverage.take()).toBeUndefined();
 });

@@ -38,7 +38,7 @@ function slotsOf(text: string): Uint32Array {
  * distinct runs: c candidates hold the run, k of those taken before. A run that the reference writes often and that
  * nobody asked is a likely way; one that it wrote once is mostly chance. The earlier candidate wins a tie.
  */
-export class Coverage<T extends { readonly text: string }> {
+export class WordCoverage<T extends { readonly text: string }> {
   private readonly candidates: readonly T[];
   /** The runs of each candidate, numbered from 0. */
   private readonly runs: readonly Uint32Array[];
