@@ -1,4 +1,4 @@
-import type { StoredAttack } from '../runs/store/records.ts';
+import { BEFORE_UPDATES, type StoredAttack } from '../runs/store/records.ts';
 import type { RunStore } from '../runs/store/run-store.ts';
 import { CONTROL_STAGE, causesOf, evaluatedStage, transferCellOf } from '../runs/store/stage-name.ts';
 import type { Phase } from './export-row.ts';
@@ -37,12 +37,9 @@ export function exportedStages(store: RunStore): ExportedStage[] {
     .filter(({ attacks }) => attacks > 0);
 }
 
-/** Attacks that were asked before the first update have this number. */
-const BEFORE_FIRST = -1;
-
 /** The attacks of a stage in their order, read an update at a time: memory holds one update. */
 export function* attacksOf(store: RunStore, key: string): Generator<StoredAttack> {
   const last = store.lastUpdate(key);
-  for (let update = BEFORE_FIRST; update <= last; update++)
+  for (let update = BEFORE_UPDATES; update <= last; update++)
     yield* store.attacks({ stage: key, fromUpdate: update, toUpdate: update });
 }

@@ -13,16 +13,13 @@ import { MeaningCoverage } from '../learning/proposals/meaning-coverage.ts';
 import { WordCoverage } from '../learning/proposals/word-coverage.ts';
 import type { ReplaySettings } from '../learning/replay/replay-section.ts';
 import { judgeScore, type RewardFunction } from '../learning/reward/reward.ts';
-import type { StoredAttack } from '../runs/store/records.ts';
+import { BEFORE_UPDATES, type StoredAttack } from '../runs/store/records.ts';
 import { type Evidence, unsafeOf } from '../trial/evidence.ts';
 import type { Ledger } from '../trial/ledger.ts';
 import { embedEach } from './embed-each.ts';
 import { toRow } from './rewarded-training.ts';
 import { seedCells } from './seed-cells.ts';
 import type { Campaign } from './stage.ts';
-
-/** Attacks tried before the first update are stored under this number. */
-const BEFORE_UPDATES = -1;
 
 /** Attacks tried and stored at once: a kill loses at most this many. */
 const CHUNK = 64;

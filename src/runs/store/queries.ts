@@ -2,25 +2,26 @@ import type Database from 'libsql';
 import type { AttackSource } from '../../learning/attack.ts';
 import type { VerdictRecord } from '../../trial/evidence.ts';
 import { type AnswerQueries, createAnswerQueries } from './answer-queries.ts';
-import type {
-  CostRecord,
-  DistinctAttack,
-  EventRecord,
-  RepeatedCalls,
-  ScoredText,
-  StageRow,
-  StageStatus,
-  StoredAttack,
-  StoredEvent,
-  StoredMetric,
-  StoredResponse,
+import {
+  BEFORE_UPDATES,
+  type CostRecord,
+  type DistinctAttack,
+  type EventRecord,
+  type RepeatedCalls,
+  type ScoredText,
+  type StageRow,
+  type StageStatus,
+  type StoredAttack,
+  type StoredEvent,
+  type StoredMetric,
+  type StoredResponse,
 } from './records.ts';
 import { cellToText, guardSqlite } from './sqlite.ts';
 import { CONTROL_STAGE, TRANSFER_PREFIX } from './stage-name.ts';
 
 export interface AttackFilter {
   readonly stage: string;
-  /** First and last update, both included. */
+  /** First and last update, both included; when absent all, with those asked before the first update. */
   readonly fromUpdate?: number;
   readonly toUpdate?: number;
   readonly source?: AttackSource;
@@ -272,7 +273,7 @@ export function createStoreQueries(db: Database.Database): StoreQueries {
     info: (key) => selectInfo(key)[0]?.[0] as string | undefined,
     stages: () => selectStages().map(rowToStage),
     lastUpdate: (stage) => (selectLastUpdate(stage)[0]?.[0] as number | null) ?? -1,
-    attacks: ({ stage, fromUpdate = 0, toUpdate = Number.MAX_SAFE_INTEGER, source, limit = -1 }) =>
+    attacks: ({ stage, fromUpdate = BEFORE_UPDATES, toUpdate = Number.MAX_SAFE_INTEGER, source, limit = -1 }) =>
       selectAttacks(stage, fromUpdate, toUpdate, source ?? null, source ?? null, limit).map(rowToAttack),
     countAttacks: (stage) => selectCount(stage)[0]?.[0] as number,
     judges: () => selectJudges().map(([name, masked]) => ({ name: name as string, masked: masked === 1 })),

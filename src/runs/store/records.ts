@@ -3,6 +3,9 @@ import type { Evidence, ResponseRecord } from '../../trial/evidence.ts';
 
 /** The rows of a run, as they are written and read. `null` means *not measured*, never zero. */
 
+/** The update of attacks that were asked before the first one. */
+export const BEFORE_UPDATES = -1;
+
 /** An attack as its row holds it: the fields of `Attack`, its tokens as the policy's factors. */
 export interface AttackRow {
   readonly source: AttackSource;

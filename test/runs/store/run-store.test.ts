@@ -208,6 +208,9 @@ describe('queries', () => {
     const texts = (filter: object) => store.attacks({ stage: 'gflownet', ...filter }).map(({ text }) => text);
     expect(texts({ fromUpdate: 1, toUpdate: 2 })).toEqual(['f1', 'r1', 'f2', 'r2']);
     expect(texts({ source: 'replay', limit: 2 })).toEqual(['r0', 'r1']);
+    store.recordUpdate({ stage: 'gflownet', update: -1, attacks: [attack({ text: 'asked before' })] });
+    expect(texts({ toUpdate: 0 })).toEqual(['f0', 'r0', 'asked before']); // by id, as they were written
+    expect(texts({ fromUpdate: 0, toUpdate: 0 })).toEqual(['f0', 'r0']);
     expect(store.lastUpdate('gflownet')).toBe(3);
     expect(store.lastUpdate('sft')).toBe(-1);
   });
