@@ -122,7 +122,8 @@ async function plan(config: LocalConfig, host: TargetHost): Promise<PlannedTarge
   const prompt = { checkpoint, template, ...(systemPrompt === undefined ? {} : { systemPrompt }) };
   createAttackEncoder(prompt)('hello'); // a template that cannot render this chat fails now
   if (config.decode !== undefined) assertAnswersFit(prompt, config.decode);
-  const compute: ComputeOptions = { device: config.device, threads: host.threads };
+  const { threads, prepack = true } = host;
+  const compute: ComputeOptions = { device: config.device, threads, prepack };
   const facts: TargetFacts = {
     ...NO_MODEL_FACTS,
     kind: config.kind,

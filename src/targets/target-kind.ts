@@ -25,6 +25,8 @@ export interface TargetHost {
   /** Seed of every response's random stream. */
   readonly seed: number;
   readonly threads: number;
+  /** False: models in fp32 decode without a repacked copy of their weights. */
+  readonly prepack?: boolean;
   readonly progress: ProgressSink;
   readonly signal: AbortSignal;
   readonly cacheDir?: string;

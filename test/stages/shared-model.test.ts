@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { openSessionCount } from '../../src/engine/runtime/session-pool.ts';
+import { openGenerator } from '../../src/models/decoder/generator.ts';
 import { planMemory } from '../../src/stages/campaign/plan-memory.ts';
 import { openRunModels } from '../../src/stages/campaign/run-models.ts';
 import { stages } from '../../src/stages/registry.ts';
@@ -36,10 +38,42 @@ it('a target that shares the attacker’s sessions is planned without a repacked
     const planned = await planTarget(config.target, { ...host, openDecoder: async () => (adapted ? attacker : alone) });
     return planMemory(config, createPlanContext(config, 8, stages.get), attacker, planned).memoryBytes;
   };
-  const { weights } = await openRunModels(tiny.config(), tiny.io(), undefined).openDecoder(
+  expect((await memoryOf(false)) - (await memoryOf(true))).toBe(await attackerBytes());
+});
+
+async function attackerBytes(): Promise<number> {
+  const config = tiny.config();
+  const { weights } = await openRunModels(config, tiny.io(), undefined).openDecoder(config.attacker.model, 'attacker');
+  return [...weights.tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
+}
+
+it('memory: small plans no repacked copy, and sessions that decode are opened without one', async () => {
+  const opened = async (memory: string) => {
+    const config = tiny.config([LOCAL, `memory=${memory}`]);
+    const { host, openDecoder } = openRunModels(config, tiny.io(), undefined);
+    const attacker = await openDecoder(config.attacker.model, 'attacker');
+    const planned = await planTarget(config.target, host);
+    const plan = planMemory(config, createPlanContext(config, 8, stages.get), attacker, planned);
+    return { bytes: plan.memoryBytes, prepack: planned.model?.compute.prepack };
+  };
+  const [fast, small] = [await opened('fast'), await opened('small')];
+  expect(fast.bytes - small.bytes).toBe(await attackerBytes());
+  expect([fast.prepack, small.prepack]).toEqual([true, false]);
+
+  const { weights, config } = await openRunModels(tiny.config(), tiny.io(), undefined).openDecoder(
     tiny.config().attacker.model,
-    'attacker',
+    'target',
   );
-  const bytes = [...weights.tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
-  expect((await memoryOf(false)) - (await memoryOf(true))).toBe(bytes);
+  const open = (prepack: boolean) => {
+    const bans = { always: [], end: [] };
+    const options = { config, weights, contextTokens: 32, bans, withLogProbs: false };
+    return openGenerator(options, { device: 'cpu', threads: 1, prepack });
+  };
+  const repacked = await open(true);
+  const before = openSessionCount();
+  const again = await open(true);
+  expect(openSessionCount()).toBe(before); // the same settings: the same sessions
+  const lean = await open(false);
+  expect(openSessionCount()).toBe(before + 2); // prefill never repacks; those that decode and draw are others
+  for (const generator of [lean, again, repacked]) await generator.close();
 });

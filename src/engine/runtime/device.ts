@@ -9,6 +9,12 @@ export interface ComputeOptions {
   readonly device: Device;
   /** Threads inside one operator; results are bitwise repeatable only at the same count. */
   readonly threads: number;
+  /**
+   * Whether weights are repacked for matmul: a second copy in memory, and faster for few rows. Default true. Training
+   * turns it off: its matmuls are tall, and each weight would be packed twice, for forward and backward. Results with and
+   * without differ by rounding.
+   */
+  readonly prepack?: boolean;
   /** Computes in a thread of its own, so that this one is free for its calls; feeds and outputs are copied. */
   readonly ownThread?: boolean;
   /**

@@ -21,11 +21,6 @@ export interface OpenSessionOptions extends ComputeOptions {
   readonly label: string;
   /** Folder of the external weight file; the model file is written beside it, where the runtime accepts it. */
   readonly weightFolder?: string;
-  /**
-   * Whether weights are repacked for matmul (a second copy in memory; faster for few rows). Default true.
-   * Training turns it off: its matmuls are tall, and each weight would be packed twice, for forward and backward.
-   */
-  readonly prepack?: boolean;
 }
 
 /** A device that the package lacks is refused: the runtime itself would leave it out, and compute on the CPU. */

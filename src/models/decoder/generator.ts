@@ -263,14 +263,19 @@ export interface GeneratorOptions extends ModelOptions {
   readonly withLogProbs: boolean;
 }
 
-/** Opens the sessions that sample from a decoder. Only the decode session keeps a repacked copy of the weights. */
+/**
+ * Opens the sessions that sample from a decoder. Only the decode session keeps a repacked copy of the weights, where
+ * `compute` allows it; one of int8 weights is small, and nothing is fast without it.
+ */
 export async function openGenerator(options: GeneratorOptions, compute: ComputeOptions): Promise<Generator> {
   const { config, weights, bans, withLogProbs, spec: model = weights.path } = options;
   const weightFolder = path.dirname(weights.path);
+  const prepack = options.int8 !== undefined || compute.prepack !== false;
   const decodeGraph = buildDecodeGraph(options, { masksPrefix: !takesEmptyTensors(compute.device) });
   const opened = await openTogether([
     () => openPrefillSession(options, compute),
-    () => openSession(decodeGraph, { ...compute, label: `decode ${path.basename(weights.path)}`, weightFolder }),
+    () =>
+      openSession(decodeGraph, { ...compute, label: `decode ${path.basename(weights.path)}`, weightFolder, prepack }),
     () => openTokenDistribution({ vocabSize: config.vocabSize, bans, withLogProbs, model }, compute),
   ]);
   const [prefill, decode, distribution] = opened;

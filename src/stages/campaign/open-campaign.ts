@@ -15,7 +15,7 @@ import type { Campaign, CampaignIo } from '../stage.ts';
 import { restText } from './plan-run.ts';
 import { createStageAttackers, openRunAttacker } from './run-attacker.ts';
 import { openRunCalls } from './run-calls.ts';
-import { openRunModels, type RunModels } from './run-models.ts';
+import { openRunModels, type RunModels, repacks } from './run-models.ts';
 import { withSearches } from './run-searches.ts';
 import { openRunWorkers } from './run-workers.ts';
 
@@ -147,7 +147,8 @@ export async function openCampaign(
   try {
     const attackerModel = await models.openDecoder(config.attacker.model, 'attacker');
     requireGoing(io.signal);
-    const compute: ComputeOptions = { device: config.attacker.device, threads: models.threads };
+    const { threads } = models;
+    const compute: ComputeOptions = { device: config.attacker.device, threads, prepack: repacks(config) };
     const attacker = keep(await openRunAttacker(config, attackerModel, compute));
     const attackers = keep(
       createStageAttackers({ folder, config, model: attackerModel, compute, stage: stages.get }, attacker),

@@ -7,6 +7,7 @@ import type { PlannedTarget } from '../../targets/target-kind.ts';
 import type { Config } from '../config/config.ts';
 import { stagesToTrain } from '../registry.ts';
 import type { PlanContext, Stage } from '../stage.ts';
+import { repacks } from './run-models.ts';
 
 /** Bytes that a run needs, and those of this machine. */
 export interface PlannedMemory {
@@ -24,14 +25,14 @@ export function planMemory(
   const widest = widestPass(config, context);
   const memoryBytes = estimateMemory(config, attacker, target, widest);
   const machineMemoryBytes = totalmem();
-  if (memoryBytes > machineMemoryBytes) throw tooLarge(memoryBytes, machineMemoryBytes, widest);
+  if (memoryBytes > machineMemoryBytes) throw tooLarge(config, memoryBytes, machineMemoryBytes, widest);
   return { memoryBytes, machineMemoryBytes };
 }
 
-function tooLarge(needed: number, present: number, widest: WidestPass): FloodgateError {
+function tooLarge(config: Config, needed: number, present: number, widest: WidestPass): FloodgateError {
   const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
   return new FloodgateError('run', `plan run: it needs about ${gib(needed)}, this machine has ${gib(present)}`, {
-    hint: `choose smaller models, a smaller batchSize of ${widest.stage} (now ${widest.rows}), or fewer target.responses`,
+    hint: `${repacks(config) ? 'set memory: small, or ' : ''}choose smaller models, a smaller batchSize of ${widest.stage} (now ${widest.rows}), or fewer target.responses`,
   });
 }
 
@@ -115,7 +116,8 @@ function estimateMemory(
   const perToken = layers * (16 * width + 5 * feedForwardWidth) + logits * vocabSize;
   const activations = 4 * tokens * perToken;
   const target = model?.checkpoint;
-  const copies = (target?.adapted === undefined ? 1 : 0) + (facts.precision === 'int8' ? INT8_COPIES : 0);
+  const copy = repacks(config) ? 1 : 0;
+  const copies = (target?.adapted === undefined ? copy : 0) + (facts.precision === 'int8' ? INT8_COPIES : 0);
   const targetBytes =
     target === undefined
       ? 0
@@ -123,7 +125,7 @@ function estimateMemory(
         decodeBytes(target, TARGET_ROWS, maxTokens + config.target.decode.maxNewTokens + TEMPLATE_POSITIONS);
   return (
     mappedBytes(target === undefined ? [attacker] : [attacker, target]) +
-    weightBytes(attacker) +
+    copy * weightBytes(attacker) +
     TRAINED_VALUE_BYTES * trainedValues(attacker, config) +
     activations +
     decodeBytes(attacker, ATTACKER_ROWS, maxTokens) +

@@ -112,9 +112,14 @@ export async function openEach(configs: readonly JudgeConfig[], open: RunModels[
   }
 }
 
+/** Whether a run's language models keep a repacked copy of their weights for decoding. */
+export function repacks({ memory = 'fast' }: Partial<Pick<Config, 'memory'>>): boolean {
+  return memory === 'fast';
+}
+
 /** Opens the models that target and judges need, each on request. */
 export function openAskedModels(
-  config: Pick<Config, 'seed' | 'threads'> & { readonly attacker?: Config['attacker'] },
+  config: Pick<Config, 'seed' | 'threads'> & Partial<Pick<Config, 'attacker' | 'memory'>>,
   io: CampaignIo,
   world: KnownWorld | undefined,
 ): AskedModels {
@@ -130,6 +135,7 @@ export function openAskedModels(
       sourceOf: async (spec) => (spec === WORLD ? undefined : (await resolveModel(spec, sourceOptions)).path),
       seed: config.seed,
       threads,
+      prepack: repacks(config),
       ...io,
       world,
     },

@@ -12,7 +12,7 @@ import type { CampaignIo } from '../stage.ts';
 import { loadRunConfig } from './config-load.ts';
 import { openExportedAttacker } from './exported-attacker.ts';
 import { createStageAttackers, openRunAttacker } from './run-attacker.ts';
-import { openConfigModels } from './run-models.ts';
+import { openConfigModels, repacks } from './run-models.ts';
 
 export interface SamplePlan {
   readonly stage: string;
@@ -46,7 +46,7 @@ export async function openTrainedAttacker(folder: RunFolder, stage: string, io: 
   const config = await loadRunConfig(folder);
   const models = await openConfigModels(config, io);
   const model = await models.openDecoder(config.attacker.model, 'attacker');
-  const compute = { device: config.attacker.device, threads: models.threads };
+  const compute = { device: config.attacker.device, threads: models.threads, prepack: repacks(config) };
   const base = await openRunAttacker(config, model, compute);
   const attackers = createStageAttackers({ folder, config, model, compute, stage: stages.get }, base);
   const close = async (): Promise<void> => {

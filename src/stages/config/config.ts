@@ -156,6 +156,10 @@ export const headShape = {
     .max(1024)
     .optional()
     .describe('of the model runtime; all cores when absent. Runs repeat bit for bit at the same number only'),
+  memory: z
+    .enum(['fast', 'small'])
+    .default('fast')
+    .describe('small: no second copy of a fp32 language model for decoding, which takes 1.2 to 1.7 times as long'),
   authorisation: z
     .string()
     .trim()
