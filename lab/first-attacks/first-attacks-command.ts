@@ -1,5 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { z } from 'zod';
 import { FloodgateError } from '../../src/base/errors.ts';
 import { append } from '../../src/base/long-lists.ts';
@@ -125,7 +126,7 @@ async function measure(
       for (const [i, set] of ways.entries()) found.get(name)?.[i]?.push(findWays(chosen, set));
     }
     bar.update(repeat + 1);
-    await new Promise(setImmediate);
+    await nextTurn();
   }
   bar.finish();
   const mean = (each: readonly Found[]): Found => ({
