@@ -56,7 +56,7 @@ async function withStore<T>(use: (store: RunStore, report: Report) => T, depth =
 /** Cells of the attacks of each update of a stage, by its number. */
 function cellsByUpdate(store: RunStore, stage: string): Map<number, Set<string | null>> {
   const cells = new Map<number, Set<string | null>>();
-  for (const { update, cell } of store.attacks({ stage })) {
+  for (const { update, cell } of store.attacks({ stage, fromUpdate: 0 })) {
     cells.set(update, (cells.get(update) ?? new Set()).add(cell));
   }
   return cells;

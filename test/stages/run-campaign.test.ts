@@ -100,7 +100,7 @@ describe('a whole campaign', () => {
   test('keeps every attack with its responses and verdicts', async () => {
     const store = await openStore(folder.databasePath, { readOnly: true });
     try {
-      const attacks = store.attacks({ stage: 'gflownet' });
+      const attacks = store.attacks({ stage: 'gflownet', fromUpdate: 0 });
       expect(attacks.length).toBe(60 * 16);
       const fresh = attacks.filter(({ source }) => source !== 'replay');
       for (const { id, text, ids, meanUnsafe, logPRef, logPi } of fresh.slice(0, 50)) {
