@@ -265,7 +265,7 @@ export interface GeneratorOptions extends ModelOptions {
 
 /**
  * Opens the sessions that sample from a decoder. Only the decode session keeps a repacked copy of the weights, where
- * `compute` allows it; one of int8 weights is small, and nothing is fast without it.
+ * `compute` allows it. A session of int8 weights keeps its copy: it is small, and products are slow without it.
  */
 export async function openGenerator(options: GeneratorOptions, compute: ComputeOptions): Promise<Generator> {
   const { config, weights, bans, withLogProbs, spec: model = weights.path } = options;
