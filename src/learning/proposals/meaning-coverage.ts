@@ -7,7 +7,7 @@ import { dotAt } from '../../base/flat-vectors.ts';
  */
 
 /** Most candidates of one coverage: each is compared with all before it. */
-export const MOST_COVERED = 16_384;
+export const MOST_COVERED = 4096;
 
 /**
  * Candidates within this cosine cover each other. Over 40 sets of regions in draws of a search world, 0.5, 0.55 and 0.6
@@ -29,8 +29,10 @@ export class MeaningCoverage<T> {
   private readonly rows: Uint32Array[] = [];
   private readonly isTaken: boolean[] = [];
   private isUncovered: boolean[] = [];
-  /** Uncovered candidates within the cosine of each one. */
-  private gains = new Uint32Array(0);
+  /** Candidates within the cosine of each one that were not taken, itself included. */
+  private readonly left: number[] = [];
+  /** Those of them that are uncovered. */
+  private gains: number[] = [];
   private uncovered = 0;
 
   /** Adds a candidate before the first is taken. @param embedding L2-normalised, of the same width as the others. */
@@ -39,9 +41,14 @@ export class MeaningCoverage<T> {
     const row = new Uint32Array(Math.floor(index / BITS) + 1);
     const near = (j: number): void => {
       row[j >>> 5] = (row[j >>> 5] as number) | (1 << (j & (BITS - 1)));
+      this.left[j] = (this.left[j] as number) + 1;
     };
-    for (const [j, other] of this.embeddings.entries())
-      if (dotAt(embedding, 0, other, 0, embedding.length) >= COVERS) near(j);
+    this.left.push(0);
+    for (const [j, other] of this.embeddings.entries()) {
+      if (dotAt(embedding, 0, other, 0, embedding.length) < COVERS) continue;
+      near(j);
+      this.left[index] = (this.left[index] as number) + 1;
+    }
     near(index);
     this.rows.push(row);
     this.candidates.push(candidate);
@@ -57,26 +64,30 @@ export class MeaningCoverage<T> {
     for (const [i, gain] of this.gains.entries())
       if (!this.isTaken[i] && (best < 0 || gain > (this.gains[best] as number))) best = i;
     this.isTaken[best] = true;
-    for (const j of this.candidates.keys()) if (this.isUncovered[j] && this.areNear(best, j)) this.cover(j);
+    for (let j = 0; j < this.candidates.length; j++) {
+      if (!this.areNear(best, j)) continue;
+      this.left[j] = (this.left[j] as number) - 1;
+      if (this.isUncovered[j]) this.cover(j);
+    }
     return this.candidates[best];
   }
 
   private areNear(a: number, b: number): boolean {
-    const [row, bit] = a > b ? [a, b] : [b, a];
+    const row = a > b ? a : b;
+    const bit = a > b ? b : a;
     return ((((this.rows[row] as Uint32Array)[bit >>> 5] as number) >>> (bit & (BITS - 1))) & 1) === 1;
   }
 
   private cover(index: number): void {
     this.isUncovered[index] = false;
     this.uncovered--;
-    for (const i of this.gains.keys()) if (this.areNear(i, index)) this.gains[i] = (this.gains[i] as number) - 1;
+    for (let i = 0; i < this.gains.length; i++)
+      if (this.areNear(i, index)) this.gains[i] = (this.gains[i] as number) - 1;
   }
 
   private uncoverRest(): void {
     this.isUncovered = this.isTaken.map((isTaken) => !isTaken);
     this.uncovered = this.isUncovered.filter(Boolean).length;
-    this.gains = Uint32Array.from(this.candidates, (_, i) =>
-      this.candidates.reduce((near, _each, j) => near + (this.isUncovered[j] && this.areNear(i, j) ? 1 : 0), 0),
-    );
+    this.gains = [...this.left];
   }
 }
