@@ -92,7 +92,7 @@ function inOrder(draws: readonly Draw[]): { take(): Draw | undefined } {
 }
 
 function byMeaning(draws: readonly Draw[], { flat, width }: Rows): MeaningCoverage<Draw> {
-  const coverage = new MeaningCoverage<Draw>();
+  const coverage = new MeaningCoverage<Draw>(draws.length);
   for (const draw of draws) coverage.add(draw, flat.subarray(draw.row * width, (draw.row + 1) * width));
   return coverage;
 }

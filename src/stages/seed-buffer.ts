@@ -93,14 +93,16 @@ async function coverMeaning(
   { encoder, io: { signal, progress } }: Campaign,
   candidates: readonly Attack[],
 ): Promise<MeaningCoverage<Attack>> {
-  const coverage = new MeaningCoverage<Attack>();
+  const coverage = new MeaningCoverage<Attack>(candidates.length);
   const embed = embedEach(encoder);
   const bar = progress.start('compare the draws', candidates.length, 'attacks');
   for (let start = 0; start < candidates.length; start += CHUNK) {
-    if (signal.aborted) throw interrupted(0, 'seeds');
     const chunk = candidates.slice(start, start + CHUNK);
-    for (const [i, embedding] of (await embed(chunk.map(({ text }) => text))).entries())
+    for (const [i, embedding] of (await embed(chunk.map(({ text }) => text))).entries()) {
+      if (signal.aborted) throw interrupted(0, 'seeds');
       coverage.add(chunk[i] as Attack, embedding);
+      await nextTurn();
+    }
     bar.update(start + chunk.length);
   }
   bar.finish();
@@ -115,11 +117,9 @@ async function takeFirst(
 ): Promise<Attack[]> {
   const chosen: Attack[] = [];
   while (chosen.length < count) {
-    if (chosen.length % CHUNK === 0) {
-      if (signal.aborted) throw interrupted(0, 'seeds');
-      await nextTurn();
-    }
+    if (signal.aborted) throw interrupted(0, 'seeds');
     chosen.push(coverage.take() as Attack);
+    await nextTurn();
   }
   return chosen;
 }

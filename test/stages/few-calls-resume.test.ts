@@ -84,7 +84,7 @@ test('of three candidates for each attack of the reference those that cover most
   const first = (coverage: { take(): { readonly text: string } | undefined }) =>
     Array.from({ length: 130 }, () => coverage.take());
   const ofWords = first(new WordCoverage(candidates));
-  const meaning = new MeaningCoverage<(typeof candidates)[number]>();
+  const meaning = new MeaningCoverage<(typeof candidates)[number]>(candidates.length);
   const { encoder } = await createOpenModels({ threads: 1 }).openEncoder(`${campaign.tiny.folder}/encoder`, 'cpu');
   const embeddings = await embedEach(encoder)(candidates.map(({ text }) => text));
   await encoder.close();

@@ -7,7 +7,7 @@ const at = (degrees: number) =>
   Float32Array.of(Math.cos((degrees * Math.PI) / 180), Math.sin((degrees * Math.PI) / 180));
 
 function order(embeddings: readonly Float32Array[]): number[] {
-  const coverage = new MeaningCoverage<number>();
+  const coverage = new MeaningCoverage<number>(embeddings.length);
   for (const [i, embedding] of embeddings.entries()) coverage.add(i, embedding);
   const taken = embeddings.map(() => coverage.take() as number);
   expect(coverage.take()).toBeUndefined();
@@ -24,7 +24,7 @@ test('once all are covered, those that were not taken are uncovered again; the e
 });
 
 test('has none without candidates', () => {
-  expect(new MeaningCoverage<string>().take()).toBeUndefined();
+  expect(new MeaningCoverage<string>(0).take()).toBeUndefined();
 });
 
 test('is the plain greedy order', () => {

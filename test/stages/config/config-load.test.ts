@@ -122,8 +122,8 @@ describe('parseConfig', () => {
     ['gflownet.pipeline.searches=workers', 'gflownet.pipeline.searches: got workers without a queue: set queue.url'],
     ['gflownet.replay.mix={clusters: 0.9}', 'gflownet.replay.mix.clusters: got 0.9 and failures 0.25, expected shares'],
     [
-      'gflownet.replay={seedWithReference: 400, seedCandidates: 41}',
-      'gflownet.replay.seedCandidates: got 41 for each of 400, expected at most 4096 draws that are compared by meaning',
+      'gflownet.replay={seedWithReference: 400, seedCandidates: 164}',
+      'gflownet.replay.seedCandidates: got 164 for each of 400, expected at most 16384 draws that are compared by meaning',
     ],
   ])('refuses %s', (override, message) => {
     expect(messageOf(() => parse(minimalConfigText, [override]))).toContain(message);
