@@ -41,7 +41,7 @@ export class MeaningCoverage<T> {
   private readonly words: number;
   private readonly left: Uint32Array;
   private readonly uncovered: Uint32Array;
-  /** What each would cover when it was last counted: never less than now, for nothing but `uncoverRest` uncovers. */
+  /** Bound of each one's gain: the gain at its last count. It only falls until `uncoverRest`. */
   private readonly bounds: number[] = [];
 
   /** @param count how many candidates will be added, at most. */
