@@ -1,9 +1,10 @@
-// Joins the compiled modules of a folder (dist/ where none is given) into a few files, so that a command opens a dozen files instead of four hundred:
-// half of the time of a short command goes into finding and reading them (docs/performance.md). Called by `npm run build`.
+// Makes the programs of the package from the sources: a few files in a folder (dist/ where none is given), so that a
+// command opens a dozen files instead of four hundred: half of the time of a short command goes into finding and reading
+// them (docs/performance.md). Types are removed, not checked. Called by `npm run build:programs`.
 //
 // The programs and the two entries of the library keep their places; what they share is in dist/chunks/. All of them are
-// bundled at once, so that a command and a module of the user's that imports `floodgate` have the same classes. The
-// other compiled files remain beside them, for scripts of this repository. zod is joined too; its licence is copied.
+// bundled at once, so that a command and a module of the user's that imports `floodgate` have the same classes. zod is
+// joined too; its licence is copied.
 import { copyFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -19,8 +20,9 @@ const apart = Object.keys({ ...dependencies, ...peerDependencies }).filter((name
 const ENTRIES = ['cli/main', 'index', 'engine/index', 'view/compare-worker', 'workers/run-process'];
 
 const bundle = await rolldown({
-  input: Object.fromEntries(ENTRIES.map((name) => [name, join(folder, `${name}.js`)])),
+  input: Object.fromEntries(ENTRIES.map((name) => [name, path(`src/${name}.ts`)])),
   platform: 'node',
+  transform: { target: 'es2023' }, // as in tsconfig.json: newer syntax, such as `using`, is written anew
   external: (id) => id.startsWith('node:') || apart.some((name) => id === name || id.startsWith(`${name}/`)),
   onLog(level, log) {
     throw new Error(`bundle: ${level}: ${log.message}`); // an import that it cannot find would fail at run time

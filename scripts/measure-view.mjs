@@ -1,6 +1,6 @@
 // Measures `floodgate view` over a run with 1,000,000 attacks, which it makes in a temporary folder and removes.
 //
-//   npm run build && node scripts/measure-view.mjs [--attacks NUMBER] [--compared NUMBER] [--rounds NUMBER]
+//   npm run build:lab && node scripts/measure-view.mjs [--attacks NUMBER] [--compared NUMBER] [--rounds NUMBER]
 //
 // Prints one line for each question: the median and the slowest of five answers, as a client on this machine sees them,
 // and the median of the processor time of server and client together, all in milliseconds. A filter is asked until its
@@ -10,14 +10,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import Database from 'libsql';
-import { KEPT_MAP, textsKey } from '../dist/report/attacks/kept-map.js';
-import { labelRun } from '../dist/runs/labelled-run.js';
-import { createManifest } from '../dist/runs/manifest.js';
-import { openRunFolder } from '../dist/runs/run-folder.js';
-import { openStore } from '../dist/runs/store/run-store.js';
-import { causeSha256, recordCauses } from '../dist/stages/evaluation/causes-record.js';
-import { openViewedRuns } from '../dist/view/viewed-runs.js';
-import { viewRuns } from '../dist/view/view-server.js';
+import { KEPT_MAP, textsKey } from '../lab/.build/src/report/attacks/kept-map.js';
+import { labelRun } from '../lab/.build/src/runs/labelled-run.js';
+import { createManifest } from '../lab/.build/src/runs/manifest.js';
+import { openRunFolder } from '../lab/.build/src/runs/run-folder.js';
+import { openStore } from '../lab/.build/src/runs/store/run-store.js';
+import { causeSha256, recordCauses } from '../lab/.build/src/stages/evaluation/causes-record.js';
+import { openViewedRuns } from '../lab/.build/src/view/viewed-runs.js';
+import { viewRuns } from '../lab/.build/src/view/view-server.js';
 
 const { values } = parseArgs({
   options: {

@@ -1,7 +1,8 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { FloodgateError } from '../base/errors.ts';
 import { QUEUES, type QueueName } from '../queue/protocol.ts';
 import { queueUrlProblem } from '../queue/queue-section.ts';
+import { MEMORIES, type Memory } from '../stages/config/config.ts';
 import type { WorkerOptions } from '../workers/worker.ts';
 import { printResult } from './command-output.ts';
 import { COMMAND_WORDS } from './command-words.ts';
@@ -15,6 +16,7 @@ interface WorkerCommandOptions {
   readonly take?: readonly QueueName[];
   readonly concurrency?: number;
   readonly threads?: number;
+  readonly memory?: Memory;
   readonly lockSeconds?: number;
   readonly allowEnv?: readonly string[];
   readonly allowFile?: readonly string[];
@@ -31,7 +33,7 @@ function parseQueues(text: string): QueueName[] {
 }
 
 function workerOptions(options: WorkerCommandOptions, context: CliContext): WorkerOptions {
-  const { queue: url, prefix, ca, take, concurrency, threads, lockSeconds } = options;
+  const { queue: url, prefix, ca, take, concurrency, threads, memory, lockSeconds } = options;
   return {
     ...ioOf(context),
     queue: {
@@ -42,6 +44,7 @@ function workerOptions(options: WorkerCommandOptions, context: CliContext): Work
     ...(take === undefined ? {} : { take }),
     ...(concurrency === undefined ? {} : { concurrency }),
     ...(threads === undefined ? {} : { threads }),
+    ...(memory === undefined ? {} : { memory }),
     ...(lockSeconds === undefined ? {} : { lockSeconds }),
     permissions: { code: options.allowLocalCode ?? [], files: options.allowFile ?? [] },
     variables: options.allowEnv ?? [],
@@ -84,6 +87,9 @@ export function registerWorkerCommand(program: Command, context: CliContext): vo
     .option('--take <kinds>', `jobs that it takes: ${QUEUES.join(', ')} (default: all)`, parseQueues)
     .option('--concurrency <count>', 'jobs under way at once (default: 16)', parsePositiveCount)
     .option('--threads <count>', 'threads of the model runtime (default: those of the config)', parsePositiveCount)
+    .addOption(
+      new Option('--memory <kind>', 'as in a config, for what it computes: small decodes slower').choices(MEMORIES),
+    )
     .option('--lock-seconds <count>', 'silence after which others take its jobs (default: 60)', parsePositiveCount)
     .option('--allow-env <name...>', 'environment variables that configs may name, such as that of a key')
     .option('--allow-file <file...>', 'files of keys and certificates that configs may name')

@@ -15,6 +15,7 @@ import {
 } from '../queue/protocol.ts';
 import { type AskedModels, openAskedModels } from '../stages/campaign/run-models.ts';
 import { openRunWorld } from '../stages/campaign/run-world.ts';
+import type { Memory } from '../stages/config/config.ts';
 import type { CampaignIo } from '../stages/stage.ts';
 import { planTarget, targetSchema } from '../targets/registry.ts';
 import type { OpenTarget, PlannedTarget, TargetConfig } from '../targets/target-kind.ts';
@@ -30,16 +31,19 @@ import { Searcher } from './searcher.ts';
 interface Sections {
   readonly seed: number;
   readonly threads: number | undefined;
+  readonly memory: Memory;
   readonly target: TargetConfig;
   readonly judges: readonly JudgeConfig[];
   readonly world: WorldConfig | undefined;
 }
 
 /** @throws as `parseSection`. */
-function parseSections({ seed, threads, target, judges, world }: AskedDescription, own: number | undefined): Sections {
+function parseSections(description: AskedDescription, own: OpeningOptions): Sections {
+  const { seed, threads, target, judges, world } = description;
   return {
     seed,
-    threads: own ?? threads ?? undefined,
+    threads: own.threads ?? threads ?? undefined,
+    memory: own.memory ?? 'fast',
     target: parseSection(targetSchema(), target, 'target'),
     judges: judges.map((judge, i) => parseSection(judgeSchema(), judge, `judges.${i}`)),
     world: world === null ? undefined : parseSection(worldSection, world, 'world'),
@@ -51,6 +55,8 @@ export interface OpeningOptions {
   readonly permissions: Permissions;
   /** Threads of the model runtime, in place of those of the config. */
   readonly threads?: number | undefined;
+  /** As the config's key of this name; fast when absent, for the config speaks of its own machine. */
+  readonly memory?: Memory | undefined;
 }
 
 /** A target and how jobs ask it. */
@@ -75,7 +81,7 @@ export class OpenedParts {
   constructor(description: AskedDescription, options: OpeningOptions) {
     this.description = description;
     this.options = options;
-    this.sections = parseSections(description, options.threads);
+    this.sections = parseSections(description, options);
     checkPermissions(this.sections, options.permissions);
     this.targets = {
       training: new Opened(() => this.openTarget('training')),

@@ -16,7 +16,7 @@ import { fetchFiles, isRunFile, putFile } from '../queue/run-files.ts';
 import type { CarriedFile } from '../queue/run-job.ts';
 import { isWorldSeeds, parseConfig } from '../stages/campaign/config-load.ts';
 import { refuseUnportable } from '../stages/campaign/portable-config.ts';
-import type { Config } from '../stages/config/config.ts';
+import type { Config, Memory } from '../stages/config/config.ts';
 import { mapTargetModels } from '../targets/registry.ts';
 import { errorOutcome, type WorkerCounts } from './perform-job.ts';
 import { checkPermissions, type Permissions } from './permissions.ts';
@@ -31,6 +31,7 @@ export interface RunOptions {
   readonly permissions?: Permissions;
   readonly variables?: readonly string[];
   readonly threads?: number;
+  readonly memory?: Memory;
   readonly cacheDir?: string;
   progressed(line: string): void;
 }
@@ -79,11 +80,12 @@ const objectOf = (value: unknown): object => (value !== null && typeof value ===
  * names was opened before.
  * @throws FloodgateError `config` for what its schema refuses, and for what this worker may not do.
  */
-function checkedConfig(job: RunJob, { folder }: Place, { permissions, threads }: RunOptions): Config {
+function checkedConfig(job: RunJob, { folder }: Place, { permissions, threads, memory }: RunOptions): Config {
   const [seeds] = job.seeds;
   const path = join(folder, SEEDS, seeds?.name ?? '');
   const asked = seeds === undefined ? job.config : { ...job.config, seeds: { ...objectOf(job.config.seeds), path } };
-  const overrides = threads === undefined ? [] : [`threads=${threads}`];
+  const own = Object.entries({ threads, memory }).filter(([, value]) => value !== undefined);
+  const overrides = own.map(([key, value]) => `${key}=${value}`);
   const parsed = parseConfig(yaml().stringify(asked, { lineWidth: 0 }), { fileName: 'the job', folder, overrides });
   const { judges } = parsed;
   const target = job.model.length === 0 ? parsed.target : mapTargetModels(parsed.target, () => join(folder, MODEL));

@@ -43,7 +43,8 @@ interface EncoderHere {
 async function openAttackerHere(models: AskedModels, section: unknown): Promise<OpenedAttacker> {
   const config = { attacker: parseSection(headShape.attacker, section, 'attacker') };
   const checkpoint = await models.openDecoder(config.attacker.model, 'attacker');
-  const compute = { device: config.attacker.device, threads: models.threads };
+  const { prepack = true } = models.host;
+  const compute = { device: config.attacker.device, threads: models.threads, prepack };
   const attacker = await openRunAttacker(config, checkpoint, compute);
   return { attacker, weights: modelWeights(identityOfCheckpoint(checkpoint)), close: () => attacker.close() };
 }

@@ -29,6 +29,7 @@ import {
 import { type QueueConfig, queueSection } from '../queue/queue-section.ts';
 import { openSigner, type Signed, type Signer } from '../queue/signing.ts';
 import { KEEP_SECONDS } from '../queue/stored-jobs.ts';
+import type { Memory } from '../stages/config/config.ts';
 import { readOnlyVariables } from '../wire/secrets.ts';
 import { PartsCache } from './opened-parts.ts';
 import { performJob, type WorkerCounts } from './perform-job.ts';
@@ -51,6 +52,8 @@ export interface WorkerOptions {
   readonly lockSeconds?: number;
   /** Threads of the model runtime; those of the run's config when absent. */
   readonly threads?: number;
+  /** As the config's key of this name, in its place. */
+  readonly memory?: Memory;
   readonly permissions?: Permissions;
   /** Environment variables that configs from the queue may name. */
   readonly variables?: readonly string[];
@@ -187,9 +190,9 @@ export async function runWorker(
   const address = queueAddress(parseQueue(options.queue));
   const signer = openSigner(address.isLoopback);
   const restore = readOnlyVariables(options.variables ?? []);
-  const { cacheDir, progress = silentProgress, permissions = NOTHING, threads } = options;
+  const { cacheDir, progress = silentProgress, permissions = NOTHING, threads, memory } = options;
   const io = { progress, signal, ...(cacheDir === undefined ? {} : { cacheDir }) };
-  const cache = new PartsCache({ io, permissions, threads });
+  const cache = new PartsCache({ io, permissions, threads, memory });
   const name = `${hostname()}:${process.pid}`;
   const keys = { prefix: address.prefix, keepSeconds: KEEP_SECONDS };
   const blobs = async (owner: string): Promise<Blobs> =>

@@ -1,9 +1,9 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type CompiledSource, compileSource } from '../support/compiled-source.ts';
+import { bundlePrograms, type CompiledSource } from '../support/compiled-source.ts';
 import { makeRun } from '../view/viewed.ts';
 import { cli } from './cli-runner.ts';
 
@@ -19,8 +19,7 @@ const joined = (): string[] =>
   );
 
 beforeAll(async () => {
-  compiled = compileSource();
-  node(resolve(import.meta.dirname, '../../scripts/bundle.mjs'), compiled.folder);
+  compiled = bundlePrograms();
   parent = mkdtempSync(join(tmpdir(), 'floodgate-bundle-'));
   for (const name of ['before', 'after']) await makeRun(parent, name);
 });

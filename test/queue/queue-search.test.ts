@@ -1,4 +1,5 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { InferenceSession } from 'onnxruntime-node';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type RedisServer, startRedis } from '../../lab/queue/redis-server.ts';
 import { randomStream } from '../../src/base/random.ts';
 import type { Attacker } from '../../src/learning/attacker.ts';
@@ -11,7 +12,7 @@ import { ComeAnswers } from '../../src/queue/come-answers.ts';
 import { queueAddress } from '../../src/queue/connection.ts';
 import { openJobQueue } from '../../src/queue/job-queue.ts';
 import type { JobQueue } from '../../src/queue/pending-job.ts';
-import { SEARCHES } from '../../src/queue/protocol.ts';
+import { ASKS, SEARCHES } from '../../src/queue/protocol.ts';
 import { createQueueSearch, type QueueSearchParts } from '../../src/queue/queue-search.ts';
 import { queueSection } from '../../src/queue/queue-section.ts';
 import { modelWeights } from '../../src/queue/search-job.ts';
@@ -20,7 +21,7 @@ import { openRunAttacker } from '../../src/stages/campaign/run-attacker.ts';
 import { openRunModels } from '../../src/stages/campaign/run-models.ts';
 import { embedEach } from '../../src/stages/embed-each.ts';
 import { createTinyCampaign, type TinyCampaign } from '../stages/tiny-campaign.ts';
-import { describedParts, type LocalWorker, startLocalWorker } from './local-workers.ts';
+import { describedParts, type LocalWorker, openWorkersOf, startLocalWorker } from './local-workers.ts';
 import { openRawRedis, type RawRedis } from './raw-redis.ts';
 
 let redis: RedisServer;
@@ -152,6 +153,31 @@ describe('a search on a worker', () => {
       stored();
       searches.close();
     }
+  });
+
+  it('keeps no second copy of weights on a worker with memory: small, and asks a local target without one', async () => {
+    const opened = vi.spyOn(InferenceSession, 'create');
+    const { cacheDir } = tiny.io();
+    worker = await startLocalWorker(redis.url, {
+      take: [SEARCHES, ASKS],
+      cacheDir: cacheDir as string,
+      memory: 'small',
+    });
+    const { search } = searchOf();
+    (await search(PLAN, { policy: adapterOf(7) }, RULE)).stored();
+    const ofSearch = opened.mock.calls.length;
+    const local = 'target={kind: local, model: ./attacker, responses: 1, decode: {maxNewTokens: 4}}';
+    const config = tiny.config([local, `queue.url=${redis.url}`]);
+    const workers = await openWorkersOf(config, tiny.io());
+    const open = await workers.planned.open([]);
+    await open.target.ask([{ attack: 'a cat', streamName: ['asked'] }], { responses: 1, decode: config.target.decode });
+    await open.close();
+    await workers.close();
+    expect(ofSearch).toBeGreaterThan(0);
+    expect(opened.mock.calls.length).toBeGreaterThan(ofSearch);
+    for (const [, sessionOptions] of opened.mock.calls as unknown as [string, InferenceSession.SessionOptions][])
+      expect(sessionOptions.extra).toMatchObject({ session: { disable_prepacking: '1' } });
+    opened.mockRestore();
   });
 
   it('leaves nothing of itself in Redis when it is stored', async () => {

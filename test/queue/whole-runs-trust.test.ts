@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -123,6 +123,15 @@ describe('a worker does no whole run', () => {
 });
 
 describe('the runs that a worker has begun', () => {
+  it('compute with its own threads and memory', async () => {
+    const cacheDir = path.join(folder, 'own cache');
+    await expect(run({ threads: 1 }, { cacheDir, threads: 3, memory: 'small' })).rejects.toThrow(/whole run/);
+    const [id = ''] = await readdir(path.join(cacheDir, 'whole-runs'));
+    const config = await readFile(path.join(cacheDir, 'whole-runs', id, 'config.yaml'), 'utf8');
+    expect(config).toMatch(/^threads: 3$/m);
+    expect(config).toMatch(/^memory: small$/m);
+  });
+
   it('are removed when nobody continued them for a week, unless a process has them', async () => {
     const cacheDir = path.join(folder, 'old cache');
     const weekAgo = new Date(Date.now() - 8 * 24 * 3600 * 1000);

@@ -18,6 +18,7 @@ import { join, resolve } from 'node:path';
 
 const root = resolve(import.meta.dirname, '../..');
 const cache = join(root, 'node_modules/.cache');
+const BUNDLE = join(root, 'scripts/bundle.mjs');
 
 export interface CompiledSource {
   /** Folder that holds what `src/` holds, as JavaScript. */
@@ -36,35 +37,45 @@ function removeStale(): void {
   }
 }
 
-/**
- * Returns `src/` compiled to JavaScript, laid out as in the package, for tests that write beside it or open single
- * modules. It lies inside the repository, so that packages resolve; types are left to `npm run check`.
- */
-export function compileSource(): CompiledSource {
+/** A new folder inside the repository, so that packages resolve, with what is beside `dist/` in the package. */
+function newPlace(): CompiledSource {
   mkdirSync(cache, { recursive: true });
   removeStale();
   const place = mkdtempSync(join(cache, 'floodgate-test-'));
-  const folder = join(place, 'dist');
   copyFileSync(join(root, 'package.json'), join(place, 'package.json'));
   symlinkSync(join(root, 'assets'), join(place, 'assets'), 'junction');
-  const tsc = join(root, 'node_modules/typescript/bin/tsc');
-  const flags = ['-p', join(root, 'tsconfig.build.json'), '--noCheck', '--declaration', 'false', '--outDir', folder];
-  execFileSync(process.execPath, [tsc, ...flags]);
-  return { folder, remove: () => rmSync(place, { recursive: true }) };
+  return { folder: join(place, 'dist'), remove: () => rmSync(place, { recursive: true }) };
 }
 
-const BUNDLE = join(root, 'scripts/bundle.mjs');
+/**
+ * Returns `src/` compiled to JavaScript, laid out as in the package, for tests that write beside it or open single
+ * modules. Types are left to `npm run check`.
+ */
+export function compileSource(): CompiledSource {
+  const place = newPlace();
+  const tsc = join(root, 'node_modules/typescript/bin/tsc');
+  const flags = ['--noCheck', '--emitDeclarationOnly', 'false', '--declaration', 'false', '--outDir', place.folder];
+  execFileSync(process.execPath, [tsc, '-p', join(root, 'tsconfig.build.json'), ...flags]);
+  return place;
+}
+
+/** Returns the programs as `npm run build:programs` makes them. */
+export function bundlePrograms(): CompiledSource {
+  const place = newPlace();
+  execFileSync(process.execPath, [BUNDLE, place.folder]);
+  return place;
+}
 
 /** SHA-256 of all that the program is made of. */
 function sourcesHash(): string {
   const source = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' }).filter((file) =>
     file.endsWith('.ts'),
   );
-  const others = ['package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.build.json'];
+  const others = ['package.json', 'package-lock.json', 'tsconfig.json', 'scripts/bundle.mjs'];
   const hash = createHash('sha256').update(root); // whose assets it uses
   for (const file of [...source.sort().map((each) => join('src', each)), ...others])
     hash.update(`${file}\0`).update(readFileSync(join(root, file)));
-  return hash.update(readFileSync(BUNDLE)).digest('hex').slice(0, 24);
+  return hash.digest('hex').slice(0, 24);
 }
 
 /** @returns the folder that holds the build of these sources. It is made where it is missing. */
@@ -72,8 +83,7 @@ function buildOnce(): string {
   const hash = sourcesHash();
   const place = join(cache, `floodgate-test-built-${hash}`);
   if (!existsSync(place)) {
-    const { folder, remove } = compileSource();
-    execFileSync(process.execPath, [BUNDLE, folder]);
+    const { folder, remove } = bundlePrograms();
     if (sourcesHash() !== hash) {
       remove();
       return buildOnce(); // somebody writes code meanwhile
@@ -94,7 +104,7 @@ function buildOnce(): string {
 let built: string | undefined;
 
 /**
- * Returns the folder of the program as `npm run build` makes it, for tests that start processes of it: such a process
+ * Returns the folder of the program as `npm run build:programs` makes it, for tests that start processes of it: such a process
  * starts in half the time. It is made once for the same sources, whichever test asks first. Nothing may be written there.
  */
 export function builtProgram(): string {

@@ -19,6 +19,10 @@ const DEFAULT_META_PROMPT =
 /** `evaluation.causes.clusters` where a call costs nothing but time. */
 export const DEFAULT_CAUSES = 64;
 
+/** How a run decodes: with a second copy of the weights, or without. */
+export const MEMORIES = ['fast', 'small'] as const;
+export type Memory = (typeof MEMORIES)[number];
+
 const attacker = z
   .strictObject({
     model: modelSpec,
@@ -157,7 +161,7 @@ export const headShape = {
     .optional()
     .describe('of the model runtime; all cores when absent. Runs repeat bit for bit at the same number only'),
   memory: z
-    .enum(['fast', 'small'])
+    .enum(MEMORIES)
     .default('fast')
     .describe('small: no second copy of a fp32 language model for decoding, which takes 1.2 to 1.7 times as long'),
   authorisation: z
