@@ -64,7 +64,7 @@ export function createQueueTarget(parts: QueueTargetParts): Target {
   return createRemoteTarget({
     name,
     concurrency: parts.jobsAtOnce,
-    answer: async ({ attack, streamName }, { samples, decode, signal, limiter, arrived }) => {
+    answer: async ({ attack, streamName }, { samples, decode, signal, limiter, arrivedTogether }) => {
       if (attack.length > MAX_TEXT) return samples.map(() => tooLong(attack));
       return limiter.run(
         async () => {
@@ -73,7 +73,7 @@ export function createQueueTarget(parts: QueueTargetParts): Target {
           const found: Found = come ?? (await askWorker(asked, signal));
           for (const [i, { judge }] of judges.entries())
             verdicts.come(judge, attack, found.answers, found.verdicts[i] ?? []);
-          const stored = found.answers.map((answer): TargetAnswer => answer).map(arrived);
+          const stored = arrivedTogether(found.answers);
           found.release?.();
           return stored;
         },

@@ -58,13 +58,13 @@ class OpenAiAsker {
   }
 
   async answer(request: TargetRequest, answering: Answering): Promise<TargetAnswer[]> {
-    const { responses, samples, decode, arrived } = answering;
+    const { responses, samples, decode, arrived, arrivedTogether } = answering;
     const longest = openAiCall(this.options, { attack: request.attack, decode, n: responses, seed: 2 ** 31 - 1 });
     const reason = tooLong(longest.body);
     if (reason !== undefined) return repeated(failedAnswer(reason, 0), responses);
     const drawn = await this.drawTogether(request, answering);
     if (drawn.length >= responses) return drawn;
-    drawn.map(arrived);
+    arrivedTogether(drawn);
     const rest = samples.slice(drawn.length).map(async (sample, i) => {
       return arrived(await this.drawOne(request, sample, answering), drawn.length + i);
     });

@@ -22,6 +22,8 @@ export interface Answering {
   readonly limiter: CallGate;
   /** Hands over an answer that has come, and returns it as it is stored. `at`: its place in `samples`. */
   arrived(answer: TargetAnswer, at: number): TargetAnswer;
+  /** The same for the first of `samples`, answered by one call: all of them are stored, or none. */
+  arrivedTogether(answers: readonly TargetAnswer[]): TargetAnswer[];
 }
 
 export interface RemoteTargetOptions {
@@ -143,17 +145,21 @@ interface AskedCalls {
 }
 
 /** The answers of one request as they come. */
-function createArrivals(request: number, watch: CallWatch | undefined) {
+function createArrivals(request: number, watch: CallWatch | undefined): Pick<Answering, 'arrived' | 'arrivedTogether'> {
   const handed = new Map<number, TargetAnswer>();
-  const arrived = (answer: TargetAnswer, at: number): TargetAnswer => {
-    const before = handed.get(at);
-    if (before !== undefined) return before;
-    const stored = withoutSecrets(answer);
-    handed.set(at, stored);
-    watch?.arrived(stored, { request, response: at });
-    return stored;
+  const hand = (answers: readonly TargetAnswer[], first: number): TargetAnswer[] => {
+    const fresh = answers.flatMap((answer, i) => {
+      const response = first + i;
+      return handed.has(response) ? [] : [{ answer: withoutSecrets(answer), request, response }];
+    });
+    for (const { answer, response } of fresh) handed.set(response, answer);
+    if (fresh.length > 0) watch?.arrived(fresh);
+    return answers.map((_, i) => handed.get(first + i) as TargetAnswer);
   };
-  return arrived;
+  return {
+    arrived: (answer, at) => hand([answer], at)[0] as TargetAnswer,
+    arrivedTogether: (answers) => hand(answers, 0),
+  };
 }
 
 /**
@@ -175,11 +181,18 @@ export function createRemoteTarget(options: RemoteTargetOptions): Target {
     let first: unknown;
     const answerOne = async (request: TargetRequest, index: number): Promise<TargetAnswer[]> => {
       const { samples = all } = request;
-      const arrived = createArrivals(index, watch);
+      const arrivals = createArrivals(index, watch);
       const responses = samples.length;
       try {
-        const answering = { responses, samples, decode, signal: controller.signal, limiter: calls.of(index), arrived };
-        return (await answer(request, answering)).map(arrived);
+        const answering = {
+          responses,
+          samples,
+          decode,
+          signal: controller.signal,
+          limiter: calls.of(index),
+          ...arrivals,
+        };
+        return arrivals.arrivedTogether(await answer(request, answering));
       } catch (error) {
         if (error === calls.refusal) throw error; // those under way continue, so that no paid answer is lost
         first ??= error;

@@ -40,6 +40,13 @@ export interface TargetRequest {
 /** Told that calls have ended. `isBrokenOff`: an abort ended them, so their answers never come. */
 export type EndOfCalls = (isBrokenOff?: boolean) => void;
 
+/** An answer and its place in the result. */
+export interface ArrivedAnswer {
+  readonly answer: TargetAnswer;
+  readonly request: number;
+  readonly response: number;
+}
+
 /** Watches the single calls of a target that `isOneByOne`. */
 export interface CallWatch {
   /**
@@ -48,8 +55,8 @@ export interface CallWatch {
    * @throws FloodgateError `interrupted` when no more may begin: those under way end, and their answers arrive.
    */
   admit(calls: number, request: number): Promise<EndOfCalls>;
-  /** An answer has come. `position` is its place in the result: request and response. */
-  arrived(answer: TargetAnswer, position: { readonly request: number; readonly response: number }): void;
+  /** Answers to one request have come together: one call brought them all, and a call that is repeated asks for all. */
+  arrived(answers: readonly ArrivedAnswer[]): void;
 }
 
 export interface AskOptions {

@@ -121,12 +121,15 @@ export function keepAnswers(target: Target, kept: KeptAnswers): Target {
     const begun = missing.map(() => new BegunCalls(log, 'targetCalls'));
     const watch: AskOptions['watch'] = {
       admit: (calls, request) => admit(meter, begun[request] as BegunCalls, calls, most),
-      arrived: (answer, position) => {
-        const { i, request, samples } = missing[position.request] as (typeof missing)[number];
-        const sample = samples[position.response] as number;
-        keep(answer, request.attack, keys[i]?.[sample] as string, begun[position.request] as BegunCalls);
-        (answers[i] as Answers[number])[sample] = answer;
-      },
+      arrived: (come) =>
+        log.together(() => {
+          for (const { answer, request: k, response } of come) {
+            const { i, request, samples } = missing[k] as (typeof missing)[number];
+            const sample = samples[response] as number;
+            keep(answer, request.attack, keys[i]?.[sample] as string, begun[k] as BegunCalls);
+            (answers[i] as Answers[number])[sample] = answer;
+          }
+        }),
     };
     await target.ask(
       missing.map(({ request, samples }) => ({ ...request, samples })),

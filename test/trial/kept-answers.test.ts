@@ -2,7 +2,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { FloodgateError } from '../../src/base/errors.ts';
 import { openCallLog } from '../../src/runs/store/call-log.ts';
+import { createRemoteTarget } from '../../src/targets/remote-target.ts';
 import type { Target, TargetAnswer, TargetRequest } from '../../src/targets/target.ts';
 import type { OpenTarget } from '../../src/targets/target-kind.ts';
 import { type BudgetCaps, createBudget } from '../../src/trial/budget.ts';
@@ -113,6 +115,36 @@ describe('kept answers', () => {
     expect(after).not.toEqual(before);
     expect(again.log.spent.targetCalls).toBe(4);
     expect(await keptTarget().target.ask(requestsFor('a'), ask)).toEqual(after);
+  });
+
+  it('of one call are kept all or none: a call that is repeated asks for all', async () => {
+    const brought: TargetAnswer[] = ['one', 'two'].map((text) => {
+      return { kind: 'text', text, truncated: false, usage: { calls: 1, tokens: 1 } };
+    });
+    const target = createRemoteTarget({
+      name: 'own',
+      answer: (_, { limiter, signal, arrivedTogether }) =>
+        limiter.run(async () => arrivedTogether(brought), signal, brought.length),
+      release: async () => undefined,
+    });
+    const log = openCallLog(join(folder, 'calls.db'));
+    const meter = createCallMeter({ budget: createBudget({}, log), prices: undefined });
+    let left = 1;
+    const keep: typeof log.keep = (...kept) => {
+      if (left-- === 0) throw new FloodgateError('store', 'the disk is full');
+      log.keep(...kept);
+    };
+    const full = keepAnswers(target, {
+      identity: 'm',
+      log: Object.create(log, { keep: { value: keep } }),
+      meter,
+      reads: true,
+    });
+    await expect(full.ask(requestsFor('a'), ask)).rejects.toThrow('the disk is full');
+    expect([log.size, log.spent.targetCalls, openCallLog(join(folder, 'calls.db')).size]).toEqual([0, 0, 0]);
+    await keptTarget({ target }).target.ask(requestsFor('a'), ask);
+    expect([log.size, openCallLog(join(folder, 'calls.db')).spent.targetCalls]).toEqual([2, 2]);
+    await target.close();
   });
 
   it('keep texts as they are: NUL, lone surrogates, everything', async () => {

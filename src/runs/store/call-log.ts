@@ -104,14 +104,22 @@ export function openCallLog(path: string, others?: Pick<CallLog, 'find'>): CallL
   const calls = openUnanswered(db);
   const write = (paid: Partial<Spent>, came: Partial<Unanswered>, also: () => void): void => {
     const sum = addSpent(spent, paid);
-    guardSqlite('write call log', () =>
-      transact(db, () => {
-        also();
-        calls.answered(came);
-        update.run([sum.targetCalls, sum.judgeCalls, sum.tokens, sum.money, seconds()]);
-      }),
-    );
+    const store = (): void => {
+      also();
+      calls.answered(came);
+      update.run([sum.targetCalls, sum.judgeCalls, sum.tokens, sum.money, seconds()]);
+    };
+    guardSqlite('write call log', () => (db.inTransaction ? store() : transact(db, store)));
     spent = sum;
+  };
+  const together: CallLog['together'] = (work) => {
+    const earlier = spent;
+    try {
+      guardSqlite('write call log', () => transact(db, work));
+    } catch (error) {
+      spent = earlier;
+      throw error;
+    }
   };
   let hasFailures = guardSqlite('read call log', () => readFailures(db).length > 0);
   const keep: CallLog['keep'] = (key, value, paid, came = {}) =>
@@ -134,6 +142,7 @@ export function openCallLog(path: string, others?: Pick<CallLog, 'find'>): CallL
     find: (key) =>
       guardSqlite('read call log', () => (select.get([key]) as [string] | undefined)?.[0]) ?? takeOver(key),
     keep,
+    together,
     spend: (paid) => write(paid, {}, () => undefined),
     fail: (key, reason, paid, came = {}) => {
       write(paid, came, () => void insertFailure.run([key, JSON.stringify(reason)]));
