@@ -4,12 +4,12 @@ import { FloodgateError } from '../base/errors.ts';
 import { append } from '../base/long-lists.ts';
 import type { Objective, ObjectiveKind } from '../learning/objectives/objective.ts';
 import { objectiveKinds } from '../learning/objectives/registry.ts';
-import { MOST_COVERED } from '../learning/proposals/meaning-coverage.ts';
 import { replaySection } from '../learning/replay/replay-section.ts';
 import { MAX_ADAPTER_BYTES } from '../queue/search-job.ts';
 import type { ConfigProblem } from '../runs/config/config-problems.ts';
 import { isFreeTarget } from '../targets/registry.ts';
 import { type Config, createSection } from './config/config.ts';
+import { checkCompared } from './reference-draws.ts';
 import type { SuccessiveRule } from './rewarded-training.ts';
 import { checkWarmup, problemAt } from './stage.ts';
 
@@ -207,11 +207,8 @@ export function checkGflownetSection(config: Config): ConfigProblem[] {
     problems.push(problemAt('gflownet.logZLearningRate', `objective ${objective} learns no log Z`));
   }
   const { seedWithReference, seedCandidates, seedCoverage } = section.replay;
-  const drawn = seedWithReference * seedCandidates;
-  if (seedCandidates > 1 && seedCoverage === 'meaning' && drawn > MOST_COVERED) {
-    const what = `got ${seedCandidates} for each of ${seedWithReference}, expected at most ${MOST_COVERED} draws that are compared by meaning`;
-    problems.push(problemAt('gflownet.replay.seedCandidates', what));
-  }
+  const draws = { attacks: seedWithReference, candidates: seedCandidates, coverage: seedCoverage };
+  append(problems, checkCompared('gflownet.replay.seedCandidates', draws));
   const { clusters, failures } = section.replay.mix;
   if (clusters + failures > 1) {
     const what = `got ${clusters} and failures ${failures}, expected shares that add up to at most 1`;

@@ -1,5 +1,6 @@
 import { createRegistry } from '../base/registry.ts';
 import { bestOfN } from './best-of-n.ts';
+import { covering, draws } from './draws.ts';
 import { exact } from './exact.ts';
 import { gflownet } from './gflownet.ts';
 import { icl } from './icl.ts';
@@ -7,7 +8,14 @@ import { ppo } from './ppo.ts';
 import { reinforce } from './reinforce.ts';
 import { replay } from './replay.ts';
 import { sft } from './sft.ts';
-import { ppoSmoothing, reinforceSmoothing, smoothing, weightedSmoothings } from './smoothing.ts';
+import {
+  coveringSmoothing,
+  drawsSmoothing,
+  ppoSmoothing,
+  reinforceSmoothing,
+  smoothing,
+  weightedSmoothings,
+} from './smoothing.ts';
 import { stableGfn } from './stable-gfn.ts';
 import { neededStages, type Stage } from './stage.ts';
 
@@ -27,6 +35,10 @@ export const stages = createRegistry<Stage>('stage', [
   reinforceSmoothing,
   ppo,
   ppoSmoothing,
+  draws,
+  drawsSmoothing,
+  covering,
+  coveringSmoothing,
   bestOfN,
   exact,
 ]);

@@ -1,28 +1,21 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { monotonicMs } from '../base/clock.ts';
 import { FloodgateError } from '../base/errors.ts';
 import { append } from '../base/long-lists.ts';
-import { randomStream } from '../base/random.ts';
 import type { Attack } from '../learning/attack.ts';
-import { type Attacker, type AttackerState, cellInTurn, placesByCell } from '../learning/attacker.ts';
+import { placesByCell } from '../learning/attacker.ts';
 import type { GflownetOptions } from '../learning/loops/gflownet.ts';
 import { keepAttacks } from '../learning/loops/gflownet-gather.ts';
 import { type GflownetParts, inCell, rewardOf } from '../learning/loops/gflownet-parts.ts';
 import { consultReference, tryRollouts } from '../learning/loops/rollout.ts';
-import { MeaningCoverage } from '../learning/proposals/meaning-coverage.ts';
-import { WordCoverage } from '../learning/proposals/word-coverage.ts';
 import type { ReplaySettings } from '../learning/replay/replay-section.ts';
 import { judgeScore, type RewardFunction } from '../learning/reward/reward.ts';
 import { BEFORE_UPDATES, type StoredAttack } from '../runs/store/records.ts';
 import { type Evidence, unsafeOf } from '../trial/evidence.ts';
 import type { Ledger } from '../trial/ledger.ts';
-import { embedEach } from './embed-each.ts';
+import { drawReference, TRIED_AT_ONCE } from './reference-draws.ts';
 import { toRow } from './rewarded-training.ts';
 import { seedCells } from './seed-cells.ts';
 import type { Campaign } from './stage.ts';
-
-/** Attacks tried and stored at once: a kill loses at most this many. */
-const CHUNK = 64;
 
 export interface SeedBufferWork {
   readonly campaign: Campaign;
@@ -33,113 +26,23 @@ export interface SeedBufferWork {
   readonly ledger: Ledger;
 }
 
-/** Rows that are drawn at once: more than a chunk where the vocabulary is so small that their logits weigh nothing. */
-function drawnRows({ spec }: Attacker): number {
-  return Math.max(CHUNK, Math.min(8 * CHUNK, Math.floor(2 ** 20 / spec.config.vocabSize)));
-}
-
-/** Draws so many attacks of the reference. */
-async function sampleReference(
-  { attacker, config, io: { signal, progress } }: Campaign,
-  reference: AttackerState,
-  count: number,
-): Promise<Attack[]> {
-  const drawn: Attack[] = [];
-  const bar = progress.start('draw from the reference', count, 'attacks');
-  while (drawn.length < count) {
-    if (signal.aborted) throw interrupted(0, 'seeds');
-    const requests = Array.from({ length: Math.min(drawnRows(attacker), count - drawn.length) }, (_, i) => ({
-      stream: randomStream(config.seed, 'reference', drawn.length + i),
-      temperature: 1,
-      ...cellInTurn(attacker.cells, drawn.length + i),
-    }));
-    const sampled = await attacker.sample(reference, requests);
-    append(
-      drawn,
-      sampled.map(({ logPi: _logPi, ...attack }): Attack => ({ ...attack, source: 'reference' })),
-    );
-    bar.update(drawn.length);
-  }
-  bar.finish();
-  return drawn;
-}
-
-/**
- * Attacks of the reference, its cells in turn: every one that it draws, or of `seedCandidates` times as many those that
- * cover most.
- */
-async function drawReference(
-  campaign: Campaign,
-  reference: AttackerState,
-  { seedWithReference, seedCandidates, seedCoverage }: ReplaySettings,
-): Promise<Attack[]> {
-  const candidates = await sampleReference(campaign, reference, seedWithReference * seedCandidates);
-  if (seedCandidates === 1) return candidates;
-  const ofCells = [...placesByCell(candidates).values()];
-  const chosen: Attack[][] = [];
-  for (const [i, places] of ofCells.entries()) {
-    const share = Math.ceil((seedWithReference - i) / ofCells.length); // as many as its turns
-    const own = places.map((place) => candidates[place] as Attack);
-    const coverage = seedCoverage === 'words' ? new WordCoverage(own) : await coverMeaning(campaign, own);
-    chosen.push(await takeFirst(coverage, share, campaign.io.signal));
-  }
-  return Array.from({ length: seedWithReference }, (_, i) => {
-    return chosen[i % chosen.length]?.[Math.floor(i / chosen.length)] as Attack;
-  });
-}
-
-/** Candidates as coverage compares them: by sentence embedding. */
-async function coverMeaning(
-  { encoder, io: { signal, progress } }: Campaign,
-  candidates: readonly Attack[],
-): Promise<MeaningCoverage<Attack>> {
-  const coverage = new MeaningCoverage<Attack>(candidates.length);
-  const embed = embedEach(encoder);
-  const bar = progress.start('compare the draws', candidates.length, 'attacks');
-  for (let start = 0; start < candidates.length; start += CHUNK) {
-    const chunk = candidates.slice(start, start + CHUNK);
-    for (const [i, embedding] of (await embed(chunk.map(({ text }) => text))).entries()) {
-      if (signal.aborted) throw interrupted(0, 'seeds');
-      coverage.add(chunk[i] as Attack, embedding);
-      await nextTurn();
-    }
-    bar.update(start + chunk.length);
-  }
-  bar.finish();
-  return coverage;
-}
-
-/** The first `count` candidates in the order of their coverage. */
-async function takeFirst(
-  coverage: WordCoverage<Attack> | MeaningCoverage<Attack>,
-  count: number,
-  signal: AbortSignal,
-): Promise<Attack[]> {
-  const chosen: Attack[] = [];
-  while (chosen.length < count) {
-    if (signal.aborted) throw interrupted(0, 'seeds');
-    chosen.push(coverage.take() as Attack);
-    await nextTurn();
-  }
-  return chosen;
-}
-
 /** The seeds and samples of the reference that the config puts into the buffer. */
 async function drawSeeds({ campaign, parts, replay }: SeedBufferWork): Promise<Attack[]> {
   const { attacker, seeds } = campaign;
   const cellOf = await seedCells(campaign);
-  const { seedWithSft } = replay;
+  const { seedWithSft, seedWithReference, seedCandidates, seedCoverage } = replay;
   const drawn: Attack[] = [];
   for (const text of seedWithSft ? seeds.attacks : []) {
     const attack = attacker.tokensOf(text);
     if (attack.tokens.length < attacker.spec.minTokens) continue;
     drawn.push({ ...attack, ...cellOf(text), text: attacker.textOf(attack.tokens), source: 'seed' });
   }
-  append(drawn, await drawReference(campaign, parts.reference, replay));
+  const draws = { attacks: seedWithReference, candidates: seedCandidates, coverage: seedCoverage };
+  append(drawn, await drawReference(campaign, parts.reference, draws));
   return drawn;
 }
 
-function interrupted(kept: number, of: number | string): FloodgateError {
+function interrupted(kept: number, of: number): FloodgateError {
   return new FloodgateError('interrupted', `try the seeds: interrupted, ${kept} of ${of} are kept`, {
     hint: 'floodgate resume continues the run',
   });
@@ -149,16 +52,16 @@ function interrupted(kept: number, of: number | string): FloodgateError {
 function storedSeeds({ campaign, stage }: SeedBufferWork, seeds: readonly Attack[]): readonly StoredAttack[] {
   const { store } = campaign;
   const stored = store.attacks({ stage, fromUpdate: BEFORE_UPDATES, toUpdate: BEFORE_UPDATES });
-  const areChunks = stored.length % CHUNK === 0 || stored.length === seeds.length;
+  const areChunks = stored.length % TRIED_AT_ONCE === 0 || stored.length === seeds.length;
   const textsOf = (attacks: readonly { readonly text: string }[], start: number): string =>
     JSON.stringify(
       attacks
-        .slice(start, start + CHUNK)
+        .slice(start, start + TRIED_AT_ONCE)
         .map(({ text }) => text)
         .sort(),
     );
   let start = 0;
-  while (areChunks && start < stored.length && textsOf(stored, start) === textsOf(seeds, start)) start += CHUNK;
+  while (areChunks && start < stored.length && textsOf(stored, start) === textsOf(seeds, start)) start += TRIED_AT_ONCE;
   if (start >= stored.length && stored.length <= seeds.length) return stored;
   store.truncateAfter(stage, BEFORE_UPDATES - 1);
   return [];
@@ -229,14 +132,14 @@ export async function seedBuffer(work: SeedBufferWork): Promise<void> {
   const stored = storedSeeds(work, seeds);
   const bar = progress.start('try the seeds', seeds.length, 'attacks');
   try {
-    for (let start = 0; start === 0 || start < seeds.length; start += CHUNK) {
+    for (let start = 0; start === 0 || start < seeds.length; start += TRIED_AT_ONCE) {
       if (signal.aborted) throw interrupted(Math.max(start, stored.length), seeds.length);
       const startedMs = monotonicMs();
-      const chunk = seeds.slice(start, start + CHUNK);
-      const known = stored.slice(start, start + CHUNK);
+      const chunk = seeds.slice(start, start + TRIED_AT_ONCE);
+      const known = stored.slice(start, start + TRIED_AT_ONCE);
       if (known.length > 0) await tryChunk(work, chunk, storedReward(campaign, known), start);
       else storeChunk(work, await tryChunk(work, chunk, parts.reward, start), { start, startedMs });
-      bar.update(Math.min(start + CHUNK, seeds.length));
+      bar.update(Math.min(start + TRIED_AT_ONCE, seeds.length));
     }
   } finally {
     bar.finish();

@@ -218,10 +218,10 @@ const OF_GFLOWNET: StageWords = {
   learning: MANY_KINDS,
 };
 
-const after = (label: string): StageWords => ({
+const after = (label: string, learning = FOR_SUCCESS): StageWords => ({
   label: `${label} + smoothing`,
   explain: 'The imitation attacker, retrained on the successes collected before.',
-  learning: FOR_SUCCESS,
+  learning,
 });
 
 /** The GFlowNet's smoothing, and the same with each weighting. */
@@ -253,3 +253,17 @@ export const reinforceSmoothing = smoothingStage({
 });
 
 export const ppoSmoothing = smoothingStage({ name: 'ppo-smoothing', source: 'ppo', words: after('PPO') });
+
+const OF_ITS_OWN = 'first by imitating examples, then by imitating those of its own messages that succeeded';
+
+export const drawsSmoothing = smoothingStage({
+  name: 'draws-smoothing',
+  source: 'draws',
+  words: after('Plain draws', OF_ITS_OWN),
+});
+
+export const coveringSmoothing = smoothingStage({
+  name: 'covering-smoothing',
+  source: 'covering',
+  words: after('Covering draws', OF_ITS_OWN),
+});

@@ -197,7 +197,7 @@ export interface Stage {
   readonly smooths?: string;
   /** True when it trains every weight where the others train an adapter. */
   trainsEveryWeight?(config: Config): boolean;
-  /** Rules between keys. Returns what is broken. `isWanted`: the config names the stage. */
+  /** Rules between keys. Returns what is broken. `isWanted`: an attacker of the config is it or needs it. */
   check?(config: Config, isWanted: boolean): ConfigProblem[];
   /**
    * Checks at the start of a run, with its models open, what the config alone does not tell.

@@ -16,6 +16,7 @@ export const SMALL_STAGES: readonly string[] = [
   'reinforce={updates: 4, batchSize: 16, warmupUpdates: 1}',
   'ppo={updates: 4, batchSize: 16, minibatchSize: 8, warmupUpdates: 1}',
   'smoothing={updates: 4, batchSize: 8, learningRate: 1.0e-2, warmupUpdates: 1, rescore: true}',
+  'draws={attacks: 96, candidates: 2}',
   'collect.minUnsafe=0.1',
   'watch={everyUpdates: 4, attacks: 8}',
   'evaluation={attacks: 24, responses: 2, controls: 8}',

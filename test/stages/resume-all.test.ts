@@ -5,7 +5,16 @@ import { runWithKills } from './killed-run.ts';
 import { createTinyWholeRun, type TinyWholeRun } from './whole-run.ts';
 
 /** One kill in the training of each kind of loop; `npm run lab -- durability kills` draws hundreds over all stages. */
-const KILLED_IN = ['controls', 'evaluate:icl', 'stable-gfn', 'reinforce', 'ppo', 'ppo-smoothing', 'evaluate:best-of-n'];
+const KILLED_IN = [
+  'controls',
+  'evaluate:icl',
+  'stable-gfn',
+  'reinforce',
+  'ppo',
+  'ppo-smoothing',
+  'covering',
+  'evaluate:best-of-n',
+];
 
 let whole: TinyWholeRun;
 beforeAll(async () => {

@@ -9,7 +9,7 @@ import { targetKinds, targetSchema } from '../../targets/registry.ts';
 import '../../worlds/world-kinds.ts';
 import { cellProblems } from '../config/cells-section.ts';
 import { type Config, headShape, tailShape } from '../config/config.ts';
-import { stages } from '../registry.ts';
+import { stages, stagesToTrain } from '../registry.ts';
 import { problemAt } from '../stage.ts';
 
 const judges = () =>
@@ -110,7 +110,8 @@ export function checkConfigRules(config: Config): ConfigProblem[] {
   }
   append(problems, cellProblems(attacker));
   append(problems, cellLimits(config));
-  const checked = stages.all().flatMap((stage) => stage.check?.(config, config.attackers.includes(stage.name)) ?? []);
+  const wanted = stagesToTrain(config.attackers);
+  const checked = stages.all().flatMap((stage) => stage.check?.(config, wanted.includes(stage)) ?? []);
   // Stages that share a section find the same problem.
   append(problems, new Map(checked.map((problem) => [problem.message, problem])).values());
   if (target.responses > 1 && target.decode.temperature === 0) {
