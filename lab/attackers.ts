@@ -14,6 +14,8 @@ export const ATTACKERS = [
   'reinforce-smoothing',
   'ppo',
   'ppo-smoothing',
+  'draws-smoothing',
+  'covering-smoothing',
   'best-of-n',
   'exact',
 ] as const;

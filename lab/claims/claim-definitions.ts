@@ -26,6 +26,7 @@ export const BASELINES = [
   'ppo',
   'reinforce-smoothing',
   'ppo-smoothing',
+  'draws-smoothing',
 ] as const satisfies readonly AttackerName[];
 
 /** Attackers whose attacks a tuned target meets, and on whose data the other targets are tuned; icl on real models only. */

@@ -103,6 +103,7 @@ export const SETTINGS: readonly Setting[] = [
   ours('huber-10', 4, 'gflownet.tb.huber=10', 'gflownet.vargrad.huber=10'),
   // About two responses an attack once every second one succeeds; the table has the calls.
   { ...ours('successive', 4, 'gflownet.responses={first: 1, most: 3}'), responses: 2 },
+  { name: 'draws', attackers: ['draws-smoothing', 'covering-smoothing'], overrides: [], updatesPerBatch: 1 },
   {
     name: 'baselines',
     attackers: ['sft', 'reinforce', 'reinforce-smoothing', 'ppo', 'ppo-smoothing', 'best-of-n'],
@@ -155,6 +156,8 @@ export function fewCallsConfig(setting: Setting, calls: number, seed: number, wo
       `reinforce.updates=${rlUpdates}`,
       `ppo.updates=${rlUpdates}`,
       `bestOfN.targetCalls=${calls}`,
+      `draws.attacks=${attacks}`,
+      `draws.candidates=${Math.max(1, Math.round(POOL / attacks))}`,
       ...setting.overrides,
     ],
   });

@@ -74,6 +74,7 @@ const PRESET = {
     },
     checkpointEveryUpdates: 50,
   },
+  draws: { attacks: CALLS, candidates: 19, coverage: 'words' },
   reinforce: { ...POLICY_GRADIENT, learningRate: 2.33e-4, kl: 0.00208, entropy: 0.01, baseline: 'running-mean' },
   ppo: { ...POLICY_GRADIENT, learningRate: 1.46e-4, kl: 0.0117, novelty: { cosine: 0.634 } },
   smoothing: {

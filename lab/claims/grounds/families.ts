@@ -1,4 +1,4 @@
-import { BASELINE_ARM, type Ground, OURS_ARM } from './ground.ts';
+import { BASELINE_ARM, DRAWS_ARM, type Ground, OURS_ARM } from './ground.ts';
 import { realModelConfig, realModelTargets } from './real-models.ts';
 
 /** Models of two families and sizes, by the names of the catalogue. */
@@ -15,7 +15,7 @@ function acrossFamilies(name: string, attacker: Family, target: Family): Ground 
     kind: 'model',
     budgets: [2_000],
     seeds: 3,
-    arms: { ours: OURS_ARM, baselines: BASELINE_ARM },
+    arms: { ours: OURS_ARM, baselines: BASELINE_ARM, draws: DRAWS_ARM },
     ownWeights: 'smoothing-uniform',
     config: (run) => realModelConfig({ ...run, attackers: run.attackers ?? ground.arms[run.arm] ?? [] }, own),
     targets: realModelTargets({ name: other, model: MODELS[other] }),

@@ -6,10 +6,10 @@ import type { AttackerName } from '../../attackers.ts';
 export const BUDGETS = [500, 2_000, 10_000] as const;
 
 /**
- * Runs that a seed is measured in. `ours` and `baselines` are compared; `reference` is the loop of the paper's code, and
- * `today` are the settings before: both on the same engine.
+ * Runs that a seed is measured in. `ours`, `baselines` and `draws` are compared; `reference` is the loop of the paper's
+ * code, and `today` are the settings before: both on the same engine.
  */
-export const ARMS = ['ours', 'baselines', 'reference', 'today'] as const;
+export const ARMS = ['ours', 'baselines', 'draws', 'reference', 'today'] as const;
 export type ArmName = (typeof ARMS)[number];
 
 /** One run of a ground. */
@@ -67,6 +67,9 @@ export const BASELINE_ARM: readonly AttackerName[] = [
   'ppo-smoothing',
   'best-of-n',
 ];
+
+/** What the first draws alone find: nothing learns while the target is asked. */
+export const DRAWS_ARM: readonly AttackerName[] = ['draws-smoothing', 'covering-smoothing'];
 
 /** Our attacker, and its smoothing. */
 export const OURS_ARM: readonly AttackerName[] = ['gflownet', 'smoothing'];

@@ -1,6 +1,6 @@
 import { parseConfig } from '../../../src/stages/campaign/config-load.ts';
 import { CHOSEN } from '../../few-calls/settings.ts';
-import { BASELINE_ARM, type Ground, OURS_ARM } from './ground.ts';
+import { BASELINE_ARM, DRAWS_ARM, type Ground, OURS_ARM } from './ground.ts';
 import { realModelOverrides } from './real-models.ts';
 
 /** A language model attacks a rule over planted regions of meaning. */
@@ -11,7 +11,7 @@ export const language: Ground = {
   budgets: [500, 2_000],
   seeds: 5,
   firstWorldSeed: () => 8000,
-  arms: { ours: OURS_ARM, baselines: BASELINE_ARM, reference: OURS_ARM, today: OURS_ARM },
+  arms: { ours: OURS_ARM, baselines: BASELINE_ARM, draws: DRAWS_ARM, reference: OURS_ARM, today: OURS_ARM },
   ownWeights: 'smoothing-uniform',
   config: async (run) => {
     const attackers = run.attackers ?? language.arms[run.arm] ?? [];

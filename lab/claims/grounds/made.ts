@@ -1,10 +1,11 @@
 import { WORLD_TUNING } from '../../../src/studies/robustness/target-versions.ts';
 import { CHOSEN, fewCallsConfig, settingNamed } from '../../few-calls/settings.ts';
-import { type ArmName, BASELINE_ARM, BUDGETS, type Ground, OURS_ARM } from './ground.ts';
+import { type ArmName, BASELINE_ARM, BUDGETS, DRAWS_ARM, type Ground, OURS_ARM } from './ground.ts';
 
 const SETTING: Readonly<Record<Exclude<ArmName, 'today'>, string>> = {
   ours: CHOSEN.worlds,
   baselines: 'baselines',
+  draws: 'draws',
   reference: 'reference-loop',
 };
 
@@ -34,6 +35,7 @@ export const made: Ground = {
   arms: {
     ours: [...OURS_ARM, 'smoothing-uniform', 'smoothing-reward'],
     baselines: BASELINE_ARM,
+    draws: DRAWS_ARM,
     reference: OURS_ARM,
   },
   ownWeights: 'smoothing-balanced',

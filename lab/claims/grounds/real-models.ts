@@ -17,7 +17,7 @@ const FRESH = BATCH / 2;
 const ATTACKS = 128;
 
 /** Responses to each attack while the GFlowNet learns. */
-const RESPONSES: Readonly<Record<ArmRun['arm'], number>> = { ours: 1, baselines: 1, reference: 5, today: 2 };
+const RESPONSES: Readonly<Record<ArmRun['arm'], number>> = { ours: 1, baselines: 1, draws: 1, reference: 5, today: 2 };
 
 /** Best of a few trials of each attacker at seed 900 (docs/search.md), and no call but those of learning. */
 const SHARED: readonly string[] = [
@@ -52,6 +52,7 @@ function scheduleOf({ arm, budget }: ArmRun, chosen: string): string[] {
     ...(arm === 'baselines'
       ? [`reinforce.updates=${updates}`, `ppo.updates=${updates}`, `bestOfN.targetCalls=${budget}`]
       : []),
+    ...(arm === 'draws' ? [`draws={attacks: ${budget}, candidates: 8, coverage: meaning}`] : []),
     ...(arm === 'ours' ? setting.overrides : []),
   ];
 }

@@ -1,4 +1,4 @@
-import { type Ground, OURS_ARM } from './ground.ts';
+import { DRAWS_ARM, type Ground, OURS_ARM } from './ground.ts';
 import { realModelConfig, realModelTargets } from './real-models.ts';
 
 /** A judge that sees the answer without the attack's own words: an echo is no success. */
@@ -14,7 +14,7 @@ export const smollm2Masked: Ground = {
   kind: 'model',
   budgets: [2_000],
   seeds: 3,
-  arms: { ours: OURS_ARM, baselines: ['sft', 'ppo', 'ppo-smoothing', 'best-of-n'] },
+  arms: { ours: OURS_ARM, baselines: ['sft', 'ppo', 'ppo-smoothing', 'best-of-n'], draws: DRAWS_ARM },
   ownWeights: 'smoothing-uniform',
   config: (run) => realModelConfig({ ...run, attackers: run.attackers ?? smollm2Masked.arms[run.arm] ?? [] }, MASKED),
   targets: realModelTargets(),

@@ -1,4 +1,4 @@
-import { BASELINE_ARM, type Ground, OURS_ARM } from './ground.ts';
+import { BASELINE_ARM, DRAWS_ARM, type Ground, OURS_ARM } from './ground.ts';
 import { realModelConfig, realModelTargets } from './real-models.ts';
 
 /** SmolLM2 attacks itself, rewarded by the plain judge. */
@@ -11,6 +11,7 @@ export const smollm2: Ground = {
   arms: {
     ours: [...OURS_ARM, 'smoothing-balanced', 'smoothing-reward'],
     baselines: ['icl', ...BASELINE_ARM],
+    draws: DRAWS_ARM,
     reference: OURS_ARM,
     today: OURS_ARM,
   },

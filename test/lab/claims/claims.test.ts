@@ -227,8 +227,8 @@ describe('claims', () => {
   });
 
   it('have the parts of their ground: a rule has no other targets', () => {
-    expect(partsOf(made, PARTS)).toEqual(['ours', 'baselines', 'reference', 'transfer', 'retrained', 'tuned']);
-    expect(partsOf(language, PARTS)).toEqual(['ours', 'baselines', 'reference', 'today']);
+    expect(partsOf(made, PARTS)).toEqual(['ours', 'baselines', 'draws', 'reference', 'transfer', 'retrained', 'tuned']);
+    expect(partsOf(language, PARTS)).toEqual(['ours', 'baselines', 'draws', 'reference', 'today']);
   });
 
   it('stand in docs/claims.md with their grounds, budgets and numbers of seeds', () => {
@@ -251,7 +251,7 @@ describe('claims', () => {
 
   it.each(places)('ask equally often: $ground.name, $budget calls, $arm', async ({ ground, budget, arm }) => {
     const config = await ground.config({ arm, seed: 0, budget, threads: 1, ...worldOf(ground) });
-    const responses = { ours: 1, baselines: 1, reference: 5, today: 2 }[arm];
+    const responses = { ours: 1, baselines: 1, draws: 1, reference: 5, today: 2 }[arm];
     expect(config.target.responses).toBe(responses);
     expect(config.attackers).toEqual(ground.arms[arm]);
     expect(config.watch.everyUpdates).toBe(0);
@@ -261,6 +261,9 @@ describe('claims', () => {
       expect(calls, attacker).toBeLessThanOrEqual(budget);
       // A batch that does not fit whole is left out.
       expect(calls, attacker).toBeGreaterThan(budget - responses * (attacker === 'gflownet' ? 33 : 64));
+    }
+    if (arm === 'draws') {
+      for (const attacker of ['draws', 'covering']) expect(plannedAttacks(config, attacker, 240)).toBe(budget);
     }
     for (const attacker of config.attackers.filter((name) => name.endsWith('smoothing'))) {
       expect(plannedAttacks(config, attacker, 240), attacker).toBe(0);
