@@ -38,7 +38,7 @@ export interface CallLog {
    * replaces the earlier one.
    */
   keep(key: string, value: string, paid: Partial<Spent>, came?: Partial<Unanswered>): void;
-  /** Runs `work`; all that it keeps, spends and fails is stored, or nothing of it. */
+  /** Runs `work`; all that it keeps, spends and fails is stored, or none of it. */
   together(work: () => void): void;
   /** Adds the price of a call that left nothing to keep. */
   spend(paid: Partial<Spent>): void;

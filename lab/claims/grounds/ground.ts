@@ -68,7 +68,7 @@ export const BASELINE_ARM: readonly AttackerName[] = [
   'best-of-n',
 ];
 
-/** What the first draws alone find: nothing learns while the target is asked. */
+/** Attackers that learn nothing while they ask: plain draws, and those that cover most. */
 export const DRAWS_ARM: readonly AttackerName[] = ['draws-smoothing', 'covering-smoothing'];
 
 /** Our attacker, and its smoothing. */

@@ -57,6 +57,8 @@ function expectation(issue: Issue): string {
     case 'too_small':
     case 'too_big':
       return bound(issue);
+    case 'not_multiple_of':
+      return `a multiple of ${issue.divisor}`;
     case 'invalid_value':
       return `one of ${issue.values.map(String).join(', ')}`;
     case 'invalid_union':

@@ -91,6 +91,12 @@ describe('parseConfig', () => {
     expect(message).toContain(`sft.batchSize: got 1.5, expected a whole number (line ${line + 1}, column 14)`);
   });
 
+  it('says of which number a value must be a multiple', () => {
+    expect(messageOf(() => parse('world: { keys: 50 }\n'))).toContain(
+      'world.keys: got 50, expected a multiple of 24 (line 1, column 16)',
+    );
+  });
+
   it('reports every problem at once', () => {
     expect(messageOf(() => parse('seed: -1\nnmae: x\n'))).toMatch(/ \d+ problems:\n/);
     expect(messageOf(() => parse('{}'))).toContain('authorisation: missing, expected a text');
