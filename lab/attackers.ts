@@ -4,6 +4,8 @@ import { stagesToTrain } from '../src/stages/registry.ts';
 export const ATTACKERS = [
   'icl',
   'sft',
+  'draws-smoothing',
+  'covering-smoothing',
   'gflownet',
   'smoothing',
   'smoothing-uniform',
@@ -14,8 +16,6 @@ export const ATTACKERS = [
   'reinforce-smoothing',
   'ppo',
   'ppo-smoothing',
-  'draws-smoothing',
-  'covering-smoothing',
   'best-of-n',
   'exact',
 ] as const;

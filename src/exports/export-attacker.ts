@@ -22,7 +22,7 @@ import { attackerCells } from '../stages/config/cells-section.ts';
 import type { Config } from '../stages/config/config.ts';
 import { loadConfigSeeds } from '../stages/config/seeds.ts';
 import { stages } from '../stages/registry.ts';
-import type { CampaignIo } from '../stages/stage.ts';
+import { type CampaignIo, leavesPolicy } from '../stages/stage.ts';
 import { type AttackerCard, cardLine, createAttackerCard } from './attacker-card.ts';
 import { attackerCardText, baseIdOf } from './attacker-card-text.ts';
 import { targetNameOf, withOpenedRun } from './export-source.ts';
@@ -57,6 +57,8 @@ function chooseStage({ folder, store, config }: OpenedRun, wanted: string | unde
   const stage = wanted ?? lastTrainedStage(store, (each) => leavesAdapter(config, each));
   if (stage === undefined)
     throw refusal(name, 'no stage that leaves an adapter is done', `floodgate resume ${name} continues the run`);
+  if (stages.has(stage) && !leavesPolicy(stages.get(stage)))
+    throw refusal(name, `stage ${stage} leaves no attacker of its own`, 'name another with --stage');
   if (!leavesAdapter(config, stage))
     throw refusal(
       name,

@@ -7,17 +7,23 @@ import { positiveCount } from '../base/config-fields.ts';
 import { FloodgateError } from '../base/errors.ts';
 import type { Attack } from '../learning/attack.ts';
 import type { AttackerState } from '../learning/attacker.ts';
-import { consultReference, type Rollouts, tryRollouts, writtenTokens } from '../learning/loops/rollout.ts';
+import { consultReference, type Rollouts, tryRollouts } from '../learning/loops/rollout.ts';
 import { isUnsafe, logRewardAt, type RewardFunction } from '../learning/reward/reward.ts';
 import { referenceRule, rewardRule } from '../learning/reward/reward-section.ts';
-import type { MetricRecord } from '../runs/store/records.ts';
+import { BEFORE_UPDATES, type MetricRecord } from '../runs/store/records.ts';
 import type { Evidence } from '../trial/evidence.ts';
 import { createLedger } from '../trial/ledger.ts';
 import { checkpointFile, loadReference } from './checkpoints.ts';
 import { type Config, createSection } from './config/config.ts';
 import { meanMetric, plainMetric } from './metric-records.ts';
 import { createPolicyDraw } from './policy-draw.ts';
-import { checkCompared, drawReference, type ReferenceDraws, TRIED_AT_ONCE } from './reference-draws.ts';
+import {
+  type ChosenDraws,
+  checkCompared,
+  drawReference,
+  type ReferenceDraws,
+  TRIED_AT_ONCE,
+} from './reference-draws.ts';
 import { openReward, toRow, withMeasuredCap } from './rewarded-training.ts';
 import type { AttackDraw, Campaign, Stage } from './stage.ts';
 
@@ -44,16 +50,28 @@ const section = createSection(
 
 /** The attacks to try, chosen once: a resume reads them. */
 async function loadChosen(
-  campaign: Campaign,
+  { folder }: Pick<Campaign, 'folder'>,
   stage: string,
-  reference: AttackerState,
-  draws: ReferenceDraws,
-): Promise<readonly Attack[]> {
-  const file = checkpointFile(campaign.folder, `${stage}-chosen.json`);
-  if (existsSync(file)) return JSON.parse(await readFile(file, 'utf8')) as Attack[];
-  const chosen = await drawReference(campaign, reference, draws);
+  draw: () => Promise<ChosenDraws>,
+): Promise<ChosenDraws> {
+  const file = checkpointFile(folder, `${stage}-chosen.json`);
+  if (existsSync(file)) return JSON.parse(await readFile(file, 'utf8')) as ChosenDraws;
+  const chosen = await draw();
   await writeFileAtomically(file, (handle) => handle.writeFile(JSON.stringify(chosen)));
   return chosen;
+}
+
+const DRAWN = 'drawn';
+
+/** Records once what drawing cost: it comes before the first update, and no resume repeats it. */
+function recordDrawn({ store }: Campaign, stage: string, tokens: number, message: string, startedMs: number): void {
+  if (store.events().some((event) => event.stage === stage && event.code === DRAWN)) return;
+  store.recordUpdate({
+    stage,
+    update: BEFORE_UPDATES,
+    events: [{ level: 'info', code: DRAWN, message }],
+    cost: { targetCalls: 0, judgeCalls: 0, tokens, seconds: (monotonicMs() - startedMs) / 1000 },
+  });
 }
 
 function metricsOf({ scored, unscored }: Rollouts<Attack, Evidence>): MetricRecord[] {
@@ -65,7 +83,10 @@ function metricsOf({ scored, unscored }: Rollouts<Attack, Evidence>): MetricReco
   ];
 }
 
-/** Tries attacks; `start` is the place of the first of them among all. @throws FloodgateError `judge` when none is scored. */
+/**
+ * Tries attacks; `start` is the place of the first of them among all.
+ * @throws FloodgateError `judge` when none of a whole part is scored. A last part may be a single attack.
+ */
 async function tryAttacks(
   { attacker, config }: Campaign,
   reference: AttackerState,
@@ -75,10 +96,10 @@ async function tryAttacks(
   const rule = referenceRule(config.reward, config.attacker.minTokens);
   const opinions = await consultReference(attacker, reference, attacks, rule);
   const tried = await tryRollouts(attacks, opinions, reward, (row) => [stage, start + row]);
-  if (tried.scored.length > 0) return tried;
+  if (tried.scored.length > 0 || (start > 0 && attacks.length < TRIED_AT_ONCE)) return tried;
   const { reason = 'no reason was given' } = tried;
   throw new FloodgateError('judge', `${stage}: none of ${attacks.length} attacks could be scored: ${reason}`, {
-    hint: 'fix judges.training or the target; attacks so far are saved',
+    hint: 'fix judges.training or the target; the parts before are saved, and every answer is kept',
   });
 }
 
@@ -90,7 +111,12 @@ async function run(campaign: Campaign, stage: string, draws: ReferenceDraws): Pr
   const parameters = await loadReference(campaign);
   const capped = { ...campaign, config: await withMeasuredCap(campaign, parameters) };
   const reference = campaign.attacker.stateOf(parameters);
-  const chosen = await loadChosen(campaign, stage, reference, draws);
+  const beganMs = monotonicMs();
+  const { attacks: chosen, tokens } = await loadChosen(campaign, stage, () =>
+    drawReference(campaign, reference, draws),
+  );
+  const of = `${chosen.length} attacks to try, of ${chosen.length * draws.candidates} drawn`;
+  recordDrawn(campaign, stage, tokens, of, beganMs);
   const ledger = createLedger();
   const reward = openReward(capped, ledger);
   const logReward = logRewardAt(rewardRule(capped.config.reward), 0);
@@ -112,11 +138,7 @@ async function run(campaign: Campaign, stage: string, draws: ReferenceDraws): Pr
         update,
         attacks: [...scored, ...tried.unscored].map((attack) => toRow(campaign, attack)),
         metrics: metricsOf(tried),
-        cost: {
-          ...calls,
-          tokens: calls.tokens + writtenTokens(attacks),
-          seconds: (monotonicMs() - startedMs) / 1000,
-        },
+        cost: { ...calls, seconds: (monotonicMs() - startedMs) / 1000 },
       });
     }
     bar.update(chosen.length);
@@ -144,7 +166,7 @@ function drawsStage(own: Pick<Stage, 'name' | 'words'>, drawsOf: (config: Config
     ...own,
     needs: ['sft'],
     sections: [section],
-    knowsTarget: 'learns',
+    knowsTarget: 'asks',
     hasDensity: false,
     check: (config, isWanted) => (isWanted ? checkCompared('draws.candidates', drawsOf(config)) : []),
     plan: (config) => {

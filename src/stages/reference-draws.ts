@@ -4,6 +4,7 @@ import { append } from '../base/long-lists.ts';
 import { randomStream } from '../base/random.ts';
 import type { Attack } from '../learning/attack.ts';
 import { type Attacker, type AttackerState, cellInTurn, placesByCell } from '../learning/attacker.ts';
+import { writtenTokens } from '../learning/loops/rollout.ts';
 import { MeaningCoverage, MOST_COVERED } from '../learning/proposals/meaning-coverage.ts';
 import { WordCoverage } from '../learning/proposals/word-coverage.ts';
 import type { ConfigProblem } from '../runs/config/config-problems.ts';
@@ -21,6 +22,13 @@ export interface ReferenceDraws {
   readonly candidates: number;
   /** Of what they cover most: runs of words, or meaning by sentence embedding. */
   readonly coverage: 'words' | 'meaning';
+}
+
+/** Attacks of the reference that are to be tried. */
+export interface ChosenDraws {
+  readonly attacks: readonly Attack[];
+  /** Tokens of every attack that was drawn, those that are not tried too. */
+  readonly tokens: number;
 }
 
 /** The problem at `key`, where the number of candidates is set, of more draws than meaning can be compared of. */
@@ -70,9 +78,10 @@ export async function drawReference(
   campaign: Campaign,
   reference: AttackerState,
   { attacks, candidates: each, coverage: by }: ReferenceDraws,
-): Promise<Attack[]> {
+): Promise<ChosenDraws> {
   const candidates = await sampleReference(campaign, reference, attacks * each);
-  if (each === 1) return candidates;
+  const tokens = writtenTokens(candidates);
+  if (each === 1) return { attacks: candidates, tokens };
   const ofCells = [...placesByCell(candidates).values()];
   const chosen: Attack[][] = [];
   for (const [i, places] of ofCells.entries()) {
@@ -81,9 +90,10 @@ export async function drawReference(
     const coverage = by === 'words' ? new WordCoverage(own) : await coverMeaning(campaign, own);
     chosen.push(await takeFirst(coverage, share, campaign.io.signal));
   }
-  return Array.from({ length: attacks }, (_, i) => {
+  const inTurn = Array.from({ length: attacks }, (_, i) => {
     return chosen[i % chosen.length]?.[Math.floor(i / chosen.length)] as Attack;
   });
+  return { attacks: inTurn, tokens };
 }
 
 /** Candidates as coverage compares them: by sentence embedding. */
@@ -124,7 +134,7 @@ async function takeFirst(
 
 function throwIfStopped(signal: AbortSignal): void {
   if (!signal.aborted) return;
-  throw new FloodgateError('interrupted', 'draw from the reference: interrupted, nothing was asked yet', {
+  throw new FloodgateError('interrupted', 'draw from the reference: interrupted, nothing is lost', {
     hint: 'floodgate resume continues the run',
   });
 }

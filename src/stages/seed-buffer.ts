@@ -38,7 +38,7 @@ async function drawSeeds({ campaign, parts, replay }: SeedBufferWork): Promise<A
     drawn.push({ ...attack, ...cellOf(text), text: attacker.textOf(attack.tokens), source: 'seed' });
   }
   const draws = { attacks: seedWithReference, candidates: seedCandidates, coverage: seedCoverage };
-  append(drawn, await drawReference(campaign, parts.reference, draws));
+  append(drawn, (await drawReference(campaign, parts.reference, draws)).attacks);
   return drawn;
 }
 

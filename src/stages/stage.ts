@@ -187,8 +187,11 @@ export interface Stage {
   /** Sections of the config that it owns; stages may share one. */
   readonly sections: readonly Section<unknown>[];
   readonly words: StageWords;
-  /** `no`: never asks the target. `learns`: learns by asking it. `given`: is drawn from the truth itself. */
-  readonly knowsTarget: 'no' | 'learns' | 'given';
+  /**
+   * `no`: never asks the target. `asks`: asks it for others to learn, and stays the attacker of SFT. `learns`: learns by
+   * asking it. `given`: is drawn from the truth itself.
+   */
+  readonly knowsTarget: 'no' | 'asks' | 'learns' | 'given';
   /** Its attacks can be scored under the parameters that it left. */
   readonly hasDensity: boolean;
   /** Why its attacks are not independent draws of one distribution; absent where they are. */
@@ -214,6 +217,11 @@ export interface Stage {
   mostAttacks?(campaign: Campaign): Promise<number>;
   /** Opens the source of attacks for evaluation; when absent, that is the trained policy. Close it when done. */
   open?(campaign: Campaign): Promise<AttackDraw>;
+}
+
+/** True of a stage whose training leaves a policy of its own, as a checkpoint. */
+export function leavesPolicy({ run, open }: Stage): boolean {
+  return run !== undefined && open === undefined;
 }
 
 /** A broken rule at a dotted key. */

@@ -150,10 +150,10 @@ function createArrivals(request: number, watch: CallWatch | undefined): Pick<Ans
   const hand = (answers: readonly TargetAnswer[], first: number): TargetAnswer[] => {
     const fresh = answers.flatMap((answer, i) => {
       const response = first + i;
-      return handed.has(response) ? [] : [{ answer: withoutSecrets(answer), request, response }];
+      return handed.has(response) ? [] : [{ answer: withoutSecrets(answer), response }];
     });
     for (const { answer, response } of fresh) handed.set(response, answer);
-    if (fresh.length > 0) watch?.arrived(fresh);
+    if (fresh.length > 0) watch?.arrived(fresh, request);
     return answers.map((_, i) => handed.get(first + i) as TargetAnswer);
   };
   return {

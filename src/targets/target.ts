@@ -40,10 +40,9 @@ export interface TargetRequest {
 /** Told that calls have ended. `isBrokenOff`: an abort ended them, so their answers never come. */
 export type EndOfCalls = (isBrokenOff?: boolean) => void;
 
-/** An answer and its place in the result. */
+/** An answer and its place among the responses to its request. */
 export interface ArrivedAnswer {
   readonly answer: TargetAnswer;
-  readonly request: number;
   readonly response: number;
 }
 
@@ -55,8 +54,11 @@ export interface CallWatch {
    * @throws FloodgateError `interrupted` when no more may begin: those under way end, and their answers arrive.
    */
   admit(calls: number, request: number): Promise<EndOfCalls>;
-  /** Answers to one request have come together: one call brought them all, and a call that is repeated asks for all. */
-  arrived(answers: readonly ArrivedAnswer[]): void;
+  /**
+   * Answers to one request have come together: one call brought them all, and a call that is repeated asks for all.
+   * @param request its index.
+   */
+  arrived(answers: readonly ArrivedAnswer[], request: number): void;
 }
 
 export interface AskOptions {

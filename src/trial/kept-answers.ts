@@ -68,6 +68,24 @@ async function admit(meter: CallMeter, begun: BegunCalls, calls: number, most: M
   }
 }
 
+interface Arrived {
+  readonly answer: TargetAnswer;
+  readonly attack: string;
+  readonly key: string;
+}
+
+/** Keeps all or none. All count as come before the first is stored: where that fails, every one stays unanswered. */
+function keepArrived({ log, meter }: KeptAnswers, arrived: readonly Arrived[], begun: BegunCalls): void {
+  const came = arrived.map(() => begun.came());
+  log.together(() => {
+    for (const [i, { answer, attack, key }] of arrived.entries()) {
+      const paid = meter.priceOf(answer, attack);
+      if (answer.kind === 'failed') log.fail(key, answer.reason, paid, came[i]);
+      else log.keep(key, JSON.stringify(answer), paid, came[i]);
+    }
+  });
+}
+
 /**
  * The target with every answer written to `log` the moment it arrives, and looked up there before it is asked. A failed
  * answer is not kept: it is asked again. An answer from the log keeps its usage, so that the cost of an update is the
@@ -75,12 +93,6 @@ async function admit(meter: CallMeter, begun: BegunCalls, calls: number, most: M
  */
 export function keepAnswers(target: Target, kept: KeptAnswers): Target {
   const { identity, log, meter, reads } = kept;
-
-  const keep = (answer: TargetAnswer, attack: string, key: string, begun: BegunCalls): void => {
-    const paid = meter.priceOf(answer, attack);
-    if (answer.kind === 'failed') log.fail(key, answer.reason, paid, begun.came());
-    else log.keep(key, JSON.stringify(answer), paid, begun.came());
-  };
 
   /** A target that shows no single calls is asked whole requests, all of them or none. */
   const askWhole = async (requests: readonly TargetRequest[], options: AskOptions, keys: Keys) => {
@@ -91,9 +103,10 @@ export function keepAnswers(target: Target, kept: KeptAnswers): Target {
     try {
       const answers = await target.ask(requests, options);
       isBrokenOff = false;
-      for (const [i, { attack }] of requests.entries())
-        for (const [sample, answer] of (answers[i] ?? []).entries())
-          keep(answer, attack, keys[i]?.[sample] as string, begun);
+      const arrived = requests.flatMap(({ attack }, i) =>
+        (answers[i] ?? []).map((answer, sample) => ({ answer, attack, key: keys[i]?.[sample] as string })),
+      );
+      keepArrived(kept, arrived, begun);
       return answers;
     } finally {
       end(isBrokenOff && options.signal?.aborted);
@@ -121,15 +134,17 @@ export function keepAnswers(target: Target, kept: KeptAnswers): Target {
     const begun = missing.map(() => new BegunCalls(log, 'targetCalls'));
     const watch: AskOptions['watch'] = {
       admit: (calls, request) => admit(meter, begun[request] as BegunCalls, calls, most),
-      arrived: (come) =>
-        log.together(() => {
-          for (const { answer, request: k, response } of come) {
-            const { i, request, samples } = missing[k] as (typeof missing)[number];
-            const sample = samples[response] as number;
-            keep(answer, request.attack, keys[i]?.[sample] as string, begun[k] as BegunCalls);
-            (answers[i] as Answers[number])[sample] = answer;
-          }
-        }),
+      arrived: (come, index) => {
+        const { i, request, samples } = missing[index] as (typeof missing)[number];
+        const placed = come.map(({ answer, response }) => ({ answer, sample: samples[response] as number }));
+        const { attack } = request;
+        keepArrived(
+          kept,
+          placed.map(({ answer, sample }) => ({ answer, attack, key: keys[i]?.[sample] as string })),
+          begun[index] as BegunCalls,
+        );
+        for (const { answer, sample } of placed) (answers[i] as Answers[number])[sample] = answer;
+      },
     };
     await target.ask(
       missing.map(({ request, samples }) => ({ ...request, samples })),

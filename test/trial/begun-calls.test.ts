@@ -87,7 +87,7 @@ describe('a target that answers from elsewhere', () => {
             order.push(`begin ${request}`);
             return () => order.push(`end ${request}`);
           },
-          arrived: (answers) => order.push(...answers.map(({ request }) => `answer ${request}`)),
+          arrived: (answers, request) => order.push(...answers.map(() => `answer ${request}`)),
         },
       },
     );

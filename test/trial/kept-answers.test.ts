@@ -8,6 +8,7 @@ import { createRemoteTarget } from '../../src/targets/remote-target.ts';
 import type { Target, TargetAnswer, TargetRequest } from '../../src/targets/target.ts';
 import type { OpenTarget } from '../../src/targets/target-kind.ts';
 import { type BudgetCaps, createBudget } from '../../src/trial/budget.ts';
+import type { CallLog } from '../../src/trial/call-log.ts';
 import { createCallMeter } from '../../src/trial/call-meter.ts';
 import { identityOf, keepAnswers } from '../../src/trial/kept-answers.ts';
 import { openFrom } from '../targets/open-target.ts';
@@ -29,6 +30,16 @@ function keptTarget(changes: { caps?: BudgetCaps; reads?: boolean; target?: Targ
   const log = openCallLog(join(folder, 'calls.db'));
   const meter = createCallMeter({ budget: createBudget(caps, log), prices: undefined });
   return { log, meter, target: keepAnswers(target, { identity, log, meter, reads }) };
+}
+
+/** The log, whose disk is full after so many answers. */
+function breakingAfter(answers: number, log: CallLog): CallLog {
+  let left = answers;
+  const keep: CallLog['keep'] = (...kept) => {
+    if (left-- === 0) throw new FloodgateError('store', 'the disk is full');
+    log.keep(...kept);
+  };
+  return Object.create(log, { keep: { value: keep } }) as CallLog;
 }
 
 beforeEach(async () => {
@@ -129,23 +140,27 @@ describe('kept answers', () => {
     });
     const log = openCallLog(join(folder, 'calls.db'));
     const meter = createCallMeter({ budget: createBudget({}, log), prices: undefined });
-    let left = 1;
-    const keep: typeof log.keep = (...kept) => {
-      if (left-- === 0) throw new FloodgateError('store', 'the disk is full');
-      log.keep(...kept);
-    };
-    const full = keepAnswers(target, {
-      identity: 'm',
-      log: Object.create(log, { keep: { value: keep } }),
-      meter,
-      reads: true,
-    });
+    const full = keepAnswers(target, { identity: 'm', log: breakingAfter(1, log), meter, reads: true });
     await expect(full.ask(requestsFor('a'), ask)).rejects.toThrow('the disk is full');
     expect([log.size, log.spent.targetCalls, openCallLog(join(folder, 'calls.db')).size]).toEqual([0, 0, 0]);
+    expect(log.unanswered.targetCalls, 'both were paid, and neither is kept').toBe(2);
     await keptTarget({ target }).target.ask(requestsFor('a'), ask);
     expect([log.size, openCallLog(join(folder, 'calls.db')).spent.targetCalls]).toEqual([2, 2]);
     await target.close();
   });
+
+  it.each([0, 1])(
+    'of a target that shows no single calls are kept all or none: the disk is full after %i',
+    async (kept) => {
+      const text = { kind: 'text', text: 'one', truncated: false, usage: { calls: 1, tokens: 1 } } as const;
+      const target: Target = { name: 'own', ask: async () => [[text, text]], close: async () => undefined };
+      const { log } = keptTarget({ target });
+      const meter = createCallMeter({ budget: createBudget({}, log), prices: undefined });
+      const broken = keepAnswers(target, { identity: 'm', log: breakingAfter(kept, log), meter, reads: true });
+      await expect(broken.ask(requestsFor('a'), ask)).rejects.toThrow('the disk is full');
+      expect([log.size, log.spent.targetCalls, log.unanswered.targetCalls]).toEqual([0, 0, 2]);
+    },
+  );
 
   it('keep texts as they are: NUL, lone surrogates, everything', async () => {
     const texts = ['\0 a\0', '\ud800 b', 'c\u2028\u{1f600}'];

@@ -53,7 +53,7 @@ function curvesOf(stored: readonly StoredMetric[], updates: number): Curve[] {
     .sort((a, b) => rank(a.metric) - rank(b.metric) || (a.metric < b.metric ? -1 : 1));
 }
 
-/** Returns the metrics of a stage by update; no curves for a stage that does not learn. */
+/** Returns the metrics of a stage by update; no curves for a stage that has none. */
 export function readLearningCurves(store: StoreQueries, stage: string): StageCurves {
   const stored = store.metrics(stage);
   const updates = stored.reduce((most, { update }) => Math.max(most, update + 1), 0);

@@ -1,3 +1,4 @@
+import { FloodgateError } from '../../base/errors.ts';
 import { append } from '../../base/long-lists.ts';
 import { type RandomStream, randomStream } from '../../base/random.ts';
 import { cellInTurn } from '../../learning/attacker.ts';
@@ -8,7 +9,7 @@ import { openStageAttacker, type StageAttacker } from '../checkpoints.ts';
 import type { Config } from '../config/config.ts';
 import { leftNoAttacker } from '../evaluation/stored-evaluation.ts';
 import { stages } from '../registry.ts';
-import type { CampaignIo } from '../stage.ts';
+import { type CampaignIo, leavesPolicy } from '../stage.ts';
 import { loadRunConfig } from './config-load.ts';
 import { openExportedAttacker } from './exported-attacker.ts';
 import { createStageAttackers, openRunAttacker } from './run-attacker.ts';
@@ -43,6 +44,7 @@ export interface TrainedAttacker extends StageAttacker {
  * @throws FloodgateError `run` when the stage has left no attacker.
  */
 export async function openTrainedAttacker(folder: RunFolder, stage: string, io: CampaignIo): Promise<TrainedAttacker> {
+  if (stages.has(stage) && !leavesPolicy(stages.get(stage))) throw withoutPolicy(folder, stage);
   const config = await loadRunConfig(folder);
   const models = await openConfigModels(config, io);
   const model = await models.openDecoder(config.attacker.model, 'attacker');
@@ -60,6 +62,12 @@ export async function openTrainedAttacker(folder: RunFolder, stage: string, io: 
     await close();
     throw error;
   }
+}
+
+function withoutPolicy({ name }: RunFolder, stage: string): FloodgateError {
+  return new FloodgateError('run', `run ${name}: stage ${stage} leaves no attacker of its own`, {
+    hint: 'name another with --stage; without it the last trained one is taken',
+  });
 }
 
 /** The random stream of the i-th attack that is written with a seed. */
@@ -125,5 +133,8 @@ export function lastTrainedStage(
   return stages
     .names()
     .reverse()
-    .find((name) => isWanted(name) && done.some((row) => row.name === name) && !leftNoAttacker(store, name));
+    .find((name) => {
+      const isDone = done.some((row) => row.name === name);
+      return isDone && isWanted(name) && leavesPolicy(stages.get(name)) && !leftNoAttacker(store, name);
+    });
 }

@@ -156,10 +156,11 @@ function agreementMetrics({ judges, outcomes }: Measured): MetricRecord[] {
   return [measuredMetric('judgeAgreement', agreement), measuredMetric('judgeKappa', kappa)];
 }
 
-/** A warning where nothing succeeded. An attacker that never asked the target gets none: its failure says little. */
+/** A warning where nothing succeeded. An attacker that learned nothing of the target gets none: its failure says little. */
 function withoutSuccess(campaign: Campaign, { stage, texts, judges, outcomes }: Measured): EventRecord[] {
   const successes = judges.reduce((sum, judge) => sum + attackSuccess(outcomes.get(judge) ?? []).successes, 0);
-  if (successes > 0 || campaign.stage(stage).knowsTarget === 'no') return [];
+  const { knowsTarget } = campaign.stage(stage);
+  if (successes > 0 || knowsTarget === 'no' || knowsTarget === 'asks') return [];
   const message =
     `none of the ${texts.length} attacks of ${stage} succeeded, by any judge. ` +
     'A longer run, other seeds or a higher sampling temperature may find more; the measurements are kept';

@@ -63,7 +63,7 @@ function obstacleTo({ store, stage: stageOf }: Campaign, stage: string, temperat
   const definition = stageOf(stage);
   const dependence = dependenceOf(definition, temperature);
   if (dependence !== undefined) return dependence;
-  if (!definition.hasDensity) return `${stage} has no density that can be scored`;
+  if (!definition.hasDensity) return `${stage} left no parameters that score an attack`;
   if (stage === SFT) return undefined;
   const name = evaluationStage(SFT);
   if (!store.stages().some((row) => row.name === name && row.status === 'done')) {

@@ -89,6 +89,7 @@ function presetOf(spec: Readonly<Record<string, unknown>>): Readonly<Record<stri
       },
       spread: { eta: 1 },
     },
+    draws: { attacks: 500 },
     reinforce: POLICY_GRADIENT,
     ppo: POLICY_GRADIENT,
     smoothing: { updates: 100, batchSize: 16, learningRate: 3e-4, warmupUpdates: 5 },

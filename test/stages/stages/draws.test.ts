@@ -6,6 +6,7 @@ import { openRunFolder } from '../../../src/runs/run-folder.ts';
 import type { StoredAttack } from '../../../src/runs/store/records.ts';
 import { openStore, type RunStore } from '../../../src/runs/store/run-store.ts';
 import { planRun } from '../../../src/stages/campaign/plan-run.ts';
+import { lastTrainedStage, openTrainedAttacker } from '../../../src/stages/campaign/sample-attacks.ts';
 import type { CampaignIo } from '../../../src/stages/stage.ts';
 import { filledWith } from '../../cli/bad-input-place.ts';
 import { testPath } from '../../support/golden-file.ts';
@@ -53,6 +54,31 @@ describe('draws of the SFT attacker', () => {
     }
   });
 
+  test('cost what drawing cost, of all candidates, once', async () => {
+    const tokensOf = (stage: string) =>
+      read('whole', (store) => {
+        const drawn = store.events().filter((event) => event.stage === stage && event.code === 'drawn');
+        expect(drawn).toHaveLength(1);
+        return { tokens: store.cost(stage).tokens, message: drawn[0]?.message };
+      });
+    const [plain, covering] = [await tokensOf('draws'), await tokensOf('covering')];
+    expect(plain.message).toBe('160 attacks to try, of 160 drawn');
+    expect(covering.message).toBe('160 attacks to try, of 640 drawn');
+    // The answers cost about as many tokens in both; 480 further attacks have two tokens or more each.
+    expect(covering.tokens).toBeGreaterThan(plain.tokens + 960);
+  });
+
+  test('leave no attacker of their own: the last trained one is taken, and theirs is refused', async () => {
+    const folder = await openRunFolder('whole', tiny.runsFolder);
+    const withoutSmoothing = (stage: string): boolean => !stage.endsWith('smoothing');
+    expect(await read('whole', (store) => lastTrainedStage(store))).toBe('covering-smoothing');
+    expect(await read('whole', (store) => lastTrainedStage(store, withoutSmoothing))).toBe('sft');
+    await expect(openTrainedAttacker(folder, 'covering', tiny.io())).rejects.toMatchObject({
+      code: 'run',
+      message: 'run whole: stage covering leaves no attacker of its own',
+    });
+  });
+
   test('cover more words where they are chosen of four times as many, and the file has the choice', async () => {
     const [plain, chosen] = await read('whole', (store) =>
       ['draws', 'covering'].map((stage) => textsOf(store.attacks({ stage }))),
@@ -60,8 +86,8 @@ describe('draws of the SFT attacker', () => {
     expect(wordsOf(chosen ?? [])).toBeGreaterThan(1.1 * wordsOf(plain ?? []));
     const kept = JSON.parse(
       await readFile(path.join(tiny.runsFolder, 'whole', 'checkpoints', 'covering-chosen.json'), 'utf8'),
-    ) as { readonly text: string }[];
-    expect(kept.map(({ text }) => text)).toEqual(chosen);
+    ) as { readonly attacks: readonly { readonly text: string }[] };
+    expect(kept.attacks.map(({ text }) => text)).toEqual(chosen);
   });
 
   test('are the same attacker as SFT when it is measured; what they found makes smoothing succeed oftener', async () => {
@@ -110,6 +136,18 @@ describe('draws of the SFT attacker', () => {
       code: 'judge',
       message: expect.stringMatching(/^draws: none of 64 attacks could be scored: .*returned NaN/) as string,
     });
+  });
+
+  test('go on where nothing of a short last part can be scored', async () => {
+    const last = (await read('whole', (store) => textsOf(store.attacks({ stage: 'draws' }))))[64] as string;
+    const judge = `export default ({ attack }) => { if (attack === ${JSON.stringify(last)}) throw new Error('lost'); return 0.9; };`;
+    await writeFile(path.join(tiny.folder, 'lossy.mjs'), judge);
+    const settings = ['attackers=[draws]', 'draws.attacks=65', 'judges.training={kind: module, file: ./lossy.mjs}'];
+    await start('lossy', tiny.io(), [...SETTINGS, ...settings]);
+    const metrics = await read('lossy', (store) => store.metrics('draws'));
+    const values = (name: string) => metrics.filter((metric) => metric.name === name).map(({ value }) => value);
+    expect(values('batchAsr')).toEqual([1, null]);
+    expect(values('unscored')).toEqual([0, 1]);
   });
 
   test('are refused before any work where meaning cannot be compared of so many, and only where it is', () => {
