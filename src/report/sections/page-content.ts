@@ -9,7 +9,6 @@ import { evaluationStage } from '../../runs/store/stage-name.ts';
 import type { Config } from '../../stages/config/config.ts';
 import { type CausesRecord, causeSha256, storedCauses } from '../../stages/evaluation/causes-record.ts';
 import { stages } from '../../stages/registry.ts';
-import { leavesPolicy } from '../../stages/stage.ts';
 import { clusterSuccesses, type SuccessClusters } from '../attacks/attack-clusters.ts';
 import { type AttackMap, mapAttacks } from '../attacks/attack-map.ts';
 import { type EvaluatedStage, readEvaluatedAttacks, type TextVectors } from '../attacks/evaluated-attacks.ts';
@@ -83,7 +82,7 @@ export function* collectPageContent(source: PageSource): Steps<PageContent> {
     evaluations,
     responses: evaluated?.responses ?? config.evaluation.responses,
     curves: report.stages
-      .filter(({ name }) => !stages.has(name) || leavesPolicy(stages.get(name)))
+      .filter(({ name }) => !stages.has(name) || stages.get(name).knowsTarget !== 'asks')
       .map(({ name }) => readLearningCurves(store, name))
       .filter(({ curves }) => curves.length > 0),
     evaluationMetrics: new Set(measured.map(({ name }) => name)),
