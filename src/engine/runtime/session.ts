@@ -130,7 +130,9 @@ function sessionOptions(options: OpenSessionOptions, takesExactInt8: boolean): O
     intraOpNumThreads: options.threads,
     interOpNumThreads: 1,
     executionMode: 'sequential',
-    // A pattern keeps one block as large as the largest run beside the arena that its first run filled.
+    // Memory goes back to the C library after each run, where other sessions find it. An arena keeps what its largest
+    // run took, in powers of two, and a pattern keeps one more block as large. Neither is faster (docs/performance.md).
+    enableCpuMemArena: false,
     enableMemPattern: false,
     graphOptimizationLevel: 'all',
     logSeverityLevel: 3,
