@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
-import type { GroundResults } from '../../lab/claims/part-file.ts';
+import { type GroundResults, gatherParts } from '../../lab/claims/part-file.ts';
 import { resultsName } from '../../lab/claims/run-claims.ts';
 import { claimsMarkdown, fillClaims } from '../../lab/claims/tables.ts';
 
@@ -23,6 +24,25 @@ it.each(summaries)('docs/results.md says of %s what its seeds say', (name) => {
 it('no marks in docs/results.md are without a summary', () => {
   const marks = [...readFileSync(page, 'utf8').matchAll(/<!-- claims:(\S+) -->/g)].map(([, name]) => `${name}.json`);
   expect(marks.filter((name) => !summaries.includes(name))).toEqual([]);
+});
+
+it('the ten worlds without a learner at 2,000 calls are those of their parts', async () => {
+  const parts = await gatherParts([fileURLToPath(new URL('made/2000', data))]);
+  expect(parts.seeds).toHaveLength(10);
+  const paired = claimsMarkdown(parts).split('\n');
+  const said = readFileSync(page, 'utf8')
+    .split('\n')
+    .map((line) => line.split(' | '));
+  for (const [arm, name] of [
+    ['covering-smoothing', 'covering draws + smoothing'],
+    ['draws-smoothing', 'plain draws + smoothing'],
+  ]) {
+    const [, ways, asr, area] = paired.find((line) => line.startsWith(`| smoothing - ${arm} |`))?.split(' | ') ?? [];
+    const row = said.find((cells) => cells[0] === `| ${name}` && cells[4] === ways);
+    expect(row?.[5], `ways of ${arm} ${ways}`).toBe(asr);
+    const mean = (cell: string | undefined): number => Number.parseFloat(cell ?? '');
+    expect(mean(row?.[6])).toBeCloseTo(mean(area), 1);
+  }
 });
 
 it('a table has mean and worst seed, and a dash where nothing was measured', () => {

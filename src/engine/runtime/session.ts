@@ -131,7 +131,7 @@ function sessionOptions(options: OpenSessionOptions, takesExactInt8: boolean): O
     interOpNumThreads: 1,
     executionMode: 'sequential',
     // Memory goes back to the C library after each run, where other sessions find it. An arena keeps what its largest
-    // run took, in powers of two, and a pattern keeps one more block as large. Neither is faster (docs/performance.md).
+    // run took, in powers of two, and is no faster (docs/performance.md). A pattern would keep one more block as large.
     enableCpuMemArena: false,
     enableMemPattern: false,
     graphOptimizationLevel: 'all',
